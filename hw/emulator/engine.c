@@ -1,0 +1,249 @@
+/* The clock of the software 82599s of this process: one thread steps them all, or a test steps one by hand.
+ *
+ * One lock, `freeze`, orders the engine and everything else: Python takes it around each register access that has an
+ * effect. One for all NICs, because a frame on a cable touches two. A step is short (STEP_FRAMES a queue), and the engine
+ * lets anyone who waits go first.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "nic.h"
+
+enum {
+    REGISTER_BYTES = 0x20000,
+    SPIN_ROUNDS = 2000,  /* idle rounds that only yield: a few hundred microseconds of readiness */
+    NAP_ROUNDS = 4000,   /* then naps, */
+    NAP_NS = 20000,
+    SLEEP_NS = 200000,   /* then sleeps, so that an idle port costs about no CPU */
+};
+
+static struct {
+    pthread_mutex_t freeze;
+    atomic_uint waiting;       /* threads that want `freeze`; the engine stands back for them */
+    pthread_mutex_t lifecycle; /* orders starting and stopping the thread */
+    pthread_t thread;
+    struct nic *nics;
+    atomic_uint count;
+    atomic_bool stop;
+} engine = {.freeze = PTHREAD_MUTEX_INITIALIZER, .lifecycle = PTHREAD_MUTEX_INITIALIZER};
+
+void engine_freeze(void) {
+    /* relaxed: only a hint, the mutex orders */
+    atomic_fetch_add_explicit(&engine.waiting, 1, memory_order_relaxed);
+    pthread_mutex_lock(&engine.freeze);
+    atomic_fetch_sub_explicit(&engine.waiting, 1, memory_order_relaxed);
+}
+
+void engine_resume(void) {
+    pthread_mutex_unlock(&engine.freeze);
+}
+
+static uint64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t nic_now(const struct nic *nic) {
+    return nic->manual ? nic->manual_ns : monotonic_ns();
+}
+
+/* ---- link (82599 3.7): carrier, then training, then LINKS says so and LSC is raised ---- */
+
+static void link_set(struct nic *nic, bool up) {
+    const uint32_t ten_gigabit = 3u << F_LINKS_SPEED_SHIFT;
+    nic->link_up = up;
+    reg_store(nic, R_LINKS, up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | F_LINKS_LINK_10G_SERIAL_EN_MASK | ten_gigabit : 0);
+    uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
+    reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
+    raise_other_cause(nic, F_CAUSES_LSC_MASK);
+}
+
+void nic_link_update(struct nic *nic) {
+    uint64_t now = nic_now(nic);
+    bool carrier = nic->cable_in && wire_has_far_end(nic);
+    if (!carrier)
+        nic->link_training_since_ns = now;
+    bool up = carrier && now - nic->link_training_since_ns >= nic->link_delay_ns;
+    if (up != nic->link_up)
+        link_set(nic, up);
+}
+
+/* Reset, or AUTOC.RESTART_AN: the link goes down and comes back. */
+void nic_link_train(struct nic *nic) {
+    nic->link_training_since_ns = nic_now(nic);
+    if (nic->link_up)
+        link_set(nic, false);
+    nic_link_update(nic);
+}
+
+/* ---- stepping ---- */
+
+static uint32_t step(struct nic *nic, uint64_t now_ns) {
+    if (nic->gone)
+        return 0;
+    nic_link_update(nic);
+    uint32_t moved = transmit_step(nic, now_ns) + receive_step(nic, now_ns);
+    if (!moved && nic->wire.idle)
+        nic->wire.idle(nic);
+    send_messages(nic, now_ns);
+    return moved;
+}
+
+/* By hand: time goes on by `ns`, each queue and the wire move at most `frames`. Returns frames moved. */
+uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns) {
+    engine_freeze();
+    nic->manual_ns += ns;
+    nic->step_frames = frames;
+    uint32_t moved = step(nic, nic->manual_ns);
+    nic->step_frames = STEP_FRAMES;
+    engine_resume();
+    return moved;
+}
+
+static void rest(uint32_t idle_rounds) {
+    if (idle_rounds < SPIN_ROUNDS)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){.tv_nsec = idle_rounds < NAP_ROUNDS ? NAP_NS : SLEEP_NS}, NULL);
+}
+
+static void *run(void *unused) {
+    (void)unused;
+    uint32_t idle_rounds = 0;
+    prctl(PR_SET_NAME, "82599");
+    prctl(PR_SET_TIMERSLACK, 1000ul);
+    /* relaxed: whatever must be seen after `stop` is ordered by the join */
+    while (!atomic_load_explicit(&engine.stop, memory_order_relaxed)) {
+        uint32_t moved = 0;
+        uint64_t now = monotonic_ns();
+        pthread_mutex_lock(&engine.freeze);
+        for (struct nic *nic = engine.nics; nic; nic = nic->next)
+            if (!nic->manual)
+                moved += step(nic, now);
+        pthread_mutex_unlock(&engine.freeze);
+        while (atomic_load_explicit(&engine.waiting, memory_order_relaxed))
+            sched_yield();
+        if (moved)
+            idle_rounds = 0;
+        else if (idle_rounds < NAP_ROUNDS)
+            rest(idle_rounds++);
+        else
+            rest(idle_rounds);
+    }
+    return NULL;
+}
+
+/* Signals are for the program's own threads. */
+static int start_thread(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_store_explicit(&engine.stop, false, memory_order_relaxed);
+    int error = pthread_create(&engine.thread, &attributes, run, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+/* ---- a NIC's life ---- */
+
+void nic_destroy(struct nic *nic) {
+    if (!nic)
+        return;
+    free((void *)(uintptr_t)nic->regs);
+    free(nic->windows);
+    free(nic->buffer.bytes);
+    free(nic);
+}
+
+struct nic *nic_create(void) {
+    struct nic *nic = calloc(1, sizeof *nic);
+    if (!nic)
+        return NULL;
+    nic->regs = aligned_alloc(4096, REGISTER_BYTES);
+    nic->buffer.bytes = malloc(512 * 1024 + FRAME_MAX);
+    if (!nic->regs || !nic->buffer.bytes) {
+        nic_destroy(nic);
+        return NULL;
+    }
+    for (uint32_t offset = 0; offset < REGISTER_BYTES; offset += 4)
+        reg_store(nic, offset, 0);
+    for (uint32_t vector = 0; vector < VECTORS; vector++)
+        nic->eventfds[vector] = -1;
+    nic->step_frames = STEP_FRAMES;
+    nic->cable_in = true;
+    return nic;
+}
+
+uint32_t *nic_registers(struct nic *nic) { return (uint32_t *)(uintptr_t)nic->regs; }
+
+/* Let the engine step the NIC. 0, or an errno when no thread could be had. */
+int nic_start(struct nic *nic) {
+    int error = 0;
+    pthread_mutex_lock(&engine.lifecycle);
+    if (atomic_load(&engine.count) == 0)
+        error = start_thread();
+    if (!error) {
+        engine_freeze();
+        nic->next = engine.nics;
+        engine.nics = nic;
+        engine_resume();
+        atomic_fetch_add(&engine.count, 1);
+    }
+    pthread_mutex_unlock(&engine.lifecycle);
+    return error;
+}
+
+/* The engine lets go of the NIC and its wire; the last one to stop takes the thread with it. */
+void nic_stop(struct nic *nic) {
+    pthread_mutex_lock(&engine.lifecycle);
+    engine_freeze();
+    for (struct nic **at = &engine.nics; *at; at = &(*at)->next)
+        if (*at == nic) {
+            *at = nic->next;
+            atomic_fetch_sub(&engine.count, 1);
+            break;
+        }
+    wire_close(nic);
+    engine_resume();
+    if (atomic_load(&engine.count) == 0 && !atomic_load(&engine.stop)) {
+        atomic_store(&engine.stop, true);
+        pthread_join(engine.thread, NULL);
+    }
+    pthread_mutex_unlock(&engine.lifecycle);
+}
+
+/* What CTRL.RST does to the parts that are not registers; Python resets those. */
+void nic_reset(struct nic *nic) {
+    for (uint32_t number = 0; number < QUEUES; number++) {
+        nic->tx[number] = (struct tx_queue){0};
+        nic->rx[number] = (struct rx_queue){0};
+    }
+    nic->tx_enabled[0] = nic->tx_enabled[1] = 0;
+    nic->sent = 0;
+    for (uint32_t vector = 0; vector < VECTORS; vector++)
+        nic->next_message_ns[vector] = 0;
+    nic->counters = (struct counters){0};
+    packet_buffer_reset(nic);
+}
+
+/* ---- switches ---- */
+
+void nic_set_manual(struct nic *nic, bool manual) { nic->manual = manual; }
+void nic_set_paced(struct nic *nic, bool paced) { nic->paced = paced; }
+void nic_set_bus_master(struct nic *nic, bool on) { nic->bus_master = on; }
+void nic_set_gone(struct nic *nic) { nic->gone = true; }
+void nic_set_cable(struct nic *nic, bool in) { nic->cable_in = in; }
+void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns; }
+void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd) { nic->eventfds[vector] = fd; }
+void nic_send_messages(struct nic *nic) { send_messages(nic, nic_now(nic)); }
+uint64_t nic_finding_count(const struct nic *nic) { return nic->finding_count; }
+const struct finding *nic_findings(const struct nic *nic) { return nic->findings; }

@@ -1,0 +1,112 @@
+"""libengine.so, the C half of the software 82599, as ctypes sees it. Every call releases the GIL."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import CDLL, POINTER, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+from ..register import DeviceError
+
+LIBRARY = Path(__file__).with_name("libengine.so")
+REGISTER_BYTES = 0x20000
+FINDINGS_KEPT = 64
+
+
+class Finding(ctypes.Structure):
+    """`struct finding` of nic.h."""
+
+    _fields_ = [("kind", c_uint32), ("queue", c_uint32), ("values", c_uint64 * 2)]
+
+
+# name: (result, arguments after the NIC's pointer)
+_NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "nic_destroy": (None, ()),
+    "nic_registers": (c_void_p, ()),
+    "nic_start": (c_int, ()),
+    "nic_stop": (None, ()),
+    "nic_reset": (None, ()),
+    "nic_step": (c_uint32, (c_uint32, c_uint64)),
+    "nic_set_manual": (None, (c_bool,)),
+    "nic_set_paced": (None, (c_bool,)),
+    "nic_set_bus_master": (None, (c_bool,)),
+    "nic_set_gone": (None, ()),
+    "nic_set_cable": (None, (c_bool,)),
+    "nic_set_link_delay": (None, (c_uint64,)),
+    "nic_set_eventfd": (None, (c_uint32, c_int)),
+    "nic_send_messages": (None, ()),
+    "nic_link_update": (None, ()),
+    "nic_link_train": (None, ()),
+    "nic_flush_counters": (None, ()),
+    "nic_addresses_changed": (None, ()),
+    "nic_rss_key_changed": (None, ()),
+    "nic_rx_queue_changed": (None, (c_uint32,)),
+    "nic_tx_queue_changed": (None, (c_uint32,)),
+    "nic_rx_head_changed": (None, (c_uint32,)),
+    "nic_tx_head_changed": (None, (c_uint32,)),
+    "nic_map_dma": (c_int, (c_uint64, c_uint64, c_void_p)),
+    "nic_unmap_dma": (c_int, (c_uint64, c_uint64)),
+    "nic_finding_count": (c_uint64, ()),
+    "nic_findings": (POINTER(Finding), ()),
+    "wire_loop": (None, ()),
+    "wire_sink": (None, ()),
+    "wire_cable": (None, (c_void_p,)),
+    "wire_source": (c_int, (c_char_p, c_uint32)),
+    "wire_pcap": (c_int, (c_void_p, c_void_p, c_void_p, c_uint64, c_int)),
+    "wire_tap": (c_int, (c_int,)),
+    "wire_close": (None, ()),
+    "wire_trouble": (c_int, ()),
+    "wire_sequence": (c_uint64, ()),
+}
+
+
+def load_library(path: Path = LIBRARY) -> CDLL:
+    try:
+        library = CDLL(str(path))
+    except OSError as error:
+        raise DeviceError(f"the emulator's C engine could not be loaded ({error}). Run: pip install -e .") from None
+    for name, (result, arguments) in _NIC_CALLS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, (c_void_p, *arguments)
+    library.nic_create.restype, library.nic_create.argtypes = c_void_p, ()
+    library.engine_freeze.restype = library.engine_resume.restype = None
+    return library
+
+
+class Engine:
+    """One NIC in the C engine. Methods are nic.h's functions without their prefix; `frozen` stops the clock around them."""
+
+    def __init__(self) -> None:
+        self._library = load_library()
+        self.pointer: int = self._library.nic_create() or 0
+        if not self.pointer:
+            raise DeviceError("no memory for an emulated NIC")
+        self.registers = (c_uint32 * (REGISTER_BYTES // 4)).from_address(self.call("nic_registers"))
+        self.register_address = ctypes.addressof(self.registers)
+
+    def call(self, name: str, *arguments: object) -> int:
+        """`name(nic, *arguments)`; the result of a function without one is 0."""
+        return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing moves in any emulated NIC of this process inside; keep it short."""
+        self._library.engine_freeze()
+        try:
+            yield
+        finally:
+            self._library.engine_resume()
+
+    def findings(self) -> list[Finding]:
+        """Copies of what the engine reported, oldest first; at most the first FINDINGS_KEPT."""
+        kept = min(self.call("nic_finding_count"), FINDINGS_KEPT)
+        table = self._library.nic_findings(self.pointer)
+        return [Finding.from_buffer_copy(table[i]) for i in range(kept)]
+
+    def destroy(self) -> None:
+        """Frees the NIC; only after `nic_stop`."""
+        pointer, self.pointer = self.pointer, 0
+        self.registers = (c_uint32 * 0)()
+        self._library.nic_destroy(pointer)

@@ -1,0 +1,22 @@
+"""Receive filter and RSS tables that the engine keeps in a faster form (82599 7.1.1, 7.1.2.8, 8.2.3.7)."""
+
+from __future__ import annotations
+
+from .block import Block
+
+
+class Filters(Block):
+    def reset(self) -> None:
+        self.engine.call("nic_rss_key_changed")
+
+    def write_RAL(self, index: int, value: int) -> None:
+        self.raw.RAL[index].write(value)
+        self.engine.call("nic_addresses_changed")
+
+    def write_RAH(self, index: int, value: int) -> None:
+        self.raw.RAH[index].write(value & self.raw.RAH.row.mask)
+        self.engine.call("nic_addresses_changed")
+
+    def write_RSSRK(self, index: int, value: int) -> None:
+        self.raw.RSSRK[index].write(value)
+        self.engine.call("nic_rss_key_changed")

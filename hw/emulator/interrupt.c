@@ -1,0 +1,81 @@
+/* Interrupts (82599 7.3): a cause is set, a mask lets it through, moderation delays it, a message goes out.
+ *
+ * Where the state stands: the causes and masks of vectors 0..63 in EICS_EX and EIMS_EX (the low 16 are also EICR and
+ * EIMS bits 15:0, which Python's hooks show), all other causes and their masks in bits 31:16 of EICR and EIMS.
+ */
+#include <unistd.h>
+
+#include "nic.h"
+
+enum { ITR_UNIT_NS = 2048 };
+
+static uint64_t load_pair(const struct nic *nic, uint32_t offset) {
+    return reg_load(nic, offset) | (uint64_t)reg_load(nic, offset + 4) << 32;
+}
+
+static void store_pair(struct nic *nic, uint32_t offset, uint64_t value) {
+    reg_store(nic, offset, (uint32_t)value);
+    reg_store(nic, offset + 4, (uint32_t)(value >> 32));
+}
+
+/* `ivar_byte`: the allocation of a queue in IVAR; bit 7 says that it is valid (8.2.3.5.16). */
+void raise_queue_cause(struct nic *nic, uint32_t ivar_byte) {
+    if (!(ivar_byte & 0x80))
+        return;
+    store_pair(nic, R_EICS_EX, load_pair(nic, R_EICS_EX) | 1ull << (ivar_byte & 0x3F));
+}
+
+void raise_other_cause(struct nic *nic, uint32_t cause) {
+    reg_store(nic, R_EICR, reg_load(nic, R_EICR) | cause);
+}
+
+/* Auto-clear (EIAC) and auto-mask (EIAM_EX with GPIE.EIAME) as the message of a vector goes out. */
+static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, uint64_t *masks) {
+    uint64_t bit = 1ull << vector;
+    /* ASSUMPTION: vectors 16..63 have no bit in EIAC; they clear as if it was set, since nothing else could clear them. */
+    if (vector >= 16 || reg_load(nic, R_EIAC) & 1u << vector)
+        *causes &= ~bit;
+    if (reg_load(nic, R_GPIE) & F_GPIE_EIAME_MASK)
+        *masks &= ~(load_pair(nic, R_EIAM_EX) & bit);
+}
+
+/* The interval between messages of a vector: EITR.ITR_INTERVAL, 2.048 us units at 10 Gbit/s (8.2.3.5.12). */
+static uint64_t moderation_ns(const struct nic *nic, uint32_t vector) {
+    uint32_t offset = vector < 24 ? R_EITR + 4 * vector : R_EITR_24 + 4 * (vector - 24);
+    uint32_t eitr = reg_load(nic, offset);
+    return (uint64_t)((eitr & F_EITR_ITR_INTERVAL_MASK) >> F_EITR_ITR_INTERVAL_SHIFT) * ITR_UNIT_NS;
+}
+
+/* Send what is due. Called at the end of a step and after every register write that may unmask something. */
+void send_messages(struct nic *nic, uint64_t now_ns) {
+    uint64_t causes = load_pair(nic, R_EICS_EX), masks = load_pair(nic, R_EIMS_EX);
+    uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;
+    uint32_t misc = reg_load(nic, R_IVAR_MISC) >> 8;
+    uint64_t other_vector = others && misc & 0x80 ? 1ull << (misc & 0x3F) : 0;
+    uint64_t asserted = (causes & masks) | other_vector;
+
+    nic->sent &= asserted; /* a cause that went away may send again when it comes back */
+    uint64_t due = asserted & ~nic->sent;
+    if (!due)
+        return;
+    bool msix = reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK;
+    for (uint32_t vector = 0; vector < VECTORS; vector++) {
+        uint64_t bit = 1ull << vector;
+        if (!(due & bit) || now_ns < nic->next_message_ns[vector])
+            continue;
+        int fd = nic->eventfds[msix ? vector : 0]; /* INTx and MSI have one vector for everything */
+        if (fd >= 0) {
+            uint64_t one = 1;
+            /* A full eventfd (2^64 - 2 messages unread) is already readable: nothing is lost by not adding to it. */
+            ssize_t ignored = write(fd, &one, sizeof one);
+            (void)ignored;
+        }
+        nic->next_message_ns[vector] = now_ns + moderation_ns(nic, vector);
+        nic->sent |= bit;
+        if (causes & bit)
+            after_message(nic, vector, &causes, &masks);
+    }
+    store_pair(nic, R_EICS_EX, causes);
+    store_pair(nic, R_EIMS_EX, masks);
+    nic->sent &= (causes & masks) | other_vector;
+}

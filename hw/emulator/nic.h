@@ -1,0 +1,222 @@
+/* The software 82599's insides: one struct a NIC, shared by the files beside this one.
+ *
+ *   engine.c     the clock: one thread that steps every NIC, or a step by hand
+ *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
+ *   receive.c    filters, RSS, packet buffer, descriptor write-back   (82599 7.1)
+ *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
+ *   dma.c        what the IOMMU lets through, and what it does not
+ *   wire.c       what is at the other end of the cable
+ *   statistics.c counters into their registers                        (82599 8.2.3.23)
+ *
+ * Registers live in `regs`, laid out as BAR0. What has an effect when it is accessed is Python's (registers with hooks,
+ * the Python files here), with the engine frozen; what packets change or obey is C's. One lock orders the two. Only the tail
+ * registers are written without it: a driver's C loop stores them directly, as it would into a real BAR.
+ */
+#ifndef IXRINGS_NIC_H
+#define IXRINGS_NIC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "registers.h"
+
+enum {
+    QUEUES = 128,
+    COUNTER_SETS = 16,
+    VECTORS = 64,
+    FINDINGS = 64,         /* kept; the number seen goes on counting */
+    FRAME_MAX = 16384,     /* longest frame the MAC carries (MAXFRS tops out below) */
+    CHAIN_MAX = 40,        /* descriptors of one frame: the on-chip descriptor store */
+    FRAME_MIN = 60,        /* without CRC */
+    CRC = 4,
+    WIRE_OVERHEAD = 20,    /* preamble, start delimiter, inter-frame gap */
+    PS_PER_BYTE = 800,     /* at 10 Gbit/s */
+    CATCH_UP_NS = 1000000, /* a paced engine that lost its core makes up for at most this much */
+    STEP_FRAMES = 64,      /* frames a queue or a wire may move before others get their turn */
+};
+
+/* What went wrong, for Python to put in words (hw/emulator/findings.py lists the same numbers). */
+enum finding_kind {
+    FINDING_DMA_READ = 1,
+    FINDING_DMA_WRITE,
+    FINDING_TX_DESCRIPTOR_TYPE,
+    FINDING_TX_CHAIN_TOO_LONG,
+    FINDING_TX_LENGTH,
+    FINDING_TX_PAYLEN,
+    FINDING_TX_IFCS,
+    FINDING_TX_TAIL,
+    FINDING_RX_TAIL,
+    FINDING_RX_DESCRIPTOR_TYPE,
+    FINDING_RX_BUFFER_SIZE,
+};
+
+struct finding {
+    uint32_t kind, queue;
+    uint64_t values[2]; /* of the rule: an address and a length, an expected and a found number */
+};
+
+struct dma_window {
+    uint64_t iova, size;
+    uint8_t *host;
+};
+
+struct descriptor {
+    _Atomic uint64_t q0, q1;
+};
+
+struct tx_queue {
+    bool enabled, stuck; /* stuck: it hit an error that only disabling the queue mends */
+    uint32_t head, size;
+    uint64_t base, head_writeback; /* IOVAs; head_writeback 0 when it is off */
+    uint32_t wthresh, unwritten, writeback_head; /* completed, and not told to the driver yet */
+};
+
+struct rx_queue {
+    bool enabled, stuck;
+    uint32_t head, size, buffer_size, descriptor_type;
+    bool drop_en;
+    uint64_t base;
+};
+
+/* What a step counted, added to the statistics registers at its end. */
+struct counters {
+    uint64_t tpr, tor, gprc, gorc, bprc, mprc, prc[6], ruc, roc, mpc;
+    uint64_t tpt, gptc, gotc, bptc, mptc, ptc[6];
+    uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];
+};
+
+/* The receive packet buffer (8.2.3.8.9): frames that no descriptor waits for yet, in order, as {header, bytes}. */
+struct packet_buffer {
+    uint8_t *bytes;
+    uint32_t size, read, write, used;
+};
+
+struct nic;
+
+/* The other end of the cable. Frames are without CRC. */
+struct wire {
+    void (*send)(struct nic *nic, const uint8_t *frame, uint32_t length);
+    /* The next frame for the NIC, or NULL; offered again until `taken`. */
+    const uint8_t *(*offer)(struct nic *nic, uint32_t *length);
+    void (*taken)(struct nic *nic);
+    void (*idle)(struct nic *nic);  /* nothing moved: a chance to flush */
+    void (*close)(struct nic *nic);
+    struct nic *peer;               /* cable */
+    int fd;                         /* tap, recording */
+    int trouble;                    /* an errno: why the wire is dead, 0 while it is not */
+    uint64_t sequence;              /* source, playback */
+    uint64_t lost;                  /* frames the far end did not take */
+    const uint8_t *capture;         /* playback */
+    const uint64_t *offsets;
+    const uint32_t *lengths;
+    uint64_t frames;
+    uint32_t pending;               /* tap: length of the frame in `buffer` that the NIC has not taken yet; source: of all */
+    uint8_t *buffer;
+    uint32_t recorded;              /* bytes in `record` that are not in the file yet */
+    uint8_t *record;
+};
+
+struct nic {
+    _Atomic uint32_t *regs;
+    bool manual, paced, bus_master, gone;
+    uint32_t step_frames; /* how many frames a queue or a wire may move before others get their turn */
+    uint64_t manual_ns;   /* the time, when it is stepped by hand */
+
+    /* link (82599 3.7): up when the far end is there, `link_delay_ns` after training began */
+    bool cable_in, link_up;
+    uint64_t link_delay_ns, link_training_since_ns;
+
+    struct dma_window *windows;
+    uint32_t window_count, window_room;
+    struct finding findings[FINDINGS];
+    uint64_t finding_count;
+
+    struct tx_queue tx[QUEUES];
+    struct rx_queue rx[QUEUES];
+    uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
+    uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
+    bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
+    struct packet_buffer buffer;
+    struct counters counters;
+    uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
+    uint32_t address_count;
+    uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
+    uint8_t frame[FRAME_MAX];    /* gathered or padded frame on its way out */
+
+    int eventfds[VECTORS];
+    uint64_t sent;               /* vectors whose message went out for the causes that are set now */
+    uint64_t next_message_ns[VECTORS];
+
+    struct wire wire;
+    struct nic *next;
+};
+
+static inline uint32_t reg_load(const struct nic *nic, uint32_t offset) {
+    return atomic_load_explicit(&nic->regs[offset / 4], memory_order_relaxed);
+}
+
+static inline void reg_store(struct nic *nic, uint32_t offset, uint32_t value) {
+    atomic_store_explicit(&nic->regs[offset / 4], value, memory_order_relaxed);
+}
+
+/* Receive queue registers: 64 at their first address, 64 more at 0xC000 above. */
+static inline uint32_t rx_offset(uint32_t first, uint32_t queue) {
+    return queue < 64 ? first + 0x40 * queue : first + 0xC000 + 0x40 * (queue - 64);
+}
+
+static inline uint32_t tx_offset(uint32_t first, uint32_t queue) {
+    return first + 0x40 * queue;
+}
+
+/* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each. */
+static inline uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
+    return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
+}
+
+/* Which of the size counters, PRC64 .. PRC1522, counts a frame of so many bytes, CRC included (8.2.3.23.18). */
+static inline uint32_t size_bin(uint32_t bytes) {
+    return bytes <= 64 ? 0 : bytes <= 127 ? 1 : bytes <= 255 ? 2 : bytes <= 511 ? 3 : bytes <= 1023 ? 4 : 5;
+}
+
+/* A MAC address in the byte order of RAL and RAH. */
+static inline uint64_t mac_of(const uint8_t *bytes) {
+    uint64_t address = 0;
+    for (uint32_t i = 0; i < 6; i++)
+        address |= (uint64_t)bytes[i] << 8 * i;
+    return address;
+}
+
+#define BROADCAST 0xFFFFFFFFFFFFull
+
+/* dma.c */
+uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length);
+bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length);
+bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
+struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, enum finding_kind kind);
+void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second);
+
+/* interrupt.c */
+void raise_queue_cause(struct nic *nic, uint32_t ivar_byte);
+void raise_other_cause(struct nic *nic, uint32_t cause);
+void send_messages(struct nic *nic, uint64_t now_ns);
+
+/* transmit.c, receive.c */
+uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+uint32_t receive_step(struct nic *nic, uint64_t now_ns);
+void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
+void packet_buffer_reset(struct nic *nic);
+
+/* When a paced wire can carry the next frame. Idle time is lost; the time the engine was late is made up, up to CATCH_UP_NS. */
+static inline uint64_t wire_free(uint64_t free_ps, uint64_t now_ns, bool busy) {
+    uint64_t earliest = busy ? (now_ns > CATCH_UP_NS ? now_ns - CATCH_UP_NS : 0) * 1000 : now_ns * 1000;
+    return free_ps > earliest ? free_ps : earliest;
+}
+
+/* engine.c, wire.c */
+uint64_t nic_now(const struct nic *nic);
+void wire_close(struct nic *nic);
+bool wire_has_far_end(const struct nic *nic);
+
+#endif

@@ -1,0 +1,314 @@
+"""The software 82599ES as a Device: configuration space, BAR0 with registers that behave, DMA windows, MSI-X, wires.
+
+The same object serves a driver in this process and, later, one behind a vfio-user socket: both see read32, write32,
+configuration space, DMA by fd and eventfds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from functools import cache
+
+import numpy as np
+
+from ..device import Device, DmaError, DmaMapping
+from ..register import ALL_ONES, Access, DeviceError
+from ..registers import BAR0_SIZE, Registers
+from .block import Block
+from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, VECTORS, ConfigSpace
+from .control import Control, Semaphores
+from .eeprom import Eeprom
+from .engine import Engine
+from .filters import Filters
+from .findings import Kind, Violation
+from .interrupts import Interrupts
+from .link import Link
+from .queues import ReceiveQueues, TransmitQueues
+from .wires import Wire
+
+DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
+FIRST_IOVA = 0x10_0000_0000  # not an address of any process, and above 32 bits: mixing them up is a fault at once
+IOVA_GAP = 0x20_0000  # windows do not touch: running over the end of one is a fault
+
+
+class Emulated82599(Device):
+    """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
+
+    paced: 10 Gbit/s, 67.2 ns a 64-byte frame; else flat out. link_up_s: how long link training takes.
+    manual: nothing moves but in `step`. mac: what the EEPROM holds.
+    """
+
+    def __init__(self, wire: str = "loop", *, paced: bool = False, link_up_s: float = 0.0,
+                 mac: bytes = DEFAULT_MAC, manual: bool = False) -> None:
+        if len(mac) != 6 or mac[0] & 1:
+            raise ValueError(f"{mac.hex(':')} is no unicast MAC address of 6 bytes")
+        self.name = f"emulated:{wire}"
+        self.max_vectors = VECTORS
+        self._process = os.getpid()
+        self._closed = self._gone = False
+        self._config = ConfigSpace()
+        self._eventfds: list[int] = []
+        self._windows: dict[int, mmap.mmap] = {}
+        self._next_iova = FIRST_IOVA
+        self._violations: list[Violation] = []
+        self._engine = Engine()
+        self._eeprom = Eeprom(self, self._engine)
+        self._blocks: list[Block] = [self._eeprom] + [
+            block(self, self._engine) for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues)]
+        self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
+        self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
+        self._raw = self._eeprom.raw
+        self._engine.call("nic_set_manual", manual)
+        self._engine.call("nic_set_paced", paced)
+        self._engine.call("nic_set_link_delay", int(link_up_s * 1e9))
+        try:
+            self._wire = Wire(wire, self._engine, mac)
+        except BaseException:
+            self._closed = True
+            self._engine.destroy()
+            raise
+        with self._engine.frozen():
+            self._load_reset_values()
+            self._eeprom.load(mac)
+            self.reset_registers()
+        self._call_checked("nic_start")
+
+    # ---- BAR0 ----
+
+    def read32(self, offset: int, /) -> int:
+        self._check_offset(offset)
+        if self._gone:
+            return ALL_ONES
+        place = Registers.find(offset)
+        if place is None:
+            return 0
+        row, index = place.row, place.index
+        with self._engine.frozen():
+            hook = self._reads.get(row.name)
+            if hook is not None:
+                return int(hook(index)) & ALL_ONES
+            if row.access is Access.RC:
+                return self._read_counter(row.offset(index))
+            return 0 if row.access is Access.WO else self._engine.registers[row.offset(index) >> 2]
+
+    def write32(self, offset: int, value: int, /) -> None:
+        self._check_offset(offset)
+        if not 0 <= value <= ALL_ONES:
+            raise ValueError(f"{value:#x} is no 32-bit value")
+        if self._gone:
+            return
+        place = Registers.find(offset)
+        if place is None:
+            self.find(Kind.UNKNOWN_REGISTER, 0, offset, value)
+            return
+        row, index = place.row, place.index
+        with self._engine.frozen():
+            hook = self._writes.get(row.name)
+            if hook is not None:
+                hook(index, value)
+            elif row.access is Access.RW:
+                kept = self._engine.registers[row.offset(index) >> 2] & ~row.mask
+                self._engine.registers[row.offset(index) >> 2] = kept | (value & row.mask)
+
+    def _read_counter(self, offset: int) -> int:
+        """Statistics are cleared by the read; the engine's own counts are added first (8.2.3.23)."""
+        self._engine.call("nic_flush_counters")
+        value = self._engine.registers[offset >> 2]
+        self._engine.registers[offset >> 2] = 0
+        return value
+
+    def doorbell(self, offset: int) -> int:
+        place = Registers.find(offset)
+        if place is None or place.row.name not in ("RDT", "TDT"):
+            raise ValueError(f"{offset:#x} is no tail register")
+        self._check_open()
+        return self._engine.register_address + place.row.offset(place.index)
+
+    def _check_offset(self, offset: int) -> None:
+        self._check_open()
+        if offset % 4 or not 0 <= offset < BAR0_SIZE:
+            raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError(f"{self.name} is closed")
+
+    # ---- reset ----
+
+    def reset_registers(self) -> None:
+        """CTRL.RST (4.2.1.6): every register to its reset value, queues gone, EEPROM read again, link trained again."""
+        self._engine.call("nic_flush_counters")
+        self._load_reset_values()
+        self._engine.call("nic_reset")
+        for block in self._blocks:
+            block.reset()
+        self.update_bus_master()
+
+    def _load_reset_values(self) -> None:
+        ctypes.memmove(self._engine.register_address, reset_image(), BAR0_SIZE)
+
+    def reset(self) -> None:
+        self._check_open()
+        with self._engine.frozen():
+            self._config.reset()
+            self.reset_registers()
+
+    # ---- configuration space ----
+
+    def config_read(self, offset: int, size: int) -> int:
+        self._check_open()
+        return ALL_ONES >> (32 - 8 * size) if self._gone else self._config.read(offset, size)
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        self._check_open()
+        if self._gone:
+            return
+        self._config.write(offset, size, value)
+        if offset <= COMMAND < offset + size:
+            with self._engine.frozen():
+                self.update_bus_master()
+        if offset <= DEVICE_CONTROL and DEVICE_CONTROL + 2 <= offset + size and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR:
+            self.reset()
+
+    def update_bus_master(self) -> None:
+        """Requests go out while the command register allows them and CTRL.GIO_DIS does not forbid them (5.2.5.3.2)."""
+        allowed = self._config.bus_master and not self._raw.CTRL.read().GIO_DIS
+        self._engine.call("nic_set_bus_master", allowed)
+
+    # ---- DMA ----
+
+    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
+        """The engine maps the file itself, so that no mistake of a driver makes it touch memory that is gone."""
+        self._check_open()
+        try:
+            window = mmap.mmap(fd, size)
+        except (OSError, ValueError) as error:
+            raise DmaError(f"{size} bytes of the file cannot be mapped for the device: {error}") from None
+        iova = self._next_iova
+        host = np.frombuffer(window, dtype=np.uint8).ctypes.data
+        with self._engine.frozen():
+            if self._engine.call("nic_map_dma", iova, size, host):
+                raise DmaError(f"no DMA window of {size} bytes at {iova:#x}")
+        self._windows[iova] = window
+        self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
+        return DmaMapping(address, size, iova)
+
+    def unmap_dma(self, mapping: DmaMapping) -> None:
+        if self._closed:
+            return
+        with self._engine.frozen():
+            self._engine.call("nic_unmap_dma", mapping.iova, mapping.size)
+        window = self._windows.pop(mapping.iova, None)
+        if window is not None:
+            window.close()
+
+    # ---- interrupts ----
+
+    def enable_interrupts(self, vectors: int) -> list[int]:
+        self._check_open()
+        if not 1 <= vectors <= VECTORS:
+            raise ValueError(f"the 82599 has 1 to {VECTORS} MSI-X vectors, not {vectors}")
+        self.disable_interrupts()
+        for vector in range(vectors):
+            fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._eventfds.append(fd)
+            with self._engine.frozen():
+                self._engine.call("nic_set_eventfd", vector, fd)
+        return list(self._eventfds)
+
+    def disable_interrupts(self) -> None:
+        with self._engine.frozen():
+            for vector in range(len(self._eventfds)):
+                self._engine.call("nic_set_eventfd", vector, -1)
+        while self._eventfds:
+            os.close(self._eventfds.pop())
+
+    # ---- life ----
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._process:  # a forked child has no engine thread to stop
+            return
+        self.disable_interrupts()
+        self._engine.call("nic_stop")
+        self._wire.close()
+        self._closed = True
+        self._engine.destroy()
+        while self._windows:
+            self._windows.popitem()[1].close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    def link_trouble(self) -> str:
+        if self._closed or self._gone:
+            return ""
+        return self._wire.trouble() or ("" if self._cable_in else "the cable is out")
+
+    # ---- for tests and teachers ----
+
+    _cable_in = True
+
+    def step(self, frames: int = 64, ns: int = 0) -> int:
+        """`manual` only: time goes on by `ns`, then each queue and the wire move at most `frames`. Returns frames moved."""
+        self._check_open()
+        return self._engine.call("nic_step", frames, ns)
+
+    def set_link(self, up: bool) -> None:
+        """Plug the cable in or pull it."""
+        self._check_open()
+        with self._engine.frozen():
+            self._cable_in = up
+            self._engine.call("nic_set_cable", up)
+            self._engine.call("nic_link_update")
+
+    def unplug(self) -> None:
+        """Surprise removal: reads return all ones, writes are lost, nothing moves any more."""
+        self._check_open()
+        with self._engine.frozen():
+            self._gone = True
+            self._engine.call("nic_set_gone")
+
+    def find(self, kind: Kind, queue: int, first: int, second: int = 0) -> None:
+        """Record a violation that a register access showed."""
+        self._violations.append(Violation.of(kind, queue, first, second))
+
+    @property
+    def violations(self) -> list[Violation]:
+        """Datasheet rules that were broken and DMA accesses that were stopped, so far."""
+        self._check_open()
+        with self._engine.frozen():
+            found = self._engine.findings()
+        return [Violation.of(Kind(entry.kind), entry.queue, *entry.values) for entry in found] + self._violations
+
+    @property
+    def faults(self) -> list[Violation]:
+        """The DMA faults among them."""
+        return [violation for violation in self.violations if violation.is_dma_fault]
+
+    @property
+    def frames_played(self) -> int:
+        """Frames that a source or a capture gave the NIC so far."""
+        self._check_open()
+        return self._engine.call("wire_sequence")
+
+    def _call_checked(self, name: str) -> None:
+        error = self._engine.call(name)
+        if error:
+            self.close()
+            raise DeviceError(f"the emulator's thread could not be started: {os.strerror(error)}")
+
+
+FIRST_ONLY = ("RXPBSIZE", "TXPBSIZE", "TXPBTHRESH")  # without DCB only packet buffer 0 has a size after reset (4.6.11.3.4)
+
+
+@cache
+def reset_image() -> bytes:
+    """BAR0 as after a reset: the table's reset values."""
+    image = np.zeros(BAR0_SIZE // 4, dtype=np.uint32)
+    for row in Registers.rows():
+        for index in range(1 if row.name in FIRST_ONLY else row.count):
+            image[row.offset(index) // 4] = row.reset
+    return image.tobytes()

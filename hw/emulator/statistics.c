@@ -1,0 +1,43 @@
+/* Statistics registers (82599 8.2.3.23): 32 bits, or 36 in a low and a high one; they stick at their maximum. */
+#include <string.h>
+
+#include "nic.h"
+
+static void add(struct nic *nic, uint32_t offset, uint64_t count) {
+    uint64_t sum = reg_load(nic, offset) + count;
+    reg_store(nic, offset, sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum);
+}
+
+static void add_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t count) {
+    const uint64_t most = (1ull << 36) - 1;
+    uint64_t sum = (reg_load(nic, low) | (uint64_t)reg_load(nic, high) << 32) + count;
+    if (sum > most)
+        sum = most;
+    reg_store(nic, low, (uint32_t)sum);
+    reg_store(nic, high, (uint32_t)(sum >> 32));
+}
+
+/* Packets only add to `counters`; the registers get them when somebody looks. */
+void nic_flush_counters(struct nic *nic) {
+    struct counters *counters = &nic->counters;
+    add(nic, R_TPR, counters->tpr), add(nic, R_TPT, counters->tpt);
+    add(nic, R_GPRC, counters->gprc), add(nic, R_GPTC, counters->gptc);
+    add(nic, R_BPRC, counters->bprc), add(nic, R_BPTC, counters->bptc);
+    add(nic, R_MPRC, counters->mprc), add(nic, R_MPTC, counters->mptc);
+    add(nic, R_RUC, counters->ruc), add(nic, R_ROC, counters->roc), add(nic, R_MPC, counters->mpc);
+    add_pair(nic, R_TORL, R_TORH, counters->tor);
+    add_pair(nic, R_GORCL, R_GORCH, counters->gorc);
+    add_pair(nic, R_GOTCL, R_GOTCH, counters->gotc);
+    for (uint32_t bin = 0; bin < 6; bin++) {
+        add(nic, R_PRC64 + 4 * bin, counters->prc[bin]);
+        add(nic, R_PTC64 + 4 * bin, counters->ptc[bin]);
+    }
+    for (uint32_t set = 0; set < COUNTER_SETS; set++) {
+        add(nic, R_QPRC + 0x40 * set, counters->qprc[set]);
+        add(nic, R_QPRDC + 0x40 * set, counters->qprdc[set]);
+        add(nic, R_QPTC + 0x40 * set, counters->qptc[set]);
+        add_pair(nic, R_QBRC_L + 0x40 * set, R_QBRC_H + 0x40 * set, counters->qbrc[set]);
+        add_pair(nic, R_QBTC_L + 8 * set, R_QBTC_H + 8 * set, counters->qbtc[set]);
+    }
+    memset(counters, 0, sizeof *counters);
+}

@@ -1,0 +1,265 @@
+/* Transmit (82599 7.2): fetch descriptors, gather a frame, pad it, put it on the wire, tell the driver. */
+#include <string.h>
+
+#include "nic.h"
+
+enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */ };
+
+/* Q1 of an advanced data descriptor (7.2.3.2.4). */
+static uint32_t dtalen(uint64_t q1) { return q1 & 0xFFFF; }
+static uint32_t dtyp(uint64_t q1) { return q1 >> 20 & 0xF; }
+static bool eop(uint64_t q1) { return q1 >> 24 & 1; }
+static bool ifcs(uint64_t q1) { return q1 >> 25 & 1; }
+static bool rs(uint64_t q1) { return q1 >> 27 & 1; }
+static bool dext(uint64_t q1) { return q1 >> 29 & 1; }
+static uint32_t paylen(uint64_t q1) { return (uint32_t)(q1 >> 46); }
+
+static uint32_t next(const struct tx_queue *queue, uint32_t index) {
+    return index + 1 == queue->size ? 0 : index + 1;
+}
+
+static struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index) {
+    return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, FINDING_DMA_READ);
+}
+
+/* The queue stops until the driver disables it, and other-cause PCI_EX says so. */
+static bool stop(struct nic *nic, uint32_t number) {
+    nic->tx[number].stuck = true;
+    raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
+    return false;
+}
+
+static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint64_t first, uint64_t second) {
+    report(nic, kind, number, first, second);
+    return stop(nic, number);
+}
+
+/* ---- telling the driver (7.2.3.5) ---- */
+
+/* Head write-back replaces descriptor write-back (7.2.3.5.2). */
+static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *queue) {
+    uint8_t *word = dma_reach(nic, queue->head_writeback, 4);
+    if (!word) {
+        fault(nic, number, FINDING_DMA_WRITE, queue->head_writeback, 4);
+        return;
+    }
+    /* release: the frames before this head have been read; their buffers are the driver's again */
+    atomic_store_explicit((_Atomic uint32_t *)(void *)word, queue->head, memory_order_release);
+}
+
+static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue) {
+    for (uint32_t index = queue->writeback_head; index != queue->head; index = next(queue, index)) {
+        struct descriptor *descriptor = descriptor_at(nic, number, index);
+        if (!descriptor) {
+            stop(nic, number);
+            return;
+        }
+        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
+        if (queue->wthresh || rs(q1))
+            atomic_store_explicit(&descriptor->q1, 1ull << 32, memory_order_release); /* DD; release as for the head */
+    }
+}
+
+static void write_back(struct nic *nic, uint32_t number) {
+    struct tx_queue *queue = &nic->tx[number];
+    if (queue->head_writeback)
+        write_back_head(nic, number, queue);
+    else
+        write_back_descriptors(nic, number, queue);
+    queue->unwritten = 0, queue->writeback_head = queue->head;
+    raise_queue_cause(nic, reg_load(nic, R_IVAR + 4 * (number / 2)) >> (16 * (number % 2) + 8) & 0xFF);
+}
+
+/* WTHRESH 0: at RS. Above 0 RS is ignored and descriptors are written back WTHRESH at a time (8.2.3.9.10). */
+static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status) {
+    struct tx_queue *queue = &nic->tx[number];
+    queue->unwritten += descriptors;
+    if (queue->wthresh ? queue->unwritten >= queue->wthresh : report_status)
+        write_back(nic, number);
+}
+
+/* ---- one frame ---- */
+
+/* A frame's descriptors, checked and in one piece. */
+struct fetched {
+    const uint8_t *bytes;
+    uint32_t length, descriptors;
+    bool context, report_status, ifcs;
+};
+
+/* Whether the frame at head is complete in front of `tail`; its descriptors are counted, not taken. */
+static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
+    struct tx_queue *queue = &nic->tx[number];
+    uint32_t index = queue->head, count = 0, total = 0, promised = 0;
+    for (; index != tail; index = next(queue, index)) {
+        struct descriptor *descriptor = descriptor_at(nic, number, index);
+        if (!descriptor)
+            return stop(nic, number);
+        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
+        if (!dext(q1) || (dtyp(q1) != DTYP_DATA && dtyp(q1) != DTYP_CONTEXT))
+            return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
+        if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
+            *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
+            return true;
+        }
+        if (dtalen(q1) > LONGEST_BUFFER)
+            return fault(nic, number, FINDING_TX_LENGTH, index, dtalen(q1));
+        if (++count > CHAIN_MAX)
+            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
+        if (count == 1)
+            promised = paylen(q1);
+        total += dtalen(q1);
+        fetched->report_status |= rs(q1);
+        if (!eop(q1))
+            continue;
+        if (!total || total > FRAME_MAX - CRC)
+            return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
+        if (promised != total)
+            report(nic, FINDING_TX_PAYLEN, number, promised, total);
+        fetched->length = total, fetched->descriptors = count, fetched->ifcs = ifcs(q1);
+        return true;
+    }
+    return false;
+}
+
+/* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
+static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
+    struct tx_queue *queue = &nic->tx[number];
+    uint32_t index = queue->head, at = 0;
+    for (uint32_t i = 0; i < fetched->descriptors; i++, index = next(queue, index)) {
+        struct descriptor *descriptor = descriptor_at(nic, number, index);
+        if (!descriptor)
+            return stop(nic, number);
+        uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
+        uint32_t length = dtalen(atomic_load_explicit(&descriptor->q1, memory_order_relaxed));
+        if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, address, fetched->length)))
+            return true;
+        /* The driver may rewrite a descriptor it already gave away: what was checked is what bounds the copy. */
+        if (length > fetched->length - at)
+            return fault(nic, number, FINDING_TX_LENGTH, index, length);
+        if (!dma_read(nic, number, address, nic->frame + at, length))
+            return stop(nic, number);
+        at += length;
+    }
+    fetched->bytes = nic->frame;
+    return true;
+}
+
+/* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
+static void pad(struct nic *nic, uint32_t number, struct fetched *fetched) {
+    if (fetched->length >= FRAME_MIN || !(reg_load(nic, R_HLREG0) & F_HLREG0_TXPADEN_MASK))
+        return;
+    if (!fetched->ifcs)
+        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, fetched->length);
+    if (fetched->bytes != nic->frame)
+        memcpy(nic->frame, fetched->bytes, fetched->length);
+    memset(nic->frame + fetched->length, 0, FRAME_MIN - fetched->length);
+    fetched->bytes = nic->frame, fetched->length = FRAME_MIN;
+}
+
+static void count_sent(struct nic *nic, uint32_t number, const struct fetched *fetched) {
+    struct counters *counters = &nic->counters;
+    uint32_t bytes = fetched->length + CRC, set = counter_set(nic, R_TQSM, number);
+    counters->tpt++, counters->gptc++, counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
+    if (fetched->bytes[0] & 1)
+        *(mac_of(fetched->bytes) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
+    counters->qptc[set]++, counters->qbtc[set] += bytes - CRC;
+}
+
+/* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
+static void send(struct nic *nic, const struct fetched *fetched) {
+    if (reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK)
+        mac_receive(nic, fetched->bytes, fetched->length);
+    else
+        nic->wire.send(nic, fetched->bytes, fetched->length);
+}
+
+/* ---- a step ---- */
+
+static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns) {
+    struct tx_queue *queue = &nic->tx[number];
+    /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
+    uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
+    uint32_t moved = 0;
+    if (tail >= queue->size) {
+        if (!queue->stuck)
+            fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
+        return 0;
+    }
+    while (moved < nic->step_frames && queue->head != tail && !queue->stuck) {
+        struct fetched fetched = {0};
+        if (nic->paced && nic->tx_free_ps > now_ns * 1000)
+            break;
+        if (!frame_ready(nic, number, tail, &fetched))
+            break;
+        if (!fetched.context) {
+            if (!gather(nic, number, &fetched))
+                break;
+            pad(nic, number, &fetched);
+            count_sent(nic, number, &fetched);
+            send(nic, &fetched);
+            nic->tx_free_ps += (uint64_t)(fetched.length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
+        }
+        for (uint32_t i = 0; i < fetched.descriptors; i++)
+            queue->head = next(queue, queue->head);
+        completed(nic, number, fetched.descriptors, fetched.report_status);
+        moved++;
+    }
+    if (moved)
+        reg_store(nic, tx_offset(R_TDH, number), queue->head);
+    nic->tx_busy |= queue->head != tail;
+    return moved;
+}
+
+uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
+    uint32_t moved = 0;
+    /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
+    if (!nic->bus_master || !(nic->link_up || reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK))
+        return 0;
+    nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
+    nic->tx_busy = false;
+    for (uint32_t word = 0; word < 2; word++)
+        for (uint64_t left = nic->tx_enabled[word]; left; left &= left - 1) {
+            uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
+            uint32_t sent = transmit_queue(nic, number, now_ns);
+            /* ASSUMPTION: what WTHRESH still holds back is written when the queue runs dry, not at the interrupt timer. */
+            if (!sent && nic->tx[number].wthresh && nic->tx[number].unwritten)
+                write_back(nic, number);
+            moved += sent;
+        }
+    return moved;
+}
+
+/* Python's TXDCTL hook: take the queue's registers over, or let it go. */
+void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
+    struct tx_queue *queue = &nic->tx[number];
+    uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number)), writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
+    bool enable = control & F_TXDCTL_ENABLE_MASK;
+    queue->wthresh = (control & F_TXDCTL_WTHRESH_MASK) >> F_TXDCTL_WTHRESH_SHIFT;
+    if (enable == queue->enabled)
+        return;
+    uint64_t bit = 1ull << number % 64;
+    queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
+    nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
+    if (!enable)
+        return;
+    queue->base = reg_load(nic, tx_offset(R_TDBAL, number)) | (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
+    queue->size = reg_load(nic, tx_offset(R_TDLEN, number)) / 16;
+    queue->head = reg_load(nic, tx_offset(R_TDH, number));
+    if (queue->head >= queue->size)
+        queue->head = 0;
+    queue->writeback_head = queue->head;
+    queue->head_writeback = 0;
+    /* Measured on silicon by others: an address that is not 16-byte aligned writes nothing back (8.2.3.9.11). */
+    if (writeback & F_TDWBAL_HEAD_WB_EN_MASK && !(writeback & 0xE))
+        queue->head_writeback = (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
+    /* A tail written before the queue was enabled is lost (4.6.8). */
+    reg_store(nic, tx_offset(R_TDT, number), queue->head);
+}
+
+/* TDH written: where the queue goes on. */
+void nic_tx_head_changed(struct nic *nic, uint32_t number) {
+    uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
+    if (head < nic->tx[number].size)
+        nic->tx[number].head = nic->tx[number].writeback_head = head;
+}

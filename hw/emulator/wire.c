@@ -1,0 +1,177 @@
+/* What is at the other end of the cable: the port itself, nothing, a generator, another port, a capture, a TAP. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "nic.h"
+
+enum { RECORD_ROOM = 1 << 20, RECORD_HEADER = 16, SOURCE_PORT_AT = 34, SOURCE_SEQUENCE_AT = 42, SOURCE_FLOWS = 1024 };
+
+static void keep(struct nic *nic) { (void)nic; }
+
+/* ---- loop, sink, cable ---- */
+
+static void loop_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    mac_receive(nic, frame, length);
+}
+
+static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    (void)nic, (void)frame, (void)length;
+}
+
+static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    if (nic->wire.peer)
+        mac_receive(nic->wire.peer, frame, length);
+    else
+        nic->wire.lost++;
+}
+
+static void cable_close(struct nic *nic) {
+    if (nic->wire.peer)
+        nic->wire.peer->wire.peer = NULL;
+    nic->wire.peer = NULL;
+}
+
+/* ---- source: one UDP frame over and over, with a flow number and a sequence number in it ---- */
+
+static const uint8_t *source_offer(struct nic *nic, uint32_t *length) {
+    struct wire *wire = &nic->wire;
+    uint32_t port = 1024 + wire->sequence % SOURCE_FLOWS;
+    wire->buffer[SOURCE_PORT_AT] = (uint8_t)(port >> 8), wire->buffer[SOURCE_PORT_AT + 1] = (uint8_t)port;
+    for (uint32_t i = 0; i < 8; i++)
+        wire->buffer[SOURCE_SEQUENCE_AT + i] = (uint8_t)(wire->sequence >> (56 - 8 * i));
+    *length = wire->pending;
+    return wire->buffer;
+}
+
+static void sequence_taken(struct nic *nic) { nic->wire.sequence++; }
+
+/* ---- pcap: frames of a capture in, a recording out ---- */
+
+static const uint8_t *playback_offer(struct nic *nic, uint32_t *length) {
+    struct wire *wire = &nic->wire;
+    if (wire->sequence >= wire->frames)
+        return NULL;
+    *length = wire->lengths[wire->sequence];
+    return wire->capture + wire->offsets[wire->sequence];
+}
+
+static void record_flush(struct nic *nic) {
+    struct wire *wire = &nic->wire;
+    uint32_t written = 0;
+    while (written < wire->recorded && !wire->trouble) {
+        ssize_t count = write(wire->fd, wire->record + written, wire->recorded - written);
+        if (count >= 0)
+            written += (uint32_t)count;
+        else if (errno != EINTR)
+            wire->trouble = errno;
+    }
+    wire->recorded = 0;
+}
+
+/* One record of a capture with nanosecond stamps: seconds, nanoseconds, captured length, length. */
+static void record_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    struct wire *wire = &nic->wire;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint32_t header[4] = {(uint32_t)now.tv_sec, (uint32_t)now.tv_nsec, length, length};
+    if (wire->recorded + RECORD_HEADER + length > RECORD_ROOM)
+        record_flush(nic);
+    memcpy(wire->record + wire->recorded, header, RECORD_HEADER);
+    memcpy(wire->record + wire->recorded + RECORD_HEADER, frame, length);
+    wire->recorded += RECORD_HEADER + length;
+}
+
+/* ---- tap: the kernel's stack ---- */
+
+static const uint8_t *tap_offer(struct nic *nic, uint32_t *length) {
+    struct wire *wire = &nic->wire;
+    if (!wire->pending && !wire->trouble) {
+        ssize_t count = read(wire->fd, wire->buffer, FRAME_MAX - CRC);
+        if (count > 0)
+            wire->pending = (uint32_t)count;
+        else if (count < 0 && errno != EAGAIN && errno != EINTR && errno != EIO)
+            wire->trouble = errno; /* EBADFD: the interface was deleted */
+    }
+    *length = wire->pending;
+    return wire->pending ? wire->buffer : NULL;
+}
+
+static void tap_taken(struct nic *nic) { nic->wire.pending = 0; }
+
+static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    struct wire *wire = &nic->wire;
+    if (write(wire->fd, frame, length) == (ssize_t)length)
+        return;
+    wire->lost++; /* EIO: the interface is down, the frame is lost as on a port nobody listens to */
+    if (errno == EBADFD || errno == ENODEV)
+        wire->trouble = errno;
+}
+
+/* ---- set-up, called by Python with the engine frozen; fds and buffers of Python's stay Python's ---- */
+
+void wire_loop(struct nic *nic) {
+    nic->wire = (struct wire){.send = loop_send, .fd = -1};
+}
+
+void wire_sink(struct nic *nic) {
+    nic->wire = (struct wire){.send = sink_send, .fd = -1};
+}
+
+void wire_cable(struct nic *nic, struct nic *peer) {
+    nic->wire = (struct wire){.send = cable_send, .close = cable_close, .peer = peer, .fd = -1};
+    if (peer)
+        peer->wire.peer = nic;
+}
+
+int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    uint8_t *buffer = malloc(length);
+    if (!buffer)
+        return -1;
+    memcpy(buffer, frame, length);
+    nic->wire = (struct wire){.send = sink_send, .offer = source_offer, .taken = sequence_taken, .fd = -1,
+                              .buffer = buffer, .pending = length};
+    return 0;
+}
+
+/* `frames` 0: nothing to play. fd -1: nothing to record. The arrays belong to Python and outlive the wire. */
+int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths, uint64_t frames, int fd) {
+    uint8_t *record = fd >= 0 ? malloc(RECORD_ROOM) : NULL;
+    if (fd >= 0 && !record)
+        return -1;
+    nic->wire = (struct wire){.send = fd >= 0 ? record_send : sink_send, .offer = playback_offer, .taken = sequence_taken,
+                              .idle = fd >= 0 ? record_flush : keep, .close = fd >= 0 ? record_flush : keep, .fd = fd,
+                              .capture = capture, .offsets = offsets, .lengths = lengths, .frames = frames, .record = record};
+    return 0;
+}
+
+int wire_tap(struct nic *nic, int fd) {
+    uint8_t *buffer = malloc(FRAME_MAX);
+    if (!buffer)
+        return -1;
+    nic->wire = (struct wire){.send = tap_send, .offer = tap_offer, .taken = tap_taken, .fd = fd, .buffer = buffer};
+    return 0;
+}
+
+void wire_close(struct nic *nic) {
+    if (nic->wire.close)
+        nic->wire.close(nic);
+    free(nic->wire.buffer);
+    free(nic->wire.record);
+    wire_sink(nic);
+}
+
+/* A carrier comes from something that is alive at the other end. */
+bool wire_has_far_end(const struct nic *nic) {
+    const struct wire *wire = &nic->wire;
+    if (wire->send == cable_send)
+        return wire->peer && wire->peer->cable_in && !wire->peer->gone;
+    return !wire->trouble;
+}
+
+int wire_trouble(const struct nic *nic) { return nic->wire.trouble; }
+
+uint64_t wire_sequence(const struct nic *nic) { return nic->wire.sequence; }

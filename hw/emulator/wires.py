@@ -1,0 +1,172 @@
+"""The wires of `emulated:WIRE`: what each is made of outside the engine (files, TAP interfaces, names)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from ..capture import Capture, CaptureError
+from ..pcap import read_capture
+from ..register import DeviceError
+from .engine import Engine
+
+WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+IFNAMSIZ = 16
+SHORTEST, LONGEST = 60, 9724  # a source's frames, without CRC
+PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
+
+
+class WireError(DeviceError):
+    """A wire that cannot be had. The message says what can."""
+
+
+class Wire:
+    """What a NIC's cable leads to; `close` gives back what it took from the system."""
+
+    def __init__(self, name: str, engine: Engine, mac: bytes) -> None:
+        self.name = name
+        self._engine = engine
+        self._mac = mac
+        self._fds: list[int] = []
+        self._capture: Capture | None = None  # the engine reads its arrays
+        self._cable = ""
+        kind, separator, argument = name.partition("=")
+        connect = {"loop": self._loop, "sink": self._sink, "source": self._source, "cable": self._connect_cable,
+                   "pcap": self._pcap, "tap": self._tap}.get(kind)
+        if connect is None or (separator and kind in ("loop", "sink")) or (not argument and kind in ("cable", "pcap", "tap")):
+            raise WireError(f"there is no wire {name!r}. Wires are: {WIRES}")
+        try:
+            with engine.frozen():
+                connect(argument)
+        except BaseException:
+            self.close()
+            raise
+
+    def _loop(self, argument: str) -> None:
+        self._engine.call("wire_loop")
+
+    def _sink(self, argument: str) -> None:
+        self._engine.call("wire_sink")
+
+    def _source(self, argument: str) -> None:
+        length = int(argument) if argument.isdecimal() else 0 if argument else SHORTEST
+        if not SHORTEST <= length <= LONGEST:
+            raise WireError(f"source={argument}: frames are {SHORTEST} to {LONGEST} bytes long, CRC not counted")
+        frame = source_frame(self._mac, length)
+        self._check(self._engine.call("wire_source", frame, length))
+
+    def _connect_cable(self, name: str) -> None:
+        ends = _CABLES.ends(name)
+        if len(ends) == 2:
+            raise WireError(f"cable={name} already joins two ports; close one, or use another name")
+        self._cable = name
+        self._engine.call("wire_cable", ends[0].pointer if ends else None)
+        _CABLES.plug(name, self._engine)
+
+    def _pcap(self, argument: str) -> None:
+        source, _, target = argument.partition(",")
+        fd = -1
+        try:
+            if source:
+                self._capture = read_capture(source)
+            if target:
+                fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+                self._fds.append(fd)
+                os.write(fd, PCAP_HEADER)
+        except CaptureError as error:
+            raise WireError(f"pcap={argument}: {error}") from None
+        except OSError as error:
+            raise WireError(f"pcap={argument}: cannot write {target}: {error.strerror}") from None
+        if self._capture is None:
+            self._check(self._engine.call("wire_pcap", None, None, None, 0, fd))
+        else:
+            capture = self._capture
+            self._check(self._engine.call("wire_pcap", capture.data.ctypes.data, capture.offsets.ctypes.data,
+                                          capture.lengths.ctypes.data, len(capture), fd))
+
+    def _tap(self, name: str) -> None:
+        fd = open_tap(name)
+        self._fds.append(fd)
+        self._check(self._engine.call("wire_tap", fd))
+
+    @staticmethod
+    def _check(result: int) -> None:
+        if result:
+            raise WireError("no memory for the wire's buffers")
+
+    def trouble(self) -> str:
+        """Why nothing comes through, or ''."""
+        number = self._engine.call("wire_trouble")
+        if number:
+            gone = "was deleted" if number in (errno.EBADFD, errno.ENODEV) else os.strerror(number)
+            return f"{self.name}: {'the interface ' if self.name.startswith('tap=') else ''}{gone}"
+        if self._cable and len(_CABLES.ends(self._cable)) < 2:
+            return f"cable={self._cable} has no port at its other end"
+        return ""
+
+    def close(self) -> None:
+        """After the engine let the NIC go, or before it had it."""
+        with self._engine.frozen():
+            self._engine.call("wire_close")
+        if self._cable:
+            _CABLES.unplug(self._cable, self._engine)
+            self._cable = ""
+        while self._fds:
+            os.close(self._fds.pop())
+        self._capture = None
+
+
+class Cables:
+    """Which ports of this process hang at which cable. One of it: a cable's name means the same everywhere in a process."""
+
+    def __init__(self) -> None:
+        self._ends: dict[tuple[str, int], Engine] = {}
+
+    def ends(self, name: str) -> list[Engine]:
+        return [engine for (cable, _), engine in self._ends.items() if cable == name]
+
+    def plug(self, name: str, engine: Engine) -> None:
+        self._ends[name, engine.pointer] = engine
+
+    def unplug(self, name: str, engine: Engine) -> None:
+        self._ends.pop((name, engine.pointer), None)
+
+
+_CABLES = Cables()
+
+
+def source_frame(mac: bytes, length: int) -> bytes:
+    """A UDP frame to `mac`; the engine puts the flow into the source port and a sequence number behind the headers."""
+    payload = length - 14 - 20 - 8
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + payload, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    total = sum(struct.unpack("!10H", ip))
+    total = (total & 0xFFFF) + (total >> 16)
+    ip = ip[:10] + struct.pack("!H", ~total & 0xFFFF) + ip[12:]
+    udp = struct.pack("!HHHH", 1024, 9, 8 + payload, 0)  # checksum 0: none
+    return mac + bytes([0x02, 0, 0, 0, 0, 1]) + b"\x08\x00" + ip + udp + bytes(payload)
+
+
+def open_tap(name: str) -> int:
+    """A non-blocking TAP fd for interface `name`, which is made if it is not there."""
+    if not 0 < len(name.encode()) < IFNAMSIZ or "/" in name or name != name.strip():
+        raise WireError(f"tap={name}: an interface name has 1 to {IFNAMSIZ - 1} characters, no / and no blanks")
+    try:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        hint = "Run: modprobe tun" if error.errno in (errno.ENOENT, errno.ENODEV) else "Run as root"
+        raise WireError(f"tap={name}: /dev/net/tun cannot be opened: {error.strerror}. {hint}") from None
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+    except OSError as error:
+        os.close(fd)
+        reasons = {
+            errno.EBUSY: "another program (or port) has it open",
+            errno.EPERM: f"not permitted. Run as root, or once: ip tuntap add dev {name} mode tap user $USER",
+            errno.EINVAL: "an interface of that name exists and is no TAP",
+        }
+        raise WireError(f"tap={name}: {reasons.get(error.errno or 0, error.strerror)}") from None
+    return fd

@@ -1,0 +1,319 @@
+"""What a register is: fields, a row of the table, and the accessors `nic.CTRL`, `nic.RXDCTL[q]`.
+
+    nic.CTRL.write(RST=1, LRST=1)                      # whole register, named fields
+    nic.RXDCTL[q].update(ENABLE=1)                     # read, change, write
+    nic.RXDCTL[q].wait(ENABLE=1, timeout=0.010)        # bounded
+    nic.LINKS.read().SPEED                             # a field of the value read
+
+The table itself is hw/registers.py, the fields are hw/fields.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+
+ALL_ONES = 0xFFFF_FFFF
+
+
+class DeviceError(Exception):
+    """The NIC, or the way to it, did not do what was asked. The message says what to do."""
+
+
+class DeviceGone(DeviceError):
+    """Every read returns 0xFFFFFFFF: the function was removed, reset from outside, or put to sleep."""
+
+
+class RegisterTimeout(DeviceError):
+    """A register did not reach the value waited for within the bound."""
+
+
+class AddressSpace(Protocol):
+    """What registers live in: BAR0 of a Device, or an emulator's register file."""
+
+    def read32(self, offset: int, /) -> int: ...
+    def write32(self, offset: int, value: int, /) -> None: ...
+
+
+class Access(Enum):
+    """How the datasheet lets software use a register (8.2.1)."""
+
+    RW = "read/write"
+    RO = "read only"
+    WO = "write only"
+    RC = "read, cleared by the read"
+    W1S = "read, ones written set bits"
+    RC_W1C = "read clears, ones written clear bits"
+    SEMAPHORE = "the read takes it"
+
+    @property
+    def read_has_effect(self) -> bool:
+        return self in (Access.RC, Access.RC_W1C, Access.SEMAPHORE)
+
+
+class Field:
+    """Bits [high:low] of a register; on a value read, the field's number."""
+
+    def __init__(self, high: int, low: int, meanings: Mapping[int, str] | None = None) -> None:
+        if not 0 <= low <= high <= 31:
+            raise ValueError(f"a field lies in bits 31:0, not [{high}:{low}]")
+        self.high, self.low = high, low
+        self.meanings = dict(meanings or {})
+        self.max = (1 << (high - low + 1)) - 1
+        self.mask = self.max << low
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, value: None, owner: type) -> Field: ...
+    @overload
+    def __get__(self, value: Word, owner: type) -> int: ...
+    def __get__(self, value: Word | None, owner: type) -> Field | int:
+        return self if value is None else (value >> self.low) & self.max
+
+    def place(self, number: int) -> int:
+        """`number` shifted to where the field is; ValueError when it does not fit."""
+        if not 0 <= number <= self.max:
+            raise ValueError(f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], at most {self.max:#x}")
+        return number << self.low
+
+
+def bit(position: int, meanings: Mapping[int, str] | None = None) -> Field:
+    return Field(position, position, meanings)
+
+
+def bits(high: int, low: int, meanings: Mapping[int, str] | None = None) -> Field:
+    """As the datasheet writes it: `bits(31, 16)` is [31:16]."""
+    return Field(high, low, meanings)
+
+
+class Word(int):
+    """A register's value. Subclasses (hw/fields.py) name its fields; an int for everything else."""
+
+    fields: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.fields = {name: entry for name, entry in vars(cls).items() if isinstance(entry, Field)}
+
+    @classmethod
+    def compose(cls, register: str, value: int, numbers: Mapping[str, int]) -> int:
+        """`value` with the named fields set to `numbers`."""
+        for name, number in numbers.items():
+            field = cls.fields.get(name)
+            if field is None:
+                raise AttributeError(f"{register} has no field {name}; it has: {', '.join(cls.fields) or 'no named fields'}")
+            try:
+                value = (value & ~field.mask) | field.place(int(number))
+            except ValueError as error:
+                raise ValueError(f"{register}: {error}") from None
+        return value & ALL_ONES
+
+    def describe(self) -> str:
+        """`ENABLE=1 PTHRESH=36`: the fields that are not zero."""
+        shown = []
+        for name, field in self.fields.items():
+            number = (self >> field.low) & field.max
+            if number:
+                meaning = field.meanings.get(number)
+                width = field.high - field.low + 1
+                text = f"{name}={number:#x}" if width > 8 else f"{name}={number}"
+                shown.append(f"{text} ({meaning})" if meaning else text)
+        return " ".join(shown)
+
+    def __repr__(self) -> str:
+        return f"{int(self):#010x} {self.describe()}".rstrip()
+
+
+W = TypeVar("W", bound=Word)
+
+
+@dataclass(frozen=True)
+class Run:
+    """`count` registers `stride` bytes apart from `first` on, for indices from `index` on."""
+
+    first: int
+    stride: int
+    count: int
+    index: int = 0
+
+
+class Row(Generic[W]):
+    """One line of the table: a register, or an array of registers, of one layout."""
+
+    def __init__(self, layout: type[W], runs: tuple[Run, ...], access: Access, reset: int, section: str,
+                 aliases: tuple[Run, ...], mask: int) -> None:
+        self.layout, self.runs, self.access = layout, runs, access
+        self.reset, self.section, self.aliases, self.mask = reset, section, aliases, mask
+        self.count = max(run.index + run.count for run in runs)
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def offset(self, index: int = 0) -> int:
+        """BAR0 offset of register `index`, in bytes."""
+        for run in self.runs:
+            if run.index <= index < run.index + run.count:
+                return run.first + run.stride * (index - run.index)
+        raise IndexError(f"{self.name}[{index}]: the 82599 has {self.name}[0..{self.count - 1}]")
+
+    def label(self, index: int) -> str:
+        return f"{self.name}[{index}]" if self.count > 1 else self.name
+
+
+class Register(Row[W]):
+    """A single register: `nic.CTRL`."""
+
+    def __init__(self, layout: type[W], offset: int, access: Access, reset: int = 0, section: str = "", *,
+                 aliases: tuple[int, ...] = (), mask: int = ALL_ONES) -> None:
+        super().__init__(layout, (Run(offset, 4, 1),), access, reset, section,
+                         tuple(Run(alias, 4, 1) for alias in aliases), mask)
+
+    @overload
+    def __get__(self, nic: None, owner: type) -> Register[W]: ...
+    @overload
+    def __get__(self, nic: RegisterMap, owner: type) -> Accessor[W]: ...
+    def __get__(self, nic: RegisterMap | None, owner: type) -> Register[W] | Accessor[W]:
+        return self if nic is None else Accessor(nic, self, 0)
+
+
+class RegisterArray(Row[W]):
+    """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`."""
+
+    def __init__(self, layout: type[W], runs: Run | tuple[Run, ...], access: Access, reset: int = 0, section: str = "", *,
+                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES) -> None:
+        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask)
+
+    @overload
+    def __get__(self, nic: None, owner: type) -> RegisterArray[W]: ...
+    @overload
+    def __get__(self, nic: RegisterMap, owner: type) -> AccessorArray[W]: ...
+    def __get__(self, nic: RegisterMap | None, owner: type) -> RegisterArray[W] | AccessorArray[W]:
+        return self if nic is None else AccessorArray(nic, self)
+
+
+class Accessor(Generic[W]):
+    """One register of one NIC."""
+
+    __slots__ = ("_space", "row", "index", "offset")
+
+    def __init__(self, nic: RegisterMap, row: Row[W], index: int) -> None:
+        self._space, self.row, self.index, self.offset = nic, row, index, row.offset(index)
+
+    @property
+    def name(self) -> str:
+        return self.row.label(self.index)
+
+    def read(self) -> W:
+        """One 32-bit load. Raises DeviceGone when the device no longer answers."""
+        return self.row.layout(self._space.load(self.offset, self.name))
+
+    def write(self, value: int = 0, /, **fields: int) -> None:
+        """One 32-bit store of `value` with `fields` set in it; what is not named is as in `value`."""
+        self._space.space.write32(self.offset, self.row.layout.compose(self.name, value, fields))
+
+    def update(self, **fields: int) -> None:
+        """Read, change the named fields, write."""
+        self.write(self.read(), **fields)
+
+    def wait(self, *, timeout: float, section: str = "", **fields: int) -> W:
+        """Read until all `fields` have the given numbers, for at most `timeout` seconds.
+
+        Raises RegisterTimeout with register, field, expected, read, how long and the section.
+        """
+        layout = self.row.layout
+        mask = layout.compose(self.name, 0, {name: layout.fields[name].max for name in fields if name in layout.fields})
+        expected = layout.compose(self.name, 0, fields)
+        start = time.monotonic()
+        while True:
+            waited = time.monotonic() - start
+            value = self.read()
+            if value & mask == expected:
+                return value
+            if waited >= timeout:
+                raise RegisterTimeout(self._missed(value, fields, waited, section or self.row.section))
+            time.sleep(min(50e-6, timeout))
+
+    def _missed(self, value: W, fields: Mapping[str, int], waited: float, section: str) -> str:
+        wrong = [f"{name} is {(value >> field.low) & field.max:#x}, expected {fields[name]:#x}"
+                 for name, field in self.row.layout.fields.items()
+                 if name in fields and (value >> field.low) & field.max != fields[name]]
+        return f"{self.name} ({self.offset:#07x}) read {value:#010x} after {waited * 1e3:.1f} ms: {', '.join(wrong)} (82599 {section})"
+
+    def __repr__(self) -> str:
+        place = f"{self.name} at {self.offset:#07x}"
+        if self.row.access is Access.WO:
+            return f"{place}: {self.row.access.value}"
+        if self.row.access.read_has_effect:
+            return f"{place}: {self.row.access.value}, so it is not read for display; use .read()"
+        return f"{place} = {self.read()!r}"
+
+
+class AccessorArray(Generic[W]):
+    """All registers of one row of one NIC."""
+
+    __slots__ = ("_space", "row")
+
+    def __init__(self, nic: RegisterMap, row: Row[W]) -> None:
+        self._space, self.row = nic, row
+
+    def __getitem__(self, index: int) -> Accessor[W]:
+        return Accessor(self._space, self.row, index)
+
+    def __len__(self) -> int:
+        return self.row.count
+
+    def __iter__(self) -> Iterator[Accessor[W]]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"{self.row.name}[0..{self.row.count - 1}] from {self.row.offset():#07x}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands at an offset."""
+
+    row: Row[Any]
+    index: int
+
+
+class RegisterMap:
+    """A set of registers (the rows of a subclass) in one address space."""
+
+    _places: ClassVar[dict[int, Place]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._places = {}
+        for row in cls.rows():
+            for run in (*row.runs, *row.aliases):
+                for i in range(run.count):
+                    cls._places[run.first + run.stride * i] = Place(row, run.index + i)
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+
+    @classmethod
+    def rows(cls) -> list[Row[Any]]:
+        """Every row, in the table's order."""
+        return [row for row in vars(cls).values() if isinstance(row, Row)]
+
+    @classmethod
+    def find(cls, offset: int) -> Place | None:
+        """The register at `offset`, aliases included; None where the table has nothing."""
+        return cls._places.get(offset)
+
+    def load(self, offset: int, name: str) -> int:
+        """One 32-bit load; all ones are checked against a register that is never all ones."""
+        value = self.space.read32(offset)
+        if value == ALL_ONES:
+            self.check_present(name)
+        return value
+
+    def check_present(self, name: str) -> None:
+        """Raise DeviceGone when the device is not there; a map without such a register cannot tell."""

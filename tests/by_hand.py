@@ -1,0 +1,123 @@
+"""A NIC driven by hand, register by register: what the emulator's tests (and nothing else) need of a driver."""
+
+from __future__ import annotations
+
+import struct
+
+from hw.emulator import Emulated82599
+from hw.registers import Registers
+
+BUFFER = 2048
+DD, EOP = 1, 2
+
+
+class Ring:
+    """One descriptor ring and its buffers in DMA memory; indices only ever move forward in these tests."""
+
+    def __init__(self, nic: Emulated82599, slots: int) -> None:
+        self.slots = slots
+        self.descriptors = nic.alloc_dma(slots * 16)
+        self.buffers = nic.alloc_dma(slots * BUFFER)
+        self.writeback = nic.alloc_dma(4096)
+        self.tail = 0
+
+    def write(self, index: int, q0: int, q1: int) -> None:
+        self.descriptors.view[16 * index : 16 * index + 16] = list(struct.pack("<QQ", q0, q1))
+
+    def read(self, index: int) -> tuple[int, int]:
+        q0, q1 = struct.unpack("<QQ", self.descriptors.view[16 * index : 16 * index + 16].tobytes())
+        return q0, q1
+
+    def buffer(self, index: int) -> int:
+        return self.buffers.iova + index * BUFFER
+
+    def bytes(self, index: int, length: int) -> bytes:
+        return self.buffers.view[index * BUFFER : index * BUFFER + length].tobytes()
+
+
+class ByHand:
+    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for."""
+
+    def __init__(self, wire: str = "loop", *, rx: int = 1, tx: int = 1, slots: int = 64, drop_en: int = 0,
+                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, **options: object) -> None:
+        options.setdefault("manual", True)
+        self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
+        self.regs = Registers(self.nic)
+        self.nic.enable_bus_master(True)
+        self.regs.FCTRL.write(BAM=1, UPE=promiscuous, MPE=promiscuous)
+        self.rx = [self._receive_queue(q, slots, drop_en) for q in range(rx)]
+        self.regs.RXCTRL.write(RXEN=1)
+        self.regs.DMATXCTL.update(TE=1)
+        self.tx = [self._transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
+
+    def _receive_queue(self, q: int, slots: int, drop_en: int) -> Ring:
+        ring, regs = Ring(self.nic, slots), self.regs
+        regs.RDBAL[q].write(ring.descriptors.iova & 0xFFFFFFFF)
+        regs.RDBAH[q].write(ring.descriptors.iova >> 32)
+        regs.RDLEN[q].write(slots * 16)
+        regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, DESCTYPE=1, DROP_EN=drop_en)
+        regs.RXDCTL[q].write(ENABLE=1)
+        for index in range(slots):
+            ring.write(index, ring.buffer(index), 0)
+        regs.RDT[q].write(slots - 1)
+        return ring
+
+    def _transmit_queue(self, q: int, slots: int, head_writeback: bool, wthresh: int) -> Ring:
+        ring, regs = Ring(self.nic, slots), self.regs
+        regs.TDBAL[q].write(ring.descriptors.iova & 0xFFFFFFFF)
+        regs.TDBAH[q].write(ring.descriptors.iova >> 32)
+        regs.TDLEN[q].write(slots * 16)
+        if head_writeback:
+            regs.TDWBAH[q].write(ring.writeback.iova >> 32)
+            regs.TDWBAL[q].write((ring.writeback.iova & 0xFFFFFFFF) | 1)
+        regs.TXDCTL[q].write(ENABLE=1, WTHRESH=wthresh, PTHRESH=32, HTHRESH=1)
+        return ring
+
+    def post(self, *pieces: bytes, queue: int = 0, rs: bool = True, ifcs: bool = True, paylen: int | None = None,
+             address: int | None = None) -> None:
+        """One frame, a descriptor a piece; not on its way before `kick`."""
+        ring = self.tx[queue]
+        total = sum(map(len, pieces)) if paylen is None else paylen
+        for i, piece in enumerate(pieces):
+            index, last = ring.tail, i == len(pieces) - 1
+            ring.buffers.view[index * BUFFER : index * BUFFER + len(piece)] = list(piece)
+            command = 0x20 | (1 if last else 0) | (2 if ifcs else 0) | (8 if last and rs else 0)
+            q1 = len(piece) | 3 << 20 | command << 24 | (total << 46 if i == 0 else 0)
+            ring.write(index, ring.buffer(index) if address is None else address, q1)
+            ring.tail = (ring.tail + 1) % ring.slots
+
+    def kick(self, queue: int = 0) -> None:
+        self.regs.TDT[queue].write(self.tx[queue].tail)
+
+    def send(self, *frames: bytes, queue: int = 0) -> None:
+        for frame in frames:
+            self.post(frame, queue=queue)
+        self.kick(queue)
+        while self.nic.step():
+            pass
+
+    def head(self, queue: int = 0) -> int:
+        """The head as written back to memory."""
+        return int(self.tx[queue].writeback.view[:4].view("<u4")[0])
+
+    def received(self, queue: int = 0) -> list[bytes]:
+        """Frames in the ring from its start, pieces joined, as far as descriptors are done."""
+        frames, piece = [], b""
+        for index in range(self.rx[queue].slots):
+            _, q1 = self.rx[queue].read(index)
+            if not q1 & DD:
+                break
+            piece += self.rx[queue].bytes(index, q1 >> 32 & 0xFFFF)
+            if q1 & EOP:
+                frames.append(piece)
+                piece = b""
+        return frames
+
+    def close(self) -> None:
+        self.nic.close()
+
+
+def frame(length: int = 60, *, to: bytes = b"\x02\x82\x59\x90\x00\x01", kind: bytes = b"\x88\xb5", fill: int = 0) -> bytes:
+    """An Ethernet frame of `length` bytes, CRC not counted, of the experimental EtherType."""
+    head = to + bytes([2, 0, 0, 0, 0, 9]) + kind
+    return head + bytes((fill + i) & 0xFF for i in range(length - len(head)))

@@ -1,0 +1,314 @@
+"""The software 82599's registers: reset values, effects of access, EEPROM, semaphores, link, interrupts, surprise removal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hw.device import DmaError
+from hw.emulator import DEFAULT_MAC, Emulated82599, Kind, WireError
+from hw.register import DeviceError, DeviceGone, RegisterTimeout
+from hw.registers import Registers
+
+
+@pytest.fixture
+def nic() -> Iterator[Emulated82599]:
+    with Emulated82599(manual=True) as device:
+        assert isinstance(device, Emulated82599)
+        yield device
+
+
+@pytest.fixture
+def regs(nic: Emulated82599) -> Registers:
+    return Registers(nic)
+
+
+def test_a_register_shows_its_fields_at_the_prompt(regs: Registers) -> None:
+    assert "SPEED=3 (10 Gbit/s)" in repr(regs.LINKS)
+    assert "LINK_UP=1" in repr(regs.LINKS)
+    assert "not read" in repr(regs.EICR)
+    assert repr(regs.RXDCTL) == "RXDCTL[0..127] from 0x01028"
+
+
+def test_every_register_has_its_reset_value_after_a_reset(regs: Registers) -> None:
+    loaded = {"RAL", "RAH", "LINKS", "STATUS"}  # from the EEPROM and the wire
+    only_first = {"RXPBSIZE", "TXPBSIZE", "TXPBTHRESH"}
+    regs.TXPBTHRESH[0].write(1)
+    regs.RAL[3].write(0x1234)
+    regs.CTRL.write(RST=1)
+    for row in Registers.rows():
+        if row.name in loaded or row.access.read_has_effect or row.access.value == "write only":
+            continue
+        for index in range(1 if row.name in only_first else row.count):
+            assert regs.space.read32(row.offset(index)) == row.reset, row.label(index)
+    assert regs.RAL[3].read() == 0
+
+
+def test_aliases_are_the_same_register(regs: Registers, nic: Emulated82599) -> None:
+    nic.write32(0x02104, 0x0200_0002)  # SRRCTL[1] at its 82598 address
+    assert regs.SRRCTL[1].read().DESCTYPE == 1
+    nic.write32(0x05400, 0x1111_1111)
+    assert nic.read32(0x0A200) == 0x1111_1111
+
+
+def test_bits_that_are_not_writable_keep_their_value(regs: Registers) -> None:
+    regs.RDBAL[0].write(0xFFFF_FFFF)
+    assert regs.RDBAL[0].read() == 0xFFFF_FF80
+    regs.STATUS.write(0)
+    assert regs.STATUS.read().GIO_MASTER_EN == 1
+    regs.RDRXCTL.write(0)
+    assert regs.RDRXCTL.read().DMAIDONE == 1
+
+
+def test_fields_that_do_not_exist_or_fit_are_refused(regs: Registers) -> None:
+    with pytest.raises(AttributeError, match="TXDCTL\\[3\\] has no field ENABEL; it has: PTHRESH"):
+        regs.TXDCTL[3].write(ENABEL=1)
+    with pytest.raises(ValueError, match="PTHRESH=0x80 does not fit"):
+        regs.TXDCTL[0].write(PTHRESH=128)
+    with pytest.raises(IndexError, match="TXDCTL\\[0..127\\]"):
+        regs.TXDCTL[128].read()
+
+
+def test_a_wait_that_fails_says_everything(regs: Registers) -> None:
+    start = time.monotonic()
+    with pytest.raises(RegisterTimeout, match=r"TXDCTL\[2\] \(0x060a8\) read 0x00000000 after .* ms: ENABLE is 0x0, expected 0x1 \(82599 4.6.8\)"):
+        regs.TXDCTL[2].wait(ENABLE=1, timeout=0.01, section="4.6.8")
+    assert time.monotonic() - start < 1
+
+
+def test_a_tx_queue_takes_enable_only_after_te(regs: Registers) -> None:
+    regs.TXDCTL[0].write(ENABLE=1)
+    assert regs.TXDCTL[0].read().ENABLE == 0
+    regs.DMATXCTL.update(TE=1)
+    regs.TXDCTL[0].write(ENABLE=1)
+    assert regs.TXDCTL[0].read().ENABLE == 1
+
+
+def test_master_disable_reads_back_and_clears_the_status_bit(regs: Registers) -> None:
+    regs.CTRL.write(GIO_DIS=1)
+    assert regs.CTRL.read().GIO_DIS == 1
+    assert regs.STATUS.read().GIO_MASTER_EN == 0
+    regs.CTRL.write(RST=1, LRST=1)
+    assert int(regs.CTRL.read()) == 0
+    assert regs.STATUS.read().GIO_MASTER_EN == 1
+
+
+def read_eeprom(regs: Registers, address: int) -> int:
+    regs.EERD.write(START=1, ADDR=address)
+    return regs.EERD.wait(DONE=1, timeout=0.1).DATA
+
+
+def test_the_eeprom_has_a_valid_checksum_and_the_mac_address(regs: Registers) -> None:
+    words = [read_eeprom(regs, address) for address in range(1 << (regs.EEC.read().EE_SIZE + 6))]
+    total = sum(words[:0x40])
+    for pointer in words[0x03:0x0F]:
+        if pointer not in (0, 0xFFFF):
+            total += sum(words[pointer + 1 : pointer + 1 + words[pointer]])
+    assert total & 0xFFFF == 0xBABA
+    lan_core = words[0x09]
+    assert b"".join(word.to_bytes(2, "little") for word in words[lan_core + 1 : lan_core + 4]) == DEFAULT_MAC
+    address = regs.RAL[0].read().to_bytes(4, "little") + regs.RAH[0].read().RAH.to_bytes(2, "little")
+    assert (address, regs.RAH[0].read().AV) == (DEFAULT_MAC, 1)
+
+
+def test_the_software_semaphore_is_taken_by_reading_it(regs: Registers) -> None:
+    assert regs.SWSM.read().SMBI == 0
+    assert regs.SWSM.read().SMBI == 1
+    regs.SWSM.write(SWESMBI=1, SMBI=1)
+    assert regs.SWSM.read().SWESMBI == 1
+    regs.SWSM.write(0)
+    assert regs.SWSM.read().SMBI == 0
+
+
+def test_the_link_comes_up_after_its_training_time() -> None:
+    with Emulated82599(manual=True, link_up_s=0.5) as nic:
+        assert isinstance(nic, Emulated82599)
+        regs = Registers(nic)
+        assert regs.LINKS.read().LINK_UP == 0
+        nic.step(ns=499_999_999)
+        assert regs.LINKS.read().LINK_UP == 0
+        nic.step(ns=1)
+        assert regs.LINKS.read().LINK_UP == 1
+        assert regs.EICR.read().LSC == 1
+        regs.AUTOC.update(RESTART_AN=1)
+        assert (regs.AUTOC.read().RESTART_AN, regs.LINKS.read().LINK_UP) == (0, 0)
+        nic.step(ns=500_000_000)
+        assert regs.LINKS.read().LINK_UP == 1
+
+
+def test_pulling_the_cable_takes_the_link_down(nic: Emulated82599, regs: Registers) -> None:
+    regs.EICR.read()
+    nic.set_link(False)
+    assert (regs.LINKS.read().LINK_UP, regs.STATUS.read().LINK_UP, regs.EICR.read().LSC) == (0, 0, 1)
+    assert nic.link_trouble() == "the cable is out"
+    nic.set_link(True)
+    assert (regs.LINKS.read().LINK_UP, regs.EICR.read().LSC, nic.link_trouble()) == (1, 1, "")
+
+
+def messages(fd: int) -> int:
+    try:
+        return os.eventfd_read(fd)
+    except BlockingIOError:
+        return 0
+
+
+def test_a_cause_sends_a_message_only_when_it_is_unmasked(nic: Emulated82599, regs: Registers) -> None:
+    fds = nic.enable_interrupts(3)
+    regs.GPIE.write(MSIX_MODE=1)
+    regs.IVAR_MISC.write(INT_ALLOC_1=2, INT_ALLOC_VAL_1=1)
+    regs.EICS.write(RTX_QUEUE=0b1)
+    assert [messages(fd) for fd in fds] == [0, 0, 0]
+    regs.EIMS.write(RTX_QUEUE=0b1)
+    assert [messages(fd) for fd in fds] == [1, 0, 0]
+    assert regs.EICR.read().RTX_QUEUE == 1
+    regs.EICR.read()
+    nic.set_link(False)
+    assert [messages(fd) for fd in fds] == [0, 0, 0]
+    regs.EIMS.write(LSC=1)
+    assert [messages(fd) for fd in fds] == [0, 0, 1]
+    regs.EICR.write(LSC=1)
+    assert regs.EICR.read().LSC == 0
+
+
+def test_auto_clear_and_auto_mask_make_a_message_fire_once_until_rearmed(nic: Emulated82599, regs: Registers) -> None:
+    (fd,) = nic.enable_interrupts(1)
+    regs.GPIE.write(MSIX_MODE=1, EIAME=1)
+    regs.EIAC.write(RTX_QUEUE=1)
+    regs.EIAM.write(RTX_QUEUE=1)
+    regs.EIMS.write(RTX_QUEUE=1)
+    regs.EICS.write(RTX_QUEUE=1)
+    assert messages(fd) == 1
+    assert (regs.EICS.read().RTX_QUEUE, regs.EIMS.read().RTX_QUEUE) == (0, 0)
+    regs.EICS.write(RTX_QUEUE=1)
+    assert messages(fd) == 0
+    regs.EIMS.write(RTX_QUEUE=1)  # what came while it was masked fires now
+    assert messages(fd) == 1
+
+
+def test_messages_of_a_vector_keep_their_distance(nic: Emulated82599, regs: Registers) -> None:
+    (fd,) = nic.enable_interrupts(1)
+    regs.GPIE.write(MSIX_MODE=1)
+    regs.EIAC.write(RTX_QUEUE=1)
+    regs.EITR[0].write(ITR_INTERVAL=10)  # 20.48 us
+    regs.EIMS.write(RTX_QUEUE=1)
+    sent = 0
+    for _ in range(205):
+        regs.EICS.write(RTX_QUEUE=1)
+        nic.step(ns=1000)
+        sent += messages(fd)
+    assert sent == 10
+
+
+def test_a_queue_interrupts_on_the_vector_of_its_ivar_entry(nic: Emulated82599, regs: Registers) -> None:
+    fds = nic.enable_interrupts(20)
+    regs.GPIE.write(MSIX_MODE=1)
+    regs.EIMS_EX[0].write(1 << 18)
+    regs.EICS_EX[0].write(1 << 18)
+    assert [messages(fd) for fd in fds] == [0] * 18 + [1, 0]
+
+
+def test_vectors_beyond_those_enabled_and_queues_without_allocation_are_silent(nic: Emulated82599, regs: Registers) -> None:
+    nic.enable_interrupts(1)
+    regs.GPIE.write(MSIX_MODE=1)
+    regs.EIMS_EX[1].write(0xFFFF_FFFF)
+    regs.EICS_EX[1].write(0xFFFF_FFFF)
+    nic.step()
+    with pytest.raises(ValueError, match="1 to 64 MSI-X vectors"):
+        nic.enable_interrupts(65)
+
+
+def test_after_surprise_removal_every_read_is_all_ones_and_says_so(nic: Emulated82599, regs: Registers) -> None:
+    nic.unplug()
+    assert nic.read32(0) == 0xFFFF_FFFF
+    assert nic.config_read(0, 2) == 0xFFFF
+    with pytest.raises(DeviceGone, match="no longer answers: LINKS"):
+        regs.LINKS.read()
+    regs.CTRL.write(RST=1)
+    nic.step()
+
+
+def test_all_ones_in_a_register_that_may_hold_them_is_no_removal(regs: Registers) -> None:
+    regs.MTA[0].write(0xFFFF_FFFF)
+    assert regs.MTA[0].read() == 0xFFFF_FFFF
+
+
+def test_configuration_space_has_the_capabilities_where_drivers_look(nic: Emulated82599) -> None:
+    assert (nic.config_read(0, 2), nic.config_read(2, 2)) == (0x8086, 0x10FB)
+    chain, at = [], nic.config_read(0x34, 1)
+    while at:
+        chain.append((at, nic.config_read(at, 1)))
+        at = nic.config_read(at + 1, 1)
+    assert chain == [(0x40, 0x01), (0x50, 0x05), (0x70, 0x11), (0xA0, 0x10)]
+    assert nic.config_read(0x72, 2) & 0x7FF == 63
+    nic.config_write(0x10, 4, 0xFFFF_FFFF)
+    assert nic.config_read(0x10, 4) == 0xFFFE_000C  # 128 KB, 64 bits, prefetchable
+
+
+def test_a_function_level_reset_resets_registers_and_command(nic: Emulated82599, regs: Registers) -> None:
+    nic.enable_bus_master(True)
+    regs.FCTRL.write(BAM=1)
+    nic.config_write(0xA8, 2, 0x8000)
+    assert nic.config_read(0x04, 2) == 0
+    assert int(regs.FCTRL.read()) == 0
+
+
+def test_unknown_registers_read_zero_and_writes_are_reported(nic: Emulated82599) -> None:
+    assert nic.read32(0x1FFFC) == 0
+    nic.write32(0x1FFFC, 5)
+    assert [violation.kind for violation in nic.violations] == [Kind.UNKNOWN_REGISTER]
+    with pytest.raises(ValueError, match="none at 0x2"):
+        nic.read32(2)
+
+
+def test_dma_windows_come_and_go_with_gaps_between(nic: Emulated82599) -> None:
+    one, two = nic.alloc_dma(1), nic.alloc_dma(100_000)
+    assert one.size == 4096
+    assert two.iova - one.iova > one.size
+    one.release()
+    two.release()
+    fd = os.memfd_create("small")
+    try:
+        with pytest.raises(DmaError, match="cannot be mapped"):
+            nic.map_dma(fd, 0, 4096)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("wire", ["", "cabel=x", "loop=1", "cable=", "pcap=", "tap=", "source=59", "source=x", "tap=a/b", "tap=0123456789abcdef"])
+def test_wires_that_cannot_be_are_refused_in_words(wire: str) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(WireError, match="wire|frames are|interface name"):
+        Emulated82599(wire)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_third_port_on_a_cable_is_refused() -> None:
+    with Emulated82599("cable=three"), Emulated82599("cable=three"):
+        with pytest.raises(WireError, match="already joins two ports"):
+            Emulated82599("cable=three")
+
+
+def test_closing_is_final_and_leaves_nothing_behind() -> None:
+    before = (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
+    for _ in range(20):
+        nic = Emulated82599("sink")
+        nic.enable_interrupts(4)
+        nic.alloc_dma(4096)
+        nic.close()
+        nic.close()
+        with pytest.raises(DeviceError, match="emulated:sink is closed"):
+            nic.read32(0)
+    assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
+
+
+def test_a_forked_child_can_end_without_the_engine() -> None:
+    with Emulated82599("loop") as nic:
+        child = os.fork()
+        if child == 0:
+            nic.close()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert nic.read32(0x8) != 0xFFFF_FFFF
