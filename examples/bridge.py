@@ -1,0 +1,40 @@
+"""Join two ports: what comes in at one goes out at the other, by swapping buffers, without a copy.
+
+    bridge.py -i emulated:tap=left -i emulated:tap=right
+"""
+
+from __future__ import annotations
+
+from select import select
+
+from driver import Port, open_ports
+from meter import Meter, options, run
+
+
+def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:
+    while True:
+        moved = left.forward(right, batch) + right.forward(left, batch)
+        counted["forwarded"] += moved
+        if not moved and not busy:
+            select([left, right], [], [], 1.0)
+        meter.tick()
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("-i", dest="ports", action="append", required=True, metavar="PORT", help="a port; give it twice")
+    parser.add_argument("-b", dest="batch", type=int, default=1024, help="frames a call at most (default: %(default)s)")
+    parser.add_argument("--mtu", type=int, default=1500, help="longest payload (default: %(default)s)")
+    parser.add_argument("--slots", type=int, default=1024, help="slots of each ring (default: %(default)s)")
+    parser.add_argument("--busy", action="store_true", help="spin instead of sleeping when there is nothing to do")
+    args = parser.parse_args()
+    if len(args.ports) != 2:
+        parser.error("a bridge joins two ports: -i PORT -i PORT")
+    counted: dict[str, float] = {"forwarded": 0}
+    with open_ports(*args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True) as (left, right):
+        with Meter(lambda: counted, as_json=args.json) as meter:
+            forward(left, right, args.batch, args.busy, meter, counted)
+
+
+if __name__ == "__main__":
+    run(main)

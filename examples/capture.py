@@ -1,0 +1,55 @@
+"""Write what a port receives to a file that tcpdump and Wireshark open.
+
+    capture.py -i emulated:source -w /tmp/source.pcap -c 1000
+    tcpdump -r /tmp/source.pcap
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from driver import Port, open_port
+from hw.pcap import CaptureWriter
+from meter import Meter, options, run
+
+UNIT = 1024  # the NIC counts buffers in KB
+
+
+def capture(port: Port, writer: CaptureWriter, count: int, snaplen: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:
+    """Buffers are as long as the longest frame, so that a slot is a frame."""
+    while not count or counted["received"] < count:
+        if port.poll(1.0, busy=busy):
+            now = time.time_ns()
+            for ring in port.rx_rings:
+                span = ring.reserve(count - int(counted["received"]) if count else ring.num_slots)
+                writer.write_batch(port.buffers[span.buf_idx, :snaplen], span.len, np.full(len(span), now))
+                ring.advance(len(span))
+                counted["received"] += len(span)
+        else:
+            writer.flush()
+        meter.tick()
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("-i", dest="port", default="emulated:source", help="port name (default: %(default)s)")
+    parser.add_argument("-w", dest="file", type=Path, required=True, help="file to write")
+    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many frames (default: never)")
+    parser.add_argument("-s", dest="snaplen", type=int, default=65535, help="bytes kept of each frame (default: all)")
+    parser.add_argument("--mtu", type=int, default=1500, help="longest payload (default: %(default)s)")
+    parser.add_argument("--slots", type=int, default=2048, help="slots of the ring (default: %(default)s)")
+    parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
+    args = parser.parse_args()
+    counted: dict[str, float] = {"received": 0}
+    buf_size = -(-(args.mtu + 22) // UNIT) * UNIT
+    with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
+        with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True) as port:
+            with Meter(lambda: counted, as_json=args.json) as meter:
+                capture(port, writer, args.count, args.snaplen, args.busy, meter, counted)
+
+
+if __name__ == "__main__":
+    run(main)

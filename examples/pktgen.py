@@ -1,0 +1,121 @@
+"""Send, receive, or measure round trips, with the options of netmap's pkt-gen.
+
+    pktgen.py -i emulated:sink -f tx               64-byte frames as fast as they go
+    pktgen.py -i emulated:source -f rx -n 1000000  receive a million
+    pktgen.py -i emulated:cable=x -f ping          and another process' or thread's -f pong at the other end
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from select import POLLIN, POLLOUT
+
+from driver import Port, open_port
+from meter import Meter, options, run
+from packets import HEADERS, SHORTEST, endpoint, mac, udp_frame
+
+PACE_S = 0.001  # with -R: frames are released at least that often
+STAMP = struct.Struct("!QQ")  # ping: sequence number and nanoseconds, behind the headers
+
+
+class Generator:
+    def __init__(self) -> None:
+        parser = options(__doc__)
+        parser.add_argument("-i", dest="port", default="emulated", help="port name (default: %(default)s)")
+        parser.add_argument("-f", dest="function", choices=("tx", "rx", "ping", "pong"), default="rx")
+        parser.add_argument("-n", dest="count", type=int, default=0, help="stop after that many frames (default: never)")
+        parser.add_argument("-l", dest="length", type=int, default=SHORTEST, help="frame length without CRC (default: %(default)s)")
+        parser.add_argument("-b", dest="batch", type=int, default=256, help="frames a sync (default: %(default)s)")
+        parser.add_argument("-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as they go)")
+        parser.add_argument("-p", dest="queues", type=int, default=1, help="queues each way (default: %(default)s)")
+        parser.add_argument("-s", dest="source", default="10.0.0.1:1234", help="source IP[:PORT] (default: %(default)s)")
+        parser.add_argument("-d", dest="destination", default="10.1.0.1:1234", help="destination IP[:PORT] (default: %(default)s)")
+        parser.add_argument("-S", dest="source_mac", help="source MAC (default: the port's)")
+        parser.add_argument("-D", dest="destination_mac", default="ff:ff:ff:ff:ff:ff", help="destination MAC (default: %(default)s)")
+        parser.add_argument("-w", dest="link_timeout", type=float, default=10, help="seconds to wait for the link (default: %(default)s)")
+        parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
+        self.args = parser.parse_args()
+        if self.args.batch < 1 or self.args.count < 0 or self.args.rate < 0:
+            parser.error("-b must be at least 1, -n and -R at least 0")
+        self.counted: dict[str, float] = {}
+
+    def main(self) -> None:
+        args = self.args
+        with open_port(args.port, tx_queues=args.queues, rx_queues=args.queues, mtu=max(1500, args.length - 14), promiscuous=True,
+                       link_timeout=args.link_timeout, busy_poll=args.busy) as port:
+            port.wait_link(args.link_timeout)
+            with Meter(lambda: self.counted, as_json=args.json) as meter:
+                {"tx": self.transmit, "rx": self.receive, "ping": self.ping, "pong": self.pong}[args.function](port, meter)
+
+    def left(self, done: float) -> float:
+        return self.args.count - done if self.args.count else float("inf")
+
+    def frame(self, port: Port) -> bytes:
+        args = self.args
+        return udp_frame(args.length, mac(args.source_mac or port.mac), mac(args.destination_mac), endpoint(args.source), endpoint(args.destination))
+
+    def transmit(self, port: Port, meter: Meter) -> None:
+        """The frame is written into every buffer once; from then on only head moves."""
+        frame = memoryview(self.frame(port))
+        for ring in port.tx_rings:
+            port.buffers[ring.slots["buf_idx"], : len(frame)] = frame
+            ring.slots["len"] = len(frame)
+        sent, start = 0, time.monotonic()
+        try:
+            while self.left(sent) > 0:
+                allowed = min(self.left(sent), (time.monotonic() - start) * self.args.rate - sent if self.args.rate else float("inf"))
+                before = sent
+                for ring in port.tx_rings:
+                    n = max(0, int(min(self.args.batch, ring.space, allowed - (sent - before))))
+                    ring.advance(n)
+                    sent += n
+                port.txsync()
+                if sent == before:
+                    time.sleep(PACE_S) if allowed < 1 else port.poll(1.0, POLLOUT)
+                self.counted["sent"] = sent
+                meter.tick()
+        finally:
+            port.flush()
+
+    def receive(self, port: Port, meter: Meter) -> None:
+        received = 0
+        while self.left(received) > 0:
+            if port.poll(1.0, POLLIN):
+                for ring in port.rx_rings:
+                    n = int(min(ring.space, self.left(received)))
+                    ring.advance(n)
+                    received += n
+            self.counted["received"] = received
+            meter.tick()
+
+    def ping(self, port: Port, meter: Meter) -> None:
+        """One frame at a time; the round trips' smallest, median and largest at the end, in microseconds."""
+        frame, trips = self.frame(port).ljust(HEADERS + STAMP.size, b"\0"), list[float]()
+        while self.left(len(trips)) > 0:
+            port.send([frame[:HEADERS] + STAMP.pack(len(trips), time.monotonic_ns()) + frame[HEADERS + STAMP.size :]])
+            for answer in port.recv(timeout=1.0):
+                sequence, sent_ns = STAMP.unpack_from(answer, HEADERS) if len(answer) >= HEADERS + STAMP.size else (-1, 0)
+                if sequence == len(trips):
+                    trips.append((time.monotonic_ns() - sent_ns) / 1000)
+                    break
+            else:
+                self.counted["lost"] = self.counted.get("lost", 0) + 1
+            ordered = sorted(trips) or [0.0]
+            self.counted |= {"sent": len(trips), "min_us": ordered[0], "median_us": ordered[len(ordered) // 2], "max_us": ordered[-1]}
+            meter.tick()
+
+    def pong(self, port: Port, meter: Meter) -> None:
+        answered = 0
+        while self.left(answered) > 0:
+            for frame in port.recv(timeout=1.0):
+                port.send([frame[6:12] + frame[:6] + frame[12:]])
+                answered += 1
+                self.counted["sent"] = answered
+                if self.left(answered) <= 0:
+                    return
+            meter.tick()
+
+
+if __name__ == "__main__":
+    run(lambda: Generator().main())
