@@ -1,0 +1,12 @@
+"""netmap-shaped packet rings in shared memory, and the C loop that syncs them with an 82599's queues.
+
+`Region` is the memory, `Interface` a port's rings in it, `TxRing`/`RxRing`/`Span` what an application works with;
+`hotloop` turns slots into descriptors and back. Nothing here reaches a device: the driver hands addresses in.
+"""
+
+from .interface import Interface, attach
+from .region import Region, RegionError
+from .ring import Ring, RxRing, Span, TxRing
+from .rules import RingError, Rule
+
+__all__ = ["Interface", "Region", "RegionError", "Ring", "RingError", "Rule", "RxRing", "Span", "TxRing", "attach"]

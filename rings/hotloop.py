@@ -1,0 +1,335 @@
+"""The C loop's Python face: queues it works on, and one call each for txsync, rxsync and forward.
+
+A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word (the
+driver's own memory, given by address). The caller keeps that memory alive as long as the queue is used.
+A call lets go of the GIL. Two threads in one queue take turns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from .region import Region
+from .ring import RxRing, TxRing
+from .rules import RingError, Rule
+
+DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
+_NEVER = 2**64 - 1
+_VIOLATION = 1
+_STATISTICS = 2
+_RULES = {rule.number: rule for rule in Rule}
+
+
+class _Violation(ctypes.Structure):
+    _fields_ = [
+        ("rule", ctypes.c_uint32),
+        ("slot", ctypes.c_uint32),
+        ("value", ctypes.c_uint64),
+        ("low", ctypes.c_uint64),
+        ("high", ctypes.c_uint64),
+    ]
+
+
+class Queue(ctypes.Structure):
+    """What both directions have. Counters are 64 bits and never reset: packets, bytes, syncs, violations.
+
+    hwcur: first slot not yet handed to the NIC. hwtail: first slot not the application's. statistics_due: the number
+    of packets from which on a sync says that the hardware's 32-bit counters should be read.
+    """
+
+    _fields_ = [
+        ("_ring", ctypes.c_uint64),
+        ("_buffers", ctypes.c_uint64),
+        ("_buffers_iova", ctypes.c_uint64),
+        ("_descriptors", ctypes.c_uint64),
+        ("_doorbell", ctypes.c_uint64),
+        ("_buf_size", ctypes.c_uint32),
+        ("_total_buffers", ctypes.c_uint32),
+        ("num_slots", ctypes.c_uint32),
+        ("hwcur", ctypes.c_uint32),
+        ("hwtail", ctypes.c_uint32),
+        ("_busy", ctypes.c_uint32),
+        ("packets", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("syncs", ctypes.c_uint64),
+        ("violations", ctypes.c_uint64),
+        ("statistics_due", ctypes.c_uint64),
+        ("_last", _Violation),
+    ]
+    num_slots: int
+    hwcur: int
+    hwtail: int
+    packets: int
+    bytes: int
+    syncs: int
+    violations: int
+    statistics_due: int
+    _last: _Violation
+    _buffers: int
+    _buf_size: int
+
+    ring: TxRing | RxRing
+
+    def _join(self, ring: TxRing | RxRing, region: Region, region_iova: int, descriptors: int, doorbell: int) -> None:
+        if descriptors % DESCRIPTOR_SIZE or doorbell % 4:
+            raise ValueError("descriptors must be aligned to 16 bytes and the doorbell to 4")
+        self.ring = ring  # keeps the region mapped
+        self._ring = ring.address
+        self._buffers = region.address + region.buffers_offset
+        self._buffers_iova = region_iova + region.buffers_offset
+        self._descriptors = descriptors
+        self._doorbell = doorbell
+        self._buf_size = region.buf_size
+        self._total_buffers = region.total_buffers
+        self.num_slots = ring.num_slots
+        self.statistics_due = _NEVER
+        self.restart()
+
+    def restart(self) -> None:
+        """Queue and ring back to their initial indices, for a NIC queue that was reset (head and tail register 0)."""
+        raise NotImplementedError
+
+    def _take_error(self) -> RingError | None:
+        """The violation noted in the sync just done, if any."""
+        last = self._last
+        if not last.rule:
+            return None
+        rule = _RULES[last.rule]
+        last.rule = 0
+        return RingError(rule, self.ring.name, value=last.value, low=last.low, high=last.high, slot=last.slot)
+
+
+class TxQueue(Queue):
+    """A TX ring joined to a NIC queue.
+
+    region_iova: where the NIC sees the region's byte 0. descriptors: host address of num_slots * 16 bytes. doorbell:
+    of TDT. head_writeback: of the 32-bit word the NIC writes its head to (TDWBAL), 0 at the start.
+    """
+
+    _fields_ = [("_head_writeback", ctypes.c_uint64)]
+
+    def __init__(
+        self, ring: TxRing, region: Region, *, region_iova: int, descriptors: int, doorbell: int, head_writeback: int
+    ) -> None:
+        super().__init__()
+        if head_writeback % 4:
+            raise ValueError("head_writeback must be aligned to 4 bytes (TDWBAL wants 16)")
+        self._head_writeback = head_writeback
+        self._join(ring, region, region_iova, descriptors, doorbell)
+
+    def restart(self) -> None:
+        self.hwcur = 0
+        self.hwtail = self.num_slots - 1
+        self.ring.restart()
+
+
+class RxQueue(Queue):
+    """An RX ring joined to a NIC queue; arguments as for TxQueue, doorbell: of RDT.
+
+    errors: descriptors with RXE, with more bytes than a buffer, or of a frame without end (40 descriptors).
+    """
+
+    _fields_ = [("errors", ctypes.c_uint64), ("_next", ctypes.c_uint32), ("_chain", ctypes.c_uint32)]
+    errors: int
+    _next: int
+    _chain: int
+
+    def __init__(self, ring: RxRing, region: Region, *, region_iova: int, descriptors: int, doorbell: int) -> None:
+        super().__init__()
+        self._join(ring, region, region_iova, descriptors, doorbell)
+
+    def restart(self) -> None:
+        self.hwcur = 0
+        self.hwtail = 0
+        self._next = 0
+        self._chain = 0
+        self.ring.restart()
+
+    def fill(self) -> None:
+        """Post a descriptor for every slot: RDT = num_slots-1. Call it when RXDCTL.ENABLE reads 1 (82599 4.6.7).
+
+        Raises RingError when a slot's buf_idx is no buffer.
+        """
+        library = _library()
+        if library.rx_fill(_pointers([self]), 1) & _VIOLATION:
+            _raise_violations([self])
+
+
+class _Pair(ctypes.Structure):
+    _fields_ = [
+        ("rx", ctypes.c_void_p),
+        ("tx", ctypes.c_void_p),
+        ("frames", ctypes.c_uint64),
+        ("slots", ctypes.c_uint64),
+    ]
+    frames: int
+    slots: int
+
+
+class TxSync:
+    """txsync of these queues in one C call: hand over what was advanced, take back what was sent.
+
+    Returns whether a queue's packets have reached its statistics_due. Raises RingError on a violation: that ring has
+    not moved and was reset, the other rings were synced. Source: netmap(4), SYNC; 82599 7.2.3.
+    """
+
+    __slots__ = ("_call", "_count", "_queues", "_table")
+
+    def __init__(self, queues: Sequence[TxQueue]) -> None:
+        self._queues = tuple(queues)
+        self._table = _pointers(self._queues)
+        self._count = len(self._queues)
+        self._call = _library().txsync
+
+    def __call__(self) -> bool:
+        attention = self._call(self._table, self._count)
+        if attention:
+            if attention & _VIOLATION:
+                _raise_violations(self._queues)
+            return True
+        return False
+
+
+class RxSync:
+    """rxsync of these queues in one C call: give back what was advanced, take in what was received.
+
+    Returns and raises as TxSync. Source: netmap(4), SYNC; 82599 7.1.9.
+    """
+
+    __slots__ = ("_call", "_count", "_queues", "_table")
+
+    def __init__(self, queues: Sequence[RxQueue]) -> None:
+        self._queues = tuple(queues)
+        self._table = _pointers(self._queues)
+        self._count = len(self._queues)
+        self._call = _library().rxsync
+
+    def __call__(self) -> bool:
+        attention = self._call(self._table, self._count)
+        if attention:
+            if attention & _VIOLATION:
+                _raise_violations(self._queues)
+            return True
+        return False
+
+
+class Forward:
+    """Zero-copy forwarding: rxsync, swap of buffers from each RX ring to its TX ring, txsync, in one C call.
+
+    pairs: (from, to); both rings in one region. frames, slots: moved so far, all pairs. statistics_due: whether the last call saw
+    a queue reach its mark. Raises ValueError when the rings do not share their buffers.
+    """
+
+    __slots__ = ("_call", "_count", "_pairs", "_queues", "_table", "statistics_due")
+
+    def __init__(self, *pairs: tuple[RxQueue, TxQueue]) -> None:
+        for rx, tx in pairs:
+            if (rx._buffers, rx._buf_size) != (tx._buffers, tx._buf_size):
+                raise ValueError(
+                    f"{rx.ring.name} and {tx.ring.name} are in different regions; open both ports with open_ports()"
+                )
+        self._queues: tuple[Queue, ...] = tuple(queue for pair in pairs for queue in pair)
+        self._pairs = [_Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
+        self._table = _pointers(self._pairs)
+        self._count = len(pairs)
+        self._call = _library().forward
+        self.statistics_due = False
+
+    @property
+    def frames(self) -> int:
+        return sum(pair.frames for pair in self._pairs)
+
+    @property
+    def slots(self) -> int:
+        return sum(pair.slots for pair in self._pairs)
+
+    def __call__(self, limit: int = 256) -> int:
+        """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError."""
+        before = self.frames
+        attention = self._call(self._table, self._count, limit)
+        self.statistics_due = bool(attention & _STATISTICS)
+        if attention & _VIOLATION:
+            _raise_violations(self._queues)
+        return self.frames - before
+
+
+class BusyWait:
+    """Spin, without the GIL, until a sync of one of these queues would find something.
+
+    For RX that is a completed descriptor, for TX a NIC that has sent more than the last sync saw.
+    """
+
+    __slots__ = ("_call", "_rx", "_rx_count", "_tx", "_tx_count", "_queues")
+
+    def __init__(self, rx: Sequence[RxQueue], tx: Sequence[TxQueue] = ()) -> None:
+        self._queues = (*rx, *tx)
+        self._rx = _pointers(rx)
+        self._rx_count = len(rx)
+        self._tx = _pointers(tx)
+        self._tx_count = len(tx)
+        self._call = _library().busy_wait
+
+    def __call__(self, timeout_ns: int) -> bool:
+        """True as soon as there is something, False after `timeout_ns`. A signal waits as long: keep it short."""
+        return bool(self._call(self._rx, self._rx_count, self._tx, self._tx_count, ctypes.c_uint64(max(timeout_ns, 0))))
+
+
+def _pointers(structures: Sequence[ctypes.Structure]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures))
+
+
+def _raise_violations(queues: Sequence[Queue]) -> None:
+    """One error for all violations of a sync: the first, with the others beside it.
+
+    None when another thread, in the same queue at the same time, has reported it already.
+    """
+    errors = [error for error in (queue._take_error() for queue in queues) if error is not None]
+    if errors:
+        errors[0].also = tuple(errors[1:])
+        raise errors[0]
+
+
+class LibraryError(Exception):
+    """The C library is missing or of another version; the text says what to type."""
+
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    """The shared library beside this file, after a check that it has the structures above."""
+    path = Path(__file__).with_name("libhotloop.so")
+    try:
+        library = ctypes.CDLL(str(path))
+        count = ctypes.c_uint32.in_dll(library, "hotloop_layout_count").value
+        layout = tuple((ctypes.c_uint32 * count).in_dll(library, "hotloop_layout"))
+    except (OSError, ValueError) as error:
+        raise LibraryError(f"{path.name} is not built for this machine ({error}). Run: pip install -e .") from error
+    if layout != _LAYOUT:
+        raise LibraryError(f"{path.name} is of another version than this package. Run: pip install -e .")
+    return library
+
+
+def _offset(structure: type[ctypes.Structure], field: str) -> int:
+    return int(getattr(structure, field).offset)
+
+
+# As hotloop_layout at the end of hotloop.c.
+_LAYOUT = (
+    ctypes.sizeof(_Violation),
+    ctypes.sizeof(Queue),
+    ctypes.sizeof(TxQueue),
+    ctypes.sizeof(RxQueue),
+    ctypes.sizeof(_Pair),
+    _offset(Queue, "_doorbell"),
+    _offset(Queue, "hwcur"),
+    _offset(Queue, "packets"),
+    _offset(Queue, "_last"),
+    _offset(_Violation, "value"),
+    _offset(TxQueue, "_head_writeback"),
+    _offset(RxQueue, "errors"),
+    _offset(RxQueue, "_next"),
+    Rule.BUSY.number,
+)

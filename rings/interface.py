@@ -1,0 +1,158 @@
+"""A port's netmap_if and the rings that belong to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from .layout import IF_HEADER_SIZE, MAX_SLOTS, NETMAP_API, NETMAP_IF, NETMAP_RING, RESERVED_BUFFERS, Direction
+from .mapping import Mapping, map_shared
+from .ring import RxRing, TxRing, ring_bytes
+
+_MAX_RINGS = 1024  # more than any NIC has; bounds what a damaged netmap_if can make us walk
+
+
+class RegionError(Exception):
+    """The region cannot be made, is too small, or does not hold what was looked for. The text says what to do."""
+
+
+class Interface:
+    """The rings of one port in a region, read from the netmap_if at `offset` (netmap's nr_offset).
+
+    tx_rings, rx_rings: the bound rings, in ringid order. buffers: every buffer of the region, uint8, shape
+    (total_buffers, buf_size). Made by Region.register() in the process of the driver, by attach() in another.
+    Raises RegionError when there is no sound interface at `offset`.
+    """
+
+    def __init__(
+        self, mapping: Mapping, offset: int, name: str | None = None, on_close: Callable[[Interface], None] | None = None
+    ) -> None:
+        self._mapping: Mapping | None = mapping
+        self._on_close = on_close
+        self.offset = offset
+        header = _read_header(mapping, offset)
+        self.name: str = name if name is not None else bytes(header["ni_name"]).decode("utf-8", "replace")
+        self.tx_rings: list[TxRing] = []
+        self.rx_rings: list[RxRing] = []
+        self._header = header
+        self.buffers: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
+        self._find_rings(mapping, header)
+
+    def _find_rings(self, mapping: Mapping, header: np.void) -> None:
+        counts = [int(header[field]) for field in ("ni_tx_rings", "ni_host_tx_rings", "ni_rx_rings", "ni_host_rx_rings")]
+        tx, host_tx, rx, _ = counts
+        if sum(counts) > _MAX_RINGS:
+            raise RegionError(f"The netmap_if at offset {self.offset} claims {sum(counts)} rings; {_not_ours}")
+        try:
+            table = mapping.memory[self.offset + IF_HEADER_SIZE :][: 8 * sum(counts)].cast("q")
+            ofs = [table[i] for i in range(sum(counts))]
+        except (ValueError, IndexError, TypeError) as error:
+            raise RegionError(f"The ring_ofs table at offset {self.offset} ends outside the region; {_not_ours}") from error
+        for i in range(tx):
+            if ofs[i]:
+                self.tx_rings.append(TxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.TX), self.name))
+        for i in range(tx + host_tx, tx + host_tx + rx):
+            if ofs[i]:
+                self.rx_rings.append(RxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.RX), self.name))
+
+    def _check_ring(self, mapping: Mapping, ring_ofs: int, direction: Direction) -> tuple[int, int, int]:
+        """Offset, slots and id of the ring at `ring_ofs` from the interface; sets `buffers` from the first one."""
+        offset = self.offset + ring_ofs
+        try:
+            header = mapping.array(NETMAP_RING, 1, offset)[0]
+            num_slots = int(header["num_slots"])
+            if not 0 < num_slots <= MAX_SLOTS or int(header["dir"]) != direction:
+                raise ValueError(f"num_slots {num_slots}, dir {int(header['dir'])}")
+            if offset + ring_bytes(num_slots) > mapping.size:
+                raise ValueError(f"{num_slots} slots end outside the region")
+            if not self.buffers.size:
+                start = offset + int(header["buf_ofs"])
+                size = int(header["nr_buf_size"])
+                total = (mapping.size - start) // size if size else 0
+                self.buffers = mapping.bytes(total * size, start).reshape(total, size)
+        except ValueError as error:
+            raise RegionError(f"No {direction.name} ring at offset {offset} ({error}); {_not_ours}") from error
+        return offset, num_slots, int(header["ringid"])
+
+    @property
+    def total_buffers(self) -> int:
+        return len(self.buffers)
+
+    def extra_buffers(self) -> list[int]:
+        """The buffers that hang at ni_bufs_head, each linked to the next by its first 32-bit word; 0 ends the list.
+
+        Raises RegionError when the list leaves the pool or runs in a circle.
+        """
+        chain, sound = self._walk_extra()
+        if not sound:
+            raise RegionError(
+                f"{self.name}: the list of extra buffers is damaged after {len(chain)} of them: each buffer's first 32 bits "
+                "must hold the next one's index, 0 in the last"
+            )
+        return chain
+
+    def _walk_extra(self) -> tuple[list[int], bool]:
+        chain: list[int] = []
+        seen: set[int] = set()
+        index = int(self._header["ni_bufs_head"])
+        while index:
+            if not RESERVED_BUFFERS <= index < self.total_buffers or index in seen:
+                return chain, False
+            chain.append(index)
+            seen.add(index)
+            index = int.from_bytes(self.buffers[index, :4].tobytes(), "little")
+        return chain, True
+
+    def buffers_held(self) -> set[int]:
+        """Every valid buffer index that stands in a slot of this interface now or hangs at ni_bufs_head.
+
+        Slots and list are shared memory: what is not a buffer is passed over, what is there twice counts once.
+        """
+        held = set(self._walk_extra()[0])
+        for ring in (*self.tx_rings, *self.rx_rings):
+            held.update(ring.slots["buf_idx"].tolist())
+        return {index for index in held if RESERVED_BUFFERS <= index < self.total_buffers}
+
+    def close(self) -> None:
+        """Give the rings' memory and buffers back to the region. The NIC and every sync must have stopped before.
+
+        A ring somebody still holds stays readable, but its memory may become another port's. Twice is harmless.
+        """
+        if self._mapping is None:
+            return
+        if self._on_close is not None:
+            self._on_close(self)
+        self._mapping = None
+        self._on_close = None
+        self._header = np.void(NETMAP_IF.itemsize).view(NETMAP_IF)
+        self.tx_rings = []
+        self.rx_rings = []
+        self.buffers = np.empty((0, 0), np.uint8)
+
+
+_not_ours = "is this offset the if_offset of an open port?"
+
+
+def _read_header(mapping: Mapping, offset: int) -> np.void:
+    try:
+        header: np.void = mapping.array(NETMAP_IF, 1, offset)[0]
+    except ValueError as error:
+        raise RegionError(f"No netmap_if at offset {offset} of {mapping.size} bytes; {_not_ours}") from error
+    if int(header["ni_version"]) != NETMAP_API:
+        raise RegionError(f"No netmap_if at offset {offset} (ni_version {int(header['ni_version'])}, not {NETMAP_API}); {_not_ours}")
+    return header
+
+
+def attach(fd: int, offset: int) -> Interface:
+    """The interface at `offset` of the region behind `fd`, made by another process (nr_offset, and the memfd).
+
+    The fd may be closed afterwards. Raises RegionError when there is no such interface.
+    """
+    try:
+        mapping = map_shared(fd, os.fstat(fd).st_size)
+    except (OSError, ValueError) as error:
+        raise RegionError(f"fd {fd} cannot be mapped: {error}; pass the region's own fd") from error
+    return Interface(mapping, offset)

@@ -1,0 +1,306 @@
+"""One shared memory region, [interfaces][rings][buffers], that any number of ports may live in."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Collection, Sequence
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from .interface import Interface, RegionError
+from .layout import (
+    BUF_SIZE_STEP,
+    IF_HEADER_SIZE,
+    IFNAMSIZ,
+    MAX_BUF_SIZE,
+    MAX_SLOTS,
+    MIN_BUF_SIZE,
+    MIN_SLOTS,
+    NETMAP_API,
+    NETMAP_IF,
+    NETMAP_RING,
+    NETMAP_SLOT,
+    RESERVED_BUFFERS,
+    RING_HEADER_SIZE,
+    SLOTS_STEP,
+    Direction,
+    align_up,
+    if_size,
+    ring_size,
+)
+from .mapping import Mapping, map_shared
+
+__all__ = ["Region", "RegionError"]
+
+_PAGE = 4096
+
+
+class Region:
+    """A memfd of [interfaces][rings][buffers], mapped here; another process can map `fd` too.
+
+    buffers: how many, the reserved 0 and 1 included. metadata: bytes for interfaces and rings. buf_size: bytes of a
+    buffer, a multiple of 64 in 1024..15872. Raises RegionError when a value is not allowed or memory is short.
+
+    fd, size (netmap's nr_memsize), address (of byte 0 here), buf_size, total_buffers, buffers_offset (bytes from the
+    start), buffers: uint8, shape (total_buffers, buf_size).
+    """
+
+    def __init__(self, *, buffers: int, metadata: int, buf_size: int = 2048) -> None:
+        self.fd = -1
+        _check_buf_size(buf_size)
+        if buffers <= RESERVED_BUFFERS or buffers > 0xFFFFFFFF or metadata < 0:
+            raise RegionError(f"A region needs more than {RESERVED_BUFFERS} buffers (0 and 1 are reserved), not {buffers}.")
+        self.buf_size = buf_size
+        self.total_buffers = buffers
+        self.size = align_up(metadata + buffers * buf_size, _PAGE)
+        # The buffers end with the region. So size and buf_ofs tell another process exactly how many there are, and
+        # buffers whose size is a power of two never straddle a page.
+        self.buffers_offset = self.size - buffers * buf_size
+        self.fd = _make_memfd(self.size)
+        try:
+            self._mapping: Mapping | None = map_shared(self.fd, self.size)
+        except OSError as error:
+            os.close(self.fd)
+            raise RegionError(f"The region's {_mb(self.size)} cannot be mapped: {error.strerror}. {_SMALLER}") from error
+        self.address = self._mapping.address
+        self.buffers: npt.NDArray[np.uint8] = self._mapping.bytes(buffers * buf_size, self.buffers_offset).reshape(
+            buffers, buf_size
+        )
+        self._free = _all_buffers(buffers)
+        self._blocks: dict[int, int] = {}  # metadata in use: offset -> bytes
+        self._interfaces: list[Interface] = []
+
+    @classmethod
+    def for_ports(
+        cls, ports: int = 1, *, tx_rings: int = 1, rx_rings: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
+        buf_size: int = 2048, extra_bufs: int = 0,
+    ) -> Region:  # fmt: skip
+        """A region with room for `ports` ports of so many rings and slots each, and `extra_bufs` extra buffers each."""
+        if ports < 1 or tx_rings < 0 or rx_rings < 0 or extra_bufs < 0:
+            raise RegionError("Region.for_ports needs one port or more, and no negative numbers of rings or buffers.")
+        tx, rx = [tx_slots] * tx_rings, [rx_slots] * rx_rings
+        for slots in (*tx, *rx):
+            _check_slots(slots)
+        buffers = RESERVED_BUFFERS + ports * (sum(tx) + sum(rx) + extra_bufs)
+        return cls(buffers=max(buffers, RESERVED_BUFFERS + 1), metadata=ports * _metadata(tx, rx), buf_size=buf_size)
+
+    @property
+    def free_buffers(self) -> int:
+        """Buffers in no ring and no list."""
+        return len(self._free)
+
+    def register(
+        self, name: str, *, tx_slots: Sequence[int], rx_slots: Sequence[int], bound_tx: Collection[int] | None = None,
+        bound_rx: Collection[int] | None = None, extra_bufs: int = 0,
+    ) -> Interface:  # fmt: skip
+        """Make an interface: one TX ring for each of `tx_slots`, one RX ring for each of `rx_slots`, in that order.
+
+        bound_tx, bound_rx: indices of the rings to make (None: all); the others get ring_ofs 0 and no memory. Rings
+        start in netmap's initial state. Raises RegionError when the region is closed or too small.
+        """
+        mapping = self._open_mapping()
+        tx = _bound(tx_slots, bound_tx)
+        rx = _bound(rx_slots, bound_rx)
+        needed = sum(tx) + sum(rx) + extra_bufs
+        if extra_bufs < 0 or needed > len(self._free):
+            raise RegionError(self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free"))
+        size = _metadata(tx, rx)
+        offset = self._allocate(size)
+        if offset is None:
+            used = sum(self._blocks.values())
+            raise RegionError(
+                self._too_small(name, f"{size} bytes for its rings", f"{used} of {self.buffers_offset} are in use")
+            )
+        free = list(self._free)
+        try:
+            self._write_interface(mapping, offset, name, tx, rx, extra_bufs)
+            interface = Interface(mapping, offset, name, self._release)
+        except BaseException:
+            del self._blocks[offset]
+            self._free = free
+            raise
+        self._interfaces.append(interface)
+        return interface
+
+    def _write_interface(
+        self, mapping: Mapping, offset: int, name: str, tx: list[int], rx: list[int], extra_bufs: int
+    ) -> None:
+        mapping.bytes(_metadata(tx, rx), offset)[:] = 0
+        header = mapping.array(NETMAP_IF, 1, offset)
+        header["ni_name"] = _short_name(name)
+        header["ni_version"] = NETMAP_API
+        header["ni_tx_rings"] = len(tx)
+        header["ni_rx_rings"] = len(rx)
+        table = mapping.memory[offset + IF_HEADER_SIZE :][: 8 * (len(tx) + len(rx))].cast("q")
+        place = if_size(len(tx) + len(rx))
+        directions = [Direction.TX] * len(tx) + [Direction.RX] * len(rx)
+        for i, (direction, num_slots) in enumerate(zip(directions, tx + rx)):
+            if num_slots:
+                table[i] = place
+                ringid = i if direction is Direction.TX else i - len(tx)
+                self._write_ring(mapping, offset + place, direction, ringid, num_slots)
+                place += ring_size(num_slots)
+        header["ni_bufs_head"] = self._link_extra(extra_bufs)
+
+    def _write_ring(self, mapping: Mapping, offset: int, direction: Direction, ringid: int, num_slots: int) -> None:
+        ring = mapping.array(NETMAP_RING, 1, offset)
+        ring["buf_ofs"] = self.buffers_offset - offset
+        ring["num_slots"] = num_slots
+        ring["nr_buf_size"] = self.buf_size
+        ring["ringid"] = ringid
+        ring["dir"] = direction
+        ring["tail"] = num_slots - 1 if direction is Direction.TX else 0
+        slots = mapping.array(NETMAP_SLOT, num_slots, offset + RING_HEADER_SIZE)
+        slots["buf_idx"] = self._take(num_slots)
+        slots["len"] = self.buf_size
+
+    def _link_extra(self, count: int) -> int:
+        """Chain `count` buffers by their first words; returns the first one's index, 0 for none."""
+        indices = self._take(count)
+        for index, following in zip(indices, [*indices[1:], 0]):
+            self.buffers[index, :4] = np.frombuffer(following.to_bytes(4, "little"), np.uint8)
+        return indices[0] if indices else 0
+
+    def _take(self, count: int) -> list[int]:
+        """`count` free buffers, lowest indices first in a fresh region."""
+        taken = self._free[len(self._free) - count :]
+        del self._free[len(self._free) - count :]
+        return taken[::-1]
+
+    def _allocate(self, size: int) -> int | None:
+        """First fit in the metadata area; returns the offset, None when there is no gap of `size` bytes."""
+        place = 0
+        for offset in sorted(self._blocks):
+            if offset - place >= size:
+                break
+            place = offset + self._blocks[offset]
+        if place + size > self.buffers_offset:
+            return None
+        self._blocks[place] = size
+        return place
+
+    def _release(self, interface: Interface) -> None:
+        """Take back an interface's memory and buffers.
+
+        Zero-copy forwarding moved buffers between ports, so what its slots hold now is freed, not what it got first.
+        The slots may have been scribbled over: a buffer that another port shows as well stays that port's, and
+        buffers that were lost come back when the last port goes.
+        """
+        self._interfaces.remove(interface)
+        del self._blocks[interface.offset]
+        if not self._interfaces:
+            self._free = _all_buffers(self.total_buffers)
+            return
+        freed = interface.buffers_held().difference(self._free, *(other.buffers_held() for other in self._interfaces))
+        self._free.extend(sorted(freed, reverse=True))
+
+    def _open_mapping(self) -> Mapping:
+        if self._mapping is None:
+            raise RegionError("This region is closed. Make a new one with Region.for_ports().")
+        return self._mapping
+
+    def _too_small(self, name: str, needs: str, has: str) -> str:
+        ports = len(self._interfaces) + 1
+        return (
+            f"The region is too small for {name}: it needs {needs}, {has}. Make a larger one: "
+            f"Region.for_ports(ports={max(ports, 2)}) with the rings and slots you need, or open the ports together "
+            "with open_ports()."
+        )
+
+    def close(self) -> None:
+        """Close the fd and let go of the memory, which is unmapped with the last view of it. Twice is harmless."""
+        if self._mapping is None:
+            return
+        for interface in tuple(self._interfaces):
+            interface.close()
+        os.close(self.fd)
+        self.fd = -1
+        self.buffers = np.empty((0, self.buf_size), np.uint8)
+        self._mapping = None
+
+    def __enter__(self) -> Region:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_SMALLER = "Use fewer or smaller rings (tx_slots, rx_slots), or smaller buffers (buf_size)."
+
+
+def _all_buffers(total: int) -> list[int]:
+    return list(range(total - 1, RESERVED_BUFFERS - 1, -1))
+
+
+def _mb(size: int) -> str:
+    return f"{size / 2**20:.1f} MB"
+
+
+def _metadata(tx: Sequence[int], rx: Sequence[int]) -> int:
+    """Bytes of one interface with its bound rings (unbound ones count 0 slots)."""
+    return if_size(len(tx) + len(rx)) + sum(ring_size(n) for n in (*tx, *rx) if n)
+
+
+def _bound(slots: Sequence[int], bound: Collection[int] | None) -> list[int]:
+    """Slots of each ring, 0 for those that are not bound."""
+    for n in slots:
+        _check_slots(n)
+    for i in bound or ():
+        if not 0 <= i < len(slots):
+            raise RegionError(f"There is no ring {i} to bind: this port has rings 0..{len(slots) - 1}.")
+    return [n if bound is None or i in bound else 0 for i, n in enumerate(slots)]
+
+
+def _check_slots(slots: int) -> None:
+    if not MIN_SLOTS <= slots <= MAX_SLOTS or slots % SLOTS_STEP:
+        raise RegionError(
+            f"A ring cannot have {slots} slots: choose {MIN_SLOTS}..{MAX_SLOTS}, a multiple of {SLOTS_STEP} (82599 8.2.3.8.3)."
+        )
+
+
+def _check_buf_size(buf_size: int) -> None:
+    if not MIN_BUF_SIZE <= buf_size <= MAX_BUF_SIZE or buf_size % BUF_SIZE_STEP:
+        raise RegionError(
+            f"buf_size cannot be {buf_size}: choose {MIN_BUF_SIZE}..{MAX_BUF_SIZE}, a multiple of {BUF_SIZE_STEP} (2048 is usual)."
+        )
+
+
+def _short_name(name: str) -> bytes:
+    """ni_name: at most 15 bytes and a zero, as netmap cuts it."""
+    return name.encode("utf-8", "replace")[: IFNAMSIZ - 1]
+
+
+def _make_memfd(size: int) -> int:
+    """A memfd with all its memory in hand, so that a shortage is an error here and not a SIGBUS at first touch."""
+    available = _available_memory()
+    if size > available:
+        raise RegionError(f"The region needs {_mb(size)}, but only {_mb(available)} of memory are available. {_SMALLER}")
+    fd = os.memfd_create("netmap-region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        os.posix_fallocate(fd, 0, size)
+        # Whoever is handed the fd cannot cut the memory away under us either.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except OSError as error:
+        os.close(fd)
+        limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
+        raise RegionError(f"The region's {_mb(size)} cannot be had: {error.strerror}{limit}. {_SMALLER}") from error
+    return fd
+
+
+def _available_memory() -> int:
+    """Bytes the kernel could give out now. It would give out more and then kill a process, so ask first."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return 1 << 63  # unknown: let posix_fallocate find out
