@@ -65,7 +65,8 @@ def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int6
     if not len(positions):
         return np.empty(0, dtype)
     everywhere = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
-    return everywhere[positions]
+    found: npt.NDArray[np.void] = everywhere[positions]
+    return found
 
 
 def first_true(bad: npt.NDArray[np.bool_]) -> int | None:

@@ -58,7 +58,7 @@ uint64_t nic_now(const struct nic *nic) {
 static void link_set(struct nic *nic, bool up) {
     const uint32_t ten_gigabit = 3u << F_LINKS_SPEED_SHIFT;
     nic->link_up = up;
-    reg_store(nic, R_LINKS, up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | F_LINKS_LINK_10G_SERIAL_EN_MASK | ten_gigabit : 0);
+    reg_store(nic, R_LINKS, F_LINKS_LINK_10G_SERIAL_EN_MASK | (up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | ten_gigabit : 0));
     uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
     reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
     raise_other_cause(nic, F_CAUSES_LSC_MASK);
