@@ -1,0 +1,18 @@
+"""A Python driver for the Intel 82599: open_port() gives netmap-shaped rings.
+
+    from driver import open_port
+
+    with open_port("emulated") as port:
+        port.send([bytes(60)])
+"""
+
+from .config import PortConfig
+from .errors import PortBusy, PortClosed, PortError, PortTimeout
+from .link import Link, LinkDown
+from .names import PortName, PortNameError, parse_port_name
+from .opening import open_port, open_ports
+from .port import Port
+from .statistics import PortStatistics
+
+__all__ = ["Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
+           "PortStatistics", "PortTimeout", "open_port", "open_ports", "parse_port_name"]

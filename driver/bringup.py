@@ -1,0 +1,209 @@
+"""A device becomes a working NIC with rings, and stops being one (82599 4.6.3; DESIGN.md, contract 4).
+
+Every step that takes something puts its way back on an ExitStack first, so that a start that fails half-way, an exception and an
+ordinary close all go the same way out: interrupts off, queues off, master disable, reset, and only then memory released.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hw.device import Device, DmaError, DmaMemory
+from hw.register import DeviceError, DeviceGone
+from hw.registers import Registers
+from rings import Interface, Region
+from rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
+
+from . import filters, link, queues, reset
+from .config import PortConfig
+from .errors import PortBusy
+from .interrupts import Interrupts
+from .statistics import PAIR_BITS, Statistics
+
+HEAD_STRIDE = 128  # bytes between head write-back words: a cache line each, and its neighbour that prefetchers fetch along
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Which of the NIC's queues this port has rings for (`-k`, /R, /T)."""
+
+    tx: Collection[int]
+    rx: Collection[int]
+
+
+@dataclass
+class Session:
+    """All that an open port is made of."""
+
+    device: Device
+    nic: Registers
+    config: PortConfig
+    region: Region
+    interface: Interface
+    tx: tuple[TxQueue, ...]
+    rx: tuple[RxQueue, ...]
+    memory: tuple[DmaMemory, ...]
+    interrupts: Interrupts
+    statistics: Statistics
+    selectable: bool = False
+    tx_sync: TxSync = field(init=False)
+    rx_sync: RxSync = field(init=False)
+    busy_rx: BusyWait = field(init=False)
+    busy_tx: BusyWait = field(init=False)
+    busy: BusyWait = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tx_sync, self.rx_sync = TxSync(self.tx), RxSync(self.rx)
+        self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
+        # No 36-bit octet counter can fill up before that many packets (8.2.3.23).
+        self._packets_due = (1 << PAIR_BITS) // (2 * self.config.frame_size * max(1, len(self.tx) + len(self.rx)))
+        self._set_due()
+
+    def accumulate(self) -> None:
+        self.statistics.accumulate()
+        self._set_due()
+
+    def check(self) -> None:
+        """Now and then: is the device there, and have its counters been read lately? Raises DeviceGone."""
+        self.nic.check_present("the port")
+        if time.monotonic() >= self.statistics.due_at:
+            self.accumulate()
+
+    def _set_due(self) -> None:
+        for queue in (*self.tx, *self.rx):
+            queue.statistics_due = queue.packets + self._packets_due
+
+    def received(self) -> bool:
+        """Whether a frame waits in an RX ring, as of the last sync."""
+        return any(queue.ring.cur != queue.ring.tail for queue in self.rx)
+
+    def has_room(self) -> bool:
+        """Whether every TX ring has room, as of the last sync."""
+        return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
+
+
+def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bound: Bound, region: Region | None) -> Session:
+    """4.6.3 in its order, up to reception; the link may still be training.
+
+    Raises DeviceError, RegionError, PortBusy; what was taken is on `undo` by then.
+    """
+    claim(undo, device, name)
+    if region is None:
+        region = undo.enter_context(Region.for_ports(
+            tx_rings=config.tx_queues, rx_rings=config.rx_queues, tx_slots=config.tx_slots, rx_slots=config.rx_slots,
+            buf_size=config.buf_size, extra_bufs=config.extra_bufs))
+    elif region.buf_size != config.buf_size:
+        raise ValueError(f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}")
+    interface = region.register(name, tx_slots=[config.tx_slots] * config.tx_queues, rx_slots=[config.rx_slots] * config.rx_queues,
+                                bound_tx=bound.tx, bound_rx=bound.rx, extra_bufs=config.extra_bufs)
+    undo.callback(interface.close)
+
+    nic = Registers(device)
+    device.enable_bus_master(False)
+    nic.check_present(name)
+    reset.quiesce(device, nic, link=not nic.LINKS.read().LINK_UP)  # whoever had it before may have left it running
+    reset.wait_eeprom_auto_read(nic)
+    reset.wait_dma_init(nic)
+
+    joined = map_memory(undo, device, interface, region)
+    undo.callback(stop, device, nic)
+    device.enable_bus_master(True)
+    link.setup_link(nic)
+    statistics = Statistics(nic, config.rx_queues, config.tx_queues)
+    set_up(nic, config, joined)
+    interrupts = Interrupts(device, nic, rx_queues=config.rx_queues, tx_queues=config.tx_queues, bound_rx=bound.rx, bound_tx=bound.tx,
+                            interval_us=config.interrupt_interval_us)
+    undo.callback(interrupts.close)
+    if joined.rx:
+        queues.enable_receive(nic)
+    nic.CTRL_EXT.update(DRV_LOAD=1)
+    return Session(device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics)
+
+
+def claim(undo: ExitStack, device: Device, name: str) -> None:
+    """One port a device. Raises PortBusy."""
+    if device.owner:
+        raise PortBusy(f"{device.name} is open as port {device.owner} already; close that port first, or use it")
+    device.owner = name
+    undo.callback(setattr, device, "owner", "")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Rings joined to queues, and where the NIC finds them: IOVA of each descriptor ring and head word."""
+
+    tx: tuple[TxQueue, ...]
+    rx: tuple[RxQueue, ...]
+    tx_iova: tuple[int, ...]
+    rx_iova: tuple[int, ...]
+    head_iova: tuple[int, ...]
+    memory: tuple[DmaMemory, ...]
+
+
+def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Region) -> Joined:
+    """Let the device reach the region, and give it descriptor rings outside of it."""
+    mapping = device.map_dma(region.fd, region.address, region.size)
+    undo.callback(device.unmap_dma, mapping)
+    if mapping.pages:
+        raise DmaError(f"{device.name} has no IOMMU: packet memory in scattered pages is not in this version yet. "
+                       "Boot with intel_iommu=on or amd_iommu=on and use vfio-pci")
+    memory: list[DmaMemory] = []
+
+    def allocate(size: int) -> DmaMemory:
+        memory.append(device.alloc_dma(size))
+        undo.callback(memory[-1].release)
+        return memory[-1]
+
+    heads = allocate(HEAD_STRIDE * max(1, len(interface.tx_rings)))
+    tx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.tx_rings]
+    rx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.rx_rings]
+    tx = tuple(TxQueue(ring, region, region_iova=mapping.iova, descriptors=descriptors.address,
+                       doorbell=device.doorbell(Registers.TDT.offset(ring.ringid)), head_writeback=heads.address + i * HEAD_STRIDE)
+               for i, (ring, descriptors) in enumerate(zip(interface.tx_rings, tx_rings)))
+    rx = tuple(RxQueue(ring, region, region_iova=mapping.iova, descriptors=descriptors.address,
+                       doorbell=device.doorbell(Registers.RDT.offset(ring.ringid)))
+               for ring, descriptors in zip(interface.rx_rings, rx_rings))
+    return Joined(tx, rx, tuple(each.iova for each in tx_rings), tuple(each.iova for each in rx_rings),
+                  tuple(heads.iova + i * HEAD_STRIDE for i in range(len(tx))), tuple(memory))
+
+
+def set_up(nic: Registers, config: PortConfig, joined: Joined) -> None:
+    """Filters and queues; reception itself comes last, by enable_receive()."""
+    queues.init_receive(nic, config)
+    if config.mac is not None:
+        filters.write_mac(nic, config.mac)
+    filters.write_multicast(nic, ())
+    filters.set_promiscuous(nic, everything=config.promiscuous, all_multicast=False)
+    filters.init_rss(nic, config.rx_queues, config.rss_key)
+    for rx, iova in zip(joined.rx, joined.rx_iova):
+        queues.setup_receive_queue(nic, rx.ring.ringid, iova, rx.num_slots, config)
+        queues.enable_receive_queue(nic, rx.ring.ringid)
+        rx.fill()
+    queues.init_transmit(nic, config)
+    for tx, iova, head in zip(joined.tx, joined.tx_iova, joined.head_iova):
+        queues.setup_transmit_queue(nic, tx.ring.ringid, iova, tx.num_slots, head)
+    queues.enable_transmit(nic)
+    for tx in joined.tx:
+        queues.enable_transmit_queue(nic, tx.ring.ringid)
+
+
+def stop(device: Device, nic: Registers) -> None:
+    """No DMA and no interrupt after this, whatever happens in it; only then may memory be unmapped."""
+    try:
+        reset.quiesce(device, nic)
+        nic.CTRL_EXT.update(DRV_LOAD=0)  # the firmware may have the NIC back (8.2.3.1.3)
+    except DeviceGone:
+        return  # it does nothing any more
+    except BaseException:  # a bit that stays, Ctrl-C: the function reset is the short way to the same end
+        device.reset()
+        raise
+    finally:
+        try:
+            device.enable_bus_master(False)
+        except DeviceError:  # gone by now
+            pass

@@ -1,0 +1,66 @@
+"""Which frames the port receives, and which queue gets them (82599 7.1.1, 7.1.2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hw.registers import Registers
+
+from .config import unicast_mac
+from .queues import reception_stopped
+
+RSS_ENTRIES = 128
+RSS = 1  # MRQC.MRQE
+
+
+def read_mac(nic: Registers) -> bytes:
+    """The port's own address, six bytes as on the wire (8.2.3.7.8)."""
+    low = int(nic.RAL[0].read())
+    return low.to_bytes(4, "little") + nic.RAH[0].read().RAH.to_bytes(2, "little")
+
+
+def write_mac(nic: Registers, address: str | bytes) -> None:
+    """Raises ValueError when `address` is not a unicast one."""
+    octets = unicast_mac(address)
+    nic.RAL[0].write(int.from_bytes(octets[:4], "little"))
+    nic.RAH[0].update(RAH=int.from_bytes(octets[4:], "little"), AV=1)
+
+
+def set_promiscuous(nic: Registers, *, everything: bool, all_multicast: bool) -> None:
+    """FCTRL may change only while RXEN is 0 (8.2.3.7.1). Broadcast is always accepted."""
+    with reception_stopped(nic):
+        nic.FCTRL.update(BAM=1, UPE=int(everything), MPE=int(everything or all_multicast))
+
+
+def multicast_bit(address: bytes) -> tuple[int, int]:
+    """MTA register and bit of a multicast address: bits 47:36 of it (8.2.3.7.7 with MCSTCTRL.MO = 0)."""
+    vector = (address[4] >> 4) | (address[5] << 4)
+    return vector >> 5, vector & 0x1F
+
+
+def write_multicast(nic: Registers, addresses: Iterable[bytes]) -> None:
+    """Accept these groups, and what shares their 12 bits: the table is a hash, not a list (7.1.1.2)."""
+    table = [0] * len(nic.MTA)
+    for address in addresses:
+        if not address[0] & 1:
+            raise ValueError(f"{address.hex(':')} is no multicast address: the lowest bit of its first byte is 0")
+        register, position = multicast_bit(address)
+        table[register] |= 1 << position
+    for register, value in enumerate(table):
+        nic.MTA[register].write(value)
+    nic.MCSTCTRL.write(MO=0, MFE=1)
+
+
+def init_rss(nic: Registers, queues: int, key: bytes) -> None:
+    """Spread flows over `queues`: hash of addresses and ports, low 7 bits into a table (7.1.2.8).
+
+    Written even for one queue, so that descriptors carry the hash. UDP ports take part: fragments of one flow, which have
+    none, may come by another queue than the rest.
+    """
+    for word in range(len(nic.RSSRK)):
+        nic.RSSRK[word].write(int.from_bytes(key[4 * word : 4 * word + 4], "little"))
+    for entry in range(0, RSS_ENTRIES, 4):
+        nic.RETA[entry // 4].write(ENTRY_0=entry % queues, ENTRY_1=(entry + 1) % queues, ENTRY_2=(entry + 2) % queues,
+                                   ENTRY_3=(entry + 3) % queues)
+    nic.RXCSUM.update(PCSD=1)  # the hash and the fragment checksum share a field of the descriptor (8.2.3.7.5)
+    nic.MRQC.write(MRQE=RSS, TCPIPV4=1, IPV4=1, IPV6=1, TCPIPV6=1, UDPIPV4=1, UDPIPV6=1)

@@ -1,0 +1,159 @@
+"""MSI-X: which cause raises which vector, and how a thread sleeps until one does (82599 7.3, 8.2.3.5).
+
+Vectors: RX queue k has k, TX queue k has n_rx + k, all other causes (link) the last one. A message clears its cause (EIAC; for
+vectors from 16 on the hardware does so by itself) and masks its vector (EIAM, GPIE.EIAME), so it comes once until armed again. A
+cause that is set while its vector is masked stays, and its message goes out as soon as the vector is armed: that is why no
+wake-up is lost between looking at a ring and going to sleep.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Collection, Mapping
+
+from hw.device import Device
+from hw.register import DeviceError
+from hw.registers import Registers
+
+from .config import ITR_UNIT_US
+
+OTHER_CAUSES = 0x7FFF_0000
+AUTO_CLEAR = 0xFFFF
+ALL = 0xFFFF_FFFF
+
+
+class Wakeups:
+    """The vectors of one direction: armed, slept for, and taken together. For one thread at a time."""
+
+    def __init__(self, nic: Registers, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
+        """vectors: eventfd of each vector, and its bit in the masks. others: more eventfds that wake, with bits of their own."""
+        self.mask = sum(vectors.values())
+        self.armed = 0  # may send a message, or sent one that drain() has not taken
+        self._nic = nic
+        self._bits = {**vectors, **others}
+        self._epoll = select.epoll()
+        for fd in self._bits:
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Readable while a message has come that drain() has not taken."""
+        return self._epoll.fileno()
+
+    def arm(self) -> bool:
+        """Let each vector send one message; what is pending comes at once. False when all were armed already."""
+        missing = self.mask & ~self.armed
+        if missing & ALL:
+            self._nic.EIMS_EX[0].write(missing & ALL)
+        if missing >> 32:
+            self._nic.EIMS_EX[1].write(missing >> 32)
+        self.armed |= missing
+        return missing != 0
+
+    def drain(self) -> int:
+        """Take the messages that came; returns whose bits. These vectors are masked now."""
+        came = 0
+        for fd, _ in self._epoll.poll(0):
+            came |= self._bits[fd]
+            try:
+                os.eventfd_read(fd)
+            except BlockingIOError:  # taken already
+                pass
+        self.armed &= ~came
+        return came
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep, without the GIL, until a message comes; False when none did in `timeout_s`."""
+        return bool(self._epoll.poll(timeout_s))
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class Interrupts:
+    """The port's vectors: `rx` and `tx`, which two threads may use at the same time. Everything is masked until armed."""
+
+    def __init__(self, device: Device, nic: Registers, *, rx_queues: int, tx_queues: int, bound_rx: Collection[int],
+                 bound_tx: Collection[int], interval_us: float) -> None:
+        count = rx_queues + tx_queues + 1
+        if count > device.max_vectors:
+            raise DeviceError(f"{device.name} has {device.max_vectors} interrupt vectors; {rx_queues} receive and {tx_queues} transmit "
+                              f"queues need {count}. Open it with fewer queues")
+        self._device, self._nic = device, nic
+        self._other = 1 << (count - 1)
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = [self._close_nudge, device.disable_interrupts]
+        try:
+            fds = device.enable_interrupts(count)
+            if len(fds) < count:
+                raise DeviceError(f"{device.name} gives {len(fds)} interrupt vectors, not {count}: MSI-X is needed, and a single line for "
+                                  "everything is not in this version yet")
+            rx = {fds[queue]: 1 << queue for queue in bound_rx}
+            tx = {fds[rx_queues + queue]: 1 << (rx_queues + queue) for queue in bound_tx}
+            self.rx = Wakeups(nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
+            self._closing.append(self.rx.close)
+            self.tx = Wakeups(nic, tx, {})
+            self._closing.append(self.tx.close)
+            self._both = select.epoll()
+            self._closing.append(self._both.close)
+            for wakeups in (self.rx, self.tx):
+                self._both.register(wakeups.fileno(), select.EPOLLIN)
+            self._map_causes(rx_queues, tx_queues)
+            self._moderate(count, interval_us)
+        except BaseException:
+            self.close()
+            raise
+
+    def _map_causes(self, rx_queues: int, tx_queues: int) -> None:
+        """8.2.3.5.16: two queues an IVAR register, RX and TX bytes taking turns."""
+        nic = self._nic
+        for register in nic.IVAR:
+            register.write(0)
+        for queue in range(rx_queues):
+            self._allocate(queue, 2 * (queue % 2), queue)
+        for queue in range(tx_queues):
+            self._allocate(queue, 2 * (queue % 2) + 1, rx_queues + queue)
+        nic.IVAR_MISC.write(INT_ALLOC_1=rx_queues + tx_queues, INT_ALLOC_VAL_1=1)
+        nic.GPIE.write(MSIX_MODE=1, OCD=1, EIAME=1, PBA_SUPPORT=1)
+        nic.EIAC.write(AUTO_CLEAR)
+        for masks in nic.EIAM_EX:
+            masks.write(ALL)
+
+    def _allocate(self, queue: int, byte: int, vector: int) -> None:
+        self._nic.IVAR[queue // 2].update(**{f"INT_ALLOC_{byte}": vector, f"INT_ALLOC_VAL_{byte}": 1})
+
+    def _moderate(self, count: int, interval_us: float) -> None:
+        interval = round(interval_us / ITR_UNIT_US)
+        for vector in range(count):
+            self._nic.EITR[vector].write(ITR_INTERVAL=interval, CNT_WDIS=1)
+        self._nic.EIMS.write(LSC=1)
+
+    def fileno(self) -> int:
+        """Readable while a message of either direction has not been taken."""
+        return self._both.fileno()
+
+    def wait(self, timeout_s: float) -> bool:
+        """As Wakeups.wait, for both directions."""
+        return bool(self._both.poll(timeout_s))
+
+    def drain_receive(self) -> int:
+        """rx.drain(), after which a link change may be told again."""
+        came = self.rx.drain()
+        if came & self._other:
+            self._nic.EICR.write(OTHER_CAUSES)  # not auto-cleared; writing ones clears (8.2.3.5.1)
+        return came
+
+    def nudge(self) -> None:
+        """Make rx and fileno() readable: frames wait in rings whose messages were taken."""
+        os.eventfd_write(self._nudge, 1)
+
+    def close(self) -> None:
+        """Vectors off and descriptors closed; the NIC's own masks are the caller's (disable_interrupts). May be called again."""
+        while self._closing:
+            self._closing[-1]()
+            self._closing.pop()
+
+    def _close_nudge(self) -> None:
+        if self._nudge >= 0:
+            os.close(self._nudge)
+            self._nudge = -1

@@ -1,0 +1,74 @@
+"""The link: 10 Gbit/s serial over SFP+, whether it is up, and if not why (82599 3.7.4, 8.2.3.22.19-23)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from hw.device import Device
+from hw.fields import LINKS
+from hw.register import DeviceError
+from hw.registers import Registers
+
+LMS_10G_SERIAL = 3
+SERIAL_SFI = 2
+SDP3 = 1 << 3
+SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}
+POLL_S = 0.005
+
+
+class LinkDown(DeviceError):
+    """The link did not come up in time; the message says why, as far as the NIC knows."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """State of the link. speed_mbps is 0 and reason a sentence when it is down."""
+
+    up: bool
+    speed_mbps: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"up, {self.speed_mbps / 1000:g} Gbit/s" if self.up else f"down: {self.reason}"
+
+
+def setup_link(nic: Registers) -> None:
+    """Laser on, 10G serial over SFI, and start (4.6.4.2).
+
+    ASSUMPTION: SDP3 drives the module's TX_DISABLE, as on Intel's boards; a board that uses it otherwise sees it stay 0.
+    """
+    nic.ESDP.update(SDP_DATA=nic.ESDP.read().SDP_DATA & ~SDP3)
+    if nic.AUTOC2.read().PMA_PMD_10G_SERIAL != SERIAL_SFI:
+        nic.AUTOC2.update(PMA_PMD_10G_SERIAL=SERIAL_SFI)
+    nic.AUTOC.update(LMS=LMS_10G_SERIAL, RESTART_AN=1)
+
+
+def read_link(device: Device, nic: Registers) -> Link:
+    nic.LINKS.read()  # LNK_STAT latches a loss: the first read reports the past (8.2.3.22.20)
+    links = nic.LINKS.read()
+    if links.LINK_UP:
+        return Link(True, SPEEDS_MBPS.get(links.SPEED, 0))
+    return Link(False, 0, device.link_trouble() or why_down(nic, links))
+
+
+def why_down(nic: Registers, links: LINKS) -> str:
+    """The most telling sentence the registers allow."""
+    mode = nic.AUTOC.read().LMS
+    if mode != LMS_10G_SERIAL:
+        return f"AUTOC.LMS is {mode}, not 3 (10G serial): something else programmed the link"
+    if not links.LINK_10G_SERIAL_EN:
+        return "the 10G serial interface is not running; is an SFP+ module in the cage?"
+    return ("no valid signal from the other end; is the cable plugged in at both ends, is the other port up at 10 Gbit/s, "
+            f"and do both modules match? (LINKS = {links!r})")
+
+
+def wait_link(device: Device, nic: Registers, timeout_s: float) -> Link:
+    """The link, as soon as it is up or after `timeout_s` as it is then. 0.5 to 8 s are usual on the wire."""
+    end = time.monotonic() + timeout_s
+    while True:
+        link = read_link(device, nic)
+        left = end - time.monotonic()
+        if link.up or left <= 0:
+            return link
+        time.sleep(min(POLL_S, left))

@@ -1,0 +1,101 @@
+"""open_port() and open_ports(): from a name to a port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from hw.device import Device
+from rings import Region
+
+from .bringup import Bound, Session, bring_up
+from .config import RSS_KEY, PortConfig, unicast_mac
+from .errors import PortError
+from .link import POLL_S, read_link, wait_link
+from .names import Kind, PortName, parse_port_name
+from .port import Port
+
+
+def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
+              buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
+              link_timeout: float = 10.0, rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
+              mac: str | bytes | None = None, busy_poll: bool = False) -> Port:
+    """Take a NIC, bring it up and give its rings.
+
+    name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
+    tx_queues, rx_queues: 1..16, flows are spread over receive queues by RSS. tx_slots, rx_slots: of each ring, 64..8192 in eights.
+    buf_size: bytes of a packet buffer, 1024..15872 in 64s. mtu: 68..9710; longer frames than a buffer take several slots.
+    region: memory to share with other ports; extra_bufs: buffers beside those in rings. link_timeout: seconds to wait for the
+    link; when it stays down the port opens all the same, see Port.link and Port.wait_link(). rss_key: 40 bytes. drop: whether a
+    queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several).
+    interrupt_interval_us: least time between interrupts of a queue, 0..1046. mac: instead of the EEPROM's. busy_poll: poll() spins.
+
+    Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
+    nothing is left behind then. Source: 82599 4.6.3.
+    """
+    config = PortConfig(tx_queues, rx_queues, tx_slots, rx_slots, buf_size, mtu, promiscuous, extra_bufs, link_timeout,
+                        RSS_KEY if rss_key is None else bytes(rss_key), drop, interrupt_interval_us,
+                        None if mac is None else unicast_mac(mac), busy_poll)
+    if isinstance(name_or_device, str):
+        name = parse_port_name(name_or_device)
+        bound, text = bound_queues(name, config), name_or_device
+    else:
+        bound, text = Bound(range(tx_queues), range(rx_queues)), name_or_device.name
+    with ExitStack() as undo:
+        device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
+        session = bring_up(undo, device, text, config, bound, region)
+        wait_for_partner(session, link_timeout)
+        return Port(text, session, undo.pop_all())
+    raise AssertionError("an ExitStack passes exceptions on")
+
+
+def bound_queues(name: PortName, config: PortConfig) -> Bound:
+    """The rings that `-k`, /R and /T leave. Frames that RSS puts on other queues are dropped and counted. Raises PortError."""
+    queue = name.queue
+    tx, rx = range(config.tx_queues), range(config.rx_queues)
+    if queue is not None:
+        if (name.transmits and queue not in tx) or (name.receives and queue not in rx):
+            raise PortError(f"{name.text!r} asks for queue {queue}, but the port has tx_queues={config.tx_queues}, rx_queues={config.rx_queues}; "
+                            f"open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more")
+        tx = rx = range(queue, queue + 1)
+    return Bound(tx if name.transmits else (), rx if name.receives else ())
+
+
+def open_device(name: PortName) -> Device:
+    """Raises PortError for transports that are not there yet, DeviceError."""
+    if name.kind is not Kind.EMULATED:
+        raise PortError(f"{name.text!r}: {name.kind.value} ports are not in this version yet, it drives the emulated NIC only. "
+                        "Use emulated, or emulated:tap=INTERFACE to exchange packets with Linux")
+    from hw.emulator import Emulated82599  # loads a C library that real NICs do not need
+
+    return Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s)
+
+
+def wait_for_partner(session: Session, timeout_s: float) -> None:
+    """Give the link its time; not when the transport knows already that there is nobody at the other end."""
+    link = read_link(session.device, session.nic)
+    if not link.up and not session.device.link_trouble():
+        wait_link(session.device, session.nic, timeout_s)
+
+
+@contextmanager
+def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
+               buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
+               rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
+               busy_poll: bool = False) -> Iterator[list[Port]]:
+    """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
+
+        with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
+    """
+    if not names:
+        raise PortError('open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")')
+    with ExitStack() as stack:
+        region = stack.enter_context(Region.for_ports(len(names), tx_rings=tx_queues, rx_rings=rx_queues, tx_slots=tx_slots,
+                                                      rx_slots=rx_slots, buf_size=buf_size, extra_bufs=extra_bufs))
+        ports = [stack.enter_context(open_port(
+            name, tx_queues=tx_queues, rx_queues=rx_queues, tx_slots=tx_slots, rx_slots=rx_slots, buf_size=buf_size, mtu=mtu,
+            promiscuous=promiscuous, region=region, extra_bufs=extra_bufs, link_timeout=0, rss_key=rss_key, drop=drop,
+            interrupt_interval_us=interrupt_interval_us, busy_poll=busy_poll)) for name in names]
+        for port in ports:  # only now: ports may be each other's partners
+            wait_for_partner(port._open(), link_timeout)
+        yield ports

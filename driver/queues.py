@@ -1,0 +1,136 @@
+"""Receive and transmit initialisation, globally and queue by queue (82599 4.6.7, 4.6.8, 4.6.11.3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hw.registers import Registers
+
+from .config import STANDARD_FRAME, PortConfig
+
+DESCRIPTOR_SIZE = 16
+ADVANCED_ONE_BUFFER = 1
+KB = 1024
+RX_BUFFER_KB = 512  # the whole receive packet buffer, no flow director (8.2.3.8.9)
+TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
+RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
+
+# TX descriptors are fetched ahead in runs, or 64-byte frames do not reach line rate: start a fetch when fewer than PTHRESH
+# are on the chip and at least HTHRESH are waiting. The chip holds 40 (8.2.3.9.10).
+PTHRESH = 36
+HTHRESH = 8
+
+
+def clear_tables(nic: Registers) -> None:
+    """Filter tables are not cleared by a reset; zero before receive and transmit are enabled (4.6.7, 8.2.3.7, 8.2.3.27)."""
+    for table in (nic.PFUTA, nic.PFVLVF, nic.PFVLVFB, nic.VFTA, nic.MTA):
+        for entry in table:
+            entry.write(0)
+    for index, pool in enumerate(nic.MPSAR):
+        pool.write(1 if index % 2 == 0 else 0)  # every address belongs to pool 0, the only one without VMDq (8.2.3.7.10)
+    for address in range(1, len(nic.RAH)):  # 0 is the port's own, from the EEPROM
+        nic.RAL[address].write(0)
+        nic.RAH[address].write(0)
+    for filter_queue in nic.FTQF:
+        filter_queue.update(QUEUE_ENABLE=0)
+
+
+def init_receive(nic: Registers, config: PortConfig) -> None:
+    """4.6.7 up to the queues; reception stays off until enable_receive()."""
+    nic.RXCTRL.update(RXEN=0)
+    clear_tables(nic)
+    # The CRC is stripped by two units that must agree (8.2.3.8.8).
+    nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(config.frame_size > STANDARD_FRAME))
+    nic.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
+    nic.MAXFRS.update(MFS=config.frame_size)
+    nic.RXPBSIZE[0].write(SIZE=RX_BUFFER_KB)
+    for packet_buffer in range(1, len(nic.RXPBSIZE)):
+        nic.RXPBSIZE[packet_buffer].write(0)
+    # Set even without flow control (4.6.3.2). ASSUMPTION: RTH counts 32 bytes, as its bits 18:5 say; the text says 16.
+    nic.FCRTH[0].write(RTH=(RX_BUFFER_KB * KB - RX_HEADROOM) >> 5)
+    nic.CTRL_EXT.update(NS_DIS=1)  # every access is snooped: the rings are cached memory (4.6.7)
+
+
+def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, config: PortConfig) -> None:
+    """4.6.7, per queue: where the ring is and how packets are written to it."""
+    nic.RDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
+    nic.RDBAH[queue].write(ring_iova >> 32)
+    nic.RDLEN[queue].write(slots * DESCRIPTOR_SIZE)
+    # BSIZEPACKET counts whole KB: of a 2112-byte buffer the NIC fills 2048, and a longer frame goes on in the next slot.
+    nic.SRRCTL[queue].update(BSIZEPACKET=config.buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(config.drop_en))
+    nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; left at its reset value it was seen to corrupt payloads
+
+
+def enable_receive_queue(nic: Registers, queue: int) -> None:
+    """RDT written before ENABLE reads 1 is lost (4.6.7 step 8)."""
+    nic.RXDCTL[queue].update(ENABLE=1)
+    nic.RXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.7")
+
+
+@contextmanager
+def reception_stopped(nic: Registers) -> Iterator[None]:
+    """RXEN is 0 inside, and as before afterwards. The data path is drained first: switched in mid-packet, RX DMA can hang (4.6.7)."""
+    nic.SECRXCTRL.update(RX_DIS=1)
+    try:
+        nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.010, section="4.6.7 step 11")
+        enabled = nic.RXCTRL.read().RXEN
+        nic.RXCTRL.update(RXEN=0)
+        try:
+            yield
+        finally:
+            nic.RXCTRL.update(RXEN=enabled)
+    finally:
+        nic.SECRXCTRL.update(RX_DIS=0)
+
+
+def enable_receive(nic: Registers) -> None:
+    """4.6.7 step 11, once every ring has its buffers."""
+    nic.SECRXCTRL.update(RX_DIS=1)
+    nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.010, section="4.6.7 step 11")
+    nic.RXCTRL.update(RXEN=1)
+    nic.SECRXCTRL.update(RX_DIS=0)
+
+
+def init_transmit(nic: Registers, config: PortConfig) -> None:
+    """4.6.8 up to the queues, with one packet buffer and no DCB, no VT (4.6.11.3.4)."""
+    nic.RTTDCS.update(ARBDIS=1)  # MTQC may be written only so, and the sizes are part of the same setting
+    nic.MTQC.write(0)
+    nic.TXPBSIZE[0].write(SIZE=TX_BUFFER_KB)
+    nic.TXPBTHRESH[0].write(THRESH=TX_BUFFER_KB - -(-config.frame_size // KB))  # room for one more whole frame
+    for packet_buffer in range(1, len(nic.TXPBSIZE)):
+        nic.TXPBSIZE[packet_buffer].write(0)
+        nic.TXPBTHRESH[packet_buffer].write(0)
+    nic.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
+    for queue in range(len(nic.TXDCTL)):  # no rate limit; the table is not cleared by a reset
+        nic.RTTDQSEL.write(queue)
+        nic.RTTDT1C.write(0)
+    nic.RTTDCS.update(ARBDIS=0)
+    nic.HLREG0.update(TXCRCEN=1, TXPADEN=1)
+
+
+def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:
+    """4.6.8, per queue. head_iova: where the NIC reports how far it is, 4 bytes, 16-byte aligned.
+
+    ASSUMPTION: 16 bytes. The datasheet asks for 4 or 8 in places (7.2.3.5.2, 8.2.3.9.11); real cards ignored such addresses.
+    """
+    nic.TDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
+    nic.TDBAH[queue].write(ring_iova >> 32)
+    nic.TDLEN[queue].write(slots * DESCRIPTOR_SIZE)
+    nic.TDWBAH[queue].write(head_iova >> 32)
+    nic.TDWBAL[queue].write(head_iova & 0xFFFF_FFFC, HEAD_WB_EN=1)
+    # A relaxed write-back could overtake the reads of the packets it reports as sent (7.2.3.5.2).
+    nic.DCA_TXCTRL[queue].update(TXDESCWBRO=0)
+    # WTHRESH 0: the head is reported at each RS bit, and at no other time (8.2.3.9.10).
+    nic.TXDCTL[queue].update(PTHRESH=PTHRESH, HTHRESH=HTHRESH, WTHRESH=0)
+
+
+def enable_transmit(nic: Registers) -> None:
+    """Before any queue (4.6.8)."""
+    nic.DMATXCTL.update(TE=1)
+
+
+def enable_transmit_queue(nic: Registers, queue: int) -> None:
+    """TDT must not move before ENABLE reads 1 (4.6.8)."""
+    nic.TXDCTL[queue].update(ENABLE=1)
+    nic.TXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.8")

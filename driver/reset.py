@@ -1,0 +1,107 @@
+"""From any state to a NIC that is reset and quiet, and to quiet again at the end (82599 4.2.1.6.1, 4.6.3, 5.2.5.3.2)."""
+
+from __future__ import annotations
+
+import time
+
+from hw.device import Device
+from hw.register import DeviceError, RegisterTimeout
+from hw.registers import QUEUES, Registers
+
+ALL_CAUSES = 0x7FFF_FFFF
+DEVICE_STATUS = 0xAA  # PCIe device status (9.3.10.6)
+TRANSACTIONS_PENDING = 1 << 5
+
+
+def disable_interrupts(nic: Registers) -> None:
+    """Mask every cause and forget what is pending (4.6.3.1)."""
+    nic.EIMC.write(ALL_CAUSES)
+    for upper in nic.EIMC_EX:
+        upper.write(0xFFFF_FFFF)
+    nic.EICR.read()
+
+
+def disable_receive_queue(nic: Registers, queue: int) -> None:
+    """4.6.7.1.2; the caller waits 100 us before it releases the ring's memory."""
+    if nic.RXDCTL[queue].read().ENABLE:
+        nic.RXDCTL[queue].update(ENABLE=0)
+        nic.RXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.7.1.2")
+
+
+def disable_transmit_queue(nic: Registers, queue: int) -> None:
+    """4.6.8.1. SWFLSH writes back what the NIC already fetched."""
+    if nic.TXDCTL[queue].read().ENABLE:
+        nic.TXDCTL[queue].update(ENABLE=0, SWFLSH=1)
+        nic.TXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.8.1")
+
+
+def disable_queues(nic: Registers) -> None:
+    """All queues, whoever enabled them; master disable may only follow (5.2.5.3.2)."""
+    for queue in range(QUEUES):
+        disable_receive_queue(nic, queue)
+        disable_transmit_queue(nic, queue)
+    time.sleep(100e-6)
+
+
+def disable_master(device: Device, nic: Registers) -> bool:
+    """No DMA starts from here on; False when requests stayed outstanding, and then one reset is not enough (5.2.5.3.2)."""
+    nic.CTRL.update(GIO_DIS=1)
+    try:
+        nic.STATUS.wait(GIO_MASTER_EN=0, timeout=0.080, section="5.2.5.3.2")
+        if not device.config_read(DEVICE_STATUS, 2) & TRANSACTIONS_PENDING:
+            return True
+    except RegisterTimeout:
+        pass
+    flush_data_path(nic)
+    return False
+
+
+def flush_data_path(nic: Registers) -> None:
+    """Requests that never complete are thrown away inside the NIC: loopback, then the PCIe buffers cleared (5.2.5.3.2)."""
+    nic.HLREG0.update(LPBK=1)
+    nic.RXCTRL.update(RXEN=0)
+    nic.GCR_EXT.update(BUFFERS_CLEAR_FUNC=1)
+    time.sleep(20e-6)
+    nic.GCR_EXT.update(BUFFERS_CLEAR_FUNC=0)
+    nic.HLREG0.update(LPBK=0)
+
+
+def global_reset(nic: Registers, *, link: bool) -> None:
+    """Software reset, with `link` the link too; the NIC must not be read for 1 ms nor programmed for 10 ms (8.2.3.1.1, 4.6.3.2).
+
+    A link that is up is left alone when asked: training it again costs seconds.
+    """
+    nic.CTRL.update(RST=1, LRST=int(link))
+    time.sleep(0.001)
+    nic.CTRL.wait(RST=0, LRST=0, timeout=0.100, section="8.2.3.1.1")
+    time.sleep(0.010)
+
+
+def quiesce(device: Device, nic: Registers, *, link: bool = False) -> None:
+    """Interrupts off, queues off, master disable, reset, interrupts off: no DMA and no message afterwards (4.2.1.6.1)."""
+    disable_interrupts(nic)
+    stuck: RegisterTimeout | None = None
+    try:
+        disable_queues(nic)
+    except RegisterTimeout as error:  # the reset below stops that queue for certain; say so when it is done
+        stuck = error
+    if not disable_master(device, nic):
+        global_reset(nic, link=link)
+    global_reset(nic, link=link)
+    disable_interrupts(nic)
+    if stuck is not None:
+        raise stuck
+
+
+def wait_eeprom_auto_read(nic: Registers) -> None:
+    """MAC address, link mode and analogue settings come from the EEPROM after a reset (4.6.3, 8.2.3.2.1)."""
+    control = nic.EEC.wait(AUTO_RD=1, timeout=0.100, section="4.6.3")
+    if not control.EE_PRES:  # AUTO_RD is set without an EEPROM too
+        raise DeviceError(f"the NIC has no readable EEPROM: {nic.EEC!r} (82599 8.2.3.2.1). Reflash it, or use another card")
+    if nic.FWSM.read().EXT_ERR_IND:
+        raise DeviceError(f"the NIC's firmware reports an EEPROM or start-up fault: {nic.FWSM!r} (82599 4.6.3). "
+                          "Power the machine off and on; if it stays, reflash the EEPROM")
+
+
+def wait_dma_init(nic: Registers) -> None:
+    nic.RDRXCTL.wait(DMAIDONE=1, timeout=0.100, section="4.6.3")

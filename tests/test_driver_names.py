@@ -1,0 +1,71 @@
+"""Port names: what is understood, and what is said about the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from driver import PortError, PortName, PortNameError, open_port, parse_port_name
+from driver.names import Kind
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("emulated", PortName("", Kind.EMULATED, "loop")),
+    ("emulated:sink", PortName("", Kind.EMULATED, "sink")),
+    ("emulated:source=1500", PortName("", Kind.EMULATED, "source=1500")),
+    ("emulated:cable=a b-1/R@paced", PortName("", Kind.EMULATED, "cable=a b-1/R@paced")),
+    ("emulated:pcap=/tmp/in-1.pcap,out:2.pcap", PortName("", Kind.EMULATED, "pcap=/tmp/in-1.pcap,out:2.pcap")),
+    ("emulated:tap=tap-0", PortName("", Kind.EMULATED, "tap=tap-0")),
+    ("emulated:loop-0/R@paced", PortName("", Kind.EMULATED, "loop", 0, frozenset("R"), True)),
+    ("emulated:source=64-3@paced", PortName("", Kind.EMULATED, "source=64", 3, frozenset(), True)),
+    ("emulated-0/R@paced:pcap=a-1.pcap", PortName("", Kind.EMULATED, "pcap=a-1.pcap", 0, frozenset("R"), True)),
+    ("emulated@link=2.5,paced", PortName("", Kind.EMULATED, "loop", None, frozenset(), True, 2.5)),
+    ("emulated/xT", PortName("", Kind.EMULATED, "loop", None, frozenset("xT"))),
+    ("0000:03:00.0", PortName("", Kind.BDF, "0000:03:00.0")),
+    ("03:00.1", PortName("", Kind.BDF, "0000:03:00.1")),
+    ("0000:0A:1f.1-1/T", PortName("", Kind.BDF, "0000:0a:1f.1", 1, frozenset("T"))),
+    ("vfio:0000:03:00.0-1", PortName("", Kind.VFIO, "0000:03:00.0", 1)),
+    ("vfio-2:0000:03:00.0", PortName("", Kind.VFIO, "0000:03:00.0", 2)),
+    ("uio:0000:03:00.0", PortName("", Kind.UIO, "0000:03:00.0")),
+    ("vfio-user:/run/a-1@paced", PortName("", Kind.VFIO_USER, "/run/a-1@paced")),
+    ("vfio-user-3/R:/run/a", PortName("", Kind.VFIO_USER, "/run/a", 3, frozenset("R"))),
+])  # fmt: skip
+def test_a_name_is_read_as_its_grammar_says(text: str, expected: PortName) -> None:
+    name = parse_port_name(text)
+    assert name.text == text
+    assert (name.kind, name.target, name.queue, name.flags, name.paced, name.link_up_s) == (
+        expected.kind, expected.target, expected.queue, expected.flags, expected.paced, expected.link_up_s)
+
+
+@pytest.mark.parametrize(("text", "allowed"), [
+    ("", "emulated[:WIRE]"),
+    ("eth0", "0000:03:00.0"),
+    ("Emulated", "emulated[:WIRE]"),
+    ("emulated:", "loop, sink, source"),
+    ("emulated:loops", "loop, sink, source"),
+    ("emulated:cable=", "needs a name"),
+    ("emulated:tun=tap0", "tap=INTERFACE"),
+    ("emulated-x", "[-queue][/flags][@options]"),
+    ("emulated-0:loop-1", "one -k"),
+    ("emulated/RT", "R (receive only)"),
+    ("emulated/R:loop/T", "leave no ring"),
+    ("emulated/q", "R (receive only), T (transmit only) and x"),
+    ("emulated@fast", "paced and link=SECONDS"),
+    ("emulated@paced=1", "paced and link=SECONDS"),
+    ("emulated@link=soon", "link=2.5"),
+    ("emulated@link=-1", "link=2.5"),
+    ("vfio:03", "0000:03:00.0"),
+    ("vfio", "0000:03:00.0"),
+    ("vfio-user:", "vfio-user:/run/nic.sock"),
+    ("0000:03:00.0@paced", "other ports none"),
+    ("0000:03:00.9", "PCI address"),
+])
+def test_a_wrong_name_is_answered_with_what_is_allowed(text: str, allowed: str) -> None:
+    with pytest.raises(PortNameError) as error:
+        parse_port_name(text)
+    assert allowed in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["0000:03:00.0", "vfio:0000:03:00.0", "uio:0000:03:00.0", "vfio-user:/run/nic"])
+def test_transports_to_come_are_said_to_be_not_in_this_version(text: str) -> None:
+    with pytest.raises(PortError, match="not in this version yet"):
+        open_port(text)

@@ -1,0 +1,353 @@
+"""A port as a user has it: frames, filters, queues, counters, link."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from driver import LinkDown, Port, PortBusy, PortClosed, PortError, PortTimeout, open_port, open_ports
+from driver.config import RSS_KEY
+from hw.emulator import Emulated82599
+from rings import Region, RegionError
+from rings.layout import SlotFlag
+
+A, B, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+
+
+def octets(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def frame(to: str, payload: bytes = b"", length: int = 60) -> bytes:
+    return (octets(to) + octets(A) + b"\x88\xb5" + payload).ljust(length, b"\0")
+
+
+@pytest.fixture
+def cable() -> Iterator[tuple[Port, Port]]:
+    with open_port("emulated:cable=test", mac=A) as a, open_port("emulated:cable=test", mac=B) as b:
+        a.wait_link(5)
+        yield a, b
+
+
+def exchange(sender: Port, receiver: Port, frames: list[bytes]) -> list[bytes]:
+    """What `receiver` gets of `frames`, which a frame for it ends."""
+    end = frame(receiver.mac, b"end")
+    sender.send([*frames, end])
+    got = []
+    for received in receiver.recv(5):
+        if received == end:
+            return got
+        got.append(received)
+    raise AssertionError(f"the last frame did not come; before it came {len(got)}")
+
+
+def test_what_is_sent_on_a_loop_comes_back_and_no_rule_is_broken() -> None:
+    with open_port("emulated") as port:
+        frames = [frame(port.mac, bytes([n % 256]) * 30, 60 + n % 1400) for n in range(3000)]
+        for first in range(0, len(frames), 300):  # more at once than ring and packet buffer hold would be lost, as on the wire
+            assert exchange(port, port, frames[first : first + 300]) == frames[first : first + 300]
+        assert port.device.violations == []  # type: ignore[attr-defined]
+
+
+def test_short_frames_are_padded_to_sixty_bytes_by_the_nic() -> None:
+    with open_port("emulated") as port:
+        assert exchange(port, port, [frame(port.mac, length=length) for length in (17, 20, 59)]) == [frame(port.mac)] * 3
+
+
+def test_unicast_for_others_is_not_received_until_promiscuous(cable: tuple[Port, Port]) -> None:
+    a, b = cable
+    mine, others = frame(B, b"mine"), frame(OTHER, b"others")
+    assert exchange(a, b, [mine, others]) == [mine]
+    b.promiscuous = True
+    assert b.promiscuous
+    assert exchange(a, b, [mine, others]) == [mine, others]
+    b.promiscuous = False
+    assert exchange(a, b, [others, mine]) == [mine]
+
+
+def test_a_new_mac_address_is_the_one_received_for(cable: tuple[Port, Port]) -> None:
+    a, b = cable
+    b.mac = OTHER
+    assert b.mac == OTHER
+    assert exchange(a, b, [frame(B), frame(OTHER, b"new")]) == [frame(OTHER, b"new")]
+    with pytest.raises(ValueError, match="multicast"):
+        b.mac = "01:00:00:00:00:01"
+
+
+def test_broadcast_is_received_and_multicast_when_asked_for(cable: tuple[Port, Port]) -> None:
+    a, b = cable
+    broadcast, group, other = frame("ff:ff:ff:ff:ff:ff"), frame("01:00:5e:00:00:fb"), frame("01:00:5e:12:34:56")
+    assert exchange(a, b, [broadcast, group, other]) == [broadcast]
+    b.set_multicast(["01:00:5e:00:00:fb"])
+    assert exchange(a, b, [broadcast, group, other]) == [broadcast, group]
+    b.set_multicast([], everything=True)
+    assert exchange(a, b, [broadcast, group, other]) == [broadcast, group, other]
+    b.promiscuous = True  # and back: all multicast is not forgotten
+    b.promiscuous = False
+    assert exchange(a, b, [other]) == [other]
+    b.set_multicast([])
+    assert exchange(a, b, [group, other]) == []
+    with pytest.raises(ValueError, match="no multicast address"):
+        b.set_multicast([A])
+
+
+def tcp(source: str, sport: int, target: str, dport: int, to: str) -> bytes:
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, socket.inet_aton(source), socket.inet_aton(target))
+    return (octets(to) + octets(A) + b"\x08\x00" + ip + struct.pack("!HHIIHHHH", sport, dport, 0, 0, 0x5000, 0, 0, 0)).ljust(60, b"\0")
+
+
+VERIFICATION = [  # source, destination, hash over addresses and ports: the published RSS verification suite
+    ("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51CCC178),
+    ("199.92.111.2", 14230, "65.69.140.83", 4739, 0xC626B0EA),
+    ("24.19.198.95", 12898, "12.22.207.184", 38024, 0x5C2B394A),
+    ("38.27.205.30", 48228, "209.142.163.6", 2217, 0xAFC7327F),
+    ("153.39.163.191", 44251, "202.188.127.2", 1303, 0x10E828A2),
+]
+
+
+@pytest.mark.parametrize("queues", [2, 5, 16])
+def test_rss_puts_each_flow_on_the_queue_of_its_published_hash(queues: int) -> None:
+    with open_port("emulated", rx_queues=queues, rx_slots=64) as port:
+        for source, sport, target, dport, toeplitz in VERIFICATION:
+            port.send([tcp(source, sport, target, dport, port.mac)])
+            assert port.poll(5)
+            (ring,) = [ring for ring in port.rx_rings if ring.space]
+            assert ring.ringid == (toeplitz & 0x7F) % queues
+            ring.advance(1)
+        stats = port.stats()
+        assert sum(queue["QPRC"] for queue in stats.rx) == len(VERIFICATION)
+        for queue in range(queues):
+            assert stats.rx[queue]["QPRC"] == sum((row[4] & 0x7F) % queues == queue for row in VERIFICATION)
+
+
+def test_an_rss_key_of_ones_own_is_used() -> None:
+    key = RSS_KEY[::-1]
+    with open_port("emulated", rx_queues=16, rx_slots=64, rss_key=key) as port:
+        assert b"".join(int(word.read()).to_bytes(4, "little") for word in port.nic.RSSRK) == key
+
+
+def test_every_transmit_queue_sends() -> None:
+    with open_port("emulated", tx_queues=16, tx_slots=64) as port:
+        for k in range(16):
+            assert port.send([frame(port.mac, bytes([k]))] * (k + 1), ring=k) == k + 1
+        port.flush(5)
+        assert [queue["QPTC"] for queue in port.stats().tx] == list(range(1, 17))
+
+
+@pytest.mark.parametrize(("suffix", "tx", "rx"), [("/R", [], [0, 1]), ("/T", [0, 1], []), ("-1", [1], [1]), ("-0/R", [], [0]), ("-1/xT", [1], [])])
+def test_suffixes_leave_the_rings_they_name(suffix: str, tx: list[int], rx: list[int]) -> None:
+    with open_port(f"emulated{suffix}", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64) as port:
+        assert [ring.ringid for ring in port.tx_rings] == tx
+        assert [ring.ringid for ring in port.rx_rings] == rx
+        assert port.poll(0) == 0
+        port.txsync()
+        port.rxsync()
+        if not tx:
+            with pytest.raises(PortError, match="no TX ring 0"):
+                port.send([frame(A)])
+
+
+def test_a_queue_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(PortError, match="rx_queues=4"):
+        open_port("emulated-3", tx_queues=2, rx_queues=2)
+
+
+def test_jumbo_frames_take_several_slots_both_ways_and_come_whole() -> None:
+    with open_port("emulated", mtu=9706, buf_size=1024) as port:
+        frames = [frame(port.mac, bytes(range(256)) * 40)[:length] for length in (9720, 1024, 1025, 2048, 5000, 60)]
+        assert exchange(port, port, frames) == frames
+        port.send(frames[:1])
+        assert port.poll(5)
+        ring = port.rx_rings[0]
+        assert ring.slots["len"][ring.head] == 1024
+        assert ring.slots["flags"][ring.head] & SlotFlag.NS_MOREFRAG
+        assert port.device.violations == []  # type: ignore[attr-defined]
+
+
+def test_the_largest_frame_goes_and_comes() -> None:
+    with open_port("emulated", mtu=9710) as port:
+        largest = frame(port.mac, b"x" * 9710)[:9724]
+        assert exchange(port, port, [largest]) == [largest]
+
+
+def test_frames_over_the_mtu_are_refused_to_send_and_not_received(cable: tuple[Port, Port]) -> None:
+    a, _ = cable
+    with pytest.raises(ValueError, match="larger mtu"):
+        a.send([frame(B, length=1519)])
+    with open_port("emulated:cable=sizes", mtu=3000) as big, open_port("emulated:cable=sizes", mac=B) as small:
+        assert exchange(big, small, [frame(B, length=1600), frame(B, b"fits", 1514)]) == [frame(B, b"fits", 1514)]
+        assert small.stats()["ROC"] == 1
+
+
+def test_statistics_add_up_and_go_on_over_several_reads() -> None:
+    with open_port("emulated") as port:
+        for rounds in range(1, 4):
+            exchange(port, port, [frame(port.mac, length=200)] * 9)
+            stats = port.stats()
+            assert stats["GPRC"] == stats["GPTC"] == stats.rx[0]["QPRC"] == stats.tx[0]["QPTC"] == 10 * rounds
+            assert stats["PRC255"] == stats["PTC255"] == 9 * rounds
+            assert stats["PRC64"] == rounds
+            assert stats["GORC"] == stats["GOTC"] == rounds * (9 * 204 + 64)
+    with pytest.raises(KeyError, match="GPRC"):
+        stats["NOSUCH"]
+
+
+def test_a_full_ring_drops_and_counts_when_there_are_several_queues() -> None:
+    with open_port("emulated", rx_queues=2, rx_slots=64) as port:
+        port.send([frame(port.mac)] * 300)
+        port.flush(5)
+        exchange_end = port.stats()
+        for _ in range(200):  # the last ones may still be on their way
+            exchange_end = port.stats()
+            if exchange_end.rx[0]["QPRDC"] + exchange_end.rx[0]["QPRC"] == 300:
+                break
+        assert exchange_end.rx[0]["QPRC"] == 63
+        assert exchange_end.rx[0]["QPRDC"] == 237
+
+
+def test_a_single_queue_holds_frames_in_the_packet_buffer_instead() -> None:
+    with open_port("emulated", rx_slots=64) as port:
+        port.send([frame(port.mac)] * 300)
+        port.flush(5)
+        assert sum(1 for _ in port.recv(0.2)) == 300
+        assert port.stats().rx[0]["QPRDC"] == 0
+
+
+def test_the_link_says_its_speed_and_why_it_is_down() -> None:
+    with Emulated82599() as nic, open_port(nic, link_timeout=0) as port:
+        assert port.wait_link(5).up
+        assert port.link.speed_mbps == 10_000
+        nic.set_link(False)
+        assert not port.link.up
+        assert "cable" in port.link.reason
+        with pytest.raises(LinkDown, match="cable"):
+            port.wait_link(0.05)
+        nic.set_link(True)
+        assert port.wait_link(5).up
+
+
+def test_opening_waits_for_a_link_that_takes_its_time_but_not_for_ever() -> None:
+    with open_port("emulated@link=0.2") as port:
+        assert port.link.up
+    with open_port("emulated@link=60", link_timeout=0.05) as port:
+        assert not port.link.up
+        assert port.link.reason
+        port.send([frame(A)])
+        with pytest.raises(PortTimeout, match="link is down"):
+            port.flush(0.05)
+
+
+def test_forwarding_moves_frames_between_ports_without_copying_them() -> None:
+    with open_ports("emulated:cable=left", "emulated:cable=right") as (left, right), \
+         open_port("emulated:cable=left", mac=A) as a, open_port("emulated:cable=right", mac=B) as b:
+        left.promiscuous = right.promiscuous = True
+        for port in (a, b, left, right):
+            port.wait_link(5)
+        frames = [frame(B, bytes([n])) for n in range(200)]
+        a.send(frames)
+        left.poll(5)
+        ring = left.rx_rings[0]
+        carrying = set(ring.slots["buf_idx"][ring.head : ring.head + ring.space].tolist())
+        moved = 0
+        while moved < 200:
+            left.poll(5)
+            moved += left.forward(right, limit=64)
+        assert carrying <= set(right.tx_rings[0].slots["buf_idx"].tolist())
+        got = []
+        for received in b.recv(5):
+            got.append(received)
+            if len(got) == 200:
+                break
+        assert got == frames
+        with pytest.raises(ValueError, match="open_ports"):
+            left.forward(a)
+
+
+def test_a_region_may_be_shared_and_says_when_it_is_too_small() -> None:
+    with Region.for_ports(2) as region:
+        with open_port("emulated", region=region) as one, open_port("emulated:sink", region=region) as two:
+            assert one.region is region
+            assert one.if_offset != two.if_offset
+            with pytest.raises(RegionError, match="too small"):
+                open_port("emulated:sink", region=region)
+        assert region.free_buffers == region.total_buffers - 2
+
+
+def test_extra_buffers_hang_at_the_interface() -> None:
+    with open_port("emulated", extra_bufs=7) as port:
+        assert len(port._open().interface.extra_buffers()) == 7
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"tx_queues": 0}, "1 to 16"), ({"rx_queues": 17}, "1 to 16"), ({"mtu": 9711}, "9728"), ({"mtu": 60}, "68"),
+    ({"rss_key": b"short"}, "40"), ({"interrupt_interval_us": 5000.0}, "1046"), ({"mac": "nonsense"}, "02:00:00:00:00:01"),
+    ({"mac": "ff:ff:ff:ff:ff:ff"}, "multicast"), ({"link_timeout": -1.0}, "seconds"),
+])  # fmt: skip
+def test_an_option_that_cannot_be_says_what_can(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        open_port("emulated", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"tx_slots": 100}, {"rx_slots": 32}, {"tx_slots": 8200}, {"buf_size": 1000}, {"buf_size": 16384}])
+def test_a_ring_or_buffer_size_that_cannot_be_says_what_can(options: dict[str, int]) -> None:
+    with pytest.raises(RegionError, match="multiple of"):
+        open_port("emulated", **options)  # type: ignore[arg-type]
+
+
+def test_a_second_opener_is_told_who_has_the_device() -> None:
+    with Emulated82599("sink") as nic:
+        with open_port(nic) as port:
+            with pytest.raises(PortBusy, match="open as port emulated:sink already"):
+                open_port(nic)
+            port.send([frame(A)])
+            port.flush(5)
+        with open_port(nic) as port:  # and again once it is free
+            port.send([frame(A)])
+            port.flush(5)
+        assert nic.violations == []
+
+
+def test_a_closed_port_says_so_and_closing_twice_is_fine() -> None:
+    port = open_port("emulated")
+    rings = port.tx_rings
+    port.close()
+    port.close()
+    assert port.closed
+    for use in (port.txsync, port.rxsync, port.fileno, port.flush, port.stats, lambda: port.poll(0), lambda: port.send([b"x"]),
+                lambda: port.recv(0), lambda: port.mac, lambda: port.tx_rings, lambda: port.nic):
+        with pytest.raises(PortClosed, match="open it again"):
+            use()  # type: ignore[operator]
+    assert rings[0].space == 1023  # memory that the user still holds stays readable
+    del rings, port
+
+
+def test_frames_before_a_bad_one_are_sent() -> None:
+    with open_port("emulated") as port:
+        with pytest.raises(ValueError, match="frame 2 has 0 bytes"):
+            port.send([frame(port.mac, b"1"), frame(port.mac, b"2"), b""])
+        assert len(list(port.recv(0.2))) == 2
+
+
+def test_a_loop_over_received_frames_may_stop_anywhere_and_loses_nothing() -> None:
+    with open_port("emulated") as port:
+        frames = [frame(port.mac, bytes([n])) for n in range(50)]
+        port.send(frames)
+        got = []
+        while len(got) < 50:
+            for received in port.recv(1):
+                got.append(received)
+                if len(got) % 7 == 0:
+                    break
+        assert got == frames
+
+
+def test_all_sent_is_exact() -> None:
+    with open_port("emulated:sink") as port:
+        for count in (1, 2, 31, 33, 500):
+            port.send([frame(A)] * count)
+            port.flush(5)
+            assert not port.tx_rings[0].pending
+        assert port.stats()["GPTC"] == 1 + 2 + 31 + 33 + 500
