@@ -159,8 +159,8 @@ class Ring:
         head += n
         if head >= self.num_slots:
             head -= self.num_slots
+        words[_CUR] = head  # before head: a sync of another thread in between must not find cur behind it
         words[_HEAD] = head
-        words[_CUR] = head
 
     def restart(self) -> None:
         """Back to netmap's initial indices, for a queue that was reset; slots keep their buffers."""

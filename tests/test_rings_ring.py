@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rings import RingError, Rule
-from rings.layout import RingFlag
+from rings.layout import RingFlag, Word
 from rings_nic import Bench
 
 
@@ -156,3 +156,26 @@ def test_any_sequence_of_moves_and_syncs_agrees_with_a_model_of_the_rx_contract(
         assert rx.ring.space == known - head
         assert rx.ring.tail == known % slots
         assert rx.rdt == (released - 1) % slots
+
+
+class Recorder:
+    """Words of a ring's header, with what stood in head and cur after each store."""
+
+    def __init__(self, words: memoryview) -> None:
+        self.words = words
+        self.seen: list[tuple[int, int]] = []
+
+    def __getitem__(self, word: int) -> int:
+        return int(self.words[word])
+
+    def __setitem__(self, word: int, value: int) -> None:
+        self.words[word] = value
+        self.seen.append((self[int(Word.HEAD)], self[int(Word.CUR)]))
+
+
+def test_a_sync_of_another_thread_in_the_middle_of_advance_never_finds_cur_behind_head() -> None:
+    ring = Bench(64).tx.ring
+    recorder = Recorder(ring._words)
+    ring._words = recorder  # type: ignore[assignment]
+    ring.advance(3)
+    assert recorder.seen == [(0, 3), (3, 3)]
