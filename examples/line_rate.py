@@ -80,7 +80,8 @@ def main() -> None:
             end = start + args.seconds
             while time.monotonic() < end:
                 check.send(window - (check.sent - check.received))
-                check.receive()
+                if not check.receive():
+                    port.poll(0.1, POLLIN)
                 meter.tick()
             elapsed = time.monotonic() - start
             while check.received < check.sent and (check.receive() or port.poll(1.0, POLLIN)):
