@@ -1,0 +1,173 @@
+"""What rings/hotloop.c costs, in cycles a packet: the driver's own work and nothing else.
+
+    python tests/bench/hotloop.py                   a table, beside the best existing drivers
+    python tests/bench/hotloop.py --json            [{"op", "batch", "nic", "min", "median"}, ...], cycles a packet
+    python tests/bench/hotloop.py --op tx --batch 32 --nic same
+
+Method: a fake NIC in plain memory, stepped outside the timed regions; regions of 256 packets of 60 bytes, a packet in a slot, rings of
+1024 slots as open_port() makes them. min and median are over regions. Timed, counter fences included:
+
+  tx       for each batch: the application moves head and cur, txsync(). Its buffers and their lengths are as they were, as in a
+           generator; --write-len: it also writes len into each slot.
+  rx       for each batch: rxsync(), the application reads len of each slot and moves head and cur; one more rxsync() at the end.
+           A sync takes in all packets that are there (netmap's contract), so that batch is the number released at once.
+  forward  for each batch: the application reads and writes one byte of each packet (rxsync() before, when less than a batch waits),
+           forward() of the batch: its own rxsync, the swap of buffers, txsync.
+
+nic "same": the NIC's steps run on the driver's core, its lines stay in that core's caches. "other": on another core, so that
+descriptors, tail registers and the head write-back cross cores. Before a region it fetches all TX descriptors and writes its head
+back, or writes DD and length to 256 RX descriptors; it does not touch packets. MMIO, PCIe and DDIO are not modelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from machine import Cpus, choose_cpus, cpu_model, page_size_kb
+
+HERE = Path(__file__).resolve().parent
+RINGS = HERE.parent.parent / "rings"
+FLAGS = ["-std=c11", "-O2", "-g", "-fPIC", "-Wall", "-Wextra"]  # as setup.py
+OPS = ("tx", "rx", "forward")
+NICS = ("same", "other")
+BATCHES = (1, 8, 32, 64, 256)
+REGION = 256  # packets; as in hotloop_bench.c
+TIMEOUT_S = 120.0
+
+# Cycles a packet, min/median, of the best existing driver by the same method on a 2.6 GHz TSC: TinyNF, flexible flavour.
+PEERS = {
+    ("tx", 32, "same"): "5.6/5.6", ("rx", 32, "same"): "7.8/8.4", ("forward", 32, "same"): "14.9/18.7",
+    ("tx", 32, "other"): "10.9/12.4", ("rx", 32, "other"): "8.8/11.4", ("forward", 32, "other"): "34.8/47.6",
+}
+
+
+class BenchError(Exception):
+    """The benchmark could not run; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """min, median: cycles a packet, over the regions."""
+
+    op: str
+    batch: int
+    nic: str
+    min: float
+    median: float
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for every measurement."""
+
+    regions: int
+    slots: int
+    buf_size: int
+    write_len: bool
+    cpus: Cpus
+
+
+def build(folder: Path) -> Path:
+    """Compile the harness and rings/hotloop.c, as it is, into `folder`."""
+    wanted = shlex.split(os.environ.get("CC", ""))
+    compiler = wanted or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+    if not compiler:
+        raise BenchError("no C compiler is there. Run: apt install gcc libc6-dev")
+    program = folder / "hotloop_bench"
+    command = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{RINGS}", "-o", str(program),
+               str(HERE / "hotloop_bench.c"), str(RINGS / "hotloop.c"), "-lpthread"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(f"the harness did not compile:\n{shlex.join(command)}\n{done.stderr}")
+    return program
+
+
+def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float]:
+    """One line of the table, and the counter's frequency in Hz."""
+    nic_cpu = set_up.cpus.program if set_up.cpus.nic is None else set_up.cpus.nic
+    command = [str(program), op, str(batch), nic, str(set_up.regions), str(set_up.slots), str(set_up.buf_size),
+               "len" if set_up.write_len else "head", str(set_up.cpus.program), str(nic_cpu)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{shlex.join(command)} took more than {TIMEOUT_S:g} s") from None
+    if done.returncode:
+        raise BenchError(done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}")
+    frequency, *ticks = map(int, done.stdout.split())
+    return Result(op, batch, nic, round(min(ticks) / REGION, 2), round(statistics.median(ticks) / REGION, 2)), frequency
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Cycles a packet of rings/hotloop.c, by a fake NIC in plain memory.")
+    parser.add_argument("--json", action="store_true", help="a list of {op, batch, nic, min, median}, cycles a packet")
+    parser.add_argument("--op", choices=OPS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--batch", type=int, choices=BATCHES, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--nic", choices=NICS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--regions", type=int, default=3000, help="timed regions of 256 packets (default: 3000)")
+    parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
+    parser.add_argument("--buf-size", type=int, default=2048, help="bytes between packet buffers, a multiple of 64 (default: 2048)")
+    parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
+    options = parser.parse_args()
+    if not 1 <= options.regions <= 1_000_000:
+        parser.error("--regions is 1 to 1000000")
+    if not 520 <= options.slots <= 8192 or options.slots % 8:
+        parser.error("--slots is 520 to 8192 in eights: two regions of 256 packets are under way at a time")
+    if not 64 <= options.buf_size <= 15872 or options.buf_size % 64:
+        parser.error("--buf-size is 64 to 15872 in steps of 64")
+    return options
+
+
+def row(result: Result) -> str:
+    peer = PEERS.get((result.op, result.batch, result.nic), "")
+    return f"{result.op:8} {result.batch:5}  {result.nic:5} {result.min:9.1f} {result.median:7.1f}   {peer}"
+
+
+def run(options: argparse.Namespace) -> list[Result]:
+    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, choose_cpus())
+    nics = options.nic or NICS
+    if set_up.cpus.nic is None and "other" in nics:
+        print(f'NIC on the other core is left out: {set_up.cpus.why_one}', file=sys.stderr)
+        nics = tuple(nic for nic in nics if nic != "other")
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="hotloop-bench-") as folder:
+        program = build(Path(folder))
+        for nic in nics:
+            for op in options.op or OPS:
+                for batch in options.batch or BATCHES:
+                    result, frequency = measure(program, set_up, op, batch, nic)
+                    if not options.json:
+                        if not results:
+                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_size_kb()} KB, scalar C; "
+                                  f"{options.regions} regions of {REGION} packets, {options.slots} slots, buffers of {options.buf_size} bytes")
+                            print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
+                        print(row(result), flush=True)
+                    results.append(result)
+    return results
+
+
+def main() -> int:
+    options = arguments()
+    try:
+        results = run(options)
+    except BenchError as error:
+        print(f"hotloop.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if options.json:
+        print(json.dumps([asdict(result) for result in results], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,362 @@
+/* What the hot loop costs, in counter ticks: a fake NIC in plain memory, timed regions of REGION packets.
+ *
+ *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len CPU NIC_CPU
+ *
+ * Prints the counter's frequency in Hz, then each region's ticks, one a line. Before each region, untimed, the NIC steps:
+ * it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors, DD and length
+ * (82599 7.1.6.2, 7.2.3.5.2). Packet bytes it neither reads nor writes. "same": the NIC is a function called on the driver's core.
+ * "other": it is a thread pinned to NIC_CPU, so that descriptors, head word and tail registers cross cores.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "hotloop.h"
+
+#include "barriers.h"
+#include "queue.h"
+
+enum {
+    REGION = 256,
+    FRAME = 60, /* bytes, without CRC */
+    WARM_UP = 100,
+    LINE = 64,
+    TOUCHED = 26, /* which byte of a packet: the first of an IPv4 source address */
+    DD_EOP = 3,
+};
+
+#define TURN_LIMIT_NS UINT64_C(10000000000)
+#define CALIBRATION_NS UINT64_C(50000000)
+#define BUFFERS_IOVA UINT64_C(0x1000000000)
+
+static uint64_t counter(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_lfence(); /* nothing before is still under way, nothing after has begun */
+    uint64_t ticks = __builtin_ia32_rdtsc();
+    __builtin_ia32_lfence();
+    return ticks;
+#elif defined(__aarch64__)
+    uint64_t ticks;
+    __asm__ volatile("isb\n\tmrs %0, cntvct_el0\n\tisb" : "=r"(ticks)::"memory");
+    return ticks;
+#else
+    return now_ns();
+#endif
+}
+
+static double counter_hz(void)
+{
+    uint64_t start_ns = now_ns(), start = counter();
+    while (now_ns() - start_ns < CALIBRATION_NS)
+        ;
+    uint64_t ticks = counter() - start;
+    return (double)ticks * 1e9 / (double)(now_ns() - start_ns);
+}
+
+static _Noreturn void fail(const char *what)
+{
+    fprintf(stderr, "hotloop_bench: %s\n", what);
+    exit(1);
+}
+
+/* Zeroed 4 KB pages, touched; transparent hugepages would make results depend on luck. */
+static void *pages(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        fail("no memory; ask for fewer slots or smaller buffers");
+    madvise(memory, size, MADV_NOHUGEPAGE);
+    memset(memory, 0, size);
+    return memory;
+}
+
+/* ---- the NIC ---- */
+
+/* What driver and NIC share of a queue, and where the NIC is in it. The driver's own structures are no business of the NIC. */
+struct nic_queue {
+    struct descriptor *descriptors;
+    uint32_t *tail;           /* TDT or RDT */
+    uint32_t *head_writeback; /* TX */
+    uint32_t slots, head;
+};
+
+struct nic {
+    struct nic_queue tx, rx;
+    uint64_t fetched; /* keeps the reads of descriptors alive */
+};
+
+static void nic_send(struct nic *nic)
+{
+    struct nic_queue *q = &nic->tx;
+    uint32_t tail = __atomic_load_n(q->tail, __ATOMIC_ACQUIRE);
+    for (; q->head != tail; q->head = after(q->head, q->slots))
+        nic->fetched += q->descriptors[q->head].address ^ q->descriptors[q->head].control;
+    __atomic_store_n(q->head_writeback, q->head, __ATOMIC_RELEASE);
+}
+
+static void nic_receive(struct nic *nic)
+{
+    struct nic_queue *q = &nic->rx;
+    uint32_t tail = __atomic_load_n(q->tail, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < REGION; i++, q->head = after(q->head, q->slots)) {
+        if (q->head == tail)
+            fail("the driver did not give the NIC enough receive descriptors");
+        nic->fetched += q->descriptors[q->head].address;
+        __atomic_store_n(&q->descriptors[q->head].control, (uint64_t)FRAME << 32 | DD_EOP, __ATOMIC_RELEASE);
+    }
+}
+
+static void nic_step(struct nic *nic)
+{
+    if (nic->tx.slots)
+        nic_send(nic);
+    if (nic->rx.slots)
+        nic_receive(nic);
+}
+
+/* ---- whose turn it is, when the NIC has a core of its own ---- */
+
+enum turn { DRIVER, NIC, END };
+
+struct other_core {
+    _Alignas(2 * LINE) uint32_t turn; /* alone in its lines: the one who waits spins on it while the other is timed */
+    _Alignas(2 * LINE) struct nic *nic;
+    int cpu;
+    pthread_t thread;
+};
+
+static void pin(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set))
+        fail("cannot be pinned to the wanted CPU; see taskset -p $$ for those allowed");
+}
+
+/* acquire and release: what one side wrote in its turn is there for the other */
+static void pass(struct other_core *other, enum turn to)
+{
+    __atomic_store_n(&other->turn, to, __ATOMIC_RELEASE);
+}
+
+static enum turn wait_while(struct other_core *other, enum turn whose)
+{
+    uint64_t start = now_ns();
+    uint32_t now;
+    while ((now = __atomic_load_n(&other->turn, __ATOMIC_ACQUIRE)) == whose) {
+        for (int spin = 0; spin < 64; spin++)
+            relax();
+        if (now_ns() - start > TURN_LIMIT_NS)
+            fail("the other core did not answer within 10 s");
+    }
+    return (enum turn)now;
+}
+
+static void *other_run(void *argument)
+{
+    struct other_core *other = argument;
+    pin(other->cpu);
+    while (wait_while(other, DRIVER) == NIC) {
+        nic_step(other->nic);
+        pass(other, DRIVER);
+    }
+    return NULL;
+}
+
+/* ---- the driver's side ---- */
+
+struct bench {
+    struct tx_queue tx;
+    struct rx_queue rx;
+    struct forward pair;
+    struct nic nic;
+    struct other_core *other; /* NULL: same core */
+    uint32_t batch;
+    bool write_len;
+    uint64_t seen; /* keeps the application's reads alive */
+};
+
+static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint32_t buf_size)
+{
+    struct netmap_ring *ring = pages(sizeof *ring + slots * sizeof(struct netmap_slot));
+    ring->num_slots = slots;
+    ring->nr_buf_size = buf_size;
+    for (uint32_t i = 0; i < slots; i++)
+        ring->slot[i] = (struct netmap_slot){.buf_idx = first_buffer + i, .len = FRAME};
+    return ring;
+}
+
+/* One page for the words that are a cache line each: doorbell, head write-back. */
+static void join(struct queue *q, struct nic_queue *nic, uint32_t slots, uint32_t first_buffer, uint8_t *buffers, uint32_t buf_size)
+{
+    uint8_t *words = pages(4096);
+    *q = (struct queue){
+        .ring = make_ring(slots, first_buffer, buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
+        .descriptors = pages(slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = buf_size,
+        .total_buffers = RESERVED_BUFFERS + 2 * slots, .num_slots = slots, .statistics_due = UINT64_MAX,
+    };
+    *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), slots, 0};
+}
+
+static void set_up(struct bench *bench, bool tx, bool rx, uint32_t slots, uint32_t buf_size)
+{
+    uint8_t *buffers = pages((size_t)(RESERVED_BUFFERS + 2 * slots) * buf_size);
+    struct rx_queue *rx_queue = &bench->rx;
+    if (tx) {
+        join(&bench->tx.q, &bench->nic.tx, slots, RESERVED_BUFFERS, buffers, buf_size);
+        bench->tx.head_writeback = bench->nic.tx.head_writeback;
+        bench->tx.q.hwtail = bench->tx.q.ring->tail = slots - 1;
+    }
+    if (rx) {
+        join(&bench->rx.q, &bench->nic.rx, slots, RESERVED_BUFFERS + slots, buffers, buf_size);
+        if (rx_fill(&rx_queue, 1))
+            fail("the receive ring could not be filled");
+    }
+    bench->pair = (struct forward){.rx = &bench->rx, .tx = &bench->tx};
+}
+
+/* head and cur of an application that is done with `n` more slots. */
+static void advance(struct netmap_ring *ring, uint32_t n)
+{
+    uint32_t head = ring->head + n;
+    if (head >= ring->num_slots)
+        head -= ring->num_slots;
+    ring->cur = head;
+    /* release, as netmap's users do: slots first */
+    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+}
+
+static uint32_t available(const struct netmap_ring *ring)
+{
+    return distance(ring->head, __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE), ring->num_slots);
+}
+
+static uint32_t up_to_a_batch(const struct bench *bench, uint32_t slots)
+{
+    return slots < bench->batch ? slots : bench->batch;
+}
+
+/* A generator that sends its buffers again and again: head moves; slots keep their lengths, or get them again. */
+static void transmit(struct bench *bench)
+{
+    struct tx_queue *tx = &bench->tx;
+    struct netmap_ring *ring = tx->q.ring;
+    for (uint32_t sent = 0; sent < REGION; sent += bench->batch) {
+        if (bench->write_len)
+            for (uint32_t i = 0, slot = ring->head; i < bench->batch; i++, slot = after(slot, ring->num_slots))
+                ring->slot[slot].len = FRAME;
+        advance(ring, bench->batch);
+        txsync(&tx, 1);
+    }
+}
+
+/* Reads each packet's length and lets it go; the last sync gives the last batch back to the NIC. */
+static void receive(struct bench *bench)
+{
+    struct rx_queue *rx = &bench->rx;
+    struct netmap_ring *ring = rx->q.ring;
+    for (uint32_t got = 0; got < REGION;) {
+        rxsync(&rx, 1);
+        uint32_t n = up_to_a_batch(bench, available(ring));
+        for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
+            bench->seen += ring->slot[slot].len;
+        advance(ring, n);
+        got += n;
+        if (!n)
+            fail("a packet did not arrive");
+    }
+    rxsync(&rx, 1);
+}
+
+static void touch(struct queue *q, uint32_t n)
+{
+    for (uint32_t i = 0, slot = q->ring->head; i < n; i++, slot = after(slot, q->num_slots))
+        q->buffers[(uint64_t)q->ring->slot[slot].buf_idx * q->buf_size + TOUCHED]++;
+}
+
+/* One byte of each packet is read and written before it goes on. forward() syncs RX too, so a sync of its own is only for when
+ * nothing waits. */
+static void forward_region(struct bench *bench)
+{
+    struct rx_queue *rx = &bench->rx;
+    struct forward *pair = &bench->pair;
+    for (uint32_t moved = 0; moved < REGION;) {
+        if (available(rx->q.ring) < bench->batch)
+            rxsync(&rx, 1);
+        uint32_t n = up_to_a_batch(bench, available(rx->q.ring));
+        touch(&rx->q, n);
+        forward(&pair, 1, n);
+        moved += n;
+        if (!n)
+            fail("a packet did not arrive");
+    }
+}
+
+static void step_nic(struct bench *bench)
+{
+    if (!bench->other) {
+        nic_step(&bench->nic);
+        return;
+    }
+    pass(bench->other, NIC);
+    wait_while(bench->other, NIC);
+}
+
+/* A loop that loses or invents packets is not worth timing. */
+static void check(const struct bench *bench, uint64_t packets)
+{
+    if (bench->tx.q.violations || bench->rx.q.violations || bench->rx.errors)
+        fail("the hot loop reported a violation");
+    if ((bench->nic.tx.slots && bench->tx.q.packets != packets) || (bench->nic.rx.slots && bench->rx.q.packets != packets))
+        fail("not every packet of a region went through");
+}
+
+static void measure(struct bench *bench, void (*region)(struct bench *), uint64_t *ticks, uint32_t regions)
+{
+    for (uint32_t i = 0; i < WARM_UP + regions; i++) {
+        step_nic(bench);
+        uint64_t start = counter();
+        region(bench);
+        uint64_t spent = counter() - start;
+        check(bench, (i + 1) * (uint64_t)REGION);
+        if (i >= WARM_UP)
+            ticks[i - WARM_UP] = spent;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 10)
+        fail("started without its nine arguments; start hotloop.py instead");
+    bool transmits = !strcmp(argv[1], "tx"), receives = !strcmp(argv[1], "rx"), forwards = !transmits && !receives;
+    uint32_t regions = (uint32_t)strtoul(argv[4], NULL, 10);
+    struct bench *bench = pages(sizeof *bench);
+    uint64_t *ticks = pages(regions * sizeof *ticks);
+    bench->batch = (uint32_t)strtoul(argv[2], NULL, 10);
+    bench->write_len = !strcmp(argv[7], "len");
+    pin(atoi(argv[8]));
+    set_up(bench, transmits || forwards, receives || forwards, (uint32_t)strtoul(argv[5], NULL, 10),
+           (uint32_t)strtoul(argv[6], NULL, 10));
+    printf("%.0f\n", counter_hz());
+
+    struct other_core other = {.turn = DRIVER, .nic = &bench->nic, .cpu = atoi(argv[9])};
+    if (!strcmp(argv[3], "other")) {
+        bench->other = &other;
+        if (pthread_create(&other.thread, NULL, other_run, &other))
+            fail("no thread for the NIC");
+    }
+    measure(bench, transmits ? transmit : receives ? receive : forward_region, ticks, regions);
+    if (bench->other) {
+        pass(&other, END);
+        pthread_join(other.thread, NULL);
+    }
+    for (uint32_t i = 0; i < regions; i++)
+        printf("%llu\n", (unsigned long long)ticks[i]);
+    return bench->seen + bench->nic.fetched == UINT64_MAX; /* never: both were computed, though */
+}

@@ -1,0 +1,109 @@
+"""The benchmarks run, say what they promise to say, and the Python loop keeps a floor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import driver
+
+BENCH = Path(__file__).parent / "bench"
+FLOOR_MPPS = 5
+TRIES = 4  # a machine with other work on its cores is slow now and then, not each time
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The script as a user starts it, with the packages that this test imports."""
+    packages = str(Path(driver.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
+    return subprocess.run([sys.executable, str(BENCH / script), *arguments], capture_output=True, text=True, timeout=100,
+                          env={**os.environ, "PYTHONPATH": path})
+
+
+def output(script: str, *arguments: str) -> Any:
+    done = run(script, "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sanitized() -> bool:
+    return "asan" in os.environ.get("LD_PRELOAD", "")
+
+
+def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
+    rows = output("hotloop.py", "--regions", "5")
+    nics = {row["nic"] for row in rows}
+    assert nics in ({"same", "other"}, {"same"})
+    assert {(row["op"], row["batch"], row["nic"]) for row in rows} == {
+        (op, batch, nic) for op in ("tx", "rx", "forward") for batch in (1, 8, 32, 64, 256) for nic in nics}
+    for row in rows:
+        assert set(row) == {"op", "batch", "nic", "min", "median"}
+        assert 0 < row["min"] <= row["median"]
+
+
+def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
+    rows = output("hotloop.py", "--regions", "300", "--op", "tx", "--nic", "same", "--batch", "1", "--batch", "256")
+    assert rows[1]["min"] < rows[0]["min"] < 3000
+
+
+def test_hotloop_says_on_what_it_ran() -> None:
+    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len")
+    assert done.returncode == 0, done.stderr
+    assert "GHz" in done.stdout and "pages of" in done.stdout and "5 regions of 256 packets" in done.stdout
+    assert "7.8/8.4" in done.stdout, "the best existing driver's numbers stand beside"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to a CPU")
+def test_hotloop_with_one_core_leaves_the_other_core_out_and_says_why() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    pinned = f"import os, runpy, sys; os.sched_setaffinity(0, {{{cpu}}}); sys.path.insert(0, {str(BENCH)!r}); sys.argv = sys.argv[1:]; " \
+             f"runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", pinned, str(BENCH / "hotloop.py"), "--json", "--regions", "5", "--op", "tx", "--batch", "32"],
+                          capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert [row["nic"] for row in json.loads(done.stdout)] == ["same"]
+    assert f"may use CPU {cpu} only" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [("--slots", "256"), ("--regions", "0"), ("--buf-size", "100"), ("--batch", "7")])
+def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
+    done = run("hotloop.py", *wrong)
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr
+
+
+def test_throughput_measures_every_way_through_the_rings() -> None:
+    found = output("throughput.py", "--runs", "1", "--seconds", "0.02", "--batch", "256")
+    ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}
+    assert set(found) == ways | {"machine", "rows"}
+    assert all(found[way] > 0 for way in ways)
+    assert {(row["what"], row["paced"]) for row in found["rows"]} == {(way, paced) for way in ways for paced in (False, True)}
+    for row in found["rows"]:
+        assert set(row) == {"what", "batch", "paced", "min", "median", "max", "lost"}
+        assert row["min"] <= row["median"] <= row["max"]
+        assert row["lost"] == 0 or (row["lost"] > 0 and row["paced"] and row["what"] not in ("tx", "loop")), "only a paced source outruns us"
+        assert not row["paced"] or row["min"] < 17, "10 Gbit/s carry 14.88 million; what waited in the rings comes on top"
+
+
+def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None:
+    done = run("throughput.py", "--runs", "1", "--seconds", "0.02", "--batch", "32", "--what", "tx", "--pace", "flat", "--require", "100000")
+    assert done.returncode == 1
+    assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sanitized(), reason="sanitizers cost more than the floor leaves room for")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the NIC's engine needs a core beside the program's")
+@pytest.mark.parametrize("way", ["tx", "rx", "loop", "bridge", "bridge_touched"])
+def test_python_carries_the_floor_in_each_way(way: str) -> None:
+    for _ in range(TRIES):
+        done = run("throughput.py", "--what", way, "--batch", "256", "--pace", "flat", "--require", str(FLOOR_MPPS))
+        if done.returncode == 0:
+            return
+    pytest.fail(f"in {TRIES} tries: {done.stdout}{done.stderr}")
