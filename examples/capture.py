@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import time
 from pathlib import Path
 
@@ -13,21 +15,19 @@ import numpy as np
 
 from driver import Port, open_port
 from hw.pcap import CaptureWriter
-from meter import Meter, options, run
 
 UNIT = 1024  # the NIC counts buffers in KB
 
 
-def capture(port: Port, writer: CaptureWriter, count: int, snaplen: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:
+def capture(port: Port, writer: CaptureWriter, count: int, snaplen: int, busy: bool, meter: Meter) -> None:
     """Buffers are as long as the longest frame, so that a slot is a frame."""
-    while not count or counted["received"] < count:
+    while not count or writer.frames < count:
         if port.poll(1.0, busy=busy):
             now = time.time_ns()
             for ring in port.rx_rings:
-                span = ring.reserve(count - int(counted["received"]) if count else ring.num_slots)
+                span = ring.reserve(count - writer.frames if count else ring.num_slots)
                 writer.write_batch(port.buffers[span.buf_idx, :snaplen], span.len, np.full(len(span), now))
                 ring.advance(len(span))
-                counted["received"] += len(span)
         else:
             writer.flush()
         meter.tick()
@@ -43,12 +43,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2048, help="slots of the ring (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
     args = parser.parse_args()
-    counted: dict[str, float] = {"received": 0}
     buf_size = -(-(args.mtu + 22) // UNIT) * UNIT
     with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
         with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True) as port:
-            with Meter(lambda: counted, as_json=args.json) as meter:
-                capture(port, writer, args.count, args.snaplen, args.busy, meter, counted)
+            with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:
+                capture(port, writer, args.count, args.snaplen, args.busy, meter)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import time
 from select import POLLIN
 
@@ -13,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from driver import Port, open_port
-from meter import Meter, options, run
 from packets import SHORTEST, mac, udp_frame
 
 LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second: 8 bytes of preamble and 12 of gap each

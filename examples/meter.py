@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):  # an example, not a test or a prompt
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules load, Ctrl-C just ends the program; run() takes it over
+
 import argparse
 import json
-import sys
 import time
 import types
 from collections.abc import Callable, Mapping
@@ -69,8 +75,11 @@ def options(text: str | None) -> argparse.ArgumentParser:
 def run(main: Callable[[], None]) -> None:
     """main(), with everything a user can get wrong as one line on stderr and exit status 1."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
     except MISTAKES as error:
         sys.exit(f"{sys.argv[0]}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is given back, and the interpreter's own end is short

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import string
 import struct
 
 ETHERTYPE_IPV4, ETHERTYPE_ARP = 0x0800, 0x0806
@@ -13,7 +14,8 @@ HEADERS = 14 + 20 + 8
 
 def mac(text: str) -> bytes:
     """Six bytes of 02:00:00:00:00:01; ValueError otherwise."""
-    octets = bytes.fromhex(text.replace(":", ""))
+    digits = text.replace(":", "")
+    octets = bytes.fromhex(digits) if set(digits) <= set(string.hexdigits) and not len(digits) % 2 else b""
     if len(octets) != 6:
         raise ValueError(f"{text!r} is no MAC address; write it as 02:00:00:00:00:01")
     return octets

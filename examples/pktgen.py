@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import struct
 import time
 from select import POLLIN, POLLOUT
 
 from driver import Port, open_port
-from meter import Meter, options, run
 from packets import HEADERS, SHORTEST, endpoint, mac, udp_frame
 
 PACE_S = 0.001  # with -R: frames are released at least that often

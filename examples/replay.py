@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import time
 from pathlib import Path
 from select import POLLOUT
@@ -15,14 +17,13 @@ import numpy.typing as npt
 from driver import Port, open_port
 from hw.capture import Capture
 from hw.pcap import read_capture
-from meter import Meter, options, run
 
 UNIT = 1024  # the NIC counts buffers in KB
 
 
 def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.NDArray[np.int64]:
     """When each frame goes out, in nanoseconds from the start; non-decreasing."""
-    if flat_out:
+    if flat_out or not len(capture):
         return np.zeros(len(capture), np.int64)
     if rate:
         return (np.arange(len(capture)) * (1e9 / rate)).astype(np.int64)

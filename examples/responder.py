@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import ipaddress
 import struct
 
 from driver import open_port
-from meter import Meter, options, run
 from packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, checksum, ipv4, mac
 
 ARP = struct.Struct("!HHBBH6s4s6s4s")

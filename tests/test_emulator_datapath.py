@@ -262,7 +262,7 @@ def test_nothing_moves_without_bus_master(start: Start) -> None:
     (lambda: 60 | 60 << 46, Kind.TX_DESCRIPTOR_TYPE),  # legacy
     (lambda: 60 | 3 << 20 | 0x2B << 24 | 99 << 46, Kind.TX_PAYLEN),
     (lambda: 0 | 3 << 20 | 0x2B << 24, Kind.TX_LENGTH),
-    (lambda: 16000 | 3 << 20 | 0x2B << 24 | 16000 << 46, Kind.TX_LENGTH),
+    (lambda: 16000 | 3 << 20 | 0x2B << 24 | 16000 << 46, Kind.TX_LONG_BUFFER),
     (lambda: 30 | 3 << 20 | 0x29 << 24 | 30 << 46, Kind.TX_IFCS),
 ])
 def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], kind: Kind) -> None:

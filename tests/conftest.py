@@ -1,0 +1,37 @@
+"""After every test: no thread, descriptor, mapping or child process is left that was not there before (issue 2, section 7)."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from leaks import held
+
+PATIENCE_S = 1.0  # a thread that was joined may be listed for a moment longer
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_after_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = held()
+    yield
+    if request.node.stash.get(FAILED, False):
+        return  # its traceback holds what the frames held
+    getattr(request.node, "funcargs", {}).clear()  # and pytest what the other fixtures gave; they are finished
+    left = held() - before
+    end = time.monotonic() + PATIENCE_S
+    while left and time.monotonic() < end:
+        gc.collect()  # only now: it costs more than all the rest
+        left = held() - before
+        time.sleep(0.01 if left else 0)
+    assert not left, "the test left behind: " + "; ".join(sorted(left))
