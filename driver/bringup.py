@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.device import Device, DmaError, DmaMemory
+from hw.device import Device, DmaMemory
 from hw.register import DeviceError, DeviceGone
 from hw.registers import Registers
 from rings import Interface, Region
-from rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
+from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 from . import filters, link, queues, reset
 from .config import PortConfig
+from .doorbells import Sync, ringing
 from .errors import PortBusy
 from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
@@ -51,14 +52,14 @@ class Session:
     interrupts: Interrupts
     statistics: Statistics
     selectable: bool = False
-    tx_sync: TxSync = field(init=False)
-    rx_sync: RxSync = field(init=False)
+    tx_sync: Sync = field(init=False)
+    rx_sync: Sync = field(init=False)
     busy_rx: BusyWait = field(init=False)
     busy_tx: BusyWait = field(init=False)
     busy: BusyWait = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tx_sync, self.rx_sync = TxSync(self.tx), RxSync(self.rx)
+        self.tx_sync, self.rx_sync = ringing(self.device, TxSync(self.tx)), ringing(self.device, RxSync(self.rx))
         self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
         # No 36-bit octet counter can fill up before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * self.config.frame_size * max(1, len(self.tx) + len(self.rx)))
@@ -96,7 +97,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     if region is None:
         region = undo.enter_context(Region.for_ports(
             tx_rings=config.tx_queues, rx_rings=config.rx_queues, tx_slots=config.tx_slots, rx_slots=config.rx_slots,
-            buf_size=config.buf_size, extra_bufs=config.extra_bufs))
+            buf_size=config.buf_size, extra_bufs=config.extra_bufs, hugepages=device.hugepages))
     elif region.buf_size != config.buf_size:
         raise ValueError(f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}")
     interface = region.register(name, tx_slots=[config.tx_slots] * config.tx_queues, rx_slots=[config.rx_slots] * config.rx_queues,
@@ -116,6 +117,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     link.setup_link(nic)
     statistics = Statistics(nic, config.rx_queues, config.tx_queues)
     set_up(nic, config, joined)
+    device.ring_doorbells()
     interrupts = Interrupts(device, nic, rx_queues=config.rx_queues, tx_queues=config.tx_queues, bound_rx=bound.rx, bound_tx=bound.tx,
                             interval_us=config.interrupt_interval_us)
     undo.callback(interrupts.close)
@@ -149,9 +151,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
     """Let the device reach the region, and give it descriptor rings outside of it."""
     mapping = device.map_dma(region.fd, region.address, region.size)
     undo.callback(device.unmap_dma, mapping)
-    if mapping.pages:
-        raise DmaError(f"{device.name} has no IOMMU: packet memory in scattered pages is not in this version yet. "
-                       "Boot with intel_iommu=on or amd_iommu=on and use vfio-pci")
+    seen_at = PageTable(mapping.pages, mapping.page_size) if mapping.pages else mapping.iova
     memory: list[DmaMemory] = []
 
     def allocate(size: int) -> DmaMemory:
@@ -162,10 +162,10 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
     heads = allocate(HEAD_STRIDE * max(1, len(interface.tx_rings)))
     tx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.tx_rings]
     rx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.rx_rings]
-    tx = tuple(TxQueue(ring, region, region_iova=mapping.iova, descriptors=descriptors.address,
+    tx = tuple(TxQueue(ring, region, region_iova=seen_at, descriptors=descriptors.address,
                        doorbell=device.doorbell(Registers.TDT.offset(ring.ringid)), head_writeback=heads.address + i * HEAD_STRIDE)
                for i, (ring, descriptors) in enumerate(zip(interface.tx_rings, tx_rings)))
-    rx = tuple(RxQueue(ring, region, region_iova=mapping.iova, descriptors=descriptors.address,
+    rx = tuple(RxQueue(ring, region, region_iova=seen_at, descriptors=descriptors.address,
                        doorbell=device.doorbell(Registers.RDT.offset(ring.ringid)))
                for ring, descriptors in zip(interface.rx_rings, rx_rings))
     return Joined(tx, rx, tuple(each.iova for each in tx_rings), tuple(each.iova for each in rx_rings),

@@ -3,71 +3,24 @@
 Vectors: RX queue k has k, TX queue k has n_rx + k, all other causes (link) the last one. A message clears its cause (EIAC; for
 vectors from 16 on the hardware does so by itself) and masks its vector (EIAM, GPIE.EIAME), so it comes once until armed again. A
 cause that is set while its vector is masked stays, and its message goes out as soon as the vector is armed: that is why no
-wake-up is lost between looking at a ring and going to sleep.
+wake-up is lost between looking at a ring and going to sleep. Where there is one line only: driver/line.py.
 """
 
 from __future__ import annotations
 
 import os
 import select
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 
 from hw.device import Device
 from hw.register import DeviceError
 from hw.registers import Registers
 
 from .config import ITR_UNIT_US
+from .line import OTHER, OTHER_CAUSES, RX, TX, Line, LineWakeups
+from .wakeups import ALL, VectorWakeups, Wakeups
 
-OTHER_CAUSES = 0x7FFF_0000
 AUTO_CLEAR = 0xFFFF
-ALL = 0xFFFF_FFFF
-
-
-class Wakeups:
-    """The vectors of one direction: armed, slept for, and taken together. For one thread at a time."""
-
-    def __init__(self, nic: Registers, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
-        """vectors: eventfd of each vector, and its bit in the masks. others: more eventfds that wake, with bits of their own."""
-        self.mask = sum(vectors.values())
-        self.armed = 0  # may send a message, or sent one that drain() has not taken
-        self._nic = nic
-        self._bits = {**vectors, **others}
-        self._epoll = select.epoll()
-        for fd in self._bits:
-            self._epoll.register(fd, select.EPOLLIN)
-
-    def fileno(self) -> int:
-        """Readable while a message has come that drain() has not taken."""
-        return self._epoll.fileno()
-
-    def arm(self) -> bool:
-        """Let each vector send one message; what is pending comes at once. False when all were armed already."""
-        missing = self.mask & ~self.armed
-        if missing & ALL:
-            self._nic.EIMS_EX[0].write(missing & ALL)
-        if missing >> 32:
-            self._nic.EIMS_EX[1].write(missing >> 32)
-        self.armed |= missing
-        return missing != 0
-
-    def drain(self) -> int:
-        """Take the messages that came; returns whose bits. These vectors are masked now."""
-        came = 0
-        for fd, _ in self._epoll.poll(0):
-            came |= self._bits[fd]
-            try:
-                os.eventfd_read(fd)
-            except BlockingIOError:  # taken already
-                pass
-        self.armed &= ~came
-        return came
-
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep, without the GIL, until a message comes; False when none did in `timeout_s`."""
-        return bool(self._epoll.poll(timeout_s))
-
-    def close(self) -> None:
-        self._epoll.close()
 
 
 class Interrupts:
@@ -76,7 +29,7 @@ class Interrupts:
     def __init__(self, device: Device, nic: Registers, *, rx_queues: int, tx_queues: int, bound_rx: Collection[int],
                  bound_tx: Collection[int], interval_us: float) -> None:
         count = rx_queues + tx_queues + 1
-        if count > device.max_vectors:
+        if 0 < device.max_vectors < count:
             raise DeviceError(f"{device.name} has {device.max_vectors} interrupt vectors; {rx_queues} receive and {tx_queues} transmit "
                               f"queues need {count}. Open it with fewer queues")
         self._device, self._nic = device, nic
@@ -85,24 +38,35 @@ class Interrupts:
         self._closing = [self._close_nudge, device.disable_interrupts]
         try:
             fds = device.enable_interrupts(count)
-            if len(fds) < count:
-                raise DeviceError(f"{device.name} gives {len(fds)} interrupt vectors, not {count}: MSI-X is needed, and a single line for "
-                                  "everything is not in this version yet")
-            rx = {fds[queue]: 1 << queue for queue in bound_rx}
-            tx = {fds[rx_queues + queue]: 1 << (rx_queues + queue) for queue in bound_tx}
-            self.rx = Wakeups(nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
-            self._closing.append(self.rx.close)
-            self.tx = Wakeups(nic, tx, {})
-            self._closing.append(self.tx.close)
+            if len(fds) == count:
+                self._join_vectors(fds, rx_queues, bound_rx, bound_tx)
+                self._map_causes(rx_queues, tx_queues)
+            else:
+                self._join_line(fds[0], rx_queues, tx_queues, bound_rx, bound_tx)
+                count = 1
+            self._closing += [self.rx.close, self.tx.close]
             self._both = select.epoll()
             self._closing.append(self._both.close)
             for wakeups in (self.rx, self.tx):
                 self._both.register(wakeups.fileno(), select.EPOLLIN)
-            self._map_causes(rx_queues, tx_queues)
             self._moderate(count, interval_us)
         except BaseException:
             self.close()
             raise
+
+    def _join_vectors(self, fds: Sequence[int], rx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
+        rx = {fds[queue]: 1 << queue for queue in bound_rx}
+        tx = {fds[rx_queues + queue]: 1 << (rx_queues + queue) for queue in bound_tx}
+        self.rx: Wakeups = VectorWakeups(self._nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
+        self.tx: Wakeups = VectorWakeups(self._nic, tx, {})
+
+    def _join_line(self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
+        line = Line(self._device, self._nic, fd)
+        self._closing.append(line.close)
+        line.map_causes(rx_queues, tx_queues)
+        self._other = OTHER
+        self.rx = LineWakeups(line, {line.rx: RX} if bound_rx else {}, {line.other: OTHER, self._nudge: RX})
+        self.tx = LineWakeups(line, {line.tx: TX} if bound_tx else {}, {})
 
     def _map_causes(self, rx_queues: int, tx_queues: int) -> None:
         """8.2.3.5.16: two queues an IVAR register, RX and TX bytes taking turns."""
@@ -153,7 +117,10 @@ class Interrupts:
             self._closing[-1]()
             self._closing.pop()
 
+    def __del__(self) -> None:
+        self._close_nudge()
+
     def _close_nudge(self) -> None:
-        if self._nudge >= 0:
+        if getattr(self, "_nudge", -1) >= 0:
             os.close(self._nudge)
             self._nudge = -1

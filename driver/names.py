@@ -1,6 +1,6 @@
 """Port names: which NIC, reached how, and which of its rings.
 
-    0000:03:00.0   vfio:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
+    0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
 
 with netmap's suffixes `[-k][/flags][@options]`: ring pair k only; R receive rings only, T transmit rings only, x exclusive
 (every port here is); options of the emulated NIC: paced, link=SECONDS. Suffixes may always stand behind the kind word
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
-HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
+HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
 FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
@@ -34,6 +34,7 @@ class Kind(Enum):
     EMULATED = "emulated"
     VFIO = "vfio"
     UIO = "uio"
+    VFIO_NOIOMMU = "vfio-noiommu"
     VFIO_USER = "vfio-user"
     BDF = "PCI address"
 
@@ -79,6 +80,14 @@ def parse_port_name(text: str) -> PortName:
     if not address:
         raise PortNameError(f"{text!r}: {rest!r} is no PCI address; write {name.kind.value}:0000:03:00.0 (`lspci -D -d 8086:` lists them)")
     return _suffixed(replace(name, target=_address(address)), rest[address.end():])
+
+
+def pci_address(text: str) -> str:
+    """The address with its domain, of `03:00.0` or `0000:03:00.0`. Raises PortNameError."""
+    match = BDF.fullmatch(text)
+    if not match:
+        raise PortNameError(f"{text!r} is no PCI address; write it as 0000:03:00.0 (ixrings list shows them)")
+    return _address(match)
 
 
 def _address(match: re.Match[str]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from hw.device import Device
+from hw.pci import UIO_DRIVERS, look_up
+from hw.uio import UioDevice
+from hw.vfio import VfioDevice, Way
 from rings import Region
 
 from .bringup import Bound, Session, bring_up
@@ -14,6 +17,8 @@ from .errors import PortError
 from .link import POLL_S, read_link, wait_link
 from .names import Kind, PortName, parse_port_name
 from .port import Port
+
+PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
 
 def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
@@ -41,12 +46,15 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
         bound, text = bound_queues(name, config), name_or_device
     else:
         bound, text = Bound(range(tx_queues), range(rx_queues)), name_or_device.name
-    with ExitStack() as undo:
+    undo = ExitStack()
+    try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
         session = bring_up(undo, device, text, config, bound, region)
         wait_for_partner(session, link_timeout)
-        return Port(text, session, undo.pop_all())
-    raise AssertionError("an ExitStack passes exceptions on")
+        return Port(text, session, undo)
+    except BaseException:
+        undo.close()
+        raise
 
 
 def bound_queues(name: PortName, config: PortConfig) -> Bound:
@@ -62,13 +70,24 @@ def bound_queues(name: PortName, config: PortConfig) -> Bound:
 
 
 def open_device(name: PortName) -> Device:
-    """Raises PortError for transports that are not there yet, DeviceError."""
+    """The transport that the name asks for, or for a bare PCI address the one that its driver is for. Raises DeviceError."""
+    if name.kind is Kind.VFIO_USER:
+        from hw.vfio_user import VfioUserDevice
+
+        return VfioUserDevice(name.target)
     if name.kind is not Kind.EMULATED:
-        raise PortError(f"{name.text!r}: {name.kind.value} ports are not in this version yet, it drives the emulated NIC only. "
-                        "Use emulated, or emulated:tap=INTERFACE to exchange packets with Linux")
+        return open_pci(name)
     from hw.emulator import Emulated82599  # loads a C library that real NICs do not need
 
     return Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s)
+
+
+def open_pci(name: PortName) -> Device:
+    """Raises DeviceError."""
+    function = look_up(name.target)
+    if name.kind is Kind.UIO or (name.kind is Kind.BDF and function.driver in UIO_DRIVERS):
+        return UioDevice(name.target)
+    return VfioDevice(name.target, Way.NOIOMMU if name.kind is Kind.VFIO_NOIOMMU else None)
 
 
 def wait_for_partner(session: Session, timeout_s: float) -> None:
@@ -76,6 +95,12 @@ def wait_for_partner(session: Session, timeout_s: float) -> None:
     link = read_link(session.device, session.nic)
     if not link.up and not session.device.link_trouble():
         wait_link(session.device, session.nic, timeout_s)
+
+
+def hugepages(names: Iterable[str | Device]) -> bool | None:
+    """Whether memory for these ports should be on hugepages, as Region has it: a real NIC gains by them, or needs them."""
+    wants = [(None if parse_port_name(name).kind in PCI else False) if isinstance(name, str) else name.hugepages for name in names]
+    return True if True in wants else None if None in wants else False
 
 
 @contextmanager
@@ -91,7 +116,8 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
         raise PortError('open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")')
     with ExitStack() as stack:
         region = stack.enter_context(Region.for_ports(len(names), tx_rings=tx_queues, rx_rings=rx_queues, tx_slots=tx_slots,
-                                                      rx_slots=rx_slots, buf_size=buf_size, extra_bufs=extra_bufs))
+                                                      rx_slots=rx_slots, buf_size=buf_size, extra_bufs=extra_bufs,
+                                                      hugepages=hugepages(names)))
         ports = [stack.enter_context(open_port(
             name, tx_queues=tx_queues, rx_queues=rx_queues, tx_slots=tx_slots, rx_slots=rx_slots, buf_size=buf_size, mtu=mtu,
             promiscuous=promiscuous, region=region, extra_bufs=extra_bufs, link_timeout=0, rss_key=rss_key, drop=drop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from rings.hotloop import Forward
 from . import filters
 from .bringup import Session
 from .config import mac_bytes
+from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
@@ -83,6 +85,13 @@ class Port:
     @property
     def if_offset(self) -> int:
         return self._open().interface.offset
+
+    @property
+    def memory(self) -> str:
+        """What packets and descriptors lie on: "2 MiB hugepages", "4 KiB pages", or "2 MiB hugepages and 4 KiB pages"."""
+        session = self._open()
+        sizes = {session.region.page_size, *(each.page_size for each in session.memory)}
+        return " and ".join(f"{size >> 20} MiB hugepages" if size >= 1 << 20 else f"{size >> 10} KiB pages" for size in sorted(sizes, reverse=True))
 
     @property
     def device(self) -> Device:
@@ -191,7 +200,7 @@ class Port:
         if not session.rx or not target.tx:
             raise PortError(f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
                             "forwarding needs one of each: open them without /T and /R")
-        return Forward(*((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx)))
+        return join(session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx)))
 
     def _count(self, session: Session) -> None:
         self._syncs += 1
@@ -313,6 +322,11 @@ class Port:
         except KeyboardInterrupt:
             self._undo.close()  # what is left, if Ctrl-C fell between two steps; inside of one it does not keep the others from being taken
             raise
+
+    def __del__(self) -> None:
+        """An exception between open_port() and `with` leaves nobody to close it. At the end of the program the kernel does."""
+        if getattr(self, "_session", None) is not None and not sys.is_finalizing():
+            self.close()
 
     def __enter__(self) -> Port:
         return self

@@ -93,7 +93,7 @@ class Statistics:
         """Read everything once. Raises DeviceGone."""
         with self._reading:
             for counter in self._all():
-                counter.value += self._take(counter)
+                counter.value += read_counter(self._nic, counter)
         self.due_at = time.monotonic() + ACCUMULATE_S
 
     def totals(self) -> PortStatistics:
@@ -108,17 +108,18 @@ class Statistics:
         for queue in (*self._rx, *self._tx):
             yield from queue.values()
 
-    def _take(self, counter: Counter) -> int:
-        low = self._nic.load(counter.low, "a statistics register")
-        if counter.high < 0:
-            return low
-        high = self._nic.load(counter.high, "a statistics register")
-        return low | (high & (1 << PAIR_BITS - 32) - 1) << 32
-
-
 def map_queues(nic: Registers) -> None:
     """Queues 0..15 to counter sets 0..15 (8.2.3.23.71, 8.2.3.23.73)."""
     for first in range(0, COUNTERS, 4):
         sets = {f"Q_MAP_{queue}": first + queue for queue in range(4)}
         nic.RQSMR[first // 4].write(**sets)
         nic.TQSM[first // 4].write(**sets)
+
+
+def read_counter(nic: Registers, counter: Counter) -> int:
+    """What it counted since it was read last, and clear it. Raises DeviceGone."""
+    low = nic.load(counter.low, "a statistics register")
+    if counter.high < 0:
+        return low
+    high = nic.load(counter.high, "a statistics register")
+    return low | (high & (1 << PAIR_BITS - 32) - 1) << 32

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .hugepages import PAGE, DmaError, align_up, make_memfd
 from .register import DeviceError
 
-PAGE = mmap.PAGESIZE
-
-
-class DmaError(DeviceError):
-    """Memory could not be made reachable for the device."""
+__all__ = ["PAGE", "Device", "DmaError", "DmaMapping", "DmaMemory", "DmaWindow"]
 
 
 @dataclass(frozen=True)
@@ -36,31 +33,69 @@ class DmaMapping:
     pages: tuple[int, ...] = ()
     page_size: int = 0
 
+    def bus_address(self, offset: int) -> int:
+        """Where the device finds byte `offset`."""
+        return self.pages[offset // self.page_size] + offset % self.page_size if self.pages else self.iova + offset
 
-class DmaMemory:
-    """Zeroed, page-aligned memory that the device reaches; for descriptor rings, never part of a netmap region."""
 
-    def __init__(self, device: Device, size: int) -> None:
+class DmaWindow:
+    """A memfd of whole pages that the device reaches, handed out in parts; it goes with the last part.
+
+    hugepages: True takes 2 MiB pages or fails, None takes them when there are enough, False leaves them to others.
+    """
+
+    def __init__(self, device: Device, size: int, hugepages: bool | None) -> None:
         self._device = device
-        self.size = -(-size // PAGE) * PAGE
-        fd = os.memfd_create("ixrings-dma", os.MFD_CLOEXEC)
+        fd, self.page_size = make_memfd("ixrings-dma", size, hugepages)
         try:
-            os.posix_fallocate(fd, 0, self.size)
-            self.view = np.frombuffer(mmap.mmap(fd, self.size), dtype=np.uint8)
+            self.size = align_up(size, self.page_size)
+            self.view = np.frombuffer(mmap.mmap(fd, self.size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), dtype=np.uint8)
             self.address = int(self.view.ctypes.data)
             self.mapping = device.map_dma(fd, self.address, self.size)
+            if self.mapping.pages and size > self.mapping.page_size:
+                device.unmap_dma(self.mapping)
+                raise DmaError(f"{size} bytes in one piece are needed, and pages of {self.mapping.page_size} bytes are not neighbours. "
+                               "Reserve hugepages early: boot with hugepages=64")
         except OSError as error:
-            raise DmaError(f"no memory for {self.size} bytes of descriptors: {error.strerror}") from None
+            raise DmaError(f"no memory for {size} bytes of descriptors: {error.strerror}") from None
         finally:
             os.close(fd)
+        self._given = self._parts = 0
 
-    @property
-    def iova(self) -> int:
-        return self.mapping.iova
+    def take(self, size: int) -> DmaMemory | None:
+        """The next `size` bytes; None when they do not fit. A part is aligned to its size, so it crosses no page larger than itself."""
+        offset = align_up(self._given, max(PAGE, 1 << (size - 1).bit_length()))
+        if offset + size > self.size:
+            return None
+        self._given = offset + size
+        self._parts += 1
+        return DmaMemory(self, offset, size)
+
+    def give_back(self) -> None:
+        self._parts -= 1
+        if not self._parts:
+            self._device.forget_window(self)  # what was used is not zeroed memory any more
+            self._device.unmap_dma(self.mapping)
+
+
+class DmaMemory:
+    """Zeroed memory, aligned to a page and to its size, contiguous for the device; for descriptor rings, never part of a netmap region.
+
+    view: uint8, shape (size,). address: of byte 0 here, iova: as the device sees it. page_size: of the memory it lies in, bytes.
+    """
+
+    def __init__(self, window: DmaWindow, offset: int, size: int) -> None:
+        self._window: DmaWindow | None = window
+        self.size, self.page_size = size, window.page_size
+        self.view = window.view[offset : offset + size]
+        self.address = window.address + offset
+        self.iova = window.mapping.bus_address(offset)
 
     def release(self) -> None:
-        """Unmap from the device; only once the device is quiet (contract 4). The pages go with the last view."""
-        self._device.unmap_dma(self.mapping)
+        """Unmap from the device; only once the device is quiet (contract 4). The pages go with the last view. Twice is harmless."""
+        if self._window is not None:
+            self._window.give_back()
+            self._window = None
 
 
 class Device(abc.ABC):
@@ -69,6 +104,9 @@ class Device(abc.ABC):
     name: str
     max_vectors: int
     owner: str = ""  # the port that drives it, so that a second opener can be told
+    hugepages: bool | None = False  # DMA memory on 2 MiB pages: only so (True), when there are enough (None), not (False)
+    doorbells_need_ringing: bool = False  # a store at `doorbell` is not enough: ring_doorbells() has to follow
+    _window: DmaWindow | None = None
 
     @abc.abstractmethod
     def read32(self, offset: int, /) -> int:
@@ -81,6 +119,9 @@ class Device(abc.ABC):
     @abc.abstractmethod
     def doorbell(self, offset: int) -> int:
         """Host address of a tail register (RDT, TDT): a 32-bit store there, from C, rings it. Valid until close."""
+
+    def ring_doorbells(self) -> None:
+        """Pass on what was stored at `doorbell` addresses; where `doorbells_need_ringing`, after each sync."""
 
     @abc.abstractmethod
     def config_read(self, offset: int, size: int) -> int:
@@ -101,10 +142,18 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def enable_interrupts(self, vectors: int) -> list[int]:
-        """Switch MSI-X on with that many vectors; an eventfd (non-blocking, owned by the device) for each."""
+        """Switch MSI-X on with that many vectors; a descriptor (non-blocking, owned by the device) for each.
+
+        A device, or a transport, without MSI-X gives a single one when asked for more: one line, INTx, for every cause. It is readable
+        once the line was raised; the line then stays masked until rearm_line().
+        """
 
     @abc.abstractmethod
     def disable_interrupts(self) -> None: ...
+
+    def rearm_line(self) -> None:
+        """INTx: forget that it was raised and let it be raised again; call it when the causes are cleared or masked (7.3.1.1)."""
+        raise DeviceError(f"{self.name} has no interrupt line")
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -119,7 +168,20 @@ class Device(abc.ABC):
         return ""
 
     def alloc_dma(self, size: int) -> DmaMemory:
-        return DmaMemory(self, size)
+        """Raises DmaError. Plain pages: a window for each, so that running over the end is a fault; hugepages hold several."""
+        size = align_up(size, PAGE)
+        part = self._window.take(size) if self._window is not None else None
+        if part is None:
+            window = DmaWindow(self, size, self.hugepages)
+            self._window = window if window.page_size > PAGE else None
+            part = window.take(size)
+        assert part is not None, "a new window has room for what it was made for"
+        return part
+
+    def forget_window(self, window: DmaWindow) -> None:
+        """Hand out no more parts of it."""
+        if self._window is window:
+            self._window = None
 
     def enable_bus_master(self, on: bool) -> None:
         """PCI command register: memory space stays on, bus master as asked (9.3.3.3)."""

@@ -33,7 +33,16 @@ class CTRL_EXT(Word):
 
 class ESDP(Word):
     SDP_DATA = bits(7, 0)
+    SDP2_DATA = bit(2)  # on SFP+ boards: a module is in the cage
+    SDP3_DATA = bit(3)  # on SFP+ boards: 1 turns the module's laser off
     SDP_IODIR = bits(15, 8)
+
+
+class I2CCTL(Word):
+    I2C_CLK_IN = bit(0)
+    I2C_CLK_OUT = bit(1)
+    I2C_DATA_IN = bit(2)
+    I2C_DATA_OUT = bit(3)
 
 
 # 8.2.3.2 EEPROM
@@ -123,7 +132,10 @@ class CAUSES(Word):
     LINKSEC = bit(21)
     MNG = bit(22)
     TS = bit(23)
-    GPI_SDP = bits(27, 24)
+    GPI_SDP0 = bit(24)
+    GPI_SDP1 = bit(25)
+    GPI_SDP2 = bit(26)
+    GPI_SDP3 = bit(27)
     ECC = bit(28)
     TCP_TIMER = bit(30)
     OTHER = bit(31)
@@ -138,6 +150,7 @@ class EITR(Word):
 
 
 class GPIE(Word):
+    SDP2_GPIEN = bit(2)  # a change of SDP2 is a cause
     MSIX_MODE = bit(4)
     OCD = bit(5)  # a read of EICR clears the other causes only
     EIMEN = bit(6)
@@ -343,6 +356,35 @@ class SECTXCTRL(Word):
     TX_DIS = bit(1)
 
 
+class SECTXSTAT(Word):
+    SECTX_RDY = bit(0)
+    SECTX_OFF_DIS = bit(1)
+
+
+class IPSEC_INDEX(Word):
+    """IPSTXIDX and IPSRXIDX: the access to a table of security associations that the other IPS registers hold a row of."""
+
+    EN = bit(0)
+    TABLE = bits(2, 1)
+    TB_IDX = bits(12, 3)
+    READ = bit(30)
+    WRITE = bit(31)
+
+
+# 8.2.3.21 flow director
+
+
+class FDIRCTRL(Word):
+    PBALLOC = bits(1, 0)
+    INIT_DONE = bit(3)
+    PERFECT_MATCH = bit(4)
+
+
+class FDIRCMD(Word):
+    CMD = bits(1, 0)  # reads 0 once the command is done
+    CLEARHT = bit(8)
+
+
 # 8.2.3.22 MAC
 
 
@@ -354,6 +396,30 @@ class HLREG0(Word):
     LPBK = bit(15)
     RXLNGTHERREN = bit(27)
     RXPADSTRIPEN = bit(28)
+
+
+class MSCA(Word):
+    """One access on the MDIO bus (3.7.2.2)."""
+
+    MDIADD = bits(15, 0)
+    DEVADD = bits(20, 16)
+    PHYADD = bits(25, 21)
+    OPCODE = bits(27, 26, {0: "address", 1: "write", 2: "read, then the next address", 3: "read"})
+    STCODE = bits(29, 28)
+    MDICMD = bit(30)  # clears itself when the access is done
+
+
+class MSRWD(Word):
+    MDIWRDATA = bits(15, 0)
+    MDIRDDATA = bits(31, 16)
+
+
+class CORECTL(Word):
+    """Settings of the analog core, as the EEPROM has them for each kind of SFP+ module."""
+
+    DATA = bits(7, 0)
+    ADDRESS = bits(15, 8)
+    LATCH_ADDR = bit(16)
 
 
 class MAXFRS(Word):

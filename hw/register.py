@@ -46,6 +46,7 @@ class Access(Enum):
     WO = "write only"
     RC = "read, cleared by the read"
     W1S = "read, ones written set bits"
+    W1C = "read, ones written clear bits"
     RC_W1C = "read clears, ones written clear bits"
     SEMAPHORE = "the read takes it"
 

@@ -120,6 +120,8 @@ struct queue {
     uint64_t syncs;
     uint64_t violations;
     uint64_t statistics_due; /* number of packets from which on ATTENTION_STATISTICS is returned */
+    const uint64_t *pages;   /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
+    uint64_t page_size;      /* a power of two that no buffer straddles */
     struct violation last;
 };
 

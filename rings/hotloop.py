@@ -33,6 +33,30 @@ class _Violation(ctypes.Structure):
     ]
 
 
+class PageTable:
+    """Where the NIC sees a region whose pages are not neighbours in its eyes: without an IOMMU.
+
+    pages: bus address of each `page_size` bytes, from the region's byte 0 on. Raises ValueError for a page_size that is no power of two.
+    """
+
+    def __init__(self, pages: Sequence[int], page_size: int) -> None:
+        if page_size <= 0 or page_size & (page_size - 1):
+            raise ValueError(f"a page has a power of two of bytes, not {page_size}")
+        self.page_size = page_size
+        self._pages = (ctypes.c_uint64 * len(pages))(*pages)
+        self.address = ctypes.addressof(self._pages)
+
+    def check(self, region: Region) -> None:
+        """Raises ValueError when the region is larger than the table, or a buffer of it lies in two pages."""
+        if len(self._pages) * self.page_size < region.size:
+            raise ValueError(f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}")
+        if self.page_size % region.buf_size or region.buffers_offset % region.buf_size:
+            raise ValueError(
+                f"without an IOMMU a buffer must not lie in two pages, and {self.page_size}-byte pages are no multiple of "
+                f"{region.buf_size} bytes. Open the port with buf_size=2048"
+            )
+
+
 class Queue(ctypes.Structure):
     """What both directions have. Counters are 64 bits and never reset: packets, bytes, syncs, violations.
 
@@ -57,6 +81,8 @@ class Queue(ctypes.Structure):
         ("syncs", ctypes.c_uint64),
         ("violations", ctypes.c_uint64),
         ("statistics_due", ctypes.c_uint64),
+        ("_pages", ctypes.c_uint64),
+        ("_page_size", ctypes.c_uint64),
         ("_last", _Violation),
     ]
     num_slots: int
@@ -73,13 +99,21 @@ class Queue(ctypes.Structure):
 
     ring: TxRing | RxRing
 
-    def _join(self, ring: TxRing | RxRing, region: Region, region_iova: int, descriptors: int, doorbell: int) -> None:
+    def _join(
+        self, ring: TxRing | RxRing, region: Region, region_iova: int | PageTable, descriptors: int, doorbell: int
+    ) -> None:
         if descriptors % DESCRIPTOR_SIZE or doorbell % 4:
             raise ValueError("descriptors must be aligned to 16 bytes and the doorbell to 4")
         self.ring = ring  # keeps the region mapped
         self._ring = ring.address
         self._buffers = region.address + region.buffers_offset
-        self._buffers_iova = region_iova + region.buffers_offset
+        if isinstance(region_iova, PageTable):
+            region_iova.check(region)
+            self._table = region_iova  # keeps it in memory
+            self._pages, self._page_size = region_iova.address, region_iova.page_size
+            self._buffers_iova = region.buffers_offset
+        else:
+            self._buffers_iova = region_iova + region.buffers_offset
         self._descriptors = descriptors
         self._doorbell = doorbell
         self._buf_size = region.buf_size
@@ -105,14 +139,14 @@ class Queue(ctypes.Structure):
 class TxQueue(Queue):
     """A TX ring joined to a NIC queue.
 
-    region_iova: where the NIC sees the region's byte 0. descriptors: host address of num_slots * 16 bytes. doorbell:
+    region_iova: where the NIC sees the region's byte 0, or a PageTable. descriptors: host address of num_slots * 16 bytes. doorbell:
     of TDT. head_writeback: of the 32-bit word the NIC writes its head to (TDWBAL), 0 at the start.
     """
 
     _fields_ = [("_head_writeback", ctypes.c_uint64)]
 
     def __init__(
-        self, ring: TxRing, region: Region, *, region_iova: int, descriptors: int, doorbell: int, head_writeback: int
+        self, ring: TxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int, head_writeback: int
     ) -> None:
         super().__init__()
         if head_writeback % 4:
@@ -137,7 +171,7 @@ class RxQueue(Queue):
     _next: int
     _chain: int
 
-    def __init__(self, ring: RxRing, region: Region, *, region_iova: int, descriptors: int, doorbell: int) -> None:
+    def __init__(self, ring: RxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int) -> None:
         super().__init__()
         self._join(ring, region, region_iova, descriptors, doorbell)
 
@@ -326,6 +360,7 @@ _LAYOUT = (
     _offset(Queue, "_doorbell"),
     _offset(Queue, "hwcur"),
     _offset(Queue, "packets"),
+    _offset(Queue, "_pages"),
     _offset(Queue, "_last"),
     _offset(_Violation, "value"),
     _offset(TxQueue, "_head_writeback"),

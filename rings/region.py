@@ -37,34 +37,35 @@ from .mapping import Mapping, map_shared
 __all__ = ["Region", "RegionError"]
 
 _PAGE = 4096
+_HUGEPAGE = 2 << 20
 
 
 class Region:
     """A memfd of [interfaces][rings][buffers], mapped here; another process can map `fd` too.
 
     buffers: how many, the reserved 0 and 1 included. metadata: bytes for interfaces and rings. buf_size: bytes of a
-    buffer, a multiple of 64 in 1024..15872. Raises RegionError when a value is not allowed or memory is short.
+    buffer, a multiple of 64 in 1024..15872. hugepages: True takes 2 MiB pages or fails, None takes them when there are
+    enough, False plain ones. Raises RegionError when a value is not allowed or memory is short.
 
-    fd, size (netmap's nr_memsize), address (of byte 0 here), buf_size, total_buffers, buffers_offset (bytes from the
-    start), buffers: uint8, shape (total_buffers, buf_size).
+    fd, size (netmap's nr_memsize), page_size (of the memory, bytes), address (of byte 0 here), buf_size, total_buffers,
+    buffers_offset (bytes from the start), buffers: uint8, shape (total_buffers, buf_size).
     """
 
-    def __init__(self, *, buffers: int, metadata: int, buf_size: int = 2048) -> None:
+    def __init__(self, *, buffers: int, metadata: int, buf_size: int = 2048, hugepages: bool | None = False) -> None:
         self.fd = -1
         _check_buf_size(buf_size)
         if buffers <= RESERVED_BUFFERS or buffers > 0xFFFFFFFF or metadata < 0:
             raise RegionError(f"A region needs more than {RESERVED_BUFFERS} buffers (0 and 1 are reserved), not {buffers}.")
         self.buf_size = buf_size
         self.total_buffers = buffers
-        self.size = align_up(metadata + buffers * buf_size, _PAGE)
+        self.fd, self.page_size = _make_memfd(metadata + buffers * buf_size, hugepages)
+        self.size = align_up(metadata + buffers * buf_size, self.page_size)
         # The buffers end with the region. So size and buf_ofs tell another process exactly how many there are, and
         # buffers whose size is a power of two never straddle a page.
         self.buffers_offset = self.size - buffers * buf_size
-        self.fd = _make_memfd(self.size)
         try:
             self._mapping: Mapping | None = map_shared(self.fd, self.size)
         except OSError as error:
-            os.close(self.fd)
             raise RegionError(f"The region's {_mb(self.size)} cannot be mapped: {error.strerror}. {_SMALLER}") from error
         self.address = self._mapping.address
         self.buffers: npt.NDArray[np.uint8] = self._mapping.bytes(buffers * buf_size, self.buffers_offset).reshape(
@@ -77,7 +78,7 @@ class Region:
     @classmethod
     def for_ports(
         cls, ports: int = 1, *, tx_rings: int = 1, rx_rings: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-        buf_size: int = 2048, extra_bufs: int = 0,
+        buf_size: int = 2048, extra_bufs: int = 0, hugepages: bool | None = False,
     ) -> Region:  # fmt: skip
         """A region with room for `ports` ports of so many rings and slots each, and `extra_bufs` extra buffers each."""
         if ports < 1 or tx_rings < 0 or rx_rings < 0 or extra_bufs < 0:
@@ -86,7 +87,8 @@ class Region:
         for slots in (*tx, *rx):
             _check_slots(slots)
         buffers = RESERVED_BUFFERS + ports * (sum(tx) + sum(rx) + extra_bufs)
-        return cls(buffers=max(buffers, RESERVED_BUFFERS + 1), metadata=ports * _metadata(tx, rx), buf_size=buf_size)
+        return cls(buffers=max(buffers, RESERVED_BUFFERS + 1), metadata=ports * _metadata(tx, rx), buf_size=buf_size,
+                   hugepages=hugepages)
 
     @property
     def free_buffers(self) -> int:
@@ -222,6 +224,11 @@ class Region:
         self.buffers = np.empty((0, self.buf_size), np.uint8)
         self._mapping = None
 
+    def __del__(self) -> None:
+        """An exception between the making of a region and its use leaves nobody to close it."""
+        if getattr(self, "fd", -1) >= 0:
+            os.close(self.fd)
+
     def __enter__(self) -> Region:
         return self
 
@@ -276,21 +283,38 @@ def _short_name(name: str) -> bytes:
     return name.encode("utf-8", "replace")[: IFNAMSIZ - 1]
 
 
-def _make_memfd(size: int) -> int:
-    """A memfd with all its memory in hand, so that a shortage is an error here and not a SIGBUS at first touch."""
+def _make_memfd(size: int, hugepages: bool | None) -> tuple[int, int]:
+    """A memfd of at least `size` bytes in whole pages, with all its memory in hand; and the size of its pages."""
+    if hugepages is not False:
+        try:
+            return _reserve(align_up(size, _HUGEPAGE), os.MFD_HUGETLB | os.MFD_HUGE_2MB), _HUGEPAGE
+        except OSError as error:
+            if hugepages:
+                raise RegionError(
+                    f"The region needs {align_up(size, _HUGEPAGE) // _HUGEPAGE} free hugepages of 2 MiB, and there are not as many "
+                    f"({error.strerror}). Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
+                ) from error
     available = _available_memory()
     if size > available:
         raise RegionError(f"The region needs {_mb(size)}, but only {_mb(available)} of memory are available. {_SMALLER}")
-    fd = os.memfd_create("netmap-region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        return _reserve(align_up(size, _PAGE), 0), _PAGE
+    except OSError as error:
+        limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
+        raise RegionError(f"The region's {_mb(size)} cannot be had: {error.strerror}{limit}. {_SMALLER}") from error
+
+
+def _reserve(size: int, flags: int) -> int:
+    """All of the memory now, so that a shortage is an error here and not a SIGBUS at first touch. Raises OSError."""
+    fd = os.memfd_create("netmap-region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | flags)
     try:
         os.ftruncate(fd, size)
         os.posix_fallocate(fd, 0, size)
         # Whoever is handed the fd cannot cut the memory away under us either.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    except OSError as error:
+    except BaseException:  # Ctrl-C too: this takes long for much memory
         os.close(fd)
-        limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
-        raise RegionError(f"The region's {_mb(size)} cannot be had: {error.strerror}{limit}. {_SMALLER}") from error
+        raise
     return fd
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rings import Interface, Region, RxRing, TxRing
-from rings.hotloop import RxQueue, RxSync, TxQueue, TxSync
+from rings.hotloop import PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 IOVA = 0x10_0000_0000
 
@@ -56,14 +56,14 @@ class TxDescriptor:
 class TxSide:
     """A TX ring, its queue, and the NIC that reads its descriptors."""
 
-    def __init__(self, region: Region, ring: TxRing) -> None:
+    def __init__(self, region: Region, ring: TxRing, *, iova: int | PageTable = IOVA) -> None:
         self.region = region
         self.ring = ring
         self.memory: npt.NDArray[np.uint64] = np.zeros((ring.num_slots, 2), np.uint64)
         self.words: npt.NDArray[np.uint32] = np.zeros(32, np.uint32)  # TDT at 0, the head write-back at 16
         base = self.words.ctypes.data
         self.queue = TxQueue(
-            ring, region, region_iova=IOVA, descriptors=self.memory.ctypes.data, doorbell=base, head_writeback=base + 64
+            ring, region, region_iova=iova, descriptors=self.memory.ctypes.data, doorbell=base, head_writeback=base + 64
         )
         self.sync = TxSync([self.queue])
 
@@ -92,13 +92,13 @@ class TxSide:
 class RxSide:
     """An RX ring, its queue, and the NIC that writes its descriptors back."""
 
-    def __init__(self, region: Region, ring: RxRing, *, fill: bool = True) -> None:
+    def __init__(self, region: Region, ring: RxRing, *, fill: bool = True, iova: int | PageTable = IOVA) -> None:
         self.region = region
         self.ring = ring
         self.memory: npt.NDArray[np.uint64] = np.full((ring.num_slots, 2), 0xFFFF_FFFF_FFFF_FFFF, np.uint64)
         self.words: npt.NDArray[np.uint32] = np.zeros(16, np.uint32)  # RDT at 0
         self.queue = RxQueue(
-            ring, region, region_iova=IOVA, descriptors=self.memory.ctypes.data, doorbell=self.words.ctypes.data
+            ring, region, region_iova=iova, descriptors=self.memory.ctypes.data, doorbell=self.words.ctypes.data
         )
         self.sync = RxSync([self.queue])
         self.rdh = 0

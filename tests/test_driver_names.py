@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from driver import PortError, PortName, PortNameError, open_port, parse_port_name
+from driver import PortName, PortNameError, open_port, parse_port_name
 from driver.names import Kind
+from hw.register import DeviceError
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -26,6 +27,7 @@ from driver.names import Kind
     ("vfio:0000:03:00.0-1", PortName("", Kind.VFIO, "0000:03:00.0", 1)),
     ("vfio-2:0000:03:00.0", PortName("", Kind.VFIO, "0000:03:00.0", 2)),
     ("uio:0000:03:00.0", PortName("", Kind.UIO, "0000:03:00.0")),
+    ("vfio-noiommu-1:0000:03:00.0", PortName("", Kind.VFIO_NOIOMMU, "0000:03:00.0", 1)),
     ("vfio-user:/run/a-1@paced", PortName("", Kind.VFIO_USER, "/run/a-1@paced")),
     ("vfio-user-3/R:/run/a", PortName("", Kind.VFIO_USER, "/run/a", 3, frozenset("R"))),
 ])  # fmt: skip
@@ -65,7 +67,7 @@ def test_a_wrong_name_is_answered_with_what_is_allowed(text: str, allowed: str) 
     assert allowed in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["0000:03:00.0", "vfio:0000:03:00.0", "uio:0000:03:00.0", "vfio-user:/run/nic"])
-def test_transports_to_come_are_said_to_be_not_in_this_version(text: str) -> None:
-    with pytest.raises(PortError, match="not in this version yet"):
+@pytest.mark.parametrize("text", ["ffff:03:00.0", "vfio:ffff:03:00.0", "vfio-noiommu:ffff:03:00.0", "uio:ffff:03:00.0"])
+def test_a_nic_that_is_not_there_is_said_to_be_not_there(text: str) -> None:
+    with pytest.raises(DeviceError, match=r"there is no PCI device ffff:03:00\.0\. Run: ixrings list"):
         open_port(text)

@@ -1,14 +1,28 @@
 /* DMA as an IOMMU would let it through: only what the driver mapped, everything else is a recorded fault. */
+#define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "nic.h"
 
+enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
+
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second) {
+    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS; i++) { /* what repeats itself leaves room for the rest */
+        const struct finding *known = &nic->findings[i];
+        if (known->kind == kind && known->queue == queue && known->values[0] == first && known->values[1] == second)
+            return;
+    }
     if (nic->finding_count < FINDINGS)
         nic->findings[nic->finding_count] = (struct finding){kind, queue, {first, second}};
     nic->finding_count++;
 }
+
+/* ---- looking up ---- */
 
 /* Index of the first window that ends after `iova`. */
 static uint32_t window_after(const struct nic *nic, uint64_t iova) {
@@ -24,93 +38,189 @@ static uint32_t window_after(const struct nic *nic, uint64_t iova) {
     return low;
 }
 
-/* Host address of [iova, iova + length) when one window holds all of it, else NULL. */
-uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length) {
-    uint32_t index = window_after(nic, iova);
-    if (index == nic->window_count)
+/* The window that holds `iova` and lets it be accessed so, or NULL. It is looked for first where it was last time. */
+static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what) {
+    uint32_t *recent = &nic->recent[what][access >= DMA_WRITE], index = *recent;
+    if (index >= nic->window_count || iova - nic->windows[index].iova >= nic->windows[index].size)
+        index = window_after(nic, iova);
+    if (index == nic->window_count || iova < nic->windows[index].iova || (nic->windows[index].access & access) != access)
         return NULL;
-    const struct dma_window *window = &nic->windows[index];
-    uint64_t into = iova - window->iova;
-    if (iova < window->iova || length > window->size - into)
-        return NULL;
-    return window->host + into;
+    *recent = index;
+    return &nic->windows[index];
 }
 
-/* Adjacent windows need not be adjacent in the host: go piece by piece. */
-static bool dma_copy(struct nic *nic, uint64_t iova, uint8_t *bytes, uint64_t length, bool to_host) {
+/* The bytes [iova, iova + length) when one window holds all of it, else NULL. Never memory to write that only messages reach. */
+uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
+    const struct dma_window *window = window_at(nic, iova, access, BUFFERS);
+    if (!window || length > window->size - (iova - window->iova))
+        return NULL;
+    if (window->host)
+        return window->host + (iova - window->iova);
+    return access & DMA_WRITE ? NULL : remote_reach(nic, iova, length);
+}
+
+/* Whether what just failed failed for want of data that is on its way. */
+bool dma_comes_later(struct nic *nic) {
+    bool later = nic->dma_waiting;
+    nic->dma_waiting = false;
+    return later;
+}
+
+/* ---- copying: adjacent windows need not be adjacent in the host, so piece by piece ---- */
+
+static bool copy_in(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length) {
     while (length) {
-        uint32_t index = window_after(nic, iova);
-        if (index == nic->window_count || iova < nic->windows[index].iova)
+        const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
+        if (!window)
             return false;
-        const struct dma_window *window = &nic->windows[index];
-        uint64_t into = iova - window->iova;
-        uint64_t piece = window->size - into < length ? window->size - into : length;
-        if (to_host)
-            memcpy(window->host + into, bytes, piece);
-        else
-            memcpy(bytes, window->host + into, piece);
-        iova += piece, bytes += piece, length -= piece;
+        uint64_t left = window->size - (iova - window->iova), piece = left < length ? left : length;
+        const uint8_t *from = window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, piece);
+        if (!from)
+            return false;
+        memcpy(to, from, piece);
+        iova += piece, to += piece, length -= piece;
+    }
+    return true;
+}
+
+static bool copy_out(struct nic *nic, uint64_t iova, const uint8_t *from, uint64_t length) {
+    while (length) {
+        const struct dma_window *window = window_at(nic, iova, DMA_WRITE, BUFFERS);
+        if (!window)
+            return false;
+        uint64_t left = window->size - (iova - window->iova), piece = left < length ? left : length;
+        if (window->host)
+            memcpy(window->host + (iova - window->iova), from, piece);
+        else if (!remote_write(nic, iova, from, piece))
+            return false;
+        iova += piece, from += piece, length -= piece;
     }
     return true;
 }
 
 bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length) {
-    if (dma_copy(nic, iova, to, length, false))
+    if (copy_in(nic, iova, to, length))
         return true;
-    report(nic, FINDING_DMA_READ, queue, iova, length);
+    if (!nic->dma_waiting)
+        report(nic, FINDING_DMA_READ, queue, iova, length);
     return false;
 }
 
 bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
-    uint8_t *host = dma_reach(nic, iova, length);
+    uint8_t *host = dma_reach(nic, iova, length, DMA_WRITE);
     if (host) {
         memcpy(host, from, length);
         return true;
     }
-    /* The cast drops const for the shared copier, which only reads `from` in this direction. */
-    if (dma_copy(nic, iova, (uint8_t *)(uintptr_t)from, length, true))
+    if (copy_out(nic, iova, from, length))
         return true;
     report(nic, FINDING_DMA_WRITE, queue, iova, length);
     return false;
 }
 
-/* A descriptor is 16 bytes on a 16-byte boundary of a page: always within one window. */
-struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, enum finding_kind kind) {
-    uint8_t *host = dma_reach(nic, iova, sizeof(struct descriptor));
-    if (!host)
-        report(nic, kind, queue, iova, sizeof(struct descriptor));
-    return (struct descriptor *)(void *)host;
+/* ---- descriptors: 16 bytes on a 16-byte boundary of a page, always within one window ---- */
+
+/* The descriptor in its place, or a copy of one that messages reach. `access`: DMA_BOTH when it will be written back. */
+struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
+    const struct dma_window *window = window_at(nic, iova, access, DESCRIPTORS);
+    uint8_t *bytes = NULL;
+    if (window)
+        bytes = window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, sizeof(struct descriptor));
+    if (!bytes && !nic->dma_waiting)
+        report(nic, !window && window_at(nic, iova, DMA_READ, DESCRIPTORS) ? FINDING_DMA_WRITE : FINDING_DMA_READ, queue, iova, sizeof(struct descriptor));
+    return (struct descriptor *)(void *)bytes;
 }
 
-/* Add a window; windows are kept in order and do not overlap. 0, or -1 when it overlaps or memory is out. */
-int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, uint8_t *host) {
-    uint32_t index = window_after(nic, iova);
-    if (!size || iova + size < iova)
-        return -1;
-    if (index < nic->window_count && nic->windows[index].iova < iova + size)
-        return -1;
+void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
+    atomic_store_explicit(&descriptor->q0, q0, memory_order_relaxed);
+    /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
+    atomic_store_explicit(&descriptor->q1, q1, memory_order_release);
+    if (nic->remote && remote_holds(nic, descriptor))
+        remote_write(nic, iova, (const uint8_t *)descriptor, sizeof *descriptor);
+}
+
+/* ---- windows: kept in order, never overlapping ---- */
+
+static int insert(struct nic *nic, uint32_t index, const struct dma_window *window) {
     if (nic->window_count == nic->window_room) {
         uint32_t room = nic->window_room ? 2 * nic->window_room : 16;
         struct dma_window *more = realloc(nic->windows, room * sizeof *more);
         if (!more)
-            return -1;
+            return ENOMEM;
         nic->windows = more, nic->window_room = room;
     }
     memmove(&nic->windows[index + 1], &nic->windows[index], (nic->window_count - index) * sizeof *nic->windows);
-    nic->windows[index] = (struct dma_window){iova, size, host};
+    nic->windows[index] = *window;
     nic->window_count++;
     return 0;
 }
 
-/* Remove every window inside [iova, iova + size); returns how many. */
+/* Map the part of a file that is behind a window. Only memory that is there: what lies behind the end of a file is a SIGBUS. */
+static int map_file(struct dma_window *window, int fd, uint64_t offset) {
+    struct stat file;
+    struct statfs system;
+    if (fstat(fd, &file) || fstatfs(fd, &system))
+        return errno;
+    if (!S_ISREG(file.st_mode) || offset % PAGE || offset > (uint64_t)file.st_size || window->size > (uint64_t)file.st_size - offset)
+        return EINVAL;
+    window->granule = system.f_type == HUGETLBFS ? (uint32_t)system.f_bsize : PAGE;
+    uint64_t start = offset - offset % window->granule, end = offset + window->size;
+    end += (window->granule - end % window->granule) % window->granule;
+    int protection = (window->access & DMA_READ ? PROT_READ : 0) | (window->access & DMA_WRITE ? PROT_WRITE : 0);
+    void *mapping = mmap(NULL, end - start, protection, MAP_SHARED, fd, (off_t)start);
+    if (mapping == MAP_FAILED)
+        return errno;
+    window->mapping = mapping, window->mapped = end - start;
+    window->host = window->mapping + (offset - start);
+    return 0;
+}
+
+/* Add a window on file `fd` from `offset` on, or (fd -1) one that messages reach. 0 or an errno; the fd stays the caller's. */
+int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access) {
+    uint32_t index = window_after(nic, iova);
+    if (!size || iova % PAGE || size % PAGE || iova + size < iova || !(access & DMA_BOTH) || access & ~(uint32_t)DMA_BOTH)
+        return EINVAL;
+    if (index < nic->window_count && nic->windows[index].iova <= iova + (size - 1))
+        return EEXIST;
+    struct dma_window window = {.iova = iova, .size = size, .access = access};
+    int error = 0;
+    if (fd >= 0)
+        error = map_file(&window, fd, offset);
+    else if (!nic->remote && !remote_create(nic))
+        error = ENOMEM;
+    if (!error)
+        error = insert(nic, index, &window);
+    if (nic->remote)
+        remote_forget(nic);
+    if (error && window.mapping)
+        munmap(window.mapping, window.mapped);
+    return error;
+}
+
+static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last) {
+    return window->iova >= iova && window->iova + (window->size - 1) <= last;
+}
+
+/* Remove every window inside [iova, iova + size); EINVAL, and nothing removed, when the range would cut one in two. */
 int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size) {
+    uint64_t last = iova + (size - 1);
     uint32_t kept = 0, count = nic->window_count;
+    if (!size || last < iova)
+        return EINVAL;
+    for (uint32_t i = window_after(nic, iova); i < count && nic->windows[i].iova <= last; i++)
+        if (!inside(&nic->windows[i], iova, last))
+            return EINVAL;
     for (uint32_t i = 0; i < count; i++) {
         const struct dma_window *window = &nic->windows[i];
-        bool inside = window->iova >= iova && window->iova - iova < size && window->size <= size - (window->iova - iova);
-        if (!inside)
+        if (!inside(window, iova, last))
             nic->windows[kept++] = *window;
+        else if (window->mapping)
+            munmap(window->mapping, window->mapped);
     }
     nic->window_count = kept;
-    return (int)(count - kept);
+    if (nic->remote)
+        remote_unmap(nic, iova, last);
+    return 0;
 }
+
+uint32_t nic_window_count(const struct nic *nic) { return nic->window_count; }

@@ -5,12 +5,15 @@
  * lets anyone who waits go first.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "nic.h"
 
@@ -30,16 +33,28 @@ static struct {
     struct nic *nics;
     atomic_uint count;
     atomic_bool stop;
-} engine = {.freeze = PTHREAD_MUTEX_INITIALIZER, .lifecycle = PTHREAD_MUTEX_INITIALIZER};
+} engine = {.freeze = PTHREAD_MUTEX_INITIALIZER, .lifecycle = PTHREAD_MUTEX_INITIALIZER, .stop = true};
 
+static _Thread_local bool holds_freeze;
+
+bool engine_holds_freeze(void) { return holds_freeze; }
+struct nic *engine_first_nic(void) { return engine.nics; }
+
+/* A thread that has it keeps it: Ctrl-C in Python can come after this call and before the `with` that undoes it. */
 void engine_freeze(void) {
+    if (holds_freeze)
+        return;
     /* relaxed: only a hint, the mutex orders */
     atomic_fetch_add_explicit(&engine.waiting, 1, memory_order_relaxed);
     pthread_mutex_lock(&engine.freeze);
     atomic_fetch_sub_explicit(&engine.waiting, 1, memory_order_relaxed);
+    holds_freeze = true;
 }
 
 void engine_resume(void) {
+    if (!holds_freeze)
+        return;
+    holds_freeze = false;
     pthread_mutex_unlock(&engine.freeze);
 }
 
@@ -123,9 +138,11 @@ static void *run(void *unused) {
         uint32_t moved = 0;
         uint64_t now = monotonic_ns();
         pthread_mutex_lock(&engine.freeze);
+        holds_freeze = true;
         for (struct nic *nic = engine.nics; nic; nic = nic->next)
             if (!nic->manual)
                 moved += step(nic, now);
+        holds_freeze = false;
         pthread_mutex_unlock(&engine.freeze);
         while (atomic_load_explicit(&engine.waiting, memory_order_relaxed))
             sched_yield();
@@ -139,15 +156,18 @@ static void *run(void *unused) {
     return NULL;
 }
 
-/* Signals are for the program's own threads. */
+/* Signals are for the program's own threads; but SIGBUS comes to the thread that caused it (guard.c). */
 static int start_thread(void) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_store_explicit(&engine.stop, false, memory_order_relaxed);
     int error = pthread_create(&engine.thread, &attributes, run, NULL);
+    if (error) /* no thread to join */
+        atomic_store_explicit(&engine.stop, true, memory_order_relaxed);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error;
@@ -158,9 +178,17 @@ static int start_thread(void) {
 void nic_destroy(struct nic *nic) {
     if (!nic)
         return;
-    free((void *)(uintptr_t)nic->regs);
+    for (uint32_t i = 0; i < nic->window_count; i++)
+        if (nic->windows[i].mapping)
+            munmap(nic->windows[i].mapping, nic->windows[i].mapped);
+    remote_destroy(nic);
+    if (nic->regs)
+        munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
+    if (nic->doorbell_fd >= 0)
+        close(nic->doorbell_fd);
     free(nic->windows);
     free(nic->buffer.bytes);
+    free(nic->large);
     free(nic);
 }
 
@@ -168,14 +196,15 @@ struct nic *nic_create(void) {
     struct nic *nic = calloc(1, sizeof *nic);
     if (!nic)
         return NULL;
-    nic->regs = aligned_alloc(4096, REGISTER_BYTES);
+    nic->doorbell_fd = -1;
+    void *registers = mmap(NULL, REGISTER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    nic->regs = registers == MAP_FAILED ? NULL : registers;
     nic->buffer.bytes = malloc(512 * 1024 + FRAME_MAX);
-    if (!nic->regs || !nic->buffer.bytes) {
+    nic->large = malloc(LARGE_MAX);
+    if (!nic->regs || !nic->buffer.bytes || !nic->large) {
         nic_destroy(nic);
         return NULL;
     }
-    for (uint32_t offset = 0; offset < REGISTER_BYTES; offset += 4)
-        reg_store(nic, offset, 0);
     for (uint32_t vector = 0; vector < VECTORS; vector++)
         nic->eventfds[vector] = -1;
     nic->step_frames = STEP_FRAMES;
@@ -233,6 +262,35 @@ void nic_reset(struct nic *nic) {
         nic->next_message_ns[vector] = 0;
     nic->counters = (struct counters){0};
     packet_buffer_reset(nic);
+    if (nic->remote)
+        remote_forget(nic);
+}
+
+/* ---- doorbells for another process ---- */
+
+/* A file with the pages of BAR0 that hold tail registers, receive queues 0..63 and 64..127, then transmit queues 0..127, so
+ * that whoever maps it can ring without a message. Those pages hold other registers too, of the same queues; a store there
+ * has no effect but the value. Nothing else of the NIC is in the file, and its size is sealed. -1 when it cannot be had. */
+int nic_share_doorbells(struct nic *nic) {
+    static const uint32_t pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
+    enum { BAR_PAGE = 0x1000, COUNT = sizeof pages / sizeof *pages };
+    if (nic->doorbell_fd >= 0 || sysconf(_SC_PAGESIZE) != BAR_PAGE)
+        return nic->doorbell_fd;
+    int fd = memfd_create("ixrings-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -1;
+    uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs;
+    bool ready = !ftruncate(fd, BAR_PAGE * COUNT);
+    for (uint32_t i = 0; ready && i < COUNT; i++)
+        ready = pwrite(fd, registers + pages[i], BAR_PAGE, BAR_PAGE * i) == BAR_PAGE;
+    ready = ready && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    for (uint32_t i = 0; ready && i < COUNT; i++)
+        ready = mmap(registers + pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BAR_PAGE * i) != MAP_FAILED;
+    if (!ready) {
+        close(fd); /* pages that were replaced hold the same values, so the NIC goes on */
+        return -1;
+    }
+    return nic->doorbell_fd = fd;
 }
 
 /* ---- switches ---- */

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ctypes import CDLL, POINTER, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
@@ -46,8 +44,16 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_tx_queue_changed": (None, (c_uint32,)),
     "nic_rx_head_changed": (None, (c_uint32,)),
     "nic_tx_head_changed": (None, (c_uint32,)),
-    "nic_map_dma": (c_int, (c_uint64, c_uint64, c_void_p)),
+    "nic_map_dma": (c_int, (c_uint64, c_uint64, c_int, c_uint64, c_uint32)),
     "nic_unmap_dma": (c_int, (c_uint64, c_uint64)),
+    "nic_window_count": (c_uint32, ()),
+    "nic_share_doorbells": (c_int, ()),
+    "nic_set_line": (None, (c_bool,)),
+    "nic_mask_line": (None, (c_bool,)),
+    "nic_remote_event": (c_int, ()),
+    "nic_remote_next": (c_bool, (c_void_p, c_void_p)),
+    "nic_remote_answer": (None, (c_uint32, c_bool, c_char_p, c_uint32)),
+    "nic_remote_close": (None, ()),
     "nic_finding_count": (c_uint64, ()),
     "nic_findings": (POINTER(Finding), ()),
     "wire_loop": (None, ()),
@@ -71,8 +77,26 @@ def load_library(path: Path = LIBRARY) -> CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, (c_void_p, *arguments)
     library.nic_create.restype, library.nic_create.argtypes = c_void_p, ()
-    library.engine_freeze.restype = library.engine_resume.restype = None
+    library.engine_freeze.restype = library.engine_resume.restype = library.engine_guard.restype = None
+    library.engine_guard.argtypes = (c_bool,)
     return library
+
+
+class Frozen:
+    """Nothing moves in any emulated NIC of this process inside `with`; keep it short, and never one inside another."""
+
+    def __init__(self, library: CDLL) -> None:
+        self._freeze, self._resume = library.engine_freeze, library.engine_resume
+
+    def __enter__(self) -> None:
+        try:
+            self._freeze()
+        except BaseException:  # Ctrl-C, most likely while it waited: __exit__ will not be called
+            self._resume()
+            raise
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._resume()
 
 
 class Engine:
@@ -80,6 +104,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._library = load_library()
+        self._frozen = Frozen(self._library)
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:
             raise DeviceError("no memory for an emulated NIC")
@@ -90,14 +115,12 @@ class Engine:
         """`name(nic, *arguments)`; the result of a function without one is 0."""
         return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Nothing moves in any emulated NIC of this process inside; keep it short."""
-        self._library.engine_freeze()
-        try:
-            yield
-        finally:
-            self._library.engine_resume()
+    def frozen(self) -> Frozen:
+        return self._frozen
+
+    def guard(self, on: bool) -> None:
+        """Outlive memory that its owner takes away (guard.c); for the whole process."""
+        self._library.engine_guard(on)
 
     def findings(self) -> list[Finding]:
         """Copies of what the engine reported, oldest first; at most the first FINDINGS_KEPT."""

@@ -20,6 +20,8 @@ class Kind(IntEnum):
     RX_TAIL = 9
     RX_DESCRIPTOR_TYPE = 10
     RX_BUFFER_SIZE = 11
+    TX_CONTEXT = 12
+    TX_LONG_BUFFER = 13
     TX_TAIL_BEFORE_ENABLE = 100
     RX_TAIL_BEFORE_ENABLE = 101
     HEAD_WRITEBACK_ALIGNMENT = 102
@@ -44,6 +46,8 @@ RULES = {
     Kind.RX_TAIL: Rule("8.2.3.8.5", "RDT[{queue}] is {first}, the ring has {second} descriptors"),
     Kind.RX_DESCRIPTOR_TYPE: Rule("8.2.3.8.7", "SRRCTL[{queue}].DESCTYPE is {first}; this emulator has advanced, one buffer (1)"),
     Kind.RX_BUFFER_SIZE: Rule("8.2.3.8.7", "SRRCTL[{queue}] is {first:#x}: BSIZEPACKET must be 1 to 16 KB"),
+    Kind.TX_CONTEXT: Rule("7.2.3.2.3", "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other"),
+    Kind.TX_LONG_BUFFER: Rule("7.2.3.2.2", "TX queue {queue} had a buffer of more than {first} bytes (15.5 KB)"),
     Kind.TX_TAIL_BEFORE_ENABLE: Rule("4.6.8", "TDT[{queue}] was set to {first} before TXDCTL.ENABLE read 1"),
     Kind.RX_TAIL_BEFORE_ENABLE: Rule("4.6.7", "RDT[{queue}] was set to {first} before RXDCTL.ENABLE read 1: the chip loses it"),
     Kind.HEAD_WRITEBACK_ALIGNMENT: Rule("8.2.3.9.11", "TDWBAL[{queue}] is {first:#x}: the address must be 16-byte aligned or nothing is written"),

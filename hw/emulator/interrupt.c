@@ -1,8 +1,12 @@
 /* Interrupts (82599 7.3): a cause is set, a mask lets it through, moderation delays it, a message goes out.
  *
+ * Vector 0 may also be INTx, a line: it stays up while a cause is there, so after a signal it is masked, and the far end
+ * unmasks it when it has served the device (VFIO's AUTOMASKED).
+ *
  * Where the state stands: the causes and masks of vectors 0..63 in EICS_EX and EIMS_EX (the low 16 are also EICR and
  * EIMS bits 15:0, which Python's hooks show), all other causes and their masks in bits 31:16 of EICR and EIMS.
  */
+#include <poll.h>
 #include <unistd.h>
 
 #include "nic.h"
@@ -29,6 +33,16 @@ void raise_other_cause(struct nic *nic, uint32_t cause) {
     reg_store(nic, R_EICR, reg_load(nic, R_EICR) | cause);
 }
 
+/* A message is an eventfd's. A full one (2^64 - 2 unread) is readable already; it may be another program's, that can block. */
+static void signal_eventfd(int fd) {
+    uint64_t one = 1;
+    struct pollfd ready = {fd, POLLOUT, 0};
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+        return;
+    ssize_t ignored = write(fd, &one, sizeof one);
+    (void)ignored;
+}
+
 /* Auto-clear (EIAC) and auto-mask (EIAM_EX with GPIE.EIAME) as the message of a vector goes out. */
 static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, uint64_t *masks) {
     uint64_t bit = 1ull << vector;
@@ -48,34 +62,48 @@ static uint64_t moderation_ns(const struct nic *nic, uint32_t vector) {
 
 /* Send what is due. Called at the end of a step and after every register write that may unmask something. */
 void send_messages(struct nic *nic, uint64_t now_ns) {
+    if (nic->remote && remote_writing(nic))
+        return; /* a message must not overtake the data it tells of */
     uint64_t causes = load_pair(nic, R_EICS_EX), masks = load_pair(nic, R_EIMS_EX);
     uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;
     uint32_t misc = reg_load(nic, R_IVAR_MISC) >> 8;
+    bool msix = reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK;
     uint64_t other_vector = others && misc & 0x80 ? 1ull << (misc & 0x3F) : 0;
-    uint64_t asserted = (causes & masks) | other_vector;
+    /* INTx and MSI have one vector for everything, and IVAR_MISC no part in it (7.3.1.1). */
+    uint64_t asserted = msix ? (causes & masks) | other_vector : causes & masks || others;
 
     nic->sent &= asserted; /* a cause that went away may send again when it comes back */
     uint64_t due = asserted & ~nic->sent;
-    if (!due)
+    if (!due || nic->line_masked)
         return;
-    bool msix = reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK;
     for (uint32_t vector = 0; vector < VECTORS; vector++) {
         uint64_t bit = 1ull << vector;
         if (!(due & bit) || now_ns < nic->next_message_ns[vector])
             continue;
-        int fd = nic->eventfds[msix ? vector : 0]; /* INTx and MSI have one vector for everything */
-        if (fd >= 0) {
-            uint64_t one = 1;
-            /* A full eventfd (2^64 - 2 messages unread) is already readable: nothing is lost by not adding to it. */
-            ssize_t ignored = write(fd, &one, sizeof one);
-            (void)ignored;
-        }
+        if (nic->eventfds[vector] >= 0)
+            signal_eventfd(nic->eventfds[vector]);
+        nic->line_masked = nic->line;
         nic->next_message_ns[vector] = now_ns + moderation_ns(nic, vector);
         nic->sent |= bit;
-        if (causes & bit)
+        if (msix && causes & bit)
             after_message(nic, vector, &causes, &masks);
     }
     store_pair(nic, R_EICS_EX, causes);
     store_pair(nic, R_EIMS_EX, masks);
-    nic->sent &= (causes & masks) | other_vector;
+    if (msix)
+        nic->sent &= (causes & masks) | other_vector;
+}
+
+/* Vector 0 becomes INTx, unmasked, or a message again. */
+void nic_set_line(struct nic *nic, bool line) {
+    nic->line = line, nic->line_masked = false;
+}
+
+/* A line that is still up when it is unmasked signals again. */
+void nic_mask_line(struct nic *nic, bool masked) {
+    nic->line_masked = nic->line && masked;
+    if (!nic->line_masked) {
+        nic->sent = 0;
+        send_messages(nic, nic_now(nic));
+    }
 }

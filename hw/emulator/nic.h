@@ -2,9 +2,13 @@
  *
  *   engine.c     the clock: one thread that steps every NIC, or a step by hand
  *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
+ *   offload.c    checksums, VLAN tags and segmentation on the way out (82599 7.2.4, 7.2.5)
  *   receive.c    filters, RSS, packet buffer, descriptor write-back   (82599 7.1)
+ *   checksum.c   what the receiver finds out about checksums          (82599 7.1.11)
  *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
  *   dma.c        what the IOMMU lets through, and what it does not
+ *   remote.c     memory that only its owner can read and write for us
+ *   guard.c      memory whose owner took it away
  *   wire.c       what is at the other end of the cable
  *   statistics.c counters into their registers                        (82599 8.2.3.23)
  *
@@ -19,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "registers.h"
 
@@ -28,6 +33,7 @@ enum {
     VECTORS = 64,
     FINDINGS = 64,         /* kept; the number seen goes on counting */
     FRAME_MAX = 16384,     /* longest frame the MAC carries (MAXFRS tops out below) */
+    LARGE_MAX = 0x40000 + 1024, /* longest send that is cut: PAYLEN has 18 bits, headers come on top (7.2.3.2.4) */
     CHAIN_MAX = 40,        /* descriptors of one frame: the on-chip descriptor store */
     FRAME_MIN = 60,        /* without CRC */
     CRC = 4,
@@ -50,6 +56,8 @@ enum finding_kind {
     FINDING_RX_TAIL,
     FINDING_RX_DESCRIPTOR_TYPE,
     FINDING_RX_BUFFER_SIZE,
+    FINDING_TX_CONTEXT,
+    FINDING_TX_LONG_BUFFER,
 };
 
 struct finding {
@@ -57,13 +65,34 @@ struct finding {
     uint64_t values[2]; /* of the rule: an address and a length, an expected and a found number */
 };
 
+/* What a window lets the device do; numbers as in vfio-user's DMA_MAP. */
+enum { DMA_READ = 1, DMA_WRITE = 2, DMA_BOTH = 3 };
+
+enum recent { DESCRIPTORS, BUFFERS };
+
 struct dma_window {
     uint64_t iova, size;
-    uint8_t *host;
+    uint8_t *host; /* NULL: reached by messages (remote.c) */
+    uint32_t access;
+    uint32_t granule;         /* the page size of its file; `mapped` bytes from `mapping` on are what munmap wants */
+    uint8_t *mapping;
+    uint64_t mapped;
 };
 
 struct descriptor {
     _Atomic uint64_t q0, q1;
+};
+
+/* Q1 of a frame's first data descriptor: which offloads it asks for (7.2.3.2.4). */
+#define TX_VLE (1ull << 30)
+#define TX_TSE (1ull << 31)
+#define TX_IXSM (1ull << 40)
+#define TX_TXSM (1ull << 41)
+#define TX_OFFLOADS (TX_VLE | TX_TSE | TX_IXSM | TX_TXSM)
+
+/* The last context descriptor with this index. */
+struct tx_context {
+    uint64_t q0, q1;
 };
 
 struct tx_queue {
@@ -71,6 +100,7 @@ struct tx_queue {
     uint32_t head, size;
     uint64_t base, head_writeback; /* IOVAs; head_writeback 0 when it is off */
     uint32_t wthresh, unwritten, writeback_head; /* completed, and not told to the driver yet */
+    struct tx_context contexts[2];
 };
 
 struct rx_queue {
@@ -130,6 +160,10 @@ struct nic {
 
     struct dma_window *windows;
     uint32_t window_count, window_room;
+    uint32_t recent[2][2]; /* which window held descriptors, buffers; to read, to write: a guess, checked at each use */
+    struct remote *remote; /* NULL: no window is reached by messages */
+    bool dma_waiting;      /* the last DMA access failed only because its data is not here yet */
+    int doorbell_fd;       /* the pages with tail registers, when they are shared; else -1 */
     struct finding findings[FINDINGS];
     uint64_t finding_count;
 
@@ -144,8 +178,10 @@ struct nic {
     uint32_t address_count;
     uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
     uint8_t frame[FRAME_MAX];    /* gathered or padded frame on its way out */
+    uint8_t *large;              /* LARGE_MAX bytes: what is to be cut into frames */
 
     int eventfds[VECTORS];
+    bool line, line_masked;      /* vector 0 is INTx: after each signal it is masked until someone looks again */
     uint64_t sent;               /* vectors whose message went out for the causes that are set now */
     uint64_t next_message_ns[VECTORS];
 
@@ -190,23 +226,67 @@ static inline uint64_t mac_of(const uint8_t *bytes) {
 
 #define BROADCAST 0xFFFFFFFFFFFFull
 
-/* dma.c */
-uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length);
+/* dma.c. What fails because the data is not here yet sets dma_waiting and is no fault: try again in a later step. */
+uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access);
 bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length);
 bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
-struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, enum finding_kind kind);
+struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access);
+void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1);
+bool dma_comes_later(struct nic *nic);
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second);
+
+/* remote.c; all but the first only when nic->remote is there */
+bool remote_create(struct nic *nic);
+void remote_destroy(struct nic *nic);
+uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length);
+bool remote_holds(const struct nic *nic, const void *bytes);
+bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length);
+bool remote_full(const struct nic *nic);
+bool remote_writing(const struct nic *nic);
+void remote_used(struct nic *nic);
+void remote_forget(struct nic *nic);
+void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last);
 
 /* interrupt.c */
 void raise_queue_cause(struct nic *nic, uint32_t ivar_byte);
 void raise_other_cause(struct nic *nic, uint32_t cause);
 void send_messages(struct nic *nic, uint64_t now_ns);
 
-/* transmit.c, receive.c */
+/* transmit.c, offload.c, receive.c, checksum.c */
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
+uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
+bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
+uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol);
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 void packet_buffer_reset(struct nic *nic);
+
+/* To 16 bits, carries added in at the low end (RFC 1071). */
+static inline uint32_t fold(uint64_t sum) {
+    sum = (sum & 0xFFFFFFFF) + (sum >> 32);
+    sum = (sum & 0xFFFF) + (sum >> 16);
+    sum = (sum & 0xFFFF) + (sum >> 16);
+    return (uint32_t)((sum & 0xFFFF) + (sum >> 16));
+}
+
+/* The Internet checksum's sum, not complemented, of an area and 16 bits that are to be added to it. */
+static inline uint32_t ones_sum(const uint8_t *bytes, uint32_t length, uint32_t start) {
+    uint64_t total = __builtin_bswap16((uint16_t)start); /* all in the byte order of memory; swapped at the end */
+    while (length >= 4) {
+        uint32_t word;
+        memcpy(&word, bytes, 4);
+        total += word, bytes += 4, length -= 4;
+    }
+    if (length >= 2) {
+        uint16_t word;
+        memcpy(&word, bytes, 2);
+        total += word, bytes += 2, length -= 2;
+    }
+    if (length)
+        total += *bytes;
+    return __builtin_bswap16((uint16_t)fold(total));
+}
 
 /* When a paced wire can carry the next frame. Idle time is lost; the time the engine was late is made up, up to CATCH_UP_NS. */
 static inline uint64_t wire_free(uint64_t free_ps, uint64_t now_ns, bool busy) {
@@ -215,6 +295,8 @@ static inline uint64_t wire_free(uint64_t free_ps, uint64_t now_ns, bool busy) {
 }
 
 /* engine.c, wire.c */
+bool engine_holds_freeze(void);
+struct nic *engine_first_nic(void);
 uint64_t nic_now(const struct nic *nic);
 void wire_close(struct nic *nic);
 bool wire_has_far_end(const struct nic *nic);

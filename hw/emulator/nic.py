@@ -7,7 +7,6 @@ configuration space, DMA by fd and eventfds.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 from functools import cache
 
@@ -17,6 +16,7 @@ from ..device import Device, DmaError, DmaMapping
 from ..register import ALL_ONES, Access, DeviceError
 from ..registers import BAR0_SIZE, Registers
 from .block import Block
+from .cage import Cage
 from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, VECTORS, ConfigSpace
 from .control import Control, Semaphores
 from .eeprom import Eeprom
@@ -25,11 +25,16 @@ from .filters import Filters
 from .findings import Kind, Violation
 from .interrupts import Interrupts
 from .link import Link
+from .mdio import Mdio
+from .messages import DmaMessages
 from .queues import ReceiveQueues, TransmitQueues
+from .sfp import SfpModule
+from .tables import Tables
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
 FIRST_IOVA = 0x10_0000_0000  # not an address of any process, and above 32 bits: mixing them up is a fault at once
+ALL_IOVAS = (1 << 64) - 1  # a size, from 0 on: no window reaches the last page
 IOVA_GAP = 0x20_0000  # windows do not touch: running over the end of one is a fault
 
 
@@ -37,26 +42,27 @@ class Emulated82599(Device):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
     paced: 10 Gbit/s, 67.2 ns a 64-byte frame; else flat out. link_up_s: how long link training takes.
-    manual: nothing moves but in `step`. mac: what the EEPROM holds.
+    manual: nothing moves but in `step`. mac: what the EEPROM holds. sfp: the module in the cage, None for an empty one.
     """
 
     def __init__(self, wire: str = "loop", *, paced: bool = False, link_up_s: float = 0.0,
-                 mac: bytes = DEFAULT_MAC, manual: bool = False) -> None:
+                 mac: bytes = DEFAULT_MAC, manual: bool = False, sfp: SfpModule | None = SfpModule.SR) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is no unicast MAC address of 6 bytes")
         self.name = f"emulated:{wire}"
         self.max_vectors = VECTORS
         self._process = os.getpid()
-        self._closed = self._gone = False
+        self._closed, self._gone = True, False  # open from the moment on that there is something to close
         self._config = ConfigSpace()
-        self._eventfds: list[int] = []
-        self._windows: dict[int, mmap.mmap] = {}
+        self._eventfds: dict[int, int] = {}  # of each vector that has one
         self._next_iova = FIRST_IOVA
-        self._violations: list[Violation] = []
+        self._violations: dict[tuple[Kind, int, int], Violation] = {}
         self._engine = Engine()
         self._eeprom = Eeprom(self, self._engine)
-        self._blocks: list[Block] = [self._eeprom] + [
-            block(self, self._engine) for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues)]
+        self._cage = Cage(self, self._engine)
+        self._blocks: list[Block] = [self._eeprom, self._cage] + [
+            block(self, self._engine)
+            for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables)]
         self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
         self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
         self._raw = self._eeprom.raw
@@ -66,12 +72,18 @@ class Emulated82599(Device):
         try:
             self._wire = Wire(wire, self._engine, mac)
         except BaseException:
-            self._closed = True
             self._engine.destroy()
+            raise
+        self._closed = False
+        try:
+            self._wire.connect()
+        except BaseException:
+            self.close()
             raise
         with self._engine.frozen():
             self._load_reset_values()
             self._eeprom.load(mac)
+            self._cage.insert(sfp)
             self.reset_registers()
         self._call_checked("nic_start")
 
@@ -111,6 +123,8 @@ class Emulated82599(Device):
             elif row.access is Access.RW:
                 kept = self._engine.registers[row.offset(index) >> 2] & ~row.mask
                 self._engine.registers[row.offset(index) >> 2] = kept | (value & row.mask)
+            elif row.access is Access.W1C:
+                self._engine.registers[row.offset(index) >> 2] &= ~value & ALL_ONES
 
     def _read_counter(self, offset: int) -> int:
         """Statistics are cleared by the read; the engine's own counts are added first (8.2.3.23)."""
@@ -181,28 +195,62 @@ class Emulated82599(Device):
 
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
         """The engine maps the file itself, so that no mistake of a driver makes it touch memory that is gone."""
-        self._check_open()
-        try:
-            window = mmap.mmap(fd, size)
-        except (OSError, ValueError) as error:
-            raise DmaError(f"{size} bytes of the file cannot be mapped for the device: {error}") from None
         iova = self._next_iova
-        host = np.frombuffer(window, dtype=np.uint8).ctypes.data
-        with self._engine.frozen():
-            if self._engine.call("nic_map_dma", iova, size, host):
-                raise DmaError(f"no DMA window of {size} bytes at {iova:#x}")
-        self._windows[iova] = window
+        try:
+            self.map_dma_at(iova, size, fd)
+        except OSError as error:
+            raise DmaError(f"{size} bytes of the file cannot be mapped for the device: {error.strerror}") from None
         self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
         return DmaMapping(address, size, iova)
 
     def unmap_dma(self, mapping: DmaMapping) -> None:
-        if self._closed:
-            return
+        if not self._closed:
+            self.unmap_dma_range(mapping.iova, mapping.size)
+
+    def map_dma_at(self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True) -> None:
+        """A window at an address of the caller's choice: a part of file `fd`, or (None) memory that only messages reach (`dma_messages`).
+
+        All numbers are multiples of 4096. Raises OSError: EEXIST when windows would overlap, EINVAL, ENOMEM, EACCES.
+        """
+        self._check_open()
         with self._engine.frozen():
-            self._engine.call("nic_unmap_dma", mapping.iova, mapping.size)
-        window = self._windows.pop(mapping.iova, None)
-        if window is not None:
-            window.close()
+            error = self._engine.call("nic_map_dma", iova, size, -1 if fd is None else fd, offset, readable | writable << 1)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def unmap_dma_range(self, iova: int, size: int) -> None:
+        """All windows in [iova, iova + size), be it none. Raises OSError (EINVAL) when the range ends inside one."""
+        self._check_open()
+        with self._engine.frozen():
+            error = self._engine.call("nic_unmap_dma", iova, size)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def unmap_dma_all(self) -> None:
+        self._check_open()
+        with self._engine.frozen():
+            self._engine.call("nic_unmap_dma", 0, ALL_IOVAS)
+
+    @property
+    def dma_windows(self) -> int:
+        """How many there are."""
+        self._check_open()
+        return self._engine.call("nic_window_count")
+
+    @property
+    def dma_messages(self) -> DmaMessages:
+        """What the NIC wants of memory that has no file."""
+        return DmaMessages(self._engine)
+
+    def share_doorbells(self) -> int:
+        """A file with the tail registers' pages (engine.c has its layout), the NIC's own fd; -1 when there cannot be one."""
+        self._check_open()
+        with self._engine.frozen():
+            return self._engine.call("nic_share_doorbells")
+
+    def guard_memory(self, on: bool) -> None:
+        """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process."""
+        self._engine.guard(on)
 
     # ---- interrupts ----
 
@@ -212,18 +260,36 @@ class Emulated82599(Device):
             raise ValueError(f"the 82599 has 1 to {VECTORS} MSI-X vectors, not {vectors}")
         self.disable_interrupts()
         for vector in range(vectors):
-            fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self._eventfds.append(fd)
-            with self._engine.frozen():
-                self._engine.call("nic_set_eventfd", vector, fd)
-        return list(self._eventfds)
+            self.connect_interrupt(vector, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        return list(self._eventfds.values())
 
     def disable_interrupts(self) -> None:
+        for vector in list(self._eventfds):
+            self.connect_interrupt(vector, -1)
         with self._engine.frozen():
-            for vector in range(len(self._eventfds)):
-                self._engine.call("nic_set_eventfd", vector, -1)
-        while self._eventfds:
-            os.close(self._eventfds.pop())
+            self._engine.call("nic_set_line", False)
+
+    def connect_interrupt(self, vector: int, fd: int) -> None:
+        """Messages of `vector` go to eventfd `fd`, which is the NIC's from now on; -1: to nobody."""
+        self._check_open()
+        with self._engine.frozen():
+            self._engine.call("nic_set_eventfd", vector, fd)
+        former = self._eventfds.pop(vector, -1)
+        if fd >= 0:
+            self._eventfds[vector] = fd
+        if former >= 0:
+            os.close(former)
+
+    def connect_line(self, fd: int) -> None:
+        """Vector 0 is INTx: after each signal it is masked until `mask_line(False)` (VFIO's AUTOMASKED)."""
+        self.connect_interrupt(0, fd)
+        with self._engine.frozen():
+            self._engine.call("nic_set_line", fd >= 0)
+
+    def mask_line(self, masked: bool) -> None:
+        self._check_open()
+        with self._engine.frozen():
+            self._engine.call("nic_mask_line", masked)
 
     # ---- life ----
 
@@ -235,8 +301,6 @@ class Emulated82599(Device):
         self._wire.close()
         self._closed = True
         self._engine.destroy()
-        while self._windows:
-            self._windows.popitem()[1].close()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
@@ -245,11 +309,9 @@ class Emulated82599(Device):
     def link_trouble(self) -> str:
         if self._closed or self._gone:
             return ""
-        return self._wire.trouble() or ("" if self._cable_in else "the cable is out")
+        return self._wire.trouble() or self._cage.trouble()
 
     # ---- for tests and teachers ----
-
-    _cable_in = True
 
     def step(self, frames: int = 64, ns: int = 0) -> int:
         """`manual` only: time goes on by `ns`, then each queue and the wire move at most `frames`. Returns frames moved."""
@@ -260,9 +322,13 @@ class Emulated82599(Device):
         """Plug the cable in or pull it."""
         self._check_open()
         with self._engine.frozen():
-            self._cable_in = up
-            self._engine.call("nic_set_cable", up)
-            self._engine.call("nic_link_update")
+            self._cage.plug(up)
+
+    def insert_module(self, sfp: SfpModule | None) -> None:
+        """Exchange the SFP+ module, or take it out."""
+        self._check_open()
+        with self._engine.frozen():
+            self._cage.insert(sfp)
 
     def unplug(self) -> None:
         """Surprise removal: reads return all ones, writes are lost, nothing moves any more."""
@@ -272,8 +338,8 @@ class Emulated82599(Device):
             self._engine.call("nic_set_gone")
 
     def find(self, kind: Kind, queue: int, first: int, second: int = 0) -> None:
-        """Record a violation that a register access showed."""
-        self._violations.append(Violation.of(kind, queue, first, second))
+        """Record a violation that a register access showed: once for each place, however often a driver repeats it."""
+        self._violations.setdefault((kind, queue, first), Violation.of(kind, queue, first, second))
 
     @property
     def violations(self) -> list[Violation]:
@@ -281,7 +347,7 @@ class Emulated82599(Device):
         self._check_open()
         with self._engine.frozen():
             found = self._engine.findings()
-        return [Violation.of(Kind(entry.kind), entry.queue, *entry.values) for entry in found] + self._violations
+        return [Violation.of(Kind(entry.kind), entry.queue, *entry.values) for entry in found] + list(self._violations.values())
 
     @property
     def faults(self) -> list[Violation]:

@@ -5,8 +5,8 @@
 #include "nic.h"
 
 enum {
-    ETHERNET = 14,
-    RX_DD = 1, RX_EOP = 2, RX_PIF = 1 << 7, RX_LB = 1 << 18, /* extended status, Q1[19:0] (7.1.6.2) */
+    ETHERNET = 14, ADDRESSES = 12, VLAN_TAG = 4,
+    RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3, RX_PIF = 1 << 7, RX_LB = 1 << 18, /* extended status, Q1[19:0] (7.1.6.2) */
     PACKET_TYPE_IPV4 = 0x10, PACKET_TYPE_IPV4E = 0x20, PACKET_TYPE_IPV6 = 0x40,
     PACKET_TYPE_TCP = 0x100, PACKET_TYPE_UDP = 0x200, PACKET_TYPE_SCTP = 0x400,
     IP_TCP = 6, IP_UDP = 17, IP_SCTP = 132,
@@ -16,7 +16,8 @@ enum {
 /* What the filters decided about a frame. */
 struct class {
     uint32_t queue;
-    uint32_t status; /* PIF, LB */
+    uint32_t status; /* PIF, LB, what was found out about checksums */
+    bool tagged;
     uint64_t q0;     /* RSS type, packet type, hash: the low half of the write-back */
 };
 
@@ -45,6 +46,18 @@ static bool multicast_table_match(const struct nic *nic, const uint8_t *destinat
     uint32_t last = destination[4] | (uint32_t)destination[5] << 8;
     uint32_t hash = last >> (4 - (control & F_MCSTCTRL_MO_MASK)) & 0xFFF;
     return reg_load(nic, R_MTA + 4 * (hash / 32)) >> hash % 32 & 1;
+}
+
+static bool is_tagged(const struct nic *nic, const uint8_t *frame) {
+    return be16(frame + ADDRESSES) == (reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VET_MASK);
+}
+
+/* VFTA: a bit a VLAN, when VLNCTRL.VFE asks for it; frames without a tag are not its concern (7.1.1.2). */
+static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame) {
+    if (!(reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VFE_MASK) || !is_tagged(nic, frame))
+        return true;
+    uint32_t vlan = be16(frame + ADDRESSES + 2) & 0xFFF;
+    return reg_load(nic, R_VFTA + 4 * (vlan / 32)) >> vlan % 32 & 1;
 }
 
 static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t *status) {
@@ -113,8 +126,8 @@ struct flow {
 static struct flow parse(const struct nic *nic, const uint8_t *frame, uint32_t length) {
     struct flow flow = {0};
     uint32_t at = ETHERNET, type = be16(frame + 12);
-    if (type == (reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VET_MASK) && length >= ETHERNET + 4)
-        at += 4, type = be16(frame + 16);
+    if (is_tagged(nic, frame) && length >= ETHERNET + VLAN_TAG)
+        at += VLAN_TAG, type = be16(frame + 16);
     if (type == 0x0800 && length >= at + 20 && frame[at] >> 4 == 4) {
         uint32_t header = 4u * (frame[at] & 0xF);
         bool fragment = be16(frame + at + 6) & 0x3FFF;
@@ -146,18 +159,17 @@ static uint32_t rss_type(uint32_t mrqc, const struct flow *flow) {
 }
 
 /* Queue, packet type and hash. Without a hash the frame goes to queue 0. */
-static void choose_queue(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
-    struct flow flow = parse(nic, frame, length);
+static void choose_queue(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class) {
     uint32_t mrqc = reg_load(nic, R_MRQC);
-    class->q0 = flow.packet_type;
-    if ((mrqc & F_MRQC_MRQE_MASK) != 1 || !flow.packet_type)
+    class->q0 = flow->packet_type;
+    if ((mrqc & F_MRQC_MRQE_MASK) != 1 || !flow->packet_type)
         return;
-    uint32_t type = rss_type(mrqc, &flow);
+    uint32_t type = rss_type(mrqc, flow);
     if (!type)
         return;
-    uint32_t hash = toeplitz(nic, 0, frame + flow.addresses, flow.address_bytes);
+    uint32_t hash = toeplitz(nic, 0, frame + flow->addresses, flow->address_bytes);
     if (type != 2 && type != 5)
-        hash ^= toeplitz(nic, flow.address_bytes, frame + flow.ports, 4);
+        hash ^= toeplitz(nic, flow->address_bytes, frame + flow->ports, 4);
     uint32_t entry = hash & 0x7F;
     class->queue = reg_load(nic, R_RETA + 4 * (entry / 4)) >> 8 * (entry % 4) & 0xF;
     class->q0 |= type;
@@ -183,19 +195,24 @@ static bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, 
         return false;
     }
     /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
-    bool tagged = be16(frame + 12) == (reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VET_MASK);
-    if (bytes > longest_frame(nic) + (tagged ? 4 : 0)) {
+    class->tagged = is_tagged(nic, frame);
+    if (bytes > longest_frame(nic) + (class->tagged ? VLAN_TAG : 0)) {
         counters->roc++;
         return false;
     }
-    if (!passes_filters(nic, frame, &class->status))
+    if (!passes_filters(nic, frame, &class->status) || !passes_vlan_filter(nic, frame))
         return false;
     counters->gprc++, counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
     if (frame[0] & 1)
         *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
     if (reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK)
         class->status |= RX_LB;
-    choose_queue(nic, frame, length, class);
+    struct flow flow = parse(nic, frame, length);
+    choose_queue(nic, frame, &flow, class);
+    if (flow.packet_type) {
+        bool v4 = flow.address_bytes == 8;
+        class->status |= checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
+    }
     return true;
 }
 
@@ -211,7 +228,7 @@ static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
     return ~crc;
 }
 
-enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF };
+enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
 static uint32_t descriptors_free(const struct nic *nic, struct rx_queue *queue, uint32_t number) {
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
@@ -223,20 +240,29 @@ static uint32_t descriptors_free(const struct nic *nic, struct rx_queue *queue, 
 
 /* One buffer's worth: DMA the bytes, then write the descriptor back, length and DD last (7.1.6.2). */
 static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
-                         const struct class *class, bool last) {
-    struct descriptor *descriptor = dma_descriptor(nic, number, queue->base + 16ull * queue->head, FINDING_DMA_READ);
+                         const struct class *class, uint64_t tag, bool last) {
+    uint64_t iova = queue->base + 16ull * queue->head;
+    struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
         return false;
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     if (!dma_write(nic, number, address, bytes, length))
         return false;
-    uint64_t q1 = RX_DD | (last ? RX_EOP : 0) | class->status | (uint64_t)length << 32;
-    atomic_store_explicit(&descriptor->q0, class->q0, memory_order_relaxed);
-    /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
-    atomic_store_explicit(&descriptor->q1, q1, memory_order_release);
+    uint64_t q1 = RX_DD | (last ? RX_EOP : 0) | class->status | tag | (uint64_t)length << 32;
+    dma_write_descriptor(nic, descriptor, iova, class->q0, q1);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     reg_store(nic, rx_offset(R_RDH, number), queue->head);
     return true;
+}
+
+/* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
+static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint32_t number, uint32_t needed) {
+    bool here = !remote_full(nic);
+    for (uint32_t i = 0; i < needed; i++) {
+        uint64_t iova = queue->base + 16ull * ((queue->head + i) % queue->size);
+        here &= dma_descriptor(nic, number, iova, DMA_BOTH) || !dma_comes_later(nic);
+    }
+    return here;
 }
 
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
@@ -251,12 +277,21 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
         memcpy(checked + length, &crc, CRC);
         frame = checked, length += CRC;
     }
+    uint64_t tag = 0; /* the descriptor's VP and VLAN fields */
+    if (class->tagged && reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK) {
+        tag = RX_VP | (uint64_t)be16(frame + ADDRESSES + 2) << 48;
+        memmove(checked, frame, ADDRESSES);
+        memmove(checked + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
+        frame = checked, length -= VLAN_TAG;
+    }
     uint32_t needed = (length + queue->buffer_size - 1) / queue->buffer_size;
     if (descriptors_free(nic, queue, number) < needed || !nic->bus_master)
         return NO_DESCRIPTORS;
+    if (nic->remote && !descriptors_here(nic, queue, number, needed))
+        return LATER;
     for (uint32_t at = 0; at < length; at += queue->buffer_size) {
         uint32_t piece = length - at < queue->buffer_size ? length - at : queue->buffer_size;
-        if (!write_buffer(nic, queue, number, frame + at, piece, class, at + piece == length)) {
+        if (!write_buffer(nic, queue, number, frame + at, piece, class, tag, at + piece == length)) {
             queue->stuck = true;
             raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
             return QUEUE_OFF;
@@ -264,13 +299,15 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
     }
     uint32_t set = counter_set(nic, R_RQSMR, number);
     nic->counters.qprc[set]++, nic->counters.qbrc[set] += length;
+    if (nic->remote)
+        remote_used(nic);
     raise_queue_cause(nic, reg_load(nic, R_IVAR + 4 * (number / 2)) >> 16 * (number % 2) & 0xFF);
     return DELIVERED;
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
 static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery) {
-    if (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en)
+    if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
         return false;
     nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++;
     return true;
@@ -365,9 +402,10 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
 /* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const uint8_t *frame, uint32_t length) {
     struct class class = {0};
-    choose_queue(nic, frame, length, &class);
+    struct flow flow = parse(nic, frame, length);
+    choose_queue(nic, frame, &flow, &class);
     struct rx_queue *queue = &nic->rx[class.queue];
-    if (!queue->enabled || queue->stuck)
+    if (!queue->enabled || queue->stuck || length >= FRAME_MAX)
         return true; /* lost either way, and counted */
     return nic->bus_master && descriptors_free(nic, queue, class.queue) * (uint64_t)queue->buffer_size >= length + CRC;
 }
@@ -416,6 +454,8 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
     if (enable == queue->enabled)
         return;
     queue->enabled = enable, queue->stuck = false;
+    if (nic->remote)
+        remote_forget(nic);
     if (!enable)
         return;
     queue->base = reg_load(nic, rx_offset(R_RDBAL, number)) | (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
@@ -440,4 +480,6 @@ void nic_rx_head_changed(struct nic *nic, uint32_t number) {
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
     if (head < nic->rx[number].size)
         nic->rx[number].head = head;
+    if (nic->remote)
+        remote_forget(nic);
 }

@@ -19,11 +19,13 @@ static uint32_t next(const struct tx_queue *queue, uint32_t index) {
 }
 
 static struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index) {
-    return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, FINDING_DMA_READ);
+    return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
 
-/* The queue stops until the driver disables it, and other-cause PCI_EX says so. */
+/* The queue stops until the driver disables it, and other-cause PCI_EX says so. Unless it only lacks what is on its way. */
 static bool stop(struct nic *nic, uint32_t number) {
+    if (dma_comes_later(nic))
+        return false;
     nic->tx[number].stuck = true;
     raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
     return false;
@@ -38,25 +40,25 @@ static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint
 
 /* Head write-back replaces descriptor write-back (7.2.3.5.2). */
 static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *queue) {
-    uint8_t *word = dma_reach(nic, queue->head_writeback, 4);
-    if (!word) {
-        fault(nic, number, FINDING_DMA_WRITE, queue->head_writeback, 4);
-        return;
-    }
-    /* release: the frames before this head have been read; their buffers are the driver's again */
-    atomic_store_explicit((_Atomic uint32_t *)(void *)word, queue->head, memory_order_release);
+    uint8_t *word = dma_reach(nic, queue->head_writeback, 4, DMA_WRITE);
+    if (word) /* release: the frames before this head have been read; their buffers are the driver's again */
+        atomic_store_explicit((_Atomic uint32_t *)(void *)word, queue->head, memory_order_release);
+    else if (!dma_write(nic, number, queue->head_writeback, (const uint8_t *)&queue->head, 4))
+        stop(nic, number);
 }
 
+/* In memory that messages reach every descriptor gets DD, asked for or not: looking for RS would mean reading them again. */
 static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue) {
+    const uint64_t dd = 1ull << 32;
     for (uint32_t index = queue->writeback_head; index != queue->head; index = next(queue, index)) {
-        struct descriptor *descriptor = descriptor_at(nic, number, index);
-        if (!descriptor) {
+        uint64_t iova = queue->base + 16ull * index;
+        struct descriptor *descriptor = (struct descriptor *)(void *)dma_reach(nic, iova, sizeof *descriptor, DMA_BOTH);
+        if (!descriptor && !dma_write(nic, number, iova + 8, (const uint8_t *)&dd, sizeof dd)) {
             stop(nic, number);
             return;
         }
-        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
-        if (queue->wthresh || rs(q1))
-            atomic_store_explicit(&descriptor->q1, 1ull << 32, memory_order_release); /* DD; release as for the head */
+        if (descriptor && (queue->wthresh || rs(atomic_load_explicit(&descriptor->q1, memory_order_relaxed))))
+            atomic_store_explicit(&descriptor->q1, dd, memory_order_release); /* release as for the head */
     }
 }
 
@@ -84,6 +86,7 @@ static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bo
 struct fetched {
     const uint8_t *bytes;
     uint32_t length, descriptors;
+    uint64_t first; /* Q1 of the first descriptor */
     bool context, report_status, ifcs;
 };
 
@@ -100,21 +103,24 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
             return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
         if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
             *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
+            queue->contexts[q1 >> 36 & 1] = (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
             return true;
         }
-        if (dtalen(q1) > LONGEST_BUFFER)
+        if (dtalen(q1) > FRAME_MAX)
             return fault(nic, number, FINDING_TX_LENGTH, index, dtalen(q1));
+        if (dtalen(q1) > LONGEST_BUFFER) /* Linux does it, and silicon carries it */
+            report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
         if (++count > CHAIN_MAX)
             return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
         if (count == 1)
-            promised = paylen(q1);
+            promised = paylen(q1), fetched->first = q1;
         total += dtalen(q1);
         fetched->report_status |= rs(q1);
         if (!eop(q1))
             continue;
-        if (!total || total > FRAME_MAX - CRC)
+        if (!total || total > (fetched->first & TX_TSE ? LARGE_MAX : FRAME_MAX - CRC))
             return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
-        if (promised != total)
+        if (promised + offload_headers(queue, fetched->first) != total)
             report(nic, FINDING_TX_PAYLEN, number, promised, total);
         fetched->length = total, fetched->descriptors = count, fetched->ifcs = ifcs(q1);
         return true;
@@ -125,6 +131,7 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
 /* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
 static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
     struct tx_queue *queue = &nic->tx[number];
+    uint8_t *to = fetched->first & TX_TSE ? nic->large : nic->frame;
     uint32_t index = queue->head, at = 0;
     for (uint32_t i = 0; i < fetched->descriptors; i++, index = next(queue, index)) {
         struct descriptor *descriptor = descriptor_at(nic, number, index);
@@ -132,46 +139,59 @@ static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
             return stop(nic, number);
         uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         uint32_t length = dtalen(atomic_load_explicit(&descriptor->q1, memory_order_relaxed));
-        if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, address, fetched->length)))
+        if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, address, fetched->length, DMA_READ)))
             return true;
         /* The driver may rewrite a descriptor it already gave away: what was checked is what bounds the copy. */
         if (length > fetched->length - at)
             return fault(nic, number, FINDING_TX_LENGTH, index, length);
-        if (!dma_read(nic, number, address, nic->frame + at, length))
+        if (!dma_read(nic, number, address, to + at, length))
             return stop(nic, number);
         at += length;
     }
-    fetched->bytes = nic->frame;
+    fetched->bytes = to;
     return true;
 }
 
+/* ---- onto the wire ---- */
+
 /* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
-static void pad(struct nic *nic, uint32_t number, struct fetched *fetched) {
-    if (fetched->length >= FRAME_MIN || !(reg_load(nic, R_HLREG0) & F_HLREG0_TXPADEN_MASK))
-        return;
-    if (!fetched->ifcs)
-        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, fetched->length);
-    if (fetched->bytes != nic->frame)
-        memcpy(nic->frame, fetched->bytes, fetched->length);
-    memset(nic->frame + fetched->length, 0, FRAME_MIN - fetched->length);
-    fetched->bytes = nic->frame, fetched->length = FRAME_MIN;
+static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
+    if (!ifcs)
+        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
+    if (bytes != nic->frame)
+        memcpy(nic->frame, bytes, length);
+    memset(nic->frame + length, 0, FRAME_MIN - length);
+    return nic->frame;
 }
 
-static void count_sent(struct nic *nic, uint32_t number, const struct fetched *fetched) {
+static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length) {
     struct counters *counters = &nic->counters;
-    uint32_t bytes = fetched->length + CRC, set = counter_set(nic, R_TQSM, number);
+    uint32_t bytes = length + CRC, set = counter_set(nic, R_TQSM, number);
     counters->tpt++, counters->gptc++, counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
-    if (fetched->bytes[0] & 1)
-        *(mac_of(fetched->bytes) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
-    counters->qptc[set]++, counters->qbtc[set] += bytes - CRC;
+    if (frame[0] & 1)
+        *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
+    counters->qptc[set]++, counters->qbtc[set] += length;
 }
 
 /* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
-static void send(struct nic *nic, const struct fetched *fetched) {
-    if (reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK)
-        mac_receive(nic, fetched->bytes, fetched->length);
+void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
+    uint32_t control = reg_load(nic, R_HLREG0);
+    if (length < FRAME_MIN && control & F_HLREG0_TXPADEN_MASK)
+        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
+    count_sent(nic, number, bytes, length);
+    if (control & F_HLREG0_LPBK_MASK)
+        mac_receive(nic, bytes, length);
     else
-        nic->wire.send(nic, fetched->bytes, fetched->length);
+        nic->wire.send(nic, bytes, length);
+    nic->tx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
+}
+
+static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched) {
+    if (!(fetched->first & TX_OFFLOADS))
+        transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
+    else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
+        return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
+    return true;
 }
 
 /* ---- a step ---- */
@@ -193,16 +213,14 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
         if (!frame_ready(nic, number, tail, &fetched))
             break;
         if (!fetched.context) {
-            if (!gather(nic, number, &fetched))
+            if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
                 break;
-            pad(nic, number, &fetched);
-            count_sent(nic, number, &fetched);
-            send(nic, &fetched);
-            nic->tx_free_ps += (uint64_t)(fetched.length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
         }
         for (uint32_t i = 0; i < fetched.descriptors; i++)
             queue->head = next(queue, queue->head);
         completed(nic, number, fetched.descriptors, fetched.report_status);
+        if (nic->remote)
+            remote_used(nic);
         moved++;
     }
     if (moved)
@@ -240,6 +258,9 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
         return;
     uint64_t bit = 1ull << number % 64;
     queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
+    memset(queue->contexts, 0, sizeof queue->contexts);
+    if (nic->remote)
+        remote_forget(nic);
     nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
     if (!enable)
         return;
@@ -262,4 +283,6 @@ void nic_tx_head_changed(struct nic *nic, uint32_t number) {
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
     if (head < nic->tx[number].size)
         nic->tx[number].head = nic->tx[number].writeback_head = head;
+    if (nic->remote)
+        remote_forget(nic);
 }

@@ -34,17 +34,16 @@ class Wire:
         self._fds: list[int] = []
         self._capture: Capture | None = None  # the engine reads its arrays
         self._cable = ""
-        kind, separator, argument = name.partition("=")
+        kind, separator, self._argument = name.partition("=")
         connect = {"loop": self._loop, "sink": self._sink, "source": self._source, "cable": self._connect_cable,
                    "pcap": self._pcap, "tap": self._tap}.get(kind)
-        if connect is None or (separator and kind in ("loop", "sink")) or (not argument and kind in ("cable", "pcap", "tap")):
+        if connect is None or (separator and kind in ("loop", "sink")) or (not self._argument and kind in ("cable", "pcap", "tap")):
             raise WireError(f"there is no wire {name!r}. Wires are: {WIRES}")
-        try:
-            with engine.frozen():
-                connect(argument)
-        except BaseException:
-            self.close()
-            raise
+        self._connect = connect
+
+    def connect(self) -> None:
+        """Before the engine has the NIC. Raises WireError; `close` gives back what was taken until then."""
+        self._connect(self._argument)
 
     def _loop(self, argument: str) -> None:
         self._engine.call("wire_loop")
@@ -60,12 +59,13 @@ class Wire:
         self._check(self._engine.call("wire_source", frame, length))
 
     def _connect_cable(self, name: str) -> None:
-        ends = _CABLES.ends(name)
-        if len(ends) == 2:
-            raise WireError(f"cable={name} already joins two ports; close one, or use another name")
-        self._cable = name
-        self._engine.call("wire_cable", ends[0].pointer if ends else None)
-        _CABLES.plug(name, self._engine)
+        with self._engine.frozen():  # the other end is running
+            ends = _CABLES.ends(name)
+            if len(ends) == 2:
+                raise WireError(f"cable={name} already joins two ports; close one, or use another name")
+            self._cable = name
+            self._engine.call("wire_cable", ends[0].pointer if ends else None)
+            _CABLES.plug(name, self._engine)
 
     def _pcap(self, argument: str) -> None:
         source, _, target = argument.partition(",")

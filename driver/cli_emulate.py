@@ -1,0 +1,81 @@
+"""`ixrings emulate`: an 82599 made of software at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+from .config import unicast_mac
+
+EPILOG = """\
+WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
+Ctrl-C ends it, SIGUSR1 pulls the cable and the next SIGUSR1 puts it back. What a driver does wrong is said on stderr when it leaves.
+
+A guest gets the NIC with (QEMU 10.1 or later; its memory must be shared, or each DMA is a message):
+  -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
+  -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"PATH"}}'
+"""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("emulate", help="serve an emulated NIC at a vfio-user socket", description=__doc__, epilog=EPILOG,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to make and to listen at")
+    parser.add_argument("--wire", default="loop", metavar="WIRE", help="the other end of the cable (default: loop)")
+    parser.add_argument("--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can")
+    parser.add_argument("--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)")
+    parser.add_argument("--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01")
+    parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
+    parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there")
+    parser.set_defaults(run=run)
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise ValueError(text)
+    return value
+
+
+def run(options: argparse.Namespace) -> int:
+    from hw.emulator import DEFAULT_MAC, Emulated82599
+    from hw.vfio_user.server import Server
+
+    start = time.monotonic()
+    told = 0
+    cable_in = True
+
+    def trace(line: str) -> None:
+        options.trace.write(f"{time.monotonic() - start:10.5f} {line}\n")
+
+    def client(here: bool) -> None:
+        nonlocal told
+        if here:
+            return
+        for violation in nic.violations[told:]:
+            print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
+        told = len(nic.violations)
+        if options.trace:
+            options.trace.flush()
+
+    def move_cable() -> None:
+        nonlocal cable_in
+        cable_in = not cable_in
+        nic.set_link(cable_in)
+
+    with ExitStack() as undo:
+        if options.trace:
+            undo.enter_context(options.trace)
+        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC)
+        undo.callback(nic.close)
+        server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
+                                           on_wake=move_cable, on_client=client))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
+        undo.callback(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: server.wake()))
+        print(f"{nic.name} listens at {options.socket}", flush=True)
+        server.serve()
+    return 0

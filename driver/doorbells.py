@@ -1,0 +1,46 @@
+"""Doorbells of a NIC that has to be told about them by messages (hw.device, doorbells_need_ringing). Others pay nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hw.device import Device
+from rings.hotloop import Forward, RxQueue, TxQueue
+
+Sync = Callable[[], bool]
+
+
+def ringing(device: Device, sync: Sync) -> Sync:
+    """`sync`, and what it stored passed on, also when it raises: other rings were synced."""
+    if not device.doorbells_need_ringing:
+        return sync
+
+    def sync_and_ring() -> bool:
+        try:
+            return sync()
+        finally:
+            device.ring_doorbells()
+
+    return sync_and_ring
+
+
+class RingingForward(Forward):
+    """Forward between devices of which one or both need ringing."""
+
+    def __init__(self, devices: tuple[Device, ...], *pairs: tuple[RxQueue, TxQueue]) -> None:
+        super().__init__(*pairs)
+        self._devices = devices
+
+    def __call__(self, limit: int = 256) -> int:
+        try:
+            return super().__call__(limit)
+        finally:
+            for device in self._devices:
+                device.ring_doorbells()
+
+
+def join(source: Device, target: Device, *pairs: tuple[RxQueue, TxQueue]) -> Forward:
+    """Raises ValueError when the rings do not share their buffers."""
+    if source.doorbells_need_ringing or target.doorbells_need_ringing:
+        return RingingForward((source, target), *pairs)
+    return Forward(*pairs)

@@ -1,0 +1,90 @@
+"""Looking at a NIC that may be someone else's: nothing is reset, and where it is someone else's nothing is written or cleared."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hw.bar import Bar
+from hw.device import Device
+from hw.pci import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, look_up
+from hw.pci_bind import nodes_of
+from hw.register import DeviceError
+from hw.registers import Registers
+
+from .names import parse_port_name
+from .opening import PCI, open_device
+
+COMMAND = 0x04
+MEMORY_SPACE = 0x2
+
+
+class ReadOnly:
+    """BAR0 of a NIC that a driver has, through sysfs; only root may."""
+
+    def __init__(self, function: Function) -> None:
+        try:
+            with open(function.path / "config", "rb", buffering=0) as config:
+                config.seek(COMMAND)
+                if not config.read(2)[0] & MEMORY_SPACE:
+                    raise DeviceError(f"{function.address} is asleep: its registers cannot be read until a driver opens it")
+            fd = os.open(function.path / "resource0", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._bar = Bar(fd, os.fstat(fd).st_size, writable=False)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                raise DeviceError(f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)") from None
+            raise DeviceError(f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). "
+                              f"Boot with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}") from None
+
+    def read32(self, offset: int, /) -> int:
+        self._bar.check(offset)
+        return self._bar.words[offset >> 2]
+
+    def write32(self, offset: int, value: int, /) -> None:
+        raise DeviceError("this NIC is looked at only, nothing is written")
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@dataclass(frozen=True)
+class Peek:
+    """nic: its registers. device: None when it is someone else's, and then no register may be read whose read has an effect.
+
+    function: None for a NIC that is not on the PCI bus. holder: who has it, "" when we do.
+    """
+
+    nic: Registers
+    device: Device | None
+    function: Function | None
+    holder: str
+
+
+@contextmanager
+def peek(text: str) -> Iterator[Peek]:
+    """The NIC of a port's name, opened if nobody has it. Raises PortNameError, DeviceError."""
+    name = parse_port_name(text)
+    function = look_up(name.target) if name.kind in PCI else None
+    holder = held_by(function) if function is not None else ""
+    if function is not None and holder:
+        check_is_82599(function)
+        view = ReadOnly(function)
+        try:
+            yield Peek(Registers(view), None, function, holder)
+        finally:
+            view.close()
+        return
+    with open_device(name) as device:
+        yield Peek(Registers(device), device, function, "")
+
+
+def held_by(function: Function) -> str:
+    if function.driver not in FOR_PROGRAMS:
+        return function.driver
+    return ", ".join(holders(ROOT, *nodes_of(function, ROOT)))

@@ -1,0 +1,45 @@
+/* What the receiver finds out about checksums (82599 7.1.11), as bits of the descriptor's status and errors. */
+#include "nic.h"
+
+enum {
+    IP_TCP = 6, IP_UDP = 17,
+    UDP_CHECKSUM = 6, TCP_SHORTEST = 20, UDP_SHORTEST = 8,
+    RX_UDPCS = 1 << 4, RX_L4I = 1 << 5, RX_IPCS = 1 << 6,
+};
+#define RX_TCPE (1u << 30)
+#define RX_IPE (1u << 31)
+
+static uint32_t get16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
+
+static uint32_t ip_status(const uint8_t *ip, uint32_t header) {
+    return ones_sum(ip, header, 0) == 0xFFFF ? RX_IPCS : RX_IPCS | RX_IPE;
+}
+
+/* `size`: bytes from the L4 header to the end of the IP packet, all of them in the frame. */
+static uint32_t l4_status(const uint8_t *addresses, uint32_t address_bytes, uint32_t protocol, const uint8_t *l4, uint32_t size) {
+    bool udp = protocol == IP_UDP;
+    if (size < (udp ? UDP_SHORTEST : TCP_SHORTEST))
+        return 0;
+    if (udp && !get16(l4 + UDP_CHECKSUM)) /* the sender made none */
+        return 0;
+    uint32_t pseudo_header = ones_sum(addresses, address_bytes, fold(protocol + size));
+    uint32_t sum = ones_sum(l4, size, pseudo_header);
+    return RX_L4I | (udp ? RX_UDPCS : 0) | (sum == 0xFFFF ? 0 : RX_TCPE);
+}
+
+/* `ip`, `l4`: offsets, l4 0 when there is no TCP or UDP header to look at (a fragment, another protocol). */
+uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol) {
+    uint32_t status = 0, end;
+    if (v4) {
+        uint32_t header = 4u * (frame[ip] & 0xF);
+        if (header < 20 || ip + header > length)
+            return 0;
+        status = ip_status(frame + ip, header);
+        end = ip + get16(frame + ip + 2);
+    } else {
+        end = ip + 40 + get16(frame + ip + 4);
+    }
+    if (!l4 || (protocol != IP_TCP && protocol != IP_UDP) || end > length || end < l4)
+        return status;
+    return status | l4_status(frame + ip + (v4 ? 12 : 8), v4 ? 8 : 32, protocol, frame + l4, end - l4);
+}

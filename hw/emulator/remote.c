@@ -1,0 +1,247 @@
+/* DMA to memory that no file of its owner's gave us: the owner is asked, by messages, to read and write it (vfio-user's
+ * DMA_READ and DMA_WRITE).
+ *
+ * The engine never waits for an answer. What it reads must be here: when it is not, it is asked for, the step leaves
+ * everything as it was, and a later step finds it. Nothing the NIC reads changes meanwhile: descriptors in front of the
+ * tail and buffers on their way out are the NIC's. Writes are posted, in order, and interrupts wait for them.
+ *
+ * Who carries the messages (Python, hw/vfio_user) waits for `event` and takes requests with nic_remote_next().
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "nic.h"
+
+enum {
+    READS = 128,          /* more than the descriptors and buffers of one frame, 2 * CHAIN_MAX */
+    WRITES = 256,         /* where a queue stops for a while; what a frame has begun may go beyond */
+    WRITE_ID = 1u << 31,  /* ids of writes; below are those of reads */
+};
+
+enum state { FREE, WANTED, ASKED, STALE, HERE, FAILED };
+
+struct read {
+    enum state state;
+    bool used; /* by the frame that is worked on */
+    uint64_t iova;
+    uint32_t length;
+    uint8_t bytes[FRAME_MAX] __attribute__((aligned(16)));
+};
+
+struct write {
+    struct write *next;
+    uint64_t iova;
+    uint32_t id, length;
+    bool sent;
+    uint8_t bytes[];
+};
+
+struct remote {
+    int event;
+    uint32_t victim, next_id, write_count;
+    struct write *first, **last;
+    struct read reads[READS];
+};
+
+/* What Python is told of a request. */
+struct remote_request {
+    uint64_t iova;
+    uint32_t id, length, is_write;
+};
+
+bool remote_create(struct nic *nic) {
+    struct remote *remote = calloc(1, sizeof *remote);
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (!remote || event < 0) {
+        free(remote);
+        if (event >= 0)
+            close(event);
+        return false;
+    }
+    remote->event = event, remote->last = &remote->first;
+    nic->remote = remote;
+    return true;
+}
+
+static void remove_write(struct remote *remote, struct write **at) {
+    struct write *write = *at;
+    *at = write->next;
+    if (!*at)
+        remote->last = at;
+    remote->write_count--;
+    free(write);
+}
+
+void remote_destroy(struct nic *nic) {
+    if (!nic->remote)
+        return;
+    while (nic->remote->first)
+        remove_write(nic->remote, &nic->remote->first);
+    close(nic->remote->event);
+    free(nic->remote);
+    nic->remote = NULL;
+}
+
+static void wake(const struct remote *remote) {
+    uint64_t one = 1;
+    ssize_t ignored = write(remote->event, &one, sizeof one); /* full means: awake already */
+    (void)ignored;
+}
+
+/* ---- reads ---- */
+
+/* A place for a read: a free one, or one that holds what nobody is working on. NULL when all are on their way. */
+static struct read *place(struct remote *remote) {
+    for (uint32_t i = 0; i < READS; i++)
+        if (remote->reads[i].state == FREE)
+            return &remote->reads[i];
+    for (uint32_t i = 0; i < READS; i++) {
+        struct read *read = &remote->reads[remote->victim++ % READS];
+        if ((read->state == HERE || read->state == FAILED) && !read->used)
+            return read;
+    }
+    return NULL;
+}
+
+/* The bytes when they are here. Otherwise NULL, and they are on their way (dma_waiting), or the owner has none there. */
+uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length) {
+    struct remote *remote = nic->remote;
+    if (length > FRAME_MAX)
+        return NULL;
+    for (uint32_t i = 0; i < READS; i++) {
+        struct read *read = &remote->reads[i];
+        if (read->iova != iova || read->length != length || read->state == FREE || read->state == STALE)
+            continue;
+        nic->dma_waiting = read->state == WANTED || read->state == ASKED;
+        read->used = true;
+        return read->state == HERE ? read->bytes : NULL;
+    }
+    struct read *read = place(remote);
+    nic->dma_waiting = true;
+    if (read) {
+        read->state = WANTED, read->used = false, read->iova = iova, read->length = (uint32_t)length;
+        wake(remote);
+    }
+    return NULL;
+}
+
+bool remote_holds(const struct nic *nic, const void *bytes) {
+    const uint8_t *at = bytes, *from = (const uint8_t *)nic->remote->reads;
+    return at >= from && at < from + sizeof nic->remote->reads;
+}
+
+/* A frame is through: what it read has had its day. */
+void remote_used(struct nic *nic) {
+    for (uint32_t i = 0; i < READS; i++) {
+        struct read *read = &nic->remote->reads[i];
+        if (read->used && read->state == HERE)
+            read->state = FREE;
+        read->used = false;
+    }
+}
+
+/* A queue was switched on or off, memory mapped: nothing that was read or refused before says what is there now. */
+void remote_forget(struct nic *nic) {
+    for (uint32_t i = 0; i < READS; i++) {
+        struct read *read = &nic->remote->reads[i];
+        read->state = read->state == ASKED || read->state == STALE ? STALE : FREE;
+        read->used = false;
+    }
+}
+
+/* ---- writes ---- */
+
+bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length) {
+    struct remote *remote = nic->remote;
+    struct write *write = malloc(sizeof *write + length);
+    if (!write)
+        return false;
+    *write = (struct write){.iova = iova, .id = WRITE_ID | remote->next_id++, .length = (uint32_t)length};
+    memcpy(write->bytes, bytes, length);
+    *remote->last = write;
+    remote->last = &write->next;
+    remote->write_count++;
+    wake(remote);
+    return true;
+}
+
+bool remote_full(const struct nic *nic) { return nic->remote->write_count >= WRITES; }
+
+bool remote_writing(const struct nic *nic) { return nic->remote->first; }
+
+/* Memory that is being unmapped is not touched any more; what was sent already its owner has to sort out. */
+void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last) {
+    remote_forget(nic);
+    for (struct write **at = &nic->remote->first; *at;)
+        if (!(*at)->sent && (*at)->iova >= iova && (*at)->iova <= last)
+            remove_write(nic->remote, at);
+        else
+            at = &(*at)->next;
+}
+
+/* ---- for who carries the messages; with the engine frozen ---- */
+
+/* An eventfd that is readable when there are requests; -1 while no window is reached by messages. */
+int nic_remote_event(const struct nic *nic) { return nic->remote ? nic->remote->event : -1; }
+
+static bool next_write(struct remote *remote, struct remote_request *request, uint8_t *bytes) {
+    for (struct write *write = remote->first; write; write = write->next)
+        if (!write->sent) {
+            write->sent = true;
+            *request = (struct remote_request){write->iova, write->id, write->length, 1};
+            memcpy(bytes, write->bytes, write->length);
+            return true;
+        }
+    return false;
+}
+
+/* The next request, if there is one; the bytes of a write go to `bytes`, which has room for FRAME_MAX. */
+bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes) {
+    struct remote *remote = nic->remote;
+    if (!remote)
+        return false;
+    if (next_write(remote, request, bytes))
+        return true;
+    for (uint32_t i = 0; i < READS; i++)
+        if (remote->reads[i].state == WANTED) {
+            remote->reads[i].state = ASKED;
+            *request = (struct remote_request){remote->reads[i].iova, i, remote->reads[i].length, 0};
+            return true;
+        }
+    return false;
+}
+
+static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length) {
+    if (read->state == STALE) {
+        read->state = FREE;
+    } else if (read->state == ASKED) {
+        read->state = bytes && length == read->length ? HERE : FAILED;
+        if (read->state == HERE)
+            memcpy(read->bytes, bytes, length);
+    }
+}
+
+/* The answer to a request; bytes NULL and length 0 when the owner refused. */
+void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length) {
+    struct remote *remote = nic->remote;
+    if (!remote)
+        return;
+    if (!(id & WRITE_ID)) {
+        if (id < READS)
+            answer_read(&remote->reads[id], done ? bytes : NULL, length);
+        return;
+    }
+    for (struct write **at = &remote->first; *at; at = &(*at)->next)
+        if ((*at)->id == id) {
+            if (!done)
+                report(nic, FINDING_DMA_WRITE, 0, (*at)->iova, (*at)->length);
+            remove_write(remote, at);
+            return;
+        }
+}
+
+/* The far end is gone. */
+void nic_remote_close(struct nic *nic) { remote_destroy(nic); }

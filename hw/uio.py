@@ -1,0 +1,206 @@
+"""An 82599 through UIO: for machines without an IOMMU. Nothing keeps its DMA in its place but a correct driver."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from .bar import Bar
+from .device import Device, DmaMapping
+from .pci import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
+from .physical import map_physical, physical_address
+from .register import ALL_ONES, DeviceError
+from .vfio import check_tail
+
+COMMAND = 0x04
+INTX_DISABLE = 1 << 10
+
+
+class UioDevice(Device):
+    """The 82599 at a PCI address, bound to uio_pci_generic or igb_uio. Raises DeviceError, NoSuchFunction.
+
+    Interrupts: one line for everything. When the program dies the kernel switches bus mastering off; the next open resets it.
+    """
+
+    hugepages = True
+
+    def __init__(self, address: str, root: Path = ROOT) -> None:
+        function = look_up(address, root)
+        self.name = f"uio:{address}"
+        self.max_vectors = 0  # MSI-X is not to be had
+        self._process = os.getpid()
+        self._closed = True
+        self._enabled = False
+        self._function = function
+        check_usable(function)
+        self._line = self._config = -1
+        try:
+            self._line = self._open(root / "dev" / function.uio)
+            self._lock(root)
+            self._config = self._open(function.path / "config")
+            self._closed = False
+            self.enable_bus_master(False)  # memory on, DMA off
+            self._bar = self._map_bar(function)
+            self._check_addresses()
+        except BaseException:
+            self._release()
+            raise
+
+    # ---- opening ----
+
+    def _open(self, node: Path) -> int:
+        try:
+            return os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_SYNC)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise DeviceError(f"{node} is not yours to open, and UIO needs root for physical addresses anyway. Run as root (sudo), "
+                                  f"or: ixrings bind {self._function.address} --driver vfio-pci") from None
+            raise DeviceError(f"{node} cannot be opened: {error.strerror}. Run: ixrings doctor {self._function.address}") from None
+
+    def _lock(self, root: Path) -> None:
+        """UIO lets anyone in; two drivers at once would be worse than an error."""
+        try:
+            fcntl.flock(self._line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            who = [each for each in holders(root, root / "dev" / self._function.uio) if not each.endswith(f"({os.getpid()})")]
+            raise DeviceError(in_use(self._function, who)) from None
+
+    def _map_bar(self, function: Function) -> Bar:
+        node = function.path / "resource0"
+        fd = self._open(node)
+        try:
+            return Bar(fd, os.fstat(fd).st_size)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise DeviceError(f"the kernel is locked down (Secure Boot) and gives no BARs to programs: use vfio-pci instead. "
+                                  f"Run: ixrings bind {function.address} --driver vfio-pci") from None
+            raise DeviceError(f"{node} cannot be mapped: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    def _check_addresses(self) -> None:
+        """Now, and not when the first ring is set up: are physical addresses shown at all?"""
+        touched = ctypes.create_string_buffer(1)
+        physical_address(ctypes.addressof(touched))
+
+    # ---- BAR0 and configuration space ----
+
+    def read32(self, offset: int, /) -> int:
+        self._check_open()
+        self._bar.check(offset)
+        return self._bar.words[offset >> 2]
+
+    def write32(self, offset: int, value: int, /) -> None:
+        self._check_open()
+        self._bar.check(offset)
+        if not 0 <= value <= ALL_ONES:
+            raise ValueError(f"{value:#x} is no 32-bit value")
+        self._bar.words[offset >> 2] = value
+
+    def doorbell(self, offset: int) -> int:
+        self._check_open()
+        check_tail(offset)
+        return self._bar.address + offset
+
+    def config_read(self, offset: int, size: int) -> int:
+        self._check_open()
+        return int.from_bytes(os.pread(self._config, size, offset), "little")
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        self._check_open()
+        os.pwrite(self._config, value.to_bytes(size, "little"), offset)
+
+    # ---- DMA: nothing to switch on, and nothing that would stop it ----
+
+    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
+        self._check_open()
+        return map_physical(self.name, fd, address, size)
+
+    def unmap_dma(self, mapping: DmaMapping) -> None:
+        pass
+
+    # ---- interrupts ----
+
+    def enable_interrupts(self, vectors: int) -> list[int]:
+        """The line, whatever was asked for: /dev/uioN itself, owned by the device."""
+        self._check_open()
+        self._enabled = True
+        try:
+            self.rearm_line()
+        except OSError as error:  # EIO: the kernel found no interrupt for it
+            raise DeviceError(f"{self.name} has no interrupt line ({error.strerror}). Run: ixrings bind {self._function.address} --driver vfio-pci") from None
+        return [self._line]
+
+    def disable_interrupts(self) -> None:
+        if self._enabled and not self._closed:
+            self._enabled = False
+            self._switch_line(False)
+
+    def rearm_line(self) -> None:
+        self._check_open()
+        try:
+            os.read(self._line, 4)
+        except BlockingIOError:
+            pass
+        self._switch_line(True)
+
+    def _switch_line(self, on: bool) -> None:
+        """uio_pci_generic sets INTX_DISABLE as an interrupt comes and leaves it to us; igb_uio does both when told."""
+        if self._function.driver == "igb_uio":
+            os.write(self._line, struct.pack("i", int(on)))
+            return
+        command = self.config_read(COMMAND, 2)
+        self.config_write(COMMAND, 2, command & ~INTX_DISABLE if on else command | INTX_DISABLE)
+
+    # ---- life ----
+
+    def reset(self) -> None:
+        self._check_open()
+        try:
+            (self._function.path / "reset").write_text("1")
+        except OSError as error:
+            raise DeviceError(f"{self.name} cannot be reset through {self._function.path}/reset: {error.strerror}") from None
+        self.enable_bus_master(False)
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._process:  # a forked child must not stop its parent's device
+            return
+        try:
+            self.enable_bus_master(False)
+            self.disable_interrupts()
+        except OSError:  # it is gone; there is nothing to stop
+            pass
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._closed = True
+        if hasattr(self, "_bar"):
+            self._bar.close()
+        for fd in (self._config, self._line):
+            if fd >= 0:
+                os.close(fd)
+        self._config = self._line = -1
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError(f"{self.name} is closed")
+
+
+def check_usable(function: Function) -> None:
+    """Raises DeviceError with the reason why UIO will not do."""
+    check_is_82599(function)
+    if function.driver not in UIO_DRIVERS or not function.uio:
+        has = f"{function.driver} has it" if function.driver else "it has no driver"
+        raise DeviceError(f"{function.address} is not bound to a UIO driver: {has}. Run: ixrings bind {function.address} --driver uio_pci_generic")
+    trouble = why_not_uio(function)
+    if trouble:
+        raise DeviceError(trouble)

@@ -1,0 +1,204 @@
+"""`vfio-user:SOCKET`: a NIC in another process as a Device. Register accesses are messages, memory is shared by fd."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..device import Device, DmaError, DmaMapping
+from ..register import ALL_ONES, DeviceError, DeviceGone
+from ..registers import BAR0_SIZE, Registers
+from . import protocol as p
+from .connection import Connection, Refused
+from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info
+from .protocol import WORD, Command, Irq, IrqSet, Region
+
+PCI_ID = 0x10FB_8086  # device, vendor
+FIRST_IOVA = 0x10_0000_0000  # not an address of any process, and above 32 bits: mixing them up is a fault at once
+IOVA_GAP = 0x20_0000
+
+
+class VfioUserDevice(Device):
+    """The NIC behind a vfio-user server. Raises DeviceError when there is none, or one that is no 82599.
+
+    When the server goes away the device reads as gone: all ones, as a card that was pulled. A server resets the NIC when its client
+    goes, however that happens.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = f"vfio-user:{path}"
+        self._process = os.getpid()
+        self._closed = True
+        self._eventfds: list[int] = []
+        self._next_iova = FIRST_IOVA
+        self._doorbells: Doorbells | None = None
+        self._connection = self._connect(path)
+        self._closed = False
+        try:
+            self._agree()
+            self._look()
+            self._doorbells = map_doorbells(self._connection, self._regions) or PostedDoorbells(self._connection)
+        except BaseException:
+            self.close()
+            raise
+        self.doorbells_need_ringing = isinstance(self._doorbells, PostedDoorbells)
+
+    def _connect(self, path: str) -> Connection:
+        return Connection(path)
+
+    def _agree(self) -> None:
+        try:
+            answer = self._connection.request(Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities())
+        except Refused as error:
+            if error.number == errno.EBUSY:
+                raise DeviceError(f"{self.name} is in use by another program; stop that one, or start a second NIC: "
+                                  "ixrings emulate --socket OTHER") from None
+            raise
+        try:
+            said = p.read_capabilities(answer.payload[p.VERSION.size :])
+        except ValueError as error:
+            raise DeviceError(f"{self.name}: {error}; is it a vfio-user server?") from None
+        most = said.get("max_msg_fds", 1)
+        self._fds_a_message = min(p.MAX_FDS, most) if isinstance(most, int) and most > 0 else 1
+
+    def _look(self) -> None:
+        """What kind of device it is."""
+        _, self._flags, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
+            self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload)
+        id = self.config_read(0, 4)
+        size = region_info(self._connection, Region.BAR0).size
+        if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
+            raise DeviceError(f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is 8086:10fb with {BAR0_SIZE}")
+        question = p.IRQ_INFO.pack(p.IRQ_INFO.size, 0, Irq.MSIX, 0)
+        self.max_vectors = p.IRQ_INFO.unpack_from(self._connection.request(Command.DEVICE_GET_IRQ_INFO, question).payload)[3]
+
+    # ---- BAR0 ----
+
+    def read32(self, offset: int, /) -> int:
+        self._check_offset(offset)
+        try:
+            answer = self._connection.request(Command.REGION_READ, p.ACCESS.pack(offset, Region.BAR0, 4))
+        except DeviceGone:
+            return ALL_ONES
+        return int(WORD.unpack_from(answer.payload, p.ACCESS.size)[0])
+
+    def write32(self, offset: int, value: int, /) -> None:
+        """Posted, as on PCIe, when the tails are too. A store to a mapped doorbell would overtake it, so then the answer is awaited."""
+        self._check_offset(offset)
+        if not 0 <= value <= ALL_ONES:
+            raise ValueError(f"{value:#x} is no 32-bit value")
+        payload = p.ACCESS.pack(offset, Region.BAR0, 4) + WORD.pack(value)
+        with suppress(DeviceGone):
+            if self.doorbells_need_ringing:
+                self._connection.post(Command.REGION_WRITE, payload)
+            else:
+                self._connection.request(Command.REGION_WRITE, payload)
+
+    def doorbell(self, offset: int) -> int:
+        place = Registers.find(offset)
+        if place is None or place.row.name not in ("RDT", "TDT"):
+            raise ValueError(f"{offset:#x} is no tail register")
+        self._check_open()
+        assert self._doorbells is not None, "there are some as soon as there is a device"
+        return self._doorbells.address(offset)
+
+    def ring_doorbells(self) -> None:
+        if isinstance(self._doorbells, PostedDoorbells):
+            with suppress(DeviceGone):
+                self._doorbells.ring()
+
+    def _check_offset(self, offset: int) -> None:
+        self._check_open()
+        if offset % 4 or not 0 <= offset < BAR0_SIZE:
+            raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError(f"{self.name} is closed")
+
+    # ---- configuration space ----
+
+    def config_read(self, offset: int, size: int) -> int:
+        self._check_open()
+        try:
+            answer = self._connection.request(Command.REGION_READ, p.ACCESS.pack(offset, Region.CONFIG, size))
+        except DeviceGone:
+            return ALL_ONES >> (32 - 8 * size)
+        return int.from_bytes(answer.payload[p.ACCESS.size : p.ACCESS.size + size], "little")
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        self._check_open()
+        with suppress(DeviceGone):
+            self._connection.request(Command.REGION_WRITE, p.ACCESS.pack(offset, Region.CONFIG, size) + value.to_bytes(size, "little"))
+
+    # ---- DMA ----
+
+    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
+        self._check_open()
+        iova = self._next_iova
+        both = p.DMA_READABLE | p.DMA_WRITABLE
+        try:
+            self._connection.request(Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, both, 0, iova, size), [fd])
+        except Refused as error:
+            raise DmaError(f"{size} bytes of the file cannot be mapped for {self.name}: {os.strerror(error.number)}") from None
+        self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
+        return DmaMapping(address, size, iova)
+
+    def unmap_dma(self, mapping: DmaMapping) -> None:
+        if not self._closed:
+            with suppress(DeviceGone):
+                self._connection.request(Command.DMA_UNMAP, p.DMA_UNMAP.pack(p.DMA_UNMAP.size, 0, mapping.iova, mapping.size))
+
+    # ---- interrupts ----
+
+    def enable_interrupts(self, vectors: int) -> list[int]:
+        self._check_open()
+        if not 1 <= vectors <= self.max_vectors:
+            raise ValueError(f"{self.name} has 1 to {self.max_vectors} MSI-X vectors, not {vectors}")
+        self.disable_interrupts()
+        for _ in range(vectors):
+            self._eventfds.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        for start in range(0, vectors, self._fds_a_message):
+            fds = self._eventfds[start : start + self._fds_a_message]
+            self._set_irqs(IrqSet.EVENTFD | IrqSet.TRIGGER, start, fds)
+        return list(self._eventfds)
+
+    def _set_irqs(self, flags: IrqSet, start: int, fds: Sequence[int]) -> None:
+        self._connection.request(Command.DEVICE_SET_IRQS, p.IRQ_SET.pack(p.IRQ_SET.size, flags, Irq.MSIX, start, len(fds)), fds)
+
+    def disable_interrupts(self) -> None:
+        if not self._eventfds:
+            return
+        try:
+            if not self._closed:
+                with suppress(DeviceGone):
+                    self._set_irqs(IrqSet.NONE | IrqSet.TRIGGER, 0, ())
+        finally:
+            while self._eventfds:
+                os.close(self._eventfds.pop())
+
+    # ---- life ----
+
+    def reset(self) -> None:
+        self._check_open()
+        with suppress(DeviceGone):
+            self._connection.request(Command.DEVICE_RESET)
+
+    def close(self) -> None:
+        """The server sees the connection end, resets the NIC and lets go of all memory."""
+        if self._closed:
+            return
+        if os.getpid() == self._process:  # a forked child has nothing to tell, it only shares the socket
+            self.disable_interrupts()
+        self._closed = True
+        while self._eventfds:
+            os.close(self._eventfds.pop())
+        self._connection.close()
+        if self._doorbells is not None:
+            self._doorbells.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()

@@ -1,0 +1,105 @@
+"""The client's end of a vfio-user socket: a command out, its answer in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..register import DeviceError, DeviceGone
+from . import protocol as p
+from .protocol import Channel, Command, Message, ProtocolError
+
+ANSWER_S = 5.0
+
+
+class Refused(DeviceError):
+    """The server answered with an errno."""
+
+    def __init__(self, command: Command, number: int) -> None:
+        super().__init__(f"the vfio-user server refused {command.name}: {os.strerror(number)}")
+        self.number = number
+
+
+class Connection:
+    """Commands and their answers, one at a time. Once the far end is gone everything raises DeviceGone."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._next_id = 0
+        self._channel: Channel | None = Channel(connect(path), ANSWER_S)
+
+    @property
+    def is_open(self) -> bool:
+        return self._channel is not None
+
+    def request(self, command: Command, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
+        """The answer; its fds are the caller's. Raises Refused, DeviceGone."""
+        with self._lock:
+            channel = self._open_channel()
+            self._next_id = (self._next_id + 1) & 0xFFFF
+            try:
+                channel.send(self._next_id, command, 0, payload, fds)
+                answer = self._answer(channel, self._next_id)
+            except BlockingIOError:
+                self._lost(f"no answer to {command.name} within {ANSWER_S:g} s")
+            except (OSError, ProtocolError) as error:
+                self._lost(str(error))
+        if answer.flags & p.ERROR:
+            raise Refused(command, answer.error)
+        return answer
+
+    def post(self, command: Command, payload: bytes) -> None:
+        """A command that wants no answer; later ones come after it. Raises DeviceGone."""
+        with self._lock:
+            channel = self._open_channel()
+            self._next_id = (self._next_id + 1) & 0xFFFF
+            try:
+                channel.send(self._next_id, command, p.NO_REPLY, payload)
+            except OSError as error:
+                self._lost(str(error))
+
+    def _answer(self, channel: Channel, id: int) -> Message:
+        """Other answers are to commands that Ctrl-C ended: nobody waits for them. Whole answers come or none, they are short."""
+        while True:
+            while (message := channel.take()) is None:
+                if not channel.fill():
+                    raise ConnectionResetError("it closed the connection")
+            if message.is_reply and message.id == id:
+                return message
+            message.close_fds()
+            if not message.is_reply:  # DMA by messages is for clients without shared memory; this one has
+                channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EOPNOTSUPP)
+
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
+            raise DeviceGone(f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port and open it again")
+        return self._channel
+
+    def _lost(self, reason: str) -> NoReturn:
+        self.close()
+        raise DeviceGone(f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); "
+                         "close the port, start the server again, and open it again") from None
+
+    def close(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+
+def connect(path: str) -> socket.socket:
+    """Raises DeviceError with what to type."""
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connected.connect(path)
+    except OSError as error:
+        connected.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            raise DeviceError(f"nobody listens at {path}. Run: ixrings emulate --socket {path}") from None
+        raise DeviceError(f"{path} cannot be connected to: {error.strerror or error}. vfio-user: wants the socket of a server, "
+                          f"such as one started by: ixrings emulate --socket /tmp/nic.sock") from None
+    return connected

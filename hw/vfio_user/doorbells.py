@@ -1,0 +1,111 @@
+"""Where a client's C loop stores its tails: in the server's doorbell region, or in memory of its own that is sent on by messages."""
+
+from __future__ import annotations
+
+import abc
+import mmap
+import os
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import protocol as p
+from .connection import Connection
+from .protocol import WORD, Command, Region, RegionFlag
+
+PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}  # which page of the region is which of BAR0: RX 0..63, RX 64..127, TX 0..63, TX 64..127
+
+
+@dataclass
+class RegionInfo:
+    """GET_REGION_INFO's answer; `fds` are the asker's."""
+
+    flags: int
+    size: int
+    offset: int
+    type: tuple[int, int] | None
+    fds: list[int] = field(default_factory=list)
+
+
+def region_info(connection: Connection, index: int) -> RegionInfo:
+    """Asked again with more room when there are capabilities."""
+    argsz = p.REGION_INFO.size
+    while True:
+        answer = connection.request(Command.DEVICE_GET_REGION_INFO, p.REGION_INFO.pack(argsz, 0, index, 0, 0, 0))
+        needed, flags, _, capability, size, offset = p.REGION_INFO.unpack_from(answer.payload)
+        if needed <= argsz or needed > p.PAGE:
+            break
+        answer.close_fds()
+        argsz = needed
+    kind = None
+    if flags & RegionFlag.CAPS and capability and len(answer.payload) >= capability + p.REGION_TYPE.size:
+        id, _, _, *found = p.REGION_TYPE.unpack_from(answer.payload, capability)
+        kind = (found[0], found[1]) if id == p.REGION_TYPE_CAPABILITY else None
+    return RegionInfo(flags, size, offset, kind, answer.fds)
+
+
+class Doorbells(abc.ABC):
+    @abc.abstractmethod
+    def address(self, offset: int) -> int:
+        """Host address that stands for the tail register at `offset` of BAR0."""
+
+    @abc.abstractmethod
+    def close(self) -> None: ...
+
+
+class MappedDoorbells(Doorbells):
+    """The server's own registers: a store is a ring."""
+
+    def __init__(self, fd: int, offset: int) -> None:
+        self._view = np.frombuffer(mmap.mmap(fd, len(PAGES) * p.PAGE, offset=offset), dtype=np.uint8)
+
+    def address(self, offset: int) -> int:
+        return int(self._view.ctypes.data) + PAGES[offset // p.PAGE] * p.PAGE + offset % p.PAGE
+
+    def close(self) -> None:
+        """The mapping goes with the last who has the view; a queue that is still about may store there for a moment longer."""
+
+
+class PostedDoorbells(Doorbells):
+    """A page of our own; ring() sends on what changed. For servers without a doorbell region."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()  # of two threads the later must not send the older tail
+        self._page = np.zeros(p.PAGE // 4, dtype=np.uint32)
+        self._tails = self._page.data
+        self._rung: dict[int, int] = {}  # offset of each tail in use, in the order of their words here: what was sent last
+
+    def address(self, offset: int) -> int:
+        """A queue that is set up again starts at 0 again, as its register does after a reset."""
+        self._rung.setdefault(offset, 0)
+        word = list(self._rung).index(offset)
+        self._rung[offset] = self._tails[word] = 0
+        return int(self._page.ctypes.data) + 4 * word
+
+    def ring(self) -> None:
+        with self._lock:
+            for word, (offset, rung) in enumerate(self._rung.items()):
+                tail = self._tails[word]
+                if tail != rung:
+                    self._rung[offset] = tail
+                    self._connection.post(Command.REGION_WRITE, p.ACCESS.pack(offset, Region.BAR0, 4) + WORD.pack(tail))
+
+    def close(self) -> None:
+        self._rung.clear()
+
+
+def map_doorbells(connection: Connection, regions: int) -> MappedDoorbells | None:
+    """The doorbell region, when this machine and the server have one."""
+    if mmap.PAGESIZE != p.PAGE:
+        return None
+    for index in range(Region.DOORBELLS, min(regions, Region.DOORBELLS + 16)):
+        info = region_info(connection, index)
+        try:
+            if info.type == p.DOORBELL_TYPE and info.flags & RegionFlag.MMAP and len(info.fds) == 1 and info.size >= len(PAGES) * p.PAGE:
+                return MappedDoorbells(info.fds[0], info.offset)
+        finally:
+            for fd in info.fds:
+                os.close(fd)
+    return None

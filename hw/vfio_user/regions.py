@@ -1,0 +1,108 @@
+"""The regions of an emulated 82599 as messages reach them: BAR0, the MSI-X table in BAR4, configuration space."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Protocol
+
+from ..emulator import Emulated82599
+from ..registers import BAR0_SIZE
+from .protocol import WORD
+
+BAR4_SIZE = 0x4000
+CONFIG_SIZE = 4096
+
+
+class AccessRefused(OSError):
+    """No such place in a region, or no such access to it."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINVAL, "no such access")
+
+
+class RegionOfMessages(Protocol):
+    size: int
+
+    def read(self, offset: int, count: int) -> bytes: ...
+    def write(self, offset: int, data: bytes) -> None: ...
+
+
+class Bar0:
+    """Registers: whole 32-bit words only (8.1). Longer accesses are as many words, in order."""
+
+    size = BAR0_SIZE
+
+    def __init__(self, nic: Emulated82599) -> None:
+        self._nic = nic
+
+    def read(self, offset: int, count: int) -> bytes:
+        if count == 4 and not offset % 4 and offset < BAR0_SIZE:
+            return WORD.pack(self._nic.read32(offset))
+        self._check(offset, count)
+        return b"".join(WORD.pack(self._nic.read32(at)) for at in range(offset, offset + count, 4))
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._check(offset, len(data))
+        for at in range(0, len(data), 4):
+            self._nic.write32(offset + at, WORD.unpack_from(data, at)[0])
+
+    def _check(self, offset: int, count: int) -> None:
+        if offset % 4 or count % 4 or not count or offset + count > BAR0_SIZE:
+            raise AccessRefused
+
+
+class MsixBar:
+    """BAR4: table and pending bits (9.3.8.2). A client keeps its own table and connects eventfds; here are 16 KB that remember.
+
+    ASSUMPTION: no message is ever pending, since masking by table entry is the client's, on its side of the eventfds.
+    """
+
+    size = BAR4_SIZE
+
+    def __init__(self, vectors: int) -> None:
+        self._vectors = vectors
+        self.reset()
+
+    def reset(self) -> None:
+        masked = struct.pack("<QII", 0, 0, 1)
+        self._bytes = bytearray(masked * self._vectors).ljust(BAR4_SIZE, b"\0")
+
+    def read(self, offset: int, count: int) -> bytes:
+        if not count or offset + count > BAR4_SIZE:
+            raise AccessRefused
+        return bytes(self._bytes[offset : offset + count])
+
+    def write(self, offset: int, data: bytes) -> None:
+        if not data or offset + len(data) > BAR4_SIZE:
+            raise AccessRefused
+        table = self._bytes[: 16 * self._vectors]
+        table[offset : offset + len(data)] = data
+        self._bytes[: 16 * self._vectors] = table[: 16 * self._vectors]  # what went beyond hit the pending bits, which are read only
+
+
+class ConfigRegion:
+    """Configuration space, in the largest aligned pieces."""
+
+    size = CONFIG_SIZE
+
+    def __init__(self, nic: Emulated82599) -> None:
+        self._nic = nic
+
+    def read(self, offset: int, count: int) -> bytes:
+        return b"".join(self._nic.config_read(at, size).to_bytes(size, "little") for at, size in self._pieces(offset, count))
+
+    def write(self, offset: int, data: bytes) -> None:
+        for at, size in self._pieces(offset, len(data)):
+            self._nic.config_write(at, size, int.from_bytes(data[at - offset : at - offset + size], "little"))
+
+    @staticmethod
+    def _pieces(offset: int, count: int) -> list[tuple[int, int]]:
+        if not count or offset + count > CONFIG_SIZE:
+            raise AccessRefused
+        pieces = []
+        while count:
+            size = next(size for size in (4, 2, 1) if size <= count and not offset % size)
+            pieces.append((offset, size))
+            offset, count = offset + size, count - size
+        return pieces

@@ -1,0 +1,212 @@
+"""The vfio-user server: an emulated 82599 for another process, QEMU's guest or a driver of ours. One client at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..emulator import Emulated82599
+from ..register import DeviceError
+from . import protocol as p
+from .protocol import Channel, ProtocolError
+from .session import Session
+
+LOBBY = 16  # further clients that are waiting to hear that there is one already
+HALF_A_MESSAGE_S = 10.0  # after that long its rest is not awaited any more
+TICK_MS = 500
+
+
+class ServerError(DeviceError):
+    """The socket cannot be had; the message says why."""
+
+
+class Server:
+    """Exports `nic`, which stays the caller's, at a UNIX socket.
+
+    trap_all: no doorbell region, every register access is a message. trace: called with a line for each message.
+    on_wake: called in serve() after wake(). Raises ServerError.
+    """
+
+    def __init__(self, nic: Emulated82599, path: str, *, trap_all: bool = False, trace: Callable[[str], None] | None = None,
+                 on_wake: Callable[[], None] | None = None, on_client: Callable[[bool], None] | None = None) -> None:
+        self._nic, self.path = nic, path
+        self._trap_all, self._trace, self._on_wake, self._on_client = trap_all, trace, on_wake, on_client
+        self._session: Session | None = None
+        self._lobby: dict[int, Channel] = {}
+        self._stopping = False
+        self._moved = 0.0  # when the client was last heard
+        self._listener = listen(path)
+        self._identity = os.stat(path).st_ino
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._listener, select.POLLIN)
+        self._poll.register(self._wake, select.POLLIN)
+
+    # ---- the loop ----
+
+    def serve(self) -> None:
+        """Until stop(); in the caller's thread. However it ends, the client is gone and the NIC reset."""
+        self._nic.guard_memory(True)
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._leave()
+            self._nic.guard_memory(False)
+
+    def stop(self) -> None:
+        """serve() returns soon; from any thread or signal handler."""
+        self._stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """serve() calls on_wake; from any thread or signal handler."""
+        with suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def _turn(self) -> None:
+        session = self._session
+        patient = session is None or not (session.waits or session.channel.is_amid_message)
+        ready = {fd for fd, _ in self._poll.poll(None if patient else TICK_MS)}
+        if session is not None:
+            self._serve_client(session, ready)
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+            if self._on_wake and not self._stopping:
+                self._on_wake()
+        for fd in ready & self._lobby.keys():  # before newcomers, who need the room
+            self._turn_away(fd)
+        if self._listener.fileno() in ready:
+            self._admit()
+
+    def _serve_client(self, session: Session, ready: set[int]) -> None:
+        if session.channel.fileno() in ready:
+            had_event = session.dma_event
+            if not session.receive():
+                self._leave()
+                return
+            self._moved = time.monotonic()
+            if session.dma_event != had_event:
+                self._watch_dma(had_event, session.dma_event)
+        elif session.channel.is_amid_message and time.monotonic() - self._moved > HALF_A_MESSAGE_S:
+            self._leave()
+            return
+        if session.dma_event in ready:
+            try:
+                session.carry()
+            except OSError:  # it takes nothing any more
+                self._leave()
+                return
+        if session.waits:
+            session.expire()
+
+    def _watch_dma(self, former: int, event: int) -> None:
+        if former >= 0:
+            with suppress(KeyError):
+                self._poll.unregister(former)
+        if event >= 0:
+            self._poll.register(event, select.POLLIN)
+
+    # ---- clients come and go ----
+
+    def _admit(self) -> None:
+        try:
+            connected, _ = self._listener.accept()
+        except OSError:  # it went away again
+            return
+        for _ in range(LOBBY):  # the former client may just have left: what it said last is in front of that
+            if self._session is not None and select.select([self._session.channel], [], [], 0)[0]:
+                self._serve_client(self._session, {self._session.channel.fileno()})
+        channel = Channel(connected)
+        if self._session is None:
+            self._session = Session(self._nic, channel, trap_all=self._trap_all, trace=self._trace)
+            if self._on_client:
+                self._on_client(True)
+        elif len(self._lobby) < LOBBY:
+            self._lobby[channel.fileno()] = channel
+        else:
+            channel.close()
+            return
+        self._poll.register(channel, select.POLLIN)
+
+    def _turn_away(self, fd: int) -> None:
+        """A client too many hears EBUSY as the answer to its first message."""
+        channel = self._lobby[fd]
+        with suppress(OSError, ProtocolError):
+            if channel.fill():
+                message = channel.take()
+                if message is None:
+                    return
+                message.close_fds()
+                channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EBUSY)
+        del self._lobby[fd]
+        self._poll.unregister(fd)
+        channel.close()
+
+    def _leave(self) -> None:
+        session, self._session = self._session, None
+        if session is None:
+            return
+        self._watch_dma(session.dma_event, -1)
+        self._poll.unregister(session.channel)
+        session.end()
+        if self._on_client:
+            self._on_client(False)
+
+    def close(self) -> None:
+        """After serve(). The socket's name goes too, unless it is somebody else's by now. Idempotent."""
+        self._leave()
+        while self._lobby:
+            self._lobby.popitem()[1].close()
+        self._listener.close()
+        with suppress(OSError):
+            if os.stat(self.path).st_ino == self._identity:
+                os.unlink(self.path)
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+
+def listen(path: str) -> socket.socket:
+    """A listening socket at `path`. A name that a dead server left is taken over. Raises ServerError."""
+    remove_dead(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(path)
+        listener.listen(LOBBY)
+    except OSError as error:
+        listener.close()
+        reason = str(error) if error.errno is None else error.strerror  # "AF_UNIX path too long" has no errno
+        raise ServerError(f"no socket can be made at {path}: {reason}. Name one in a folder you may write to, such as /tmp/nic.sock") from None
+    return listener
+
+
+def remove_dead(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise ServerError(f"{path} is there and is no socket; remove it, or name another")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as trial:
+            trial.connect(path)
+    except ConnectionRefusedError:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except BlockingIOError:
+        raise ServerError(f"another server listens at {path}; stop it, or name another socket") from None
+    except OSError as error:
+        raise ServerError(f"{path} cannot be used: {error.strerror or error}") from None
+    else:
+        raise ServerError(f"another server listens at {path}; stop it, or name another socket")

@@ -1,0 +1,293 @@
+"""One client of a vfio-user server: its commands, answered; and the NIC's DMA in memory that the client gave no file of."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..emulator import Emulated82599
+from ..emulator.messages import LONGEST, DmaRequest
+from ..register import DeviceError
+from . import protocol as p
+from .interrupts import SessionInterrupts
+from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
+from .regions import Bar0, ConfigRegion, MsixBar, RegionOfMessages
+
+DMA_ANSWER_S = 5.0  # a client that does not answer a DMA request for so long has refused it
+EMPTY_REGIONS = {index for index in range(p.Region.DOORBELLS)} - {Region.BAR0, Region.BAR4, Region.CONFIG}
+IRQS = {p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED), p.Irq.MSI: (1, IrqFlag.EVENTFD),
+        p.Irq.MSIX: (0, IrqFlag.EVENTFD), p.Irq.ERR: (0, IrqFlag(0)), p.Irq.REQ: (0, IrqFlag(0))}
+
+
+@dataclass
+class Answer:
+    """What goes back: the payload, and fds that stay ours."""
+
+    payload: bytes = b""
+    fds: Sequence[int] = ()
+
+
+@dataclass
+class Asked:
+    """A DMA request that the client has."""
+
+    request: DmaRequest
+    until: float
+
+
+class Refused(OSError):
+    """Goes back as an error reply."""
+
+    def __init__(self, number: int = errno.EINVAL) -> None:
+        super().__init__(number, os.strerror(number))
+
+
+class Session:
+    """From a connection to its end. `receive` answers everything that came, `carry` takes the NIC's requests to the client."""
+
+    def __init__(self, nic: Emulated82599, channel: Channel, *, trap_all: bool, trace: Callable[[str], None] | None) -> None:
+        self._nic, self.channel, self._trap_all, self._trace = nic, channel, trap_all, trace
+        self._agreed = False
+        self._interrupts = SessionInterrupts(nic)
+        self._table = MsixBar(nic.max_vectors)
+        self._regions: dict[int, RegionOfMessages] = {Region.BAR0: Bar0(nic), Region.BAR4: self._table, Region.CONFIG: ConfigRegion(nic)}
+        self._asked: dict[int, Asked] = {}
+        self._next_id = 0
+        self._commands: dict[int, Callable[[Message], Answer]] = {
+            Command.VERSION: self._version, Command.DMA_MAP: self._dma_map, Command.DMA_UNMAP: self._dma_unmap,
+            Command.DEVICE_GET_INFO: self._device_info, Command.DEVICE_GET_REGION_INFO: self._region_info,
+            Command.DEVICE_GET_REGION_IO_FDS: self._region_io_fds, Command.DEVICE_GET_IRQ_INFO: self._irq_info,
+            Command.DEVICE_SET_IRQS: self._set_irqs, Command.REGION_READ: self._region_read, Command.REGION_WRITE: self._region_write,
+            Command.REGION_WRITE_MULTI: self._region_write_multi, Command.DEVICE_RESET: self._device_reset,
+        }
+
+    # ---- messages in, answers out ----
+
+    def receive(self) -> bool:
+        """Answer all that came; False when the client is gone, or has to go."""
+        try:
+            if not self.channel.fill():
+                return False
+            while (message := self.channel.take()) is not None:
+                try:
+                    self._handle(message)
+                finally:
+                    message.close_fds()
+            return True
+        except ProtocolError as error:
+            with suppress(OSError):
+                self.channel.send(error.id, error.command, p.REPLY | p.ERROR, error=errno.EINVAL)
+            return False
+        except OSError:
+            return False
+
+    def _handle(self, message: Message) -> None:
+        if message.is_reply:
+            self._take_dma_reply(message)
+            return
+        number, answer = 0, Answer()
+        try:
+            answer = self._answer(message)
+        except (struct.error, ValueError):
+            number = errno.EINVAL
+        except OSError as error:
+            number = error.errno or errno.EIO
+        except DeviceError:
+            number = errno.EIO
+        if self._trace:
+            self._trace(describe(message, answer, number))
+        if message.flags & p.NO_REPLY:
+            return
+        if number:
+            self.channel.send(message.id, message.command, p.REPLY | p.ERROR, error=number)
+        else:
+            self.channel.send(message.id, message.command, p.REPLY, answer.payload, answer.fds)
+
+    def _answer(self, message: Message) -> Answer:
+        if message.flags & p.TYPE or message.truncated or self._agreed == (message.command == Command.VERSION):
+            raise Refused
+        command = self._commands.get(message.command)
+        if command is None:
+            raise Refused(errno.EOPNOTSUPP)
+        if message.fds and message.command not in (Command.DMA_MAP, Command.DEVICE_SET_IRQS):
+            raise Refused
+        return command(message)
+
+    # ---- who we are ----
+
+    def _version(self, message: Message) -> Answer:
+        major, _ = p.VERSION.unpack_from(message.payload)
+        theirs = p.read_capabilities(message.payload[p.VERSION.size :])
+        longest = theirs.get("max_data_xfer_size", p.MAX_TRANSFER)
+        # A packet's DMA is one message; who takes less than a packet cannot have this NIC.
+        if major != p.MAJOR or not isinstance(longest, int) or longest < LONGEST:
+            raise Refused
+        self._agreed = True
+        return Answer(p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities(write_multiple=True))
+
+    def _device_info(self, message: Message) -> Answer:
+        p.DEVICE_INFO.unpack_from(message.payload)
+        regions = p.REGIONS if self._doorbells() >= 0 else Region.DOORBELLS
+        return Answer(p.DEVICE_INFO.pack(p.DEVICE_INFO.size, p.DEVICE_RESETS | p.DEVICE_IS_PCI, regions, len(p.Irq)))
+
+    def _doorbells(self) -> int:
+        return -1 if self._trap_all else self._nic.share_doorbells()
+
+    def _region_info(self, message: Message) -> Answer:
+        argsz, _, index, _, _, _ = p.REGION_INFO.unpack_from(message.payload)
+        if index == Region.DOORBELLS and self._doorbells() >= 0:
+            return self._doorbell_info(argsz)
+        if index not in self._regions and index not in EMPTY_REGIONS:
+            raise Refused
+        size = self._regions[index].size if index in self._regions else 0
+        flags = RegionFlag.READ | RegionFlag.WRITE if size else 0
+        return Answer(p.REGION_INFO.pack(p.REGION_INFO.size, flags, index, 0, size, 0))
+
+    def _doorbell_info(self, argsz: int) -> Answer:
+        """Says what it is by a type capability. A first question is too short for it: that answer says how long the second must be."""
+        fd = self._doorbells()
+        needed = p.REGION_INFO.size + p.REGION_TYPE.size
+        info = p.REGION_INFO.pack(needed, RegionFlag.MMAP | RegionFlag.CAPS, Region.DOORBELLS, p.REGION_INFO.size, os.fstat(fd).st_size, 0)
+        if argsz < needed:
+            return Answer(info)
+        return Answer(info + p.REGION_TYPE.pack(p.REGION_TYPE_CAPABILITY, 1, 0, *p.DOORBELL_TYPE), [fd])
+
+    def _region_io_fds(self, message: Message) -> Answer:
+        _, _, index, _ = p.IO_FDS.unpack_from(message.payload)
+        if index not in self._regions and index not in EMPTY_REGIONS:
+            raise Refused
+        return Answer(p.IO_FDS.pack(p.IO_FDS.size, 0, index, 0))  # there are none
+
+    def _irq_info(self, message: Message) -> Answer:
+        _, _, index, _ = p.IRQ_INFO.unpack_from(message.payload)
+        if index not in IRQS:
+            raise Refused
+        count, flags = IRQS[p.Irq(index)]
+        return Answer(p.IRQ_INFO.pack(p.IRQ_INFO.size, flags, index, self._nic.max_vectors if index == p.Irq.MSIX else count))
+
+    def _set_irqs(self, message: Message) -> Answer:
+        _, flags, index, start, count = p.IRQ_SET.unpack_from(message.payload)
+        self._interrupts.set(flags, index, start, count, message.fds)
+        return Answer()
+
+    def _device_reset(self, message: Message) -> Answer:
+        self._nic.reset()
+        self._table.reset()
+        return Answer()
+
+    # ---- regions ----
+
+    def _region(self, index: int) -> RegionOfMessages:
+        if index not in self._regions:
+            raise Refused
+        return self._regions[index]
+
+    def _region_read(self, message: Message) -> Answer:
+        offset, index, count = p.ACCESS.unpack_from(message.payload)
+        if count > p.MAX_TRANSFER:
+            raise Refused
+        return Answer(message.payload[: p.ACCESS.size] + self._region(index).read(offset, count))
+
+    def _region_write(self, message: Message) -> Answer:
+        offset, index, count = p.ACCESS.unpack_from(message.payload)
+        if count != len(message.payload) - p.ACCESS.size:
+            raise Refused
+        self._region(index).write(offset, message.payload[p.ACCESS.size :])
+        return Answer(message.payload[: p.ACCESS.size])
+
+    def _region_write_multi(self, message: Message) -> Answer:
+        (writes,) = p.WRITE_COUNT.unpack_from(message.payload)
+        if message.payload[p.WRITE_COUNT.size + writes * p.WRITE_ONE.size :] or writes * p.WRITE_ONE.size > len(message.payload):
+            raise Refused
+        for i in range(writes):
+            offset, index, count, data = p.WRITE_ONE.unpack_from(message.payload, p.WRITE_COUNT.size + i * p.WRITE_ONE.size)
+            if count > len(data):
+                raise Refused
+            self._region(index).write(offset, data[:count])
+        return Answer(message.payload[: p.WRITE_COUNT.size])
+
+    # ---- DMA ----
+
+    def _dma_map(self, message: Message) -> Answer:
+        _, flags, offset, address, size = p.DMA_MAP.unpack_from(message.payload)
+        if len(message.fds) > 1 or flags & ~(p.DMA_READABLE | p.DMA_WRITABLE):
+            raise Refused
+        if self._nic.dma_windows >= p.MAX_DMA_MAPS:
+            raise Refused(errno.ENOSPC)
+        self._nic.map_dma_at(address, size, message.fds[0] if message.fds else None, offset if message.fds else 0,
+                             readable=bool(flags & p.DMA_READABLE), writable=bool(flags & p.DMA_WRITABLE))
+        return Answer()
+
+    def _dma_unmap(self, message: Message) -> Answer:
+        _, flags, address, size = p.DMA_UNMAP.unpack_from(message.payload)
+        if flags == p.UNMAP_ALL and not address and not size:
+            self._nic.unmap_dma_all()
+        elif flags:
+            raise Refused
+        else:
+            self._nic.unmap_dma_range(address, size)
+        return Answer(message.payload[: p.DMA_UNMAP.size])
+
+    @property
+    def dma_event(self) -> int:
+        """An eventfd, readable when `carry` has something to do; -1 while there is none."""
+        return self._nic.dma_messages.fileno()
+
+    def carry(self) -> None:
+        """The NIC's requests, out. Never in the middle of a command: a client that waits for an answer does not hear them. Raises OSError."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.dma_event)
+        for request in self._nic.dma_messages.take():
+            self._next_id = (self._next_id + 1) & 0xFFFF
+            self._asked[self._next_id] = Asked(request, time.monotonic() + DMA_ANSWER_S)
+            where = p.DMA_ACCESS.pack(request.iova, request.length)
+            if request.data is None:
+                self.channel.send(self._next_id, Command.DMA_READ, 0, where)
+            else:
+                self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
+
+    def _take_dma_reply(self, message: Message) -> None:
+        asked = self._asked.pop(message.id, None)
+        if asked is None:
+            return  # a reply to nothing: there is nobody to tell
+        wanted = Command.DMA_READ if asked.request.data is None else Command.DMA_WRITE
+        if message.flags & p.ERROR or message.command != wanted:
+            self._nic.dma_messages.answer(asked.request.id, None)
+        else:
+            self._nic.dma_messages.answer(asked.request.id, message.payload[p.DMA_ACCESS.size :] if wanted is Command.DMA_READ else b"")
+
+    def expire(self) -> None:
+        """DMA requests that were not answered in time are refused."""
+        now = time.monotonic()
+        for id in [id for id, asked in self._asked.items() if asked.until < now]:
+            self._nic.dma_messages.answer(self._asked.pop(id).request.id, None)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._asked)
+
+    def end(self) -> None:
+        """The NIC as after power-on, and nothing of the client's left."""
+        self._nic.reset()
+        self._nic.disable_interrupts()
+        self._nic.unmap_dma_all()
+        self._nic.dma_messages.close()
+        self.channel.close()
+
+
+def describe(message: Message, answer: Answer, number: int) -> str:
+    """A line of a trace: `R BAR0 0x00008 4 00080000`, `W CONFIG 0x00004 2 0006`, `DMA_MAP ...`, with ` errno 22` when it was refused."""
+    name = Command(message.command).name if message.command in Command._value2member_map_ else f"command {message.command}"
+    text = f"{name} {message.payload[:64].hex()} fds={len(message.fds)}"
+    if message.command in (Command.REGION_READ, Command.REGION_WRITE) and len(message.payload) >= p.ACCESS.size:
+        offset, index, count = p.ACCESS.unpack_from(message.payload)
+        region = Region(index).name if index in Region._value2member_map_ else f"region {index}"
+        data = (answer if message.command == Command.REGION_READ else message).payload[p.ACCESS.size :]
+        letter = "R" if message.command == Command.REGION_READ else "W"
+        text = f"{letter} {region} {offset:#07x} {count} {int.from_bytes(data, 'little'):0{2 * count if count <= 8 else 1}x}"
+    return text + (f" errno {number}" if number else "")

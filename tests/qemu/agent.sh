@@ -1,0 +1,21 @@
+# Runs in the guest as process 1: takes the numbers of scripts from the second serial port and runs them.
+# /share/N.sh holds a script, /share/N.out gets what it prints, and "done N STATUS" goes back when it has ended.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/project
+stty -F /dev/ttyS1 raw -echo
+mkdir -p /dev/pts /dev/shm /dev/hugepages /var/log /var/tmp
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+ip link set lo up
+exec 3<>/dev/ttyS1
+echo ready >&3
+while read -r word number limit <&3; do
+    case $word in
+    run)
+        timeout -k 2 "$limit" bash -o pipefail "/share/$number.sh" </dev/null >"/share/$number.out" 2>&1 3>&-
+        echo "done $number $?" >&3
+        ;;
+    stop)
+        busybox poweroff -f
+        ;;
+    esac
+done

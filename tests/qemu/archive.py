@@ -1,0 +1,95 @@
+"""apt with everything of its own: lists, cache and the state of a system that has no package installed.
+
+So it works out and downloads all that a part needs, whatever the machine has, and changes nothing on it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+MIRROR = "IXRINGS_LAB_MIRROR"
+UPDATE_S, DOWNLOAD_S = 300, 1800
+
+
+class ArchiveError(Exception):
+    """The Debian archive did not give what was asked for. The message says what to do."""
+
+
+def mirror() -> str:
+    """The archive this machine is configured for, so that its proxy or mirror is used; IXRINGS_LAB_MIRROR overrides it."""
+    chosen = os.environ.get(MIRROR)
+    if chosen:
+        return chosen
+    listing = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], capture_output=True, text=True)
+    for address in listing.stdout.split():
+        if re.fullmatch(r".*/debian/?", address):
+            return address
+    raise ArchiveError(f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python tests/qemu/prepare.py, with a mirror that has {SUITE}")
+
+
+class Apt:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._options = {
+            "Dir::State": folder / "state", "Dir::State::status": folder / "status", "Dir::Cache": folder / "cache",
+            "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-", "Dir::Etc::preferencesparts": "-",
+            "APT::Architecture": ARCHITECTURE, "APT::Architectures": ARCHITECTURE, "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "", "APT::Update::Post-Invoke": "", "APT::Keep-Downloaded-Packages": "true",
+            "Acquire::Languages": "none", "Acquire::Retries": "3", "Acquire::http::Timeout": "30",
+        }
+
+    def update(self, say: Callable[[str], None]) -> None:
+        if not KEYRING.exists():
+            raise ArchiveError(f"{KEYRING} is missing. Run: apt-get install debian-archive-keyring")
+        for name in ("state/lists/partial", "cache/archives/partial", "none/partial"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        (self._folder / "status").touch()
+        address = mirror()
+        sources = [f"deb [signed-by={KEYRING}] {address} {suite} main" for suite in (SUITE, BACKPORTS)]
+        (self._folder / "sources.list").write_text("\n".join(sources) + "\n")
+        say(f"asking for the package lists of {SUITE} and {BACKPORTS}")
+        self._run(UPDATE_S, "update", "--error-on=any")
+
+    def resolve(self, part: Part) -> str:
+        """Every package that the part is made of, a line each: file name (with the version), size, and hash where the archive gives one."""
+        # apt leaves out what is in its cache already: it is shown an empty one.
+        output = self._run(60, "install", "--print-uris", "-qq", "-y", "-t", part.target, "-o", f"Dir::Cache::archives={self._folder / 'none'}",
+                           *part.packages)
+        found = re.findall(r"^'[^']*' (\S+) (\d+) (\S*)$", output, re.MULTILINE)
+        if not found:
+            raise ArchiveError(f"apt does not know how to get {', '.join(part.packages)}:\n{output}")
+        return "\n".join(sorted(" ".join(entry) for entry in found))
+
+    def download(self, part: Part, say: Callable[[str], None]) -> list[Path]:
+        wanted = [line.split()[:2] for line in self.resolve(part).splitlines()]
+        say(f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB (those already there are kept)")
+        self._run(DOWNLOAD_S, "install", "--download-only", "-qq", "-y", "-t", part.target, *part.packages)
+        archives = [self._folder / "cache/archives" / name for name, _ in wanted]
+        missing = [archive.name for archive in archives if not archive.exists()]
+        if missing:
+            raise ArchiveError(f"apt did not download {', '.join(missing)}; run the command again")
+        return archives
+
+    def remove_downloads(self) -> None:
+        shutil.rmtree(self._folder / "cache", ignore_errors=True)
+
+    def _run(self, timeout_s: float, *arguments: str) -> str:
+        options = [part for name, value in self._options.items() for part in ("-o", f"{name}={value}")]
+        try:
+            result = subprocess.run(["apt-get", *options, *arguments], capture_output=True, text=True, timeout=timeout_s,
+                                    stdin=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+        except subprocess.TimeoutExpired:
+            raise ArchiveError(f"apt-get {arguments[0]} took more than {timeout_s:.0f} s: is there a network?") from None
+        if result.returncode:
+            reason = "\n  ".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "W:"))) or result.stderr.strip()
+            raise ArchiveError(f"apt-get {arguments[0]} failed: is there a network?\n  {reason}")
+        return result.stdout

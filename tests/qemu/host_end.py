@@ -1,0 +1,92 @@
+"""The far end of a guest's cable: a TAP in a network namespace of this machine, with Linux's own stack behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from guest import Guest, Result
+from namespaces import Namespace, ip
+from programs import wait_for
+
+HOST, GUEST = "10.9.0.1", "10.9.0.2"
+PORT = 5001
+TRAFFIC = Path(__file__).with_name("traffic.py")
+SEND_FRAMES = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw.bind((sys.argv[1], 0))
+    for _ in range(int(sys.argv[3])):
+        raw.send((bytes.fromhex(sys.argv[2]) + bytes.fromhex("020000000001") + b"\\x88\\xb5").ljust(60, b"\\0"))
+"""
+
+
+class HostEnd:
+    def __init__(self, space: Namespace, interface: str) -> None:
+        self.space, self.interface = space, interface
+        space.take(interface, f"{HOST}/24")
+
+    def send_frames(self, destination: str, count: int) -> None:
+        """Frames of 60 bytes that no protocol of the guest's answers."""
+        sent = self.space.run(sys.executable, "-c", SEND_FRAMES, self.interface, destination.replace(":", ""), str(count))
+        assert not sent.returncode, sent.stderr
+
+    def set_mtu(self, mtu: int) -> None:
+        ip("-n", self.space.name, "link", "set", self.interface, "mtu", str(mtu))
+
+    def exchange(self, guest: Guest, total: int, timeout_s: float = 240) -> Result:
+        """TCP: `total` bytes from the guest, then as many to it, every byte checked at both ends."""
+        command = self.space.command(sys.executable, str(TRAFFIC), "listen", str(PORT), str(total))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as listener:
+            assert listener.stdout
+            assert listener.stdout.readline() == "listening\n"
+            try:
+                result = guest.run(f"python3 /project/tests/qemu/traffic.py connect {HOST} {PORT} {total}", timeout_s=timeout_s)
+                output, _ = listener.communicate(timeout=10)
+            finally:
+                listener.kill()
+        assert listener.returncode == 0, output
+        return result
+
+
+class LinuxPort:
+    """An interface of the guest's, driven by Linux."""
+
+    def __init__(self, guest: Guest, name: str = "eth0") -> None:
+        self.guest, self.name = guest, name
+
+    def up(self, mtu: int = 1500) -> None:
+        """Addressed and with a carrier."""
+        self.guest.run(f"ip link set {self.name} up mtu {mtu}; ip address replace {GUEST}/24 dev {self.name}")
+        self.wait_for_carrier(True)
+
+    def carrier(self) -> bool:
+        return self.guest.run(f"cat /sys/class/net/{self.name}/carrier || true").output.strip() == "1"
+
+    def wait_for_carrier(self, wanted: bool, seconds: float = 15) -> None:
+        wait_for(lambda: self.carrier() == wanted, f"{self.name} did not {'get' if wanted else 'lose'} its carrier", seconds)
+
+    def counters(self) -> dict[str, int]:
+        """ethtool -S."""
+        lines = self.guest.run(f"ethtool -S {self.name}").output.splitlines()
+        return {name.strip(): int(value) for name, _, value in (line.rpartition(":") for line in lines) if value.strip().isdecimal()}
+
+    def settled_counters(self) -> dict[str, int]:
+        """Once what was on its way has come: two looks that agree."""
+        before = self.counters()
+        for _ in range(10):
+            time.sleep(0.3)
+            now = self.counters()
+            if now["rx_packets"] == before["rx_packets"]:
+                return now
+            before = now
+        return before
+
+
+def warnings(guest: Guest, about: Sequence[str] = ("ixgbe", "0000:01:00", "DMAR", "Call Trace", "WARNING", "BUG")) -> list[str]:
+    """Lines of the kernel's log of level warning or worse, and any that speak of DMA faults."""
+    lines = guest.run("dmesg --level=emerg,alert,crit,err,warn").output.splitlines()
+    return [line for line in lines if any(word in line for word in about)]

@@ -1,0 +1,105 @@
+"""Where the prepared lab is, and whether it is the one that this checkout asks for."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
+
+PREPARE = "python tests/qemu/prepare.py"
+PREPARE_KERNEL = "python tests/qemu/prepare.py --kernel"
+MANIFEST = "lab.json"
+
+
+class LabError(Exception):
+    """The lab is not there, or a guest did not do what was asked. The message says what to do."""
+
+
+def lab_folder() -> Path:
+    """IXRINGS_LAB, else a folder in the user's cache."""
+    chosen = os.environ.get("IXRINGS_LAB")
+    if chosen:
+        return Path(chosen).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ixrings-qemu"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    image: Path
+    initramfs: Path
+    modules: Path  # what is mounted as /lib/modules
+
+    @classmethod
+    def within(cls, part: Path) -> Kernel:
+        return cls(part / "vmlinuz", part / "initramfs.gz", part / "usr/lib/modules")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The finished parts, by their names in recipe.py."""
+
+    parts: dict[str, Path]
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Lab:
+        """Raises LabError, whose message names the command that prepares what is missing."""
+        folder = folder or lab_folder()
+        found = read_manifest(folder)
+        if not found:
+            raise LabError(f"the QEMU lab is not prepared in {folder}. Run: {PREPARE}")
+        stale = [part.name for part in PARTS if part.name in found and found[part.name]["recipe"] != recipe_key(part)]
+        missing = [part.name for part in PARTS if not part.optional and part.name not in found]
+        if missing or set(stale) - {IOMMUFD_KERNEL.name}:
+            raise LabError(f"the QEMU lab in {folder} is older than its recipe ({', '.join(missing + stale)}). Run: {PREPARE}")
+        return cls({name: folder / entry["folder"] for name, entry in found.items() if name not in stale})
+
+    def _part(self, part: Part, command: str) -> Path:
+        if part.name not in self.parts:
+            raise LabError(f"the QEMU lab has no {part.name}. Run: {command}")
+        return self.parts[part.name]
+
+    @property
+    def qemu(self) -> Path:
+        return self._part(QEMU, PREPARE)
+
+    @property
+    def root(self) -> Path:
+        return self._part(ROOT, PREPARE)
+
+    @property
+    def debian_kernel(self) -> Kernel:
+        return Kernel.within(self._part(DEBIAN_KERNEL, PREPARE))
+
+    @property
+    def iommufd_kernel(self) -> Kernel:
+        return Kernel.within(self._part(IOMMUFD_KERNEL, PREPARE_KERNEL))
+
+    def qemu_command(self) -> list[str]:
+        """QEMU by its own loader and libraries: nothing of it is installed."""
+        libraries = f"{self.qemu}/usr/lib/x86_64-linux-gnu"
+        return [
+            f"{self.qemu}/usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries,
+            f"{self.qemu}/usr/bin/qemu-system-x86_64", "-L", f"{self.qemu}/usr/share/qemu", "-L", f"{self.qemu}/usr/share/seabios",
+        ]
+
+    def qemu_environment(self) -> dict[str, str]:
+        return {**os.environ, "QEMU_MODULE_DIR": f"{self.qemu}/usr/lib/x86_64-linux-gnu/qemu"}
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
+    """{part: {"folder": name, "recipe": key}}; empty when there is none, or its folders are gone."""
+    try:
+        manifest: dict[str, dict[str, str]] = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return {name: entry for name, entry in manifest.items() if (folder / entry["folder"]).is_dir()}
+
+
+def write_manifest(folder: Path, manifest: dict[str, dict[str, str]]) -> None:
+    """In one step, so that whoever reads it sees the former lab or this one."""
+    new = folder / f"{MANIFEST}.new"
+    new.write_text(json.dumps(manifest, indent=1))
+    new.replace(folder / MANIFEST)

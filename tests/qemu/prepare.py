@@ -1,0 +1,158 @@
+"""Prepares the QEMU lab from Debian packages: `python tests/qemu/prepare.py [--kernel]`.
+
+Nothing is installed: packages are downloaded with apt into a folder of its own (IXRINGS_LAB, else ~/.cache/ixrings-qemu) and
+unpacked there. Each part is built beside its place and moved there when it is complete, so it may be interrupted and repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archive import Apt, ArchiveError
+from finish import FINISHERS
+from lab import LabError, lab_folder, read_manifest, write_manifest
+from recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
+
+NEEDED = {  # program: the package that has it
+    "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar",
+}
+NEEDED_FOR_KERNEL = {
+    "make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "perl": "perl", "xz": "xz-utils",
+    "/usr/include/libelf.h": "libelf-dev",
+}
+UNPACKED_MB = {"qemu": 400, "root": 400, "debian-kernel": 600, "iommufd-kernel": 6000}
+
+
+def say(text: str) -> None:
+    print(f"lab: {text}", flush=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One prepare at a time in a folder; the kernel lets go of the lock however this one ends."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("another prepare is at work in this folder; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def check_programs(kernel: bool) -> None:
+    needed = NEEDED | (NEEDED_FOR_KERNEL if kernel else {})
+    missing = sorted({package for program, package in needed.items() if not (shutil.which(program) or Path(program).is_file())})
+    if missing:
+        raise LabError(f"these packages are missing. Run: apt-get install {' '.join(missing)}")
+    machine = os.uname().machine
+    if machine != "x86_64":
+        raise LabError(f"the lab is made of {ARCHITECTURE} packages and runs on x86_64, this machine is {machine}")
+
+
+def check_room(folder: Path, parts: list[Part]) -> None:
+    free = shutil.disk_usage(folder).free >> 20
+    needed = sum(UNPACKED_MB[part.name] for part in parts)
+    if free < needed:
+        raise LabError(f"{folder} has {free} MB free, the lab needs {needed} MB. Choose another place: IXRINGS_LAB=FOLDER")
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Of a prepare that was interrupted, and parts that no manifest names any more."""
+    kept = {entry["folder"] for entry in read_manifest(folder).values()}
+    for entry in folder.iterdir():
+        of_a_part = any(entry.name.startswith(f"{part.name}-") for part in PARTS)
+        if entry.is_dir() and entry.name not in kept and (of_a_part or entry.name.startswith("building-")):
+            say(f"removing {entry.name}, which nothing uses")
+            shutil.rmtree(entry)
+
+
+def build(part: Part, apt: Apt, folder: Path, name: str) -> None:
+    started = time.monotonic()
+    archives = apt.download(part, say)
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
+    building.chmod(0o755)
+    say(f"{part.name}: unpacking {len(archives)} packages")
+    for archive in archives:
+        unpack(archive, building)
+    FINISHERS[part.name](building, say)
+    building.replace(folder / name)
+    say(f"{part.name}: ready after {time.monotonic() - started:.0f} s")
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """What `dpkg -x` does, but keeping the links /bin, /lib, /sbin into /usr."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (target / "usr" / name).mkdir(parents=True, exist_ok=True)
+        if not (target / name).is_symlink():
+            (target / name).symlink_to(f"usr/{name}")
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as data:
+        command = ["tar", "-x", "-C", str(target), "--keep-directory-symlink", "--no-same-owner", "--exclude=./usr/share/doc/*",
+                   "--exclude=./usr/share/man/*", "--exclude=./usr/share/locale/*"]
+        status = subprocess.run(command, stdin=data.stdout).returncode
+    if status or data.returncode:
+        raise LabError(f"{archive.name} could not be unpacked into {target}")
+
+
+def prepare(folder: Path, kernel: bool) -> None:
+    parts = [part for part in PARTS if kernel or not part.optional]
+    manifest = read_manifest(folder)
+    apt = Apt(folder / "apt")
+    try:
+        apt.update(say)
+    except ArchiveError as error:
+        current = [part for part in parts if manifest.get(part.name, {}).get("recipe") == recipe_key(part)]
+        if len(current) == len(parts):
+            say(f"the archive cannot be reached, so the lab stays as it is ({error})")
+            return
+        raise
+    wanted = {part: f"{part.name}-{hashlib.sha256((recipe_key(part) + apt.resolve(part)).encode()).hexdigest()[:16]}" for part in parts}
+    missing = [part for part in parts if not (folder / wanted[part]).is_dir()]
+    check_room(folder, missing)
+    for part in parts:
+        if part in missing:
+            build(part, apt, folder, wanted[part])
+        else:
+            say(f"{part.name}: is up to date")
+        manifest[part.name] = {"folder": wanted[part], "recipe": recipe_key(part)}
+        write_manifest(folder, manifest)
+    if manifest.get(IOMMUFD_KERNEL.name, {}).get("recipe") not in (None, recipe_key(IOMMUFD_KERNEL)):
+        say("the iommufd kernel is older than its recipe; make it again with --kernel")
+    apt.remove_downloads()
+    remove_left_overs(folder)
+
+
+def run(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Prepares the QEMU lab; `pytest -m qemu` uses it.")
+    parser.add_argument("--kernel", action="store_true", help="also compile the kernel with iommufd (once, about 7 minutes on 2 cores)")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    folder = lab_folder()
+    try:
+        check_programs(options.kernel)
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder):
+            remove_left_overs(folder)
+            prepare(folder, options.kernel)
+    except (LabError, ArchiveError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; what is complete is kept, run it again to go on", file=sys.stderr)
+        return 130
+    say(f"everything is in {folder} after {time.monotonic() - started:.0f} s. Run: pytest -m qemu")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

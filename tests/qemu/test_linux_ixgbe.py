@@ -1,0 +1,198 @@
+"""Proof one: Linux's own ixgbe, unmodified, from Debian's kernel, believes that the software 82599 is real.
+
+Nothing of this project runs in the guest but a script that makes TCP traffic. The scenarios share one guest and leave its port up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from guest import Guest
+from host_end import GUEST, HOST, HostEnd, LinuxPort, warnings
+from hw.emulator.findings import Kind
+from hw.emulator.sfp import SfpModule
+from lab import Lab
+from namespaces import namespace, unique
+from served import ServedNic
+
+pytestmark = pytest.mark.qemu
+
+MAC = "02:82:59:90:00:01"
+STRANGER, GROUP, OTHER_GROUP = "02:00:00:00:00:99", "01:00:5e:01:02:03", "01:00:5e:0a:0b:0c"
+TCP_BYTES = 50_000_000
+ROUNDS = 10
+
+# What Linux is known to do against the datasheet; hw/emulator/README.md has the table.
+LINUX_DOES = {Kind.TX_LONG_BUFFER}
+ETHTOOL_TEST_DOES = {Kind.RX_DESCRIPTOR_TYPE, Kind.RX_TAIL}
+
+
+@dataclass
+class World:
+    guest: Guest
+    port: LinuxPort
+    host: HostEnd
+    served: ServedNic
+
+
+@pytest.fixture(scope="module")
+def world(lab: Lab, module_folder: Path) -> Iterator[World]:
+    tap = unique("ixq")
+    with namespace("ixH") as space, ServedNic(module_folder, f"tap={tap}") as served:
+        host = HostEnd(space, tap)
+        with Guest(lab, module_folder, nics=[served.socket]) as guest:
+            guest.run("modprobe ixgbe")
+            port = LinuxPort(guest)
+            port.up()
+            yield World(guest, port, host, served)
+
+
+def ping(world: World, *options: str, to: str = HOST) -> None:
+    answer = world.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=120).output
+    assert ", 0% packet loss" in answer, answer
+
+
+def test_it_is_probed_without_a_warning_or_error_line(world: World) -> None:
+    log = world.guest.run("dmesg").output
+    assert "SFP+: 5" in log and f"ixgbe 0000:01:00.0: {MAC}" in log
+    assert warnings(world.guest) == []
+
+
+def test_the_link_is_up_with_10_gbit(world: World) -> None:
+    settings = world.guest.run("ethtool eth0").output
+    assert "Speed: 10000Mb/s" in settings and "Link detected: yes" in settings and "Port: FIBRE" in settings
+
+
+def test_ping_loses_nothing(world: World) -> None:
+    ping(world, "-c 100", "-i 0.05")
+
+
+def test_ethtool_shows_driver_registers_eeprom_and_module(world: World) -> None:
+    assert "driver: ixgbe" in world.guest.run("ethtool -i eth0").output
+    registers = world.guest.run("ethtool -d eth0").output
+    assert re.search(r"Link Status: +up\s+Link Speed: +10G", registers) and "Jumbo Frames" in registers
+    eeprom = world.guest.run("ethtool -e eth0 raw on | od -An -v -tu2").output.split()
+    assert sum(map(int, eeprom[:0x40])) & 0xFFFF != 0 and int(eeprom[0x2B]) not in (0, 0xFFFF)
+    module = world.guest.run("ethtool -m eth0", timeout_s=120).output
+    assert "10G Base-SR" in module and "Intel Corp" in module and "850nm" in module
+    assert "rx_packets" in world.port.counters()
+
+
+def test_ethtool_passes_every_offline_test(world: World) -> None:
+    result = world.guest.run("ethtool -t eth0 offline", timeout_s=120).output
+    assert "The test result is PASS" in result
+    assert re.findall(r"test .*\)\s+(\d+)", result) == ["0"] * 5
+    world.port.up()
+    ping(world, "-c 5", "-i 0.2")
+
+
+def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world: World) -> None:
+    features = world.guest.run("ethtool -k eth0").output
+    for feature in ("tx-checksumming", "tcp-segmentation-offload", "rx-checksumming", "rx-vlan-offload", "tx-vlan-offload", "scatter-gather"):
+        assert f"{feature}: on" in features
+    world.host.exchange(world.guest, TCP_BYTES)
+    counters = world.port.counters()
+    assert counters["rx_csum_offload_errors"] == 0 and counters["rx_errors"] == 0
+    assert min(counters["rx_bytes"], counters["tx_bytes"]) > TCP_BYTES
+
+
+def test_a_wrong_checksum_is_noticed(world: World) -> None:
+    before = world.port.settled_counters()["rx_csum_offload_errors"]
+    frame = "".join((MAC.replace(":", ""), "020000000001", "0800", "4500002800000000400600000a0900010a090002", "0400000100000000000000005002000012340000"))
+    send = f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('{world.host.interface}', 0)); s.send(bytes.fromhex('{frame}').ljust(60, b'\\0'))"
+    world.host.space.run("python3", "-c", send)
+    assert world.port.settled_counters()["rx_csum_offload_errors"] == before + 1
+
+
+def test_flows_spread_over_the_queues(world: World) -> None:
+    before = world.port.settled_counters()
+    connect = f"import socket\nfor port in range(20000, 20128):\n    s = socket.socket(); s.bind(('', port)); s.connect_ex(('{GUEST}', 9)); s.close()"
+    world.host.space.run("python3", "-c", connect)
+    after = world.port.settled_counters()
+    took = [after[f"rx_queue_{queue}_packets"] - before[f"rx_queue_{queue}_packets"] for queue in (0, 1)]
+    assert sum(took) >= 128 and min(took) >= 32, took
+
+
+def test_strangers_come_in_only_when_promiscuous(world: World) -> None:
+    def received(destination: str) -> int:
+        before = world.port.settled_counters()["rx_packets"]
+        world.host.send_frames(destination, 20)
+        return world.port.settled_counters()["rx_packets"] - before
+
+    assert received(STRANGER) == 0
+    world.guest.run("ip link set eth0 promisc on")
+    assert received(STRANGER) == 20
+    world.guest.run("ip link set eth0 promisc off")
+    assert received(STRANGER) == 0 and received(GROUP) == 0
+    world.guest.run(f"ip maddress add {GROUP} dev eth0")
+    assert received(GROUP) == 20 and received(OTHER_GROUP) == 0
+    world.guest.run("ip link set eth0 allmulticast on")
+    assert received(OTHER_GROUP) == 20
+    world.guest.run(f"ip link set eth0 allmulticast off; ip maddress del {GROUP} dev eth0")
+
+
+def test_jumbo_frames_pass(world: World) -> None:
+    world.host.set_mtu(9000)
+    world.port.up(mtu=9000)
+    try:
+        ping(world, "-c 20", "-i 0.1", "-M do", "-s 8972")
+        world.host.exchange(world.guest, 20_000_000)
+    finally:
+        world.host.set_mtu(1500)
+        world.port.up()
+
+
+def test_a_pulled_cable_is_noticed_and_so_is_its_return(world: World) -> None:
+    for _ in range(2):
+        world.served.nic.set_link(False)
+        world.port.wait_for_carrier(False)
+        world.served.nic.set_link(True)
+        world.port.wait_for_carrier(True)
+    ping(world, "-c 5", "-i 0.2")
+
+
+def test_a_module_that_is_exchanged_while_running_is_recognised(world: World) -> None:
+    world.served.nic.insert_module(None)
+    world.port.wait_for_carrier(False)
+    world.served.nic.insert_module(SfpModule.LR)
+    world.port.wait_for_carrier(True, 30)
+    assert "10G Base-LR" in world.guest.run("ethtool -m eth0", timeout_s=120).output
+    world.served.nic.insert_module(SfpModule.SR)
+    world.port.wait_for_carrier(True, 30)
+
+
+def test_down_and_up_ten_times(world: World) -> None:
+    for _ in range(ROUNDS):
+        world.guest.run("ip link set eth0 down")
+        world.port.up()
+        ping(world, "-c 2", "-i 0.2")
+
+
+def test_the_module_is_reloaded_ten_times(world: World) -> None:
+    for _ in range(ROUNDS):
+        world.guest.run("modprobe -r ixgbe && modprobe ixgbe")
+        world.port.up()
+        ping(world, "-c 2", "-i 0.2")
+
+
+def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:
+    assert warnings(world.guest) == []
+    assert {violation.kind for violation in world.served.nic.violations} <= LINUX_DOES | ETHTOOL_TEST_DOES
+
+
+def test_an_sfp_module_that_the_driver_does_not_like_is_refused(world: World) -> None:
+    world.guest.run("modprobe -r ixgbe")
+    world.served.nic.insert_module(SfpModule.FOREIGN_SR)
+    world.guest.run("modprobe ixgbe")
+    assert "unsupported SFP+ or QSFP module type was detected" in world.guest.run("dmesg").output
+    assert "eth0" not in world.guest.run("ip -br link").output
+    world.guest.run("modprobe -r ixgbe")
+    world.served.nic.insert_module(SfpModule.DIRECT_ATTACH)
+    world.guest.run("modprobe ixgbe")
+    world.port.up()
+    ping(world, "-c 5", "-i 0.2")

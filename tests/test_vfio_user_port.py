@@ -1,0 +1,302 @@
+"""A port on a NIC in another process: what a port on one in this process does, it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driver import Port, PortBusy, open_port, open_ports
+from hw.device import Device
+from hw.emulator import Emulated82599
+from hw.pcap import CaptureWriter, read_capture
+from hw.register import DeviceError, DeviceGone
+from hw.vfio_user import VfioUserDevice
+from programs import ENVIRONMENT, run_example, started, wait_for
+from vfio_user_peer import Emulator, emulate, served
+
+MODES = [(), ("--trap-all",)]
+
+
+@pytest.fixture(scope="module", params=MODES, ids=["doorbells", "trap-all"])
+def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One for all tests here: a client finds the NIC as after power-on, whatever the one before did."""
+    with emulate(tmp_path_factory.mktemp("nic") / "nic.sock", *request.param) as running:
+        yield running
+        status, errors = running.end()
+        assert (status, errors) == (0, "")  # no rule was broken, no DMA fault
+
+
+def frame(to: str, number: int, length: int = 60) -> bytes:
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
+
+
+def test_every_frame_sent_comes_back_and_is_counted(emulator: Emulator) -> None:
+    with open_port(emulator.port) as port:
+        assert port.link.up
+        frames = [frame(port.mac, n, 60 + n % 1400) for n in range(2000)]
+        got: list[bytes] = []
+        for first in range(0, len(frames), 200):
+            port.send(frames[first : first + 200])
+            received = port.recv(2)
+            got += [next(received) for _ in range(200)]
+        assert got == frames
+        port.flush(5)
+        stats = port.stats()
+        assert stats["GPTC"] == stats["GPRC"] == stats.tx[0]["QPTC"] == stats.rx[0]["QPRC"] == 2000
+
+
+def test_several_queues_send_receive_and_spread(emulator: Emulator) -> None:
+    with open_port(emulator.port, tx_queues=4, rx_queues=4, tx_slots=64, rx_slots=64) as port:
+        for k in range(4):
+            port.send([udp(port.mac, flow) for flow in range(16)], ring=k)
+        port.flush(5)
+        received = len(list(port.recv(0.3)))
+        stats = port.stats()
+        assert received == 64
+        assert [queue["QPTC"] for queue in stats.tx[:4]] == [16] * 4
+        assert sum(queue["QPRC"] for queue in stats.rx[:4]) == 64 and sum(queue["QPRC"] > 0 for queue in stats.rx[:4]) > 1
+
+
+def udp(to: str, flow: int) -> bytes:
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, flow]))
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x08\x00" + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)).ljust(60, b"\0")
+
+
+def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulator: Emulator) -> None:
+    with open_port(emulator.port, interrupt_interval_us=0) as port, selectors.DefaultSelector() as selector:
+        assert port.poll(0.05) == 0
+        selector.register(port, selectors.EVENT_READ)
+        assert not selector.select(0.02)
+        for number in range(200):
+            port.send([frame(port.mac, number)])
+            assert selector.select(5), f"no wake-up for frame {number}"
+            port.rxsync()
+            port.rx_rings[0].advance(port.rx_rings[0].space)
+            port.rxsync()
+
+
+def test_jumbo_frames_over_several_slots(emulator: Emulator) -> None:
+    with open_port(emulator.port, mtu=9706, buf_size=1024) as port:
+        for length in (9720, 1025, 60):
+            port.send([frame(port.mac, 0, length)])
+            assert next(port.recv(5)) == frame(port.mac, 0, length)
+
+
+def test_the_filters_change_while_it_runs(emulator: Emulator) -> None:
+    with open_port(emulator.port) as port:
+        other = frame("02:00:00:00:00:0c", 1)
+        port.send([other])
+        assert list(port.recv(0.1)) == []
+        port.promiscuous = True
+        port.send([other])
+        assert next(port.recv(5)) == other
+
+
+def test_opening_again_and_again_leaves_nothing_on_either_side(emulator: Emulator) -> None:
+    open_port(emulator.port, tx_slots=64, rx_slots=64).close()
+    wait_for(lambda: emulator.mappings() == 0, "the server still maps memory")
+    fds = emulator.fds()
+    for _ in range(10):
+        with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
+            port.fileno()
+    wait_for(lambda: emulator.fds() <= fds and emulator.mappings() == 0, "the server still holds fds or memory")
+
+
+def test_a_second_program_hears_that_the_nic_is_taken(emulator: Emulator) -> None:
+    with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
+        for _ in range(3):
+            with pytest.raises(DeviceError, match="in use by another program.*ixrings emulate --socket"):
+                open_port(emulator.port)
+        with pytest.raises(PortBusy):
+            open_port(port.device)
+        port.send([frame(port.mac, 1)])
+        assert next(port.recv(5)) == frame(port.mac, 1)
+
+
+CLIENT = """
+import sys
+from driver import open_port
+with open_port(sys.argv[1]) as port:
+    port.promiscuous = True
+    print("running", flush=True)
+    while True:
+        port.send([bytes(60)] * 64)
+        port.rxsync()
+        ring = port.rx_rings[0]
+        ring.advance(ring.space)
+"""
+
+
+def test_a_client_killed_amid_traffic_leaves_a_quiet_nic_that_the_next_can_have(emulator: Emulator) -> None:
+    for _ in range(3):
+        with started([sys.executable, "-c", CLIENT, emulator.port]) as client:
+            assert client.stdout is not None and client.stdout.readline() == "running\n"
+            time.sleep(0.05)
+            client.kill()
+            client.wait(10)
+        with open_port(emulator.port) as port:
+            assert port.device.config_read(0x04, 2) & 4
+            port.send([frame(port.mac, 1)])
+            assert next(port.recv(5)) == frame(port.mac, 1)
+            assert port.stats()["GPTC"] == 1  # statistics started anew
+    wait_for(lambda: emulator.mappings() == 0, "the server still maps memory of a dead client")
+
+
+def gone(port: Port) -> None:
+    with pytest.raises(DeviceGone, match="no longer answers.*close the port"):
+        for _ in range(100_000):
+            port.txsync()
+            port.poll(0.01)
+
+
+def test_a_server_killed_amid_traffic_is_a_device_that_is_gone(tmp_path: Path) -> None:
+    for arguments in MODES:
+        with emulate(tmp_path / "nic.sock", *arguments) as emulator, open_port(emulator.port) as port:
+            port.promiscuous = True
+            port.send([bytes(60)] * 100)
+            emulator.process.kill()
+            emulator.process.wait(10)
+            gone(port)
+            assert port.device.read32(8) == 0xFFFFFFFF
+            assert port.device.config_read(0, 4) == 0xFFFFFFFF
+
+
+def test_a_server_that_stops_answering_is_a_device_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hw.vfio_user.connection.ANSWER_S", 0.3)
+    with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
+        emulator.process.send_signal(signal.SIGSTOP)
+        try:
+            start = time.monotonic()
+            assert port.device.read32(8) == 0xFFFFFFFF
+            assert time.monotonic() - start < 3
+            gone(port)
+        finally:
+            emulator.process.send_signal(signal.SIGCONT)
+
+
+def test_ctrl_c_at_any_moment_leaves_a_nic_that_the_next_can_have(emulator: Emulator) -> None:
+    for delay in (0.15, 0.18, 0.2, 0.22, 0.25, 0.3, 0.4):
+        with started([sys.executable, "-c", CLIENT.replace("while True", "for _ in iter(int, 1)"), emulator.port]) as client:
+            time.sleep(delay)
+            client.send_signal(signal.SIGINT)
+            client.communicate(timeout=10)
+        with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
+            port.send([frame(port.mac, 1)])
+            assert next(port.recv(5)) == frame(port.mac, 1)
+
+
+def test_a_bridge_between_two_processes_copies_no_frame_and_loses_none(tmp_path: Path) -> None:
+    frames = [frame("02:00:00:00:00:0c", n, 60 + n % 1000) for n in range(3000)]
+    with CaptureWriter(tmp_path / "in.pcap") as writer:
+        for each in frames:
+            writer.write(each, 0)
+    for arguments in MODES:
+        with emulate(tmp_path / "left.sock", "--wire", f"pcap={tmp_path / 'in.pcap'}", *arguments) as left, \
+             emulate(tmp_path / "right.sock", "--wire", f"pcap=,{tmp_path / 'out.pcap'}") as right:
+            with open_ports(left.port, right.port, promiscuous=True) as (one, other):
+                moved = 0
+                while moved < len(frames):
+                    assert one.poll(5)
+                    moved += one.forward(other)
+                other.flush(5)
+                assert one.stats()["GPRC"] == other.stats()["GPTC"] == len(frames)
+            assert right.end()[0] == 0
+            assert list(read_capture(tmp_path / "out.pcap")) == frames
+            assert left.end() == (0, "")
+
+
+def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path) -> None:
+    with Emulated82599("cable=vu") as a, Emulated82599("cable=vu", mac=bytes([2, 0, 0, 0, 0, 2])) as b, \
+         served(a, tmp_path / "a") as first, served(b, tmp_path / "b", trap_all=True) as second, \
+         open_port(first) as one, open_port(second) as two:
+        one.wait_link(5), two.wait_link(5)
+        one.send([frame(two.mac, n) for n in range(100)])
+        received = two.recv(5)
+        assert [next(received) for _ in range(100)] == [frame(two.mac, n) for n in range(100)]
+        a.set_link(False)
+        assert not one.link.up and not two.link.up
+        a.set_link(True)
+        assert one.wait_link(5).up and two.wait_link(5).up
+        assert a.violations == b.violations == []
+
+
+def test_the_examples_run_on_it_and_every_frame_is_accounted_for(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--wire", "sink") as emulator:
+        done = run_example("pktgen", "-i", emulator.port, "-f", "tx", "-n", 20000, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["sent"] == 20000
+    with emulate(tmp_path / "nic.sock", "--wire", "source") as emulator:
+        done = run_example("capture", "-i", emulator.port, "-c", 500, "-w", tmp_path / "got.pcap")
+        assert done.returncode == 0, done.stderr
+        numbers = [int.from_bytes(each[42:50], "big") for each in read_capture(tmp_path / "got.pcap")]
+        assert numbers == list(range(500))
+
+
+def test_sigusr1_pulls_the_cable_and_puts_it_back(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
+        for up in (False, True, False, True):
+            emulator.process.send_signal(signal.SIGUSR1)
+            wait_for(lambda up=up: port.link.up == up, "the link did not follow the cable")  # type: ignore[misc]
+
+
+def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--trace", str(tmp_path / "trace")) as emulator:
+        with VfioUserDevice(emulator.path) as device:
+            device.write32(0x6018, 5)
+            device.read32(8)
+        with VfioUserDevice(emulator.path):
+            pass
+        status, errors = emulator.end(signal.SIGINT)
+    assert status == 0
+    assert errors == "ixrings emulate: TDT[0] was set to 5 before TXDCTL.ENABLE read 1 (82599 4.6.8)\n"
+    assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
+
+
+def emulate_fails(*arguments: object) -> str:
+    command = [sys.executable, "-m", "driver.cli", "emulate", *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=20)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
+    assert "Run: ixrings emulate --socket" in str(pytest.raises(DeviceError, open_port, f"vfio-user:{tmp_path}/none").value)
+    (tmp_path / "file").write_text("mine")
+    assert "no socket" in emulate_fails("--socket", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert "cannot be connected to" in str(pytest.raises(DeviceError, open_port, "vfio-user:" + "x" * 200).value)
+    assert "too long" in emulate_fails("--socket", "/tmp/" + "x" * 200)
+    assert "No such file or directory" in emulate_fails("--socket", tmp_path / "no" / "nic.sock")
+    assert "no wire 'nonsense'" in emulate_fails("--socket", tmp_path / "nic.sock", "--wire", "nonsense")
+    assert "--link" in emulate_fails("--socket", tmp_path / "nic.sock", "--link", "-1")
+    with emulate(tmp_path / "nic.sock") as emulator:
+        assert "another server listens" in emulate_fails("--socket", emulator.path)
+        emulator.process.kill()
+        emulator.process.wait(10)
+        assert "nobody listens" in str(pytest.raises(DeviceError, open_port, emulator.port).value)
+    with emulate(tmp_path / "nic.sock") as emulator:  # the dead one's name is taken over
+        assert emulator.end()[0] == 0
+    assert not os.path.exists(tmp_path / "nic.sock")
+
+
+def test_a_device_says_that_it_is_closed_and_closing_twice_is_fine(tmp_path: Path) -> None:
+    with Emulated82599() as nic, served(nic, tmp_path / "nic") as name:
+        device: Device = VfioUserDevice(name.partition(":")[2])
+        device.enable_interrupts(40)
+        device.close()
+        device.close()
+        for use in (lambda: device.read32(8), lambda: device.config_read(0, 4), device.reset, lambda: device.doorbell(0x1018),
+                    lambda: device.enable_interrupts(1)):
+            with pytest.raises(DeviceError, match="is closed"):
+                use()
