@@ -117,7 +117,8 @@ static bool tx_send(struct queue *q, uint32_t head)
     if (slots)
         return violated(q, RULE_CHAIN_NOT_ENDED, last, slots, 0, 0);
     descriptors[last].control |= TX_RS;
-    look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
+    if (q->pages)
+        look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
     if (seen & (NS_BUF_CHANGED | NS_REPORT))
         clear_flags(q, q->hwcur, head);
     before_doorbell();
@@ -184,7 +185,8 @@ static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t count,
         q->descriptors[i].address = q->buffers_iova + (uint64_t)slot.buf_idx * q->buf_size;
         __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
     }
-    look_up_pages(q, from, count);
+    if (q->pages)
+        look_up_pages(q, from, count);
     return true;
 }
 

@@ -434,11 +434,12 @@ def test_a_second_ctrl_c_while_it_ends_changes_nothing() -> None:
     for _ in range(6):
         with started(command("pktgen", "-f", "tx", "-i", "emulated:sink")) as process:
             wait_until_it_has_begun(process)
-            time.sleep(0.4)
+            wait_for(lambda: handles_interrupt(process), "the example does not run")
+            time.sleep(0.2)
             process.send_signal(signal.SIGINT)
             time.sleep(rng.uniform(0.0, 0.03))
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=5)
+            _, errors = process.communicate(timeout=15)
         assert "Traceback" not in errors and process.returncode in (0, 130), errors
 
 

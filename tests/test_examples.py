@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from hw.pcap import CaptureWriter, read_capture
-from programs import ENVIRONMENT, EXAMPLES, command, interrupt, run_example, started, wait_for
+from programs import ENVIRONMENT, EXAMPLES, command, has_loaded, interrupt, run_example, started, wait_for
 
 PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
 LIBRARIES = {"meter", "packets"}
@@ -157,7 +157,8 @@ def test_ping_and_pong_meet_on_a_cable(pktgen: ModuleType, monkeypatch: pytest.M
 
 def test_ping_counts_what_is_not_answered() -> None:
     with started(command("pktgen", "-f", "ping", "-i", "emulated:sink", "--json")) as process:
-        time.sleep(1.6)
+        wait_for(lambda: has_loaded(process, "libengine"), "the port is not open")
+        time.sleep(2.5)  # an answer is waited for one second
         output, _ = interrupt(process)
     assert json.loads(output)["lost"] >= 1 and json.loads(output)["sent"] == 0
 
@@ -201,10 +202,14 @@ def test_replay_keeps_the_pace(pace: tuple[str, ...], due_s: list[float], tmp_pa
     source, target = tmp_path / "in.pcap", tmp_path / "out.pcap"
     frames = [PEER + MAC + b"\x88\xb5" + bytes([n]) * (46 + 100 * n) for n in range(len(TIMES_S))]
     write_capture(source, frames, [1000 + at for at in TIMES_S])
-    assert in_json("replay", source, "-i", f"emulated:pcap=,{target}", *pace)["sent"] == len(frames)
-    came = read_capture(target)
-    assert list(came) == frames
-    assert (came.times_ns - came.times_ns[0]) / 1e9 == pytest.approx(due_s, abs=0.04)
+    for _ in range(4):  # a busy machine may keep the program from running at the very moment
+        assert in_json("replay", source, "-i", f"emulated:pcap=,{target}", *pace)["sent"] == len(frames)
+        came = read_capture(target)
+        assert list(came) == frames
+        came_s = (came.times_ns - came.times_ns[0]) / 1e9
+        if came_s == pytest.approx(due_s, abs=0.04):
+            return
+    assert came_s == pytest.approx(due_s, abs=0.04)
 
 
 def test_replay_takes_the_largest_frames_there_are(tmp_path: Path) -> None:

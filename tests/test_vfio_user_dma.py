@@ -10,7 +10,6 @@ import queue
 import select
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -417,4 +416,3 @@ def test_the_last_store_before_a_server_died_is_no_trap(tmp_path: Path) -> None:
         assert device.read32(8) == 0xFFFF_FFFF
         with pytest.raises(DeviceGone):
             device.enable_interrupts(2)
-        time.sleep(0)

@@ -93,21 +93,24 @@ def test_jumbo_frames_over_several_slots(emulator: Emulator) -> None:
             assert next(port.recv(5)) == frame(port.mac, 0, length)
 
 
-def test_the_filters_change_while_it_runs(emulator: Emulator) -> None:
+def test_a_frame_sent_after_a_register_was_written_finds_it_written(emulator: Emulator) -> None:
+    """Tails and registers take different ways to the other process; neither may overtake the other."""
     with open_port(emulator.port) as port:
         other = frame("02:00:00:00:00:0c", 1)
         port.send([other])
         assert list(port.recv(0.1)) == []
-        port.promiscuous = True
-        port.send([other])
-        assert next(port.recv(5)) == other
+        for _ in range(30):
+            port.promiscuous = True
+            port.send([other])
+            assert next(port.recv(5)) == other
+            port.promiscuous = False
 
 
 def test_opening_again_and_again_leaves_nothing_on_either_side(emulator: Emulator) -> None:
     open_port(emulator.port, tx_slots=64, rx_slots=64).close()
     wait_for(lambda: emulator.mappings() == 0, "the server still maps memory")
     fds = emulator.fds()
-    for _ in range(10):
+    for _ in range(5):
         with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
             port.fileno()
     wait_for(lambda: emulator.fds() <= fds and emulator.mappings() == 0, "the server still holds fds or memory")
@@ -139,7 +142,7 @@ with open_port(sys.argv[1]) as port:
 
 
 def test_a_client_killed_amid_traffic_leaves_a_quiet_nic_that_the_next_can_have(emulator: Emulator) -> None:
-    for _ in range(3):
+    for _ in range(2):
         with started([sys.executable, "-c", CLIENT, emulator.port]) as client:
             assert client.stdout is not None and client.stdout.readline() == "running\n"
             time.sleep(0.05)
@@ -186,7 +189,7 @@ def test_a_server_that_stops_answering_is_a_device_that_is_gone(tmp_path: Path, 
 
 
 def test_ctrl_c_at_any_moment_leaves_a_nic_that_the_next_can_have(emulator: Emulator) -> None:
-    for delay in (0.15, 0.18, 0.2, 0.22, 0.25, 0.3, 0.4):
+    for delay in (0.15, 0.22, 0.3, 0.5):
         with started([sys.executable, "-c", CLIENT.replace("while True", "for _ in iter(int, 1)"), emulator.port]) as client:
             time.sleep(delay)
             client.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/project
 stty -F /dev/ttyS1 raw -echo
 mkdir -p /dev/pts /dev/shm /dev/hugepages /var/log /var/tmp
+ln -s /run /var/run
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 ip link set lo up
