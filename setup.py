@@ -60,7 +60,8 @@ class BuildLibraries(build_ext):
         library.parent.mkdir(parents=True, exist_ok=True)
         warnings = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("IXRINGS_WERROR") == "1" else []
         flags = [*STANDARD, *warnings, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{generated}"]
-        link = ["-lpthread", *shlex.split(os.environ.get("LDFLAGS", ""))]
+        # -Bsymbolic: calls from file to file go straight there, not by the dynamic linker's table; they are made for every packet
+        link = ["-lpthread", "-Wl,-Bsymbolic", *shlex.split(os.environ.get("LDFLAGS", ""))]
         command = [*compiler(), *flags, "-o", str(library), *ext.sources, *link]
         print(shlex.join(command), flush=True)
         if subprocess.run(command).returncode:

@@ -7,12 +7,12 @@
 """
 
 from .config import PortConfig
-from .errors import PortBusy, PortClosed, PortError, PortTimeout
+from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
 from .link import Link, LinkDown
 from .names import PortName, PortNameError, parse_port_name
 from .opening import open_port, open_ports
 from .port import Port
 from .statistics import PortStatistics
 
-__all__ = ["Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
+__all__ = ["DmaRefused", "Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
            "PortStatistics", "PortTimeout", "open_port", "open_ports", "parse_port_name"]

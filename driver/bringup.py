@@ -22,7 +22,7 @@ from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 from . import filters, link, queues, reset
 from .config import PortConfig
 from .doorbells import Sync, ringing
-from .errors import PortBusy
+from .errors import DmaRefused, PortBusy
 from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
 
@@ -64,14 +64,18 @@ class Session:
         # No 36-bit octet counter can fill up before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * self.config.frame_size * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
+        self._refused = self.device.dma_refused()  # by somebody before us, where no function reset came between
 
     def accumulate(self) -> None:
         self.statistics.accumulate()
         self._set_due()
 
     def check(self) -> None:
-        """Now and then: is the device there, and have its counters been read lately? Raises DeviceGone."""
+        """Now and then: is the device there, does it reach its memory, have its counters been read lately? Raises DeviceGone, DmaRefused."""
         self.nic.check_present("the port")
+        if not self._refused and self.device.dma_refused():
+            raise DmaRefused(f"{self.device.name} was refused memory that it wanted to read, so a queue of it stands still: a descriptor or a buffer index "
+                             "pointed outside of the port's memory. Where: sudo dmesg | grep DMAR. Close the port and open it again")
         if time.monotonic() >= self.statistics.due_at:
             self.accumulate()
 

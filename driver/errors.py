@@ -17,3 +17,7 @@ class PortBusy(PortError):
 
 class PortTimeout(PortError, TimeoutError):
     """Something did not happen within the time given."""
+
+
+class DmaRefused(PortError):
+    """The NIC was told to read memory that it does not reach; the queue that wanted it stands still until the port is opened anew."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hw.bar import Bar
 from hw.device import Device
-from hw.pci import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, look_up
+from hw.pci import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, in_use, look_up
 from hw.pci_bind import nodes_of
 from hw.register import DeviceError
 from hw.registers import Registers
@@ -39,6 +39,8 @@ class ReadOnly:
         except OSError as error:
             if error.errno == errno.EACCES:
                 raise DeviceError(f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)") from None
+            if function.driver in FOR_PROGRAMS:  # IO_STRICT_DEVMEM: a BAR that a driver claimed is mapped through that driver only
+                raise DeviceError(in_use(function, holders(ROOT, *nodes_of(function, ROOT)))) from None
             raise DeviceError(f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). "
                               f"Boot with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}") from None
 

@@ -183,6 +183,10 @@ class Device(abc.ABC):
         if self._window is window:
             self._window = None
 
+    def dma_refused(self) -> bool:
+        """Whether a read of memory by the NIC was refused since its reset: Received Target or Master Abort (9.3.3.4)."""
+        return bool(self.config_read(0x06, 2) & 0x3000)
+
     def enable_bus_master(self, on: bool) -> None:
         """PCI command register: memory space stays on, bus master as asked (9.3.3.3)."""
         command = self.config_read(0x04, 2)

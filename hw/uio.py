@@ -39,9 +39,9 @@ class UioDevice(Device):
         check_usable(function)
         self._line = self._config = -1
         try:
-            self._line = self._open(root / "dev" / function.uio)
-            self._lock(root)
             self._config = self._open(function.path / "config")
+            self._lock(root)
+            self._line = self._open(root / "dev" / function.uio)
             self._closed = False
             self.enable_bus_master(False)  # memory on, DMA off
             self._bar = self._map_bar(function)
@@ -62,9 +62,13 @@ class UioDevice(Device):
             raise DeviceError(f"{node} cannot be opened: {error.strerror}. Run: ixrings doctor {self._function.address}") from None
 
     def _lock(self, root: Path) -> None:
-        """UIO lets anyone in; two drivers at once would be worse than an error."""
+        """UIO lets anyone in; two drivers at once would be worse than an error.
+
+        The lock is on the configuration space, and taken before /dev/uioN is opened: uio_pci_generic switches bus master off
+        whenever anybody closes that, be it one who was turned away.
+        """
         try:
-            fcntl.flock(self._line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._config, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             who = [each for each in holders(root, root / "dev" / self._function.uio) if not each.endswith(f"({os.getpid()})")]
             raise DeviceError(in_use(self._function, who)) from None
@@ -181,7 +185,7 @@ class UioDevice(Device):
         self._closed = True
         if hasattr(self, "_bar"):
             self._bar.close()
-        for fd in (self._config, self._line):
+        for fd in (self._line, self._config):  # the lock goes last
             if fd >= 0:
                 os.close(fd)
         self._config = self._line = -1

@@ -55,9 +55,9 @@ def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
 
 
 @contextmanager
-def served(nic: Emulated82599, path: Path, *, trap_all: bool = False) -> Iterator[str]:
+def served(nic: Emulated82599, path: Path, *, trap_all: bool = False, ask_beyond: bool = False) -> Iterator[str]:
     """`nic` at a socket, by a thread of this process; gives the port's name."""
-    with Server(nic, str(path), trap_all=trap_all) as server:
+    with Server(nic, str(path), trap_all=trap_all, ask_beyond=ask_beyond) as server:
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:

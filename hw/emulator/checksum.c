@@ -9,8 +9,6 @@ enum {
 #define RX_TCPE (1u << 30)
 #define RX_IPE (1u << 31)
 
-static uint32_t get16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
-
 static uint32_t ip_status(const uint8_t *ip, uint32_t header) {
     return ones_sum(ip, header, 0) == 0xFFFF ? RX_IPCS : RX_IPCS | RX_IPE;
 }
@@ -20,7 +18,7 @@ static uint32_t l4_status(const uint8_t *addresses, uint32_t address_bytes, uint
     bool udp = protocol == IP_UDP;
     if (size < (udp ? UDP_SHORTEST : TCP_SHORTEST))
         return 0;
-    if (udp && !get16(l4 + UDP_CHECKSUM)) /* the sender made none */
+    if (udp && !be16(l4 + UDP_CHECKSUM)) /* the sender made none */
         return 0;
     uint32_t pseudo_header = ones_sum(addresses, address_bytes, fold(protocol + size));
     uint32_t sum = ones_sum(l4, size, pseudo_header);
@@ -35,9 +33,9 @@ uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, boo
         if (header < 20 || ip + header > length)
             return 0;
         status = ip_status(frame + ip, header);
-        end = ip + get16(frame + ip + 2);
+        end = ip + be16(frame + ip + 2);
     } else {
-        end = ip + 40 + get16(frame + ip + 4);
+        end = ip + 40 + be16(frame + ip + 4);
     }
     if (!l4 || (protocol != IP_TCP && protocol != IP_UDP) || end > length || end < l4)
         return status;

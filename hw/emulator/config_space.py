@@ -5,7 +5,10 @@ from __future__ import annotations
 import struct
 
 COMMAND = 0x04
-COMMAND_MEMORY, COMMAND_BUS_MASTER = 0x2, 0x4
+COMMAND_MEMORY, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE = 0x2, 0x4, 0x400
+STATUS = 0x06
+# Not stored, but asked of the engine: INTx is asserted; a read request was refused (Received Master Abort, ones written clear it).
+STATUS_INTERRUPT, STATUS_MASTER_ABORT = 0x8, 0x2000
 MSIX_CONTROL = 0x72
 DEVICE_CONTROL = 0xA8
 DEVICE_CONTROL_FLR = 0x8000
@@ -65,6 +68,10 @@ class ConfigSpace:
     @property
     def bus_master(self) -> bool:
         return bool(self.read(COMMAND, 2) & COMMAND_BUS_MASTER)
+
+    @property
+    def intx_disabled(self) -> bool:
+        return bool(self.read(COMMAND, 2) & COMMAND_INTX_DISABLE)
 
     def _check(self, offset: int, size: int) -> None:
         if size not in (1, 2, 4) or offset % size or not 0 <= offset <= 4096 - size:

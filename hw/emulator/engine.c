@@ -298,6 +298,8 @@ int nic_share_doorbells(struct nic *nic) {
 void nic_set_manual(struct nic *nic, bool manual) { nic->manual = manual; }
 void nic_set_paced(struct nic *nic, bool paced) { nic->paced = paced; }
 void nic_set_bus_master(struct nic *nic, bool on) { nic->bus_master = on; }
+bool nic_master_abort(const struct nic *nic) { return nic->master_abort; }
+void nic_clear_master_abort(struct nic *nic) { nic->master_abort = false; }
 void nic_set_gone(struct nic *nic) { nic->gone = true; }
 void nic_set_cable(struct nic *nic, bool in) { nic->cable_in = in; }
 void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns; }

@@ -60,21 +60,27 @@ static uint64_t moderation_ns(const struct nic *nic, uint32_t vector) {
     return (uint64_t)((eitr & F_EITR_ITR_INTERVAL_MASK) >> F_EITR_ITR_INTERVAL_SHIFT) * ITR_UNIT_NS;
 }
 
+/* The vectors that causes and masks ask for; without MSI-X bit 0 may stand for all of them. */
+static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_t masks) {
+    uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;
+    uint32_t misc = reg_load(nic, R_IVAR_MISC) >> 8;
+    /* INTx and MSI have one vector for everything, and IVAR_MISC no part in it (7.3.1.1). */
+    if (!(reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK))
+        return causes & masks || others;
+    return (causes & masks) | (others && misc & 0x80 ? 1ull << (misc & 0x3F) : 0);
+}
+
 /* Send what is due. Called at the end of a step and after every register write that may unmask something. */
 void send_messages(struct nic *nic, uint64_t now_ns) {
     if (nic->remote && remote_writing(nic))
         return; /* a message must not overtake the data it tells of */
     uint64_t causes = load_pair(nic, R_EICS_EX), masks = load_pair(nic, R_EIMS_EX);
-    uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;
-    uint32_t misc = reg_load(nic, R_IVAR_MISC) >> 8;
     bool msix = reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK;
-    uint64_t other_vector = others && misc & 0x80 ? 1ull << (misc & 0x3F) : 0;
-    /* INTx and MSI have one vector for everything, and IVAR_MISC no part in it (7.3.1.1). */
-    uint64_t asserted = msix ? (causes & masks) | other_vector : causes & masks || others;
+    uint64_t asserted = asserted_vectors(nic, causes, masks);
 
     nic->sent &= asserted; /* a cause that went away may send again when it comes back */
     uint64_t due = asserted & ~nic->sent;
-    if (!due || nic->line_masked)
+    if (!due || (nic->line && (nic->line_masked || nic->line_disabled)))
         return;
     for (uint32_t vector = 0; vector < VECTORS; vector++) {
         uint64_t bit = 1ull << vector;
@@ -91,12 +97,26 @@ void send_messages(struct nic *nic, uint64_t now_ns) {
     store_pair(nic, R_EICS_EX, causes);
     store_pair(nic, R_EIMS_EX, masks);
     if (msix)
-        nic->sent &= (causes & masks) | other_vector;
+        nic->sent &= asserted_vectors(nic, causes, masks);
 }
 
 /* Vector 0 becomes INTx, unmasked, or a message again. */
 void nic_set_line(struct nic *nic, bool line) {
     nic->line = line, nic->line_masked = false;
+}
+
+/* The status register's Interrupt Status: the line would be up, whatever the command register says to it (PCI 3.0 6.2.3). */
+bool nic_line_asserted(const struct nic *nic) {
+    return !(reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK) && asserted_vectors(nic, load_pair(nic, R_EICS_EX), load_pair(nic, R_EIMS_EX));
+}
+
+void nic_disable_line(struct nic *nic, bool disabled) {
+    bool was = nic->line_disabled;
+    nic->line_disabled = disabled;
+    if (was && !disabled && nic->line) {
+        nic->sent = 0;
+        send_messages(nic, nic_now(nic));
+    }
 }
 
 /* A line that is still up when it is unmasked signals again. */

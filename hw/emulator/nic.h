@@ -3,7 +3,8 @@
  *   engine.c     the clock: one thread that steps every NIC, or a step by hand
  *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
  *   offload.c    checksums, VLAN tags and segmentation on the way out (82599 7.2.4, 7.2.5)
- *   receive.c    filters, RSS, packet buffer, descriptor write-back   (82599 7.1)
+ *   classify.c   lengths, L2 filters, packet type, queue by RSS       (82599 7.1.1, 7.1.2)
+ *   receive.c    packet buffer, buffers, descriptor write-back        (82599 7.1)
  *   checksum.c   what the receiver finds out about checksums          (82599 7.1.11)
  *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
  *   dma.c        what the IOMMU lets through, and what it does not
@@ -36,6 +37,8 @@ enum {
     LARGE_MAX = 0x40000 + 1024, /* longest send that is cut: PAYLEN has 18 bits, headers come on top (7.2.3.2.4) */
     CHAIN_MAX = 40,        /* descriptors of one frame: the on-chip descriptor store */
     FRAME_MIN = 60,        /* without CRC */
+    ADDRESSES = 12,        /* destination and source, in front of a VLAN tag or the EtherType */
+    VLAN_TAG = 4,
     CRC = 4,
     WIRE_OVERHEAD = 20,    /* preamble, start delimiter, inter-frame gap */
     PS_PER_BYTE = 800,     /* at 10 Gbit/s */
@@ -106,6 +109,7 @@ struct tx_queue {
 struct rx_queue {
     bool enabled, stuck;
     uint32_t head, size, buffer_size, descriptor_type;
+    uint32_t tail; /* RDT as last looked at: looked at again when it leaves too few descriptors, as the driver writes that line */
     bool drop_en;
     uint64_t base;
 };
@@ -121,6 +125,20 @@ struct counters {
 struct packet_buffer {
     uint8_t *bytes;
     uint32_t size, read, write, used;
+};
+
+/* What was found out about a received frame. */
+struct class {
+    uint32_t queue;
+    uint32_t status; /* extended status and errors of the write-back: PIF, LB, checksums (7.1.6.2) */
+    bool tagged;
+    uint64_t q0;     /* RSS type, packet type, hash: the low half of the write-back */
+};
+
+/* A frame in the packet buffer: this, then its bytes. length 0: the rest up to the end is unused. */
+struct stored {
+    uint32_t length;
+    struct class class;
 };
 
 struct nic;
@@ -182,6 +200,8 @@ struct nic {
 
     int eventfds[VECTORS];
     bool line, line_masked;      /* vector 0 is INTx: after each signal it is masked until someone looks again */
+    bool line_disabled;          /* the command register's Interrupt Disable */
+    bool master_abort;           /* a read request was refused, since the status register was last cleared */
     uint64_t sent;               /* vectors whose message went out for the causes that are set now */
     uint64_t next_message_ns[VECTORS];
 
@@ -215,6 +235,8 @@ static inline uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t
 static inline uint32_t size_bin(uint32_t bytes) {
     return bytes <= 64 ? 0 : bytes <= 127 ? 1 : bytes <= 255 ? 2 : bytes <= 511 ? 3 : bytes <= 1023 ? 4 : 5;
 }
+
+static inline uint32_t be16(const uint8_t *bytes) { return (uint32_t)bytes[0] << 8 | bytes[1]; }
 
 /* A MAC address in the byte order of RAL and RAH. */
 static inline uint64_t mac_of(const uint8_t *bytes) {
@@ -260,6 +282,13 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
 uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol);
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
+
+/* classify.c, packet_buffer.c */
+struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t length);
+bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
+bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class);
+struct stored buffer_front(struct packet_buffer *buffer);
+void buffer_pop(struct packet_buffer *buffer, uint32_t length);
 void packet_buffer_reset(struct nic *nic);
 
 /* To 16 bits, carries added in at the low end (RFC 1071). */

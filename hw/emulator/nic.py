@@ -17,7 +17,7 @@ from ..register import ALL_ONES, Access, DeviceError
 from ..registers import BAR0_SIZE, Registers
 from .block import Block
 from .cage import Cage
-from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, VECTORS, ConfigSpace
+from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
 from .control import Control, Semaphores
 from .eeprom import Eeprom
 from .engine import Engine
@@ -159,6 +159,7 @@ class Emulated82599(Device):
         for block in self._blocks:
             block.reset()
         self.update_bus_master()
+        self._engine.call("nic_disable_line", self._config.intx_disabled)
 
     def _load_reset_values(self) -> None:
         ctypes.memmove(self._engine.register_address, reset_image(), BAR0_SIZE)
@@ -167,22 +168,34 @@ class Emulated82599(Device):
         self._check_open()
         with self._engine.frozen():
             self._config.reset()
+            self._engine.call("nic_clear_master_abort")
             self.reset_registers()
 
     # ---- configuration space ----
 
     def config_read(self, offset: int, size: int) -> int:
         self._check_open()
-        return ALL_ONES >> (32 - 8 * size) if self._gone else self._config.read(offset, size)
+        if self._gone:
+            return ALL_ONES >> (32 - 8 * size)
+        value = self._config.read(offset, size)
+        if offset < STATUS + 2 and STATUS < offset + size:
+            with self._engine.frozen():
+                status = STATUS_INTERRUPT * self._engine.call("nic_line_asserted") | STATUS_MASTER_ABORT * self._engine.call("nic_master_abort")
+            value |= status << 8 * STATUS >> 8 * offset
+        return value & ALL_ONES >> (32 - 8 * size)
 
     def config_write(self, offset: int, size: int, value: int) -> None:
         self._check_open()
         if self._gone:
             return
         self._config.write(offset, size, value)
-        if offset <= COMMAND < offset + size:
+        if offset < STATUS + 2 and STATUS < offset + size and value << 8 * offset >> 8 * STATUS & STATUS_MASTER_ABORT:
+            with self._engine.frozen():
+                self._engine.call("nic_clear_master_abort")
+        if offset < COMMAND + 2 and COMMAND < offset + size:
             with self._engine.frozen():
                 self.update_bus_master()
+                self._engine.call("nic_disable_line", self._config.intx_disabled)
         if offset <= DEVICE_CONTROL and DEVICE_CONTROL + 2 <= offset + size and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR:
             self.reset()
 

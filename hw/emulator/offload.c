@@ -6,7 +6,6 @@
 #include "nic.h"
 
 enum {
-    ETHERNET_ADDRESSES = 12, VLAN_TAG = 4,
     L4_UDP = 0, L4_TCP = 1, L4_SCTP = 2,
     IP_TOTAL_LENGTH = 2, IP_ID = 4, IP_CHECKSUM = 10, IP6_PAYLOAD_LENGTH = 4, IP6_HEADER = 40,
     UDP_LENGTH = 4, UDP_CHECKSUM = 6, TCP_SEQUENCE = 4, TCP_FLAGS = 12, TCP_CHECKSUM = 16, SCTP_CHECKSUM = 8,
@@ -22,8 +21,7 @@ struct plan {
     bool ipv4, ip_checksum, l4_checksum, tag, cut;
 };
 
-static uint32_t get16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
-static uint32_t get32(const uint8_t *at) { return get16(at) << 16 | get16(at + 2); }
+static uint32_t get32(const uint8_t *at) { return be16(at) << 16 | be16(at + 2); }
 static void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
 static void put32(uint8_t *at, uint32_t value) { put16(at, value >> 16), put16(at + 2, value); }
 
@@ -83,7 +81,7 @@ static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t len
     uint8_t *ip = frame + plan->ip, *l4 = frame + plan->l4;
     if (plan->ipv4) {
         put16(ip + IP_TOTAL_LENGTH, length - plan->ip);
-        put16(ip + IP_ID, get16(ip + IP_ID) + segment);
+        put16(ip + IP_ID, be16(ip + IP_ID) + segment);
     } else {
         put16(ip + IP6_PAYLOAD_LENGTH, length - plan->ip - IP6_HEADER);
     }
@@ -95,7 +93,7 @@ static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t len
     if (last && !segment)
         kept = 0xFFF; /* the only one */
     put32(l4 + TCP_SEQUENCE, get32(l4 + TCP_SEQUENCE) + segment * plan->mss);
-    put16(l4 + TCP_FLAGS, get16(l4 + TCP_FLAGS) & (0xF000u | kept));
+    put16(l4 + TCP_FLAGS, be16(l4 + TCP_FLAGS) & (0xF000u | kept));
 }
 
 /* Into nic->frame; returns the length. */
@@ -106,16 +104,16 @@ static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length
         finish_l4(plan, nic->frame, length, extra);
     if (!plan->tag)
         return length;
-    memmove(nic->frame + ETHERNET_ADDRESSES + VLAN_TAG, nic->frame + ETHERNET_ADDRESSES, length - ETHERNET_ADDRESSES);
-    put16(nic->frame + ETHERNET_ADDRESSES, reg_load(nic, R_DMATXCTL) >> F_DMATXCTL_VT_SHIFT);
-    put16(nic->frame + ETHERNET_ADDRESSES + 2, plan->vlan);
+    memmove(nic->frame + ADDRESSES + VLAN_TAG, nic->frame + ADDRESSES, length - ADDRESSES);
+    put16(nic->frame + ADDRESSES, reg_load(nic, R_DMATXCTL) >> F_DMATXCTL_VT_SHIFT);
+    put16(nic->frame + ADDRESSES + 2, plan->vlan);
     return length + VLAN_TAG;
 }
 
 /* Whether the headers that are to be finished lie in the frame, and a segment in the frame buffer. */
 static bool sound(const struct plan *plan, uint32_t length) {
     uint32_t l4_field = plan->l4_type == L4_TCP ? TCP_CHECKSUM + 2 : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4 : UDP_CHECKSUM + 2;
-    if (length < ETHERNET_ADDRESSES + 2)
+    if (length < ADDRESSES + 2)
         return false;
     if ((plan->ip_checksum || plan->cut) && plan->l4 < plan->ip + 20)
         return false;

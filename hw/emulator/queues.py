@@ -17,6 +17,9 @@ class ReceiveQueues(Block):
         self.raw.SRRCTL[index].write(value & self.raw.SRRCTL.row.mask)
         self.engine.call("nic_rx_queue_changed", index)
 
+    def read_RDH(self, index: int) -> int:
+        return self.engine.call("nic_rx_head", index)
+
     def write_RDH(self, index: int, value: int) -> None:
         self.raw.RDH[index].write(value & 0xFFFF)
         self.engine.call("nic_rx_head_changed", index)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ..emulator import Emulated82599
 from ..register import DeviceError
 from . import protocol as p
+from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError
 from .session import Session
 
@@ -29,14 +30,16 @@ class ServerError(DeviceError):
 class Server:
     """Exports `nic`, which stays the caller's, at a UNIX socket.
 
-    trap_all: no doorbell region, every register access is a message. trace: called with a line for each message.
+    trap_all: no doorbell region, every register access is a message. ask_beyond: DMA beside what a client mapped goes to the client
+    by messages, for it to refuse, and is not refused here. trace: called with a line for each message.
     on_wake: called in serve() after wake(). Raises ServerError.
     """
 
-    def __init__(self, nic: Emulated82599, path: str, *, trap_all: bool = False, trace: Callable[[str], None] | None = None,
+    def __init__(self, nic: Emulated82599, path: str, *, trap_all: bool = False, ask_beyond: bool = False, trace: Callable[[str], None] | None = None,
                  on_wake: Callable[[], None] | None = None, on_client: Callable[[bool], None] | None = None) -> None:
         self._nic, self.path = nic, path
         self._trap_all, self._trace, self._on_wake, self._on_client = trap_all, trace, on_wake, on_client
+        self._memory = AskedMemory if ask_beyond else ClientMemory
         self._session: Session | None = None
         self._lobby: dict[int, Channel] = {}
         self._stopping = False
@@ -125,7 +128,7 @@ class Server:
                 self._serve_client(self._session, {self._session.channel.fileno()})
         channel = Channel(connected)
         if self._session is None:
-            self._session = Session(self._nic, channel, trap_all=self._trap_all, trace=self._trace)
+            self._session = Session(self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace)
             if self._on_client:
                 self._on_client(True)
         elif len(self._lobby) < LOBBY:

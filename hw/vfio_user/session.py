@@ -15,6 +15,7 @@ from ..emulator.messages import LONGEST, DmaRequest
 from ..register import DeviceError
 from . import protocol as p
 from .interrupts import SessionInterrupts
+from .memory import ClientMemory
 from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
 from .regions import Bar0, ConfigRegion, MsixBar, RegionOfMessages
 
@@ -50,7 +51,8 @@ class Refused(OSError):
 class Session:
     """From a connection to its end. `receive` answers everything that came, `carry` takes the NIC's requests to the client."""
 
-    def __init__(self, nic: Emulated82599, channel: Channel, *, trap_all: bool, trace: Callable[[str], None] | None) -> None:
+    def __init__(self, nic: Emulated82599, channel: Channel, memory: ClientMemory, *, trap_all: bool, trace: Callable[[str], None] | None) -> None:
+        self._memory = memory
         self._nic, self.channel, self._trap_all, self._trace = nic, channel, trap_all, trace
         self._agreed = False
         self._interrupts = SessionInterrupts(nic)
@@ -128,6 +130,7 @@ class Session:
         if major != p.MAJOR or not isinstance(longest, int) or longest < LONGEST:
             raise Refused
         self._agreed = True
+        self._memory.open()
         return Answer(p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities(write_multiple=True))
 
     def _device_info(self, message: Message) -> Answer:
@@ -217,20 +220,20 @@ class Session:
         _, flags, offset, address, size = p.DMA_MAP.unpack_from(message.payload)
         if len(message.fds) > 1 or flags & ~(p.DMA_READABLE | p.DMA_WRITABLE):
             raise Refused
-        if self._nic.dma_windows >= p.MAX_DMA_MAPS:
+        if len(self._memory) >= p.MAX_DMA_MAPS:
             raise Refused(errno.ENOSPC)
-        self._nic.map_dma_at(address, size, message.fds[0] if message.fds else None, offset if message.fds else 0,
-                             readable=bool(flags & p.DMA_READABLE), writable=bool(flags & p.DMA_WRITABLE))
+        self._memory.map(address, size, message.fds[0] if message.fds else None, offset if message.fds else 0,
+                         readable=bool(flags & p.DMA_READABLE), writable=bool(flags & p.DMA_WRITABLE))
         return Answer()
 
     def _dma_unmap(self, message: Message) -> Answer:
         _, flags, address, size = p.DMA_UNMAP.unpack_from(message.payload)
         if flags == p.UNMAP_ALL and not address and not size:
-            self._nic.unmap_dma_all()
+            self._memory.unmap_all()
         elif flags:
             raise Refused
         else:
-            self._nic.unmap_dma_range(address, size)
+            self._memory.unmap(address, size)
         return Answer(message.payload[: p.DMA_UNMAP.size])
 
     @property

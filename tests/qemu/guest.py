@@ -38,11 +38,12 @@ class Guest:
     """One virtual machine: q35, two processors, an IOMMU unless told otherwise, each of `nics` behind a root port of its own.
 
     folder: gets console.log, qemu.log and share/. nics: sockets of vfio-user servers, which must be listening.
-    functions: puts all `nics` into one slot, as functions 0, 1, ... of one device.
+    functions: puts all `nics` into one slot, as functions 0, 1, ... of one device. bridge: behind one conventional PCI bridge, in slots 1, 2,
+    ...: an IOMMU cannot tell them apart there. (Functions of an 82599 it can, by a quirk of the kernel's: pci_quirk_mf_endpoint_acs.)
     """
 
     def __init__(self, lab: Lab, folder: Path, *, nics: Sequence[Path] = (), kernel: Kernel | None = None, iommu: bool = True,
-                 functions: bool = False, memory_mb: int = 1024, append: str = "") -> None:
+                 functions: bool = False, bridge: bool = False, memory_mb: int = 1024, append: str = "") -> None:
         self.folder = folder
         self.share = folder / "share"
         self.share.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ class Guest:
         self._agent = agent
         command = [*lab.qemu_command(), *machine(memory_mb, iommu), *self._channels(theirs.fileno()),
                    *shared_folders(lab, kernel or lab.debian_kernel, self.share), *boot(kernel or lab.debian_kernel, iommu, append),
-                   *network_cards(nics, functions)]
+                   *(bridged_cards(nics) if bridge else network_cards(nics, functions))]
         with (folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=lab.qemu_environment(),
                                           pass_fds=[theirs.fileno()])
@@ -171,5 +172,13 @@ def network_cards(nics: Sequence[Path], functions: bool) -> list[str]:
         if number == 0 or not functions:
             command += ["-device", f"pcie-root-port,id=port{number},bus=pcie.0,chassis={number + 1},slot={number + 1}"]
         place = f'"bus":"port0","addr":"0.{number}","multifunction":true' if functions else f'"bus":"port{number}"'
+        command += ["-device", f'{{"driver":"vfio-user-pci",{place},"socket":{{"path":"{path}","type":"unix"}}}}']
+    return command
+
+
+def bridged_cards(nics: Sequence[Path]) -> list[str]:
+    command = ["-device", "pcie-pci-bridge,id=bridge,bus=pcie.0"]
+    for number, path in enumerate(nics):
+        place = f'"bus":"bridge","addr":"{number + 1}"'
         command += ["-device", f'{{"driver":"vfio-user-pci",{place},"socket":{{"path":"{path}","type":"unix"}}}}']
     return command

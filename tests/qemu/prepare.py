@@ -147,6 +147,9 @@ def run(arguments: list[str]) -> int:
     except (LabError, ArchiveError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"lab: {error.filename or folder}: {error.strerror}. Choose another place: IXRINGS_LAB=FOLDER", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lab: interrupted; what is complete is kept, run it again to go on", file=sys.stderr)
         return 130

@@ -16,7 +16,8 @@ STOP_S = 10.0
 class ServedNic:
     """`nic` at `socket`, every message of its client in folder/name.trace, what it noticed in folder/name.findings at the end."""
 
-    def __init__(self, folder: Path, wire: str, *, name: str = "nic", mac: bytes = DEFAULT_MAC, trap_all: bool = False, **options: object) -> None:
+    def __init__(self, folder: Path, wire: str, *, name: str = "nic", mac: bytes = DEFAULT_MAC, trap_all: bool = False,
+                 ask_beyond: bool = False, **options: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name = folder, name
         self._trace = (folder / f"{name}.trace").open("w", buffering=1 << 16)
@@ -24,7 +25,7 @@ class ServedNic:
         self._home = tempfile.TemporaryDirectory(prefix="ixrings-")
         self.socket = Path(self._home.name) / "nic.sock"
         self.nic = Emulated82599(wire, mac=mac, **options)  # type: ignore[arg-type]  # link_up_s, paced, ... as the caller names them
-        self._server = Server(self.nic, str(self.socket), trap_all=trap_all, trace=self._note)
+        self._server = Server(self.nic, str(self.socket), trap_all=trap_all, ask_beyond=ask_beyond, trace=self._note)
         self._thread = threading.Thread(target=self._server.serve, name="vfio-user")
         self._thread.start()
 

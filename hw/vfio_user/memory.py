@@ -1,0 +1,103 @@
+"""What a client mapped for the NIC, and who answers for the rest of its address space."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_left, bisect_right
+
+from ..emulator import Emulated82599
+from ..hugepages import PAGE
+
+TOP = (1 << 64) - PAGE  # of the address space; the last page stays out of it, so that every end is a number of 64 bits
+
+
+class ClientMemory:
+    """The windows of one client, none overlapping another. An access beside them is a DMA fault that nobody hears of."""
+
+    def __init__(self, nic: Emulated82599) -> None:
+        self._nic = nic
+
+    def __len__(self) -> int:
+        return self._nic.dma_windows
+
+    def open(self) -> None:
+        """The client is there."""
+
+    def map(self, address: int, size: int, fd: int | None, offset: int, *, readable: bool, writable: bool) -> None:
+        """As Emulated82599.map_dma_at(). Raises OSError."""
+        self._nic.map_dma_at(address, size, fd, offset, readable=readable, writable=writable)
+
+    def unmap(self, address: int, size: int) -> None:
+        """All windows in [address, address + size). Raises OSError (EINVAL) when that would cut one."""
+        self._nic.unmap_dma_range(address, size)
+
+    def unmap_all(self) -> None:
+        self._nic.unmap_dma_all()
+
+
+class AskedMemory(ClientMemory):
+    """Accesses beside the windows go to the client by messages, as they would go to a bus: a client with an IOMMU can tell what it stopped.
+
+    The space between windows is kept filled with windows of messages. They cost a few calls for each change.
+    """
+
+    def __init__(self, nic: Emulated82599) -> None:
+        super().__init__(nic)
+        self._starts: list[int] = []
+        self._sizes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def open(self) -> None:
+        self._fill(0, TOP)
+
+    def map(self, address: int, size: int, fd: int | None, offset: int, *, readable: bool, writable: bool) -> None:
+        index = bisect_right(self._starts, address)
+        low, high = self._between(index, index)
+        if not size or address % PAGE or size % PAGE or address + size > TOP:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if address < low or address + size > high:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        self._nic.unmap_dma_range(low, high - low)
+        try:
+            super().map(address, size, fd, offset, readable=readable, writable=writable)
+        except OSError:
+            self._fill(low, high)
+            raise
+        self._starts.insert(index, address)
+        self._sizes[address] = size
+        self._fill(low, address)
+        self._fill(address + size, high)
+
+    def unmap(self, address: int, size: int) -> None:
+        first, last = bisect_left(self._starts, address), bisect_left(self._starts, address + size)
+        if not size or self._end(first - 1) > address or self._end(last - 1) > address + size:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if first == last:
+            return
+        low, high = self._between(first, last)
+        for start in self._starts[first:last]:
+            del self._sizes[start]
+        del self._starts[first:last]
+        self._nic.unmap_dma_range(low, high - low)
+        self._fill(low, high)
+
+    def unmap_all(self) -> None:
+        super().unmap_all()
+        self._starts.clear()
+        self._sizes.clear()
+        self._fill(0, TOP)
+
+    def _end(self, index: int) -> int:
+        """Of the window of that index; 0 in front of all of them."""
+        return self._starts[index] + self._sizes[self._starts[index]] if index >= 0 else 0
+
+    def _between(self, first: int, last: int) -> tuple[int, int]:
+        """The space from the end of the window in front of index `first` to the start of that of index `last`."""
+        return self._end(first - 1), self._starts[last] if last < len(self._starts) else TOP
+
+    def _fill(self, low: int, high: int) -> None:
+        if low < high:
+            self._nic.map_dma_at(low, high - low, None)

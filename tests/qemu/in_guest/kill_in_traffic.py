@@ -1,0 +1,72 @@
+"""In the guest: kill a program that receives, while another one watches the memory that was its region.
+
+    kill_in_traffic.py ADDRESS
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+VICTIM = """
+import sys
+from driver import open_port
+with open_port(sys.argv[1], promiscuous=True) as port:
+    print("open", flush=True)
+    frames = [bytes([255]) * 6 + bytes(54)] * 64
+    count, told = 0, False
+    while True:
+        port.send(frames)
+        if port.poll(0.01):
+            for ring in port.rx_rings:
+                count += ring.space
+                ring.advance(ring.space)
+        if count > 200 and not told:
+            told = True
+            print("busy", flush=True)
+"""
+WATCH_S = 3.0
+BUS_MASTER = 0x4
+
+
+def memory_of(pid: int) -> list[np.ndarray]:
+    """Region and descriptor rings: every memfd the program maps, mapped here too."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/map_files").iterdir():
+        if "/memfd:" in os.readlink(entry):
+            fd = os.open(entry, os.O_RDWR)
+            found.setdefault(os.fstat(fd).st_ino, np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8))
+            os.close(fd)
+    return list(found.values())
+
+
+def main(address: str) -> None:
+    victim = subprocess.Popen([sys.executable, "-c", VICTIM, address], stdout=subprocess.PIPE, text=True)
+    assert victim.stdout
+    try:
+        assert [victim.stdout.readline() for _ in range(2)] == ["open\n", "busy\n"]
+        memory = memory_of(victim.pid)
+        before = [each.copy() for each in memory]
+        time.sleep(0.3)
+        moving = any((now != then).any() for now, then in zip(memory, before))
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    command = Path(f"/sys/bus/pci/devices/{address}/config").read_bytes()[4]
+    for each in memory:
+        each[:] = 0xA5
+    time.sleep(WATCH_S)
+    print(json.dumps({"windows": len(memory), "bytes": sum(map(len, memory)), "moving": bool(moving),
+                      "written": sum(int((each != 0xA5).sum()) for each in memory), "bus_master": bool(command & BUS_MASTER)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,68 @@
+"""In the guest: give the NIC one descriptor whose buffer lies beside everything that is mapped, and tell what comes of it.
+
+    point_outside.py ADDRESS transmit|receive
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from select import POLLIN
+
+import numpy as np
+
+from driver import Port, open_port
+from driver.bringup import Session
+from driver.errors import PortError
+from hw.register import DeviceError
+
+OUTSIDE = 0x7654_3000  # the lowest windows are from 0x10000000 on, and few
+CANARY = 0xA5
+WAIT_S = 20.0
+
+
+def send_from_outside(port: Port, session: Session) -> str:
+    """The descriptor is written by hand: the C loop checks what a program says."""
+    _, transmit_ring, _ = session.memory
+    transmit_ring.view.view(np.uint64)[:2] = OUTSIDE, 60 | 3 << 20 | (0x20 | 1 | 2 | 8) << 24 | 60 << 46
+    port.nic.TDT[0].write(1)
+    return trouble(port)
+
+
+def receive_outside(port: Port, session: Session) -> str:
+    """The NIC fetched nothing yet: the link is up, and nobody sends before we are ready."""
+    _, _, receive_ring = session.memory
+    receive_ring.view.view(np.uint64)[::2] = OUTSIDE
+    print("ready", flush=True)
+    time.sleep(3)
+    return trouble(port)
+
+
+def trouble(port: Port) -> str:
+    end = time.monotonic() + WAIT_S / 4
+    try:
+        while time.monotonic() < end:
+            port.poll(1.0, POLLIN)
+            for ring in port.rx_rings:
+                ring.advance(ring.space)
+    except (PortError, DeviceError) as error:
+        return str(error)
+    return ""
+
+
+def main(address: str, what: str) -> None:
+    with open_port(address, promiscuous=True) as port:
+        session = port._open()
+        port.wait_link(WAIT_S)
+        port.buffers[:] = CANARY
+        if what == "transmit":
+            print("ready", flush=True)
+            error = send_from_outside(port, session)
+        else:
+            error = receive_outside(port, session)
+        print(json.dumps({"address": OUTSIDE, "error": error, "written": int((port.buffers != CANARY).sum())}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

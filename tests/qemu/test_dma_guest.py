@@ -1,0 +1,46 @@
+"""Proof two, DMA safety: what a wrong descriptor asks for the IOMMU stops, the guest's kernel reports and our driver tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hw.emulator.findings import Kind
+from lab import Lab
+from ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.fixture(scope="module")
+def ours(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder, ask_beyond=True) as ours:
+        ours.run(f"ixrings bind {LEFT}")
+        yield ours
+
+
+@pytest.mark.parametrize(("what", "reads"), [("transmit", True), ("receive", False)])
+def test_a_descriptor_that_points_outside_is_stopped_and_reported(ours: OurGuest, what: str, reads: bool) -> None:
+    with ours.far_end(0) as far:
+        ours.run("dmesg -C")
+        ours.run(f"python3 {IN_GUEST}/point_outside.py {LEFT} {what} > outside.json 2> outside.err & echo $! > outside.pid; "
+                 "for i in $(seq 300); do grep -q ready outside.json && break; sleep 0.1; done")
+        far.wait_link(30)
+        if not reads:
+            far.send([b"\xff" * 6 + bytes(54)] * 4)
+        output = ours.run("for i in $(seq 300); do [ -d /proc/$(cat outside.pid) ] || break; sleep 0.1; done; cat outside.err outside.json")
+        after = last_json(output)
+        address = after["address"]
+        log = ours.run("dmesg | grep DMAR")
+        assert re.search(rf"DMA {'Read' if reads else 'Write'}.*Request device \[01:00\.0\] fault addr {hex(int(address))[:-3]}000", log), log
+        assert after["written"] == 0, "memory beside the descriptor's was written"
+        if reads:
+            assert "was refused memory that it wanted to read" in str(after["error"]) and "sudo dmesg | grep DMAR" in str(after["error"])
+        assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
+
+
+def test_the_nic_saw_the_refusals_and_broke_no_rule(ours: OurGuest) -> None:
+    assert {violation.kind for violation in ours.nics[0].nic.violations} == {Kind.DMA_READ, Kind.DMA_WRITE}

@@ -1,0 +1,50 @@
+"""Proof two: two NICs behind one PCI bridge share an IOMMU group; what a program is told while Linux has one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import Lab
+from ours import OurGuest, our_guest
+
+pytestmark = pytest.mark.qemu
+
+FIRST, SECOND = "0000:01:01.0", "0000:01:02.0"
+
+BOTH = f"""python3 -c 'from driver import open_ports
+with open_ports("{FIRST}", "{SECOND}") as (a, b):
+    for port in a, b:
+        port.send([bytes(60)] * 100); port.flush(); print(port.stats()["GPTC"])'"""
+
+
+@pytest.fixture(scope="module")
+def card(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder, bridge=True) as ours:
+        yield ours
+
+
+def test_a_nic_whose_neighbour_linux_has_is_not_to_be_had_and_the_sentence_says_why(card: OurGuest) -> None:
+    said = card.run(f"ixrings bind {FIRST}")
+    assert "Not usable yet: " in said and f"{SECOND} (ixgbe)" in said and f"ixrings bind {SECOND}" in said
+    assert f"{SECOND} (ixgbe)" in card.refused(f"ixrings info {FIRST}")
+    assert f"BAD   {FIRST} group" in card.run(f"ixrings doctor {FIRST}", status=1)
+
+
+def test_with_its_neighbour_it_can_be_had(card: OurGuest) -> None:
+    said = card.run(f"ixrings bind {FIRST} --group")
+    assert f"{SECOND} is bound to vfio-pci; ixgbe had it before." in said and "Not usable yet" not in said
+    assert "up, 10 Gbit/s" in card.run(f"ixrings info {FIRST}")
+
+
+def test_both_in_one_program_carry_frames(card: OurGuest) -> None:
+    with card.far_end(0) as left, card.far_end(1) as right:
+        assert card.run(BOTH) == "100\n100\n"
+        assert left.stats()["GPRC"] == right.stats()["GPRC"] == 100
+
+
+def test_both_are_given_back(card: OurGuest) -> None:
+    for address in (FIRST, SECOND):
+        assert f"{address} is with ixgbe again; its interface is eth" in card.run(f"ixrings unbind {address}")

@@ -1,0 +1,75 @@
+"""Proof two: our driver in a guest, on the guest kernel's own VFIO and UIO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from guest import Guest
+from host_end import warnings
+from lab import Lab, LabError
+from served import ServedNic
+
+pytestmark = pytest.mark.qemu
+
+LOOP, SOURCE = "0000:01:00.0", "0000:02:00.0"
+IXRINGS = "python3 -m driver.cli"
+SCENARIOS = (
+    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} PYTHONPATH=/project:/project/tests "
+    "python3 -m pytest -q --noconftest -p conftest -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
+    "/project/tests/qemu/in_guest/port_scenarios.py"
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to a NIC: what binds it, and what names it."""
+
+    name: str
+    driver: str
+    prefix: str = ""
+    iommu: bool = True
+    iommufd: bool = False
+
+
+WAYS = (Way("vfio-group", "vfio-pci"), Way("uio", "uio_pci_generic", iommu=False), Way("iommufd", "vfio-pci", iommufd=True))
+
+
+@dataclass
+class Machine:
+    guest: Guest
+    way: Way
+    loop: ServedNic
+    source: ServedNic
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.name)
+def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> Iterator[Machine]:
+    way: Way = request.param
+    folder = module_folder / way.name
+    try:
+        kernel = lab.iommufd_kernel if way.iommufd else lab.debian_kernel
+    except LabError as error:
+        pytest.skip(str(error))
+    with ExitStack() as stack:
+        loop = stack.enter_context(ServedNic(folder, "loop", name="loop"))
+        source = stack.enter_context(ServedNic(folder, "source", name="source", mac=bytes([2, 0, 0, 0, 0, 2])))
+        guest = stack.enter_context(Guest(lab, folder, nics=[loop.socket, source.socket], kernel=kernel, iommu=way.iommu))
+        guest.run(f"modprobe ixgbe; modprobe {way.driver} || true; echo 100 > /proc/sys/vm/nr_hugepages")
+        for device in (LOOP, SOURCE):
+            guest.run(f"{IXRINGS} bind {device} --driver {way.driver}")
+        yield Machine(guest, way, loop, source)
+
+
+def test_the_port_and_the_examples_do_there_what_they_do_here(machine: Machine) -> None:
+    output = machine.guest.run(SCENARIOS.format(loop=LOOP, source=SOURCE), timeout_s=400, check=False).output
+    assert " passed" in output and "failed" not in output and "error" not in output, output
+
+
+def test_neither_kernel_nor_nic_had_anything_to_complain_of(machine: Machine) -> None:
+    assert warnings(machine.guest, ("vfio", "uio", "0000:0", "DMAR", "Call Trace", "WARNING", "BUG")) == []
+    assert machine.loop.nic.violations == [] and machine.source.nic.violations == []

@@ -1,0 +1,86 @@
+"""Proof two, what goes wrong: taking a NIC and giving it back, programs that are killed, users without root, all under a real IOMMU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from host_end import warnings
+from lab import Lab
+from ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
+
+pytestmark = pytest.mark.qemu
+
+
+
+@pytest.fixture(scope="module")
+def ours(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder) as ours:
+        yield ours
+
+
+@pytest.fixture(scope="module")
+def bound(ours: OurGuest) -> OurGuest:
+    ours.run(f"for address in {LEFT} {RIGHT}; do ixrings bind $address || exit; done")
+    return ours
+
+
+def test_a_nic_goes_to_programs_and_back_to_ixgbe_ten_times(ours: OurGuest) -> None:
+    with ours.far_end(0):
+        turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} vfio-pci 10", timeout_s=240).splitlines()
+    assert [line.split()[0] for line in turns] == list(map(str, range(10)))
+
+
+def test_the_bridge_carries_every_frame_both_ways_in_order(bound: OurGuest) -> None:
+    bridge_both_ways(bound)
+
+
+def test_a_killed_program_leaves_a_quiet_nic_and_memory_that_nobody_writes(bound: OurGuest) -> None:
+    with bound.far_end(0) as left, sending(left):
+        after = last_json(bound.run(f"python3 {IN_GUEST}/kill_in_traffic.py {LEFT}"))
+        assert after["moving"] and after["windows"] >= 2 and after["bytes"] > 1 << 20, "nothing was going on"
+        assert after["written"] == 0 and not after["bus_master"]
+        assert bound.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
+
+
+def test_a_second_program_is_told_who_has_it(bound: OurGuest) -> None:
+    output = bound.run(SECOND_PROGRAM + f"ixrings info {LEFT} > /dev/null; kill -KILL $first; echo first $first")
+    pid = output.split()[-1]
+    sentence = f"{LEFT} (group 8) is in use by python3 ({pid}); one program at a time can have it. End that one first"
+    assert output.count(sentence) == 3, output
+
+
+def test_a_user_without_root_may_be_given_a_nic(bound: OurGuest) -> None:
+    assert "is not yours to open. Run: sudo chown $USER /dev/vfio/" in bound.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1)
+    bound.run(f"ixrings unbind {LEFT} && ixrings bind {LEFT} --chown nobody")
+    with bound.far_end(0):
+        assert bound.run(f"prlimit --memlock=67108864 {AS_NOBODY} {OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
+    assert "locked memory: limited to 1024 KiB" in bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} python3 -m driver.cli doctor {LEFT}", status=1)
+    refusal = bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
+    assert "cannot be locked: the limit on locked memory is 1024 KiB (ulimit -l). Run: sudo prlimit --memlock=unlimited --pid $$" in refusal
+
+
+def test_what_is_no_82599_or_not_there_is_said_so(bound: OurGuest) -> None:
+    port = bound.run("for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x060400 ] && basename $d && break; done").strip()
+    assert bound.refused(f"ixrings bind {port}") == (
+        f"ixrings: {port} is no NIC, and no 82599: it is 1b36:000c, class 0604. Run: ixrings list")
+    assert bound.refused("ixrings info 0000:00:00.0").endswith("is no NIC, and no 82599: it is 8086:29c0, class 0600. Run: ixrings list")
+    assert bound.refused("ixrings bind 0000:7f:00.0") == "ixrings: there is no PCI device 0000:7f:00.0. Run: ixrings list"
+    assert bound.refused(f"ixrings info uio:{LEFT}") == (
+        f"ixrings: {LEFT} is not bound to a UIO driver: vfio-pci has it. Run: ixrings bind {LEFT} --driver uio_pci_generic")
+    assert "the IOMMU translates for" in bound.refused(f"ixrings bind {LEFT} --driver uio_pci_generic")
+    assert f"{LEFT} has an IOMMU" in bound.refused(f"ixrings info vfio-noiommu:{LEFT}")
+
+
+def test_a_nic_that_linux_uses_is_not_taken(bound: OurGuest) -> None:
+    bound.run(f"ixrings unbind {LEFT}; ip address add 10.9.9.9/24 dev eth0; ip link set eth0 up")
+    assert bound.refused(f"ixrings bind {LEFT}") == (
+        f"ixrings: {LEFT} is in use by Linux: eth0 has the address 10.9.9.9. If that may go: ixrings bind {LEFT} --force")
+    assert f"{LEFT} is bound to vfio-pci; ixgbe had it before." in bound.run(f"ixrings bind {LEFT} --force")
+
+
+def test_neither_kernel_nor_nic_had_anything_to_complain_of(bound: OurGuest) -> None:
+    assert warnings(bound.guest, ("vfio", "0000:0", "DMAR", "Call Trace", "WARNING", "BUG")) == []
+    assert [violation for nic in bound.nics for violation in nic.nic.violations] == []

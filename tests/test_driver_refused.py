@@ -1,0 +1,42 @@
+"""A NIC that is refused memory: the port says so, and what to do (PCI status, 82599 9.3.3.4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from driver import DmaRefused, open_port
+from hw.device import DmaMapping
+from hw.emulator import Emulated82599
+from hw.emulator.nic import FIRST_IOVA
+
+
+def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_works() -> None:
+    with open_port("emulated:sink") as port:
+        port.send([bytes(60)] * 4)
+        port.flush()
+        assert not port.device.dma_refused()
+        port.device.unmap_dma(DmaMapping(port.region.address, port.region.size, FIRST_IOVA))
+        port.send([bytes(60)])
+        with pytest.raises(DmaRefused, match=r"^emulated:sink was refused memory .* Where: sudo dmesg \| grep DMAR\. Close the port and open it again$"):
+            port.flush(2)
+        with pytest.raises(DmaRefused):
+            port.poll(1.2)
+        device = port.device
+    with open_port("emulated:sink") as port:
+        port.send([bytes(60)])
+        port.flush()
+        assert port.device is not device
+
+
+def test_what_was_refused_to_somebody_before_is_not_held_against_a_port() -> None:
+    with Emulated82599("sink") as nic:
+        nic.config_write(0x04, 2, 6)
+        with open_port(nic) as port:
+            port.device.unmap_dma(DmaMapping(port.region.address, port.region.size, FIRST_IOVA))
+            port.send([bytes(60)])
+            with pytest.raises(DmaRefused):
+                port.flush(2)
+        with open_port(nic) as port:
+            port.send([bytes(60)])
+            port.flush(5)
+            port.poll(1.2)

@@ -1,0 +1,214 @@
+"""What is around the 82599's MAC on its board: SFP+ cage, EEPROM, MDIO, and the registers that command tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from by_hand import ByHand
+from hw.emulator import Emulated82599
+from hw.emulator.eeprom import checksum
+from hw.emulator.sfp import SfpModule
+from hw.registers import Registers
+
+
+@pytest.fixture
+def nic() -> Iterator[Emulated82599]:
+    emulated = Emulated82599("sink", manual=True)
+    yield emulated
+    emulated.close()
+
+
+class Wires:
+    """A bus master in software, as drivers have one; it asserts that each line follows."""
+
+    def __init__(self, nic: Emulated82599) -> None:
+        self.register = Registers(nic).I2CCTL
+        self.clock = self.data = 1
+
+    def set(self, *, clock: int | None = None, data: int | None = None) -> int:
+        self.clock, self.data = self.clock if clock is None else clock, self.data if data is None else data
+        self.register.write(0, I2C_CLK_OUT=self.clock, I2C_DATA_OUT=self.data)
+        lines = self.register.read()
+        assert lines.I2C_CLK_IN == self.clock
+        return lines.I2C_DATA_IN
+
+    def bit(self, data: int) -> int:
+        self.set(data=data)
+        seen = self.set(clock=1)
+        self.set(clock=0)
+        return seen
+
+    def start(self) -> None:
+        self.set(data=1)
+        self.set(clock=1)
+        self.set(data=0)
+        self.set(clock=0)
+
+    def stop(self) -> None:
+        self.set(data=0)
+        self.set(clock=1)
+        self.set(data=1)
+
+    def write(self, byte: int) -> bool:
+        """True when it was acknowledged."""
+        for position in range(7, -1, -1):
+            self.bit(byte >> position & 1)
+        return not self.bit(1)
+
+    def read(self, more: bool) -> int:
+        byte = 0
+        for _ in range(8):
+            byte = byte << 1 | self.bit(1)
+        self.bit(0 if more else 1)
+        return byte
+
+    def read_from(self, offset: int, count: int, address: int = 0xA0) -> bytes:
+        self.start()
+        assert self.write(address) and self.write(offset)
+        self.start()
+        assert self.write(address | 1)
+        found = bytes(self.read(more=i < count - 1) for i in range(count))
+        self.stop()
+        return found
+
+
+def test_the_modules_memory_is_read_bit_by_bit(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    page = SfpModule.SR.pages()[0xA0]
+    assert wires.read_from(0, 64) == page[:64]
+    assert wires.read_from(0x25, 3) == bytes([0x00, 0x1B, 0x21])
+    assert wires.read_from(250, 8) == page[250:] + page[:2], "the address goes on at 0"
+
+
+def test_nobody_acknowledges_at_another_address_or_in_an_empty_cage(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    wires.start()
+    assert not wires.write(0xB0)
+    wires.stop()
+    nic.insert_module(None)
+    wires.start()
+    assert not wires.write(0xA0)
+    wires.stop()
+
+
+def test_a_transfer_that_was_broken_off_does_not_disturb_the_next(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    for bits in range(1, 30):
+        wires.start()
+        for position in range(bits):
+            wires.bit(0xA0 >> 7 - position % 8 & 1)
+        wires.stop()
+        assert wires.read_from(0, 1) == b"\x03"
+
+
+@pytest.mark.parametrize("kind", SfpModule)
+def test_a_modules_memory_has_right_check_codes(kind: SfpModule) -> None:
+    page = kind.pages()[0xA0]
+    assert len(page) == 256
+    assert page[63] == sum(page[:63]) & 0xFF and page[95] == sum(page[64:95]) & 0xFF
+
+
+def test_the_link_needs_module_light_and_cable(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+
+    def up() -> int:
+        return registers.LINKS.read().LINK_UP
+
+    assert up() and registers.ESDP.read().SDP2_DATA and nic.link_trouble() == ""
+    nic.insert_module(None)
+    assert not up() and not registers.ESDP.read().SDP2_DATA and "no SFP+ module" in nic.link_trouble()
+    nic.insert_module(SfpModule.LR)
+    assert up()
+    registers.ESDP.update(SDP3_DATA=1)
+    assert not up() and "laser" in nic.link_trouble()
+    registers.CTRL.write(RST=1)
+    assert up(), "a reset lets the laser on"
+    nic.set_link(False)
+    assert not up() and "cable" in nic.link_trouble()
+
+
+def test_a_module_that_comes_or_goes_is_a_cause_when_asked_for(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    nic.insert_module(None)
+    assert not registers.EICR.read().GPI_SDP2
+    registers.GPIE.update(SDP2_GPIEN=1)
+    nic.insert_module(SfpModule.SR)
+    assert registers.EICR.read().GPI_SDP2
+
+
+def test_the_eeprom_has_what_drivers_of_sfp_boards_look_for(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+
+    def word(address: int) -> int:
+        registers.EERD.write(START=1, ADDR=address)
+        return registers.EERD.wait(DONE=1, timeout=0.01).DATA
+
+    words = [word(address) for address in range(1024)]
+    assert checksum(words) == 0xBABA
+    entries = words[words[0x2B] + 1 :]
+    assert {entries[at] for at in range(0, entries.index(0xFFFF), 2)} == {3, 4, 5, 6}
+    for settings in (entries[at + 1] for at in range(0, entries.index(0xFFFF), 2)):
+        assert 0xFFFF in words[settings + 1 : settings + 20]
+    assert words[words[words[0x0F] + 4] + 7] > 5, "or Linux warns of a pre-production board"
+    assert words[0x15] == 0xFAFA
+
+
+def test_no_phy_answers_on_mdio(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    registers.MSCA.write(OPCODE=3, PHYADD=1, DEVADD=1, MDICMD=1)
+    assert not registers.MSCA.read().MDICMD
+    assert registers.MSRWD.read().MDIRDDATA == 0xFFFF
+
+
+def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    registers.IPSRXIDX.write(WRITE=1, TB_IDX=3)
+    registers.FDIRCMD.write(CMD=1)
+    registers.FDIRCTRL.write(PBALLOC=1)
+    assert not registers.IPSRXIDX.read().WRITE
+    assert not registers.FDIRCMD.read().CMD
+    assert registers.FDIRCTRL.read().INIT_DONE
+
+
+def test_a_finding_that_repeats_itself_is_recorded_once(nic: Emulated82599) -> None:
+    for value in range(100):
+        nic.write32(0x1FFFC, value)
+    assert len(nic.violations) == 1
+
+
+def test_the_status_register_shows_the_interrupt_line_and_the_command_register_holds_it(nic: Emulated82599) -> None:
+    """How drivers of shared INTx (uio_pci_generic, vfio-pci) tell whose interrupt it is and silence it (PCI 3.0 6.2.2, 6.2.3)."""
+    registers, line = Registers(nic), os.eventfd(0, os.EFD_NONBLOCK)
+    nic.connect_line(line)
+    assert not nic.config_read(0x04, 4) & 1 << 19
+    nic.config_write(0x04, 2, 0x406)
+    registers.EIMS.write(LSC=1)
+    registers.EICS.write(LSC=1)
+    nic.step()
+    assert nic.config_read(0x06, 2) & 8 and nic.config_read(0x04, 4) & 1 << 19
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(line)
+    nic.config_write(0x04, 2, 0x006)
+    assert os.eventfd_read(line) == 1
+    registers.EICR.write(LSC=1)
+    assert not nic.config_read(0x06, 2) & 8
+
+
+def test_a_read_that_was_refused_shows_in_the_status_register_until_cleared() -> None:
+    by_hand = ByHand("sink")
+    try:
+        assert not by_hand.nic.config_read(0x06, 2) & 0x2000
+        by_hand.post(bytes(60), address=0xDEAD_0000)
+        by_hand.kick()
+        by_hand.nic.step()
+        for offset, size, bit in ((0x04, 4, 29), (0x06, 2, 13), (0x07, 1, 5)):
+            assert by_hand.nic.config_read(offset, size) >> bit & 1
+        by_hand.nic.config_write(0x06, 2, 0x0008)
+        assert by_hand.nic.config_read(0x07, 1) & 0x20
+        by_hand.nic.config_write(0x06, 2, 0x2000)
+        assert not by_hand.nic.config_read(0x07, 1) & 0x20
+    finally:
+        by_hand.close()
