@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hw.pci import Function, text_of
+from hw.pci import ROOT, Function, text_of
 from hw.register import Access, DeviceError, Row
 from hw.registers import COUNTERS, Registers
 
 from . import filters
 from .errors import PortError
-from .link import SPEEDS_MBPS, read_link
-from .peek import Peek, peek
+from .link import SPEEDS_MBPS, read_link, setup_link, wait_link
+from .peek import Peek, RegistersHidden, peek
 from .reset import wait_eeprom_auto_read
 from .statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+LINK_S = 5.0  # for a link to come up, before it is called down
 PORT_HELP = "a port's name, such as 0000:03:00.0 or emulated"
 
 
@@ -43,8 +44,11 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_info(options: argparse.Namespace) -> int:
-    with peek(options.port) as seen:
-        facts = information(options.port, seen)
+    try:
+        with peek(options.port) as seen:
+            facts = information(options.port, seen)
+    except RegistersHidden as hidden:
+        facts = what_linux_says(options.port, hidden)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -67,9 +71,18 @@ def information(port: str, seen: Peek) -> dict[str, object]:
     return {**facts, **on_the_bus(seen.function)} if seen.function else facts
 
 
+def what_linux_says(port: str, hidden: RegistersHidden) -> dict[str, object]:
+    function = hidden.function
+    mac = text_of(ROOT / "sys/class/net" / function.netdevs[0] / "address") if function.netdevs else ""
+    return {"port": port, "name": function.name, "held_by": function.driver, "mac": mac, "link": function.link, "registers": str(hidden),
+            **on_the_bus(function)}
+
+
 def link(seen: Peek) -> str:
     if seen.device is not None:
-        return str(read_link(seen.device, seen.nic))
+        setup_link(seen.nic)  # opening it has reset it
+        now = read_link(seen.device, seen.nic)
+        return str(now if now.up or seen.device.link_trouble() else wait_link(seen.device, seen.nic, LINK_S))
     links = seen.nic.LINKS.read()  # once: a loss that is latched there is its driver's to find
     return f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
 
@@ -121,14 +134,27 @@ def values(nic: Registers, named: list[Row[Any]], every: Any) -> Iterator[dict[s
 # ---- stats ----
 
 
+def read_counts(seen: Peek) -> tuple[dict[str, int], str]:
+    """And whose counts they are, in words. Raises DeviceError."""
+    if seen.device is not None:
+        return hardware_counts(seen.nic), "the NIC's counters, cleared by being read"
+    if seen.function is not None and seen.function.netdevs:
+        return linux_counts(seen.function)
+    raise DeviceError(f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())")
+
+
+def linux_counts(function: Function) -> tuple[dict[str, int], str]:
+    return kernel_counts(function.netdevs[0]), f"Linux's counts for {function.netdevs[0]}"
+
+
 def run_stats(options: argparse.Namespace) -> int:
-    with peek(options.port) as seen:
-        if seen.device is not None:
-            counts, source = hardware_counts(seen.nic), "the NIC's counters, cleared by being read"
-        elif seen.function is not None and seen.function.netdevs:
-            counts, source = kernel_counts(seen.function.netdevs[0]), f"Linux's counts for {seen.function.netdevs[0]}"
-        else:
-            raise DeviceError(f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())")
+    try:
+        with peek(options.port) as seen:
+            counts, source = read_counts(seen)
+    except RegistersHidden as hidden:
+        if not hidden.function.netdevs:
+            raise
+        counts, source = linux_counts(hidden.function)
     if options.json:
         print(json.dumps({"port": options.port, "source": source, "counts": counts}, indent=2))
         return 0

@@ -22,6 +22,14 @@ COMMAND = 0x04
 MEMORY_SPACE = 0x2
 
 
+class RegistersHidden(DeviceError):
+    """The kernel shows them to nobody but the driver that has the NIC."""
+
+    def __init__(self, message: str, function: Function) -> None:
+        super().__init__(message)
+        self.function = function
+
+
 class ReadOnly:
     """BAR0 of a NIC that a driver has, through sysfs; only root may."""
 
@@ -41,8 +49,8 @@ class ReadOnly:
                 raise DeviceError(f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)") from None
             if function.driver in FOR_PROGRAMS:  # IO_STRICT_DEVMEM: a BAR that a driver claimed is mapped through that driver only
                 raise DeviceError(in_use(function, holders(ROOT, *nodes_of(function, ROOT)))) from None
-            raise DeviceError(f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). "
-                              f"Boot with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}") from None
+            raise RegistersHidden(f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). Boot "
+                                  f"with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}", function) from None
 
     def read32(self, offset: int, /) -> int:
         self._bar.check(offset)

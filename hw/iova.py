@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,19 +31,21 @@ def without_msi(ranges: Iterable[Range]) -> list[Range]:
 
 
 class IovaSpace:
-    """Hands out windows, lowest address first, aligned to 2 MiB for the IOMMU's large pages."""
+    """Hands out windows, lowest address first, aligned to 2 MiB for the IOMMU's large pages. For any thread."""
 
     def __init__(self, ranges: Iterable[Range]) -> None:
         self._ranges = without_msi(ranges)
         self._taken: dict[int, int] = {}
+        self._lock = threading.RLock()  # a collected device gives back from wherever its thread is
 
     def take(self, size: int) -> int:
         """Raises DmaError when no range has room."""
-        for each in self._ranges:
-            iova = self._first_fit(max(each.first, LOWEST), size)
-            if iova + size - 1 <= each.last:
-                self._taken[iova] = size
-                return iova
+        with self._lock:
+            for each in self._ranges:
+                iova = self._first_fit(max(each.first, LOWEST), size)
+                if iova + size - 1 <= each.last:
+                    self._taken[iova] = size
+                    return iova
         shown = ", ".join(f"{each.first:#x}-{each.last:#x}" for each in self._ranges)
         raise DmaError(f"the IOMMU has no room for a window of {size} bytes; it carries {shown or 'nothing'}. Use smaller rings, or close other ports")
 
@@ -55,4 +58,5 @@ class IovaSpace:
         return iova
 
     def give_back(self, iova: int) -> None:
-        self._taken.pop(iova, None)
+        with self._lock:
+            self._taken.pop(iova, None)

@@ -17,7 +17,7 @@ from . import vfio_abi as abi
 from . import vfio_iommufd
 from .bar import Bar
 from .device import Device, DmaError, DmaMapping
-from .iova import IovaSpace, Range
+from .iova import IovaSpace
 from .pci import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
 from .physical import map_physical
 from .register import ALL_ONES, DeviceError
@@ -44,7 +44,8 @@ class AddressSpace(Protocol):
 
     device: int
 
-    def iova_ranges(self) -> list[Range]: ...
+    @property
+    def iova(self) -> IovaSpace | None: ...
     def map(self, address: int, iova: int, size: int) -> None: ...
     def unmap(self, iova: int, size: int) -> None: ...
     def close(self) -> None: ...
@@ -80,7 +81,7 @@ class VfioDevice(Device):
             if self.config_read(0, 4) == ALL_ONES:
                 raise DeviceError(f"{address} does not answer. Run: echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan")
             self.max_vectors = self._irq_count(Irq.MSIX)
-            self._iova = None if self.way is Way.NOIOMMU else IovaSpace(self._space.iova_ranges())
+            self._iova = self._space.iova
         except OSError as error:
             self.close()
             raise DeviceError(f"{self.name} cannot be set up: {error.strerror}. Run: ixrings doctor {address}") from None

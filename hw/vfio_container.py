@@ -6,33 +6,27 @@ import ctypes
 import errno
 import fcntl
 import os
-import struct
+from contextlib import suppress
 from pathlib import Path
 
 from . import vfio_abi as abi
-from .iova import Range
-from .pci import Function, group_blockers, holders, in_use, not_viable
+from .iova import IovaSpace
+from .pci import Function, holders, in_use
 from .register import DeviceError
 from .vfio_abi import Request
-from .vfio_errors import load_vfio, map_error, no_permission
-
-WHOLE = Range(0, (1 << 39) - 1)  # of an IOMMU that does not tell its ranges: the least width of VT-d's tables
+from .vfio_errors import map_error
+from .vfio_group import GROUPS
 
 
 class Container:
-    """Owns container, group and device descriptors. `noiommu`: no address space at all, the caller works with physical addresses."""
+    """Owns the device's descriptor, and a share in its group. `noiommu`: no address space at all, the caller works with physical addresses."""
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
-        self._function, self._root, self._noiommu = function, root, noiommu
-        self._node = root / "dev/vfio" / (f"noiommu-{function.iommu_group}" if noiommu else str(function.iommu_group))
-        self.container = self.group = self.device = -1
+        self._function, self._root = function, root
+        self.device = -1
+        self._mapped: dict[int, int] = {}
         try:
-            self.container = self._open(root / "dev/vfio/vfio")
-            self._check_api()
-            self.group = self._open(self._node)
-            self._check_viable()
-            fcntl.ioctl(self.group, Request.GROUP_SET_CONTAINER, struct.pack("i", self.container))
-            self._set_iommu()
+            self._group = GROUPS.join(function, root, noiommu=noiommu)
             self.device = self._open_device()
         except OSError as error:
             self.close()
@@ -42,104 +36,45 @@ class Container:
             self.close()
             raise
 
-    def _open(self, node: Path) -> int:
-        try:
-            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
-                raise DeviceError(load_vfio(self._function, node)) from None
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise DeviceError(no_permission(self._function, node, noiommu=self._noiommu)) from None
-            if error.errno == errno.EBUSY:
-                raise DeviceError(in_use(self._function, holders(self._root, self._node))) from None
-            raise
-
-    def _check_api(self) -> None:
-        version = fcntl.ioctl(self.container, Request.GET_API_VERSION)
-        if version != abi.API_VERSION:
-            raise DeviceError(f"this kernel speaks version {version} of VFIO; version {abi.API_VERSION} is the only one known")
-        wanted = abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU
-        if fcntl.ioctl(self.container, Request.CHECK_EXTENSION, wanted) <= 0:
-            how = ("Run: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode" if self._noiommu
-                   else "Run: sudo modprobe vfio_iommu_type1")
-            raise DeviceError(f"VFIO has no {'no-IOMMU mode' if self._noiommu else 'type 1 IOMMU driver'} here. {how}")
-
-    def _check_viable(self) -> None:
-        status = abi.GroupStatus(argsz=ctypes.sizeof(abi.GroupStatus))
-        abi.call(self.group, Request.GROUP_GET_STATUS, status)
-        if not status.flags & abi.GroupFlag.VIABLE:
-            raise DeviceError(not_viable(self._function, group_blockers(self._function, self._root)))
-        if status.flags & abi.GroupFlag.CONTAINER_SET:
-            raise DeviceError(in_use(self._function, holders(self._root, self._node)))
-
-    def _set_iommu(self) -> None:
-        try:
-            fcntl.ioctl(self.container, Request.SET_IOMMU, abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU)
-        except OSError as error:
-            if error.errno != errno.EPERM:
-                raise
-            raise DeviceError(
-                f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
-                "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
-                "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") from None
+    @property
+    def iova(self) -> IovaSpace | None:
+        """The group's: functions in one group have one address space."""
+        return self._group.iova
 
     def _open_device(self) -> int:
         try:
             # The descriptor is the result; a bytearray, because of an immutable argument Python returns the argument.
-            fd: int = fcntl.ioctl(self.group, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0"))
+            fd: int = fcntl.ioctl(self._group.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0"))
             return fd
         except OSError as error:
             if error.errno == errno.EBUSY:
-                raise DeviceError(in_use(self._function, holders(self._root, self._node))) from None
+                raise DeviceError(in_use(self._function, holders(self._root, self._group.node))) from None
             if error.errno == errno.ENODEV:
                 raise DeviceError(f"{self._function.address} is not bound to vfio-pci. Run: ixrings bind {self._function.address}") from None
             raise
 
-    def iova_ranges(self) -> list[Range]:
-        """What the IOMMU carries, from the chain of capabilities behind the info."""
-        info = abi.Type1Info(argsz=ctypes.sizeof(abi.Type1Info))
-        abi.call(self.container, Request.IOMMU_GET_INFO, info)
-        buffer = bytearray(max(info.argsz, ctypes.sizeof(abi.Type1Info)))
-        struct.pack_into("I", buffer, 0, len(buffer))
-        fcntl.ioctl(self.container, Request.IOMMU_GET_INFO, buffer)
-        info = abi.Type1Info.from_buffer_copy(buffer)
-        return parse_ranges(buffer, info.cap_offset) if info.flags & abi.INFO_CAPS else [WHOLE]
-
     def map(self, address: int, iova: int, size: int) -> None:
         request = abi.DmaMap(argsz=ctypes.sizeof(abi.DmaMap), flags=abi.MapFlag.READ | abi.MapFlag.WRITE, vaddr=address, iova=iova, size=size)
         try:
-            abi.call(self.container, Request.IOMMU_MAP_DMA, request)
+            abi.call(self._group.container, Request.IOMMU_MAP_DMA, request)
         except OSError as error:
             raise map_error(self._function, error, iova, size) from None
+        self._mapped[iova] = size
 
     def unmap(self, iova: int, size: int) -> None:
-        abi.call(self.container, Request.IOMMU_UNMAP_DMA, abi.DmaUnmap(argsz=ctypes.sizeof(abi.DmaUnmap), iova=iova, size=size))
+        abi.call(self._group.container, Request.IOMMU_UNMAP_DMA, abi.DmaUnmap(argsz=ctypes.sizeof(abi.DmaUnmap), iova=iova, size=size))
+        self._mapped.pop(iova, None)
 
     def close(self) -> None:
-        """Device first: its last reference resets it (the kernel does that) while its memory is still mapped."""
+        """Device first: its last reference resets it (the kernel does that) while its memory is still mapped, which the group may outlive."""
         if self.device >= 0:
             os.close(self.device)
-        if self.group >= 0:
-            try:
-                fcntl.ioctl(self.group, Request.GROUP_UNSET_CONTAINER)
-            except OSError:  # it was not set, or the last close below does it
-                pass
-            os.close(self.group)
-        if self.container >= 0:
-            os.close(self.container)
-        self.container = self.group = self.device = -1
-
-
-def parse_ranges(info: bytes | bytearray, offset: int) -> list[Range]:
-    """The IOVA_RANGE capability in the chain that starts at `offset`; WHOLE when there is none. Bounded: offsets must grow."""
-    while 0 < offset <= len(info) - ctypes.sizeof(abi.CapHeader):
-        header = abi.CapHeader.from_buffer_copy(info, offset)
-        if header.id == abi.CAP_IOVA_RANGE:
-            first = offset + ctypes.sizeof(abi.CapIovaRange)
-            count = abi.CapIovaRange.from_buffer_copy(info, offset).nr_iovas
-            found = [abi.IovaRange.from_buffer_copy(info, first + i * ctypes.sizeof(abi.IovaRange)) for i in range(count)]
-            return [Range(each.start, each.last) for each in found]
-        if header.next <= offset:
-            break
-        offset = header.next
-    return [WHOLE]
+            self.device = -1
+        if hasattr(self, "_group"):
+            for iova, size in list(self._mapped.items()):
+                with suppress(OSError):
+                    self.unmap(iova, size)
+                if self.iova is not None:
+                    self.iova.give_back(iova)
+            GROUPS.leave(self._group, self._function)
+            del self._group

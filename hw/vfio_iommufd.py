@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from . import vfio_abi as abi
-from .iova import Range
+from .iova import IovaSpace, Range
 from .pci import Function, group_blockers, holders, in_use, not_viable
 from .register import DeviceError
 from .vfio_abi import Request
@@ -42,6 +42,7 @@ class Iommufd:
             abi.call(self._iommu, Request.IOAS_ALLOC, allocate)
             self._ioas = allocate.out_ioas_id
             self._attach()
+            self.iova: IovaSpace | None = IovaSpace(self.iova_ranges())
         except OSError as error:
             self.close()
             raise DeviceError(f"{function.address} cannot be opened through {self._node}: {error.strerror}. Run: ixrings doctor {function.address}") from None

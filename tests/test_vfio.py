@@ -25,7 +25,7 @@ from hw.register import DeviceError
 from hw.vfio import VfioDevice, Way, choose
 from hw.vfio_abi import Request
 from hw.vfio_errors import map_error
-from hw.vfio_container import WHOLE, parse_ranges
+from hw.vfio_group import WHOLE, parse_ranges
 from hw.vfio_iommufd import Iommufd
 from sysfs_tree import Machine, machine
 

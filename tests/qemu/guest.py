@@ -40,10 +40,12 @@ class Guest:
     folder: gets console.log, qemu.log and share/. nics: sockets of vfio-user servers, which must be listening.
     functions: puts all `nics` into one slot, as functions 0, 1, ... of one device. bridge: behind one conventional PCI bridge, in slots 1, 2,
     ...: an IOMMU cannot tell them apart there. (Functions of an 82599 it can, by a quirk of the kernel's: pci_quirk_mf_endpoint_acs.)
+    devices: more of them, as QEMU's -device has it.
     """
 
     def __init__(self, lab: Lab, folder: Path, *, nics: Sequence[Path] = (), kernel: Kernel | None = None, iommu: bool = True,
-                 functions: bool = False, bridge: bool = False, memory_mb: int = 1024, append: str = "") -> None:
+                 functions: bool = False, bridge: bool = False,
+                 devices: Sequence[str] = (), memory_mb: int = 1024, append: str = "") -> None:
         self.folder = folder
         self.share = folder / "share"
         self.share.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,8 @@ class Guest:
         self._agent = agent
         command = [*lab.qemu_command(), *machine(memory_mb, iommu), *self._channels(theirs.fileno()),
                    *shared_folders(lab, kernel or lab.debian_kernel, self.share), *boot(kernel or lab.debian_kernel, iommu, append),
-                   *(bridged_cards(nics) if bridge else network_cards(nics, functions))]
+                   *(bridged_cards(nics) if bridge else network_cards(nics, functions)),
+                   *(word for device in devices for word in ("-device", device))]
         with (folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=lab.qemu_environment(),
                                           pass_fds=[theirs.fileno()])

@@ -66,12 +66,14 @@ class OurGuest:
 
 
 @contextmanager
-def our_guest(lab: Lab, folder: Path, *, iommu: bool = True, bridge: bool = False, ask_beyond: bool = False) -> Iterator[OurGuest]:
+def our_guest(lab: Lab, folder: Path, *, iommu: bool = True, bridge: bool = False, ask_beyond: bool = False,
+              another_nic: bool = False) -> Iterator[OurGuest]:
     wires = f"cable={unique('l')}", f"cable={unique('r')}"
     with ExitStack() as stack:
         nics = tuple(stack.enter_context(ServedNic(folder, wire, name=name, mac=bytes([2, 0, 0, 0, 0, last]), ask_beyond=ask_beyond))
                      for wire, name, last in zip(wires, ("left", "right"), (1, 2)))
-        guest = stack.enter_context(Guest(lab, folder, nics=[nic.socket for nic in nics], iommu=iommu, bridge=bridge))
+        guest = stack.enter_context(Guest(lab, folder, nics=[nic.socket for nic in nics], iommu=iommu, bridge=bridge,
+                                          devices=["e1000e,romfile="] if another_nic else []))
         guest.run("modprobe ixgbe")
         yield OurGuest(guest, (nics[0], nics[1]), wires)
 
