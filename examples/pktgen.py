@@ -2,22 +2,22 @@
 
     pktgen.py -i emulated:sink -f tx               64-byte frames as fast as they go
     pktgen.py -i emulated:source -f rx -n 1000000  receive a million
-    pktgen.py -i emulated:cable=x -f ping          and another process' or thread's -f pong at the other end
+    pktgen.py -i emulated:loop -f ping -n 1000     a thousand round trips; a port at the far end would run -f pong
 """
 
 from __future__ import annotations
 
 from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 
-import struct
 import time
 from select import POLLIN, POLLOUT
 
 from driver import Port, open_port
-from packets import HEADERS, SHORTEST, endpoint, mac, udp_frame
+from packets import SHORTEST, endpoint, mac, udp_frame
+from pingpong import RoundTrips, pong
 
 PACE_S = 0.001  # with -R: frames are released at least that often
-STAMP = struct.Struct("!QQ")  # ping: sequence number and nanoseconds, behind the headers
+UNIT = 1024  # the NIC counts buffers in KB
 
 
 class Generator:
@@ -44,10 +44,20 @@ class Generator:
     def main(self) -> None:
         args = self.args
         with open_port(args.port, tx_queues=args.queues, rx_queues=args.queues, mtu=max(1500, args.length - 14), promiscuous=True,
-                       link_timeout=args.link_timeout, busy_poll=args.busy) as port:
+                       buf_size=max(2048, -(-args.length // UNIT) * UNIT), link_timeout=args.link_timeout, busy_poll=args.busy) as port:
             port.wait_link(args.link_timeout)
+            if args.function == "ping":
+                trips = RoundTrips(port, self.frame(port))
+                with Meter(trips.counted, as_json=args.json) as meter:
+                    trips.ping(self.left, meter)
+                return
             with Meter(lambda: self.counted, as_json=args.json) as meter:
-                {"tx": self.transmit, "rx": self.receive, "ping": self.ping, "pong": self.pong}[args.function](port, meter)
+                if args.function == "tx":
+                    self.transmit(port, meter)
+                elif args.function == "rx":
+                    self.receive(port, meter)
+                else:
+                    pong(port, self.left, meter, self.counted)
 
     def left(self, done: float) -> float:
         return self.args.count - done if self.args.count else float("inf")
@@ -88,33 +98,6 @@ class Generator:
                     ring.advance(n)
                     received += n
             self.counted["received"] = received
-            meter.tick()
-
-    def ping(self, port: Port, meter: Meter) -> None:
-        """One frame at a time; the round trips' smallest, median and largest at the end, in microseconds."""
-        frame, trips = self.frame(port).ljust(HEADERS + STAMP.size, b"\0"), list[float]()
-        while self.left(len(trips)) > 0:
-            port.send([frame[:HEADERS] + STAMP.pack(len(trips), time.monotonic_ns()) + frame[HEADERS + STAMP.size :]])
-            for answer in port.recv(timeout=1.0):
-                sequence, sent_ns = STAMP.unpack_from(answer, HEADERS) if len(answer) >= HEADERS + STAMP.size else (-1, 0)
-                if sequence == len(trips):
-                    trips.append((time.monotonic_ns() - sent_ns) / 1000)
-                    break
-            else:
-                self.counted["lost"] = self.counted.get("lost", 0) + 1
-            ordered = sorted(trips) or [0.0]
-            self.counted |= {"sent": len(trips), "min_us": ordered[0], "median_us": ordered[len(ordered) // 2], "max_us": ordered[-1]}
-            meter.tick()
-
-    def pong(self, port: Port, meter: Meter) -> None:
-        answered = 0
-        while self.left(answered) > 0:
-            for frame in port.recv(timeout=1.0):
-                port.send([frame[6:12] + frame[:6] + frame[12:]])
-                answered += 1
-                self.counted["sent"] = answered
-                if self.left(answered) <= 0:
-                    return
             meter.tick()
 
 

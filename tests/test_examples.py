@@ -271,3 +271,9 @@ def test_line_rate_loses_no_frame_and_says_so_in_words() -> None:
     assert done.returncode == 0 and "Every frame came back in order and every byte was right." in done.stdout
     summary = in_json("line_rate", "-t", "0.3", "-i", "emulated:loop")
     assert summary["sent"] == summary["received"] > 10_000 and summary["wrong"] == summary["missed"] == 0
+
+
+def test_pktgen_sends_frames_longer_than_a_usual_buffer(tmp_path: Path) -> None:
+    file = tmp_path / "jumbo.pcap"
+    assert in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{file}", "-l", 9000, "-n", 500)["sent"] == 500
+    assert set(read_capture(file).lengths.tolist()) == {9000}

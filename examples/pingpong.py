@@ -1,0 +1,64 @@
+"""Round trips for pktgen.py: one side sends a frame with a number and a time, the other sends it back."""
+
+from __future__ import annotations
+
+import statistics
+import struct
+import time
+from collections.abc import Callable, Mapping
+
+from driver import Port
+from meter import Meter
+from packets import HEADERS
+
+STAMP = struct.Struct("!QQ")  # sequence number and nanoseconds, behind the headers
+PATIENCE_S = 1.0
+
+
+class RoundTrips:
+    """One frame on its way at a time."""
+
+    def __init__(self, port: Port, frame: bytes) -> None:
+        self.port = port
+        self.frame = frame.ljust(HEADERS + STAMP.size, b"\0")
+        self.trips_us: list[float] = []
+        self.lost = 0
+
+    def counted(self) -> Mapping[str, float]:
+        """Answered frames, those that were not, and of the trips the smallest, the median and the largest."""
+        trips = self.trips_us or [0.0]
+        return {"sent": len(self.trips_us), "lost": self.lost, "min_us": min(trips), "median_us": statistics.median(trips), "max_us": max(trips)}
+
+    def ping(self, left: Callable[[float], float], meter: Meter) -> None:
+        """Until left(answered) is 0."""
+        while left(len(self.trips_us)) > 0:
+            number = len(self.trips_us)
+            self.port.send([self.frame[:HEADERS] + STAMP.pack(number, time.monotonic_ns()) + self.frame[HEADERS + STAMP.size :]])
+            sent_ns = self.answer_to(number)
+            if sent_ns is None:
+                self.lost += 1
+            else:
+                self.trips_us.append((time.monotonic_ns() - sent_ns) / 1000)
+            meter.tick()
+
+    def answer_to(self, number: int) -> int | None:
+        """When frame `number`, which has just come back, was sent; None when it does not come."""
+        for answer in self.port.recv(timeout=PATIENCE_S):
+            if len(answer) >= HEADERS + STAMP.size:
+                came, sent_ns = STAMP.unpack_from(answer, HEADERS)
+                if came == number:
+                    return int(sent_ns)
+        return None
+
+
+def pong(port: Port, left: Callable[[float], float], meter: Meter, counted: dict[str, float]) -> None:
+    """Send every frame back to where it came from, until left(answered) is 0."""
+    answered = 0
+    while left(answered) > 0:
+        for frame in port.recv(timeout=PATIENCE_S):
+            port.send([frame[6:12] + frame[:6] + frame[12:]])
+            answered += 1
+            counted["sent"] = answered
+            if left(answered) <= 0:
+                return
+        meter.tick()
