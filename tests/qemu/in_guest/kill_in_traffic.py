@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 VICTIM = """
 import sys
@@ -37,9 +38,9 @@ WATCH_S = 3.0
 BUS_MASTER = 0x4
 
 
-def memory_of(pid: int) -> list[np.ndarray]:
+def memory_of(pid: int) -> list[npt.NDArray[np.uint8]]:
     """Region and descriptor rings: every memfd the program maps, mapped here too."""
-    found = {}
+    found: dict[int, npt.NDArray[np.uint8]] = {}
     for entry in Path(f"/proc/{pid}/map_files").iterdir():
         if "/memfd:" in os.readlink(entry):
             fd = os.open(entry, os.O_RDWR)
