@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import driver
 BENCH = Path(__file__).parent / "bench"
 FLOOR_MPPS = 5
 TRIES = 4  # a machine with other work on its cores is slow now and then, not each time
+QUIET = 0.1  # cores that others may use before a time says nothing about us
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,13 +101,37 @@ def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
 
 
+def busy_ticks() -> int:
+    """Clock ticks that the machine's processors spent on anything, or that a hypervisor kept from them (proc(5), /proc/stat)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, iowait = fields[3:5]
+    return sum(fields) - idle - iowait
+
+
+def others_share(run_it: Callable[[], object]) -> float:
+    """How many cores' worth of time went to others while `run_it` ran in child processes."""
+    start, ticks, usage = time.monotonic(), busy_ticks(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_it()
+    seconds, now = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours = now.ru_utime + now.ru_stime - usage.ru_utime - usage.ru_stime
+    return max(0.0, ((busy_ticks() - ticks) / os.sysconf("SC_CLK_TCK") - ours) / seconds)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sanitized(), reason="sanitizers cost more than the floor leaves room for")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the NIC's engine needs a core beside the program's")
 @pytest.mark.parametrize("way", ["tx", "rx", "loop", "bridge", "bridge_touched"])
 def test_python_carries_the_floor_in_each_way(way: str) -> None:
-    for _ in range(TRIES):
+    shares, outputs = [], list[str]()
+
+    def measure() -> None:
         done = run("throughput.py", "--what", way, "--batch", "256", "--pace", "flat", "--require", str(FLOOR_MPPS))
-        if done.returncode == 0:
+        outputs.append("" if done.returncode == 0 else done.stdout + done.stderr)
+
+    for _ in range(TRIES):
+        shares.append(others_share(measure))
+        if not outputs[-1]:
             return
-    pytest.fail(f"in {TRIES} tries: {done.stdout}{done.stderr}")
+    if min(shares) > QUIET:
+        pytest.skip(f"the machine is busy: others had {min(shares):.1f} cores or more in each of {TRIES} tries; {outputs[-1]}")
+    pytest.fail(f"in {TRIES} tries, others at {shares} cores: {outputs[-1]}")
