@@ -219,7 +219,7 @@ class Registers(RegisterMap):
     MACS = Register(Word, 0x0429C, RW, 0, "8.2.3.22.18")
     MFLCN = Register(f.MFLCN, 0x04294, RW, 0, "8.2.3.22.34")
     AUTOC = Register(f.AUTOC, 0x042A0, RW, 0xC09C_6004, "8.2.3.22.19")
-    LINKS = Register(f.LINKS, 0x042A4, RO, 0, "8.2.3.22.20")
+    LINKS = Register(f.LINKS, 0x042A4, RO, 0x0100_0000, "8.2.3.22.20")
     LINKS2 = Register(Word, 0x04324, RO, 0, "8.2.3.22.21")
     AUTOC2 = Register(f.AUTOC2, 0x042A8, RW, 0x0002_0000, "8.2.3.22.22")
     ANLP1 = Register(f.ANLP1, 0x042B0, RO, 0x0001_0000, "8.2.3.22.23")

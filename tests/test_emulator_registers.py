@@ -139,6 +139,12 @@ def test_the_link_comes_up_after_its_training_time() -> None:
         assert regs.LINKS.read().LINK_UP == 1
 
 
+def test_a_link_that_was_never_up_has_its_serial_interface_running_all_the_same() -> None:
+    with Emulated82599("cable=alone", manual=True) as nic:
+        links = Registers(nic).LINKS.read()
+        assert (links.LINK_UP, links.LINK_10G_SERIAL_EN) == (0, 1)
+
+
 def test_pulling_the_cable_takes_the_link_down(nic: Emulated82599, regs: Registers) -> None:
     regs.EICR.read()
     nic.set_link(False)
