@@ -14,7 +14,7 @@ from rings import Region
 from .bringup import Bound, Session, bring_up
 from .config import RSS_KEY, PortConfig, unicast_mac
 from .errors import PortError
-from .link import POLL_S, read_link, wait_link
+from .link import read_link, wait_link
 from .names import Kind, PortName, parse_port_name
 from .port import Port
 

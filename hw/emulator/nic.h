@@ -155,7 +155,6 @@ struct wire {
     int fd;                         /* tap, recording */
     int trouble;                    /* an errno: why the wire is dead, 0 while it is not */
     uint64_t sequence;              /* source, playback */
-    uint64_t lost;                  /* frames the far end did not take */
     const uint8_t *capture;         /* playback */
     const uint64_t *offsets;
     const uint32_t *lengths;
@@ -187,7 +186,7 @@ struct nic {
 
     struct tx_queue tx[QUEUES];
     struct rx_queue rx[QUEUES];
-    uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
+    uint64_t tx_enabled[2]; /* bit q % 64 of word q / 64 */
     uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
     struct packet_buffer buffer;

@@ -25,8 +25,6 @@ static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
     if (nic->wire.peer)
         mac_receive(nic->wire.peer, frame, length);
-    else
-        nic->wire.lost++;
 }
 
 static void cable_close(struct nic *nic) {
@@ -106,7 +104,7 @@ static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
     struct wire *wire = &nic->wire;
     if (write(wire->fd, frame, length) == (ssize_t)length)
         return;
-    wire->lost++; /* EIO: the interface is down, the frame is lost as on a port nobody listens to */
+    /* EIO: the interface is down, the frame is lost as on a port nobody listens to */
     if (errno == EBADFD || errno == ENODEV)
         wire->trouble = errno;
 }
