@@ -53,8 +53,7 @@ class ReadOnly:
                                   f"with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}", function) from None
 
     def read32(self, offset: int, /) -> int:
-        self._bar.check(offset)
-        return self._bar.words[offset >> 2]
+        return self._bar.load(offset)
 
     def write32(self, offset: int, value: int, /) -> None:
         raise DeviceError("this NIC is looked at only, nothing is written")

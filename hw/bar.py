@@ -6,7 +6,7 @@ import mmap
 
 import numpy as np
 
-from .register import DeviceError
+from .register import ALL_ONES, DeviceError
 from .registers import BAR0_SIZE
 
 
@@ -30,6 +30,18 @@ class Bar:
         """Raises ValueError for what is no register's place."""
         if offset % 4 or not 0 <= offset < BAR0_SIZE:
             raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
+
+    def load(self, offset: int) -> int:
+        """Exactly one 32-bit load."""
+        self.check(offset)
+        return self.words[offset >> 2]
+
+    def store(self, offset: int, value: int) -> None:
+        """Exactly one 32-bit store."""
+        self.check(offset)
+        if not 0 <= value <= ALL_ONES:
+            raise ValueError(f"{value:#x} is no 32-bit value")
+        self.words[offset >> 2] = value
 
     def close(self) -> None:
         """Unmap. No register may be accessed afterwards."""

@@ -13,7 +13,7 @@ from .bar import Bar
 from .device import Device, DmaMapping
 from .pci import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
 from .physical import map_physical, physical_address
-from .register import ALL_ONES, DeviceError
+from .register import DeviceError
 from .vfio import check_tail
 
 COMMAND = 0x04
@@ -95,15 +95,11 @@ class UioDevice(Device):
 
     def read32(self, offset: int, /) -> int:
         self._check_open()
-        self._bar.check(offset)
-        return self._bar.words[offset >> 2]
+        return self._bar.load(offset)
 
     def write32(self, offset: int, value: int, /) -> None:
         self._check_open()
-        self._bar.check(offset)
-        if not 0 <= value <= ALL_ONES:
-            raise ValueError(f"{value:#x} is no 32-bit value")
-        self._bar.words[offset >> 2] = value
+        self._bar.store(offset, value)
 
     def doorbell(self, offset: int) -> int:
         self._check_open()

@@ -117,15 +117,11 @@ class VfioDevice(Device):
 
     def read32(self, offset: int, /) -> int:
         self._check_open()
-        self._bar.check(offset)
-        return self._bar.words[offset >> 2]
+        return self._bar.load(offset)
 
     def write32(self, offset: int, value: int, /) -> None:
         self._check_open()
-        self._bar.check(offset)
-        if not 0 <= value <= ALL_ONES:
-            raise ValueError(f"{value:#x} is no 32-bit value")
-        self._bar.words[offset >> 2] = value
+        self._bar.store(offset, value)
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
