@@ -7,8 +7,12 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from .config import unicast_mac
+
+if TYPE_CHECKING:
+    from hw.emulator.sfp import SfpModule
 
 EPILOG = """\
 WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
@@ -28,6 +32,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can")
     parser.add_argument("--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)")
     parser.add_argument("--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01")
+    parser.add_argument("--sfp", type=sfp_module, default="sr", metavar="MODULE",
+                        help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
     parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
     parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there")
     parser.set_defaults(run=run)
@@ -38,6 +44,16 @@ def seconds(text: str) -> float:
     if not 0 <= value < 1e6:
         raise ValueError(text)
     return value
+
+
+def sfp_module(text: str) -> SfpModule | None:
+    """Raises ValueError for a module that nobody makes."""
+    from hw.emulator.sfp import SfpModule
+
+    names = {kind.name.lower().replace("_", "-"): kind for kind in SfpModule}
+    if text != "none" and text not in names:
+        raise ValueError(text)
+    return names.get(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as undo:
         if options.trace:
             undo.enter_context(options.trace)
-        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC)
+        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp)
         undo.callback(nic.close)
         server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
                                            on_wake=move_cable, on_client=client))

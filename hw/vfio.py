@@ -11,13 +11,11 @@ import struct
 import warnings
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 
 from . import vfio_abi as abi
 from . import vfio_iommufd
 from .bar import Bar
 from .device import Device, DmaError, DmaMapping
-from .iova import IovaSpace
 from .pci import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
 from .physical import map_physical
 from .register import ALL_ONES, DeviceError
@@ -37,18 +35,6 @@ class Way(Enum):
     GROUP = "IOMMU group"
     CDEV = "iommufd"
     NOIOMMU = "no IOMMU"
-
-
-class AddressSpace(Protocol):
-    """What both ways have: the device's descriptor, and the addresses it may use."""
-
-    device: int
-
-    @property
-    def iova(self) -> IovaSpace | None: ...
-    def map(self, address: int, iova: int, size: int) -> None: ...
-    def unmap(self, iova: int, size: int) -> None: ...
-    def close(self) -> None: ...
 
 
 class VfioDevice(Device):
@@ -265,13 +251,13 @@ def choose(function: Function, root: Path) -> Way:
     """iommufd if the kernel has it for this device and we may open it, or if we may not open the group either; else the group."""
     if not vfio_iommufd.present(function, root):
         return Way.GROUP
-    nodes = (vfio_iommufd.device_node(function, root), root / "dev/iommu")
+    nodes = (vfio_iommufd.device_node(function, root), root / vfio_iommufd.IOMMU)
     group = root / "dev/vfio" / str(function.iommu_group)
     allowed = all(os.access(node, os.R_OK | os.W_OK) for node in nodes)
     return Way.CDEV if allowed or not os.access(group, os.R_OK | os.W_OK) else Way.GROUP
 
 
-def open_space(function: Function, way: Way, root: Path) -> AddressSpace:
+def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
     """Raises DeviceError."""
     if function.driver not in VFIO_DRIVERS:
         raise DeviceError(load_vfio(function, root / "dev/vfio"))

@@ -25,10 +25,11 @@ def no_iommu(function: Function) -> str:
             f"Without one: ixrings bind {function.address} --driver uio_pci_generic")
 
 
-def no_permission(function: Function, node: Path, *, noiommu: bool = False) -> str:
+def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
+    shown = " ".join(map(str, nodes))
     if noiommu:
-        return f"{node} needs CAP_SYS_RAWIO, because without an IOMMU the device reaches all memory. Run as root (sudo)"
-    return f"{node} is not yours to open. Run: sudo chown $USER {node} (or bind with: sudo ixrings bind {function.address} --chown $USER)"
+        return f"{shown} needs CAP_SYS_RAWIO, because without an IOMMU the device reaches all memory. Run as root (sudo)"
+    return f"{shown} is not yours to open. Run: sudo chown $USER {shown} (or bind with: sudo ixrings bind {function.address} --chown $USER)"
 
 
 def map_error(function: Function, error: OSError, iova: int, size: int) -> DmaError:

@@ -7,8 +7,6 @@ import errno
 import fcntl
 import os
 import struct
-import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import vfio_abi as abi
@@ -17,12 +15,13 @@ from .pci import Function, group_blockers, holders, in_use, not_viable
 from .register import DeviceError
 from .vfio_abi import Request
 from .vfio_errors import load_vfio, no_permission
+from .vfio_space import Spaces
 
 WHOLE = Range(0, (1 << 39) - 1)  # of an IOMMU that does not tell its ranges: the least width of VT-d's tables
 
 
 class Group:
-    """Owns the descriptors of container and group. Made by Groups.join(), left by leave()."""
+    """Owns the descriptors of container and group."""
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
         self._function, self._root, self._noiommu = function, root, noiommu
@@ -105,35 +104,7 @@ class Group:
         self.container = self.fd = -1
 
 
-@dataclass
-class Groups:
-    """The groups that this process has open, by device node and process: what the kernel keeps once a process has to be kept so here."""
-
-    _open: dict[tuple[int, Path], Group] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)  # a collected device leaves from wherever its thread is
-
-    def join(self, function: Function, root: Path, *, noiommu: bool) -> Group:
-        """The group, opened when it is not; `function` is a member of it until leave(). Raises DeviceError, OSError."""
-        key = os.getpid(), node_of(function, root, noiommu=noiommu)  # a forked child has its parent's table, and may not use it
-        with self._lock:
-            group = self._open.get(key)
-            if group is None:
-                group = self._open[key] = Group(function, root, noiommu=noiommu)
-            elif function.address in group.members:
-                raise DeviceError(f"{function.address} is open in this program already; close that port first, or use it")
-            group.members.add(function.address)
-            return group
-
-    def leave(self, group: Group, function: Function) -> None:
-        """The last to leave closes it."""
-        with self._lock:
-            group.members.discard(function.address)
-            if not group.members:
-                self._open.pop((os.getpid(), group.node), None)
-                group.close()
-
-
-GROUPS = Groups()  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
+GROUPS: Spaces[Group] = Spaces()  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
 
 
 def node_of(function: Function, root: Path, *, noiommu: bool) -> Path:

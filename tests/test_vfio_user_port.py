@@ -21,6 +21,7 @@ from hw.device import Device
 from hw.emulator import Emulated82599
 from hw.pcap import CaptureWriter, read_capture
 from hw.register import DeviceError, DeviceGone
+from hw.registers import Registers
 from hw.vfio_user import VfioUserDevice
 from programs import ENVIRONMENT, run_example, started, wait_for
 from vfio_user_peer import Emulator, emulate, served
@@ -253,6 +254,12 @@ def test_sigusr1_pulls_the_cable_and_puts_it_back(tmp_path: Path) -> None:
             wait_for(lambda up=up: port.link.up == up, "the link did not follow the cable")  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(("module", "present"), [("lr", True), ("direct-attach", True), ("none", False)])
+def test_the_cage_has_the_module_it_was_given(tmp_path: Path, module: str, present: bool) -> None:
+    with emulate(tmp_path / "nic.sock", "--sfp", module) as emulator, VfioUserDevice(emulator.path) as device:
+        assert Registers(device).ESDP.read().SDP2_DATA == present
+
+
 def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock", "--trace", str(tmp_path / "trace")) as emulator:
         with VfioUserDevice(emulator.path) as device:
@@ -282,6 +289,7 @@ def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "too long" in emulate_fails("--socket", "/tmp/" + "x" * 200)
     assert "No such file or directory" in emulate_fails("--socket", tmp_path / "no" / "nic.sock")
     assert "no wire 'nonsense'" in emulate_fails("--socket", tmp_path / "nic.sock", "--wire", "nonsense")
+    assert "--sfp" in emulate_fails("--socket", tmp_path / "nic.sock", "--sfp", "qsfp")
     assert "--link" in emulate_fails("--socket", tmp_path / "nic.sock", "--link", "-1")
     with emulate(tmp_path / "nic.sock") as emulator:
         assert "another server listens" in emulate_fails("--socket", emulator.path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, LabError
+from lab import Kernel, Lab, LabError
 from namespaces import why_not
 
 RESULTS = "IXRINGS_LAB_RESULTS"
@@ -26,6 +26,15 @@ def lab() -> Lab:
     if reason:
         pytest.skip(reason)
     return found
+
+
+@pytest.fixture(scope="module", params=["group", "iommufd"])
+def vfio_kernel(request: pytest.FixtureRequest, lab: Lab) -> Kernel:
+    """Debian's kernel has VFIO by group only; one of our own has iommufd, which the driver then takes."""
+    try:
+        return lab.debian_kernel if request.param == "group" else lab.iommufd_kernel
+    except LabError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

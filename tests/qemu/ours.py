@@ -12,7 +12,7 @@ from pathlib import Path
 
 from driver import Port, open_port
 from guest import Guest
-from lab import Lab
+from lab import Kernel, Lab
 from namespaces import unique
 from served import ServedNic
 
@@ -48,6 +48,7 @@ class OurGuest:
     guest: Guest
     nics: tuple[ServedNic, ServedNic]
     wires: tuple[str, str]
+    shows_registers: bool  # of a NIC that a driver or another program has
 
     def run(self, script: str, *, timeout_s: float = 90, status: int | None = 0) -> str:
         """What the script printed; `status`: how it has to end, None for either way."""
@@ -66,16 +67,16 @@ class OurGuest:
 
 
 @contextmanager
-def our_guest(lab: Lab, folder: Path, *, iommu: bool = True, bridge: bool = False, ask_beyond: bool = False,
+def our_guest(lab: Lab, folder: Path, *, kernel: Kernel | None = None, iommu: bool = True, bridge: bool = False, ask_beyond: bool = False,
               another_nic: bool = False) -> Iterator[OurGuest]:
     wires = f"cable={unique('l')}", f"cable={unique('r')}"
     with ExitStack() as stack:
         nics = tuple(stack.enter_context(ServedNic(folder, wire, name=name, mac=bytes([2, 0, 0, 0, 0, last]), ask_beyond=ask_beyond))
                      for wire, name, last in zip(wires, ("left", "right"), (1, 2)))
-        guest = stack.enter_context(Guest(lab, folder, nics=[nic.socket for nic in nics], iommu=iommu, bridge=bridge,
+        guest = stack.enter_context(Guest(lab, folder, nics=[nic.socket for nic in nics], kernel=kernel, iommu=iommu, bridge=bridge,
                                           devices=["e1000e,romfile="] if another_nic else []))
         guest.run("modprobe ixgbe")
-        yield OurGuest(guest, (nics[0], nics[1]), wires)
+        yield OurGuest(guest, (nics[0], nics[1]), wires, shows_registers=kernel not in (None, lab.debian_kernel))  # STRICT_DEVMEM of kernel.config
 
 
 def last_json(output: str) -> Mapping[str, float]:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from hw.emulator.findings import Kind
-from lab import Lab
+from lab import Kernel, Lab
 from ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
 
 pytestmark = pytest.mark.qemu
 
 
 @pytest.fixture(scope="module")
-def ours(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
-    with our_guest(lab, module_folder, ask_beyond=True) as ours:
+def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder / vfio_kernel.image.parent.name, kernel=vfio_kernel, ask_beyond=True) as ours:
         ours.run(f"ixrings bind {LEFT}")
         yield ours
 

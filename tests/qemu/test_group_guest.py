@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab
+from lab import Kernel, Lab
 from ours import OurGuest, our_guest
 
 pytestmark = pytest.mark.qemu
@@ -33,8 +33,8 @@ with open_port("{FIRST}") as a:
 
 
 @pytest.fixture(scope="module")
-def card(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
-    with our_guest(lab, module_folder, bridge=True) as ours:
+def card(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder / vfio_kernel.image.parent.name, kernel=vfio_kernel, bridge=True) as ours:
         yield ours
 
 

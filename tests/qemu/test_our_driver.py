@@ -27,16 +27,17 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Way:
-    """A way to a NIC: what binds it, and what names it."""
+    """A way to a NIC: what binds it, and how the device that is opened calls it."""
 
     name: str
     driver: str
-    prefix: str = ""
+    called: str
     iommu: bool = True
     iommufd: bool = False
 
 
-WAYS = (Way("vfio-group", "vfio-pci"), Way("uio", "uio_pci_generic", iommu=False), Way("iommufd", "vfio-pci", iommufd=True))
+WAYS = (Way("vfio-group", "vfio-pci", "Way.GROUP"), Way("uio", "uio_pci_generic", "UIO", iommu=False),
+        Way("iommufd", "vfio-pci", "Way.CDEV", iommufd=True))
 
 
 @dataclass
@@ -63,6 +64,11 @@ def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> It
         for device in (LOOP, SOURCE):
             guest.run(f"{IXRINGS} bind {device} --driver {way.driver}")
         yield Machine(guest, way, loop, source)
+
+
+def test_the_way_is_the_one_that_was_meant(machine: Machine) -> None:
+    code = f"from driver import open_port; port = open_port('{LOOP}'); print(getattr(port.device, 'way', 'UIO')); port.close()"
+    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project python3 -c "{code}"').output == f"{machine.way.called}\n"
 
 
 def test_the_port_and_the_examples_do_there_what_they_do_here(machine: Machine) -> None:
