@@ -26,6 +26,7 @@ from hw.vfio_user import VfioUserDevice
 from programs import ENVIRONMENT, run_example, started, wait_for
 from vfio_user_peer import Emulator, emulate, served
 
+TESTS = Path(__file__).resolve().parent
 MODES = [(), ("--trap-all",)]
 
 
@@ -42,38 +43,6 @@ def frame(to: str, number: int, length: int = 60) -> bytes:
     return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
 
 
-def test_every_frame_sent_comes_back_and_is_counted(emulator: Emulator) -> None:
-    with open_port(emulator.port) as port:
-        assert port.link.up
-        frames = [frame(port.mac, n, 60 + n % 1400) for n in range(2000)]
-        got: list[bytes] = []
-        for first in range(0, len(frames), 200):
-            port.send(frames[first : first + 200])
-            received = port.recv(2)
-            got += [next(received) for _ in range(200)]
-        assert got == frames
-        port.flush(5)
-        stats = port.stats()
-        assert stats["GPTC"] == stats["GPRC"] == stats.tx[0]["QPTC"] == stats.rx[0]["QPRC"] == 2000
-
-
-def test_several_queues_send_receive_and_spread(emulator: Emulator) -> None:
-    with open_port(emulator.port, tx_queues=4, rx_queues=4, tx_slots=64, rx_slots=64) as port:
-        for k in range(4):
-            port.send([udp(port.mac, flow) for flow in range(16)], ring=k)
-        port.flush(5)
-        received = len(list(port.recv(0.3)))
-        stats = port.stats()
-        assert received == 64
-        assert [queue["QPTC"] for queue in stats.tx[:4]] == [16] * 4
-        assert sum(queue["QPRC"] for queue in stats.rx[:4]) == 64 and sum(queue["QPRC"] > 0 for queue in stats.rx[:4]) > 1
-
-
-def udp(to: str, flow: int) -> bytes:
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, flow]))
-    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x08\x00" + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)).ljust(60, b"\0")
-
-
 def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulator: Emulator) -> None:
     with open_port(emulator.port, interrupt_interval_us=0) as port, selectors.DefaultSelector() as selector:
         assert port.poll(0.05) == 0
@@ -85,13 +54,6 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulato
             port.rxsync()
             port.rx_rings[0].advance(port.rx_rings[0].space)
             port.rxsync()
-
-
-def test_jumbo_frames_over_several_slots(emulator: Emulator) -> None:
-    with open_port(emulator.port, mtu=9706, buf_size=1024) as port:
-        for length in (9720, 1025, 60):
-            port.send([frame(port.mac, 0, length)])
-            assert next(port.recv(5)) == frame(port.mac, 0, length)
 
 
 def test_a_frame_sent_after_a_register_was_written_finds_it_written(emulator: Emulator) -> None:
@@ -235,16 +197,14 @@ def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path)
         assert a.violations == b.violations == []
 
 
-def test_the_examples_run_on_it_and_every_frame_is_accounted_for(tmp_path: Path) -> None:
-    with emulate(tmp_path / "nic.sock", "--wire", "sink") as emulator:
-        done = run_example("pktgen", "-i", emulator.port, "-f", "tx", "-n", 20000, "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["sent"] == 20000
-    with emulate(tmp_path / "nic.sock", "--wire", "source") as emulator:
-        done = run_example("capture", "-i", emulator.port, "-c", 500, "-w", tmp_path / "got.pcap")
-        assert done.returncode == 0, done.stderr
-        numbers = [int.from_bytes(each[42:50], "big") for each in read_capture(tmp_path / "got.pcap")]
-        assert numbers == list(range(500))
+@pytest.mark.parametrize("mode", MODES, ids=["doorbells", "trap-all"])
+def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mode: tuple[str, ...]) -> None:
+    with emulate(tmp_path / "loop.sock", *mode) as loop, emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source:
+        environment = {**ENVIRONMENT, "IXRINGS_LOOP": loop.port, "IXRINGS_SOURCE": source.port, "IXRINGS_BRIDGE_S": "2"}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / "port_scenarios.py"]
+        done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stdout
+        assert loop.end() == source.end() == (0, "")
 
 
 def test_sigusr1_pulls_the_cable_and_puts_it_back(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.qemu
 LOOP, SOURCE = "0000:01:00.0", "0000:02:00.0"
 IXRINGS = "python3 -m driver.cli"
 SCENARIOS = (
-    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} PYTHONPATH=/project:/project/tests "
-    "python3 -m pytest -q --noconftest -p conftest -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
-    "/project/tests/qemu/in_guest/port_scenarios.py"
+    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project:/project/tests "
+    "python3 -m pytest -q -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
+    "/project/tests/port_scenarios.py"
 )
 
 

@@ -1,0 +1,50 @@
+"""README's commands for a real NIC, as printed: those behind `sudo` by root, the others by a user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guest import PROJECT
+from lab import Kernel, Lab
+from ours import OurGuest, our_guest, sending
+
+pytestmark = pytest.mark.qemu
+
+AS_USER = "setpriv --reuid=1000 --regid=1000 --clear-groups env USER=user HOME=/tmp"
+CHECKOUT = """
+mkdir -p /tmp/checkout/.venv/bin && cd /tmp/checkout && ln -s /project/* .
+ln -s /usr/bin/python3 .venv/bin/python
+printf '#!/bin/sh\\nexec python3 -m driver.cli "$@"\\n' > .venv/bin/ixrings && chmod +x .venv/bin/ixrings
+"""
+
+
+def commands() -> list[str]:
+    section = (PROJECT / "README.md").read_text().partition("## With a real NIC")[2]
+    return re.findall(r"(?m)^(.+)$", section.split("```")[1])
+
+
+@pytest.fixture(scope="module")
+def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGuest]:
+    with our_guest(lab, module_folder / vfio_kernel.image.parent.name, kernel=vfio_kernel) as ours:
+        ours.run(CHECKOUT)
+        yield ours
+
+
+def as_printed(ours: OurGuest, command: str, status: int | None = 0) -> str:
+    who = "env USER=user" if command.startswith("sudo ") else AS_USER
+    return ours.run(f"cd /tmp/checkout; {who} bash -c '{command.removeprefix('sudo ')}'", status=status)
+
+
+def test_five_commands_from_lspci_to_packets(ours: OurGuest) -> None:
+    lspci, doctor, bind, info, pktgen = commands()
+    assert "0000:01:00.0 " in as_printed(ours, lspci)
+    assert "ixrings bind 0000:01:00.0" in as_printed(ours, doctor, status=1)
+    assert "0000:01:00.0 is bound to vfio-pci; ixgbe had it before." in as_printed(ours, bind)
+    with ours.far_end(0) as far, sending(far):
+        assert "link           up, 10 Gbit/s" in as_printed(ours, info)
+        assert "1,000" in as_printed(ours, pktgen)
+    assert "is with ixgbe again" in as_printed(ours, "sudo .venv/bin/ixrings unbind 0000:01:00.0")
