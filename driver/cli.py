@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from hw.register import DeviceError
 
-from . import cli_emulate, cli_nic, cli_port
+from . import cli_emulate, cli_nic, cli_port, cli_trace
 from .errors import PortError
 
-COMMANDS = (cli_nic, cli_port, cli_emulate)  # each has `add(subparsers)`; its parser's default `run` does it and gives the exit status
+COMMANDS = (cli_nic, cli_port, cli_trace, cli_emulate)  # each has `add(subparsers)`; its parser's default `run` does it and gives the exit status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from hw.device import Device
 from hw.pci import UIO_DRIVERS, look_up
+from hw.trace import TracedDevice
 from hw.uio import UioDevice
 from hw.vfio import VfioDevice, Way
 from rings import Region
@@ -24,7 +26,7 @@ PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
               buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
               link_timeout: float = 10.0, rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
-              mac: str | bytes | None = None, busy_poll: bool = False) -> Port:
+              mac: str | bytes | None = None, busy_poll: bool = False, trace: str | Path | None = None) -> Port:
     """Take a NIC, bring it up and give its rings.
 
     name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
@@ -34,6 +36,7 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     link; when it stays down the port opens all the same, see Port.link and Port.wait_link(). rss_key: 40 bytes. drop: whether a
     queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several).
     interrupt_interval_us: least time between interrupts of a queue, 0..1046. mac: instead of the EEPROM's. busy_poll: poll() spins.
+    trace: a file that gets a line for every register access, see hw/trace.py; without it nothing stands between driver and device.
 
     Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
     nothing is left behind then. Source: 82599 4.6.3.
@@ -49,6 +52,8 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     undo = ExitStack()
     try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
+        if trace is not None:
+            device = TracedDevice(device, undo.enter_context(open(trace, "w", encoding="ascii", errors="backslashreplace")))
         session = bring_up(undo, device, text, config, bound, region)
         wait_for_partner(session, link_timeout)
         return Port(text, session, undo)
@@ -103,12 +108,21 @@ def hugepages(names: Iterable[str | Device]) -> bool | None:
     return True if True in wants else None if None in wants else False
 
 
+def trace_files(trace: str | Path | None, count: int) -> list[Path | None]:
+    if trace is None or count == 1:
+        return [None if trace is None else Path(trace)] * count
+    path = Path(trace)
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+
+
 @contextmanager
 def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
                buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
                rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
-               busy_poll: bool = False) -> Iterator[list[Port]]:
+               busy_poll: bool = False, trace: str | Path | None = None) -> Iterator[list[Port]]:
     """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
+
+    trace: of several ports each has its own file, `bridge-1.trace` and `bridge-2.trace` for "bridge.trace".
 
         with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
     """
@@ -121,7 +135,7 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
         ports = [stack.enter_context(open_port(
             name, tx_queues=tx_queues, rx_queues=rx_queues, tx_slots=tx_slots, rx_slots=rx_slots, buf_size=buf_size, mtu=mtu,
             promiscuous=promiscuous, region=region, extra_bufs=extra_bufs, link_timeout=0, rss_key=rss_key, drop=drop,
-            interrupt_interval_us=interrupt_interval_us, busy_poll=busy_poll)) for name in names]
+            interrupt_interval_us=interrupt_interval_us, busy_poll=busy_poll, trace=file)) for name, file in zip(names, trace_files(trace, len(names)))]
         for port in ports:  # only now: ports may be each other's partners
             wait_for_partner(port._open(), link_timeout)
         yield ports

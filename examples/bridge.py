@@ -32,7 +32,7 @@ def main() -> None:
     if len(args.ports) != 2:
         parser.error("a bridge joins two ports: -i PORT -i PORT")
     counted: dict[str, float] = {"forwarded": 0}
-    with open_ports(*args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True) as (left, right):
+    with open_ports(*args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True, trace=args.trace) as (left, right):
         with Meter(lambda: counted, as_json=args.json) as meter:
             forward(left, right, args.batch, args.busy, meter, counted)
 

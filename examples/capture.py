@@ -45,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     buf_size = -(-(args.mtu + 22) // UNIT) * UNIT
     with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
-        with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True) as port:
+        with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace) as port:
             with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:
                 capture(port, writer, args.count, args.snaplen, args.busy, meter)
 

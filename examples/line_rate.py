@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("-t", dest="seconds", type=float, default=5, help="how long (default: %(default)s)")
     parser.add_argument("-b", dest="batch", type=int, default=512, help="frames a sync (default: %(default)s)")
     args = parser.parse_args()
-    with open_port(args.port, tx_slots=4096, rx_slots=4096) as port:
+    with open_port(args.port, tx_slots=4096, rx_slots=4096, trace=args.trace) as port:
         link = port.wait_link()
         check = Check(port, args.batch)
         window = port.rx_rings[0].num_slots - 1  # never more on the way than fit: then a loss is the NIC's

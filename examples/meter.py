@@ -66,9 +66,10 @@ class Meter:
 
 
 def options(text: str | None) -> argparse.ArgumentParser:
-    """An argument parser with --json; `text` is the example's docstring."""
+    """An argument parser with --json and --trace; `text` is the example's docstring."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
+    parser.add_argument("--trace", metavar="FILE", help="record every register access there; ixrings trace FILE shows it")
     return parser
 
 

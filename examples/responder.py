@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many answers (default: never)")
     args = parser.parse_args()
     counted: dict[str, float] = {"received": 0, "sent": 0}
-    with open_port(args.port, mtu=9000) as port, Meter(lambda: counted, as_json=args.json) as meter:
+    with open_port(args.port, mtu=9000, trace=args.trace) as port, Meter(lambda: counted, as_json=args.json) as meter:
         mine = mac(port.mac)
         while not args.count or counted["sent"] < args.count:
             for frame in port.recv(timeout=0.5):
