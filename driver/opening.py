@@ -53,7 +53,7 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
         if trace is not None:
-            device = TracedDevice(device, undo.enter_context(open(trace, "w", encoding="ascii", errors="backslashreplace")))
+            device = undo.enter_context(TracedDevice.recording(device, trace))
         session = bring_up(undo, device, text, config, bound, region)
         wait_for_partner(session, link_timeout)
         return Port(text, session, undo)

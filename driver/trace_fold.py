@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hw.trace import Access
 
 LONGEST_LOOP = 4  # accesses
-SELECTS = {"RTTDQSEL"}  # its value is an index: which queue the registers after it are about (8.2.3.10.15)
+SELECTS = {"RTTDQSEL"}  # its value is an index: which queue the registers after it are about (8.2.3.10.13)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ import sys
 import threading
 import time
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType
 from typing import TextIO
 
@@ -96,7 +99,7 @@ class Tail:
 
     word: ctypes.c_uint32
     real: memoryview
-    passed_on: int = field(default=0)
+    passed_on: int = 0
 
 
 class TracedDevice(Device):
@@ -128,6 +131,19 @@ class TracedDevice(Device):
     @owner.setter
     def owner(self, name: str) -> None:
         self.inner.owner = name
+
+    @classmethod
+    @contextmanager
+    def recording(cls, inner: Device, path: str | Path) -> Iterator[TracedDevice]:
+        """`inner` traced into a new file at `path`. Raises OSError when there can be none."""
+        file = open(path, "w", encoding="ascii", errors="backslashreplace")
+        device = cls(inner, file)
+        try:
+            yield device
+        finally:
+            device._tails.clear()  # `inner` may close now, and their addresses with it
+            with suppress(OSError):  # said when it happened: every line is flushed
+                file.close()
 
     # ---- what is recorded ----
 
@@ -240,5 +256,5 @@ class TracedDevice(Device):
         return self.inner.link_trouble()
 
     def close(self) -> None:
-        self._tails.clear()  # their addresses go with the device
+        self._tails.clear()
         self.inner.close()
