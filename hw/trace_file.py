@@ -37,7 +37,8 @@ LOOP = re.compile(r"loop x(\d+): (.+?) +\.\.\. last \S+")
 CONFIG_STEP = re.compile(r"PCI-([RW]) ([0-9a-f]{2})(?: ([0-9a-f]{8}))?")
 
 # What traces have beside accesses to registers: comments, headings, pauses, messages of other kinds, accesses that were refused
-BESIDE = re.compile(r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|[RW] (?!BAR0|CFG|CONFIG)[\w ]+|.* errno \d+)|")
+BESIDE = re.compile(r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|"
+                    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|.* errno \d+)|")
 
 
 class TraceError(ValueError):
@@ -53,7 +54,6 @@ class TraceFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.lines = self.accesses = self.not_understood = 0
-        self._beside = 0
         self._first = self._damage = ""
 
     def __iter__(self) -> Iterator[Access]:
@@ -61,14 +61,13 @@ class TraceFile:
             found = parse_line(line) if line.endswith("\n") else None  # what a cut leaves may read as another value
             if found is not None:
                 self.accesses += len(found)
-                self._beside += not found
                 yield from found
                 continue
             self._first = self._first or f"line {self.lines}: {line[:60].rstrip()!r}"
             self.not_understood += 1
             if self.not_understood >= PATIENCE and not self.accesses:
                 break
-        if not self.accesses and not self._beside:
+        if not self.accesses and (self.not_understood or not self.lines):
             what = f"{self._first} is no access" if self._first else self._damage or "it is empty"
             raise TraceError(f"{self.path} is no register trace: {what}. One is made by open_port(..., trace=FILE), "
                              "an example with --trace FILE, or ixrings emulate --trace FILE")
