@@ -60,13 +60,13 @@ def run(options: argparse.Namespace) -> int:
 
 def chosen(file: TraceFile, options: argparse.Namespace) -> Iterator[Access]:
     """Raises ValueError for times asked of a trace that has none."""
-    wanted = conditions(options)
+    wanted = conditions(options, file)
     for access in file:
         if all(holds(access) for holds in wanted):
             yield access
 
 
-def conditions(options: argparse.Namespace) -> list[Callable[[Access], bool]]:
+def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[Access], bool]]:
     wanted: list[Callable[[Access], bool]] = []
     if options.reads or options.writes:
         wanted.append(lambda access: access.write == options.writes)
@@ -76,15 +76,15 @@ def conditions(options: argparse.Namespace) -> list[Callable[[Access], bool]]:
     if options.section:
         wanted.append(lambda access: f"{access.section}.".startswith(f"{options.section.rstrip('.')}."))
     if options.begin is not None:
-        wanted.append(lambda access: time_of(access, options.file) >= options.begin)
+        wanted.append(lambda access: time_of(access, file) >= options.begin)
     if options.end is not None:
-        wanted.append(lambda access: time_of(access, options.file) <= options.end)
+        wanted.append(lambda access: time_of(access, file) <= options.end)
     return wanted
 
 
-def time_of(access: Access, file: str) -> float:
+def time_of(access: Access, file: TraceFile) -> float:
     if access.time_s is None:
-        raise ValueError(f"{file} has no times, so leave out --from and --to")
+        raise ValueError(f"{file.path} has no times, so leave out --from and --to")
     return access.time_s
 
 

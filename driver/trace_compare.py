@@ -90,9 +90,12 @@ def compared(a: Written, b: Written) -> Iterator[str]:
     yield from section("Written in both, with other values",
                        (line for names, each in found if each.a and each.b and each.first is not None for line in other_values(names, each)))
     yield from section("Written in another order (by the first write of each)", other_order(a, b))
-    same = dict.fromkeys(names for names, each in found if each.first is None)
+    same: dict[str, list[str]] = {}
+    for names, each in groups.values():
+        if each.first is None:
+            same.setdefault(names[0].partition("[")[0], []).extend(names)
     if same:
-        yield "Written in both, with the same values: " + ", ".join(same)
+        yield "Written in both, with the same values: " + ", ".join(map(ranges, same.values()))
 
 
 def section(heading: str, lines: Iterable[str]) -> Iterator[str]:

@@ -12,10 +12,14 @@ import pytest
 
 from driver import Port, PortBusy, open_port, open_ports
 from driver_watch import Watched
+from hw.device import Device
 from hw.emulator import Emulated82599
 from hw.registers import Registers
 from hw.trace import Access, TracedDevice
 from hw.trace_file import TraceFile
+from hw.uio import UioDevice
+from hw.vfio import VfioDevice
+from hw.vfio_user import VfioUserDevice
 from programs import EXAMPLES, command, interrupt, run_example, started, wait_for
 from rings.hotloop import RxSync, TxSync
 from vfio_user_peer import emulate
@@ -91,6 +95,14 @@ def test_the_tail_of_each_sync_shows(tmp_path: Path) -> None:
 
 
 # ---- a traced port is a port ----
+
+
+def test_whatever_a_device_can_be_asked_reaches_it() -> None:
+    made_of_others = {"alloc_dma", "forget_window", "dma_refused", "enable_bus_master"}
+    set_at_first = {"name", "max_vectors", "hugepages"}
+    public = {name for name in (*vars(Device), *Device.__annotations__) if not name.startswith("_")}
+    assert public - made_of_others - set_at_first - set(vars(TracedDevice)) == set()
+    assert not any(name in vars(kind) for kind in (Emulated82599, VfioDevice, UioDevice, VfioUserDevice) for name in made_of_others)
 
 
 @pytest.mark.parametrize("queues", [1, 3])
