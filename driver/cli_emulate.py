@@ -35,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--sfp", type=sfp_module, default="sr", metavar="MODULE",
                         help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
     parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
-    parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there")
+    parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
     parser.set_defaults(run=run)
 
 

@@ -185,9 +185,9 @@ def test_reads_and_writes_and_times_are_chosen(recorded: Path, capsys: pytest.Ca
     assert " read " not in output(capsys, recorded, "--writes") and " write " not in output(capsys, recorded, "--reads")
     moments = [access.time_s for access in TraceFile(recorded)]
     middle = moments[len(moments) // 2]
-    count = [int(output(capsys, recorded, "--count", *choice).splitlines()[-1].split()[0]) + int(output(capsys, recorded, "--count", *choice).splitlines()[-1].split()[1])
-             for choice in (("--from", 0, "--to", middle), ("--from", middle), ())]
-    assert count[0] + count[1] - moments.count(middle) == count[2] == len(moments)
+    totals = [output(capsys, recorded, "--count", *choice).splitlines()[-1].split() for choice in (("--from", 0, "--to", middle), ("--from", middle), ())]
+    before, after, everything = (int(reads) + int(writes) for reads, writes, *_ in totals)
+    assert before + after - moments.count(middle) == everything == len(moments)
 
 
 def test_accesses_are_counted_by_register(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
