@@ -12,7 +12,6 @@ from hw.registers import Registers
 
 LMS_10G_SERIAL = 3
 SERIAL_SFI = 2
-SDP3 = 1 << 3
 SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}
 POLL_S = 0.005
 
@@ -38,7 +37,7 @@ def setup_link(nic: Registers) -> None:
 
     ASSUMPTION: SDP3 drives the module's TX_DISABLE, as on Intel's boards; a board that uses it otherwise sees it stay 0.
     """
-    nic.ESDP.update(SDP_DATA=nic.ESDP.read().SDP_DATA & ~SDP3)
+    nic.ESDP.update(SDP3_DATA=0)
     if nic.AUTOC2.read().PMA_PMD_10G_SERIAL != SERIAL_SFI:
         nic.AUTOC2.update(PMA_PMD_10G_SERIAL=SERIAL_SFI)
     nic.AUTOC.update(LMS=LMS_10G_SERIAL, RESTART_AN=1)

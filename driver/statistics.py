@@ -16,7 +16,8 @@ from hw.registers import COUNTERS, Registers
 
 ACCUMULATE_S = 20.0  # 36 bits of octets last 55 s at 10 Gbit/s
 PAIR_BITS = 36
-PAIRS = {"GORC": ("GORCL", "GORCH"), "GOTC": ("GOTCL", "GOTCH"), "TOR": ("TORL", "TORH")}
+PAIRS = {"GORC": ("GORCL", "GORCH"), "GOTC": ("GOTCL", "GOTCH"), "TOR": ("TORL", "TORH"),
+         **{name: (f"{name}L", f"{name}H") for name in ("RXNFGBC", "RXDGBC", "RXDDBC", "RXLPBKBC", "RXDLPBKBC", "TXDGBC")}}
 RX_QUEUE = {"QPRC": ("QPRC", ""), "QBRC": ("QBRC_L", "QBRC_H"), "QPRDC": ("QPRDC", "")}
 TX_QUEUE = {"QPTC": ("QPTC", ""), "QBTC": ("QBTC_L", "QBTC_H")}
 PORT_SECTION = "8.2.3.23."

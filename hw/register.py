@@ -5,7 +5,7 @@
     nic.RXDCTL[q].wait(ENABLE=1, timeout=0.010)        # bounded
     nic.LINKS.read().SPEED                             # a field of the value read
 
-The table itself is hw/registers.py, the fields are hw/fields.py.
+The table itself is hw/registers.py, the fields are hw/fields/.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def bits(high: int, low: int, meanings: Mapping[int, str] | None = None) -> Fiel
 
 
 class Word(int):
-    """A register's value. Subclasses (hw/fields.py) name its fields; an int for everything else."""
+    """A register's value. Subclasses (hw/fields/) name its fields; an int for everything else."""
 
     fields: ClassVar[dict[str, Field]] = {}
 
@@ -147,9 +147,9 @@ class Row(Generic[W]):
     """One line of the table: a register, or an array of registers, of one layout."""
 
     def __init__(self, layout: type[W], runs: tuple[Run, ...], access: Access, reset: int, section: str,
-                 aliases: tuple[Run, ...], mask: int) -> None:
+                 aliases: tuple[Run, ...], mask: int, also: tuple[str, ...]) -> None:
         self.layout, self.runs, self.access = layout, runs, access
-        self.reset, self.section, self.aliases, self.mask = reset, section, aliases, mask
+        self.reset, self.section, self.aliases, self.mask, self.also = reset, section, aliases, mask, also
         self.count = max(run.index + run.count for run in runs)
         self.name = ""
 
@@ -171,9 +171,9 @@ class Register(Row[W]):
     """A single register: `nic.CTRL`."""
 
     def __init__(self, layout: type[W], offset: int, access: Access, reset: int = 0, section: str = "", *,
-                 aliases: tuple[int, ...] = (), mask: int = ALL_ONES) -> None:
+                 aliases: tuple[int, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = ()) -> None:
         super().__init__(layout, (Run(offset, 4, 1),), access, reset, section,
-                         tuple(Run(alias, 4, 1) for alias in aliases), mask)
+                         tuple(Run(alias, 4, 1) for alias in aliases), mask, also)
 
     @overload
     def __get__(self, nic: None, owner: type) -> Register[W]: ...
@@ -187,8 +187,8 @@ class RegisterArray(Row[W]):
     """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`."""
 
     def __init__(self, layout: type[W], runs: Run | tuple[Run, ...], access: Access, reset: int = 0, section: str = "", *,
-                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES) -> None:
-        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask)
+                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = ()) -> None:
+        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also)
 
     @overload
     def __get__(self, nic: None, owner: type) -> RegisterArray[W]: ...
@@ -301,8 +301,8 @@ class RegisterMap:
 
     @classmethod
     def rows(cls) -> list[Row[Any]]:
-        """Every row, in the table's order."""
-        return [row for row in vars(cls).values() if isinstance(row, Row)]
+        """Every row, in the table's order; those of base classes last."""
+        return [row for part in cls.__mro__ for row in vars(part).values() if isinstance(row, Row)]
 
     @classmethod
     def find(cls, offset: int) -> Place | None:

@@ -30,7 +30,7 @@ def test_c_knows_every_register_at_the_address_that_the_table_gives() -> None:
         if row.count > 1:
             later = [run.index for run in row.runs[1:]]
             assert known[f"R_{row.name}_COUNT"] == row.count
-            assert first + known[f"R_{row.name}_STRIDE"] == row.offset(1)
+            assert row.runs[0].count == 1 or first + known[f"R_{row.name}_STRIDE"] == row.offset(1)
             assert [known[f"R_{row.name}_{index}"] for index in later] == [row.offset(index) for index in later]
 
 

@@ -24,7 +24,7 @@ def text() -> str:
         lines += ["", f"/* {row.section} */", *_addresses(row), *_fields(row.name, row.layout)]
         layouts[row.layout.__name__] = row.layout
     for name, layout in layouts.items():
-        if name not in Registers.__dict__:
+        if not hasattr(Registers, name):
             lines += ["", *_fields(name, layout)]
     return "\n".join([*lines, "", "#endif", ""])
 
