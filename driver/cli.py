@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from hw.register import DeviceError
 
-from . import cli_emulate, cli_nic, cli_port, cli_trace
+from . import cli_emulate, cli_nic, cli_port, cli_regs, cli_sfp, cli_stats, cli_trace
 from .errors import PortError
 
-COMMANDS = (cli_nic, cli_port, cli_trace, cli_emulate)  # each has `add(subparsers)`; its parser's default `run` does it and gives the exit status
+# Each has `add(subparsers)`; its parser's default `run` does it and gives the exit status.
+COMMANDS = (cli_nic, cli_port, cli_regs, cli_stats, cli_sfp, cli_trace, cli_emulate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(subparsers)
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest:  # argparse takes a list of names in one piece only: `regs emulated --diff RX*` has an option in between
+        if not hasattr(options, "names") or any(word.startswith("-") for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.names += rest
     try:
         return int(options.run(options))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        return 1
     except (DeviceError, PortError, ValueError, OSError) as error:
         print(f"ixrings: {error}", file=sys.stderr)
         return 1

@@ -16,10 +16,12 @@ from hw.register import DeviceError
 from hw.registers import Registers
 
 from .names import parse_port_name
-from .opening import PCI, open_device
+from .opening import PCI, open_device, open_port
+from .port import Port
 
 COMMAND = 0x04
 MEMORY_SPACE = 0x2
+LINK_S = 5.0  # for a link to come up, before it is called down
 
 
 class RegistersHidden(DeviceError):
@@ -66,18 +68,22 @@ class ReadOnly:
 class Peek:
     """nic: its registers. device: None when it is someone else's, and then no register may be read whose read has an effect.
 
-    function: None for a NIC that is not on the PCI bus. holder: who has it, "" when we do.
+    function: None for a NIC that is not on the PCI bus. holder: who has it, "" when we do. port: when it was brought up.
     """
 
     nic: Registers
     device: Device | None
     function: Function | None
     holder: str
+    port: Port | None = None
 
 
 @contextmanager
-def peek(text: str) -> Iterator[Peek]:
-    """The NIC of a port's name, opened if nobody has it. Raises PortNameError, DeviceError."""
+def peek(text: str, *, up: bool = False) -> Iterator[Peek]:
+    """The NIC of a port's name, opened if nobody has it. Raises PortNameError, DeviceError.
+
+    up: then as open_port() leaves it, up and running.
+    """
     name = parse_port_name(text)
     function = look_up(name.target) if name.kind in PCI else None
     holder = held_by(function) if function is not None else ""
@@ -88,6 +94,10 @@ def peek(text: str) -> Iterator[Peek]:
             yield Peek(Registers(view), None, function, holder)
         finally:
             view.close()
+        return
+    if up:
+        with open_port(text, link_timeout=LINK_S) as port:
+            yield Peek(port.nic, port.device, function, "", port)
         return
     with open_device(name) as device:
         yield Peek(Registers(device), device, function, "")

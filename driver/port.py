@@ -23,6 +23,7 @@ from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
+from .sfp import Module, read_module
 from .statistics import PortStatistics
 from .waiting import Side, settle_receive, settle_transmit, wait_until
 
@@ -142,6 +143,11 @@ class Port:
         """As it is now: up, speed_mbps, and when it is down the reason."""
         session = self._open()
         return read_link(session.device, session.nic)
+
+    @property
+    def sfp(self) -> Module | None:
+        """The SFP+ module as it describes itself, None for an empty cage. Read anew each time, at the 100 kHz of its bus. Raises DeviceError."""
+        return read_module(self.nic)
 
     def wait_link(self, timeout: float = 10.0) -> Link:
         """Wait up to `timeout` seconds for the link; raises LinkDown with the reason."""

@@ -147,9 +147,10 @@ class Row(Generic[W]):
     """One line of the table: a register, or an array of registers, of one layout."""
 
     def __init__(self, layout: type[W], runs: tuple[Run, ...], access: Access, reset: int, section: str,
-                 aliases: tuple[Run, ...], mask: int, also: tuple[str, ...]) -> None:
+                 aliases: tuple[Run, ...], mask: int, also: tuple[str, ...], only_first: bool = False) -> None:
         self.layout, self.runs, self.access = layout, runs, access
         self.reset, self.section, self.aliases, self.mask, self.also = reset, section, aliases, mask, also
+        self.only_first = only_first
         self.count = max(run.index + run.count for run in runs)
         self.name = ""
 
@@ -162,6 +163,10 @@ class Row(Generic[W]):
             if run.index <= index < run.index + run.count:
                 return run.first + run.stride * (index - run.index)
         raise IndexError(f"{self.name}[{index}]: the 82599 has {self.name}[0..{self.count - 1}]")
+
+    def reset_value(self, index: int = 0) -> int:
+        """What register `index` holds after a reset."""
+        return 0 if self.only_first and index else self.reset
 
     def label(self, index: int) -> str:
         return f"{self.name}[{index}]" if self.count > 1 else self.name
@@ -184,11 +189,11 @@ class Register(Row[W]):
 
 
 class RegisterArray(Row[W]):
-    """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`."""
+    """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`. only_first: the others' reset value is 0."""
 
     def __init__(self, layout: type[W], runs: Run | tuple[Run, ...], access: Access, reset: int = 0, section: str = "", *,
-                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = ()) -> None:
-        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also)
+                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = (), only_first: bool = False) -> None:
+        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also, only_first)
 
     @overload
     def __get__(self, nic: None, owner: type) -> RegisterArray[W]: ...

@@ -1,7 +1,8 @@
 """The 82599's registers: one table, read by the driver, the emulator and every tool.
 
 A line a register: layout (hw/fields/, or Word), offset or runs, access, reset value, datasheet section.
-A register that is missing is one more line. `mask` is what software can write; `aliases` are second addresses; `also` is what other drivers call it.
+A register that is missing is one more line. `mask` is what software can write; `aliases` are second addresses; `also` is what other drivers call it;
+`only_first`: without DCB only packet buffer 0 has a size after reset (4.6.11.3.4).
 Section numbers of counters that no source cites are counted on from their cited neighbours; of other registers the chapter stands.
 Other drivers name some more: RCTL is no register of the 82599; TDSTAT, TDHMPN and TIC_DW stand where it has transmit queues 112 to 127.
 8.2.3.23 to 8.2.3.27 (statistics, wake-up, manageability, time, virtualisation) are in hw/registers_system.py.
@@ -141,7 +142,7 @@ class Registers(SystemRegisters):
     SRRCTL = RegisterArray(f.SRRCTL, rx_queue(0x01014), RW, 0x0000_0402, "8.2.3.8.7", aliases=(Run(0x02100, 4, 16),),
                            mask=0x1FC0_3F1F)
     RDRXCTL = Register(f.RDRXCTL, 0x02F00, RW, 0x0010_8808, "8.2.3.8.8", mask=0x063E_0002)
-    RXPBSIZE = RegisterArray(f.RXPBSIZE, Run(0x03C00, 4, 8), RW, 0x0008_0000, "8.2.3.8.9", mask=0x000F_FC00)
+    RXPBSIZE = RegisterArray(f.RXPBSIZE, Run(0x03C00, 4, 8), RW, 0x0008_0000, "8.2.3.8.9", mask=0x000F_FC00, only_first=True)
     RXCTRL = Register(f.RXCTRL, 0x03000, RW, 0, "8.2.3.8.10", mask=0x1)
     RSCCTL = RegisterArray(f.RSCCTL, rx_queue(0x0102C), RW, 0, "8.2.3.8.13", mask=0xD)
     RSCDBU = Register(f.RSCDBU, 0x03028, RW, 0, "8.2.3.8.12", mask=0xFF)
@@ -169,10 +170,10 @@ class Registers(SystemRegisters):
     TXDCTL = RegisterArray(f.TXDCTL, tx_queue(0x06028), RW, 0, "8.2.3.9.10", mask=0x067F_7F7F, also=("PVFTXDCTL",))
     TDWBAL = RegisterArray(f.TDWBAL, tx_queue(0x06038), RW, 0, "8.2.3.9.11")
     TDWBAH = RegisterArray(Word, tx_queue(0x0603C), RW, 0, "8.2.3.9.11")
-    TXPBSIZE = RegisterArray(f.TXPBSIZE, Run(0x0CC00, 4, 8), RW, 0x0002_8000, "8.2.3.9.13", mask=0x000F_FC00)
+    TXPBSIZE = RegisterArray(f.TXPBSIZE, Run(0x0CC00, 4, 8), RW, 0x0002_8000, "8.2.3.9.13", mask=0x000F_FC00, only_first=True)
     MNGTXMAP = Register(f.MNGTXMAP, 0x0CD10, RW, 0, "8.2.3.9.14", mask=0x7)
     MTQC = Register(f.MTQC, 0x08120, RW, 0, "8.2.3.9.15", mask=0xF)
-    TXPBTHRESH = RegisterArray(f.TXPBTHRESH, Run(0x04950, 4, 8), RW, 0x0000_0096, "8.2.3.9.16", mask=0x3FF)
+    TXPBTHRESH = RegisterArray(f.TXPBTHRESH, Run(0x04950, 4, 8), RW, 0x0000_0096, "8.2.3.9.16", mask=0x3FF, only_first=True)
     TDSTATCTL = Register(Word, 0x07C20, RO, 0, "8.2.3.9")
     TDPROBE = Register(Word, 0x07F20, RO, 0, "8.2.3.9")
     TIC_DW2 = RegisterArray(Word, Run(0x082B0, 4, 4), RO, 0, "8.2.3.9")

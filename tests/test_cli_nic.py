@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from driver import open_port
 from driver.cli import main
-from driver.cli_port import hardware_counts, refuse_effects
 from driver.peek import ReadOnly
-from hw.emulator import Emulated82599
 from hw.pci import find_nics, look_up
 from hw.register import DeviceError
 from hw.registers import Registers
@@ -50,41 +47,6 @@ def test_info_of_the_emulated_nic(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^mac +02:82:59:90:00:01$", output(capsys, "info", "emulated"), re.MULTILINE)
 
 
-def test_regs_shows_every_register_that_can_be_read_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(output(capsys, "regs", "emulated", "--json"))["registers"]
-    names = {entry["name"] for entry in found}
-    assert {"CTRL", "STATUS", "LINKS", "AUTOC"} <= names
-    by_name = {row.name: row for row in Registers.rows()}
-    assert not [name for name in names if by_name[name.partition("[")[0]].access.read_has_effect]
-    assert next(entry for entry in found if entry["name"] == "LINKS")["offset"] == "0x042a4"
-
-
-def test_regs_by_name_shows_all_of_an_array_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = output(capsys, "regs", "emulated", "SRRCTL", "AUTOC").splitlines()
-    assert len(lines) == 129
-    assert lines[0].startswith("0x01014  SRRCTL[0] ") and "BSIZEPACKET=2" in lines[0]
-    assert "LMS=3" in lines[-1]
-
-
-def test_stats_gives_every_counter_its_datasheet_name(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = json.loads(output(capsys, "stats", "emulated:sink", "--json"))["counts"]
-    assert {"GPRC", "GPTC", "GORC", "QPRC[0]", "QBTC[15]"} <= set(counts) and set(counts.values()) == {0}
-    assert "GPRC" in output(capsys, "stats", "emulated:sink", "--all")
-    with Emulated82599("loop") as nic:
-        with open_port(nic, promiscuous=True) as port:
-            port.send([bytes(60)] * 7)
-            port.flush()
-            counts = hardware_counts(port.nic)
-        assert counts["GPTC"] == counts["QPTC[0]"] == 7 and counts["GOTC"] == 7 * 64
-
-
-def test_what_a_driver_counts_on_is_not_read_from_under_it() -> None:
-    rows = {row.name: row for row in Registers.rows()}
-    refuse_effects([rows["CTRL"]], "ixgbe")
-    with pytest.raises(DeviceError, match="GPRC is read, cleared by the read, and ixgbe has the NIC"):
-        refuse_effects([rows["CTRL"], rows["GPRC"]], "ixgbe")
-
-
 @pytest.mark.parametrize(("words", "says"), [
     (("info", "eth0"), "no port is called 'eth0'"),
     (("info", "ffff:00:00.0"), "there is no PCI device ffff:00:00.0. Run: ixrings list"),
@@ -104,7 +66,7 @@ def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: py
     assert {"IOMMU", "vfio-pci", "hugepages", "locked memory", "kernel lockdown"} <= {check["name"] for check in checks}
 
 
-@pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats"])
+@pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp"])
 def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
     text = subprocess.run([sys.executable, "-m", "driver.cli", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--json" in text

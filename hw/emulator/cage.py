@@ -8,7 +8,7 @@ from .. import fields as f
 from .block import Block
 from .engine import Engine
 from .i2c import Module
-from .sfp import SfpModule
+from .sfp import A2, AS_USUAL, RX_POWER, TX_POWER, SfpModule
 
 if TYPE_CHECKING:
     from .nic import Emulated82599
@@ -47,6 +47,9 @@ class Cage(Block):
         self.raw.ESDP.update(SDP2_DATA=int(self._module is not None))
         # ASSUMPTION: a far end that gets no light reports a fault, so a laser that is off takes the link away at both ends.
         lit = self._module is not None and not self.raw.ESDP.read().SDP3_DATA
+        if self._module is not None:
+            self._module.put(A2, TX_POWER, AS_USUAL[3] if lit else 0)
+            self._module.put(A2, RX_POWER, AS_USUAL[4] if self._cable else 0)
         self.engine.call("nic_set_cable", self._cable and lit)
         self.engine.call("nic_link_update")
 

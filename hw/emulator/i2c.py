@@ -24,6 +24,11 @@ class Module:
         self._acknowledging = ""
         self.pulls_low = False
 
+    def put(self, address: int, offset: int, value: int) -> None:
+        """Two bytes of a page that the module fills itself; nothing without that page."""
+        if address in self._pages:
+            self._pages[address][offset : offset + 2] = value.to_bytes(2, "big")
+
     def start(self) -> None:
         """Data fell while the clock was high."""
         self._idle()

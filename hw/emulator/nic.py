@@ -380,14 +380,11 @@ class Emulated82599(Device):
             raise DeviceError(f"the emulator's thread could not be started: {os.strerror(error)}")
 
 
-FIRST_ONLY = ("RXPBSIZE", "TXPBSIZE", "TXPBTHRESH")  # without DCB only packet buffer 0 has a size after reset (4.6.11.3.4)
-
-
 @cache
 def reset_image() -> bytes:
     """BAR0 as after a reset: the table's reset values."""
     image = np.zeros(BAR0_SIZE // 4, dtype=np.uint32)
     for row in Registers.rows():
-        for index in range(1 if row.name in FIRST_ONLY else row.count):
-            image[row.offset(index) // 4] = row.reset
+        for index in range(row.count):
+            image[row.offset(index) // 4] = row.reset_value(index)
     return image.tobytes()

@@ -1,0 +1,109 @@
+"""The SFP+ module: what its memory says (SFF-8472), read over the two-wire bus of the cage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hw.register import DeviceError
+from hw.registers import Registers
+
+from .i2c import I2c, NobodyAnswers
+from .semaphores import phy_of_port
+
+IDENTITY, DIAGNOSTICS = 0xA0, 0xA2  # bus addresses
+IDENTITY_SIZE = 96  # bytes that every module has
+CHECK_BASE, CHECK_EXTENDED = 63, 95
+MONITORING, MONITORED, EXTERNAL_CALIBRATION = 92, 1 << 6, 1 << 4
+MEASURED, MEASURED_SIZE = 96, 10
+IDENTIFIERS = {0x02: "soldered to the board", 0x03: "SFP or SFP+"}
+CONNECTORS = {0x01: "SC", 0x07: "LC", 0x0B: "optical pigtail", 0x21: "copper pigtail", 0x22: "RJ45", 0x23: "none"}
+TYPES_10G = {4: "10GBASE-SR", 5: "10GBASE-LR", 6: "10GBASE-LRM", 7: "10GBASE-ER"}  # bit of byte 3
+TYPES_1G = {0: "1000BASE-SX", 1: "1000BASE-LX", 2: "1000BASE-CX", 3: "1000BASE-T"}  # bit of byte 6
+CABLES = {2: "passive direct attach", 3: "active direct attach"}  # bit of byte 8
+LENGTHS = {14: ("single mode fibre", 1000), 16: ("OM2 fibre", 10), 17: ("OM1 fibre", 10), 18: ("copper cable", 1), 19: ("OM3 fibre", 10)}  # and metres
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What an optical module measures of itself (SFF-8472 9). Powers in mW; `dbm()` for the usual unit."""
+
+    temperature_c: float
+    supply_v: float
+    bias_ma: float
+    tx_power_mw: float
+    rx_power_mw: float
+
+
+@dataclass(frozen=True)
+class Module:
+    """The module in the cage. types: what it is, "10GBASE-SR"; lengths_m: how far it reaches, by kind of fibre or cable.
+
+    wavelength_nm: 0 for copper. diagnostics: None when it measures nothing, or only what needs a calibration that we do not do.
+    """
+
+    identifier: str
+    types: tuple[str, ...]
+    connector: str
+    vendor: str
+    oui: str
+    part: str
+    revision: str
+    serial: str
+    date: str
+    wavelength_nm: int
+    lengths_m: Mapping[str, int] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
+
+
+def read_module(nic: Registers) -> Module | None:
+    """None for an empty cage. Raises DeviceError when a module answers with nonsense, or the bus is not to be had."""
+    with phy_of_port(nic):
+        bus = I2c(nic)
+        try:
+            page = bus.read(IDENTITY, 0, IDENTITY_SIZE)
+        except NobodyAnswers:
+            return None
+        for start, check in ((0, CHECK_BASE), (CHECK_BASE + 1, CHECK_EXTENDED)):
+            if sum(page[start:check]) & 0xFF != page[check]:
+                raise DeviceError(f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not sum up to byte {check}. "
+                                  "Take the module out and put it in again")
+        return identity(page, diagnostics(bus) if page[MONITORING] & MONITORED and not page[MONITORING] & EXTERNAL_CALIBRATION else None)
+
+
+def identity(page: bytes, measured: Diagnostics | None) -> Module:
+    """SFF-8472 tables 4-1 and 5-3 to 6-1."""
+    cables = named_bits(page[8], CABLES)
+    return Module(
+        identifier=IDENTIFIERS.get(page[0], f"identifier {page[0]:#04x}"), types=named_bits(page[3], TYPES_10G) + named_bits(page[6], TYPES_1G) + cables,
+        connector=CONNECTORS.get(page[2], f"connector {page[2]:#04x}"), vendor=text(page[20:36]), oui=page[37:40].hex(":"), part=text(page[40:56]),
+        revision=text(page[56:60]), serial=text(page[68:84]), date=date(text(page[84:92])),
+        wavelength_nm=0 if cables else int.from_bytes(page[60:62], "big"),  # of a cable these bytes are its compliance
+        lengths_m={name: page[at] * metres for at, (name, metres) in LENGTHS.items() if page[at]}, diagnostics=measured)
+
+
+def named_bits(byte: int, names: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(name for position, name in names.items() if byte >> position & 1)
+
+
+def text(field_of_page: bytes) -> str:
+    """ASCII padded with spaces; whatever else a vendor wrote cannot disturb a terminal."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in field_of_page.rstrip(b" \0"))
+
+
+def date(code: str) -> str:
+    """`260101` and a lot become 2026-01-01."""
+    return f"20{code[:2]}-{code[2:4]}-{code[4:6]}" if code[:6].isdigit() and len(code) >= 6 else code
+
+
+def diagnostics(bus: I2c) -> Diagnostics:
+    """SFF-8472 9.4, internally calibrated: 1/256 degree, 100 uV, 2 uA, 0.1 uW."""
+    values = bus.read(DIAGNOSTICS, MEASURED, MEASURED_SIZE)
+    temperature, supply, bias, tx, rx = (int.from_bytes(values[at : at + 2], "big", signed=at == 0) for at in range(0, MEASURED_SIZE, 2))
+    return Diagnostics(temperature / 256, supply / 10_000, bias / 500, tx / 10_000, rx / 10_000)
+
+
+def dbm(power_mw: float) -> float:
+    """-inf for no light at all."""
+    return 10 * math.log10(power_mw) if power_mw > 0 else -math.inf
