@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from hw.register import DeviceError
 
-from . import cli_emulate, cli_nic, cli_port, cli_regs, cli_sfp, cli_stats, cli_trace
+from . import cli_emulate, cli_nic, cli_port, cli_regs, cli_ring, cli_sfp, cli_stats, cli_trace
 from .errors import PortError
 
 # Each has `add(subparsers)`; its parser's default `run` does it and gives the exit status.
-COMMANDS = (cli_nic, cli_port, cli_regs, cli_stats, cli_sfp, cli_trace, cli_emulate)
+COMMANDS = (cli_nic, cli_port, cli_regs, cli_stats, cli_sfp, cli_ring, cli_trace, cli_emulate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,132 @@
+"""A ring as it stands at one moment: its pointers, what is in each slot, and who owns it.
+
+    with open_port("emulated") as port:
+        recording = Recording(port)
+        port.txsync()
+        recording.look("after the first txsync")
+        Path("ring.html").write_text(page(recording.steps))     # driver/ring_html.py
+
+netmap's contract: [head, tail) is the program's, all else the driver's (netmap(4)). Of the driver's part the NIC owns the descriptors from its
+head up to its tail register (82599 7.1.9, 7.2.3.5); before that lies what it is done with, after it what the program gave since the last sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from rings import Interface, RxRing, TxRing
+
+from . import descriptors
+from .port import Port
+from .queues import DESCRIPTOR_SIZE
+
+
+class Owner(Enum):
+    """Whose a slot is: its letter, and in words."""
+
+    PROGRAM = ("P", "the program's")
+    GIVEN = ("g", "given by the program; the next sync hands it to the NIC")
+    NIC = ("N", "the NIC's")
+    DONE = ("d", "the NIC is done with it; the next sync hands it to the program")
+    NOBODY = ("-", "kept out of use, so that a full ring differs from an empty one")
+    DRIVER = ("D", "the driver's or the NIC's")
+
+    def __init__(self, letter: str, words: str) -> None:
+        self.letter, self.words = letter, words
+
+
+@dataclass(frozen=True)
+class SlotView:
+    owner: Owner
+    buf_idx: int
+    len: int
+    flags: int
+    descriptor: str
+
+
+@dataclass(frozen=True)
+class RingView:
+    """pointers: by name, in the order they are met on the way round; without the NIC's where they cannot be seen."""
+
+    name: str
+    transmits: bool
+    num_slots: int
+    pointers: Mapping[str, int]
+    slots: tuple[SlotView, ...]
+
+
+@dataclass(frozen=True)
+class PortView:
+    name: str
+    rings: tuple[RingView, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What had just happened, and how the rings stood then."""
+
+    caption: str
+    port: PortView
+
+
+class Recording:
+    """Looks at a port, to be stepped through later."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self.steps: list[Step] = []
+
+    def look(self, caption: str) -> None:
+        self.steps.append(Step(caption, view_port(self._port)))
+
+
+def view_port(port: Port) -> PortView:
+    """Every ring of a port of this program, TX first. Reads registers and memory, changes nothing. Raises DeviceGone."""
+    nic, memory = port.nic, port._open().memory[1:]  # the first block holds the head write-back words
+    views: list[RingView] = []
+    rings: list[TxRing | RxRing] = [*port.tx_rings, *port.rx_rings]
+    for ring, block in zip(rings, memory):
+        head, tail = (nic.TDH, nic.TDT) if isinstance(ring, TxRing) else (nic.RDH, nic.RDT)
+        written = block.view[: DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2).tolist()
+        views.append(view_ring(ring, {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}, written))
+    return PortView(port.name, tuple(views))
+
+
+def view_interface(interface: Interface) -> PortView:
+    """The rings of another program's port, of which only the shared region can be seen."""
+    rings: list[TxRing | RxRing] = [*interface.tx_rings, *interface.rx_rings]
+    return PortView(interface.name, tuple(view_ring(ring, {}, []) for ring in rings))
+
+
+def view_ring(ring: TxRing | RxRing, nic: Mapping[str, int], written: Sequence[Sequence[int]]) -> RingView:
+    """nic: its head and tail register, none if they cannot be seen; written: the halves of each descriptor."""
+    transmits = isinstance(ring, TxRing)
+    size = ring.num_slots
+    pointers = {name: index % size for name, index in {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}.items()}  # shared memory may hold anything
+    decode = descriptors.transmit if transmits else descriptors.receive
+    slots = np.array(ring.slots)
+    return RingView(ring.name, transmits, size, pointers, tuple(
+        SlotView(owner, int(slot["buf_idx"]), int(slot["len"]), int(slot["flags"]), decode(*written[index]) if written else "")
+        for index, (owner, slot) in enumerate(zip(owners(transmits, size, pointers), slots))))
+
+
+def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owner]:
+    """Of each slot. Pointers that make no sense give a picture that makes none, and no endless loop."""
+    head, tail = pointers["head"], pointers["tail"]
+    nic_head, nic_tail = pointers.get("NIC head"), pointers.get("NIC tail")
+    if nic_head is None or nic_tail is None:
+        at, stretches = head, [(Owner.PROGRAM, tail)]
+    elif transmits:
+        at, stretches = tail, [(Owner.NOBODY, tail + 1), (Owner.DONE, nic_head), (Owner.NIC, nic_tail), (Owner.GIVEN, head), (Owner.PROGRAM, tail)]
+    else:
+        at, stretches = head, [(Owner.PROGRAM, tail), (Owner.DONE, nic_head), (Owner.NIC, nic_tail), (Owner.NOBODY, nic_tail + 1), (Owner.GIVEN, head)]
+    found = [Owner.DRIVER] * size
+    for owner, stop in stretches:
+        while at != stop % size:
+            found[at] = owner
+            at = (at + 1) % size
+    return found
