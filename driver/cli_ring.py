@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
 def scene(name: str, frames: bool) -> list[Step]:
     """Raises PortNameError, PortError, DeviceError."""
     parsed = parse_port_name(name)
+    if not (parsed.transmits and parsed.receives) or parsed.queue:
+        raise PortError(f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}")
     with ExitStack() as undo:
         if parsed.kind is Kind.EMULATED:
             from hw.emulator import Emulated82599
@@ -82,7 +84,7 @@ def scene(name: str, frames: bool) -> list[Step]:
 
 def run_other(options: argparse.Namespace) -> int:
     interfaces = list(interfaces_of(options.port.removeprefix("pid:")))
-    steps = [step for step in look(interfaces, "at first")]
+    steps = look(interfaces, "at first")
     show(steps, options.json)
     if options.watch is not None:
         start = time.monotonic()

@@ -9,7 +9,7 @@ from .ring_view import Recording, Step
 
 BROADCAST = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)  # EtherType for local experiments
 BATCH = 12
-ROUNDS = 7  # 84 frames: a ring of 64 slots comes round
+ROUNDS = 7  # a ring of 64 slots comes round
 
 
 def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -> list[Step]:
@@ -18,7 +18,7 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
     recording.look("As open_port() leaves it. The program owns the whole TX ring but one slot; the NIC waits for frames in the whole RX ring but one.")
     tx, rx = port.tx_rings[0], port.rx_rings[0]
     for number in range(rounds):
-        span = tx.reserve(BATCH)
+        span = tx.reserve(BATCH)  # fewer at the end of the ring
         span.len[:] = len(BROADCAST)
         port.buffers[span.buf_idx, : len(BROADCAST)] = list(BROADCAST)
         tx.advance(len(span))
