@@ -22,13 +22,15 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
         span.len[:] = len(BROADCAST)
         port.buffers[span.buf_idx, : len(BROADCAST)] = list(BROADCAST)
         tx.advance(len(span))
-        recording.look(f"The program wrote {len(span)} frames into buffers, their lengths into slots, and advanced: head and cur move. Nobody else knows yet.")
+        recording.look(f"The program wrote {len(span)} frames into buffers, their lengths into slots, and advanced: head and cur move. "
+                       "Nobody else knows yet.")
         port.txsync()
         recording.look("txsync: a descriptor for each slot, then one write to TDT, the NIC's tail. It also took back what the NIC had sent: tail moves.")
         nic_works(BATCH // 2)
         recording.look("The NIC fetched descriptors and sent frames: its head moves on the TX ring. What came back from the wire moved its head on the RX ring.")
         port.rxsync()
-        recording.look("rxsync: written-back descriptors became slots of the program, [head, tail). Slots it had released got fresh descriptors: the NIC's tail moves.")
+        recording.look("rxsync: written-back descriptors became slots of the program, [head, tail). Slots it had released got fresh "
+                       "descriptors: the NIC's tail moves.")
         rx.advance(rx.space // 2 if number % 2 else rx.space)
         recording.look("The program has read frames and advanced: these slots are given back, at the next rxsync.")
         nic_works(BATCH)

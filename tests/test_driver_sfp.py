@@ -49,18 +49,21 @@ def test_an_empty_cage_is_none(nic: Emulated82599, port: Port) -> None:
     assert port.sfp is not None
 
 
-def test_optics_measure_the_light_and_copper_measures_nothing(nic: Emulated82599, port: Port) -> None:
-    def received() -> float:
-        assert port.sfp is not None and port.sfp.diagnostics is not None
-        return port.sfp.diagnostics.rx_power_mw
+def light(port: Port) -> tuple[float, float] | None:
+    """Sent and received, in mW."""
+    module = port.sfp
+    assert module is not None
+    return module.diagnostics and (module.diagnostics.tx_power_mw, module.diagnostics.rx_power_mw)
 
-    assert received() == pytest.approx(0.51)
+
+def test_optics_measure_the_light_and_copper_measures_nothing(nic: Emulated82599, port: Port) -> None:
+    assert light(port) == pytest.approx((0.58, 0.51))
     nic.set_link(False)
-    assert received() == 0
+    assert light(port) == (pytest.approx(0.58), 0)
     port.nic.ESDP.update(SDP3_DATA=1)
-    assert port.sfp is not None and port.sfp.diagnostics is not None and port.sfp.diagnostics.tx_power_mw == 0
+    assert light(port) == (0, 0)
     nic.insert_module(SfpModule.DIRECT_ATTACH)
-    assert port.sfp is not None and port.sfp.diagnostics is None
+    assert light(port) is None
 
 
 def test_a_damaged_memory_is_not_believed(nic: Emulated82599, port: Port) -> None:
