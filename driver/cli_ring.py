@@ -92,6 +92,8 @@ def run_other(options: argparse.Namespace) -> int:
         def again() -> None:
             now = look(interfaces, f"after {time.monotonic() - start:.2f} s")
             steps.extend(now[: STEPS - len(steps)])
+            if sys.stdout.isatty() and not options.json:
+                print("\033[H\033[J", end="")  # in place of what was drawn before
             show(now, options.json)
 
         repeat(options.watch, again)

@@ -304,7 +304,7 @@ class Registers(SystemRegisters):
     PCS1GANNP = Register(f.PCS1GANNP, 0x04220, RW, 0, "8.2.3.22.6", mask=0xBFFF)
     PCS1GANLPNP = Register(f.PCS1GANLPNP, 0x04224, RO, 0, "8.2.3.22.7")
     HLREG0 = Register(f.HLREG0, 0x04240, RW, 0x0801_2C0B, "8.2.3.22.8")
-    HLREG1 = Register(f.HLREG1, 0x04244, RO, 0, "8.2.3.22.9")
+    HLREG1 = Register(f.HLREG1, 0x04244, RC, 0, "8.2.3.22.9")
     PAP = Register(f.PAP, 0x04248, RW, 0, "8.2.3.22.10", mask=0x000F_0000)
     MACA = Register(Word, 0x0424C, RO, 0, "8.2.3.22")
     APAE = Register(Word, 0x04250, RO, 0, "8.2.3.22")

@@ -104,10 +104,11 @@ def test_neighbours_that_say_the_same_share_a_line_and_changes_are_told_by_field
     assert list(changes(layout(1 << 25), layout(1 << 30))) == ["ENABLE=1->0", "VME=0->1"]
 
 
-def test_watch_shows_only_the_registers_that_change(tmp_path: Path) -> None:
+def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     socket = str(tmp_path / "nic")
     with started([*IXRINGS, "emulate", "--socket", socket, "--wire", "sink"]) as nic:
         assert "listens" in next_line(nic)
+        assert [registers(capsys, f"vfio-user:{socket}", "RXDCTL[0]", *up)["RXDCTL[0]"]["text"] for up in ((), ("--up",))] == ["", "ENABLE=1"]
         with started([*IXRINGS, "regs", f"vfio-user:{socket}", "--watch", "0.05", "--json", "8.2.3.1", "LINKS"]) as process:
             assert json.loads(next_line(process))["registers"] == []
             nic.send_signal(signal.SIGUSR1)  # pulls the cable
