@@ -7,6 +7,9 @@
  * is put back to hwcur and hwtail and nothing of it moves: descriptors may have been written by then, but the NIC looks
  * only at those before its doorbell's value.
  *
+ * Most slots are plain: one frame, nothing asked for, nothing wrong. Where there are GROUP of them in one piece of the ring, a function
+ * of vectors.h named ..._plain does the same as the steps here; whatever it leaves over goes slot by slot.
+ *
  * Shared words: head is loaded with acquire (slots were written before it) and tail stored with release (slots first);
  * a slot is loaded once, 64 bits at once, relaxed, because the order comes from head.
  */
@@ -15,21 +18,12 @@
 #include "hotloop.h"
 
 #include "barriers.h"
+#include "descriptor.h"
 #include "queue.h"
+#include "vectors.h"
 
-/* Advanced data descriptor for sending (7.2.3.2.4). */
-#define TX_DATA (UINT64_C(3) << 20 | UINT64_C(1) << 29 | UINT64_C(1) << 25) /* DTYP data, DEXT, IFCS */
-#define TX_EOP (UINT64_C(1) << 24)
-#define TX_RS (UINT64_C(1) << 27)
-#define TX_PAYLEN_SHIFT 46
-
-/* Advanced descriptor, written back by the receiver (7.1.6.2). */
-#define RX_DD (UINT64_C(1) << 0)
-#define RX_EOP (UINT64_C(1) << 1)
-#define RX_RXE (UINT64_C(1) << 29)
-#define RX_LENGTH_SHIFT 32
-
-static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
+/* Which rule the slot breaks. */
+__attribute__((noinline, cold)) static bool tx_slot_broken(struct queue *q, uint32_t i, struct netmap_slot slot)
 {
     if (!buffer_holds(q, slot.buf_idx))
         return bad_buffer(q, i, slot.buf_idx);
@@ -37,9 +31,14 @@ static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
         return violated(q, RULE_LEN_ZERO, i, 0, 1, q->buf_size);
     if (slot.len > q->buf_size)
         return violated(q, RULE_LEN_OVER_BUFFER, i, slot.len, 1, q->buf_size);
-    if (slot.flags & NS_INDIRECT)
-        return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
-    return true;
+    return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
+}
+
+static inline bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
+{
+    if (buffer_holds(q, slot.buf_idx) && slot.len - 1u < q->buf_size && !(slot.flags & NS_INDIRECT))
+        return true;
+    return tx_slot_broken(q, i, slot);
 }
 
 static bool frame_holds(struct queue *q, uint32_t i, uint32_t bytes, uint32_t slots)
@@ -71,61 +70,111 @@ static void clear_flags(struct queue *q, uint32_t from, uint32_t head)
     }
 }
 
+/* What a pass over slots to send has come to. */
+struct sending {
+    uint32_t first;      /* slot of the frame under way */
+    uint32_t slots;      /* of that frame, so far; 0 between frames */
+    uint32_t length;     /* and its bytes */
+    uint32_t unreported; /* slots since the last descriptor with RS */
+    uint32_t flags;      /* of all slots, joined */
+    uint64_t packets, bytes;
+};
+
+/* PAYLEN is wanted on a frame's first descriptor and known at its last, so it is added to the first one then. */
+static inline bool tx_slot(struct queue *q, struct sending *s, uint32_t i)
+{
+    struct netmap_slot slot = read_slot(q, i);
+    if (!tx_slot_holds(q, i, slot))
+        return false;
+    if (s->slots == 0)
+        s->first = i;
+    s->slots++;
+    s->unreported++;
+    s->length += slot.len;
+    s->bytes += slot.len;
+    s->flags |= slot.flags;
+    if (s->slots > 1 && !frame_holds(q, i, s->length, s->slots))
+        return false;
+    uint32_t data_length = slot.len;
+    uint64_t control = TX_DATA;
+    if (!(slot.flags & NS_MOREFRAG)) {
+        if (s->length < MIN_FRAME) {
+            if (s->slots > 1)
+                return violated(q, RULE_FRAME_TOO_SHORT, i, s->length, MIN_FRAME, MAX_FRAME);
+            s->length = data_length = pad_frame(q, slot);
+        }
+        control |= TX_EOP;
+        if ((slot.flags & NS_REPORT) || s->unreported >= RS_STEP) {
+            control |= TX_RS;
+            s->unreported = 0;
+        }
+    }
+    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+    q->descriptors[i].control = control | data_length;
+    if (control & TX_EOP) {
+        q->descriptors[s->first].control |= (uint64_t)s->length << TX_PAYLEN_SHIFT;
+        s->slots = s->length = 0;
+        s->packets++;
+    }
+    return true;
+}
+
+/* RS on each RS_STEP-th of `slots` descriptors from `from` on, the slots `unreported` before them counted; returns those after the last. */
+static uint32_t ask_for_status(struct queue *q, uint32_t from, uint32_t slots, uint32_t unreported)
+{
+    for (uint32_t i = RS_STEP - 1 - unreported; i < slots; i += RS_STEP)
+        q->descriptors[from + i].control |= TX_RS;
+    return (unreported + slots) % RS_STEP;
+}
+
+static uint32_t tx_group(struct queue *q, struct sending *s, uint32_t from, uint32_t slots)
+{
+    struct run plain = tx_plain(q, from, slots);
+    s->unreported = ask_for_status(q, from, plain.slots, s->unreported);
+    s->flags |= plain.flags;
+    s->packets += plain.slots;
+    s->bytes += plain.bytes;
+    return plain.slots;
+}
+
+/* Descriptors of [hwcur, head). Between frames and with GROUP slots ahead by groups, as far as these are plain; else a group's slots
+ * one by one. */
+static bool tx_write_descriptors(struct queue *q, struct sending *s, uint32_t head)
+{
+    uint32_t i = q->hwcur;
+    while (i != head) {
+        uint32_t ahead = in_one_piece(i, head, q->num_slots), done = 0;
+        if (ahead >= GROUP && q->vectors && s->slots == 0)
+            done = tx_group(q, s, i, ahead);
+        if (done == 0)
+            for (uint32_t stop = ahead < GROUP ? ahead : GROUP; done < stop; done++)
+                if (!tx_slot(q, s, i + done))
+                    return false;
+        i = skip(i, done, q->num_slots);
+    }
+    return true;
+}
+
 /* Slots [hwcur, head), at least one, become descriptors; then one barrier and one TDT store.
- * PAYLEN is wanted on a frame's first descriptor and known at its last, so it is added to the first one then.
  * RS on the last descriptor of all makes the head write-back say exactly what was sent. */
 static bool tx_send(struct queue *q, uint32_t head)
 {
-    struct descriptor *const descriptors = q->descriptors;
-    uint32_t first = q->hwcur, last = first, slots = 0, length = 0, unreported = 0, seen = 0;
-    uint64_t packets = 0, bytes = 0;
-    for (uint32_t i = first; i != head; i = after(i, q->num_slots)) {
-        struct netmap_slot slot = read_slot(q, i);
-        if (!tx_slot_holds(q, i, slot))
-            return false;
-        uint32_t data_length = slot.len;
-        bytes += slot.len;
-        length += slot.len;
-        slots++;
-        unreported++;
-        seen |= slot.flags;
-        uint64_t control = TX_DATA;
-        if (slots > 1 && !frame_holds(q, i, length, slots))
-            return false;
-        if (!(slot.flags & NS_MOREFRAG)) {
-            if (length < MIN_FRAME) {
-                if (slots > 1)
-                    return violated(q, RULE_FRAME_TOO_SHORT, i, length, MIN_FRAME, MAX_FRAME);
-                length = data_length = pad_frame(q, slot);
-            }
-            control |= TX_EOP;
-            if ((slot.flags & NS_REPORT) || unreported >= RS_STEP) {
-                control |= TX_RS;
-                unreported = 0;
-            }
-        }
-        descriptors[i].address = q->buffers_iova + (uint64_t)slot.buf_idx * q->buf_size;
-        descriptors[i].control = control | data_length;
-        last = i;
-        if (control & TX_EOP) {
-            descriptors[first].control |= (uint64_t)length << TX_PAYLEN_SHIFT;
-            first = after(i, q->num_slots);
-            length = slots = 0;
-            packets++;
-        }
-    }
-    if (slots)
-        return violated(q, RULE_CHAIN_NOT_ENDED, last, slots, 0, 0);
-    descriptors[last].control |= TX_RS;
+    struct sending s = {0};
+    if (!tx_write_descriptors(q, &s, head))
+        return false;
+    uint32_t last = before(head, q->num_slots);
+    if (s.slots)
+        return violated(q, RULE_CHAIN_NOT_ENDED, last, s.slots, 0, 0);
+    q->descriptors[last].control |= TX_RS;
     if (q->pages)
         look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
-    if (seen & (NS_BUF_CHANGED | NS_REPORT))
+    if (s.flags & (NS_BUF_CHANGED | NS_REPORT))
         clear_flags(q, q->hwcur, head);
     before_doorbell();
     ring_doorbell(q->doorbell, head);
     q->hwcur = head;
-    q->packets += packets;
-    q->bytes += bytes;
+    q->packets += s.packets;
+    q->bytes += s.bytes;
     return true;
 }
 
@@ -162,41 +211,56 @@ static int tx_sync_one(struct tx_queue *tx)
 int txsync(struct tx_queue **queues, int n)
 {
     int attention = 0;
-    for (int i = 0; i < n; i++) {
-        if (!take(&queues[i]->q)) {
-            attention |= ATTENTION_VIOLATION;
-            continue;
-        }
+    for (int i = 0; i < n; i++)
         attention |= tx_sync_one(queues[i]);
-        give(&queues[i]->q);
-    }
     return attention;
 }
 
-/* Write fresh descriptors for slots [from, head): address, and DD zero (7.1.6.1). Not posted yet. */
-static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t count, uint32_t *seen)
+/* A fresh descriptor: address, and DD zero (7.1.6.1). */
+static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
 {
-    uint32_t i = from;
-    for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
-        struct netmap_slot slot = read_slot(q, i);
-        if (!buffer_holds(q, slot.buf_idx))
-            return bad_buffer(q, i, slot.buf_idx);
-        *seen |= slot.flags;
-        q->descriptors[i].address = q->buffers_iova + (uint64_t)slot.buf_idx * q->buf_size;
-        __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
+    struct netmap_slot slot = read_slot(q, i);
+    if (!buffer_holds(q, slot.buf_idx))
+        return bad_buffer(q, i, slot.buf_idx);
+    *flags |= slot.flags;
+    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+    __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Fresh descriptors for `slots` slots, which end where the ring does at the latest. Not posted yet. */
+static bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
+{
+    uint32_t i = from, end = from + slots;
+    if (slots >= GROUP && q->vectors) {
+        struct run plain = rx_write_plain(q, from, slots);
+        *flags |= plain.flags;
+        i += plain.slots;
     }
+    for (; i < end; i++)
+        if (!rx_write_slot(q, i, flags))
+            return false;
+    return true;
+}
+
+/* The same for slots that may go on at the ring's beginning. */
+static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
+{
+    uint32_t to_end = q->num_slots - from, piece = slots < to_end ? slots : to_end;
+    if (!rx_write_piece(q, from, piece, flags) || !rx_write_piece(q, 0, slots - piece, flags))
+        return false;
     if (q->pages)
-        look_up_pages(q, from, count);
+        look_up_pages(q, from, slots);
     return true;
 }
 
 /* Slots the application released, [hwcur, head), go back to the NIC. RDT is the slot before head: 7.1.9 leaves one free. */
 static bool rx_refill(struct queue *q, uint32_t head)
 {
-    uint32_t seen = 0;
-    if (!rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &seen))
+    uint32_t flags = 0;
+    if (!rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &flags))
         return false;
-    if (seen & NS_BUF_CHANGED)
+    if (flags & NS_BUF_CHANGED)
         clear_flags(q, q->hwcur, head);
     before_doorbell();
     ring_doorbell(q->doorbell, before(head, q->num_slots));
@@ -204,40 +268,77 @@ static bool rx_refill(struct queue *q, uint32_t head)
     return true;
 }
 
-/* Written-back descriptors become slots; tail moves only past whole frames. One load of the second quadword gives DD,
- * EOP and length of one moment; what they promise (the packet's bytes) is read after one barrier for all of them.
- * The device is bounded too: no byte beyond a buffer, no frame without end, no descriptor it was not given. */
+/* What a pass over completed descriptors has come to. */
+struct receiving {
+    uint32_t next;  /* descriptor to look at */
+    uint32_t tail;  /* slot after the last whole frame */
+    uint32_t chain; /* descriptors of the frame under way */
+    uint64_t packets, bytes;
+};
+
+/* One load of the second quadword gives DD, EOP and length of one moment. False if the NIC has not got so far.
+ * The device is bounded too: no byte beyond a buffer, no frame without end. */
+static inline bool rx_slot(struct rx_queue *rx, struct receiving *r)
+{
+    struct queue *q = &rx->q;
+    uint32_t i = r->next;
+    uint64_t status = __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
+    if (!(status & RX_DD))
+        return false;
+    uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
+    bool more = !(status & RX_EOP);
+    r->chain++;
+    if ((status & RX_RXE) || length > q->buf_size || (more && r->chain == MAX_CHAIN)) {
+        rx->errors++;
+        length = length > q->buf_size ? q->buf_size : length;
+        more = more && r->chain < MAX_CHAIN;
+    }
+    uint32_t flags = more ? NS_MOREFRAG : 0;
+    __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
+    r->bytes += length;
+    r->next = after(i, q->num_slots);
+    if (!more) {
+        r->tail = r->next;
+        r->chain = 0;
+        r->packets++;
+    }
+    return true;
+}
+
+static bool completed(const struct queue *q, uint32_t i)
+{
+    return __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED) & RX_DD;
+}
+
+static uint32_t rx_group(struct queue *q, struct receiving *r, uint32_t slots)
+{
+    struct run plain = rx_plain(q, r->next, slots);
+    r->next = r->tail = skip(r->next, plain.slots, q->num_slots);
+    r->packets += plain.slots;
+    r->bytes += plain.bytes;
+    return plain.slots;
+}
+
+/* Written-back descriptors become slots; tail moves only past whole frames. What they promise (the packet's bytes) is read after one
+ * barrier for all of them. No descriptor is believed that the NIC was not given. */
 static void rx_receive(struct rx_queue *rx)
 {
     struct queue *q = &rx->q;
-    uint32_t n = q->num_slots, not_given = before(q->hwcur, n);
-    uint32_t i = rx->next, tail = q->hwtail, chain = rx->chain;
-    while (i != not_given) {
-        uint64_t status = __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
-        if (!(status & RX_DD))
-            break;
-        uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
-        bool more = !(status & RX_EOP);
-        chain++;
-        if ((status & RX_RXE) || length > q->buf_size || (more && chain == MAX_CHAIN)) {
-            rx->errors++;
-            length = length > q->buf_size ? q->buf_size : length;
-            more = more && chain < MAX_CHAIN;
-        }
-        uint32_t flags = more ? NS_MOREFRAG : 0;
-        __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
-        q->bytes += length;
-        i = after(i, n);
-        if (!more) {
-            tail = i;
-            chain = 0;
-            q->packets++;
-        }
+    uint32_t not_given = before(q->hwcur, q->num_slots);
+    struct receiving r = {.next = rx->next, .tail = q->hwtail, .chain = rx->chain};
+    for (bool there = true; there && r.next != not_given;) {
+        uint32_t ahead = in_one_piece(r.next, not_given, q->num_slots);
+        if (ahead >= GROUP && q->vectors && r.chain == 0 && completed(q, r.next + GROUP - 1) && rx_group(q, &r, ahead))
+            continue;
+        for (uint32_t slots = ahead < GROUP ? ahead : GROUP; there && slots > 0; slots--)
+            there = rx_slot(rx, &r);
     }
     after_completion();
-    __atomic_store_n(&rx->next, i, __ATOMIC_RELAXED);
-    rx->chain = chain;
-    q->hwtail = tail;
+    __atomic_store_n(&rx->next, r.next, __ATOMIC_RELAXED);
+    rx->chain = r.chain;
+    q->hwtail = r.tail;
+    q->packets += r.packets;
+    q->bytes += r.bytes;
 }
 
 static void stamp(struct netmap_ring *ring)
@@ -268,14 +369,8 @@ static int rx_sync_one(struct rx_queue *rx)
 int rxsync(struct rx_queue **queues, int n)
 {
     int attention = 0;
-    for (int i = 0; i < n; i++) {
-        if (!take(&queues[i]->q)) {
-            attention |= ATTENTION_VIOLATION;
-            continue;
-        }
+    for (int i = 0; i < n; i++)
         attention |= rx_sync_one(queues[i]);
-        give(&queues[i]->q);
-    }
     return attention;
 }
 
@@ -285,18 +380,13 @@ int rx_fill(struct rx_queue **queues, int n)
     int attention = 0;
     for (int i = 0; i < n; i++) {
         struct queue *q = &queues[i]->q;
-        uint32_t seen = 0;
-        if (!take(q)) {
+        uint32_t flags = 0;
+        if (!rx_write_descriptors(q, 0, q->num_slots, &flags)) {
             attention |= ATTENTION_VIOLATION;
             continue;
         }
-        if (rx_write_descriptors(q, 0, q->num_slots, &seen)) {
-            before_doorbell();
-            ring_doorbell(q->doorbell, q->num_slots - 1);
-        } else {
-            attention |= ATTENTION_VIOLATION;
-        }
-        give(q);
+        before_doorbell();
+        ring_doorbell(q->doorbell, q->num_slots - 1);
     }
     return attention;
 }
@@ -361,40 +451,96 @@ static bool move_frames(struct forward *pair, uint32_t limit)
     return true;
 }
 
+/* What forward_slots() wrote goes to both NICs: up to `from` to receive into, up to `to` to send. */
+static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t moved)
+{
+    struct queue *rx = &pair->rx->q, *tx = &pair->tx->q;
+    tx->descriptors[before(to, tx->num_slots)].control |= TX_RS;
+    before_doorbell();
+    ring_doorbell(tx->doorbell, to);
+    ring_doorbell(rx->doorbell, before(from, rx->num_slots));
+    __atomic_store_n(&rx->hwcur, from, __ATOMIC_RELAXED);
+    tx->hwcur = to;
+    tx->packets += moved;
+    move_head(rx->ring, from);
+    move_head(tx->ring, to);
+    pair->frames += moved;
+    pair->slots += moved;
+}
+
+/* Frames in one slot, from `from` to `to`, in one pass: the swap, the descriptor to send, and the one to fill. Stops at the first slot that
+ * wants more than that; returns what went. */
+static struct run forward_slots(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+{
+    struct run run = {0};
+    if (count >= GROUP && tx->vectors)
+        run = forward_plain(rx, tx, from, to, count);
+    for (uint32_t i; i = run.slots, i < count; run.slots++) {
+        struct netmap_slot full = read_slot(rx, from + i), empty = read_slot(tx, to + i);
+        uint32_t spare = empty.buf_idx;
+        full.flags &= (uint16_t)~NS_BUF_CHANGED;
+        if (full.flags || full.len < MIN_FRAME || full.len > tx->buf_size || !buffer_holds(tx, full.buf_idx) || !buffer_holds(rx, spare))
+            break;
+        run.bytes += full.len;
+        tx->descriptors[to + i].address = buffer_address(tx, full.buf_idx);
+        tx->descriptors[to + i].control = TX_DATA | TX_EOP | full.len | (uint64_t)full.len << TX_PAYLEN_SHIFT;
+        rx->descriptors[from + i].address = buffer_address(rx, spare);
+        __atomic_store_n(&rx->descriptors[from + i].control, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&tx->ring->slot[to + i].word, full.word, __ATOMIC_RELAXED);
+        full.buf_idx = spare;
+        __atomic_store_n(&rx->ring->slot[from + i].word, full.word, __ATOMIC_RELAXED);
+    }
+    return run;
+}
+
+/* forward's short way: up to `limit` frames at the beginning of what was received, as long as they are in one slot each. They are
+ * handed to both NICs here; the rings look as after move_frames() and both syncs. Returns how many. */
+static uint32_t forward_frames(struct forward *pair, uint32_t limit)
+{
+    struct queue *rx = &pair->rx->q, *tx = &pair->tx->q;
+    uint32_t from = rx->hwcur, to = tx->hwcur, moved = 0, unreported = 0;
+    uint32_t most = least(limit, least(distance(from, rx->hwtail, rx->num_slots), distance(to, tx->hwtail, tx->num_slots)));
+    if (most == 0 || rx->pages || tx->pages)
+        return 0;
+    uint32_t wanted, done;
+    do {
+        wanted = least(most - moved, least(rx->num_slots - from, tx->num_slots - to));
+        struct run run = forward_slots(rx, tx, from, to, wanted);
+        unreported = ask_for_status(tx, to, run.slots, unreported);
+        done = run.slots;
+        moved += done;
+        tx->bytes += run.bytes;
+        from = skip(from, done, rx->num_slots);
+        to = skip(to, done, tx->num_slots);
+    } while (done == wanted && moved < most);
+    if (moved)
+        hand_over(pair, from, to, moved);
+    return moved;
+}
+
 /* What the application had put in the TX ring itself goes first, as the first txsync's part. */
 static int forward_one(struct forward *pair, uint32_t limit)
 {
     int attention = rx_sync_one(pair->rx) | tx_sync_one(pair->tx);
-    if (!(attention & ATTENTION_VIOLATION) && move_frames(pair, limit))
+    if (attention & ATTENTION_VIOLATION)
+        return attention;
+    uint32_t moved = forward_frames(pair, limit);
+    if (moved < limit && move_frames(pair, limit - moved))
         attention |= tx_sync_one(pair->tx);
-    return attention;
+    return attention | statistics_attention(&pair->tx->q);
 }
 
-/* RX before TX everywhere, so two threads that forward in opposite directions cannot wait for each other. */
 int forward(struct forward **pairs, int n, uint32_t limit)
 {
     int attention = 0;
-    for (int i = 0; i < n; i++) {
-        struct queue *rx = &pairs[i]->rx->q, *tx = &pairs[i]->tx->q;
-        if (!take(rx)) {
-            attention |= ATTENTION_VIOLATION;
-            continue;
-        }
-        if (take(tx)) {
-            attention |= forward_one(pairs[i], limit);
-            give(tx);
-        } else {
-            attention |= ATTENTION_VIOLATION;
-        }
-        give(rx);
-    }
+    for (int i = 0; i < n; i++)
+        attention |= forward_one(pairs[i], limit);
     return attention;
 }
 
 static bool rx_ready(const struct rx_queue *rx)
 {
-    uint32_t next = __atomic_load_n(&rx->next, __ATOMIC_RELAXED);
-    return __atomic_load_n(&rx->q.descriptors[next].control, __ATOMIC_RELAXED) & RX_DD;
+    return completed(&rx->q, __atomic_load_n(&rx->next, __ATOMIC_RELAXED));
 }
 
 static bool tx_ready(const struct tx_queue *tx)
@@ -430,13 +576,15 @@ const uint32_t hotloop_layout[] = {
     sizeof(struct forward),
     offsetof(struct queue, doorbell),
     offsetof(struct queue, hwcur),
-    offsetof(struct queue, packets),
+    offsetof(struct queue, vectors),
     offsetof(struct queue, pages),
+    offsetof(struct queue, packets),
+    offsetof(struct queue, page_size),
     offsetof(struct queue, last),
     offsetof(struct violation, value),
     offsetof(struct tx_queue, head_writeback),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_BUSY,
+    RULE_HEAD_WRITE_BACK,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

@@ -91,7 +91,6 @@ enum rule {
     RULE_FRAME_TOO_SHORT,
     RULE_FRAME_TOO_LONG,
     RULE_HEAD_WRITE_BACK,
-    RULE_BUSY,
 };
 
 struct violation {
@@ -102,8 +101,9 @@ struct violation {
     uint64_t high;
 };
 
-/* What both directions have. Written by whoever holds `busy`, and by the driver before the first sync. */
+/* What both directions have. One thread at a time is in a queue's sync: callers from Python hold the GIL. */
 struct queue {
+    /* Set when the queue is made. */
     struct netmap_ring *ring;
     uint8_t *buffers;               /* buffer 0 in this process */
     uint64_t buffers_iova;          /* and as the NIC sees it */
@@ -112,16 +112,17 @@ struct queue {
     uint32_t buf_size;
     uint32_t total_buffers;
     uint32_t num_slots;
+    uint32_t vectors;               /* whether groups of plain slots may go by vectors.h; only where has_vectors() says 1 */
+    const uint64_t *pages;          /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
+    /* Written by each sync. */
     uint32_t hwcur;  /* first slot not yet handed to the NIC */
     uint32_t hwtail; /* first slot that is not the application's */
-    uint32_t busy;   /* a thread is in this queue's sync */
     uint64_t packets;
     uint64_t bytes;
     uint64_t syncs;
-    uint64_t violations;
     uint64_t statistics_due; /* number of packets from which on ATTENTION_STATISTICS is returned */
-    const uint64_t *pages;   /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
-    uint64_t page_size;      /* a power of two that no buffer straddles */
+    uint64_t violations;
+    uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
     struct violation last;
 };
 
@@ -150,6 +151,7 @@ enum {
     ATTENTION_STATISTICS = 2, /* a queue's packets reached its statistics_due */
 };
 
+int has_vectors(void); /* 1 if this processor runs what vectors.h is made of */
 int txsync(struct tx_queue **queues, int n);
 int rxsync(struct rx_queue **queues, int n);
 int rx_fill(struct rx_queue **queues, int n);

@@ -2,12 +2,14 @@
 
 A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word (the
 driver's own memory, given by address). The caller keeps that memory alive as long as the queue is used.
-A call lets go of the GIL. Two threads in one queue take turns.
+A sync keeps the GIL (it takes microseconds), so two threads in one queue take turns. Only BusyWait lets go of it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -73,15 +75,15 @@ class Queue(ctypes.Structure):
         ("_buf_size", ctypes.c_uint32),
         ("_total_buffers", ctypes.c_uint32),
         ("num_slots", ctypes.c_uint32),
+        ("_vectors", ctypes.c_uint32),
+        ("_pages", ctypes.c_uint64),
         ("hwcur", ctypes.c_uint32),
         ("hwtail", ctypes.c_uint32),
-        ("_busy", ctypes.c_uint32),
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
         ("syncs", ctypes.c_uint64),
-        ("violations", ctypes.c_uint64),
         ("statistics_due", ctypes.c_uint64),
-        ("_pages", ctypes.c_uint64),
+        ("violations", ctypes.c_uint64),
         ("_page_size", ctypes.c_uint64),
         ("_last", _Violation),
     ]
@@ -119,6 +121,7 @@ class Queue(ctypes.Structure):
         self._buf_size = region.buf_size
         self._total_buffers = region.total_buffers
         self.num_slots = ring.num_slots
+        self._vectors = vectors()
         self.statistics_due = _NEVER
         self.restart()
 
@@ -304,7 +307,7 @@ class BusyWait:
         self._rx_count = len(rx)
         self._tx = _pointers(tx)
         self._tx_count = len(tx)
-        self._call = _library().busy_wait
+        self._call = ctypes.CDLL(_library()._name).busy_wait  # CDLL: without the GIL
 
     def __call__(self, timeout_ns: int) -> bool:
         """True as soon as there is something, False after `timeout_ns`. A signal waits as long: keep it short."""
@@ -318,7 +321,7 @@ def _pointers(structures: Sequence[ctypes.Structure]) -> ctypes.Array[ctypes.c_v
 def _raise_violations(queues: Sequence[Queue]) -> None:
     """One error for all violations of a sync: the first, with the others beside it.
 
-    None when another thread, in the same queue at the same time, has reported it already.
+    None when another thread, which synced the same queue right after, has reported it already.
     """
     errors = [error for error in (queue._take_error() for queue in queues) if error is not None]
     if errors:
@@ -330,13 +333,14 @@ class LibraryError(Exception):
     """The C library is missing or of another version; the text says what to type."""
 
 
-
 @lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
-    """The shared library beside this file, after a check that it has the structures above."""
+def _library() -> ctypes.PyDLL:
+    """The shared library beside this file, after a check that it has the structures above. Its functions run with the GIL held."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise LibraryError("rings are synced by one thread at a time, which this Python does not see to. Run: python -X gil=1 ...")
     path = Path(__file__).with_name("libhotloop.so")
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.PyDLL(str(path))
         count = ctypes.c_uint32.in_dll(library, "hotloop_layout_count").value
         layout = tuple((ctypes.c_uint32 * count).in_dll(library, "hotloop_layout"))
     except (OSError, ValueError) as error:
@@ -344,6 +348,14 @@ def _library() -> ctypes.CDLL:
     if layout != _LAYOUT:
         raise LibraryError(f"{path.name} is of another version than this package. Run: pip install -e .")
     return library
+
+
+def vectors() -> bool:
+    """Whether queues made from now on work in vectors: the processor has them, and IXRINGS_SCALAR is not 1 in the environment.
+
+    What they leave in memory is the same.
+    """
+    return os.environ.get("IXRINGS_SCALAR") != "1" and bool(_library().has_vectors())
 
 
 def _offset(structure: type[ctypes.Structure], field: str) -> int:
@@ -359,12 +371,14 @@ _LAYOUT = (
     ctypes.sizeof(_Pair),
     _offset(Queue, "_doorbell"),
     _offset(Queue, "hwcur"),
-    _offset(Queue, "packets"),
+    _offset(Queue, "_vectors"),
     _offset(Queue, "_pages"),
+    _offset(Queue, "packets"),
+    _offset(Queue, "_page_size"),
     _offset(Queue, "_last"),
     _offset(_Violation, "value"),
     _offset(TxQueue, "_head_writeback"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.BUSY.number,
+    Rule.HEAD_WRITE_BACK.number,
 )

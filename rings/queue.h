@@ -1,14 +1,25 @@
-/* Steps that both directions share: indices, turns, violations, and the one read of a slot. */
+/* Steps that both directions share: indices, violations, and the one read of a slot. */
 #ifndef QUEUE_H
 #define QUEUE_H
 
-#include <sched.h>
 #include <stdbool.h>
 #include <time.h>
 
 #include "hotloop.h"
 
-#define BUSY_LIMIT_NS UINT64_C(1000000000)
+/* A run of plain slots: one frame each, nothing asked for, nothing wrong. As many as were done, their bytes, their flags joined. */
+struct run {
+    uint32_t slots;
+    uint32_t flags;
+    uint64_t bytes;
+};
+
+enum { GROUP = 4 }; /* slots in a step of vectors.h: a cache line of slots, and one of descriptors */
+
+static inline uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
 
 static inline uint32_t after(uint32_t slot, uint32_t num_slots)
 {
@@ -25,6 +36,17 @@ static inline uint32_t distance(uint32_t from, uint32_t to, uint32_t num_slots)
     return to >= from ? to - from : to + num_slots - from;
 }
 
+/* Slots from `from` to `to`, or to the end of the ring if that comes first. */
+static inline uint32_t in_one_piece(uint32_t from, uint32_t to, uint32_t num_slots)
+{
+    return (to >= from ? to : num_slots) - from;
+}
+
+static inline uint32_t skip(uint32_t slot, uint32_t slots, uint32_t num_slots)
+{
+    return slot + slots >= num_slots ? slot + slots - num_slots : slot + slots;
+}
+
 static inline uint64_t now_ns(void)
 {
     struct timespec now;
@@ -33,30 +55,12 @@ static inline uint64_t now_ns(void)
 }
 
 /* Note a violation. Returns false, for `return violated(...)` where false means broken. */
-static inline bool violated(struct queue *q, enum rule rule, uint32_t slot, uint64_t value, uint64_t low, uint64_t high)
+__attribute__((noinline, cold)) static bool violated(
+    struct queue *q, enum rule rule, uint32_t slot, uint64_t value, uint64_t low, uint64_t high)
 {
     q->last = (struct violation){rule, slot, value, low, high};
     q->violations++;
     return false;
-}
-
-/* Two threads in one queue (one polls, one sends) take turns. The holder never blocks, so the wait is short. */
-static inline bool take(struct queue *q)
-{
-    if (!__atomic_exchange_n(&q->busy, 1, __ATOMIC_ACQUIRE))
-        return true;
-    uint64_t start = now_ns();
-    while (__atomic_exchange_n(&q->busy, 1, __ATOMIC_ACQUIRE)) {
-        if (now_ns() - start > BUSY_LIMIT_NS)
-            return violated(q, RULE_BUSY, 0, BUSY_LIMIT_NS / 1000000, 0, 0);
-        sched_yield();
-    }
-    return true;
-}
-
-static inline void give(struct queue *q)
-{
-    __atomic_store_n(&q->busy, 0, __ATOMIC_RELEASE);
 }
 
 /* Put the ring where the driver has it: the application's changes since the last good sync are void. */
@@ -79,8 +83,8 @@ static inline int statistics_attention(const struct queue *q)
     return q->packets >= q->statistics_due ? ATTENTION_STATISTICS : 0;
 }
 
-/* hwcur <= head <= cur <= hwtail, circular. A wrong index is told by the mistake it is nearer to. */
-static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
+/* Which rule head and cur break. A wrong index is told by the mistake it is nearer to. */
+__attribute__((noinline, cold)) static bool indices_broken(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t n = q->num_slots;
     if (head >= n)
@@ -94,13 +98,20 @@ static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
         bool backwards = n - to_head <= to_head - mine;
         return violated(q, backwards ? RULE_HEAD_BACKWARDS : RULE_HEAD_PAST_TAIL, head, head, q->hwcur, q->hwtail);
     }
-    if (to_cur < to_head)
-        return violated(q, RULE_CUR_BEHIND_HEAD, cur, cur, head, q->hwtail);
-    if (to_cur > mine) {
-        bool behind = distance(cur, head, n) <= to_cur - mine;
-        return violated(q, behind ? RULE_CUR_BEHIND_HEAD : RULE_CUR_PAST_TAIL, cur, cur, head, q->hwtail);
-    }
-    return true;
+    bool behind = to_cur < to_head || distance(cur, head, n) <= to_cur - mine;
+    return violated(q, behind ? RULE_CUR_BEHIND_HEAD : RULE_CUR_PAST_TAIL, cur, cur, head, q->hwtail);
+}
+
+/* hwcur <= head <= cur <= hwtail, circular. */
+static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
+{
+    uint32_t n = q->num_slots;
+    uint32_t mine = distance(q->hwcur, q->hwtail, n);
+    uint32_t to_head = distance(q->hwcur, head, n);
+    uint32_t to_cur = distance(q->hwcur, cur, n);
+    if (head < n && cur < n && to_head <= to_cur && to_cur <= mine)
+        return true;
+    return indices_broken(q, head, cur);
 }
 
 /* The one read of a slot; what follows uses the copy. */
@@ -111,7 +122,12 @@ static inline struct netmap_slot read_slot(const struct queue *q, uint32_t i)
 
 static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
 {
-    return buf_idx >= RESERVED_BUFFERS && buf_idx < q->total_buffers;
+    return buf_idx - RESERVED_BUFFERS < q->total_buffers - RESERVED_BUFFERS;
+}
+
+static inline uint64_t buffer_address(const struct queue *q, uint32_t buf_idx)
+{
+    return q->buffers_iova + (uint64_t)buf_idx * q->buf_size;
 }
 
 static inline bool bad_buffer(struct queue *q, uint32_t i, uint32_t buf_idx)

@@ -26,9 +26,8 @@ class Rule(Enum):
     FRAME_TOO_SHORT = 13, "the frame that ends in slot {slot} has {value} bytes over several slots; the NIC takes {low}..{high}"
     FRAME_TOO_LONG = 14, "the frame that reaches slot {slot} has {value} bytes; the NIC takes {low}..{high}"
     HEAD_WRITE_BACK = 15, "the NIC reports {value} as its head, but only {low} on to {high} were given to it; reopen the port"
-    BUSY = 16, "another thread has held this ring's sync for {value} ms; sync a ring from one thread at a time"
-    ADVANCE = 17, "advance({value}) is outside {low}..{high}, the slots that are yours now; call reserve() first and use its length"
-    NOT_A_SLOT = 18, "{value} is not a slot of this ring (0..{high}): another program wrote into its head or tail; sync to reset it"
+    ADVANCE = 16, "advance({value}) is outside {low}..{high}, the slots that are yours now; call reserve() first and use its length"
+    NOT_A_SLOT = 17, "{value} is not a slot of this ring (0..{high}): another program wrote into its head or tail; sync to reset it"
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rings import Region, RingError, Rule
+from rings import Region, RingError
 from rings.hotloop import BusyWait, Forward, TxSync
 from rings_nic import Bench, RxSide, TxSide
 
@@ -186,14 +186,3 @@ def test_threads_that_sync_one_ring_take_turns() -> None:
     assert not errors and not tx.ring.pending
     assert tx.queue.packets % 64 == tx.tdt
     assert tx.queue.violations == 0
-
-
-def test_a_sync_that_another_thread_never_finishes_is_reported_in_bounded_time() -> None:
-    tx = Bench(64).tx
-    tx.queue._busy = 1
-    start = time.monotonic()
-    with pytest.raises(RingError, match="another thread has held this ring's sync for 1000 ms") as caught:
-        tx.sync()
-    assert caught.value.rule is Rule.BUSY and time.monotonic() - start < 5
-    tx.queue._busy = 0
-    tx.sync()

@@ -1,0 +1,19 @@
+/* Bits of an advanced descriptor's second quadword. */
+#ifndef DESCRIPTOR_H
+#define DESCRIPTOR_H
+
+#include <stdint.h>
+
+/* Data descriptor for sending (7.2.3.2.4). */
+#define TX_DATA (UINT64_C(3) << 20 | UINT64_C(1) << 29 | UINT64_C(1) << 25) /* DTYP data, DEXT, IFCS */
+#define TX_EOP (UINT64_C(1) << 24)
+#define TX_RS (UINT64_C(1) << 27)
+#define TX_PAYLEN_SHIFT 46
+
+/* Written back by the receiver (7.1.6.2). */
+#define RX_DD (UINT64_C(1) << 0)
+#define RX_EOP (UINT64_C(1) << 1)
+#define RX_RXE (UINT64_C(1) << 29)
+#define RX_LENGTH_SHIFT 32
+
+#endif
