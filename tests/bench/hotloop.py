@@ -74,7 +74,14 @@ class Setup:
     slots: int
     buf_size: int
     write_len: bool
+    scalar: bool
+    queues: int
     cpus: Cpus
+
+    @property
+    def packets(self) -> int:
+        """In a region."""
+        return REGION * self.queues
 
 
 def build(folder: Path) -> Path:
@@ -96,7 +103,8 @@ def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tupl
     """One line of the table, and the counter's frequency in Hz."""
     nic_cpu = set_up.cpus.program if set_up.cpus.nic is None else set_up.cpus.nic
     command = [str(program), op, str(batch), nic, str(set_up.regions), str(set_up.slots), str(set_up.buf_size),
-               "len" if set_up.write_len else "head", str(set_up.cpus.program), str(nic_cpu)]
+               "len" if set_up.write_len else "head", "scalar" if set_up.scalar else "vectors", str(set_up.queues),
+               str(set_up.cpus.program), str(nic_cpu)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -104,7 +112,8 @@ def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tupl
     if done.returncode:
         raise BenchError(done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}")
     frequency, *ticks = map(int, done.stdout.split())
-    return Result(op, batch, nic, round(min(ticks) / REGION, 2), round(statistics.median(ticks) / REGION, 2)), frequency
+    least, median = min(ticks) / set_up.packets, statistics.median(ticks) / set_up.packets
+    return Result(op, batch, nic, round(least, 2), round(median, 2)), frequency
 
 
 def arguments() -> argparse.Namespace:
@@ -116,15 +125,30 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--regions", type=int, default=3000, help="timed regions of 256 packets (default: 3000)")
     parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
     parser.add_argument("--buf-size", type=int, default=2048, help="bytes between packet buffers, a multiple of 64 (default: 2048)")
+    parser.add_argument("--queues", type=int, default=1, help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)")
+    parser.add_argument("--scalar", action="store_true", help="no vectors, on a processor that has them")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
     options = parser.parse_args()
     if not 1 <= options.regions <= 1_000_000:
         parser.error("--regions is 1 to 1000000")
+    if not 1 <= options.queues <= 16:
+        parser.error("--queues is 1 to 16")
     if not 520 <= options.slots <= 8192 or options.slots % 8:
         parser.error("--slots is 520 to 8192 in eights: two regions of 256 packets are under way at a time")
     if not 64 <= options.buf_size <= 15872 or options.buf_size % 64:
         parser.error("--buf-size is 64 to 15872 in steps of 64")
     return options
+
+
+def path(scalar: bool) -> str:
+    """How the loop works here: "AVX2" or "scalar C"."""
+    if scalar:
+        return "scalar C"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return "AVX2 where it is"
+    return "AVX2" if "avx2" in flags else "scalar C"
 
 
 def row(result: Result) -> str:
@@ -133,7 +157,8 @@ def row(result: Result) -> str:
 
 
 def run(options: argparse.Namespace) -> list[Result]:
-    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, choose_cpus())
+    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, options.scalar, options.queues,
+                   choose_cpus())
     nics = options.nic or NICS
     if set_up.cpus.nic is None and "other" in nics:
         print(f'NIC on the other core is left out: {set_up.cpus.why_one}', file=sys.stderr)
@@ -147,8 +172,8 @@ def run(options: argparse.Namespace) -> list[Result]:
                     result, frequency = measure(program, set_up, op, batch, nic)
                     if not options.json:
                         if not results:
-                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_size_kb()} KB, scalar C; "
-                                  f"{options.regions} regions of {REGION} packets, {options.slots} slots, buffers of {options.buf_size} bytes")
+                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_size_kb()} KB, {path(options.scalar)}; "
+                                  f"{options.regions} regions of {REGION} packets, {options.queues} queues of {options.slots} slots, buffers of {options.buf_size} bytes")
                             print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
                         print(row(result), flush=True)
                     results.append(result)

@@ -1,8 +1,9 @@
 /* What the hot loop costs, in counter ticks: a fake NIC in plain memory, timed regions of REGION packets.
  *
- *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len CPU NIC_CPU
+ *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len vectors|scalar QUEUES CPU NIC_CPU
  *
- * Prints the counter's frequency in Hz, then each region's ticks, one a line. Before each region, untimed, the NIC steps:
+ * Prints the counter's frequency in Hz, then each region's ticks, one a line. A region is REGION packets for each queue; a sync is one call
+ * for all queues, with a batch for each. Before each region, untimed, the NIC steps:
  * it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors, DD and length
  * (82599 7.1.6.2, 7.2.3.5.2). Packet bytes it neither reads nor writes. "same": the NIC is a function called on the driver's core.
  * "other": it is a thread pinned to NIC_CPU, so that descriptors, head word and tail registers cross cores.
@@ -22,6 +23,7 @@
 
 enum {
     REGION = 256,
+    MAX_QUEUES = 16,
     FRAME = 60, /* bytes, without CRC */
     WARM_UP = 100,
     LINE = 64,
@@ -86,22 +88,20 @@ struct nic_queue {
 };
 
 struct nic {
-    struct nic_queue tx, rx;
+    struct nic_queue tx[MAX_QUEUES], rx[MAX_QUEUES]; /* without slots: not there */
     uint64_t fetched; /* keeps the reads of descriptors alive */
 };
 
-static void nic_send(struct nic *nic)
+static void nic_send(struct nic *nic, struct nic_queue *q)
 {
-    struct nic_queue *q = &nic->tx;
     uint32_t tail = __atomic_load_n(q->tail, __ATOMIC_ACQUIRE);
     for (; q->head != tail; q->head = after(q->head, q->slots))
         nic->fetched += q->descriptors[q->head].address ^ q->descriptors[q->head].control;
     __atomic_store_n(q->head_writeback, q->head, __ATOMIC_RELEASE);
 }
 
-static void nic_receive(struct nic *nic)
+static void nic_receive(struct nic *nic, struct nic_queue *q)
 {
-    struct nic_queue *q = &nic->rx;
     uint32_t tail = __atomic_load_n(q->tail, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < REGION; i++, q->head = after(q->head, q->slots)) {
         if (q->head == tail)
@@ -113,10 +113,12 @@ static void nic_receive(struct nic *nic)
 
 static void nic_step(struct nic *nic)
 {
-    if (nic->tx.slots)
-        nic_send(nic);
-    if (nic->rx.slots)
-        nic_receive(nic);
+    for (int i = 0; i < MAX_QUEUES; i++) {
+        if (nic->tx[i].slots)
+            nic_send(nic, &nic->tx[i]);
+        if (nic->rx[i].slots)
+            nic_receive(nic, &nic->rx[i]);
+    }
 }
 
 /* ---- whose turn it is, when the NIC has a core of its own ---- */
@@ -171,14 +173,22 @@ static void *other_run(void *argument)
 
 /* ---- the driver's side ---- */
 
-struct bench {
-    struct tx_queue tx;
-    struct rx_queue rx;
+struct queue_pair {
+    _Alignas(LINE) struct tx_queue tx;
+    _Alignas(LINE) struct rx_queue rx;
     struct forward pair;
+};
+
+struct bench {
+    struct queue_pair queue[MAX_QUEUES];
+    struct tx_queue *tx[MAX_QUEUES]; /* as the syncs want them */
+    struct rx_queue *rx[MAX_QUEUES];
+    struct forward *pair[MAX_QUEUES];
     struct nic nic;
     struct other_core *other; /* NULL: same core */
-    uint32_t batch;
-    bool write_len;
+    uint32_t slots, buf_size, batch;
+    int queues;
+    bool write_len, vectors;
     uint64_t seen; /* keeps the application's reads alive */
 };
 
@@ -193,32 +203,38 @@ static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint
 }
 
 /* One page for the words that are a cache line each: doorbell, head write-back. */
-static void join(struct queue *q, struct nic_queue *nic, uint32_t slots, uint32_t first_buffer, uint8_t *buffers, uint32_t buf_size)
+static void join(const struct bench *bench, struct queue *q, struct nic_queue *nic, uint32_t first_buffer, uint8_t *buffers)
 {
     uint8_t *words = pages(4096);
     *q = (struct queue){
-        .ring = make_ring(slots, first_buffer, buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
-        .descriptors = pages(slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = buf_size,
-        .total_buffers = RESERVED_BUFFERS + 2 * slots, .num_slots = slots, .statistics_due = UINT64_MAX,
+        .ring = make_ring(bench->slots, first_buffer, bench->buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
+        .descriptors = pages(bench->slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = bench->buf_size,
+        .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues, .num_slots = bench->slots,
+        .vectors = bench->vectors && has_vectors(), .statistics_due = UINT64_MAX,
     };
-    *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), slots, 0};
+    *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), bench->slots, 0};
 }
 
-static void set_up(struct bench *bench, bool tx, bool rx, uint32_t slots, uint32_t buf_size)
+static void set_up(struct bench *bench, bool tx, bool rx)
 {
-    uint8_t *buffers = pages((size_t)(RESERVED_BUFFERS + 2 * slots) * buf_size);
-    struct rx_queue *rx_queue = &bench->rx;
-    if (tx) {
-        join(&bench->tx.q, &bench->nic.tx, slots, RESERVED_BUFFERS, buffers, buf_size);
-        bench->tx.head_writeback = bench->nic.tx.head_writeback;
-        bench->tx.q.hwtail = bench->tx.q.ring->tail = slots - 1;
+    uint32_t first_buffer = RESERVED_BUFFERS;
+    uint8_t *buffers = pages((RESERVED_BUFFERS + 2 * (size_t)bench->slots * (size_t)bench->queues) * bench->buf_size);
+    for (int i = 0; i < bench->queues; i++, first_buffer += 2 * bench->slots) {
+        struct queue_pair *queue = &bench->queue[i];
+        bench->tx[i] = &queue->tx;
+        bench->rx[i] = &queue->rx;
+        bench->pair[i] = &queue->pair;
+        queue->pair = (struct forward){.rx = &queue->rx, .tx = &queue->tx};
+        if (tx) {
+            join(bench, &queue->tx.q, &bench->nic.tx[i], first_buffer, buffers);
+            queue->tx.head_writeback = bench->nic.tx[i].head_writeback;
+            queue->tx.q.hwtail = queue->tx.q.ring->tail = bench->slots - 1;
+        }
+        if (rx)
+            join(bench, &queue->rx.q, &bench->nic.rx[i], first_buffer + bench->slots, buffers);
     }
-    if (rx) {
-        join(&bench->rx.q, &bench->nic.rx, slots, RESERVED_BUFFERS + slots, buffers, buf_size);
-        if (rx_fill(&rx_queue, 1))
-            fail("the receive ring could not be filled");
-    }
-    bench->pair = (struct forward){.rx = &bench->rx, .tx = &bench->tx};
+    if (rx && rx_fill(bench->rx, bench->queues))
+        fail("the receive ring could not be filled");
 }
 
 /* head and cur of an application that is done with `n` more slots. */
@@ -242,36 +258,51 @@ static uint32_t up_to_a_batch(const struct bench *bench, uint32_t slots)
     return slots < bench->batch ? slots : bench->batch;
 }
 
+static void write_lengths(struct netmap_ring *ring, uint32_t n)
+{
+    for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
+        ring->slot[slot].len = FRAME;
+}
+
 /* A generator that sends its buffers again and again: head moves; slots keep their lengths, or get them again. */
 static void transmit(struct bench *bench)
 {
-    struct tx_queue *tx = &bench->tx;
-    struct netmap_ring *ring = tx->q.ring;
     for (uint32_t sent = 0; sent < REGION; sent += bench->batch) {
-        if (bench->write_len)
-            for (uint32_t i = 0, slot = ring->head; i < bench->batch; i++, slot = after(slot, ring->num_slots))
-                ring->slot[slot].len = FRAME;
-        advance(ring, bench->batch);
-        txsync(&tx, 1);
+        for (int i = 0; i < bench->queues; i++) {
+            struct netmap_ring *ring = bench->tx[i]->q.ring;
+            if (bench->write_len)
+                write_lengths(ring, bench->batch);
+            advance(ring, bench->batch);
+        }
+        txsync(bench->tx, bench->queues);
     }
 }
 
-/* Reads each packet's length and lets it go; the last sync gives the last batch back to the NIC. */
+static uint64_t read_lengths(const struct netmap_ring *ring, uint32_t n)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
+        total += ring->slot[slot].len;
+    return total;
+}
+
+/* Reads each packet's length and lets it go; the last sync gives the last batch back to the NIC. The queues go in step. */
 static void receive(struct bench *bench)
 {
-    struct rx_queue *rx = &bench->rx;
-    struct netmap_ring *ring = rx->q.ring;
     for (uint32_t got = 0; got < REGION;) {
-        rxsync(&rx, 1);
-        uint32_t n = up_to_a_batch(bench, available(ring));
-        for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
-            bench->seen += ring->slot[slot].len;
-        advance(ring, n);
+        uint32_t n = 0;
+        rxsync(bench->rx, bench->queues);
+        for (int i = 0; i < bench->queues; i++) {
+            struct netmap_ring *ring = bench->rx[i]->q.ring;
+            n = up_to_a_batch(bench, available(ring));
+            bench->seen += read_lengths(ring, n);
+            advance(ring, n);
+        }
         got += n;
         if (!n)
             fail("a packet did not arrive");
     }
-    rxsync(&rx, 1);
+    rxsync(bench->rx, bench->queues);
 }
 
 static void touch(struct queue *q, uint32_t n)
@@ -281,17 +312,16 @@ static void touch(struct queue *q, uint32_t n)
 }
 
 /* One byte of each packet is read and written before it goes on. forward() syncs RX too, so a sync of its own is only for when
- * nothing waits. */
+ * nothing waits. The queues go in step. */
 static void forward_region(struct bench *bench)
 {
-    struct rx_queue *rx = &bench->rx;
-    struct forward *pair = &bench->pair;
     for (uint32_t moved = 0; moved < REGION;) {
-        if (available(rx->q.ring) < bench->batch)
-            rxsync(&rx, 1);
-        uint32_t n = up_to_a_batch(bench, available(rx->q.ring));
-        touch(&rx->q, n);
-        forward(&pair, 1, n);
+        if (available(bench->rx[0]->q.ring) < bench->batch)
+            rxsync(bench->rx, bench->queues);
+        uint32_t n = up_to_a_batch(bench, available(bench->rx[0]->q.ring));
+        for (int i = 0; i < bench->queues; i++)
+            touch(&bench->rx[i]->q, n);
+        forward(bench->pair, bench->queues, n);
         moved += n;
         if (!n)
             fail("a packet did not arrive");
@@ -311,10 +341,13 @@ static void step_nic(struct bench *bench)
 /* A loop that loses or invents packets is not worth timing. */
 static void check(const struct bench *bench, uint64_t packets)
 {
-    if (bench->tx.q.violations || bench->rx.q.violations || bench->rx.errors)
-        fail("the hot loop reported a violation");
-    if ((bench->nic.tx.slots && bench->tx.q.packets != packets) || (bench->nic.rx.slots && bench->rx.q.packets != packets))
-        fail("not every packet of a region went through");
+    for (int i = 0; i < bench->queues; i++) {
+        const struct queue_pair *queue = &bench->queue[i];
+        if (queue->tx.q.violations || queue->rx.q.violations || queue->rx.errors)
+            fail("the hot loop reported a violation");
+        if ((bench->nic.tx[i].slots && queue->tx.q.packets != packets) || (bench->nic.rx[i].slots && queue->rx.q.packets != packets))
+            fail("not every packet of a region went through");
+    }
 }
 
 static void measure(struct bench *bench, void (*region)(struct bench *), uint64_t *ticks, uint32_t regions)
@@ -332,20 +365,23 @@ static void measure(struct bench *bench, void (*region)(struct bench *), uint64_
 
 int main(int argc, char **argv)
 {
-    if (argc != 10)
-        fail("started without its nine arguments; start hotloop.py instead");
+    if (argc != 12)
+        fail("started without its eleven arguments; start hotloop.py instead");
     bool transmits = !strcmp(argv[1], "tx"), receives = !strcmp(argv[1], "rx"), forwards = !transmits && !receives;
     uint32_t regions = (uint32_t)strtoul(argv[4], NULL, 10);
     struct bench *bench = pages(sizeof *bench);
     uint64_t *ticks = pages(regions * sizeof *ticks);
     bench->batch = (uint32_t)strtoul(argv[2], NULL, 10);
+    bench->slots = (uint32_t)strtoul(argv[5], NULL, 10);
+    bench->buf_size = (uint32_t)strtoul(argv[6], NULL, 10);
     bench->write_len = !strcmp(argv[7], "len");
-    pin(atoi(argv[8]));
-    set_up(bench, transmits || forwards, receives || forwards, (uint32_t)strtoul(argv[5], NULL, 10),
-           (uint32_t)strtoul(argv[6], NULL, 10));
+    bench->vectors = !strcmp(argv[8], "vectors");
+    bench->queues = atoi(argv[9]);
+    pin(atoi(argv[10]));
+    set_up(bench, transmits || forwards, receives || forwards);
     printf("%.0f\n", counter_hz());
 
-    struct other_core other = {.turn = DRIVER, .nic = &bench->nic, .cpu = atoi(argv[9])};
+    struct other_core other = {.turn = DRIVER, .nic = &bench->nic, .cpu = atoi(argv[11])};
     if (!strcmp(argv[3], "other")) {
         bench->other = &other;
         if (pthread_create(&other.thread, NULL, other_run, &other))
