@@ -7,8 +7,8 @@
  * is put back to hwcur and hwtail and nothing of it moves: descriptors may have been written by then, but the NIC looks
  * only at those before its doorbell's value.
  *
- * Most slots are plain: one frame, nothing asked for, nothing wrong. Where there are GROUP of them in one piece of the ring, a function
- * of vectors.h named ..._plain does the same as the steps here; whatever it leaves over goes slot by slot.
+ * Most frames are in one slot, ask for nothing and break nothing: tx_frames, rx_frames and forward_slots do those, and leave the first
+ * that is otherwise to the function after them. Where there are GROUP slots in one piece of the ring, vectors.h does the same by groups.
  *
  * Shared words: head is loaded with acquire (slots were written before it) and tail stored with release (slots first);
  * a slot is loaded once, 64 bits at once, relaxed, because the order comes from head.
@@ -22,8 +22,44 @@
 #include "queue.h"
 #include "vectors.h"
 
-/* Which rule the slot breaks. */
-__attribute__((noinline, cold)) static bool tx_slot_broken(struct queue *q, uint32_t i, struct netmap_slot slot)
+/* ---- sending ---- */
+
+/* Commands and lengths of a frame in one buffer, RS aside. */
+static inline uint64_t tx_control(uint32_t length)
+{
+    return TX_DATA | TX_EOP | length | (uint64_t)length << TX_PAYLEN_SHIFT;
+}
+
+/* RS on each RS_STEP-th of `slots` descriptors from `from` on, the slots `unreported` before them counted; returns those after the last. */
+static inline uint32_t ask_for_status(struct queue *q, uint32_t from, uint32_t slots, uint32_t unreported)
+{
+    uint32_t i = RS_STEP - 1 - unreported;
+    unreported += slots;
+    for (; i < slots; i += RS_STEP, unreported -= RS_STEP)
+        q->descriptors[from + i].control |= TX_RS;
+    return unreported;
+}
+
+/* Frames in one slot each that may be sent as they are: nothing but NS_BUF_CHANGED in flags, and no padding to do. Stops at the first
+ * slot that is not so. */
+static inline struct run tx_frames(struct queue *q, uint32_t from, uint32_t slots)
+{
+    struct run run = {0};
+    if (slots >= GROUP && q->vectors)
+        run = tx_groups(q, from, slots);
+    for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
+        struct netmap_slot slot = read_slot(q, i);
+        if (!buffer_holds(q, slot.buf_idx) || !sent_as_it_is(q, slot))
+            break;
+        q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+        q->descriptors[i].control = tx_control(slot.len);
+        run.flags |= slot.flags;
+        run.bytes += slot.len;
+    }
+    return run;
+}
+
+static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
 {
     if (!buffer_holds(q, slot.buf_idx))
         return bad_buffer(q, i, slot.buf_idx);
@@ -31,21 +67,16 @@ __attribute__((noinline, cold)) static bool tx_slot_broken(struct queue *q, uint
         return violated(q, RULE_LEN_ZERO, i, 0, 1, q->buf_size);
     if (slot.len > q->buf_size)
         return violated(q, RULE_LEN_OVER_BUFFER, i, slot.len, 1, q->buf_size);
-    return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
-}
-
-static inline bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
-{
-    if (buffer_holds(q, slot.buf_idx) && slot.len - 1u < q->buf_size && !(slot.flags & NS_INDIRECT))
-        return true;
-    return tx_slot_broken(q, i, slot);
+    if (slot.flags & NS_INDIRECT)
+        return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
+    return true;
 }
 
 static bool frame_holds(struct queue *q, uint32_t i, uint32_t bytes, uint32_t slots)
 {
     if (slots > MAX_CHAIN)
         return violated(q, RULE_CHAIN_TOO_LONG, i, slots, 1, MAX_CHAIN);
-    if (bytes > MAX_FRAME)
+    if (slots > 1 && bytes > MAX_FRAME)
         return violated(q, RULE_FRAME_TOO_LONG, i, bytes, MIN_FRAME, MAX_FRAME);
     return true;
 }
@@ -59,6 +90,51 @@ static uint32_t pad_frame(struct queue *q, struct netmap_slot slot)
     return MIN_FRAME;
 }
 
+/* What a pass over slots to send has come to. */
+struct sending {
+    uint32_t next;       /* slot to look at */
+    uint32_t unreported; /* slots since the last descriptor with RS */
+    uint32_t flags;      /* of all slots, joined */
+    uint64_t packets, bytes;
+};
+
+/* Any frame: over several slots, to be padded, reported, or refused.
+ * PAYLEN is wanted on the first descriptor and known at the last, so it is added to the first one then. */
+__attribute__((noinline)) static bool tx_frame(struct queue *q, struct sending *s, uint32_t head)
+{
+    const uint32_t first = s->next;
+    uint32_t length = 0, slots = 0;
+    for (uint32_t i = first; i != head; i = after(i, q->num_slots)) {
+        struct netmap_slot slot = read_slot(q, i);
+        uint32_t data_length = slot.len;
+        length += slot.len;
+        slots++;
+        s->bytes += slot.len;
+        s->flags |= slot.flags;
+        s->unreported++;
+        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, length, slots))
+            return false;
+        bool ends = !(slot.flags & NS_MOREFRAG);
+        if (ends && length < MIN_FRAME) {
+            if (slots > 1)
+                return violated(q, RULE_FRAME_TOO_SHORT, i, length, MIN_FRAME, MAX_FRAME);
+            length = data_length = pad_frame(q, slot);
+        }
+        bool report = ends && ((slot.flags & NS_REPORT) || s->unreported >= RS_STEP);
+        q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+        q->descriptors[i].control = TX_DATA | (ends ? TX_EOP : 0) | (report ? TX_RS : 0) | data_length;
+        if (report)
+            s->unreported = 0;
+        if (ends) {
+            q->descriptors[first].control |= (uint64_t)length << TX_PAYLEN_SHIFT;
+            s->next = after(i, q->num_slots);
+            s->packets++;
+            return true;
+        }
+    }
+    return violated(q, RULE_CHAIN_NOT_ENDED, before(head, q->num_slots), slots, 0, 0);
+}
+
 /* The slots were handed over: what the application asked for with these flags is done. */
 static void clear_flags(struct queue *q, uint32_t from, uint32_t head)
 {
@@ -70,102 +146,23 @@ static void clear_flags(struct queue *q, uint32_t from, uint32_t head)
     }
 }
 
-/* What a pass over slots to send has come to. */
-struct sending {
-    uint32_t first;      /* slot of the frame under way */
-    uint32_t slots;      /* of that frame, so far; 0 between frames */
-    uint32_t length;     /* and its bytes */
-    uint32_t unreported; /* slots since the last descriptor with RS */
-    uint32_t flags;      /* of all slots, joined */
-    uint64_t packets, bytes;
-};
-
-/* PAYLEN is wanted on a frame's first descriptor and known at its last, so it is added to the first one then. */
-static inline bool tx_slot(struct queue *q, struct sending *s, uint32_t i)
-{
-    struct netmap_slot slot = read_slot(q, i);
-    if (!tx_slot_holds(q, i, slot))
-        return false;
-    if (s->slots == 0)
-        s->first = i;
-    s->slots++;
-    s->unreported++;
-    s->length += slot.len;
-    s->bytes += slot.len;
-    s->flags |= slot.flags;
-    if (s->slots > 1 && !frame_holds(q, i, s->length, s->slots))
-        return false;
-    uint32_t data_length = slot.len;
-    uint64_t control = TX_DATA;
-    if (!(slot.flags & NS_MOREFRAG)) {
-        if (s->length < MIN_FRAME) {
-            if (s->slots > 1)
-                return violated(q, RULE_FRAME_TOO_SHORT, i, s->length, MIN_FRAME, MAX_FRAME);
-            s->length = data_length = pad_frame(q, slot);
-        }
-        control |= TX_EOP;
-        if ((slot.flags & NS_REPORT) || s->unreported >= RS_STEP) {
-            control |= TX_RS;
-            s->unreported = 0;
-        }
-    }
-    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-    q->descriptors[i].control = control | data_length;
-    if (control & TX_EOP) {
-        q->descriptors[s->first].control |= (uint64_t)s->length << TX_PAYLEN_SHIFT;
-        s->slots = s->length = 0;
-        s->packets++;
-    }
-    return true;
-}
-
-/* RS on each RS_STEP-th of `slots` descriptors from `from` on, the slots `unreported` before them counted; returns those after the last. */
-static uint32_t ask_for_status(struct queue *q, uint32_t from, uint32_t slots, uint32_t unreported)
-{
-    for (uint32_t i = RS_STEP - 1 - unreported; i < slots; i += RS_STEP)
-        q->descriptors[from + i].control |= TX_RS;
-    return (unreported + slots) % RS_STEP;
-}
-
-static uint32_t tx_group(struct queue *q, struct sending *s, uint32_t from, uint32_t slots)
-{
-    struct run plain = tx_plain(q, from, slots);
-    s->unreported = ask_for_status(q, from, plain.slots, s->unreported);
-    s->flags |= plain.flags;
-    s->packets += plain.slots;
-    s->bytes += plain.bytes;
-    return plain.slots;
-}
-
-/* Descriptors of [hwcur, head). Between frames and with GROUP slots ahead by groups, as far as these are plain; else a group's slots
- * one by one. */
-static bool tx_write_descriptors(struct queue *q, struct sending *s, uint32_t head)
-{
-    uint32_t i = q->hwcur;
-    while (i != head) {
-        uint32_t ahead = in_one_piece(i, head, q->num_slots), done = 0;
-        if (ahead >= GROUP && q->vectors && s->slots == 0)
-            done = tx_group(q, s, i, ahead);
-        if (done == 0)
-            for (uint32_t stop = ahead < GROUP ? ahead : GROUP; done < stop; done++)
-                if (!tx_slot(q, s, i + done))
-                    return false;
-        i = skip(i, done, q->num_slots);
-    }
-    return true;
-}
-
 /* Slots [hwcur, head), at least one, become descriptors; then one barrier and one TDT store.
  * RS on the last descriptor of all makes the head write-back say exactly what was sent. */
 static bool tx_send(struct queue *q, uint32_t head)
 {
-    struct sending s = {0};
-    if (!tx_write_descriptors(q, &s, head))
-        return false;
-    uint32_t last = before(head, q->num_slots);
-    if (s.slots)
-        return violated(q, RULE_CHAIN_NOT_ENDED, last, s.slots, 0, 0);
-    q->descriptors[last].control |= TX_RS;
+    struct sending s = {.next = q->hwcur};
+    while (s.next != head) {
+        uint32_t ahead = in_one_piece(s.next, head, q->num_slots);
+        struct run run = tx_frames(q, s.next, ahead);
+        s.unreported = ask_for_status(q, s.next, run.slots, s.unreported);
+        s.next = skip(s.next, run.slots, q->num_slots);
+        s.flags |= run.flags;
+        s.packets += run.slots;
+        s.bytes += run.bytes;
+        if (run.slots < ahead && !tx_frame(q, &s, head))
+            return false;
+    }
+    q->descriptors[before(head, q->num_slots)].control |= TX_RS;
     if (q->pages)
         look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
     if (s.flags & (NS_BUF_CHANGED | NS_REPORT))
@@ -187,6 +184,8 @@ static bool tx_reclaim(struct tx_queue *tx)
     if (oldest == q->hwcur)
         return true;
     uint32_t nic_head = __atomic_load_n(tx->head_writeback, __ATOMIC_RELAXED);
+    if (nic_head == oldest)
+        return true;
     if (nic_head >= n || distance(oldest, nic_head, n) > distance(oldest, q->hwcur, n))
         return violated(q, RULE_HEAD_WRITE_BACK, nic_head, nic_head, oldest, q->hwcur);
     after_completion();
@@ -216,6 +215,8 @@ int txsync(struct tx_queue **queues, int n)
     return attention;
 }
 
+/* ---- receiving ---- */
+
 /* A fresh descriptor: address, and DD zero (7.1.6.1). */
 static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
 {
@@ -233,7 +234,7 @@ static bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint3
 {
     uint32_t i = from, end = from + slots;
     if (slots >= GROUP && q->vectors) {
-        struct run plain = rx_write_plain(q, from, slots);
+        struct run plain = rx_write_groups(q, from, slots);
         *flags |= plain.flags;
         i += plain.slots;
     }
@@ -276,13 +277,40 @@ struct receiving {
     uint64_t packets, bytes;
 };
 
-/* One load of the second quadword gives DD, EOP and length of one moment. False if the NIC has not got so far.
+/* One load of the second quadword gives DD, EOP and length of one moment. */
+static inline uint64_t rx_status(const struct queue *q, uint32_t i)
+{
+    return __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
+}
+
+static inline void rx_fill_slot(struct queue *q, uint32_t i, uint32_t length, uint32_t flags)
+{
+    __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
+}
+
+/* Frames in one slot each that came undamaged. Stops at the first descriptor that is not so. */
+static inline struct run rx_frames(struct queue *q, uint32_t from, uint32_t slots)
+{
+    struct run run = {0};
+    if (slots >= GROUP && q->vectors && (rx_status(q, from + GROUP - 1) & RX_DD))
+        run = rx_groups(q, from, slots);
+    for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
+        uint64_t status = rx_status(q, i);
+        uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
+        if ((status & (RX_DD | RX_EOP | RX_RXE)) != (RX_DD | RX_EOP) || length > q->buf_size)
+            break;
+        rx_fill_slot(q, i, length, 0);
+        run.bytes += length;
+    }
+    return run;
+}
+
+/* Any completed descriptor; false if it is not completed.
  * The device is bounded too: no byte beyond a buffer, no frame without end. */
-static inline bool rx_slot(struct rx_queue *rx, struct receiving *r)
+static bool rx_slot(struct rx_queue *rx, struct receiving *r)
 {
     struct queue *q = &rx->q;
-    uint32_t i = r->next;
-    uint64_t status = __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
+    uint64_t status = rx_status(q, r->next);
     if (!(status & RX_DD))
         return false;
     uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
@@ -290,33 +318,18 @@ static inline bool rx_slot(struct rx_queue *rx, struct receiving *r)
     r->chain++;
     if ((status & RX_RXE) || length > q->buf_size || (more && r->chain == MAX_CHAIN)) {
         rx->errors++;
-        length = length > q->buf_size ? q->buf_size : length;
+        length = least(length, q->buf_size);
         more = more && r->chain < MAX_CHAIN;
     }
-    uint32_t flags = more ? NS_MOREFRAG : 0;
-    __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
+    rx_fill_slot(q, r->next, length, more ? NS_MOREFRAG : 0);
     r->bytes += length;
-    r->next = after(i, q->num_slots);
+    r->next = after(r->next, q->num_slots);
     if (!more) {
         r->tail = r->next;
         r->chain = 0;
         r->packets++;
     }
     return true;
-}
-
-static bool completed(const struct queue *q, uint32_t i)
-{
-    return __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED) & RX_DD;
-}
-
-static uint32_t rx_group(struct queue *q, struct receiving *r, uint32_t slots)
-{
-    struct run plain = rx_plain(q, r->next, slots);
-    r->next = r->tail = skip(r->next, plain.slots, q->num_slots);
-    r->packets += plain.slots;
-    r->bytes += plain.bytes;
-    return plain.slots;
 }
 
 /* Written-back descriptors become slots; tail moves only past whole frames. What they promise (the packet's bytes) is read after one
@@ -326,12 +339,18 @@ static void rx_receive(struct rx_queue *rx)
     struct queue *q = &rx->q;
     uint32_t not_given = before(q->hwcur, q->num_slots);
     struct receiving r = {.next = rx->next, .tail = q->hwtail, .chain = rx->chain};
-    for (bool there = true; there && r.next != not_given;) {
+    while (r.next != not_given) {
         uint32_t ahead = in_one_piece(r.next, not_given, q->num_slots);
-        if (ahead >= GROUP && q->vectors && r.chain == 0 && completed(q, r.next + GROUP - 1) && rx_group(q, &r, ahead))
-            continue;
-        for (uint32_t slots = ahead < GROUP ? ahead : GROUP; there && slots > 0; slots--)
-            there = rx_slot(rx, &r);
+        if (r.chain == 0) {
+            struct run run = rx_frames(q, r.next, ahead);
+            r.next = r.tail = skip(r.next, run.slots, q->num_slots);
+            r.packets += run.slots;
+            r.bytes += run.bytes;
+            if (run.slots == ahead)
+                continue;
+        }
+        if (!rx_slot(rx, &r))
+            break;
     }
     after_completion();
     __atomic_store_n(&rx->next, r.next, __ATOMIC_RELAXED);
@@ -390,6 +409,8 @@ int rx_fill(struct rx_queue **queues, int n)
     }
     return attention;
 }
+
+/* ---- forwarding ---- */
 
 /* Slots of the frame that starts at `from`; 0 if it does not end before `end`. */
 static uint32_t frame_slots(const struct queue *q, uint32_t from, uint32_t end)
@@ -468,27 +489,28 @@ static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t
     pair->slots += moved;
 }
 
-/* Frames in one slot, from `from` to `to`, in one pass: the swap, the descriptor to send, and the one to fill. Stops at the first slot that
- * wants more than that; returns what went. */
-static struct run forward_slots(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+/* Frames in one slot each, in one pass: the swap, the descriptor to send, and the one to fill. Stops at the first slot that is not so. */
+static struct run forward_slots(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t slots)
 {
     struct run run = {0};
-    if (count >= GROUP && tx->vectors)
-        run = forward_plain(rx, tx, from, to, count);
-    for (uint32_t i; i = run.slots, i < count; run.slots++) {
-        struct netmap_slot full = read_slot(rx, from + i), empty = read_slot(tx, to + i);
-        uint32_t spare = empty.buf_idx;
-        full.flags &= (uint16_t)~NS_BUF_CHANGED;
-        if (full.flags || full.len < MIN_FRAME || full.len > tx->buf_size || !buffer_holds(tx, full.buf_idx) || !buffer_holds(rx, spare))
+    if (slots >= GROUP && tx->vectors)
+        run = forward_groups(rx, tx, from, to, slots);
+    from += run.slots;
+    to += run.slots;
+    for (; run.slots < slots; run.slots++, from++, to++) {
+        struct netmap_slot full = read_slot(rx, from), empty = read_slot(tx, to);
+        uint32_t received = full.buf_idx;
+        if (!buffer_holds(tx, received) || !sent_as_it_is(tx, full) || !buffer_holds(rx, empty.buf_idx))
             break;
+        full.flags = 0;
+        __atomic_store_n(&tx->ring->slot[to].word, full.word, __ATOMIC_RELAXED);
+        full.buf_idx = empty.buf_idx;
+        __atomic_store_n(&rx->ring->slot[from].word, full.word, __ATOMIC_RELAXED);
+        tx->descriptors[to].address = buffer_address(tx, received);
+        tx->descriptors[to].control = tx_control(full.len);
+        rx->descriptors[from].address = buffer_address(rx, empty.buf_idx);
+        __atomic_store_n(&rx->descriptors[from].control, 0, __ATOMIC_RELAXED);
         run.bytes += full.len;
-        tx->descriptors[to + i].address = buffer_address(tx, full.buf_idx);
-        tx->descriptors[to + i].control = TX_DATA | TX_EOP | full.len | (uint64_t)full.len << TX_PAYLEN_SHIFT;
-        rx->descriptors[from + i].address = buffer_address(rx, spare);
-        __atomic_store_n(&rx->descriptors[from + i].control, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&tx->ring->slot[to + i].word, full.word, __ATOMIC_RELAXED);
-        full.buf_idx = spare;
-        __atomic_store_n(&rx->ring->slot[from + i].word, full.word, __ATOMIC_RELAXED);
     }
     return run;
 }
@@ -538,9 +560,11 @@ int forward(struct forward **pairs, int n, uint32_t limit)
     return attention;
 }
 
+/* ---- waiting ---- */
+
 static bool rx_ready(const struct rx_queue *rx)
 {
-    return completed(&rx->q, __atomic_load_n(&rx->next, __ATOMIC_RELAXED));
+    return rx_status(&rx->q, __atomic_load_n(&rx->next, __ATOMIC_RELAXED)) & RX_DD;
 }
 
 static bool tx_ready(const struct tx_queue *tx)

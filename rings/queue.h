@@ -7,7 +7,7 @@
 
 #include "hotloop.h"
 
-/* A run of plain slots: one frame each, nothing asked for, nothing wrong. As many as were done, their bytes, their flags joined. */
+/* Slots that were done in one go: how many, their flags joined, their bytes. */
 struct run {
     uint32_t slots;
     uint32_t flags;
@@ -123,6 +123,12 @@ static inline struct netmap_slot read_slot(const struct queue *q, uint32_t i)
 static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
 {
     return buf_idx - RESERVED_BUFFERS < q->total_buffers - RESERVED_BUFFERS;
+}
+
+/* A frame in one slot that asks for nothing, and that the NIC takes without padding. */
+static inline bool sent_as_it_is(const struct queue *q, struct netmap_slot slot)
+{
+    return !(slot.flags & ~NS_BUF_CHANGED) && slot.len >= MIN_FRAME && slot.len <= q->buf_size;
 }
 
 static inline uint64_t buffer_address(const struct queue *q, uint32_t buf_idx)

@@ -1,5 +1,6 @@
-/* The steps of hotloop.c for runs of plain slots, GROUP at a time; each stops before the first group that is not plain all through.
- * What a step leaves in memory is what the scalar steps leave, to the bit (tests/test_rings_vectors.py).
+/* The loops of tx_frames, rx_frames, rx_write_piece and forward_slots in hotloop.c, GROUP slots at a time; each stops before the first
+ * group of which a slot is not as that loop wants it. What it leaves in memory is what the loop leaves, to the bit
+ * (tests/test_rings_vectors.py).
  *
  * A slot and a descriptor have 16 bytes, so a vector holds a pair. The first quadwords of two pairs, of slots 0, 1 and 2, 3, side by
  * side in one vector stand in the order 0 2 1 3, and the same operation puts them back:
@@ -90,14 +91,14 @@ AVX2 static inline void store_descriptors(struct descriptor *at, __m256i address
 }
 
 /* Commands and both lengths of frames in one slot; nothing but the length is in the words' high halves. */
-AVX2 static inline __m256i tx_control(__m256i length)
+AVX2 static inline __m256i tx_controls(__m256i length)
 {
     __m256i lengths = _mm256_or_si256(length, _mm256_slli_epi64(length, TX_PAYLEN_SHIFT));
     return _mm256_or_si256(lengths, _mm256_set1_epi64x((int64_t)(TX_DATA | TX_EOP)));
 }
 
 /* Slots that may be sent as they are become descriptors without RS. Such a slot has no flag but NS_BUF_CHANGED, and no padding to do. */
-AVX2 static struct run tx_plain(const struct queue *q, uint32_t from, uint32_t count)
+AVX2 static struct run tx_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     const struct buffers buffers = buffers_of(q, MIN_FRAME, q->buf_size - MIN_FRAME);
     const __m256i kept = halves(~((uint32_t)NS_BUF_CHANGED << 16), UINT32_MAX);
@@ -111,7 +112,7 @@ AVX2 static struct run tx_plain(const struct queue *q, uint32_t from, uint32_t c
         if (!within(words, buffers.least, buffers.range))
             break;
         __m256i length = _mm256_srli_epi64(words, 32);
-        store_descriptors(descriptor + done, addresses(&buffers, words), tx_control(length));
+        store_descriptors(descriptor + done, addresses(&buffers, words), tx_controls(length));
         bytes = _mm256_add_epi64(bytes, length);
         seen = _mm256_or_si256(seen, asked);
     }
@@ -119,7 +120,7 @@ AVX2 static struct run tx_plain(const struct queue *q, uint32_t from, uint32_t c
 }
 
 /* Slots whose buffers are there become descriptors for the NIC to fill. */
-AVX2 static struct run rx_write_plain(const struct queue *q, uint32_t from, uint32_t count)
+AVX2 static struct run rx_write_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     const struct buffers buffers = buffers_of(q, 0, UINT32_MAX);
     const struct netmap_slot *slot = &q->ring->slot[from];
@@ -138,7 +139,7 @@ AVX2 static struct run rx_write_plain(const struct queue *q, uint32_t from, uint
 
 /* Completed descriptors of whole good frames become slots. These are the NIC's slots still, so that len and flags may be stored together
  * with the buf_idx and ptr that were read: whoever writes there now has no business to. */
-AVX2 static struct run rx_plain(const struct queue *q, uint32_t from, uint32_t count)
+AVX2 static struct run rx_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     const __m256i status = halves(0, (uint32_t)(RX_DD | RX_EOP | RX_RXE)), good = halves(0, (uint32_t)(RX_DD | RX_EOP));
     const __m256i longest = halves(q->buf_size, 0), length_only = halves(UINT16_MAX, 0), zero = _mm256_setzero_si256();
@@ -162,7 +163,7 @@ AVX2 static struct run rx_plain(const struct queue *q, uint32_t from, uint32_t c
 
 /* Frames in one slot go from a receive to a send ring: buffers change places, and both slots become descriptors, that for sending
  * without RS. Both queues have buffers of the same memory. */
-AVX2 static struct run forward_plain(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+AVX2 static struct run forward_groups(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
 {
     const struct buffers sent = buffers_of(tx, MIN_FRAME, tx->buf_size - MIN_FRAME), given = buffers_of(rx, 0, UINT32_MAX);
     const __m256i kept = _mm256_set_epi32(-1, -1, 0xFFFF | ~(NS_BUF_CHANGED << 16), -1, -1, -1, 0xFFFF | ~(NS_BUF_CHANGED << 16), -1);
@@ -181,7 +182,7 @@ AVX2 static struct run forward_plain(struct queue *rx, struct queue *tx, uint32_
         store_pair(rx_slot + done, _mm256_blend_epi32(full01, empty01, 0x11));
         store_pair(rx_slot + done + 2, _mm256_blend_epi32(full23, empty23, 0x11));
         __m256i length = _mm256_srli_epi64(words, 32);
-        store_descriptors(tx_descriptor + done, addresses(&sent, words), tx_control(length));
+        store_descriptors(tx_descriptor + done, addresses(&sent, words), tx_controls(length));
         store_descriptors(rx_descriptor + done, addresses(&given, spare), _mm256_setzero_si256());
         bytes = _mm256_add_epi64(bytes, length);
     }
@@ -195,26 +196,26 @@ int has_vectors(void)
     return 0;
 }
 
-static inline struct run tx_plain(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run tx_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     (void)q, (void)from, (void)count;
     return (struct run){0};
 }
 
-static inline struct run rx_write_plain(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_write_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
-    return tx_plain(q, from, count);
+    return tx_groups(q, from, count);
 }
 
-static inline struct run rx_plain(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
-    return tx_plain(q, from, count);
+    return tx_groups(q, from, count);
 }
 
-static inline struct run forward_plain(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+static inline struct run forward_groups(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
 {
     (void)tx, (void)to;
-    return tx_plain(rx, from, count);
+    return tx_groups(rx, from, count);
 }
 
 #endif
