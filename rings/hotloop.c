@@ -22,6 +22,19 @@
 #include "queue.h"
 #include "vectors.h"
 
+/* Scattered memory: the addresses written into `count` descriptors were offsets, from buffers_iova 0 on; look them up. A pass of
+ * its own, before the doorbell and out of line, so that memory in one piece pays one branch a sync for it. */
+__attribute__((noinline, cold)) static void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
+{
+    uint64_t within = q->page_size - 1;
+    int shift = __builtin_ctzll(q->page_size);
+    uint32_t i = from;
+    for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
+        uint64_t offset = q->descriptors[i].address;
+        q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
+    }
+}
+
 /* ---- sending ---- */
 
 /* Commands and lengths of a frame in one buffer, RS aside. */

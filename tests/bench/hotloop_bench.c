@@ -258,10 +258,21 @@ static uint32_t up_to_a_batch(const struct bench *bench, uint32_t slots)
     return slots < bench->batch ? slots : bench->batch;
 }
 
-static void write_lengths(struct netmap_ring *ring, uint32_t n)
+/* Slots of the application, in the one or two pieces that a ring has of them: the second starts at slot 0. */
+struct pieces {
+    uint32_t start, first, second;
+};
+
+static struct pieces pieces_of(const struct netmap_ring *ring, uint32_t n)
 {
-    for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
-        ring->slot[slot].len = FRAME;
+    uint32_t to_end = ring->num_slots - ring->head, first = n < to_end ? n : to_end;
+    return (struct pieces){ring->head, first, n - first};
+}
+
+static void write_lengths(struct netmap_slot *slot, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        slot[i].len = FRAME;
 }
 
 /* A generator that sends its buffers again and again: head moves; slots keep their lengths, or get them again. */
@@ -270,19 +281,22 @@ static void transmit(struct bench *bench)
     for (uint32_t sent = 0; sent < REGION; sent += bench->batch) {
         for (int i = 0; i < bench->queues; i++) {
             struct netmap_ring *ring = bench->tx[i]->q.ring;
-            if (bench->write_len)
-                write_lengths(ring, bench->batch);
+            if (bench->write_len) {
+                struct pieces pieces = pieces_of(ring, bench->batch);
+                write_lengths(&ring->slot[pieces.start], pieces.first);
+                write_lengths(&ring->slot[0], pieces.second);
+            }
             advance(ring, bench->batch);
         }
         txsync(bench->tx, bench->queues);
     }
 }
 
-static uint64_t read_lengths(const struct netmap_ring *ring, uint32_t n)
+static uint64_t read_lengths(const struct netmap_slot *slot, uint32_t n)
 {
     uint64_t total = 0;
-    for (uint32_t i = 0, slot = ring->head; i < n; i++, slot = after(slot, ring->num_slots))
-        total += ring->slot[slot].len;
+    for (uint32_t i = 0; i < n; i++)
+        total += slot[i].len;
     return total;
 }
 
@@ -295,7 +309,8 @@ static void receive(struct bench *bench)
         for (int i = 0; i < bench->queues; i++) {
             struct netmap_ring *ring = bench->rx[i]->q.ring;
             n = up_to_a_batch(bench, available(ring));
-            bench->seen += read_lengths(ring, n);
+            struct pieces pieces = pieces_of(ring, n);
+            bench->seen += read_lengths(&ring->slot[pieces.start], pieces.first) + read_lengths(&ring->slot[0], pieces.second);
             advance(ring, n);
         }
         got += n;
@@ -305,10 +320,10 @@ static void receive(struct bench *bench)
     rxsync(bench->rx, bench->queues);
 }
 
-static void touch(struct queue *q, uint32_t n)
+static void touch(struct queue *q, const struct netmap_slot *slot, uint32_t n)
 {
-    for (uint32_t i = 0, slot = q->ring->head; i < n; i++, slot = after(slot, q->num_slots))
-        q->buffers[(uint64_t)q->ring->slot[slot].buf_idx * q->buf_size + TOUCHED]++;
+    for (uint32_t i = 0; i < n; i++)
+        q->buffers[(uint64_t)slot[i].buf_idx * q->buf_size + TOUCHED]++;
 }
 
 /* One byte of each packet is read and written before it goes on. forward() syncs RX too, so a sync of its own is only for when
@@ -319,8 +334,12 @@ static void forward_region(struct bench *bench)
         if (available(bench->rx[0]->q.ring) < bench->batch)
             rxsync(bench->rx, bench->queues);
         uint32_t n = up_to_a_batch(bench, available(bench->rx[0]->q.ring));
-        for (int i = 0; i < bench->queues; i++)
-            touch(&bench->rx[i]->q, n);
+        for (int i = 0; i < bench->queues; i++) {
+            struct queue *q = &bench->rx[i]->q;
+            struct pieces pieces = pieces_of(q->ring, n);
+            touch(q, &q->ring->slot[pieces.start], pieces.first);
+            touch(q, &q->ring->slot[0], pieces.second);
+        }
         forward(bench->pair, bench->queues, n);
         moved += n;
         if (!n)
