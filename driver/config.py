@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 MAX_QUEUES = 16  # RSS entries and statistics sets are four bits (8.2.3.7.15, 8.2.3.23.71)
 FRAME_OVERHEAD = 14 + 4  # Ethernet header and CRC, both counted by MAXFRS (8.2.3.22.13)
 MAX_FRAME = 9728  # 9.5 KB, CRC included: what the receive path carries
+BUFFER = 2112  # 2048 for the NIC, and a cache line: at a power of two the first lines of all buffers would share a few sets of the cache
+PAGED_BUFFER = 2048  # without an IOMMU a page must hold whole buffers
 MIN_MTU = 68  # RFC 791: the least an IPv4 network must carry
 STANDARD_FRAME = 1518
 ITR_UNIT_US = 2.048  # at 10 Gbit/s (8.2.3.5.12)
@@ -43,7 +45,7 @@ class PortConfig:
     rx_queues: int = 1
     tx_slots: int = 1024
     rx_slots: int = 1024
-    buf_size: int = 2048
+    buf_size: int = BUFFER
     mtu: int = 1500
     promiscuous: bool = False
     extra_bufs: int = 0

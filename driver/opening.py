@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hw.device import Device
@@ -14,7 +15,7 @@ from hw.vfio import VfioDevice, Way
 from rings import Region
 
 from .bringup import Bound, Session, bring_up
-from .config import RSS_KEY, PortConfig, unicast_mac
+from .config import BUFFER, PAGED_BUFFER, RSS_KEY, PortConfig, unicast_mac
 from .errors import PortError
 from .link import read_link, wait_link
 from .names import Kind, PortName, parse_port_name
@@ -24,14 +25,15 @@ PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
 
 def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-              buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
+              buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
               link_timeout: float = 10.0, rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
               mac: str | bytes | None = None, busy_poll: bool = False, trace: str | Path | None = None) -> Port:
     """Take a NIC, bring it up and give its rings.
 
     name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
     tx_queues, rx_queues: 1..16, flows are spread over receive queues by RSS. tx_slots, rx_slots: of each ring, 64..8192 in eights.
-    buf_size: bytes of a packet buffer, 1024..15872 in 64s. mtu: 68..9710; longer frames than a buffer take several slots.
+    buf_size: bytes of a packet buffer, 1024..15872 in 64s (default: the region's, else 2112, or 2048 without an IOMMU); the NIC fills
+    whole KB of it. mtu: 68..9710; longer frames than a buffer take several slots.
     region: memory to share with other ports; extra_bufs: buffers beside those in rings. link_timeout: seconds to wait for the
     link; when it stays down the port opens all the same, see Port.link and Port.wait_link(). rss_key: 40 bytes. drop: whether a
     queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several).
@@ -41,8 +43,8 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
     nothing is left behind then. Source: 82599 4.6.3.
     """
-    config = PortConfig(tx_queues, rx_queues, tx_slots, rx_slots, buf_size, mtu, promiscuous, extra_bufs, link_timeout,
-                        RSS_KEY if rss_key is None else bytes(rss_key), drop, interrupt_interval_us,
+    config = PortConfig(tx_queues, rx_queues, tx_slots, rx_slots, BUFFER if buf_size is None else buf_size, mtu, promiscuous, extra_bufs,
+                        link_timeout, RSS_KEY if rss_key is None else bytes(rss_key), drop, interrupt_interval_us,
                         None if mac is None else unicast_mac(mac), busy_poll)
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
@@ -52,6 +54,8 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     undo = ExitStack()
     try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
+        if buf_size is None:
+            config = replace(config, buf_size=region.buf_size if region else PAGED_BUFFER if device.scattered else BUFFER)
         if trace is not None:
             device = undo.enter_context(TracedDevice.recording(device, trace))
         session = bring_up(undo, device, text, config, bound, region)
@@ -115,9 +119,17 @@ def trace_files(trace: str | Path | None, count: int) -> list[Path | None]:
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 
+def scattered(name: str | Device) -> bool:
+    """Whether this port may reach its memory by pages only; see Device.scattered."""
+    if isinstance(name, Device):
+        return name.scattered
+    parsed = parse_port_name(name)
+    return parsed.kind in (Kind.UIO, Kind.VFIO_NOIOMMU) or (parsed.kind is Kind.BDF and look_up(parsed.target).driver in UIO_DRIVERS)
+
+
 @contextmanager
 def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-               buf_size: int = 2048, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
+               buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
                rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
                busy_poll: bool = False, trace: str | Path | None = None) -> Iterator[list[Port]]:
     """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
@@ -128,6 +140,8 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
     """
     if not names:
         raise PortError('open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")')
+    if buf_size is None:
+        buf_size = PAGED_BUFFER if any(map(scattered, names)) else BUFFER
     with ExitStack() as stack:
         region = stack.enter_context(Region.for_ports(len(names), tx_rings=tx_queues, rx_rings=rx_queues, tx_slots=tx_slots,
                                                       rx_slots=rx_slots, buf_size=buf_size, extra_bufs=extra_bufs,

@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2048, help="slots of the ring (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
     args = parser.parse_args()
-    buf_size = -(-(args.mtu + 22) // UNIT) * UNIT
+    longest = args.mtu + 22
+    buf_size = -(-longest // UNIT) * UNIT if longest > 2 * UNIT else None
     with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
         with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace) as port:
             with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:

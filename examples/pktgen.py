@@ -44,7 +44,8 @@ class Generator:
     def main(self) -> None:
         args = self.args
         with open_port(args.port, tx_queues=args.queues, rx_queues=args.queues, mtu=max(1500, args.length - 14), promiscuous=True,
-                       buf_size=max(2048, -(-args.length // UNIT) * UNIT), link_timeout=args.link_timeout, busy_poll=args.busy, trace=args.trace) as port:
+                       buf_size=-(-args.length // UNIT) * UNIT if args.length > 2 * UNIT else None, link_timeout=args.link_timeout,
+                       busy_poll=args.busy, trace=args.trace) as port:
             port.wait_link(args.link_timeout)
             if args.function == "ping":
                 trips = RoundTrips(port, self.frame(port))

@@ -78,7 +78,8 @@ def main() -> None:
     capture = read_capture(args.file)
     longest = max(int(capture.lengths.max(initial=0)), 1514)
     counted: dict[str, float] = {"sent": 0}
-    with open_port(args.port, mtu=longest - 14, buf_size=-(-longest // UNIT) * UNIT, trace=args.trace) as port:
+    buf_size = -(-longest // UNIT) * UNIT if longest > 2 * UNIT else None
+    with open_port(args.port, mtu=longest - 14, buf_size=buf_size, trace=args.trace) as port:
         port.wait_link()
         with Meter(lambda: counted, as_json=args.json) as meter:
             replay(port, capture, due_ns(capture, args.speed, args.rate, args.flat_out), args.batch, meter, counted)

@@ -116,7 +116,7 @@ class TracedDevice(Device):
 
     def __init__(self, inner: Device, file: TextIO) -> None:
         self.inner = inner
-        self.name, self.max_vectors, self.hugepages = inner.name, inner.max_vectors, inner.hugepages
+        self.name, self.max_vectors, self.hugepages, self.scattered = inner.name, inner.max_vectors, inner.hugepages, inner.scattered
         self._file: TextIO | None = file
         self._start = time.monotonic()
         self._tails: dict[int, Tail] = {}

@@ -27,6 +27,7 @@ class UioDevice(Device):
     """
 
     hugepages = True
+    scattered = True
 
     def __init__(self, address: str, root: Path = ROOT) -> None:
         function = look_up(address, root)

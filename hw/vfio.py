@@ -50,6 +50,7 @@ class VfioDevice(Device):
         check_is_82599(function)  # before it is opened, which resets it
         self.way = choose(function, root) if way is None else way
         self.name = f"vfio-noiommu:{address}" if self.way is Way.NOIOMMU else f"vfio:{address}"
+        self.scattered = self.way is Way.NOIOMMU
         self.max_vectors = 0
         self._process = os.getpid()
         self._closed = True

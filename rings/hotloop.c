@@ -55,7 +55,7 @@ static inline uint32_t ask_for_status(struct queue *q, uint32_t from, uint32_t s
 
 /* Frames in one slot each that may be sent as they are: nothing but NS_BUF_CHANGED in flags, and no padding to do. Stops at the first
  * slot that is not so. */
-static inline struct run tx_frames(struct queue *q, uint32_t from, uint32_t slots)
+static inline struct run tx_frames(const struct queue *q, uint32_t from, uint32_t slots)
 {
     struct run run = {0};
     if (slots >= GROUP && q->vectors)
@@ -85,12 +85,14 @@ static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
     return true;
 }
 
-static bool frame_holds(struct queue *q, uint32_t i, uint32_t bytes, uint32_t slots)
+static bool frame_holds(struct queue *q, uint32_t i, uint32_t bytes, uint32_t slots, bool ends)
 {
     if (slots > MAX_CHAIN)
         return violated(q, RULE_CHAIN_TOO_LONG, i, slots, 1, MAX_CHAIN);
     if (slots > 1 && bytes > MAX_FRAME)
         return violated(q, RULE_FRAME_TOO_LONG, i, bytes, MIN_FRAME, MAX_FRAME);
+    if (slots > 1 && ends && bytes < MIN_FRAME)
+        return violated(q, RULE_FRAME_TOO_SHORT, i, bytes, MIN_FRAME, MAX_FRAME);
     return true;
 }
 
@@ -108,44 +110,45 @@ struct sending {
     uint32_t next;       /* slot to look at */
     uint32_t unreported; /* slots since the last descriptor with RS */
     uint32_t flags;      /* of all slots, joined */
+    bool broken;         /* a rule was, and noted */
     uint64_t packets, bytes;
 };
 
 /* Any frame: over several slots, to be padded, reported, or refused.
  * PAYLEN is wanted on the first descriptor and known at the last, so it is added to the first one then. */
-__attribute__((noinline)) static bool tx_frame(struct queue *q, struct sending *s, uint32_t head)
+__attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct sending s, uint32_t head)
 {
-    const uint32_t first = s->next;
+    const uint32_t first = s.next;
     uint32_t length = 0, slots = 0;
+    s.broken = true;
     for (uint32_t i = first; i != head; i = after(i, q->num_slots)) {
         struct netmap_slot slot = read_slot(q, i);
         uint32_t data_length = slot.len;
         length += slot.len;
         slots++;
-        s->bytes += slot.len;
-        s->flags |= slot.flags;
-        s->unreported++;
-        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, length, slots))
-            return false;
+        s.bytes += slot.len;
+        s.flags |= slot.flags;
+        s.unreported++;
         bool ends = !(slot.flags & NS_MOREFRAG);
-        if (ends && length < MIN_FRAME) {
-            if (slots > 1)
-                return violated(q, RULE_FRAME_TOO_SHORT, i, length, MIN_FRAME, MAX_FRAME);
+        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, length, slots, ends))
+            return s;
+        if (length < MIN_FRAME && ends)
             length = data_length = pad_frame(q, slot);
-        }
-        bool report = ends && ((slot.flags & NS_REPORT) || s->unreported >= RS_STEP);
+        bool report = ends && ((slot.flags & NS_REPORT) || s.unreported >= RS_STEP);
         q->descriptors[i].address = buffer_address(q, slot.buf_idx);
         q->descriptors[i].control = TX_DATA | (ends ? TX_EOP : 0) | (report ? TX_RS : 0) | data_length;
         if (report)
-            s->unreported = 0;
+            s.unreported = 0;
         if (ends) {
             q->descriptors[first].control |= (uint64_t)length << TX_PAYLEN_SHIFT;
-            s->next = after(i, q->num_slots);
-            s->packets++;
-            return true;
+            s.next = after(i, q->num_slots);
+            s.packets++;
+            s.broken = false;
+            return s;
         }
     }
-    return violated(q, RULE_CHAIN_NOT_ENDED, before(head, q->num_slots), slots, 0, 0);
+    violated(q, RULE_CHAIN_NOT_ENDED, before(head, q->num_slots), slots, 0, 0);
+    return s;
 }
 
 /* The slots were handed over: what the application asked for with these flags is done. */
@@ -172,7 +175,9 @@ static bool tx_send(struct queue *q, uint32_t head)
         s.flags |= run.flags;
         s.packets += run.slots;
         s.bytes += run.bytes;
-        if (run.slots < ahead && !tx_frame(q, &s, head))
+        if (run.slots < ahead)
+            s = tx_frame(q, s, head);
+        if (s.broken)
             return false;
     }
     q->descriptors[before(head, q->num_slots)].control |= TX_RS;
@@ -230,30 +235,21 @@ int txsync(struct tx_queue **queues, int n)
 
 /* ---- receiving ---- */
 
-/* A fresh descriptor: address, and DD zero (7.1.6.1). */
-static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
+/* Fresh descriptors, address and DD zero (7.1.6.1), for `slots` slots, which end where the ring does at the latest. Not posted yet. */
+static inline bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
-    struct netmap_slot slot = read_slot(q, i);
-    if (!buffer_holds(q, slot.buf_idx))
-        return bad_buffer(q, i, slot.buf_idx);
-    *flags |= slot.flags;
-    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-    __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
-    return true;
-}
-
-/* Fresh descriptors for `slots` slots, which end where the ring does at the latest. Not posted yet. */
-static bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
-{
-    uint32_t i = from, end = from + slots;
-    if (slots >= GROUP && q->vectors) {
-        struct run plain = rx_write_groups(q, from, slots);
-        *flags |= plain.flags;
-        i += plain.slots;
+    struct run run = {0};
+    if (slots >= GROUP && q->vectors)
+        run = rx_write_groups(q, from, slots);
+    for (uint32_t i = from + run.slots; i < from + slots; i++) {
+        struct netmap_slot slot = read_slot(q, i);
+        if (!buffer_holds(q, slot.buf_idx))
+            return bad_buffer(q, i, slot.buf_idx);
+        run.flags |= slot.flags;
+        q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+        __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
     }
-    for (; i < end; i++)
-        if (!rx_write_slot(q, i, flags))
-            return false;
+    *flags |= run.flags;
     return true;
 }
 
@@ -261,7 +257,7 @@ static bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint3
 static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     uint32_t to_end = q->num_slots - from, piece = slots < to_end ? slots : to_end;
-    if (!rx_write_piece(q, from, piece, flags) || !rx_write_piece(q, 0, slots - piece, flags))
+    if (!rx_write_piece(q, from, piece, flags) || (slots > piece && !rx_write_piece(q, 0, slots - piece, flags)))
         return false;
     if (q->pages)
         look_up_pages(q, from, slots);
@@ -296,13 +292,13 @@ static inline uint64_t rx_status(const struct queue *q, uint32_t i)
     return __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
 }
 
-static inline void rx_fill_slot(struct queue *q, uint32_t i, uint32_t length, uint32_t flags)
+static inline void rx_fill_slot(const struct queue *q, uint32_t i, uint32_t length, uint32_t flags)
 {
     __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
 }
 
 /* Frames in one slot each that came undamaged. Stops at the first descriptor that is not so. */
-static inline struct run rx_frames(struct queue *q, uint32_t from, uint32_t slots)
+static inline struct run rx_frames(const struct queue *q, uint32_t from, uint32_t slots)
 {
     struct run run = {0};
     if (slots >= GROUP && q->vectors && (rx_status(q, from + GROUP - 1) & RX_DD))
@@ -351,6 +347,8 @@ static void rx_receive(struct rx_queue *rx)
 {
     struct queue *q = &rx->q;
     uint32_t not_given = before(q->hwcur, q->num_slots);
+    if (rx->next == not_given || !(rx_status(q, rx->next) & RX_DD))
+        return;
     struct receiving r = {.next = rx->next, .tail = q->hwtail, .chain = rx->chain};
     while (r.next != not_given) {
         uint32_t ahead = in_one_piece(r.next, not_given, q->num_slots);
@@ -503,7 +501,7 @@ static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t
 }
 
 /* Frames in one slot each, in one pass: the swap, the descriptor to send, and the one to fill. Stops at the first slot that is not so. */
-static struct run forward_slots(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t slots)
+static struct run forward_slots(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t slots)
 {
     struct run run = {0};
     if (slots >= GROUP && tx->vectors)

@@ -307,15 +307,16 @@ class BusyWait:
         self._rx_count = len(rx)
         self._tx = _pointers(tx)
         self._tx_count = len(tx)
-        self._call = ctypes.CDLL(_library()._name).busy_wait  # CDLL: without the GIL
+        self._call = ctypes.CDLL(_library()._name).busy_wait  # the only call that lets go of the GIL: it waits, and only reads
 
     def __call__(self, timeout_ns: int) -> bool:
         """True as soon as there is something, False after `timeout_ns`. A signal waits as long: keep it short."""
         return bool(self._call(self._rx, self._rx_count, self._tx, self._tx_count, ctypes.c_uint64(max(timeout_ns, 0))))
 
 
-def _pointers(structures: Sequence[ctypes.Structure]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures))
+def _pointers(structures: Sequence[ctypes.Structure]) -> object:
+    """An argument for C: their addresses. Made once, for a call costs less that has nothing to convert."""
+    return ctypes.byref((ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures)))
 
 
 def _raise_violations(queues: Sequence[Queue]) -> None:

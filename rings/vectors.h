@@ -163,7 +163,7 @@ AVX2 static struct run rx_groups(const struct queue *q, uint32_t from, uint32_t 
 
 /* Frames in one slot go from a receive to a send ring: buffers change places, and both slots become descriptors, that for sending
  * without RS. Both queues have buffers of the same memory. */
-AVX2 static struct run forward_groups(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+AVX2 static struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
 {
     const struct buffers sent = buffers_of(tx, MIN_FRAME, tx->buf_size - MIN_FRAME), given = buffers_of(rx, 0, UINT32_MAX);
     const __m256i kept = _mm256_set_epi32(-1, -1, 0xFFFF | ~(NS_BUF_CHANGED << 16), -1, -1, -1, 0xFFFF | ~(NS_BUF_CHANGED << 16), -1);
@@ -212,7 +212,7 @@ static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_
     return tx_groups(q, from, count);
 }
 
-static inline struct run forward_groups(struct queue *rx, struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
 {
     (void)tx, (void)to;
     return tx_groups(rx, from, count);

@@ -190,7 +190,7 @@ static void scribble(uint32_t milliseconds, uint32_t seed) {
     struct netmap_ring *rings[] = {tx_ring(), rx_ring()};
     uint32_t slots[] = {rings[0]->num_slots, rings[1]->num_slots};
     const uint32_t indices[] = {0, 1, 2, 3, UINT32_MAX, 1u << 31, 100000, 64};
-    const uint16_t lengths[] = {0, 60, 64, 2048, 2049, 65535, 1514, 16};
+    const uint16_t lengths[] = {0, 60, 64, 2112, 2113, 65535, 1514, 16};
     const uint16_t flags[] = {0, 0, 0, NS_BUF_CHANGED, 0x10, 0x20, 0xFFFF, 2};
     double end = now() + milliseconds / 1000.0;
     srand(seed);

@@ -88,7 +88,7 @@ def slot_of(port: Port, **fields: int) -> None:
     (lambda port: slot_of(port, buf_idx=1, len=60), "BUF_IDX"),
     (lambda port: slot_of(port, buf_idx=port.region.total_buffers, len=60), "BUF_IDX"),
     (lambda port: slot_of(port, len=0), "LEN_ZERO"),
-    (lambda port: slot_of(port, len=2049), "LEN_OVER_BUFFER"),
+    (lambda port: slot_of(port, len=2113), "LEN_OVER_BUFFER"),
     (lambda port: slot_of(port, len=60, flags=int(SlotFlag.NS_MOREFRAG)), "CHAIN_NOT_ENDED"),
 ])  # fmt: skip
 def test_a_mistake_in_a_ring_is_named_and_the_port_goes_on(mistake: Callable[[Port], None], rule: str) -> None:

@@ -57,8 +57,9 @@ def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
 
 
 def test_hotloop_says_on_what_it_ran() -> None:
-    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len")
+    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len", "--scalar", "--queues", "3")
     assert done.returncode == 0, done.stderr
+    assert "scalar C" in done.stdout and "3 x 1024 slots" in done.stdout
     assert "GHz" in done.stdout and "pages of" in done.stdout and "5 regions of 256 packets" in done.stdout
     assert "7.8/8.4" in done.stdout, "the best existing driver's numbers stand beside"
 
@@ -75,7 +76,7 @@ def test_hotloop_with_one_core_leaves_the_other_core_out_and_says_why() -> None:
     assert f"may use CPU {cpu} only" in done.stderr
 
 
-@pytest.mark.parametrize("wrong", [("--slots", "256"), ("--regions", "0"), ("--buf-size", "100"), ("--batch", "7")])
+@pytest.mark.parametrize("wrong", [("--slots", "256"), ("--regions", "0"), ("--queues", "17"), ("--buf-size", "100"), ("--batch", "7")])
 def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
     done = run("hotloop.py", *wrong)
     assert done.returncode == 2

@@ -297,6 +297,27 @@ def test_a_ring_or_buffer_size_that_cannot_be_says_what_can(options: dict[str, i
         open_port("emulated", **options)  # type: ignore[arg-type]
 
 
+def test_buffers_are_as_far_apart_as_pays_and_as_the_memory_allows() -> None:
+    with open_port("emulated") as port:
+        assert port.buffers.shape[1] == port.region.buf_size == 2112  # and what another process takes for the stride: nr_buf_size
+        assert port.nic.SRRCTL[0].read().BSIZEPACKET == 2
+        with open_port("emulated", region=Region.for_ports(buf_size=4096)) as other:
+            assert other.buffers.shape[1] == 4096
+    with Emulated82599("sink") as nic:
+        nic.scattered = True
+        with open_port(nic) as port:
+            assert port.buffers.shape[1] == 2048
+        with open_ports(nic, "emulated:sink") as ports:
+            assert [port.buffers.shape[1] for port in ports] == [2048, 2048]
+
+
+def test_a_frame_between_what_the_nic_fills_and_a_buffer_is_whole_in_two_slots() -> None:
+    with open_port("emulated", mtu=9000, promiscuous=True) as port:
+        frames = [frame(port.mac, bytes(range(256)) * 9)[:length] for length in (2047, 2048, 2049, 2112, 2113)]
+        port.send(frames)
+        assert list(port.recv(0.2)) == frames
+
+
 def test_a_second_opener_is_told_who_has_the_device() -> None:
     with Emulated82599("sink") as nic:
         with open_port(nic) as port:

@@ -43,6 +43,8 @@ class OneLine(Emulated82599):
 class Scattered(Emulated82599):
     """An 82599 without an IOMMU: memory stands wherever it stands, a page here and a page there."""
 
+    scattered = True
+
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
         places = [0x4_0000_0000 + (len(self.used) + i) * 3 * PAGE for i in range(-(-size // PAGE))]
         self.used += places

@@ -5,7 +5,7 @@
     python tests/bench/hotloop.py --op tx --batch 32 --nic same
 
 Method: a fake NIC in plain memory, stepped outside the timed regions; regions of 256 packets of 60 bytes, a packet in a slot, rings of
-1024 slots as open_port() makes them. min and median are over regions. Timed, counter fences included:
+1024 slots and buffers of 2112 bytes, as open_port() makes them; with --queues all of that for each queue. min and median are over regions. Timed, counter fences included:
 
   tx       for each batch: the application moves head and cur, txsync(). Its buffers and their lengths are as they were, as in a
            generator; --write-len: it also writes len into each slot.
@@ -124,7 +124,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--nic", choices=NICS, action="append", help="only this one (may be repeated)")
     parser.add_argument("--regions", type=int, default=3000, help="timed regions of 256 packets (default: 3000)")
     parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
-    parser.add_argument("--buf-size", type=int, default=2048, help="bytes between packet buffers, a multiple of 64 (default: 2048)")
+    parser.add_argument("--buf-size", type=int, default=2112, help="bytes between packet buffers, a multiple of 64 (default: 2112)")
     parser.add_argument("--queues", type=int, default=1, help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)")
     parser.add_argument("--scalar", action="store_true", help="no vectors, on a processor that has them")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
@@ -173,7 +173,8 @@ def run(options: argparse.Namespace) -> list[Result]:
                     if not options.json:
                         if not results:
                             print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_size_kb()} KB, {path(options.scalar)}; "
-                                  f"{options.regions} regions of {REGION} packets, {options.queues} queues of {options.slots} slots, buffers of {options.buf_size} bytes")
+                                  f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
+                                  f"buffers of {options.buf_size} bytes")
                             print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
                         print(row(result), flush=True)
                     results.append(result)
