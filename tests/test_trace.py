@@ -99,7 +99,7 @@ def test_the_tail_of_each_sync_shows(tmp_path: Path) -> None:
 
 def test_whatever_a_device_can_be_asked_reaches_it() -> None:
     made_of_others = {"alloc_dma", "forget_window", "dma_refused", "enable_bus_master"}
-    set_at_first = {"name", "max_vectors", "hugepages"}
+    set_at_first = {"name", "max_vectors", "hugepages", "scattered"}
     public = {name for name in (*vars(Device), *Device.__annotations__) if not name.startswith("_")}
     assert public - made_of_others - set_at_first - set(vars(TracedDevice)) == set()
     assert not any(name in vars(kind) for kind in (Emulated82599, VfioDevice, UioDevice, VfioUserDevice) for name in made_of_others)
