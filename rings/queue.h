@@ -125,10 +125,11 @@ static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
     return buf_idx - RESERVED_BUFFERS < q->total_buffers - RESERVED_BUFFERS;
 }
 
-/* A frame in one slot that asks for nothing, and that the NIC takes without padding. */
+/* A frame in one slot that asks for nothing, and that the NIC takes without padding: a flag makes len_flags larger than any length. */
 static inline bool sent_as_it_is(const struct queue *q, struct netmap_slot slot)
 {
-    return !(slot.flags & ~NS_BUF_CHANGED) && slot.len >= MIN_FRAME && slot.len <= q->buf_size;
+    uint32_t length = slot.len_flags & ~((uint32_t)NS_BUF_CHANGED << 16);
+    return length - MIN_FRAME <= q->buf_size - MIN_FRAME;
 }
 
 static inline uint64_t buffer_address(const struct queue *q, uint32_t buf_idx)
