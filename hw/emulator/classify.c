@@ -30,20 +30,16 @@ static bool multicast_table_match(const struct nic *nic, const uint8_t *destinat
     return reg_load(nic, R_MTA + 4 * (hash / 32)) >> hash % 32 & 1;
 }
 
-static bool is_tagged(const struct nic *nic, const uint8_t *frame) {
-    return be16(frame + ADDRESSES) == (reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VET_MASK);
-}
-
 /* VFTA: a bit a VLAN, when VLNCTRL.VFE asks for it; frames without a tag are not its concern (7.1.1.2). */
-static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame) {
-    if (!(reg_load(nic, R_VLNCTRL) & F_VLNCTRL_VFE_MASK) || !is_tagged(nic, frame))
+static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame, bool tagged) {
+    if (!nic->settings.vlan_filter || !tagged)
         return true;
     uint32_t vlan = be16(frame + ADDRESSES + 2) & 0xFFF;
     return reg_load(nic, R_VFTA + 4 * (vlan / 32)) >> vlan % 32 & 1;
 }
 
 static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t *status) {
-    uint32_t control = reg_load(nic, R_FCTRL);
+    uint32_t control = nic->settings.filter;
     uint64_t destination = mac_of(frame);
     /* ASSUMPTION: MPE lets broadcast through too; a broadcast address is a multicast address. */
     if (destination == BROADCAST)
@@ -105,10 +101,10 @@ struct flow {
     uint32_t packet_type, addresses, address_bytes, ports, protocol;
 };
 
-static struct flow parse(const struct nic *nic, const uint8_t *frame, uint32_t length) {
+static struct flow parse(const uint8_t *frame, uint32_t length, bool tagged) {
     struct flow flow = {0};
     uint32_t at = ETHERNET, type = be16(frame + 12);
-    if (is_tagged(nic, frame) && length >= ETHERNET + VLAN_TAG)
+    if (tagged && length >= ETHERNET + VLAN_TAG)
         at += VLAN_TAG, type = be16(frame + 16);
     if (type == 0x0800 && length >= at + 20 && frame[at] >> 4 == 4) {
         uint32_t header = 4u * (frame[at] & 0xF);
@@ -140,13 +136,9 @@ static uint32_t rss_type(uint32_t mrqc, const struct flow *flow) {
     return tcp && mrqc & F_MRQC_TCPIPV6_MASK ? 3 : udp && mrqc & F_MRQC_UDPIPV6_MASK ? 8 : mrqc & F_MRQC_IPV6_MASK ? 5 : 0;
 }
 
-/* Queue, packet type and hash. Without a hash the frame goes to queue 0. */
+/* Queue and hash. Without a hash the frame goes to queue 0. */
 static void choose_queue(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class) {
-    uint32_t mrqc = reg_load(nic, R_MRQC);
-    class->q0 = flow->packet_type;
-    if ((mrqc & F_MRQC_MRQE_MASK) != 1 || !flow->packet_type)
-        return;
-    uint32_t type = rss_type(mrqc, flow);
+    uint32_t type = rss_type(nic->settings.rss, flow);
     if (!type)
         return;
     uint32_t hash = toeplitz(nic, 0, frame + flow->addresses, flow->address_bytes);
@@ -155,7 +147,7 @@ static void choose_queue(const struct nic *nic, const uint8_t *frame, const stru
     uint32_t entry = hash & 0x7F;
     class->queue = reg_load(nic, R_RETA + 4 * (entry / 4)) >> 8 * (entry % 4) & 0xF;
     class->q0 |= type;
-    if (reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK)
+    if (nic->settings.hash_reported)
         class->q0 |= (uint64_t)hash << 32;
 }
 
@@ -164,44 +156,45 @@ struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t leng
     struct class class = {0};
     if (length < FRAME_MIN)
         return class;
-    class.tagged = is_tagged(nic, frame);
-    struct flow flow = parse(nic, frame, length);
-    choose_queue(nic, frame, &flow, &class);
-    if (flow.packet_type) {
-        bool v4 = flow.address_bytes == 8;
-        class.status = checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
-    }
+    class.tagged = be16(frame + ADDRESSES) == nic->settings.vlan_type;
+    struct flow flow = parse(frame, length, class.tagged);
+    if (!flow.packet_type)
+        return class;
+    class.q0 = flow.packet_type;
+    if (nic->settings.rss)
+        choose_queue(nic, frame, &flow, &class);
+    bool v4 = flow.address_bytes == 8;
+    class.status = checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
     return class;
 }
 
 /* ---- MAC: lengths and counters (8.2.3.23) ---- */
 
-static uint32_t longest_frame(const struct nic *nic) {
-    if (reg_load(nic, R_HLREG0) & F_HLREG0_JUMBOEN_MASK)
-        return reg_load(nic, R_MAXFRS) >> F_MAXFRS_MFS_SHIFT;
-    return 1518;
+static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
+    if (length < FRAME_MIN) {
+        nic->counters.ruc++;
+        return false;
+    }
+    /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
+    if (length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
+        nic->counters.roc++;
+        return false;
+    }
+    return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
 }
 
 /* Whether the frame is for this port; adds what the filters found to its class. Counts it either way. */
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
     struct counters *counters = &nic->counters;
     uint32_t bytes = length + CRC;
-    counters->tpr++, counters->tor += bytes;
-    if (length < FRAME_MIN) {
-        counters->ruc++;
+    if (!good(nic, frame, length, class)) {
+        counters->refused++, counters->refused_bytes += bytes;
         return false;
     }
-    /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
-    if (bytes > longest_frame(nic) + (class->tagged ? VLAN_TAG : 0)) {
-        counters->roc++;
-        return false;
-    }
-    if (!passes_filters(nic, frame, &class->status) || !passes_vlan_filter(nic, frame))
-        return false;
-    counters->gprc++, counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
+    counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
     if (frame[0] & 1)
         *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
-    if (reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK)
+    if (nic->settings.loopback)
         class->status |= RX_LB;
     return true;
 }

@@ -39,19 +39,19 @@ static uint32_t window_after(const struct nic *nic, uint64_t iova) {
     return low;
 }
 
-/* The window that holds `iova` and lets it be accessed so, or NULL. It is looked for first where it was last time. */
+/* The window that holds `iova` and lets it be accessed so, or NULL. The next access is looked for there first. */
 static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what) {
-    uint32_t *recent = &nic->recent[what][access >= DMA_WRITE], index = *recent;
-    if (index >= nic->window_count || iova - nic->windows[index].iova >= nic->windows[index].size)
-        index = window_after(nic, iova);
-    if (index == nic->window_count || iova < nic->windows[index].iova || (nic->windows[index].access & access) != access)
+    uint32_t index = window_after(nic, iova);
+    const struct dma_window *window = &nic->windows[index];
+    if (index == nic->window_count || iova < window->iova || (window->access & access) != access)
         return NULL;
-    *recent = index;
-    return &nic->windows[index];
+    if (window->host)
+        nic->recent[what][access] = (struct reach){window->iova, window->size, window->host};
+    return window;
 }
 
-/* The bytes [iova, iova + length) when one window holds all of it, else NULL. Never memory to write that only messages reach. */
-uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
+/* dma_reach() when the guess was wrong. */
+uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
     const struct dma_window *window = window_at(nic, iova, access, BUFFERS);
     if (!window || length > window->size - (iova - window->iova))
         return NULL;
@@ -121,8 +121,8 @@ bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *fr
 
 /* ---- descriptors: 16 bytes on a 16-byte boundary of a page, always within one window ---- */
 
-/* The descriptor in its place, or a copy of one that messages reach. `access`: DMA_BOTH when it will be written back. */
-struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
+/* dma_descriptor() when the guess was wrong. */
+struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
     const struct dma_window *window = window_at(nic, iova, access, DESCRIPTORS);
     uint8_t *bytes = NULL;
     if (window)
@@ -219,6 +219,7 @@ int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size) {
             munmap(window->mapping, window->mapped);
     }
     nic->window_count = kept;
+    memset(nic->recent, 0, sizeof nic->recent);
     if (nic->remote)
         remote_unmap(nic, iova, last);
     return 0;

@@ -54,6 +54,8 @@ void engine_freeze(void) {
 void engine_resume(void) {
     if (!holds_freeze)
         return;
+    for (struct nic *nic = engine.nics; nic; nic = nic->next)
+        nic->settings.stale = true;
     holds_freeze = false;
     pthread_mutex_unlock(&engine.freeze);
 }
@@ -102,6 +104,8 @@ void nic_link_train(struct nic *nic) {
 static uint32_t step(struct nic *nic, uint64_t now_ns) {
     if (nic->gone)
         return 0;
+    if (nic->settings.stale)
+        settings_read(nic);
     nic_link_update(nic);
     uint32_t moved = transmit_step(nic, now_ns) + receive_step(nic, now_ns);
     if (!moved && nic->wire.idle)
@@ -209,6 +213,7 @@ struct nic *nic_create(void) {
         nic->eventfds[vector] = -1;
     nic->step_frames = STEP_FRAMES;
     nic->cable_in = true;
+    nic->settings.stale = true;
     return nic;
 }
 
@@ -256,7 +261,7 @@ void nic_reset(struct nic *nic) {
         nic->tx[number] = (struct tx_queue){0};
         nic->rx[number] = (struct rx_queue){0};
     }
-    nic->tx_enabled[0] = nic->tx_enabled[1] = 0;
+    nic->tx_enabled[0] = nic->tx_enabled[1] = nic->rx_enabled[0] = nic->rx_enabled[1] = 0;
     nic->sent = 0;
     for (uint32_t vector = 0; vector < VECTORS; vector++)
         nic->next_message_ns[vector] = 0;

@@ -43,6 +43,7 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_rx_queue_changed": (None, (c_uint32,)),
     "nic_tx_queue_changed": (None, (c_uint32,)),
     "nic_rx_head": (c_uint32, (c_uint32,)),
+    "nic_tx_head": (c_uint32, (c_uint32,)),
     "nic_rx_head_changed": (None, (c_uint32,)),
     "nic_tx_head_changed": (None, (c_uint32,)),
     "nic_map_dma": (c_int, (c_uint64, c_uint64, c_int, c_uint64, c_uint32)),

@@ -22,11 +22,11 @@ static void store_pair(struct nic *nic, uint32_t offset, uint64_t value) {
     reg_store(nic, offset + 4, (uint32_t)(value >> 32));
 }
 
-/* `ivar_byte`: the allocation of a queue in IVAR; bit 7 says that it is valid (8.2.3.5.16). */
-void raise_queue_cause(struct nic *nic, uint32_t ivar_byte) {
-    if (!(ivar_byte & 0x80))
-        return;
-    store_pair(nic, R_EICS_EX, load_pair(nic, R_EICS_EX) | 1ull << (ivar_byte & 0x3F));
+/* `cause`: of a queue, as IVAR has it (settings.c). */
+void raise_queue_cause(struct nic *nic, uint64_t cause) {
+    uint64_t causes = load_pair(nic, R_EICS_EX);
+    if (cause & ~causes)
+        store_pair(nic, R_EICS_EX, causes | cause);
 }
 
 void raise_other_cause(struct nic *nic, uint32_t cause) {

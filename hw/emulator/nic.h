@@ -1,6 +1,7 @@
 /* The software 82599's insides: one struct a NIC, shared by the files beside this one.
  *
  *   engine.c     the clock: one thread that steps every NIC, or a step by hand
+ *   settings.c   registers as frames obey them, read once and not for every frame
  *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
  *   offload.c    checksums, VLAN tags and segmentation on the way out (82599 7.2.4, 7.2.5)
  *   classify.c   lengths, L2 filters, packet type, queue by RSS       (82599 7.1.1, 7.1.2)
@@ -82,6 +83,12 @@ struct dma_window {
     uint64_t mapped;
 };
 
+/* Where the last access of a kind went, when that is memory of this host: a guess, checked at each use. */
+struct reach {
+    uint64_t iova, size;
+    uint8_t *host;
+};
+
 struct descriptor {
     _Atomic uint64_t q0, q1;
 };
@@ -103,21 +110,25 @@ struct tx_queue {
     uint32_t head, size;
     uint64_t base, head_writeback; /* IOVAs; head_writeback 0 when it is off */
     uint32_t wthresh, unwritten, writeback_head; /* completed, and not told to the driver yet */
+    uint32_t counter_set;      /* TQSM */
+    uint64_t cause;            /* the vector's bit, 0 without one (IVAR) */
     struct tx_context contexts[2];
 };
 
 struct rx_queue {
     bool enabled, stuck;
     uint32_t head, size, buffer_size, descriptor_type;
-    uint32_t tail; /* RDT as last looked at: looked at again when it leaves too few descriptors, as the driver writes that line */
-    bool drop_en;
-    uint64_t base;
+    uint32_t free; /* descriptors up to RDT as last looked at: looked at again when they are too few, as the driver writes that line */
+    bool drop_en, strip_tag;   /* SRRCTL.DROP_EN, RXDCTL.VME */
+    uint32_t counter_set;      /* RQSMR */
+    uint64_t base, cause;      /* cause as in tx_queue */
 };
 
-/* What a step counted, added to the statistics registers at its end. */
+/* What was counted since somebody looked. Good packets are the sum of the size counters, total ones those and what was refused. */
 struct counters {
-    uint64_t tpr, tor, gprc, gorc, bprc, mprc, prc[6], ruc, roc, mpc;
-    uint64_t tpt, gptc, gotc, bptc, mptc, ptc[6];
+    uint64_t gorc, bprc, mprc, prc[6], ruc, roc, mpc;
+    uint64_t refused, refused_bytes; /* received, and not good: too short, too long, or not for this port */
+    uint64_t gotc, bptc, mptc, ptc[6];
     uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];
 };
 
@@ -139,6 +150,18 @@ struct class {
 struct stored {
     uint32_t length;
     struct class class;
+};
+
+/* What registers ask of every frame (settings.c). */
+struct settings {
+    bool stale;                    /* somebody had the engine frozen since these were read */
+    bool receive;                  /* RXCTRL, SECRXCTRL: on, when there is a link */
+    bool loopback, pad, strip_crc; /* HLREG0 */
+    bool vlan_filter;
+    uint32_t vlan_type, longest;   /* VLNCTRL.VET; a frame's bytes, CRC included */
+    uint32_t filter;               /* FCTRL */
+    uint32_t rss;                  /* MRQC when it asks for RSS, else 0 */
+    bool hash_reported;            /* RXCSUM.PCSD */
 };
 
 struct nic;
@@ -177,7 +200,7 @@ struct nic {
 
     struct dma_window *windows;
     uint32_t window_count, window_room;
-    uint32_t recent[2][2]; /* which window held descriptors, buffers; to read, to write: a guess, checked at each use */
+    struct reach recent[2][DMA_BOTH + 1]; /* of descriptors, of buffers; by access */
     struct remote *remote; /* NULL: no window is reached by messages */
     bool dma_waiting;      /* the last DMA access failed only because its data is not here yet */
     int doorbell_fd;       /* the pages with tail registers, when they are shared; else -1 */
@@ -186,7 +209,8 @@ struct nic {
 
     struct tx_queue tx[QUEUES];
     struct rx_queue rx[QUEUES];
-    uint64_t tx_enabled[2]; /* bit q % 64 of word q / 64 */
+    uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
+    struct settings settings;
     uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
     struct packet_buffer buffer;
@@ -225,11 +249,6 @@ static inline uint32_t tx_offset(uint32_t first, uint32_t queue) {
     return first + 0x40 * queue;
 }
 
-/* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each. */
-static inline uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
-    return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
-}
-
 /* Which of the size counters, PRC64 .. PRC1522, counts a frame of so many bytes, CRC included (8.2.3.23.18). */
 static inline uint32_t size_bin(uint32_t bytes) {
     return bytes <= 64 ? 0 : bytes <= 127 ? 1 : bytes <= 255 ? 2 : bytes <= 511 ? 3 : bytes <= 1023 ? 4 : 5;
@@ -239,19 +258,18 @@ static inline uint32_t be16(const uint8_t *bytes) { return (uint32_t)bytes[0] <<
 
 /* A MAC address in the byte order of RAL and RAH. */
 static inline uint64_t mac_of(const uint8_t *bytes) {
-    uint64_t address = 0;
-    for (uint32_t i = 0; i < 6; i++)
-        address |= (uint64_t)bytes[i] << 8 * i;
-    return address;
+    uint32_t low;
+    memcpy(&low, bytes, sizeof low);
+    return low | (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40;
 }
 
 #define BROADCAST 0xFFFFFFFFFFFFull
 
 /* dma.c. What fails because the data is not here yet sets dma_waiting and is no fault: try again in a later step. */
-uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access);
+uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access);
 bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length);
 bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
-struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access);
+struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access);
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1);
 bool dma_comes_later(struct nic *nic);
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second);
@@ -268,8 +286,29 @@ void remote_used(struct nic *nic);
 void remote_forget(struct nic *nic);
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last);
 
+/* NULL when the guess was wrong, which says nothing about the access. */
+static inline uint8_t *recent_reach(const struct reach *recent, uint64_t iova, uint64_t length) {
+    uint64_t at = iova - recent->iova;
+    return at < recent->size && length <= recent->size - at ? recent->host + at : NULL;
+}
+
+/* The bytes [iova, iova + length) when one window holds all of it, else NULL. Never memory to write that only messages reach. */
+static inline uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
+    uint8_t *host = recent_reach(&nic->recent[BUFFERS][access], iova, length);
+    return host ? host : dma_find(nic, iova, length, access);
+}
+
+/* The descriptor in its place, or a copy of one that messages reach. `access`: DMA_BOTH when it will be written back. */
+static inline struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
+    uint8_t *host = recent_reach(&nic->recent[DESCRIPTORS][access], iova, sizeof(struct descriptor));
+    return host ? (struct descriptor *)(void *)host : dma_find_descriptor(nic, queue, iova, access);
+}
+
+/* settings.c */
+void settings_read(struct nic *nic);
+
 /* interrupt.c */
-void raise_queue_cause(struct nic *nic, uint32_t ivar_byte);
+void raise_queue_cause(struct nic *nic, uint64_t cause);
 void raise_other_cause(struct nic *nic, uint32_t cause);
 void send_messages(struct nic *nic, uint64_t now_ns);
 

@@ -35,9 +35,9 @@ static struct plan plan_of(const struct tx_context *context, uint64_t q1) {
     };
 }
 
-/* Bytes of headers in front of what PAYLEN counts, when the frame is to be cut; 0 when not (7.2.3.2.4). */
+/* Bytes of headers in front of what PAYLEN counts, when the frame is to be cut (7.2.3.2.4). */
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1) {
-    return q1 & TX_TSE ? plan_of(&queue->contexts[q1 >> 36 & 1], q1).payload : 0;
+    return plan_of(&queue->contexts[q1 >> 36 & 1], q1).payload;
 }
 
 /* ---- checksums (7.2.5) ---- */

@@ -40,6 +40,9 @@ class TransmitQueues(Block):
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)
 
+    def read_TDH(self, index: int) -> int:
+        return self.engine.call("nic_tx_head", index)
+
     def write_TDH(self, index: int, value: int) -> None:
         self.raw.TDH[index].write(value & 0xFFFF)
         self.engine.call("nic_tx_head_changed", index)

@@ -19,22 +19,17 @@ static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
 
 enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
-static bool enough(const struct rx_queue *queue, uint32_t needed) {
-    uint32_t free = queue->tail >= queue->head ? queue->tail - queue->head : queue->tail + queue->size - queue->head;
-    return free >= needed;
-}
-
 /* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
 static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
     uint32_t needed = length <= queue->buffer_size ? 1 : (length + queue->buffer_size - 1) / queue->buffer_size;
-    if (enough(queue, needed))
+    if (queue->free >= needed)
         return true;
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
     uint32_t tail = atomic_load_explicit(&nic->regs[rx_offset(R_RDT, number) / 4], memory_order_acquire);
     if (tail >= queue->size)
         return false;
-    queue->tail = tail;
-    return enough(queue, needed);
+    queue->free = tail >= queue->head ? tail - queue->head : tail + queue->size - queue->head;
+    return queue->free >= needed;
 }
 
 /* One buffer's worth: DMA the bytes, then write the descriptor back, length and DD last (7.1.6.2). */
@@ -50,6 +45,7 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     uint64_t q1 = RX_DD | (last ? RX_EOP : 0) | class->status | tag | (uint64_t)length << 32;
     dma_write_descriptor(nic, descriptor, iova, class->q0, q1);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
+    queue->free--;
     return true;
 }
 
@@ -63,25 +59,10 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
     return here;
 }
 
-static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+/* The frame's bytes into the queue's buffers. `tag`: the descriptor's VP and VLAN fields. */
+static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t tag) {
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
-    if (!queue->enabled || queue->stuck)
-        return QUEUE_OFF;
-    uint8_t checked[FRAME_MAX + CRC];
-    if (!(reg_load(nic, R_HLREG0) & F_HLREG0_RXCRCSTRP_MASK)) {
-        uint32_t crc = frame_check_sequence(frame, length);
-        memcpy(checked, frame, length);
-        memcpy(checked + length, &crc, CRC);
-        frame = checked, length += CRC;
-    }
-    uint64_t tag = 0; /* the descriptor's VP and VLAN fields */
-    if (class->tagged && reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK) {
-        tag = RX_VP | (uint64_t)be16(frame + ADDRESSES + 2) << 48;
-        memmove(checked, frame, ADDRESSES);
-        memmove(checked + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
-        frame = checked, length -= VLAN_TAG;
-    }
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
         return NO_DESCRIPTORS;
     if (nic->remote && !descriptors_here(nic, queue, number, length))
@@ -94,19 +75,46 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
             return QUEUE_OFF;
         }
     }
-    uint32_t set = counter_set(nic, R_RQSMR, number);
-    nic->counters.qprc[set]++, nic->counters.qbrc[set] += length;
+    nic->counters.qprc[queue->counter_set]++, nic->counters.qbrc[queue->counter_set] += length;
     if (nic->remote)
         remote_used(nic);
-    raise_queue_cause(nic, reg_load(nic, R_IVAR + 4 * (number / 2)) >> 16 * (number % 2) & 0xFF);
+    raise_queue_cause(nic, queue->cause);
     return DELIVERED;
+}
+
+/* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out. */
+static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+    uint8_t altered[FRAME_MAX + CRC];
+    uint64_t tag = 0;
+    if (!nic->settings.strip_crc) {
+        uint32_t crc = frame_check_sequence(frame, length);
+        memcpy(altered, frame, length);
+        memcpy(altered + length, &crc, CRC);
+        frame = altered, length += CRC;
+    }
+    if (class->tagged && nic->rx[class->queue].strip_tag) {
+        tag = RX_VP | (uint64_t)be16(frame + ADDRESSES + 2) << 48;
+        memmove(altered, frame, ADDRESSES);
+        memmove(altered + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
+        frame = altered, length -= VLAN_TAG;
+    }
+    return place(nic, frame, length, class, tag);
+}
+
+static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+    const struct rx_queue *queue = &nic->rx[class->queue];
+    if (!queue->enabled || queue->stuck)
+        return QUEUE_OFF;
+    if (!nic->settings.strip_crc || (class->tagged && queue->strip_tag))
+        return place_altered(nic, frame, length, class);
+    return place(nic, frame, length, class, 0);
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
 static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery) {
     if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
         return false;
-    nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++;
+    nic->counters.qprdc[nic->rx[class->queue].counter_set]++;
     return true;
 }
 
@@ -128,8 +136,7 @@ static uint32_t buffer_drain(struct nic *nic) {
 /* ---- frames in ---- */
 
 static bool receiving(const struct nic *nic) {
-    return (nic->link_up || reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK) && reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK
-        && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK);
+    return nic->settings.receive && (nic->link_up || nic->settings.loopback);
 }
 
 static void receive(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
@@ -144,8 +151,10 @@ static void receive(struct nic *nic, const uint8_t *frame, uint32_t length, stru
         nic->counters.mpc++;
 }
 
-/* A frame arrives, whether there is room for it or not. */
+/* A frame arrives, whether there is room for it or not; maybe from a NIC that is stepped before this one. */
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
+    if (nic->settings.stale)
+        settings_read(nic);
     if (!receiving(nic))
         return;
     struct class class = classify(nic, frame, length);
@@ -212,7 +221,9 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
     if (enable == queue->enabled)
         return;
     nic_rx_head(nic, number);
+    uint64_t bit = 1ull << number % 64;
     queue->enabled = enable, queue->stuck = false;
+    nic->rx_enabled[number / 64] = enable ? nic->rx_enabled[number / 64] | bit : nic->rx_enabled[number / 64] & ~bit;
     if (nic->remote)
         remote_forget(nic);
     if (!enable)
@@ -232,14 +243,14 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
         queue->head = 0;
     /* A tail written before the queue was enabled is lost (4.6.7). */
     reg_store(nic, rx_offset(R_RDT, number), queue->head);
-    queue->tail = queue->head;
+    queue->free = 0;
 }
 
 /* RDH written: where the queue goes on. */
 void nic_rx_head_changed(struct nic *nic, uint32_t number) {
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
     if (head < nic->rx[number].size)
-        nic->rx[number].head = nic->rx[number].tail = head;
+        nic->rx[number].head = head, nic->rx[number].free = 0;
     if (nic->remote)
         remote_forget(nic);
 }

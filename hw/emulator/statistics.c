@@ -17,15 +17,18 @@ static void add_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t coun
     reg_store(nic, high, (uint32_t)(sum >> 32));
 }
 
+static uint64_t sum(const uint64_t bins[6]) { return bins[0] + bins[1] + bins[2] + bins[3] + bins[4] + bins[5]; }
+
 /* Packets only add to `counters`; the registers get them when somebody looks. */
 void nic_flush_counters(struct nic *nic) {
     struct counters *counters = &nic->counters;
-    add(nic, R_TPR, counters->tpr), add(nic, R_TPT, counters->tpt);
-    add(nic, R_GPRC, counters->gprc), add(nic, R_GPTC, counters->gptc);
+    uint64_t good_received = sum(counters->prc), sent = sum(counters->ptc);
+    add(nic, R_TPR, good_received + counters->refused), add(nic, R_TPT, sent);
+    add(nic, R_GPRC, good_received), add(nic, R_GPTC, sent);
     add(nic, R_BPRC, counters->bprc), add(nic, R_BPTC, counters->bptc);
     add(nic, R_MPRC, counters->mprc), add(nic, R_MPTC, counters->mptc);
     add(nic, R_RUC, counters->ruc), add(nic, R_ROC, counters->roc), add(nic, R_MPC, counters->mpc);
-    add_pair(nic, R_TORL, R_TORH, counters->tor);
+    add_pair(nic, R_TORL, R_TORH, counters->gorc + counters->refused_bytes);
     add_pair(nic, R_GORCL, R_GORCH, counters->gorc);
     add_pair(nic, R_GOTCL, R_GOTCH, counters->gotc);
     for (uint32_t bin = 0; bin < 6; bin++) {

@@ -69,7 +69,7 @@ static void write_back(struct nic *nic, uint32_t number) {
     else
         write_back_descriptors(nic, number, queue);
     queue->unwritten = 0, queue->writeback_head = queue->head;
-    raise_queue_cause(nic, reg_load(nic, R_IVAR + 4 * (number / 2)) >> (16 * (number % 2) + 8) & 0xFF);
+    raise_queue_cause(nic, queue->cause);
 }
 
 /* WTHRESH 0: at RS. Above 0 RS is ignored and descriptors are written back WTHRESH at a time (8.2.3.9.10). */
@@ -86,7 +86,7 @@ static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bo
 struct fetched {
     const uint8_t *bytes;
     uint32_t length, descriptors;
-    uint64_t first; /* Q1 of the first descriptor */
+    uint64_t address, first; /* of the first descriptor: the buffer, Q1 */
     bool context, report_status, ifcs;
 };
 
@@ -113,14 +113,14 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
         if (++count > CHAIN_MAX)
             return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
         if (count == 1)
-            promised = paylen(q1), fetched->first = q1;
+            promised = paylen(q1), fetched->first = q1, fetched->address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         total += dtalen(q1);
         fetched->report_status |= rs(q1);
         if (!eop(q1))
             continue;
         if (!total || total > (fetched->first & TX_TSE ? LARGE_MAX : FRAME_MAX - CRC))
             return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
-        if (promised + offload_headers(queue, fetched->first) != total)
+        if (promised + (fetched->first & TX_TSE ? offload_headers(queue, fetched->first) : 0) != total)
             report(nic, FINDING_TX_PAYLEN, number, promised, total);
         fetched->length = total, fetched->descriptors = count, fetched->ifcs = ifcs(q1);
         return true;
@@ -130,6 +130,8 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
 
 /* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
 static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
+    if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
+        return true;
     struct tx_queue *queue = &nic->tx[number];
     uint8_t *to = fetched->first & TX_TSE ? nic->large : nic->frame;
     uint32_t index = queue->head, at = 0;
@@ -139,8 +141,6 @@ static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
             return stop(nic, number);
         uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         uint32_t length = dtalen(atomic_load_explicit(&descriptor->q1, memory_order_relaxed));
-        if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, address, fetched->length, DMA_READ)))
-            return true;
         /* The driver may rewrite a descriptor it already gave away: what was checked is what bounds the copy. */
         if (length > fetched->length - at)
             return fault(nic, number, FINDING_TX_LENGTH, index, length);
@@ -166,8 +166,8 @@ static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *by
 
 static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length) {
     struct counters *counters = &nic->counters;
-    uint32_t bytes = length + CRC, set = counter_set(nic, R_TQSM, number);
-    counters->tpt++, counters->gptc++, counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
+    uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
+    counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
     if (frame[0] & 1)
         *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
     counters->qptc[set]++, counters->qbtc[set] += length;
@@ -175,11 +175,10 @@ static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, u
 
 /* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
 void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
-    uint32_t control = reg_load(nic, R_HLREG0);
-    if (length < FRAME_MIN && control & F_HLREG0_TXPADEN_MASK)
+    if (length < FRAME_MIN && nic->settings.pad)
         bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
     count_sent(nic, number, bytes, length);
-    if (control & F_HLREG0_LPBK_MASK)
+    if (nic->settings.loopback)
         mac_receive(nic, bytes, length);
     else
         nic->wire.send(nic, bytes, length);
@@ -223,8 +222,6 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             remote_used(nic);
         moved++;
     }
-    if (moved)
-        reg_store(nic, tx_offset(R_TDH, number), queue->head);
     nic->tx_busy |= queue->head != tail;
     return moved;
 }
@@ -232,7 +229,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
     uint32_t moved = 0;
     /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
-    if (!nic->bus_master || !(nic->link_up || reg_load(nic, R_HLREG0) & F_HLREG0_LPBK_MASK))
+    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback))
         return 0;
     nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
     nic->tx_busy = false;
@@ -248,6 +245,13 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
     return moved;
 }
 
+/* TDH, brought up to date when somebody looks: its cache line holds TDT too, which the driver writes all the time. */
+uint32_t nic_tx_head(struct nic *nic, uint32_t number) {
+    if (nic->tx[number].enabled)
+        reg_store(nic, tx_offset(R_TDH, number), nic->tx[number].head);
+    return reg_load(nic, tx_offset(R_TDH, number));
+}
+
 /* Python's TXDCTL hook: take the queue's registers over, or let it go. */
 void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     struct tx_queue *queue = &nic->tx[number];
@@ -256,6 +260,7 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     queue->wthresh = (control & F_TXDCTL_WTHRESH_MASK) >> F_TXDCTL_WTHRESH_SHIFT;
     if (enable == queue->enabled)
         return;
+    nic_tx_head(nic, number);
     uint64_t bit = 1ull << number % 64;
     queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
     memset(queue->contexts, 0, sizeof queue->contexts);

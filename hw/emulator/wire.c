@@ -37,10 +37,10 @@ static void cable_close(struct nic *nic) {
 
 static const uint8_t *source_offer(struct nic *nic, uint32_t *length) {
     struct wire *wire = &nic->wire;
-    uint32_t port = 1024 + wire->sequence % SOURCE_FLOWS;
-    wire->buffer[SOURCE_PORT_AT] = (uint8_t)(port >> 8), wire->buffer[SOURCE_PORT_AT + 1] = (uint8_t)port;
-    for (uint32_t i = 0; i < 8; i++)
-        wire->buffer[SOURCE_SEQUENCE_AT + i] = (uint8_t)(wire->sequence >> (56 - 8 * i));
+    uint16_t port = __builtin_bswap16((uint16_t)(1024 + wire->sequence % SOURCE_FLOWS));
+    uint64_t number = __builtin_bswap64(wire->sequence);
+    memcpy(wire->buffer + SOURCE_PORT_AT, &port, sizeof port);
+    memcpy(wire->buffer + SOURCE_SEQUENCE_AT, &number, sizeof number);
     *length = wire->pending;
     return wire->buffer;
 }

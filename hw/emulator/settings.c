@@ -1,0 +1,50 @@
+/* Registers as frames obey them. Whoever changes one has the engine frozen meanwhile (engine_resume marks what was read as stale),
+ * so they are read once, and not for every frame.
+ */
+#include "nic.h"
+
+/* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each (8.2.3.23.71, 8.2.3.23.73). */
+static uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
+    return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
+}
+
+/* Four allocations a register, bit 7 says that one is valid; `place`: receive and transmit of two queues by turns (8.2.3.5.16). */
+static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit) {
+    uint32_t allocation = reg_load(nic, R_IVAR + 4 * (queue / 2)) >> (16 * (queue % 2) + 8 * transmit);
+    return allocation & 0x80 ? 1ull << (allocation & 0x3F) : 0;
+}
+
+static void read_queues(struct nic *nic) {
+    for (uint32_t word = 0; word < 2; word++) {
+        for (uint64_t left = nic->rx_enabled[word]; left; left &= left - 1) {
+            uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
+            struct rx_queue *queue = &nic->rx[number];
+            queue->counter_set = counter_set(nic, R_RQSMR, number);
+            queue->cause = queue_cause(nic, number, 0);
+            queue->strip_tag = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK;
+        }
+        for (uint64_t left = nic->tx_enabled[word]; left; left &= left - 1) {
+            uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
+            struct tx_queue *queue = &nic->tx[number];
+            queue->counter_set = counter_set(nic, R_TQSM, number);
+            queue->cause = queue_cause(nic, number, 1);
+        }
+    }
+}
+
+void settings_read(struct nic *nic) {
+    uint32_t mac = reg_load(nic, R_HLREG0), vlan = reg_load(nic, R_VLNCTRL), mrqc = reg_load(nic, R_MRQC);
+    nic->settings = (struct settings){
+        .receive = reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
+        .loopback = mac & F_HLREG0_LPBK_MASK,
+        .pad = mac & F_HLREG0_TXPADEN_MASK,
+        .strip_crc = mac & F_HLREG0_RXCRCSTRP_MASK,
+        .vlan_filter = vlan & F_VLNCTRL_VFE_MASK,
+        .vlan_type = vlan & F_VLNCTRL_VET_MASK,
+        .longest = mac & F_HLREG0_JUMBOEN_MASK ? reg_load(nic, R_MAXFRS) >> F_MAXFRS_MFS_SHIFT : 1518,
+        .filter = reg_load(nic, R_FCTRL),
+        .rss = (mrqc & F_MRQC_MRQE_MASK) == 1 ? mrqc : 0,
+        .hash_reported = reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK,
+    };
+    read_queues(nic);
+}
