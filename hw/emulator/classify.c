@@ -66,33 +66,34 @@ void nic_addresses_changed(struct nic *nic) {
 
 /* ---- RSS (7.1.2.8) ---- */
 
-/* 32 bits of the key from bit `position` on. */
-static uint32_t key_window(const uint8_t *key, uint32_t position) {
-    uint64_t window = 0;
-    for (uint32_t i = 0; i < 8; i++)
-        window = window << 8 | (position / 8 + i < 40 ? key[position / 8 + i] : 0);
-    return (uint32_t)(window >> (32 - position % 8));
+static uint8_t key_byte(const struct nic *nic, uint32_t i) {
+    return (uint8_t)(reg_load(nic, R_RSSRK + 4 * (i / 4)) >> 8 * (i % 4));
 }
 
-/* The Toeplitz hash is linear: a table a byte position, made anew when the driver writes RSSRK. */
+/* The Toeplitz hash is linear: a table a byte position, made anew when the driver writes RSSRK. A set bit stands for the 32 bits of
+ * the key that begin at its place; what a value hashes to is that of its lowest bit and that of the others, an earlier value. */
 void nic_rss_key_changed(struct nic *nic) {
-    uint8_t key[40];
-    for (uint32_t i = 0; i < sizeof key; i++)
-        key[i] = (uint8_t)(reg_load(nic, R_RSSRK + 4 * (i / 4)) >> 8 * (i % 4));
-    for (uint32_t position = 0; position < 36; position++)
-        for (uint32_t value = 0; value < 256; value++) {
-            uint32_t hash = 0;
-            for (uint32_t b = 0; b < 8; b++)
-                if (value & 0x80u >> b)
-                    hash ^= key_window(key, 8 * position + b);
-            nic->rss_table[position][value] = hash;
-        }
+    uint64_t key = 0; /* from the byte at `position` on, five of them */
+    for (uint32_t i = 0; i < 4; i++)
+        key = key << 8 | key_byte(nic, i);
+    for (uint32_t position = 0; position < 36; position++) {
+        uint32_t *table = nic->rss_table[position];
+        key = key << 8 | key_byte(nic, position + 4);
+        table[0] = 0;
+        for (uint32_t value = 1; value < 256; value++)
+            table[value] = table[value & (value - 1)] ^ (uint32_t)(key >> (1 + __builtin_ctz(value)));
+    }
+}
+
+/* Four bytes at a time: addresses and ports are multiples of that. */
+static inline uint32_t toeplitz4(const uint32_t table[4][256], const uint8_t *bytes) {
+    return table[0][bytes[0]] ^ table[1][bytes[1]] ^ table[2][bytes[2]] ^ table[3][bytes[3]];
 }
 
 static uint32_t toeplitz(const struct nic *nic, uint32_t position, const uint8_t *bytes, uint32_t count) {
     uint32_t hash = 0;
-    for (uint32_t i = 0; i < count; i++)
-        hash ^= nic->rss_table[position + i][bytes[i]];
+    for (uint32_t i = 0; i < count; i += 4)
+        hash ^= toeplitz4(&nic->rss_table[position + i], bytes + i);
     return hash;
 }
 

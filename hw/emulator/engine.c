@@ -110,6 +110,9 @@ static uint32_t step(struct nic *nic, uint64_t now_ns) {
     uint32_t moved = transmit_step(nic, now_ns) + receive_step(nic, now_ns);
     if (!moved && nic->wire.idle)
         nic->wire.idle(nic);
+    receive_write_back(nic);
+    if (nic->wire.peer)
+        receive_write_back(nic->wire.peer);
     send_messages(nic, now_ns);
     return moved;
 }

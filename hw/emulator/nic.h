@@ -45,6 +45,7 @@ enum {
     PS_PER_BYTE = 800,     /* at 10 Gbit/s */
     CATCH_UP_NS = 1000000, /* a paced engine that lost its core makes up for at most this much */
     STEP_FRAMES = 64,      /* frames a queue or a wire may move before others get their turn */
+    WRITE_BACKS = 64,      /* of received descriptors, held until the end of a step */
 };
 
 /* What went wrong, for Python to put in words (hw/emulator/findings.py lists the same numbers). */
@@ -122,6 +123,12 @@ struct rx_queue {
     bool drop_en, strip_tag;   /* SRRCTL.DROP_EN, RXDCTL.VME */
     uint32_t counter_set;      /* RQSMR */
     uint64_t base, cause;      /* cause as in tx_queue */
+};
+
+/* A received descriptor that is to be written back. */
+struct write_back {
+    struct descriptor *descriptor;
+    uint64_t q0, q1;
 };
 
 /* What was counted since somebody looked. Good packets are the sum of the size counters, total ones those and what was refused. */
@@ -214,6 +221,8 @@ struct nic {
     uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
     struct packet_buffer buffer;
+    struct write_back write_backs[WRITE_BACKS];
+    uint32_t write_back_count;
     struct counters counters;
     uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
     uint32_t address_count;
@@ -318,6 +327,7 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
+void receive_write_back(struct nic *nic);
 uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol);
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 

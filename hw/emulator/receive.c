@@ -3,7 +3,10 @@
 
 #include "nic.h"
 
-enum { RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3 /* extended status, Q1[19:0] (7.1.6.2) */ };
+enum {
+    RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3, /* extended status, Q1[19:0] (7.1.6.2) */
+    AHEAD = 16, /* descriptors; half as many buffers */
+};
 
 /* ---- descriptors (7.1.6) ---- */
 
@@ -19,9 +22,8 @@ static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
 
 enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
-/* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
-static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
-    uint32_t needed = length <= queue->buffer_size ? 1 : (length + queue->buffer_size - 1) / queue->buffer_size;
+static bool more_descriptors(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+    uint32_t needed = (length + queue->buffer_size - 1) / queue->buffer_size;
     if (queue->free >= needed)
         return true;
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
@@ -32,7 +34,53 @@ static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint
     return queue->free >= needed;
 }
 
-/* One buffer's worth: DMA the bytes, then write the descriptor back, length and DD last (7.1.6.2). */
+/* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
+static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+    return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
+}
+
+/* The driver wrote the descriptors, and maybe the buffers, on another core: their lines come over while other frames are worked on. */
+static void prefetch(const struct nic *nic, const struct rx_queue *queue) {
+    if (queue->free <= AHEAD)
+        return;
+    uint32_t index = queue->head + AHEAD / 2, later = queue->head + AHEAD;
+    index = index >= queue->size ? index - queue->size : index;
+    later = later >= queue->size ? later - queue->size : later;
+    const struct reach *descriptors = &nic->recent[DESCRIPTORS][DMA_BOTH];
+    const uint8_t *fetched = recent_reach(descriptors, queue->base + 16ull * later, 16);
+    const struct descriptor *descriptor = (const void *)recent_reach(descriptors, queue->base + 16ull * index, 16);
+    if (!descriptor || !fetched)
+        return;
+    const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], atomic_load_explicit(&descriptor->q0, memory_order_relaxed), FRAME_MIN);
+    __builtin_prefetch(fetched, 1);
+    if (buffer)
+        __builtin_prefetch(buffer, 1);
+}
+
+/* Descriptors are written back together: each cache line of them goes to the driver's core once, and not while it is being filled. */
+void receive_write_back(struct nic *nic) {
+    for (uint32_t i = 0; i < nic->write_back_count; i++)
+        __builtin_prefetch(nic->write_backs[i].descriptor, 1);
+    for (uint32_t i = 0; i < nic->write_back_count; i++) {
+        const struct write_back *done = &nic->write_backs[i];
+        atomic_store_explicit(&done->descriptor->q0, done->q0, memory_order_relaxed);
+        /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
+        atomic_store_explicit(&done->descriptor->q1, done->q1, memory_order_release);
+    }
+    nic->write_back_count = 0;
+}
+
+static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
+    if (nic->remote) {
+        dma_write_descriptor(nic, descriptor, iova, q0, q1);
+        return;
+    }
+    nic->write_backs[nic->write_back_count++] = (struct write_back){descriptor, q0, q1};
+    if (nic->write_back_count == WRITE_BACKS)
+        receive_write_back(nic);
+}
+
+/* One buffer's worth: DMA the bytes; the descriptor is written back with length and DD last (7.1.6.2). */
 static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
                          const struct class *class, uint64_t tag, bool last) {
     uint64_t iova = queue->base + 16ull * queue->head;
@@ -43,7 +91,7 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     if (!dma_write(nic, number, address, bytes, length))
         return false;
     uint64_t q1 = RX_DD | (last ? RX_EOP : 0) | class->status | tag | (uint64_t)length << 32;
-    dma_write_descriptor(nic, descriptor, iova, class->q0, q1);
+    write_back(nic, descriptor, iova, class->q0, q1);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
     return true;
@@ -67,14 +115,16 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
         return NO_DESCRIPTORS;
     if (nic->remote && !descriptors_here(nic, queue, number, length))
         return LATER;
-    for (uint32_t at = 0; at < length; at += queue->buffer_size) {
-        uint32_t piece = length - at < queue->buffer_size ? length - at : queue->buffer_size;
+    prefetch(nic, queue);
+    uint32_t at = 0, piece;
+    do {
+        piece = length - at < queue->buffer_size ? length - at : queue->buffer_size;
         if (!write_buffer(nic, queue, number, frame + at, piece, class, tag, at + piece == length)) {
             queue->stuck = true;
             raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
             return QUEUE_OFF;
         }
-    }
+    } while ((at += piece) < length);
     nic->counters.qprc[queue->counter_set]++, nic->counters.qbrc[queue->counter_set] += length;
     if (nic->remote)
         remote_used(nic);
@@ -164,9 +214,11 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
 /* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length) {
     struct rx_queue *queue = &nic->rx[class->queue];
-    if (!queue->enabled || queue->stuck || length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size)
+    if (!queue->enabled || queue->stuck)
         return true; /* lost either way, and counted */
-    return nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC);
+    if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
+        return true;
+    return length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost either way, too */
 }
 
 /* The sender's MAC filled short frames up (802.3 4.2.8); a capture or a TAP has them without that. */
