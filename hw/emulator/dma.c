@@ -107,12 +107,8 @@ bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint6
     return false;
 }
 
-bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
-    uint8_t *host = dma_reach(nic, iova, length, DMA_WRITE);
-    if (host) {
-        memcpy(host, from, length);
-        return true;
-    }
+/* dma_write() when the guess was wrong. */
+bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
     if (copy_out(nic, iova, from, length))
         return true;
     report(nic, FINDING_DMA_WRITE, queue, iova, length);
@@ -132,10 +128,29 @@ struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t
     return (struct descriptor *)(void *)bytes;
 }
 
+/* The buffers of a line of descriptors that will be worked on soon, and the line after it: all may be in another core's cache.
+ * `access` to the buffers. A descriptor that is not ready yet only makes it fetch for nothing. */
+void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access) {
+    const struct reach *descriptors = &nic->recent[DESCRIPTORS][access == DMA_WRITE ? DMA_BOTH : DMA_READ];
+    uint64_t iova = ring + sizeof(struct descriptor) * index;
+    const struct descriptor *line = (const void *)recent_reach(descriptors, iova, 2 * LINE * sizeof *line);
+    if (!line)
+        return;
+    if (access == DMA_WRITE)
+        __builtin_prefetch(line + LINE, 1);
+    else
+        __builtin_prefetch(line + LINE);
+    for (uint32_t i = 0; i < LINE; i++) {
+        const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][access], atomic_load_explicit(&line[i].q0, memory_order_relaxed), FRAME_MIN);
+        if (buffer && access == DMA_WRITE)
+            __builtin_prefetch(buffer, 1);
+        else if (buffer)
+            __builtin_prefetch(buffer);
+    }
+}
+
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
-    atomic_store_explicit(&descriptor->q0, q0, memory_order_relaxed);
-    /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
-    atomic_store_explicit(&descriptor->q1, q1, memory_order_release);
+    store_descriptor(descriptor, q0, q1);
     if (nic->remote && remote_holds(nic, descriptor))
         remote_write(nic, iova, (const uint8_t *)descriptor, sizeof *descriptor);
 }

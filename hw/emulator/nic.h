@@ -45,6 +45,8 @@ enum {
     PS_PER_BYTE = 800,     /* at 10 Gbit/s */
     CATCH_UP_NS = 1000000, /* a paced engine that lost its core makes up for at most this much */
     STEP_FRAMES = 64,      /* frames a queue or a wire may move before others get their turn */
+    LINE = 4,              /* descriptors in a cache line */
+    AHEAD = 12,            /* so many descriptors ahead a line of them and its buffers are prefetched */
     WRITE_BACKS = 64,      /* of received descriptors, held until the end of a step */
 };
 
@@ -277,9 +279,10 @@ static inline uint64_t mac_of(const uint8_t *bytes) {
 /* dma.c. What fails because the data is not here yet sets dma_waiting and is no fault: try again in a later step. */
 uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access);
 bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length);
-bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
+bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
 struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access);
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1);
+void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access);
 bool dma_comes_later(struct nic *nic);
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second);
 
@@ -311,6 +314,20 @@ static inline uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length
 static inline struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
     uint8_t *host = recent_reach(&nic->recent[DESCRIPTORS][access], iova, sizeof(struct descriptor));
     return host ? (struct descriptor *)(void *)host : dma_find_descriptor(nic, queue, iova, access);
+}
+
+static inline bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
+    uint8_t *host = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], iova, length);
+    if (!host)
+        return dma_write_pieces(nic, queue, iova, from, length);
+    memcpy(host, from, length);
+    return true;
+}
+
+static inline void store_descriptor(struct descriptor *descriptor, uint64_t q0, uint64_t q1) {
+    atomic_store_explicit(&descriptor->q0, q0, memory_order_relaxed);
+    /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
+    atomic_store_explicit(&descriptor->q1, q1, memory_order_release);
 }
 
 /* settings.c */

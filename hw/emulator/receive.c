@@ -3,10 +3,7 @@
 
 #include "nic.h"
 
-enum {
-    RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3, /* extended status, Q1[19:0] (7.1.6.2) */
-    AHEAD = 16, /* descriptors; half as many buffers */
-};
+enum { RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3 /* extended status, Q1[19:0] (7.1.6.2) */ };
 
 /* ---- descriptors (7.1.6) ---- */
 
@@ -39,34 +36,12 @@ static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint
     return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
 }
 
-/* The driver wrote the descriptors, and maybe the buffers, on another core: their lines come over while other frames are worked on. */
-static void prefetch(const struct nic *nic, const struct rx_queue *queue) {
-    if (queue->free <= AHEAD)
-        return;
-    uint32_t index = queue->head + AHEAD / 2, later = queue->head + AHEAD;
-    index = index >= queue->size ? index - queue->size : index;
-    later = later >= queue->size ? later - queue->size : later;
-    const struct reach *descriptors = &nic->recent[DESCRIPTORS][DMA_BOTH];
-    const uint8_t *fetched = recent_reach(descriptors, queue->base + 16ull * later, 16);
-    const struct descriptor *descriptor = (const void *)recent_reach(descriptors, queue->base + 16ull * index, 16);
-    if (!descriptor || !fetched)
-        return;
-    const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], atomic_load_explicit(&descriptor->q0, memory_order_relaxed), FRAME_MIN);
-    __builtin_prefetch(fetched, 1);
-    if (buffer)
-        __builtin_prefetch(buffer, 1);
-}
-
 /* Descriptors are written back together: each cache line of them goes to the driver's core once, and not while it is being filled. */
 void receive_write_back(struct nic *nic) {
     for (uint32_t i = 0; i < nic->write_back_count; i++)
         __builtin_prefetch(nic->write_backs[i].descriptor, 1);
-    for (uint32_t i = 0; i < nic->write_back_count; i++) {
-        const struct write_back *done = &nic->write_backs[i];
-        atomic_store_explicit(&done->descriptor->q0, done->q0, memory_order_relaxed);
-        /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
-        atomic_store_explicit(&done->descriptor->q1, done->q1, memory_order_release);
-    }
+    for (uint32_t i = 0; i < nic->write_back_count; i++)
+        store_descriptor(nic->write_backs[i].descriptor, nic->write_backs[i].q0, nic->write_backs[i].q1);
     nic->write_back_count = 0;
 }
 
@@ -80,9 +55,9 @@ static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t 
         receive_write_back(nic);
 }
 
-/* One buffer's worth: DMA the bytes; the descriptor is written back with length and DD last (7.1.6.2). */
-static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
-                         const struct class *class, uint64_t tag, bool last) {
+/* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). */
+static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                         uint64_t status) {
     uint64_t iova = queue->base + 16ull * queue->head;
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
@@ -90,11 +65,18 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     if (!dma_write(nic, number, address, bytes, length))
         return false;
-    uint64_t q1 = RX_DD | (last ? RX_EOP : 0) | class->status | tag | (uint64_t)length << 32;
-    write_back(nic, descriptor, iova, class->q0, q1);
+    write_back(nic, descriptor, iova, q0, status | RX_DD | (uint64_t)length << 32);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
     return true;
+}
+
+static bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                          uint64_t status) {
+    for (; length > queue->buffer_size; bytes += queue->buffer_size, length -= queue->buffer_size)
+        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status))
+            return false;
+    return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP);
 }
 
 /* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
@@ -115,16 +97,13 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
         return NO_DESCRIPTORS;
     if (nic->remote && !descriptors_here(nic, queue, number, length))
         return LATER;
-    prefetch(nic, queue);
-    uint32_t at = 0, piece;
-    do {
-        piece = length - at < queue->buffer_size ? length - at : queue->buffer_size;
-        if (!write_buffer(nic, queue, number, frame + at, piece, class, tag, at + piece == length)) {
-            queue->stuck = true;
-            raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
-            return QUEUE_OFF;
-        }
-    } while ((at += piece) < length);
+    if (queue->head % LINE == 0 && queue->free > AHEAD)
+        dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_WRITE);
+    if (!write_buffers(nic, queue, number, frame, length, class->q0, class->status | tag)) {
+        queue->stuck = true;
+        raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
+        return QUEUE_OFF;
+    }
     nic->counters.qprc[queue->counter_set]++, nic->counters.qbrc[queue->counter_set] += length;
     if (nic->remote)
         remote_used(nic);

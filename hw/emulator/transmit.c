@@ -209,6 +209,8 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
         struct fetched fetched = {0};
         if (nic->paced && nic->tx_free_ps > now_ns * 1000)
             break;
+        if (queue->head % LINE == 0)
+            dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_READ);
         if (!frame_ready(nic, number, tail, &fetched))
             break;
         if (!fetched.context) {
