@@ -19,6 +19,7 @@
 
 enum {
     REGISTER_BYTES = 0x20000,
+    PAUSE_ROUNDS = 32,   /* idle rounds without a system call: a driver at work rings again within a microsecond or two */
     SPIN_ROUNDS = 2000,  /* idle rounds that only yield: a few hundred microseconds of readiness */
     NAP_ROUNDS = 4000,   /* then naps, */
     NAP_NS = 20000,
@@ -129,6 +130,8 @@ uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns) {
 }
 
 static void rest(uint32_t idle_rounds) {
+    if (idle_rounds < PAUSE_ROUNDS)
+        return;
     if (idle_rounds < SPIN_ROUNDS)
         sched_yield();
     else

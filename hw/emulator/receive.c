@@ -168,7 +168,7 @@ static bool receiving(const struct nic *nic) {
     return nic->settings.receive && (nic->link_up || nic->settings.loopback);
 }
 
-static void receive(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
+static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
     if (!mac_accepts(nic, frame, length, class))
         return;
     if (!nic->buffer.used) {
