@@ -1,0 +1,87 @@
+"""10 Gbit/s held for a while: the engine paced, 64-byte frames, rings of 8192 slots, and the program asleep as often as it can be.
+
+The program wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames. Shares are of one core: the program's thread, and
+the engine's, which keeps the wire's clock and so never rests.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from driver import Port, open_port
+from loops import WARM_UP_S, Run, check_equal, fill, name, on_two_cpus, receive, sequence_at_head
+
+SLOTS = 8192
+NAP_S = 0.0001
+WIRE_MPPS = 10e9 / (84 * 8) / 1e6  # 64 bytes, preamble and gap
+
+
+@dataclass(frozen=True)
+class Held:
+    """mpps, and percent of 10 Gbit/s; program, engine: of one core each."""
+
+    what: str
+    seconds: float
+    mpps: float
+    wire_percent: float
+    lost: int
+    program_cpu_percent: float
+    engine_cpu_percent: float
+
+
+def transmit(port: Port, seconds: float) -> int:
+    """Fills the ring, naps. Frames handed over."""
+    ring, end = port.tx_rings[0], time.perf_counter() + seconds
+    sent = 0
+    while time.perf_counter() < end:
+        count = ring.space
+        ring.advance(count)
+        port.txsync()
+        sent += count
+        time.sleep(NAP_S)
+    return sent
+
+
+def take(port: Port, seconds: float) -> int:
+    """Takes what is there, naps. Frames received."""
+    ring, end = port.rx_rings[0], time.perf_counter() + seconds
+    received = 0
+    while time.perf_counter() < end:
+        port.rxsync()
+        count = ring.space
+        ring.advance(count)
+        received += count
+        time.sleep(NAP_S)
+    return received
+
+
+def hold_tx(port: Port, seconds: float) -> Run:
+    fill(port)
+    start = time.perf_counter()
+    sent = transmit(port, seconds)
+    port.flush()
+    spent = time.perf_counter() - start
+    check_equal("GPTC", sent, port.stats()["GPTC"])
+    return Run(sent, spent, 0)
+
+
+def hold_rx(port: Port, seconds: float) -> Run:
+    receive(port, SLOTS // 2, WARM_UP_S)
+    first = sequence_at_head(port)
+    start = time.perf_counter()
+    received = take(port, seconds)
+    spent = time.perf_counter() - start
+    return Run(received, spent, sequence_at_head(port) - first - received)
+
+
+def measure(seconds: float) -> list[Held]:
+    rows = []
+    for what, wire, run in (("tx", "sink", hold_tx), ("rx", "source", hold_rx)):
+        with open_port(name(wire, paced=True), tx_slots=SLOTS, rx_slots=SLOTS) as port, on_two_cpus():
+            thread, process, start = time.thread_time(), time.process_time(), time.perf_counter()
+            done = run(port, seconds)
+            program, both, spent = time.thread_time() - thread, time.process_time() - process, time.perf_counter() - start
+        rows.append(Held(what, round(done.seconds, 2), round(done.mpps, 3), round(100 * done.mpps / WIRE_MPPS, 2), done.lost,
+                         round(100 * program / spent, 1), round(100 * (both - program) / spent, 1)))
+    return rows

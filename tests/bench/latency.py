@@ -1,0 +1,55 @@
+"""Round trips of one 64-byte frame through the emulated wire: put into the ring, sent, looped back, received, one at a time.
+
+busy: the program spins in poll(). interrupts: it sleeps until the NIC's message wakes it, moderation off.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from select import POLLIN
+
+import numpy as np
+
+from driver import Port, open_port
+from loops import BenchError, fill, name, on_two_cpus
+
+WARM_UP_TRIPS = 200
+
+
+@dataclass(frozen=True)
+class Trips:
+    """Microseconds there and back."""
+
+    mode: str
+    trips: int
+    min_us: float
+    p50_us: float
+    p99_us: float
+    p99_9_us: float
+    max_us: float
+
+
+def trip(port: Port, busy: bool) -> int:
+    """Nanoseconds."""
+    tx, rx = port.tx_rings[0], port.rx_rings[0]
+    while not tx.space:
+        port.txsync()
+    start = time.perf_counter_ns()
+    tx.advance(1)
+    port.txsync()
+    if not port.poll(1.0, POLLIN, busy=busy):
+        raise BenchError("a frame did not come back within 1 s")
+    rx.advance(1)
+    return time.perf_counter_ns() - start
+
+
+def measure(trips: int) -> list[Trips]:
+    rows = []
+    for mode in ("busy", "interrupts"):
+        with open_port(name("loop", paced=False), interrupt_interval_us=0, busy_poll=mode == "busy") as port, on_two_cpus():
+            fill(port)
+            times = np.array([trip(port, mode == "busy") for _ in range(WARM_UP_TRIPS + trips)][WARM_UP_TRIPS:]) / 1000
+        p50, p99, p99_9 = np.percentile(times, (50, 99, 99.9))
+        rows.append(Trips(mode, trips, *(round(float(us), 1) for us in (times.min(), p50, p99, p99_9, times.max()))))
+    return rows

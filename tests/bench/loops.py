@@ -1,0 +1,222 @@
+"""The loops that benchmarks time: a Python program as a user would write it, for a number of seconds, on rings of emulated NICs.
+
+A Run says how many frames went and how many were lost, and was checked with the NIC's own counters.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from driver import Port, open_port, open_ports
+from machine import choose_cpus
+
+FRAME = 60  # bytes, without CRC
+TOUCHED = 26  # which byte of a packet: the first of an IPv4 source address
+ROUNDS = 64  # turns of a loop between looks at the clock
+DRAIN_S = 5.0
+WARM_UP_S = 0.02  # a paced source does not wait for a program that has only just opened the port: let that loss pass
+SEQUENCE = slice(42, 50)  # where a source's frames have their number
+
+
+class BenchError(Exception):
+    """A run that is not worth a number; the message says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    frames: int
+    seconds: float
+    lost: int
+
+    @property
+    def mpps(self) -> float:
+        return self.frames / self.seconds / 1e6
+
+
+def transmit(port: Port, batch: int, seconds: float) -> int:
+    """As pktgen: whole batches, as long as the ring has room for one. Frames handed over."""
+    ring, txsync = port.tx_rings[0], port.txsync
+    sent, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(ROUNDS):
+            if ring.space >= batch:
+                count = len(ring.reserve(batch))  # fewer at the ring's end
+                ring.advance(count)
+                sent += count
+            txsync()
+    return sent
+
+
+def receive(port: Port, batch: int, seconds: float) -> int:
+    """Takes up to a batch at a time. Frames received."""
+    ring, rxsync = port.rx_rings[0], port.rxsync
+    received, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(ROUNDS):
+            rxsync()
+            count = len(ring.reserve(batch))
+            ring.advance(count)
+            received += count
+    return received
+
+
+def echo(port: Port, batch: int, seconds: float) -> tuple[int, int]:
+    """Send and receive in turn, at most a receive ring under way, so that none finds it full. Frames sent, received."""
+    tx, rx, txsync, rxsync = port.tx_rings[0], port.rx_rings[0], port.txsync, port.rxsync
+    window = rx.num_slots - 1
+    sent = received = 0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(ROUNDS):
+            if tx.space >= batch and sent - received + batch <= window:
+                count = len(tx.reserve(batch))
+                tx.advance(count)
+                sent += count
+            txsync()
+            rxsync()
+            count = len(rx.reserve(batch))
+            rx.advance(count)
+            received += count
+    end = time.perf_counter() + DRAIN_S
+    while received < sent and time.perf_counter() < end:
+        txsync()
+        rxsync()
+        count = rx.space
+        rx.advance(count)
+        received += count
+    return sent, received
+
+
+def bridge(source: Port, sink: Port, batch: int, seconds: float) -> int:
+    """Frames forwarded; none is looked at."""
+    forward = source.forward
+    moved, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(ROUNDS):
+            moved += forward(sink, batch)
+    return moved
+
+
+def bridge_touched(source: Port, sink: Port, batch: int, seconds: float) -> int:
+    """Frames forwarded; a byte of each changes on its way. forward() syncs, so the next batch is there when it returns."""
+    ring, column = source.rx_rings[0], source.buffers[:, TOUCHED]
+    moved, end = 0, time.perf_counter() + seconds
+    touched = 0  # frames from head on whose byte has changed and that have not moved yet
+    while time.perf_counter() < end:
+        for _ in range(ROUNDS):
+            if not touched:
+                span = ring.reserve(batch)
+                touched = len(span)
+                if not touched:
+                    source.rxsync()
+                    continue
+                column[span.buf_idx] += 1
+            count = source.forward(sink, touched)
+            touched -= count
+            moved += count
+    return moved
+
+
+def fill(port: Port, length: int = FRAME) -> None:
+    """A frame to the port itself in each transmit buffer, so that one that comes back is accepted."""
+    frame = bytes.fromhex(port.mac.replace(":", "")) + bytes([2, 0, 0, 0, 0, 9]) + b"\x88\xb5" + bytes(length - 14)
+    for ring in port.tx_rings:
+        port.buffers[ring.slots["buf_idx"], :length] = np.frombuffer(frame, np.uint8)
+        ring.slots["len"] = length
+
+
+def name(wire: str, paced: bool) -> str:
+    return f"emulated{'@paced' if paced else ''}:{wire}"
+
+
+@contextmanager
+def on_two_cpus() -> Iterator[None]:
+    """The program's thread on one, the engine's on the other: left to the scheduler, they share one now and then."""
+    allowed = os.sched_getaffinity(0)
+    cpus = choose_cpus()
+    if cpus.nic is not None:
+        os.sched_setaffinity(0, {cpus.program})
+        for task in Path("/proc/self/task").iterdir():
+            if (task / "comm").read_text(encoding="ascii", errors="replace").strip() == "82599":
+                os.sched_setaffinity(int(task.name), {cpus.nic})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def check_equal(what: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise BenchError(f"{what}: the loop counted {expected} frames, the NIC {found}")
+
+
+def run_tx(batch: int, paced: bool, seconds: float) -> Run:
+    with open_port(name("sink", paced)) as port, on_two_cpus():
+        fill(port)
+        start = time.perf_counter()
+        sent = transmit(port, batch, seconds)
+        port.flush()
+        spent = time.perf_counter() - start
+        check_equal("GPTC", sent, port.stats()["GPTC"])
+    return Run(sent, spent, 0)
+
+
+def sequence_at_head(port: Port) -> int:
+    """The number of the oldest frame that waits. A source numbers its frames, so what is missing between two was lost."""
+    ring, end = port.rx_rings[0], time.perf_counter() + DRAIN_S
+    while not ring.space:
+        port.rxsync()
+        if time.perf_counter() > end:
+            raise BenchError(f"no frame came from {port.name} for {DRAIN_S:g} s")
+    frame = port.buffers[ring.slots["buf_idx"][ring.head]]
+    return int.from_bytes(frame[SEQUENCE].tobytes(), "big")
+
+
+def run_rx(batch: int, paced: bool, seconds: float) -> Run:
+    with open_port(name("source", paced)) as port, on_two_cpus():
+        receive(port, batch, WARM_UP_S)
+        first = sequence_at_head(port)
+        start = time.perf_counter()
+        received = receive(port, batch, seconds)
+        spent = time.perf_counter() - start
+        return Run(received, spent, sequence_at_head(port) - first - received)
+
+
+def run_loop(batch: int, paced: bool, seconds: float) -> Run:
+    with open_port(name("loop", paced)) as port, on_two_cpus():
+        fill(port)
+        start = time.perf_counter()
+        sent, received = echo(port, batch, seconds)
+        spent = time.perf_counter() - start
+        check_equal("GPTC", sent, port.stats()["GPTC"])
+    return Run(received, spent, sent - received)
+
+
+def run_bridge(loop: Callable[[Port, Port, int, float], int], batch: int, paced: bool, seconds: float) -> Run:
+    with open_ports(name("source", paced), name("sink", paced)) as (source, sink), on_two_cpus():
+        before = loop(source, sink, batch, WARM_UP_S)
+        sink.flush()
+        first = sequence_at_head(source)
+        start = time.perf_counter()
+        moved = loop(source, sink, batch, seconds)
+        sink.flush()
+        spent = time.perf_counter() - start
+        lost = sequence_at_head(source) - first - moved
+        check_equal("GPTC", before + moved, sink.stats()["GPTC"])
+        return Run(moved, spent, lost)
+
+
+RUNS: dict[str, Callable[[int, bool, float], Run]] = {
+    "tx": run_tx,
+    "rx": run_rx,
+    "loop": run_loop,
+    "bridge": lambda batch, paced, seconds: run_bridge(bridge, batch, paced, seconds),
+    "bridge_touched": lambda batch, paced, seconds: run_bridge(bridge_touched, batch, paced, seconds),
+}

@@ -1,0 +1,72 @@
+"""What it takes to open a port: time until the first packet is through, memory, descriptors.
+
+Memory is what the kernel charges to this process alone or in part (Pss of proc(5), smaps_rollup), so that a page mapped twice, by the
+program and by the NIC, is counted once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from driver import open_port
+from loops import fill
+
+PORTS = 8
+SLOTS = (64, 1024, 8192)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """memory_kb: of a port once every buffer was used; fds: of a port. Times: medians, from calling open_port()."""
+
+    slots: int
+    open_ms: float
+    first_packet_ms: float
+    close_ms: float
+    memory_kb: int
+    fds: int
+
+
+def memory_kb() -> int:
+    gc.collect()
+    return sum(map(int, re.findall(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)))
+
+
+def times_ms(slots: int) -> tuple[float, float, float]:
+    """Open, first packet back, close."""
+    start = time.perf_counter()
+    with open_port("emulated:loop", tx_slots=slots, rx_slots=slots) as port:
+        opened = time.perf_counter()
+        fill(port)
+        port.tx_rings[0].advance(1)
+        port.txsync()
+        if not port.poll(1.0, busy=True):
+            raise RuntimeError("the first packet did not come back within 1 s")
+        received = time.perf_counter()
+    return 1e3 * (opened - start), 1e3 * (received - start), 1e3 * (time.perf_counter() - received)
+
+
+def used(slots: int) -> tuple[int, int]:
+    """KB and fds of a port, the mean of PORTS."""
+    with ExitStack() as ports:
+        memory, fds = memory_kb(), len(os.listdir("/proc/self/fd"))
+        for _ in range(PORTS):
+            port = ports.enter_context(open_port("emulated:loop", tx_slots=slots, rx_slots=slots))
+            port.buffers[:] = 1
+        return (memory_kb() - memory) // PORTS, (len(os.listdir("/proc/self/fd")) - fds) // PORTS
+
+
+def measure(runs: int) -> list[Opening]:
+    rows = []
+    for slots in SLOTS:
+        taken = [times_ms(slots) for _ in range(runs + 1)][1:]  # the first loads libraries
+        opened, first, closed = (round(statistics.median(column), 2) for column in zip(*taken))
+        rows.append(Opening(slots, opened, first, closed, *used(slots)))
+    return rows
