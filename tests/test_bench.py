@@ -102,6 +102,46 @@ def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
 
 
+def test_throughput_holds_10_gbit_out_and_in_and_says_what_it_cost() -> None:
+    rows = output("throughput.py", "--hold", "0.3")["hold"]
+    assert [row["what"] for row in rows] == ["tx", "rx"]
+    for row in rows:
+        assert 0 < row["mpps"] < 17 and row["seconds"] >= 0.3 and row["lost"] >= 0
+        assert row["program_cpu_percent"] > 0 and row["engine_cpu_percent"] > 0
+    assert rows[0]["lost"] == 0, "a sender waits for room"
+
+
+def test_throughput_measures_round_trips_busy_and_by_interrupt() -> None:
+    rows = output("throughput.py", "--latency", "100")["latency"]
+    assert [(row["mode"], row["trips"]) for row in rows] == [("busy", 100), ("interrupts", 100)]
+    for row in rows:
+        assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["p99_9_us"] <= row["max_us"]
+
+
+def test_throughput_runs_the_examples_as_programs() -> None:
+    rows = output("throughput.py", "--examples", "--runs", "1", "--seconds", "0.01")["examples"]
+    assert [row["program"] for row in rows] == ["pktgen tx", "pktgen rx", "bridge", "capture, 64 bytes of a frame"]
+    assert all(row["frames"] > 0 and 0 < row["min"] <= row["max"] for row in rows)
+
+
+def test_throughput_says_what_opening_a_port_takes() -> None:
+    rows = output("throughput.py", "--open", "--runs", "1")["open"]
+    for row in rows:
+        assert 0 < row["open_ms"] <= row["first_packet_ms"] and row["fds"] > 0
+    assert [row["slots"] for row in rows] == [64, 1024, 8192]
+    assert rows[0]["memory_kb"] < rows[1]["memory_kb"] < rows[2]["memory_kb"], "longer rings have more buffers"
+
+
+def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
+    done = run("throughput.py", "--grow", "--runs", "1", "--seconds", "0.005")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line.startswith("|")]
+    assert rows[0] == ["varied", "value", "tx_mpps", "rx_mpps", "tx_gbit", "rx_gbit"] and set("".join(rows[1])) == {"-"}
+    values = {varied: [int(row[1]) for row in rows[2:] if row[0] == varied] for varied in ("slots", "length", "queues", "batch")}
+    assert {varied: (found[0], found[-1]) for varied, found in values.items()} == {
+        "slots": (64, 8192), "length": (60, 9000), "queues": (1, 16), "batch": (1, 1024)}
+
+
 def busy_ticks() -> int:
     """Clock ticks that the machine's processors spent on anything, or that a hypervisor kept from them (proc(5), /proc/stat)."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]

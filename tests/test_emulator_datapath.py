@@ -322,3 +322,51 @@ def test_pacing_lets_one_64_byte_frame_through_each_67_2_ns(start: Start) -> Non
     assert nic.regs.TDH[0].read() == 1001
     assert nic.nic.step(8192, ns=67) == 0
     assert nic.nic.step(8192, ns=1) == 1
+
+
+def test_a_far_end_obeys_registers_that_changed_while_only_the_near_end_was_stepped(start: Start) -> None:
+    near, far = start("cable=test"), start("cable=test")
+    far.nic.step()
+    stranger = frame(to=b"\x02\x82\x59\x90\x00\x77")
+    near.send(frame(fill=1), stranger)
+    far.regs.FCTRL.update(UPE=0)
+    near.send(stranger, frame(fill=2))
+    far.regs.HLREG0.update(RXCRCSTRP=0)
+    near.send(frame(fill=3))
+    assert [len(received) for received in far.received()] == [60, 60, 60, 64], "as each was when the frame came"
+    assert far.received()[:3] == [frame(fill=1), stranger, frame(fill=2)]
+    assert far.regs.TPR.read() == 5 and far.regs.GPRC.read() == 4
+
+
+def test_more_descriptors_in_a_step_than_are_written_back_at_once(start: Start) -> None:
+    nic = start(slots=512)
+    nic.regs.HLREG0.update(JUMBOEN=1)
+    nic.regs.MAXFRS.write(MFS=9728)
+    whole = [frame(5000, fill=i) for i in range(50)]
+    for each in whole:
+        nic.post(each[:2000], each[2000:4000], each[4000:])
+    nic.kick()
+    assert nic.nic.step(512) == 50
+    assert nic.received() == whole
+
+
+def test_memory_unmapped_between_two_frames_is_not_touched_for_the_second(start: Start) -> None:
+    nic = start()
+    nic.send(frame(fill=1))
+    assert nic.received() == [frame(fill=1)]
+    before = nic.rx[0].bytes(1, 60)
+    buffers = nic.rx[0].buffers
+    nic.nic.unmap_dma_range(buffers.iova, len(buffers.view))
+    nic.send(frame(fill=2))
+    assert nic.rx[0].bytes(1, 60) == before
+    assert [fault.values[0] for fault in nic.nic.faults] == [nic.rx[0].buffer(1)]
+
+
+def test_heads_are_read_where_the_queues_are_also_after_they_were_disabled(start: Start) -> None:
+    nic = start()
+    nic.send(frame(), frame())
+    assert (nic.regs.TDH[0].read(), nic.regs.RDH[0].read()) == (2, 2)
+    nic.send(frame())
+    nic.regs.TXDCTL[0].write(ENABLE=0)
+    nic.regs.RXDCTL[0].write(ENABLE=0)
+    assert (nic.regs.TDH[0].read(), nic.regs.RDH[0].read()) == (3, 3)
