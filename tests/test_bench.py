@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import driver
 
 BENCH = Path(__file__).parent / "bench"
 FLOOR_MPPS = 5
+ENGINE_CEILINGS = {"tx": 280, "rx": 720, "loop": 680}  # measured with gcc 12: 231, 614, 571
 TRIES = 4  # a machine with other work on its cores is slow now and then, not each time
 QUIET = 0.1  # cores that others may use before a time says nothing about us
 
@@ -140,6 +143,23 @@ def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
     values = {varied: [int(row[1]) for row in rows[2:] if row[0] == varied] for varied in ("slots", "length", "queues", "batch")}
     assert {varied: (found[0], found[-1]) for varied, found in values.items()} == {
         "slots": (64, 8192), "length": (60, 9000), "queues": (1, 16), "batch": (1, 1024)}
+
+
+def test_the_engine_alone_is_timed_for_each_way() -> None:
+    done = run("engine.py", "--steps", "20")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\w+) +[\d.]+ ns min", done.stdout, re.MULTILINE) == ["tx", "rx", "loop"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sanitized(), reason="sanitizers add instructions")
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize(("way", "ceiling"), ENGINE_CEILINGS.items())
+def test_the_engine_needs_no_more_instructions_a_frame_than_it_did(way: str, ceiling: int) -> None:
+    done = run("engine.py", "--instructions", "--what", way)
+    assert done.returncode == 0, done.stderr
+    counted = re.search(r"(\d+) instructions a frame", done.stdout)
+    assert counted is not None and 50 < int(counted[1]) <= ceiling
 
 
 def busy_ticks() -> int:

@@ -1,0 +1,101 @@
+"""What the emulated NIC's engine costs by itself, a 64-byte frame: the CPU time of its steps, or, where that is too noisy, instructions.
+
+    python tests/bench/engine.py                   nanoseconds a frame, min and median over steps of 512 frames
+    python tests/bench/engine.py --instructions    instructions a frame, counted by valgrind (apt install valgrind)
+
+tx: to a sink. rx: from a source; UDP, checked and hashed. loop: sent, looped back, received. The NIC is stepped by hand in the program's
+own thread, so that descriptors do not cross cores; the driver's part is done between the steps and not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from driver import open_port
+from hw.emulator import Emulated82599
+from loops import fill
+from machine import cpu_model
+
+WIRES = {"tx": "sink", "rx": "source", "loop": "loop"}
+STEP = 512  # frames; half a ring
+STEPS_NAMES = ("transmit_step", "receive_step")
+COUNTED_STEPS = 40  # enough: counts do not vary
+
+
+def step_costs_ns(what: str, steps: int) -> list[float]:
+    """Of a frame, for each step."""
+    costs = []
+    nic = Emulated82599(WIRES[what], manual=True)
+    with nic, open_port(nic, link_timeout=0) as port:
+        nic.step(0)
+        fill(port)
+        for _ in range(steps):
+            if what != "rx":
+                port.tx_rings[0].advance(STEP)
+                port.txsync()
+            start = time.thread_time_ns()
+            moved = nic.step(STEP)
+            costs.append((time.thread_time_ns() - start) / STEP)
+            if moved < STEP:
+                raise RuntimeError(f"{what}: a step moved {moved} frames instead of {STEP}")
+            port.txsync()
+            port.rxsync()
+            port.rx_rings[0].advance(port.rx_rings[0].space)
+            port.rxsync()
+    return costs
+
+
+def instructions(what: str) -> float:
+    """A frame's, of all steps together."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "callgrind"
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", sys.executable, __file__, "--what", what, "--steps", str(COUNTED_STEPS)]
+        subprocess.run(command, check=True, capture_output=True)
+        return inclusive(file.read_text(encoding="utf-8"), STEPS_NAMES) / (COUNTED_STEPS * STEP)
+
+
+def inclusive(profile: str, functions: tuple[str, ...]) -> int:
+    """Instructions in calls of these functions: in callgrind's format the line after `calls=`. Names are given once, then by number."""
+    names: dict[str, str] = {}
+    total, callee, is_call = 0, "", False
+    for line in profile.splitlines():
+        named = re.match(r"c?fn=\((\d+)\)(?: (.*))?", line)
+        if named:
+            names.setdefault(named[1], named[2])
+            callee = names[named[1]]
+        elif is_call and callee in functions:
+            total += int(line.split()[-1])
+        is_call = line.startswith("calls=")
+    return total
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Cost of the emulated NIC's engine, a 64-byte frame.")
+    parser.add_argument("--what", choices=WIRES, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--steps", type=int, default=400, help=f"of {STEP} frames (default: %(default)s)")
+    parser.add_argument("--instructions", action="store_true", help="count instructions instead of time")
+    options = parser.parse_args()
+    if options.steps < 1:
+        parser.error("--steps is 1 or more")
+    if options.instructions and not shutil.which("valgrind"):
+        parser.error("valgrind is not installed. Run: apt install valgrind")
+    print(cpu_model())
+    for what in options.what or WIRES:
+        if options.instructions:
+            print(f"{what:5} {instructions(what):6.0f} instructions a frame", flush=True)
+        else:
+            costs = step_costs_ns(what, options.steps)
+            print(f"{what:5} {min(costs):6.1f} ns min {statistics.median(costs):6.1f} median", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
