@@ -162,9 +162,35 @@ static void clear_flags(struct queue *q, uint32_t from, uint32_t head)
     }
 }
 
-/* Slots [hwcur, head), at least one, become descriptors; then one barrier and one TDT store.
+/* Descriptors up to `head` are the NIC's; one barrier and one TDT store say so. */
+static inline void tx_hand_over(struct queue *q, uint32_t head, uint64_t packets, uint64_t bytes)
+{
+    before_doorbell();
+    ring_doorbell(q->doorbell, head);
+    q->hwcur = head;
+    q->packets += packets;
+    q->bytes += bytes;
+}
+
+/* A sync of one plain frame, as of a program that waits for each answer: no more than it needs. False, and nothing done, otherwise. */
+static inline bool tx_send_one(struct queue *q, uint32_t head)
+{
+    uint32_t i = q->hwcur;
+    if (after(i, q->num_slots) != head || q->pages)
+        return false;
+    struct netmap_slot slot = read_slot(q, i);
+    uint32_t length = slot.len_flags; /* a flag makes it larger than any */
+    if (!buffer_holds(q, slot.buf_idx) || length - MIN_FRAME > q->buf_size - MIN_FRAME)
+        return false;
+    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+    q->descriptors[i].control = tx_control(length) | TX_RS;
+    tx_hand_over(q, head, 1, length);
+    return true;
+}
+
+/* Slots [hwcur, head), at least one, become descriptors.
  * RS on the last descriptor of all makes the head write-back say exactly what was sent. */
-static bool tx_send(struct queue *q, uint32_t head)
+__attribute__((noinline)) static bool tx_send_all(struct queue *q, uint32_t head)
 {
     struct sending s = {.next = q->hwcur};
     while (s.next != head) {
@@ -185,12 +211,13 @@ static bool tx_send(struct queue *q, uint32_t head)
         look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
     if (s.flags & (NS_BUF_CHANGED | NS_REPORT))
         clear_flags(q, q->hwcur, head);
-    before_doorbell();
-    ring_doorbell(q->doorbell, head);
-    q->hwcur = head;
-    q->packets += s.packets;
-    q->bytes += s.bytes;
+    tx_hand_over(q, head, s.packets, s.bytes);
     return true;
+}
+
+static inline bool tx_send(struct queue *q, uint32_t head)
+{
+    return head == q->hwcur || tx_send_one(q, head) || tx_send_all(q, head);
 }
 
 /* Descriptors before the NIC's head are sent. Nothing outstanding: its cache line is left alone. */
@@ -217,7 +244,7 @@ static int tx_sync_one(struct tx_queue *tx)
     uint32_t head = __atomic_load_n(&q->ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&q->ring->cur, __ATOMIC_RELAXED);
     q->syncs++;
-    if (!indices_hold(q, head, cur) || (head != q->hwcur && !tx_send(q, head)) || !tx_reclaim(tx)) {
+    if (!indices_hold(q, head, cur) || !tx_send(q, head) || !tx_reclaim(tx)) {
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }
@@ -235,26 +262,33 @@ int txsync(struct tx_queue **queues, int n)
 
 /* ---- receiving ---- */
 
-/* Fresh descriptors, address and DD zero (7.1.6.1), for `slots` slots, which end where the ring does at the latest. Not posted yet. */
+/* A fresh descriptor: address, and DD zero (7.1.6.1). */
+static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
+{
+    struct netmap_slot slot = read_slot(q, i);
+    if (!buffer_holds(q, slot.buf_idx))
+        return bad_buffer(q, i, slot.buf_idx);
+    *flags |= slot.flags;
+    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
+    __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Fresh descriptors for `slots` slots, which end where the ring does at the latest. Not posted yet. */
 static inline bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     struct run run = {0};
     if (slots >= GROUP && q->vectors)
         run = rx_write_groups(q, from, slots);
-    for (uint32_t i = from + run.slots; i < from + slots; i++) {
-        struct netmap_slot slot = read_slot(q, i);
-        if (!buffer_holds(q, slot.buf_idx))
-            return bad_buffer(q, i, slot.buf_idx);
-        run.flags |= slot.flags;
-        q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-        __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
-    }
     *flags |= run.flags;
+    for (uint32_t i = from + run.slots; i < from + slots; i++)
+        if (!rx_write_slot(q, i, flags))
+            return false;
     return true;
 }
 
 /* The same for slots that may go on at the ring's beginning. */
-static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
+__attribute__((noinline)) static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     uint32_t to_end = q->num_slots - from, piece = slots < to_end ? slots : to_end;
     if (!rx_write_piece(q, from, piece, flags) || (slots > piece && !rx_write_piece(q, 0, slots - piece, flags)))
@@ -268,7 +302,8 @@ static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots,
 static bool rx_refill(struct queue *q, uint32_t head)
 {
     uint32_t flags = 0;
-    if (!rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &flags))
+    bool one = after(q->hwcur, q->num_slots) == head && !q->pages;
+    if (one ? !rx_write_slot(q, q->hwcur, &flags) : !rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &flags))
         return false;
     if (flags & NS_BUF_CHANGED)
         clear_flags(q, q->hwcur, head);
@@ -343,12 +378,9 @@ static bool rx_slot(struct rx_queue *rx, struct receiving *r)
 
 /* Written-back descriptors become slots; tail moves only past whole frames. What they promise (the packet's bytes) is read after one
  * barrier for all of them. No descriptor is believed that the NIC was not given. */
-static void rx_receive(struct rx_queue *rx)
+__attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t not_given)
 {
     struct queue *q = &rx->q;
-    uint32_t not_given = before(q->hwcur, q->num_slots);
-    if (rx->next == not_given || !(rx_status(q, rx->next) & RX_DD))
-        return;
     struct receiving r = {.next = rx->next, .tail = q->hwtail, .chain = rx->chain};
     while (r.next != not_given) {
         uint32_t ahead = in_one_piece(r.next, not_given, q->num_slots);
@@ -389,7 +421,9 @@ static int rx_sync_one(struct rx_queue *rx)
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }
-    rx_receive(rx);
+    uint32_t not_given = before(q->hwcur, q->num_slots);
+    if (rx->next != not_given && (rx_status(q, rx->next) & RX_DD))
+        rx_receive(rx, not_given);
     if (__atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP)
         stamp(q->ring);
     publish_tail(q);
