@@ -70,6 +70,12 @@ class Session:
         self.statistics.accumulate()
         self._set_due()
 
+    def look_after(self) -> None:
+        """As a sync asks for it. Raises DeviceGone, DmaRefused."""
+        if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
+            self.accumulate()
+        self.check()
+
     def check(self) -> None:
         """Now and then: is the device there, does it reach its memory, have its counters been read lately? Raises DeviceGone, DmaRefused."""
         self.nic.check_present("the port")

@@ -29,7 +29,6 @@ from .waiting import Side, settle_receive, settle_transmit, wait_until
 
 VLAN_TAG = 4
 CRC = 4
-CHECK_EVERY = 1 << 12  # syncs between looks at whether the device is there: a loop that never waits must find out too
 
 
 class Port:
@@ -49,7 +48,6 @@ class Port:
         self.name = name
         self._session: Session | None = session
         self._undo = undo
-        self._syncs = 0
         self._promiscuous = session.config.promiscuous
         self._all_multicast = False
         self._forwards: dict[Port, Forward] = {}
@@ -169,19 +167,17 @@ class Port:
         """Hand over what was advanced on every TX ring, take back what was sent. Raises rings.RingError."""
         session = self._session or self._open()
         if session.tx_sync():
-            session.accumulate()
+            session.look_after()
         if session.selectable:
             settle_transmit(session)
-        self._count(session)
 
     def rxsync(self) -> None:
         """Give back what was advanced on every RX ring, take in what was received. Raises rings.RingError."""
         session = self._session or self._open()
         if session.rx_sync():
-            session.accumulate()
+            session.look_after()
         if session.selectable:
             settle_receive(session)
-        self._count(session)
 
     def forward(self, to: Port, limit: int = 256) -> int:
         """Move up to `limit` received frames from each RX ring to `to`'s TX rings by swapping buffers; returns how many moved.
@@ -194,12 +190,11 @@ class Port:
         if pairs is None:
             pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
-        if pairs.statistics_due:
-            session.accumulate()
-            target.accumulate()
+        if pairs.attention:
+            session.look_after()
+            target.look_after()
         if session.selectable:
             settle_receive(session)
-        self._count(session)
         return moved
 
     def _join(self, session: Session, target: Session, to: Port) -> Forward:
@@ -207,11 +202,6 @@ class Port:
             raise PortError(f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
                             "forwarding needs one of each: open them without /T and /R")
         return join(session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx)))
-
-    def _count(self, session: Session) -> None:
-        self._syncs += 1
-        if self._syncs % CHECK_EVERY == 0:
-            session.check()
 
     # Waiting
 
@@ -226,14 +216,12 @@ class Port:
 
         def ready() -> int:
             if session.tx_sync() | session.rx_sync():
-                session.accumulate()
+                session.look_after()
             found = POLLIN if events & POLLIN and session.received() else 0
             return found | POLLOUT if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings) else found
 
         side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
-        found = wait_until(session, ready, side, timeout, session.config.busy_poll if busy is None else busy)
-        self._count(session)
-        return found
+        return wait_until(session, ready, side, timeout, session.config.busy_poll if busy is None else busy)
 
     def fileno(self) -> int:
         """A descriptor that is readable when frames have come, or a full TX ring got room: for select, selectors, asyncio.
@@ -255,7 +243,7 @@ class Port:
 
         def sent() -> int:
             if session.tx_sync():
-                session.accumulate()
+                session.look_after()
             return not any(ring.pending for ring in session.interface.tx_rings)
 
         if not wait_until(session, sent, Side.TX, timeout, session.config.busy_poll):
@@ -283,7 +271,7 @@ class Port:
 
             def room() -> int:
                 if session.tx_sync():
-                    session.accumulate()
+                    session.look_after()
                 return slots.ring.space >= needed
 
             if not wait_until(session, room, Side.TX, timeout, session.config.busy_poll):
@@ -304,11 +292,11 @@ class Port:
 
         def received() -> int:
             if session.rx_sync():
-                session.accumulate()
+                session.look_after()
             return session.received()
 
         def wait() -> int:
-            self._count(self._open())
+            self._open()  # it may have been closed between two frames
             return wait_until(session, received, Side.RX, timeout, session.config.busy_poll)
 
         return receive_frames(rings, wait)

@@ -249,7 +249,7 @@ static int tx_sync_one(struct tx_queue *tx)
         return ATTENTION_VIOLATION;
     }
     publish_tail(q);
-    return statistics_attention(q);
+    return driver_attention(q);
 }
 
 int txsync(struct tx_queue **queues, int n)
@@ -427,7 +427,7 @@ static int rx_sync_one(struct rx_queue *rx)
     if (__atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP)
         stamp(q->ring);
     publish_tail(q);
-    return statistics_attention(q);
+    return driver_attention(q);
 }
 
 int rxsync(struct rx_queue **queues, int n)
@@ -594,7 +594,7 @@ static int forward_one(struct forward *pair, uint32_t limit)
     uint32_t moved = forward_frames(pair, limit);
     if (moved < limit && move_frames(pair, limit - moved))
         attention |= tx_sync_one(pair->tx);
-    return attention | statistics_attention(&pair->tx->q);
+    return attention | driver_attention(&pair->tx->q);
 }
 
 int forward(struct forward **pairs, int n, uint32_t limit)

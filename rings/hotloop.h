@@ -23,6 +23,7 @@ enum {
     RESERVED_BUFFERS = 2,
     MAX_CHAIN = 40,         /* descriptors of one frame: the 82599's on-chip store */
     RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
+    CHECK_EVERY = 4096,     /* syncs; a power of two */
     MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */
     MAX_FRAME = 16383,      /* ASSUMPTION: no MAXFRS in use is larger; the port's own MTU is the driver's affair */
 };
@@ -120,7 +121,7 @@ struct queue {
     uint64_t packets;
     uint64_t bytes;
     uint64_t syncs;
-    uint64_t statistics_due; /* number of packets from which on ATTENTION_STATISTICS is returned */
+    uint64_t statistics_due; /* number of packets from which on ATTENTION_DRIVER is returned */
     uint64_t violations;
     uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
     struct violation last;
@@ -147,8 +148,8 @@ struct forward {
 
 /* What a sync returns: 0, or a sum of these. */
 enum {
-    ATTENTION_VIOLATION = 1,  /* a queue's `last` says which rule */
-    ATTENTION_STATISTICS = 2, /* a queue's packets reached its statistics_due */
+    ATTENTION_VIOLATION = 1, /* a queue's `last` says which rule */
+    ATTENTION_DRIVER = 2,    /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
 };
 
 int has_vectors(void); /* 1 if this processor runs what vectors.h is made of */

@@ -21,7 +21,7 @@ from .rules import RingError, Rule
 DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
 _NEVER = 2**64 - 1
 _VIOLATION = 1
-_STATISTICS = 2
+_DRIVER = 2
 _RULES = {rule.number: rule for rule in Rule}
 
 
@@ -209,8 +209,8 @@ class _Pair(ctypes.Structure):
 class TxSync:
     """txsync of these queues in one C call: hand over what was advanced, take back what was sent.
 
-    Returns whether a queue's packets have reached its statistics_due. Raises RingError on a violation: that ring has
-    not moved and was reset, the other rings were synced. Source: netmap(4), SYNC; 82599 7.2.3.
+    Returns whether the NIC wants looking after: a queue's packets have reached its statistics_due, or 4096 syncs of it went by. Raises
+    RingError on a violation: that ring has not moved and was reset, the other rings were synced. Source: netmap(4), SYNC; 82599 7.2.3.
     """
 
     __slots__ = ("_call", "_count", "_queues", "_table")
@@ -256,11 +256,11 @@ class RxSync:
 class Forward:
     """Zero-copy forwarding: rxsync, swap of buffers from each RX ring to its TX ring, txsync, in one C call.
 
-    pairs: (from, to); both rings in one region. frames, slots: moved so far, all pairs. statistics_due: whether the last call saw
-    a queue reach its mark. Raises ValueError when the rings do not share their buffers.
+    pairs: (from, to); both rings in one region. frames, slots: moved so far, all pairs. attention: what TxSync
+    returns, of the last call. Raises ValueError when the rings do not share their buffers.
     """
 
-    __slots__ = ("_call", "_count", "_pairs", "_queues", "_table", "statistics_due")
+    __slots__ = ("_call", "_count", "_pairs", "_queues", "_table", "attention")
 
     def __init__(self, *pairs: tuple[RxQueue, TxQueue]) -> None:
         for rx, tx in pairs:
@@ -273,7 +273,7 @@ class Forward:
         self._table = _pointers(self._pairs)
         self._count = len(pairs)
         self._call = _library().forward
-        self.statistics_due = False
+        self.attention = False
 
     @property
     def frames(self) -> int:
@@ -287,7 +287,7 @@ class Forward:
         """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError."""
         before = self.frames
         attention = self._call(self._table, self._count, limit)
-        self.statistics_due = bool(attention & _STATISTICS)
+        self.attention = bool(attention & _DRIVER)
         if attention & _VIOLATION:
             _raise_violations(self._queues)
         return self.frames - before

@@ -78,9 +78,10 @@ static inline void publish_tail(struct queue *q)
         __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
 }
 
-static inline int statistics_attention(const struct queue *q)
+/* Now and then the driver has to look after the NIC: at its counters, and whether it is there. A loop that only syncs must come by that. */
+static inline int driver_attention(const struct queue *q)
 {
-    return q->packets >= q->statistics_due ? ATTENTION_STATISTICS : 0;
+    return q->packets >= q->statistics_due || q->syncs % CHECK_EVERY == 0 ? ATTENTION_DRIVER : 0;
 }
 
 /* Which rule head and cur break. A wrong index is told by the mistake it is nearer to. */
