@@ -1,78 +1,102 @@
-"""What the software 82599 noticed: a DMA access the IOMMU would have stopped, or a datasheet rule that was broken."""
+"""What the software 82599 notices: a datasheet rule, a Violation of it, and what is to be done about one.
+
+The rules themselves stand in rules/, a file a chapter. Two kinds: `@rule` is a function that looks at a register access before it is
+carried out and answers with what is wrong, in words; `Found` is what the C engine notices in descriptors and memory, by number.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..register import DeviceError
+
+if TYPE_CHECKING:
+    from .access import Access
+
+IOMMU = "IOMMU"  # in place of a section: the fault is not the 82599's to see
+NO_REGISTER = ""  # in place of a register's name: an offset that has none
 
 
-class Kind(IntEnum):
-    """Numbers up to 99 are `enum finding_kind` of nic.h."""
+class Severity(Enum):
+    """An error makes the device misbehave; a warning is what drivers are known to get away with."""
 
-    DMA_READ = 1
-    DMA_WRITE = 2
-    TX_DESCRIPTOR_TYPE = 3
-    TX_CHAIN_TOO_LONG = 4
-    TX_LENGTH = 5
-    TX_PAYLEN = 6
-    TX_IFCS = 7
-    TX_TAIL = 8
-    RX_TAIL = 9
-    RX_DESCRIPTOR_TYPE = 10
-    RX_BUFFER_SIZE = 11
-    TX_CONTEXT = 12
-    TX_LONG_BUFFER = 13
-    TX_TAIL_BEFORE_ENABLE = 100
-    RX_TAIL_BEFORE_ENABLE = 101
-    HEAD_WRITEBACK_ALIGNMENT = 102
-    UNKNOWN_REGISTER = 103
+    ERROR = "error"
+    WARNING = "warning"
+
+
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
+
+
+class Policy(Enum):
+    """What a NIC does about a broken rule, warnings too. DMA faults are recorded always."""
+
+    RAISE = "raise"  # RuleBroken, from the register access that broke it, or from the next one or the next sync
+    RECORD = "record"  # in `nic.violations`
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the engine reports as finding `number` (nic.h), in words: of queue, first and second."""
+
+    number: int
+    register: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Rule:
+    """What a driver has to do (`sentence`), where it is written, and how it is noticed that it did not.
+
+    check: answers with what is wrong about an access, or None. writes, reads: the registers it looks at; "*" is all.
+    unmaps: it looks at memory that the device loses. found: what the engine notices.
+    """
+
+    name: str
     section: str
-    text: str  # formatted with queue, first, second
+    severity: Severity
+    sentence: str
+    check: Callable[[Access], str | None] | None = None
+    writes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    unmaps: bool = False
+    found: tuple[Found, ...] = ()
+
+    @property
+    def cite(self) -> str:
+        return self.section if self.section == IOMMU else f"82599 {self.section}"
 
 
-RULES = {
-    Kind.DMA_READ: Rule("IOMMU", "queue {queue} read {second} bytes at IOVA {first:#x}, which is not mapped"),
-    Kind.DMA_WRITE: Rule("IOMMU", "queue {queue} wrote {second} bytes at IOVA {first:#x}, which is not mapped"),
-    Kind.TX_DESCRIPTOR_TYPE: Rule("7.2.3.2.4", "TX queue {queue} descriptor {first}: neither advanced data nor context, Q1 is {second:#x}"),
-    Kind.TX_CHAIN_TOO_LONG: Rule("7.2.3", "TX queue {queue}: the frame at descriptor {first} has more than 40 descriptors"),
-    Kind.TX_LENGTH: Rule("7.2.3.2.2", "TX queue {queue} descriptor {first}: {second} bytes cannot be sent (15.5 KB a buffer, never 0 in all)"),
-    Kind.TX_PAYLEN: Rule("7.2.3.2.4", "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),
-    Kind.TX_IFCS: Rule("7.2.3.2.2", "TX queue {queue} descriptor {first}: a frame of {second} bytes is padded, so IFCS must be set"),
-    Kind.TX_TAIL: Rule("8.2.3.9.9", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
-    Kind.RX_TAIL: Rule("8.2.3.8.5", "RDT[{queue}] is {first}, the ring has {second} descriptors"),
-    Kind.RX_DESCRIPTOR_TYPE: Rule("8.2.3.8.7", "SRRCTL[{queue}].DESCTYPE is {first}; this emulator has advanced, one buffer (1)"),
-    Kind.RX_BUFFER_SIZE: Rule("8.2.3.8.7", "SRRCTL[{queue}] is {first:#x}: BSIZEPACKET must be 1 to 16 KB"),
-    Kind.TX_CONTEXT: Rule("7.2.3.2.3", "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other"),
-    Kind.TX_LONG_BUFFER: Rule("7.2.3.2.2", "TX queue {queue} had a buffer of more than {first} bytes (15.5 KB)"),
-    Kind.TX_TAIL_BEFORE_ENABLE: Rule("4.6.8", "TDT[{queue}] was set to {first} before TXDCTL.ENABLE read 1"),
-    Kind.RX_TAIL_BEFORE_ENABLE: Rule("4.6.7", "RDT[{queue}] was set to {first} before RXDCTL.ENABLE read 1: the chip loses it"),
-    Kind.HEAD_WRITEBACK_ALIGNMENT: Rule("8.2.3.9.11", "TDWBAL[{queue}] is {first:#x}: the address must be 16-byte aligned or nothing is written"),
-    Kind.UNKNOWN_REGISTER: Rule("8.2", "BAR0 offset {first:#07x} is no register of the table; {second:#010x} was written there"),
-}
+def rule(section: str, severity: Severity, sentence: str, *, writes: tuple[str, ...] = (), reads: tuple[str, ...] = (), unmaps: bool = False,
+         found: tuple[Found, ...] = ()) -> Callable[[Callable[[Access], str | None]], Rule]:
+    """Makes a rule, called like it, of a function that checks an access."""
+    return lambda check: Rule(check.__name__, section, severity, sentence, check, writes, reads, unmaps, found)
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken rule: its kind, the datasheet's section, the queue it concerns, and the sentence with the values."""
+    """A broken rule: where (`RDT[0]`), the queue it concerns (or the register's index), the values, and what happened in words."""
 
-    kind: Kind
-    section: str
+    rule: Rule
+    register: str
     queue: int
-    values: tuple[int, int]
+    values: tuple[int, ...]
     text: str
-
-    @classmethod
-    def of(cls, kind: Kind, queue: int, first: int, second: int = 0) -> Violation:
-        rule = RULES[kind]
-        return cls(kind, rule.section, queue, (first, second), rule.text.format(queue=queue, first=first, second=second))
 
     @property
     def is_dma_fault(self) -> bool:
-        return self.kind in (Kind.DMA_READ, Kind.DMA_WRITE)
+        return self.rule.section == IOMMU
 
     def __str__(self) -> str:
-        return f"{self.text} ({self.section if self.is_dma_fault else '82599 ' + self.section})"
+        return f"{self.rule.severity.value}: {self.rule.sentence} ({self.rule.cite}). {self.text}"
+
+
+class RuleBroken(DeviceError):
+    """A rule was broken and the NIC's policy is to raise; the access was carried out all the same."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.violation = violation

@@ -50,7 +50,7 @@ enum {
     WRITE_BACKS = 64,      /* of received descriptors, held until the end of a step */
 };
 
-/* What went wrong, for Python to put in words (hw/emulator/findings.py lists the same numbers). */
+/* What went wrong, for Python to put in words (the rules in hw/emulator/rules have the same numbers). */
 enum finding_kind {
     FINDING_DMA_READ = 1,
     FINDING_DMA_WRITE,
@@ -65,6 +65,7 @@ enum finding_kind {
     FINDING_RX_BUFFER_SIZE,
     FINDING_TX_CONTEXT,
     FINDING_TX_LONG_BUFFER,
+    FINDING_TX_SHORT,
 };
 
 struct finding {

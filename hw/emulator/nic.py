@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from ..device import Device, DmaError, DmaMapping
-from ..register import ALL_ONES, Access, DeviceError
+from ..register import ALL_ONES, Access, DeviceError, Row
 from ..registers import BAR0_SIZE, Registers
 from .block import Block
 from .cage import Cage
@@ -22,7 +23,8 @@ from .control import Control, Semaphores
 from .eeprom import Eeprom
 from .engine import Engine
 from .filters import Filters
-from .findings import Kind, Violation
+from .findings import Policy, Violation
+from .inspector import Inspector
 from .interrupts import Interrupts
 from .link import Link
 from .mdio import Mdio
@@ -43,10 +45,12 @@ class Emulated82599(Device):
 
     paced: 10 Gbit/s, 67.2 ns a 64-byte frame; else flat out. link_up_s: how long link training takes.
     manual: nothing moves but in `step`. mac: what the EEPROM holds. sfp: the module in the cage, None for an empty one.
+    rules: what is done about a datasheet rule that is broken (rules/README.md lists them).
     """
 
     def __init__(self, wire: str = "loop", *, paced: bool = False, link_up_s: float = 0.0,
-                 mac: bytes = DEFAULT_MAC, manual: bool = False, sfp: SfpModule | None = SfpModule.SR) -> None:
+                 mac: bytes = DEFAULT_MAC, manual: bool = False, sfp: SfpModule | None = SfpModule.SR,
+                 rules: Policy = Policy.RECORD) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is no unicast MAC address of 6 bytes")
         self.name = f"emulated:{wire}"
@@ -56,7 +60,6 @@ class Emulated82599(Device):
         self._config = ConfigSpace()
         self._eventfds: dict[int, int] = {}  # of each vector that has one
         self._next_iova = FIRST_IOVA
-        self._violations: dict[tuple[Kind, int, int], Violation] = {}
         self._engine = Engine()
         self._eeprom = Eeprom(self, self._engine)
         self._cage = Cage(self, self._engine)
@@ -66,6 +69,8 @@ class Emulated82599(Device):
         self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
         self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
         self._raw = self._eeprom.raw
+        self._inspector = Inspector(self._engine, self._raw, rules)
+        self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is told at the next sync
         self._engine.call("nic_set_manual", manual)
         self._engine.call("nic_set_paced", paced)
         self._engine.call("nic_set_link_delay", int(link_up_s * 1e9))
@@ -98,12 +103,19 @@ class Emulated82599(Device):
             return 0
         row, index = place.row, place.index
         with self._engine.frozen():
-            hook = self._reads.get(row.name)
-            if hook is not None:
-                return int(hook(index)) & ALL_ONES
-            if row.access is Access.RC:
-                return self._read_counter(row.offset(index))
-            return 0 if row.access is Access.WO else self._engine.registers[row.offset(index) >> 2]
+            self._inspector.before_read(row, index)
+            value = self._read(row, index)
+            self._inspector.after_read(row, index, value)
+            self._raise_broken()
+        return value
+
+    def _read(self, row: Row[Any], index: int) -> int:
+        hook = self._reads.get(row.name)
+        if hook is not None:
+            return int(hook(index)) & ALL_ONES
+        if row.access is Access.RC:
+            return self._read_counter(row.offset(index))
+        return 0 if row.access is Access.WO else self._engine.registers[row.offset(index) >> 2]
 
     def write32(self, offset: int, value: int, /) -> None:
         self._check_offset(offset)
@@ -113,18 +125,37 @@ class Emulated82599(Device):
             return
         place = Registers.find(offset)
         if place is None:
-            self.find(Kind.UNKNOWN_REGISTER, 0, offset, value)
+            with self._engine.frozen():
+                self._inspector.unknown_write(offset, value)
+                self._raise_broken()
             return
         row, index = place.row, place.index
         with self._engine.frozen():
-            hook = self._writes.get(row.name)
-            if hook is not None:
-                hook(index, value)
-            elif row.access is Access.RW:
-                kept = self._engine.registers[row.offset(index) >> 2] & ~row.mask
-                self._engine.registers[row.offset(index) >> 2] = kept | (value & row.mask)
-            elif row.access is Access.W1C:
-                self._engine.registers[row.offset(index) >> 2] &= ~value & ALL_ONES
+            self._inspector.before_write(row, index, value)
+            self._write(row, index, value)
+            self._inspector.after_write(row, index, value)
+            self._raise_broken()
+
+    def _write(self, row: Row[Any], index: int, value: int) -> None:
+        hook = self._writes.get(row.name)
+        if hook is not None:
+            hook(index, value)
+        elif row.access is Access.RW:
+            kept = self._engine.registers[row.offset(index) >> 2] & ~row.mask
+            self._engine.registers[row.offset(index) >> 2] = kept | (value & row.mask)
+        elif row.access is Access.W1C:
+            self._engine.registers[row.offset(index) >> 2] &= ~value & ALL_ONES
+
+    def _raise_broken(self) -> None:
+        if self._raises:
+            self._inspector.raise_broken()
+
+    def ring_doorbells(self) -> None:
+        """Nothing to pass on; where a broken rule is to be raised, this is where a sync hears of it."""
+        if self._raises:
+            self._check_open()
+            with self._engine.frozen():
+                self._inspector.raise_broken()
 
     def _read_counter(self, offset: int) -> int:
         """Statistics are cleared by the read; the engine's own counts are added first (8.2.3.23)."""
@@ -154,6 +185,7 @@ class Emulated82599(Device):
     def reset_registers(self) -> None:
         """CTRL.RST (4.2.1.6): every register to its reset value, queues gone, EEPROM read again, link trained again."""
         self._engine.call("nic_flush_counters")
+        self._inspector.forget()
         self._load_reset_values()
         self._engine.call("nic_reset")
         for block in self._blocks:
@@ -235,7 +267,9 @@ class Emulated82599(Device):
         """All windows in [iova, iova + size), be it none. Raises OSError (EINVAL) when the range ends inside one."""
         self._check_open()
         with self._engine.frozen():
+            self._inspector.unmap(iova, size)
             error = self._engine.call("nic_unmap_dma", iova, size)
+            self._raise_broken()
         if error:
             raise OSError(error, os.strerror(error))
 
@@ -262,8 +296,12 @@ class Emulated82599(Device):
             return self._engine.call("nic_share_doorbells")
 
     def guard_memory(self, on: bool) -> None:
-        """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process."""
+        """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process.
+
+        Others' accesses come late, too, so how long they waited between two of them is not judged.
+        """
         self._engine.guard(on)
+        self._inspector.waits_are_seen = not on
 
     # ---- interrupts ----
 
@@ -350,17 +388,12 @@ class Emulated82599(Device):
             self._gone = True
             self._engine.call("nic_set_gone")
 
-    def find(self, kind: Kind, queue: int, first: int, second: int = 0) -> None:
-        """Record a violation that a register access showed: once for each place, however often a driver repeats it."""
-        self._violations.setdefault((kind, queue, first), Violation.of(kind, queue, first, second))
-
     @property
     def violations(self) -> list[Violation]:
-        """Datasheet rules that were broken and DMA accesses that were stopped, so far."""
+        """Datasheet rules that were broken and DMA accesses that were stopped, so far and in that order."""
         self._check_open()
         with self._engine.frozen():
-            found = self._engine.findings()
-        return [Violation.of(Kind(entry.kind), entry.queue, *entry.values) for entry in found] + list(self._violations.values())
+            return self._inspector.violations
 
     @property
     def faults(self) -> list[Violation]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .. import fields as f
 from .block import Block
-from .findings import Kind
 
 
 class ReceiveQueues(Block):
@@ -24,13 +23,6 @@ class ReceiveQueues(Block):
         self.raw.RDH[index].write(value & 0xFFFF)
         self.engine.call("nic_rx_head_changed", index)
 
-    def write_RDT(self, index: int, value: int) -> None:
-        if not self.raw.RXDCTL[index].read().ENABLE and value:
-            self.nic.find(Kind.RX_TAIL_BEFORE_ENABLE, index, value)
-        elif value and value >= self.raw.RDLEN[index].read() // 16:
-            self.nic.find(Kind.RX_TAIL, index, value, self.raw.RDLEN[index].read() // 16)
-        self.raw.RDT[index].write(value & 0xFFFF)
-
 
 class TransmitQueues(Block):
     def write_TXDCTL(self, index: int, value: int) -> None:
@@ -46,13 +38,3 @@ class TransmitQueues(Block):
     def write_TDH(self, index: int, value: int) -> None:
         self.raw.TDH[index].write(value & 0xFFFF)
         self.engine.call("nic_tx_head_changed", index)
-
-    def write_TDT(self, index: int, value: int) -> None:
-        if not self.raw.TXDCTL[index].read().ENABLE and value:
-            self.nic.find(Kind.TX_TAIL_BEFORE_ENABLE, index, value)
-        self.raw.TDT[index].write(value & 0xFFFF)
-
-    def write_TDWBAL(self, index: int, value: int) -> None:
-        if f.TDWBAL(value).HEAD_WB_EN and value & 0xE:
-            self.nic.find(Kind.HEAD_WRITEBACK_ALIGNMENT, index, value)
-        self.raw.TDWBAL[index].write(value)

@@ -19,20 +19,22 @@ static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
 
 enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
-static bool more_descriptors(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
     uint32_t needed = (length + queue->buffer_size - 1) / queue->buffer_size;
     if (queue->free >= needed)
         return true;
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
     uint32_t tail = atomic_load_explicit(&nic->regs[rx_offset(R_RDT, number) / 4], memory_order_acquire);
-    if (tail >= queue->size)
+    if (tail >= queue->size) {
+        report(nic, FINDING_RX_TAIL, number, tail, queue->size);
         return false;
+    }
     queue->free = tail >= queue->head ? tail - queue->head : tail + queue->size - queue->head;
     return queue->free >= needed;
 }
 
 /* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
-static bool descriptors_free(const struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+static bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
     return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
 }
 

@@ -3,7 +3,7 @@
 
 #include "nic.h"
 
-enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */ };
+enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */, FRAME_SHORTEST = 17 };
 
 /* Q1 of an advanced data descriptor (7.2.3.2.4). */
 static uint32_t dtalen(uint64_t q1) { return q1 & 0xFFFF; }
@@ -158,6 +158,8 @@ static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
 static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
     if (!ifcs)
         report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
+    if (length < FRAME_SHORTEST)
+        report(nic, FINDING_TX_SHORT, number, nic->tx[number].head, length);
     if (bytes != nic->frame)
         memcpy(nic->frame, bytes, length);
     memset(nic->frame + length, 0, FRAME_MIN - length);

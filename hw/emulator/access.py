@@ -1,0 +1,189 @@
+"""What a rule gets to see: an access, the registers as they are before it, and what the driver wrote and read until then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..register import Accessor, Row, Word
+from ..registers import Registers
+
+DESCRIPTOR = 16
+INDIRECT = {"RTTDT1C": "RTTDQSEL"}  # registers that show a row of a table: which register says the row
+Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
+
+
+class Trail:
+    """The last write and the last read of a register, and when: by count of accesses, and the write by the clock, seconds.
+
+    ever: the bits that any write had set.
+    """
+
+    __slots__ = ("written_at", "written", "written_s", "ever", "read_at", "value")
+
+    def __init__(self) -> None:
+        self.written_at = self.read_at = -1
+        self.written = self.ever = self.value = 0
+        self.written_s = float("-inf")
+
+
+@dataclass
+class History:
+    """Since the last reset."""
+
+    trails: dict[tuple[str, int], Trail] = field(default_factory=dict)
+    rows: dict[str, set[int]] = field(default_factory=dict)  # of tables that are written through one register
+    accesses: int = 0
+
+    def _trail(self, name: str, index: int) -> Trail:
+        trail = self.trails.get((name, index))
+        if trail is None:
+            trail = self.trails[name, index] = Trail()
+        return trail
+
+    def note_write(self, name: str, index: int, value: int) -> None:
+        trail = self._trail(name, index)
+        self.accesses += 1
+        trail.written_at, trail.written, trail.written_s = self.accesses, value, time.monotonic()
+        trail.ever |= value
+        if name in INDIRECT:
+            self.rows.setdefault(name, set()).add(self._trail(INDIRECT[name], 0).written)
+
+    def note_read(self, name: str, index: int, value: int) -> None:
+        trail = self._trail(name, index)
+        self.accesses += 1
+        trail.read_at, trail.value = self.accesses, value
+
+    def forget(self) -> None:
+        self.trails.clear()
+        self.rows.clear()
+
+    def of(self, register: Accessor[Any]) -> Trail:
+        return self.trails.get((register.row.name, register.index)) or Trail()
+
+
+class Ring:
+    """The registers of one queue, by what they are for; `side` is R or T, as their names begin."""
+
+    def __init__(self, regs: Registers, side: str, index: int) -> None:
+        receive = side == "R"
+        self.index, self.receives = index, receive
+        self.low = (regs.RDBAL if receive else regs.TDBAL)[index]
+        self.high = (regs.RDBAH if receive else regs.TDBAH)[index]
+        self.length = (regs.RDLEN if receive else regs.TDLEN)[index]
+        self.head = (regs.RDH if receive else regs.TDH)[index]
+        self.tail = (regs.RDT if receive else regs.TDT)[index]
+        self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.control.read().ENABLE)
+
+    @property
+    def iova(self) -> int:
+        return self.low.read() | self.high.read() << 32
+
+    @property
+    def slots(self) -> int:
+        return self.length.read() // DESCRIPTOR
+
+    def ahead(self, first: int, last: int) -> int:
+        """How many descriptors from `first` up to, not including, `last`."""
+        return (last - first) % self.slots
+
+
+@dataclass(frozen=True)
+class Access:
+    """A register is written with `value`, or read; for rules on memory, [value, value + size) is unmapped.
+
+    regs: the values as they are, without effects. before: this register's. waits_are_seen: no delay hides how long a driver waited.
+    """
+
+    row: Row[Any] | None
+    index: int
+    value: int
+    before: int
+    regs: Registers
+    history: History
+    memory: Memory
+    is_read: bool = False
+    size: int = 0
+    waits_are_seen: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.row.name if self.row else ""
+
+    @property
+    def register(self) -> str:
+        return self.row.label(self.index) if self.row else f"BAR0 offset {self.index:#07x}"
+
+    def rises(self, name: str) -> bool:
+        """The write makes this bit 1, which was 0."""
+        return bool(~self.before & self.value & self._mask(name))
+
+    def falls(self, name: str) -> bool:
+        return bool(self.before & ~self.value & self._mask(name))
+
+    def _mask(self, name: str) -> int:
+        assert self.row is not None, "a register has fields"
+        return int(self.row.layout.fields[name].mask)
+
+    # ---- the queue it concerns ----
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.regs, self.name[0], self.index)
+
+    @property
+    def rings(self) -> list[Ring]:
+        """All that are enabled."""
+        every = [Ring(self.regs, side, index) for side in "RT" for index in range(len(self.regs.RDT))]
+        return [ring for ring in every if ring.enabled]
+
+    def descriptors(self, ring: Ring, first: int, last: int) -> npt.NDArray[np.uint64]:
+        """Those from `first` up to `last`, shape (n, 2); none where the memory cannot be seen from here."""
+        pieces = [(first, last)] if first <= last else [(first, ring.slots), (0, last)]
+        seen = [self.memory(ring.iova + DESCRIPTOR * at, DESCRIPTOR * (end - at)) or b"" for at, end in pieces]
+        return np.frombuffer(b"".join(seen), dtype=np.uint64).reshape(-1, 2)
+
+    # ---- what the driver did before ----
+
+    def wrote(self, register: Accessor[Any]) -> bool:
+        return self.history.of(register).written_at >= 0
+
+    def not_written(self, registers: list[Accessor[Any]]) -> str | None:
+        """What is missing, in words; None when all were written."""
+        missing = [register.name for register in registers if not self.wrote(register)]
+        if not missing:
+            return None
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{missing[0]}{more} had not been written since the reset"
+
+    def not_seen(self, register: Accessor[Any], **fields: int) -> str | None:
+        """None when a read after the register's last write showed these numbers; else what was written and read, in words."""
+        trail = self.history.of(register)
+        value = register.row.layout(trail.value)
+        seen = trail.read_at > trail.written_at
+        if seen and all(getattr(value, name) == number for name, number in fields.items()):
+            return None
+        wanted = ", ".join(f"{name} had not been read as {number}" for name, number in fields.items())
+        read = f", it was last read as {trail.value:#010x}" if seen else ""
+        return f"{self.last_write(register)}{read} and {wanted}"
+
+    def last_write(self, register: Accessor[Any]) -> str:
+        """The access before this one that mattered, in words."""
+        trail = self.history.of(register)
+        if trail.written_at < 0:
+            return f"{register.name} had not been written since the reset"
+        return f"{register.name} was last written {show(register.row, trail.written)}"
+
+
+def show(row: Row[Any], value: int) -> str:
+    """Counts as numbers, registers with bits as registers."""
+    return str(value) if row.layout is Word and value <= 0xFFFF else f"{value:#010x}"

@@ -1,0 +1,57 @@
+"""The 82599 datasheet's rules for a driver, a file a chapter: `python -m hw.emulator.rules` prints the list (README.md).
+
+A rule is a function behind `@rule`, or a `Rule` of what the C engine finds. A new one needs its lines in a chapter, a test
+(tests/test_rules.py says so) and a new print of the list; a new chapter is a file here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from ..findings import Found, Rule
+
+ANY = "*"
+
+
+def chapters() -> Iterator[ModuleType]:
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            yield importlib.import_module(f"{__name__}.{module.name}")
+
+
+def rules_of(chapter: ModuleType) -> list[Rule]:
+    return [entry for entry in vars(chapter).values() if isinstance(entry, Rule)]
+
+
+@dataclass(frozen=True)
+class Book:
+    """All rules, by what sets them off."""
+
+    rules: tuple[Rule, ...]
+    writes: dict[str, tuple[Rule, ...]]
+    reads: dict[str, tuple[Rule, ...]]
+    on_unmap: tuple[Rule, ...]
+    found: dict[int, tuple[Rule, Found]]
+
+    @staticmethod
+    @cache
+    def of_all_chapters() -> Book:
+        rules = tuple(rule for chapter in chapters() for rule in rules_of(chapter))
+        writes = {name for rule in rules for name in rule.writes}
+        reads = {name for rule in rules for name in rule.reads}
+        return Book(rules,
+                    {name: tuple(rule for rule in rules if {name, ANY} & set(rule.writes)) for name in writes},
+                    {name: tuple(rule for rule in rules if {name, ANY} & set(rule.reads)) for name in reads},
+                    tuple(rule for rule in rules if rule.unmaps),
+                    {found.number: (rule, found) for rule in rules for found in rule.found})
+
+    def on_write(self, register: str) -> tuple[Rule, ...]:
+        return self.writes.get(register) or self.writes[ANY]
+
+    def on_read(self, register: str) -> tuple[Rule, ...]:
+        return self.reads.get(register, ())

@@ -1,0 +1,40 @@
+"""What a transmit descriptor may ask for (82599 7.2.3). The engine finds it on the way of a frame."""
+
+from __future__ import annotations
+
+from ..findings import ERROR, WARNING, Found, Rule
+
+QUEUE = "TX queue {queue}"
+
+
+DESCRIPTOR_TYPE = Rule(
+    "transmit_descriptor_type", "7.2.3.2.4", ERROR, "A transmit descriptor is an advanced one: data or context",
+    found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),))
+
+CHAIN = Rule(
+    "chain_length", "7.2.3", ERROR, "A frame has at most 40 descriptors",
+    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second}"),))
+
+LENGTH = Rule(
+    "frame_length", "7.2.3.2.2", ERROR, "A frame is not empty, and no longer than the NIC carries",
+    found=(Found(5, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),))
+
+PAYLEN = Rule(
+    "paylen", "7.2.3.2.4", ERROR, "PAYLEN is the length of the frame, without headers when it is cut",
+    found=(Found(6, QUEUE, "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),))
+
+IFCS = Rule(
+    "ifcs_with_padding", "7.2.3.2.2", ERROR, "IFCS is set for a frame that is padded",
+    found=(Found(7, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes and IFCS is 0"),))
+
+CONTEXT = Rule(
+    "context_before_use", "7.2.3.2.3", ERROR, "A context goes before the frame that needs it, and fits it",
+    found=(Found(12, QUEUE, "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other"),))
+
+LONG_BUFFER = Rule(  # the datasheet's limit, which Linux breaks and silicon carries
+    "buffer_length", "7.2.3.2.2", WARNING, "A transmit buffer has at most 15.5 KB",
+    found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),))
+
+SHORT = Rule(  # 17 is what Linux pads to; no source has the datasheet's sentence for it
+    "shortest_frame", "7.2.3.2.4", WARNING, "A frame has at least 17 bytes when it is handed to the NIC",
+    found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),))

@@ -1,0 +1,32 @@
+"""From a reset to a NIC that can be programmed (82599 4.6.3), and registers that are none (8.2)."""
+
+from __future__ import annotations
+
+from ..access import Access
+from ..findings import NO_REGISTER, WARNING, rule
+
+QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
+
+
+@rule("4.6.3, 8.2.3.2.1", WARNING, "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled", writes=QUEUE_CONTROL)
+def eeprom_awaited(now: Access) -> str | None:
+    return now.not_seen(now.regs.EEC, AUTO_RD=1, EE_PRES=1) if now.rises("ENABLE") else None
+
+
+@rule("4.6.3", WARNING, "FWSM.EXT_ERR_IND is looked at before a queue is enabled", writes=QUEUE_CONTROL)
+def firmware_looked_at(now: Access) -> str | None:
+    return now.not_seen(now.regs.FWSM, EXT_ERR_IND=0) if now.rises("ENABLE") else None
+
+
+@rule("4.6.3", WARNING, "RDRXCTL.DMAIDONE is awaited before a queue is enabled", writes=QUEUE_CONTROL)
+def dma_init_awaited(now: Access) -> str | None:
+    # Writing RDRXCTL does not take back what was seen.
+    seen = now.history.of(now.regs.RDRXCTL)
+    if not now.rises("ENABLE") or now.regs.RDRXCTL.row.layout(seen.value).DMAIDONE:
+        return None
+    return "RDRXCTL.DMAIDONE had not been read as 1 since the reset"
+
+
+@rule("8.2", WARNING, "Only registers are written", writes=(NO_REGISTER,))
+def unknown_register(now: Access) -> str | None:
+    return "the table of registers has none there" if now.row is None else None

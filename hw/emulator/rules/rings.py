@@ -1,0 +1,115 @@
+"""Descriptor rings and their pointers, receive and transmit alike (82599 4.6.7, 4.6.8, 7.1.9, 8.2.3.8, 8.2.3.9)."""
+
+from __future__ import annotations
+
+from ... import fields as f
+from ..access import DESCRIPTOR, Access
+from ..findings import ERROR, WARNING, Found, rule
+
+ALIGNMENT = 128
+LONGEST = 8192 * DESCRIPTOR
+DONE = 1  # DD, the lowest bit of a receive descriptor's second half
+EOP, DTYP, DATA = 1 << 24, 0xF << 20, 3 << 20  # of an advanced transmit descriptor's second half (7.2.3.2.4)
+
+
+@rule("8.2.3.8.1, 8.2.3.9.5", ERROR, "A ring starts at a multiple of 128", writes=("RDBAL", "TDBAL"))
+def ring_alignment(now: Access) -> str | None:
+    low = now.value % ALIGNMENT
+    return f"the low 7 bits, {low:#x}, are ignored: the ring starts at {now.value - low:#x}" if low else None
+
+
+@rule("7.2.3.3, 8.2.3.8.3, 8.2.3.9.7", ERROR, "A ring's length is a multiple of 128 bytes, at most 8192 descriptors", writes=("RDLEN", "TDLEN"))
+def ring_length(now: Access) -> str | None:
+    if not now.value % ALIGNMENT and now.value <= LONGEST:
+        return None
+    return f"that is {now.value / DESCRIPTOR:g} descriptors"
+
+
+@rule("4.6.7, 4.6.8", ERROR, "A ring's base and length are programmed before its queue is enabled", writes=("RXDCTL", "TXDCTL"))
+def ring_before_enable(now: Access) -> str | None:
+    if not now.rises("ENABLE"):
+        return None
+    return now.not_written([now.ring.low, now.ring.length]) or (None if now.ring.slots else f"{now.ring.length.name} is 0")
+
+
+@rule("4.6.7, 4.6.8", ERROR, "A ring stays where it is while its queue is enabled", writes=("RDBAL", "RDBAH", "RDLEN", "TDBAL", "TDBAH", "TDLEN"))
+def ring_stays(now: Access) -> str | None:
+    changes = now.ring.enabled and now.value != now.before
+    return f"it was {now.before:#x}; {now.last_write(now.ring.control)}, which enabled the queue" if changes else None
+
+
+@rule("4.6.7, 4.6.8", ERROR, "A tail is written once ENABLE was read as 1", writes=("RDT", "TDT"), reads=("RXDCTL", "TXDCTL"))
+def tail_after_enable(now: Access) -> str | None:
+    ring = now.ring
+    if not now.is_read:
+        return now.not_seen(ring.control, ENABLE=1) if now.value else None
+    # A store at the doorbell's address is no access that comes by here: the value tells at the next read.
+    rung = ring.tail.read() != now.history.of(ring.head).written
+    unseen = now.not_seen(ring.control, ENABLE=1) if ring.enabled and rung else None
+    return f"{ring.tail.name} is {ring.tail.read()} already; {unseen}" if unseen else None
+
+
+@rule("8.2.3.8.5, 8.2.3.9.9", ERROR, "A tail is below the ring's number of descriptors", writes=("RDT", "TDT"), found=(
+    Found(8, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
+    Found(9, "RDT[{queue}]", "RDT[{queue}] is {first}, the ring has {second} descriptors")))
+def tail_within_ring(now: Access) -> str | None:
+    if not now.ring.enabled or now.value < now.ring.slots:
+        return None
+    return f"the ring has {now.ring.slots} descriptors; {now.last_write(now.ring.length)}"
+
+
+@rule("7.1.9", ERROR, "A tail moves forward, and not past the head: what is between them is the NIC's", writes=("RDT", "TDT"))
+def tail_moves_forward(now: Access) -> str | None:
+    ring = now.ring
+    head = ring.head.read()
+    if not ring.enabled or max(now.value, now.before, head) >= ring.slots or ring.ahead(head, now.value) >= ring.ahead(head, now.before):
+        return None
+    return f"it was {now.before} and {ring.head.name} is {head}: {ring.ahead(head, now.before)} descriptors were the NIC's, now {ring.ahead(head, now.value)}"
+
+
+@rule("4.6.7", WARNING, "The first receive tail is not the head: that would be an empty ring", writes=("RDT",))
+def first_tail_gives_descriptors(now: Access) -> str | None:
+    ring = now.ring
+    first = ring.enabled and now.history.of(ring.tail).written_at < now.history.of(ring.control).written_at
+    return f"{ring.head.name} is {now.value} too" if first and now.value == ring.head.read() else None
+
+
+@rule("8.2.3.8.4, 8.2.3.9.8", WARNING, "A head is written only before its queue is enabled", writes=("RDH", "TDH"))
+def head_before_enable(now: Access) -> str | None:
+    return now.last_write(now.ring.control) if now.ring.enabled else None
+
+
+@rule("7.1.6.1", WARNING, "A receive descriptor has DD cleared when it is given to the NIC", writes=("RDT",))
+def receive_descriptor_cleared(now: Access) -> str | None:
+    ring = now.ring
+    if not ring.enabled or max(now.value, now.before) >= ring.slots:
+        return None
+    done = int((now.descriptors(ring, now.before, now.value)[:, 1] & DONE).sum())
+    return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+
+
+@rule("7.2.3.2.4", ERROR, "A transmit tail stands behind the last descriptor of a frame, which has EOP", writes=("TDT",))
+def transmit_tail_behind_eop(now: Access) -> str | None:
+    ring = now.ring
+    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
+        return None
+    last = (now.value - 1) % ring.slots
+    (q1,) = now.descriptors(ring, last, last + 1)[:, 1].tolist() or (EOP,)
+    return f"descriptor {last} has Q1 {q1:#018x} without EOP" if q1 & DTYP == DATA and not q1 & EOP else None
+
+
+@rule("4.6.7.1.2, 4.6.8.1", ERROR, "A queue that was disabled has ENABLE read as 0 before its ring is changed or it is enabled again",
+      writes=("RDBAL", "RDBAH", "RDLEN", "RXDCTL", "TDBAL", "TDBAH", "TDLEN", "TXDCTL"))
+def disable_awaited(now: Access) -> str | None:
+    control = now.ring.control
+    if now.ring.enabled or not f.RXDCTL(now.history.of(control).ever).ENABLE or (now.name == control.row.name and not now.rises("ENABLE")):
+        return None
+    return now.not_seen(control, ENABLE=0)
+
+
+@rule("4.6.7.1.2, 4.6.8.1", ERROR, "A ring's memory stays mapped until its queue is off", unmaps=True)
+def ring_memory_stays(now: Access) -> str | None:
+    for ring in now.rings:
+        if ring.iova < now.value + now.size and now.value < ring.iova + DESCRIPTOR * ring.slots:
+            return f"{ring.control.name}.ENABLE is 1 and its ring is at {ring.iova:#x}"
+    return None

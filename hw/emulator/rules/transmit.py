@@ -1,0 +1,83 @@
+"""Transmit initialisation and queues (82599 4.6.8, 4.6.11.3.4, 7.2.3.5, 8.2.3.9)."""
+
+from __future__ import annotations
+
+from ... import fields as f
+from ..access import Access
+from ..findings import ERROR, WARNING, rule
+
+KB = 1024
+BUFFER_KB = 160
+ON_CHIP = 40  # descriptors of a queue (8.2.3.9.10)
+ALL_REQUESTS = 0xFFF
+QUEUES_OF_AN_IVAR = 2
+
+
+@rule("8.2.3.9.15", ERROR, "MTQC is written only with RTTDCS.ARBDIS at 1 and DMATXCTL.TE at 0", writes=("MTQC",))
+def mtqc_while_stopped(now: Access) -> str | None:
+    if not now.regs.RTTDCS.read().ARBDIS:
+        return f"RTTDCS is {now.regs.RTTDCS.read()!r}"
+    return now.last_write(now.regs.DMATXCTL) if now.regs.DMATXCTL.read().TE else None
+
+
+@rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
+def te_before_queues(now: Access) -> str | None:
+    return f"{now.last_write(now.regs.DMATXCTL)}: the queue stays off" if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE else None
+
+
+@rule("4.6.11.3.4, 8.2.3.9.1", WARNING, "Without DCB DTXMXSZRQ is 0xFFF when transmission starts", writes=("DMATXCTL",))
+def dtxmxszrq_at_most(now: Access) -> str | None:
+    limit = now.regs.DTXMXSZRQ.read()
+    return f"DTXMXSZRQ is {limit!r}" if now.rises("TE") and limit.MAX_BYTES_NUM_REQ != ALL_REQUESTS else None
+
+
+@rule("4.6.11.3.4, 8.2.3.10.14", WARNING, "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
+      writes=("DMATXCTL",))
+def rate_limits_cleared(now: Access) -> str | None:
+    missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.rows.get("RTTDT1C", set()))
+    return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset" if now.rises("TE") and missing else None
+
+
+@rule("4.6.11.3.4, 8.2.3.9.13", WARNING, "Without DCB and VT transmit packet buffer 0 has all 160 KB, and TXPBTHRESH leaves room for a frame",
+      writes=("DMATXCTL",))
+def transmit_packet_buffer(now: Access) -> str | None:
+    if not now.rises("TE"):
+        return None
+    frame_kb = -(-now.regs.MAXFRS.read().MFS // KB)
+    sizes = [buffer.read().SIZE for buffer in now.regs.TXPBSIZE]
+    thresholds = [threshold.read().THRESH for threshold in now.regs.TXPBTHRESH]
+    if sizes == [BUFFER_KB] + [0] * 7 and 0 < thresholds[0] <= BUFFER_KB - frame_kb and not any(thresholds[1:]):
+        return None
+    return f"TXPBSIZE is {sizes} KB, TXPBTHRESH {thresholds} KB, a frame {frame_kb} KB"
+
+
+@rule("8.2.3.9.10", WARNING, "TXDCTL.HTHRESH is not 0 where PTHRESH is not", writes=("TXDCTL",))
+def hthresh_with_pthresh(now: Access) -> str | None:
+    asked = f.TXDCTL(now.value)
+    return f"PTHRESH is {asked.PTHRESH}, HTHRESH is 0" if asked.PTHRESH and not asked.HTHRESH else None
+
+
+@rule("8.2.3.9.10", WARNING, "TXDCTL.PTHRESH and WTHRESH fit together on the chip, which holds 40 descriptors of a queue", writes=("TXDCTL",))
+def thresholds_fit_on_chip(now: Access) -> str | None:
+    asked = f.TXDCTL(now.value)
+    return f"PTHRESH {asked.PTHRESH} + WTHRESH {asked.WTHRESH}" if asked.PTHRESH + asked.WTHRESH > ON_CHIP else None
+
+
+@rule("7.2.3.5.2, 8.2.3.9.11", ERROR, "The head is written back to a multiple of 16, as real cards want it; else to nowhere", writes=("TDWBAL",))
+def head_writeback_alignment(now: Access) -> str | None:
+    return f"its low 4 bits are {now.value & 0xF:#x}" if f.TDWBAL(now.value).HEAD_WB_EN and now.value & 0xE else None
+
+
+@rule("7.2.3.5.2", ERROR, "Head write-back is not relaxed: DCA_TXCTRL.TXDESCWBRO is 0", writes=("TXDCTL",))
+def head_writeback_ordering(now: Access) -> str | None:
+    relaxed = now.regs.DCA_TXCTRL[now.index].read().TXDESCWBRO and now.regs.TDWBAL[now.index].read().HEAD_WB_EN
+    return f"DCA_TXCTRL[{now.index}] is {now.regs.DCA_TXCTRL[now.index].read()!r}" if now.rises("ENABLE") and relaxed else None
+
+
+@rule("8.2.3.9.10", WARNING, "With WTHRESH above 1 the queue's vector has an interval in EITR, or transmission may hang", writes=("TDT",))
+def interval_with_wthresh(now: Access) -> str | None:
+    ivar = now.regs.IVAR[now.index // QUEUES_OF_AN_IVAR].read() >> (16 * (now.index % QUEUES_OF_AN_IVAR) + 8) & 0xFF
+    control = now.regs.TXDCTL[now.index].read()
+    if not ivar & 0x80 or not control.ENABLE or control.WTHRESH <= 1 or now.regs.EITR[ivar & 0x3F].read().ITR_INTERVAL:
+        return None
+    return f"WTHRESH is {control.WTHRESH} and EITR[{ivar & 0x3F}] has interval 0"
