@@ -36,7 +36,7 @@ class Ring:
 
 
 class ByHand:
-    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for."""
+    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for, brought up as the datasheet has it (4.6)."""
 
     def __init__(self, wire: str = "loop", *, rx: int = 1, tx: int = 1, slots: int = 64, drop_en: int = 0,
                  head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, **options: object) -> None:
@@ -44,33 +44,77 @@ class ByHand:
         self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
         self.regs = Registers(self.nic)
         self.nic.enable_bus_master(True)
-        self.regs.FCTRL.write(BAM=1, UPE=promiscuous, MPE=promiscuous)
+        self.look_around()
+        self.set_up_reception(promiscuous)
         self.rx = [self._receive_queue(q, slots, drop_en) for q in range(rx)]
-        self.regs.RXCTRL.write(RXEN=1)
+        self.start_reception()
+        self.set_up_transmission()
         self.regs.DMATXCTL.update(TE=1)
         self.tx = [self._transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
 
-    def _receive_queue(self, q: int, slots: int, drop_en: int) -> Ring:
-        ring, regs = Ring(self.nic, slots), self.regs
+    def look_around(self) -> None:
+        """4.6.3: all is ready after a reset."""
+        for register in (self.regs.EEC, self.regs.FWSM, self.regs.RDRXCTL):
+            register.read()
+
+    def set_up_reception(self, promiscuous: int = 1) -> None:
+        """4.6.7 up to the queues."""
+        regs = self.regs
+        for table in (regs.PFUTA, regs.VFTA, regs.PFVLVF, regs.PFVLVFB, regs.MTA, regs.MPSAR, regs.FTQF):
+            for entry in table:
+                entry.write(0)
+        regs.FCTRL.write(BAM=1, UPE=promiscuous, MPE=promiscuous)
+        regs.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
+        regs.FCRTH[0].write(RTH=0x3D00)
+        regs.CTRL_EXT.update(NS_DIS=1)
+
+    def start_reception(self) -> None:
+        """4.6.7 step 11."""
+        self.regs.SECRXCTRL.update(RX_DIS=1)
+        self.regs.SECRXSTAT.read()
+        self.regs.RXCTRL.write(RXEN=1)
+        self.regs.SECRXCTRL.update(RX_DIS=0)
+
+    def set_up_transmission(self) -> None:
+        """4.6.8 and 4.6.11.3.4 up to the queues."""
+        self.regs.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
+        for queue in range(len(self.regs.TXDCTL)):
+            self.regs.RTTDQSEL.write(queue)
+            self.regs.RTTDT1C.write(0)
+
+    def place_receive_ring(self, q: int, ring: Ring, drop_en: int = 0) -> None:
+        regs = self.regs
         regs.RDBAL[q].write(ring.descriptors.iova & 0xFFFFFFFF)
         regs.RDBAH[q].write(ring.descriptors.iova >> 32)
-        regs.RDLEN[q].write(slots * 16)
-        regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, DESCTYPE=1, DROP_EN=drop_en)
+        regs.RDLEN[q].write(ring.slots * 16)
+        regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, BSIZEHEADER=4, DESCTYPE=1, DROP_EN=drop_en)
+        regs.DCA_RXCTRL[q].update(MUST_BE_ZERO=0)
+
+    def _receive_queue(self, q: int, slots: int, drop_en: int) -> Ring:
+        ring, regs = Ring(self.nic, slots), self.regs
+        self.place_receive_ring(q, ring, drop_en)
         regs.RXDCTL[q].write(ENABLE=1)
+        regs.RXDCTL[q].read()
         for index in range(slots):
             ring.write(index, ring.buffer(index), 0)
         regs.RDT[q].write(slots - 1)
         return ring
 
-    def _transmit_queue(self, q: int, slots: int, head_writeback: bool, wthresh: int) -> Ring:
-        ring, regs = Ring(self.nic, slots), self.regs
+    def place_transmit_ring(self, q: int, ring: Ring, head_writeback: bool = True) -> None:
+        regs = self.regs
         regs.TDBAL[q].write(ring.descriptors.iova & 0xFFFFFFFF)
         regs.TDBAH[q].write(ring.descriptors.iova >> 32)
-        regs.TDLEN[q].write(slots * 16)
+        regs.TDLEN[q].write(ring.slots * 16)
         if head_writeback:
+            regs.DCA_TXCTRL[q].update(TXDESCWBRO=0)
             regs.TDWBAH[q].write(ring.writeback.iova >> 32)
             regs.TDWBAL[q].write((ring.writeback.iova & 0xFFFFFFFF) | 1)
+
+    def _transmit_queue(self, q: int, slots: int, head_writeback: bool, wthresh: int) -> Ring:
+        ring, regs = Ring(self.nic, slots), self.regs
+        self.place_transmit_ring(q, ring, head_writeback)
         regs.TXDCTL[q].write(ENABLE=1, WTHRESH=wthresh, PTHRESH=32, HTHRESH=1)
+        regs.TXDCTL[q].read()
         return ring
 
     def post(self, *pieces: bytes, queue: int = 0, rs: bool = True, ifcs: bool = True, paylen: int | None = None,

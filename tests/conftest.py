@@ -1,4 +1,5 @@
-"""After every test: no thread, descriptor, mapping or child process is left that was not there before (issue 2, section 7)."""
+"""After every test: no thread, descriptor, mapping or child process is left that was not there before (issue 2, section 7), and no
+emulated NIC of this process saw a datasheet rule broken but those that the test is marked to break."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from hw.emulator.inspector import Inspector
 from leaks import held
 
 PATIENCE_S = 1.0  # a thread that was joined may be listed for a moment longer
@@ -35,3 +37,23 @@ def nothing_is_left_after_a_test(request: pytest.FixtureRequest) -> Iterator[Non
         left = held() - before
         time.sleep(0.01 if left else 0)
     assert not left, "the test left behind: " + "; ".join(sorted(left))
+
+
+@pytest.fixture(autouse=True)
+def no_datasheet_rule_is_broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`@pytest.mark.breaks_rules("tail_after_enable")` for those that a test breaks on purpose, without names for any."""
+    inspectors: list[Inspector] = []
+    create = Inspector.__init__
+
+    def noted(inspector: Inspector, *arguments: object) -> None:
+        create(inspector, *arguments)  # type: ignore[arg-type]  # whatever they are
+        inspectors.append(inspector)
+
+    monkeypatch.setattr(Inspector, "__init__", noted)
+    yield
+    asked = [marker.args for marker in request.node.iter_markers("breaks_rules")]
+    if () in asked or request.node.stash.get(FAILED, False):
+        return
+    allowed = {name for names in asked for name in names}
+    broken = [str(violation) for inspector in inspectors for violation in inspector.violations if violation.rule.name not in allowed]
+    assert not broken, "rules were broken:\n" + "\n".join(broken)

@@ -10,6 +10,7 @@ from hw.emulator import Emulated82599
 from hw.emulator.nic import FIRST_IOVA
 
 
+@pytest.mark.breaks_rules("dma_read")
 def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_works() -> None:
     with open_port("emulated:sink") as port:
         port.send([bytes(60)] * 4)
@@ -28,6 +29,7 @@ def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_wo
         assert port.device is not device
 
 
+@pytest.mark.breaks_rules("dma_read")
 def test_what_was_refused_to_somebody_before_is_not_held_against_a_port() -> None:
     with Emulated82599("sink") as nic:
         nic.config_write(0x04, 2, 6)

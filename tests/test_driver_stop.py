@@ -160,6 +160,7 @@ class StuckQueue(Watched):
         return value | 1 << 25 if self.stuck and offset == Registers.RXDCTL.offset(0) else value
 
 
+@pytest.mark.breaks_rules("queues_off_before_master_disable")
 def test_a_queue_that_does_not_stop_is_reported_after_everything_was_given_back() -> None:
     with Emulated82599() as inner:
         device = StuckQueue(inner)

@@ -229,7 +229,8 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
             pass
         status, errors = emulator.end(signal.SIGINT)
     assert status == 0
-    assert errors == "ixrings emulate: TDT[0] was set to 5 before TXDCTL.ENABLE read 1 (82599 4.6.8)\n"
+    assert errors == ("ixrings emulate: error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
+                      "TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n")
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
 

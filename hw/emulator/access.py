@@ -172,9 +172,18 @@ class Access:
         seen = trail.read_at > trail.written_at
         if seen and all(getattr(value, name) == number for name, number in fields.items()):
             return None
-        wanted = ", ".join(f"{name} had not been read as {number}" for name, number in fields.items())
+        wanted = " and ".join(f"{name} had not been read as {number}" for name, number in fields.items())
         read = f", it was last read as {trail.value:#010x}" if seen else ""
         return f"{self.last_write(register)}{read} and {wanted}"
+
+    def never_read(self, register: Accessor[Any], **fields: int) -> str | None:
+        """None when the register's last read showed these numbers, whatever was written to it; else that in words."""
+        trail = self.history.of(register)
+        value = register.row.layout(trail.value)
+        if trail.read_at >= 0 and all(getattr(value, name) == number for name, number in fields.items()):
+            return None
+        wanted = " and ".join(f"{name}={number}" for name, number in fields.items())
+        return f"{register.name} had not been read with {wanted} since the reset"
 
     def last_write(self, register: Accessor[Any]) -> str:
         """The access before this one that mattered, in words."""

@@ -267,7 +267,8 @@ class Emulated82599(Device):
         """All windows in [iova, iova + size), be it none. Raises OSError (EINVAL) when the range ends inside one."""
         self._check_open()
         with self._engine.frozen():
-            self._inspector.unmap(iova, size)
+            if not self._gone:  # nobody can tell a NIC that is gone to stop first
+                self._inspector.unmap(iova, size)
             error = self._engine.call("nic_unmap_dma", iova, size)
             self._raise_broken()
         if error:
@@ -350,6 +351,7 @@ class Emulated82599(Device):
         self.disable_interrupts()
         self._engine.call("nic_stop")
         self._wire.close()
+        self._inspector.take()
         self._closed = True
         self._engine.destroy()
 
@@ -390,10 +392,11 @@ class Emulated82599(Device):
 
     @property
     def violations(self) -> list[Violation]:
-        """Datasheet rules that were broken and DMA accesses that were stopped, so far and in that order."""
-        self._check_open()
-        with self._engine.frozen():
-            return self._inspector.violations
+        """Datasheet rules that were broken and DMA accesses that were stopped, so far and in that order; after close(), all."""
+        if not self._closed:
+            with self._engine.frozen():
+                self._inspector.take()
+        return self._inspector.violations
 
     @property
     def faults(self) -> list[Violation]:

@@ -46,7 +46,7 @@ def tail_after_enable(now: Access) -> str | None:
     # A store at the doorbell's address is no access that comes by here: the value tells at the next read.
     rung = ring.tail.read() != now.history.of(ring.head).written
     unseen = now.not_seen(ring.control, ENABLE=1) if ring.enabled and rung else None
-    return f"{ring.tail.name} is {ring.tail.read()} already; {unseen}" if unseen else None
+    return f"{ring.tail.name} is {int(ring.tail.read())} already; {unseen}" if unseen else None
 
 
 @rule("8.2.3.8.5, 8.2.3.9.9", ERROR, "A tail is below the ring's number of descriptors", writes=("RDT", "TDT"), found=(
@@ -61,7 +61,7 @@ def tail_within_ring(now: Access) -> str | None:
 @rule("7.1.9", ERROR, "A tail moves forward, and not past the head: what is between them is the NIC's", writes=("RDT", "TDT"))
 def tail_moves_forward(now: Access) -> str | None:
     ring = now.ring
-    head = ring.head.read()
+    head = int(ring.head.read())
     if not ring.enabled or max(now.value, now.before, head) >= ring.slots or ring.ahead(head, now.value) >= ring.ahead(head, now.before):
         return None
     return f"it was {now.before} and {ring.head.name} is {head}: {ring.ahead(head, now.before)} descriptors were the NIC's, now {ring.ahead(head, now.value)}"
