@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .config import unicast_mac
+from .names import POLICIES
 
 if TYPE_CHECKING:
     from hw.emulator.sfp import SfpModule
@@ -34,6 +35,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01")
     parser.add_argument("--sfp", type=sfp_module, default="sr", metavar="MODULE",
                         help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
+    parser.add_argument("--rules", choices=POLICIES, default="record", help="what to do when the driver breaks a rule of the datasheet "
+                        "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing")
     parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
     parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
     parser.set_defaults(run=run)
@@ -57,7 +60,7 @@ def sfp_module(text: str) -> SfpModule | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from hw.emulator import DEFAULT_MAC, Emulated82599
+    from hw.emulator import DEFAULT_MAC, Emulated82599, Policy
     from hw.vfio_user.server import Server
 
     start = time.monotonic()
@@ -85,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as undo:
         if options.trace:
             undo.enter_context(options.trace)
-        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp)
+        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp,
+                            rules=Policy(options.rules))
         undo.callback(nic.close)
         server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
                                            on_wake=move_cable, on_client=client))

@@ -3,7 +3,7 @@
     0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
 
 with netmap's suffixes `[-k][/flags][@options]`: ring pair k only; R receive rings only, T transmit rings only, x exclusive
-(every port here is); options of the emulated NIC: paced, link=SECONDS. Suffixes may always stand behind the kind word
+(every port here is); options of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore. Suffixes may always stand behind the kind word
 (`emulated-0/R@paced:pcap=a-1.pcap`); at the end they may stand behind loop, sink, source and a PCI address, where nothing can
 be mistaken for them. What follows cable=, pcap=, tap= and vfio-user: is taken literally, file names have every character.
 """
@@ -18,6 +18,7 @@ BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4}):)?(?P<rest>[0-9a-fA-F]{2}:[01][
 HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
 FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
+POLICIES = ("raise", "record", "ignore")  # hw.emulator.Policy, which comes with a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
 GRAMMAR = ("a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
            "with [-queue][/flags][@options]")
@@ -50,6 +51,7 @@ class PortName:
     flags: frozenset[str] = frozenset()
     paced: bool = False
     link_up_s: float = 0.0
+    rules: str = "record"
 
     @property
     def transmits(self) -> bool:
@@ -131,10 +133,22 @@ def _flags(name: PortName, letters: str) -> frozenset[str]:
 def _options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
-        if name.kind is not Kind.EMULATED or key not in ("paced", "link") or (key == "paced" and value):
-            raise PortNameError(f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced and link=SECONDS, other ports none")
-        name = replace(name, paced=True) if key == "paced" else replace(name, link_up_s=_seconds(name, value))
+        if name.kind is not Kind.EMULATED or key not in ("paced", "link", "rules") or (key == "paced" and value):
+            raise PortNameError(f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS and rules=raise, other ports none")
+        match key:
+            case "paced":
+                name = replace(name, paced=True)
+            case "link":
+                name = replace(name, link_up_s=_seconds(name, value))
+            case _:
+                name = replace(name, rules=_policy(name, value))
     return name
+
+
+def _policy(name: PortName, text: str) -> str:
+    if text not in POLICIES:
+        raise PortNameError(f"{name.text!r}: rules={text} is not one of {', '.join(POLICIES)}; write rules=raise to be stopped by a broken datasheet rule")
+    return text
 
 
 def _seconds(name: PortName, text: str) -> float:

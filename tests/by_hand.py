@@ -36,21 +36,26 @@ class Ring:
 
 
 class ByHand:
-    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for, brought up as the datasheet has it (4.6)."""
+    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for, brought up as the datasheet has it (4.6).
+
+    bare: only bus master. The steps are methods, for tests that take a wrong one.
+    """
 
     def __init__(self, wire: str = "loop", *, rx: int = 1, tx: int = 1, slots: int = 64, drop_en: int = 0,
-                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, **options: object) -> None:
+                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, bare: bool = False, **options: object) -> None:
         options.setdefault("manual", True)
         self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
         self.regs = Registers(self.nic)
         self.nic.enable_bus_master(True)
+        if bare:
+            return
         self.look_around()
         self.set_up_reception(promiscuous)
-        self.rx = [self._receive_queue(q, slots, drop_en) for q in range(rx)]
+        self.rx = [self.receive_queue(q, slots, drop_en) for q in range(rx)]
         self.start_reception()
         self.set_up_transmission()
         self.regs.DMATXCTL.update(TE=1)
-        self.tx = [self._transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
+        self.tx = [self.transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
 
     def look_around(self) -> None:
         """4.6.3: all is ready after a reset."""
@@ -90,7 +95,7 @@ class ByHand:
         regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, BSIZEHEADER=4, DESCTYPE=1, DROP_EN=drop_en)
         regs.DCA_RXCTRL[q].update(MUST_BE_ZERO=0)
 
-    def _receive_queue(self, q: int, slots: int, drop_en: int) -> Ring:
+    def receive_queue(self, q: int, slots: int = 64, drop_en: int = 0) -> Ring:
         ring, regs = Ring(self.nic, slots), self.regs
         self.place_receive_ring(q, ring, drop_en)
         regs.RXDCTL[q].write(ENABLE=1)
@@ -110,7 +115,7 @@ class ByHand:
             regs.TDWBAH[q].write(ring.writeback.iova >> 32)
             regs.TDWBAL[q].write((ring.writeback.iova & 0xFFFFFFFF) | 1)
 
-    def _transmit_queue(self, q: int, slots: int, head_writeback: bool, wthresh: int) -> Ring:
+    def transmit_queue(self, q: int, slots: int = 64, head_writeback: bool = True, wthresh: int = 0) -> Ring:
         ring, regs = Ring(self.nic, slots), self.regs
         self.place_transmit_ring(q, ring, head_writeback)
         regs.TXDCTL[q].write(ENABLE=1, WTHRESH=wthresh, PTHRESH=32, HTHRESH=1)

@@ -234,6 +234,15 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
 
+def test_a_strict_emulator_answers_a_wrong_access_with_an_error(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--rules", "raise") as emulator:
+        with VfioUserDevice(emulator.path) as device:
+            with pytest.raises(DeviceError, match="Input/output error"):
+                device.write32(0x1000, 0x1040)
+            assert device.read32(0x1000) == 0x1000
+        assert "A ring starts at a multiple of 128" in emulator.end()[1]
+
+
 def emulate_fails(*arguments: object) -> str:
     command = [sys.executable, "-m", "driver.cli", "emulate", *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=20)

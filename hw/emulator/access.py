@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..register import Accessor, Row, Word
+from ..register import Accessor, Row
 from ..registers import Registers
 
 DESCRIPTOR = 16
+COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
 INDIRECT = {"RTTDT1C": "RTTDQSEL"}  # registers that show a row of a table: which register says the row
 Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
 
@@ -195,4 +196,4 @@ class Access:
 
 def show(row: Row[Any], value: int) -> str:
     """Counts as numbers, registers with bits as registers."""
-    return str(value) if row.layout is Word and value <= 0xFFFF else f"{value:#010x}"
+    return str(value) if row.name in COUNTS else f"{value:#010x}"
