@@ -92,6 +92,13 @@ def test_a_tail_stored_at_its_doorbell_is_found_out_when_enable_is_read() -> Non
         assert [violation.register for violation in nic.nic.violations] == ["TXDCTL[0]"]
 
 
+def test_other_bits_of_a_running_queue_may_change_without_reading_enable_again() -> None:
+    with bare() as nic:
+        CASES["no_snoop_disabled"](nic, False)
+        nic.regs.RXDCTL[0].write(ENABLE=1, VME=1)
+        nic.regs.RDT[0].write(63)
+
+
 @pytest.mark.breaks_rules
 def test_violations_stand_in_the_order_in_which_they_happened_and_outlive_the_nic() -> None:
     with bare() as nic:

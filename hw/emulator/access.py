@@ -14,6 +14,7 @@ from ..register import Accessor, Row
 from ..registers import Registers
 
 DESCRIPTOR = 16
+QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
 COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
 INDIRECT = {"RTTDT1C": "RTTDQSEL"}  # registers that show a row of a table: which register says the row
 Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
@@ -22,23 +23,23 @@ Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many byt
 class Trail:
     """The last write and the last read of a register, and when: by count of accesses, and the write by the clock, seconds.
 
-    ever: the bits that any write had set.
+    ever: the bits that any write had set. confirmed: those that were read as what they were written last.
     """
 
-    __slots__ = ("written_at", "written", "written_s", "ever", "read_at", "value")
+    __slots__ = ("written_at", "written", "written_s", "ever", "confirmed", "read_at", "value")
 
     def __init__(self) -> None:
         self.written_at = self.read_at = -1
-        self.written = self.ever = self.value = 0
+        self.written = self.ever = self.confirmed = self.value = 0
         self.written_s = float("-inf")
 
 
 @dataclass
 class History:
-    """Since the last reset."""
+    """Since the last reset. written: of each register's name the indices, of a table behind one register the rows."""
 
     trails: dict[tuple[str, int], Trail] = field(default_factory=dict)
-    rows: dict[str, set[int]] = field(default_factory=dict)  # of tables that are written through one register
+    written: dict[str, set[int]] = field(default_factory=dict)
     accesses: int = 0
 
     def _trail(self, name: str, index: int) -> Trail:
@@ -50,19 +51,20 @@ class History:
     def note_write(self, name: str, index: int, value: int) -> None:
         trail = self._trail(name, index)
         self.accesses += 1
+        trail.confirmed &= ~(trail.written ^ value)
         trail.written_at, trail.written, trail.written_s = self.accesses, value, time.monotonic()
         trail.ever |= value
-        if name in INDIRECT:
-            self.rows.setdefault(name, set()).add(self._trail(INDIRECT[name], 0).written)
+        row = self._trail(INDIRECT[name], 0).written if name in INDIRECT else index
+        self.written.setdefault(name, set()).add(row)
 
     def note_read(self, name: str, index: int, value: int) -> None:
         trail = self._trail(name, index)
         self.accesses += 1
-        trail.read_at, trail.value = self.accesses, value
+        trail.read_at, trail.value, trail.confirmed = self.accesses, value, ~(trail.written ^ value)
 
     def forget(self) -> None:
         self.trails.clear()
-        self.rows.clear()
+        self.written.clear()
 
     def of(self, register: Accessor[Any]) -> Trail:
         return self.trails.get((register.row.name, register.index)) or Trail()
@@ -98,7 +100,7 @@ class Ring:
         return (last - first) % self.slots
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Access:
     """A register is written with `value`, or read; for rules on memory, [value, value + size) is unmapped.
 
@@ -144,8 +146,8 @@ class Access:
     @property
     def rings(self) -> list[Ring]:
         """All that are enabled."""
-        every = [Ring(self.regs, side, index) for side in "RT" for index in range(len(self.regs.RDT))]
-        return [ring for ring in every if ring.enabled]
+        used = [Ring(self.regs, name[0], index) for name in QUEUE_CONTROL for index in sorted(self.history.written.get(name, ()))]
+        return [ring for ring in used if ring.enabled]
 
     def descriptors(self, ring: Ring, first: int, last: int) -> npt.NDArray[np.uint64]:
         """Those from `first` up to `last`, shape (n, 2); none where the memory cannot be seen from here."""
@@ -166,16 +168,22 @@ class Access:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return f"{missing[0]}{more} had not been written since the reset"
 
-    def not_seen(self, register: Accessor[Any], **fields: int) -> str | None:
-        """None when a read after the register's last write showed these numbers; else what was written and read, in words."""
+    def unconfirmed(self, register: Accessor[Any], **fields: int) -> str | None:
+        """None when the fields were written with these numbers, or never, and read as them since; else that in words."""
         trail = self.history.of(register)
-        value = register.row.layout(trail.value)
-        seen = trail.read_at > trail.written_at
-        if seen and all(getattr(value, name) == number for name, number in fields.items()):
+        for name, number in fields.items():
+            mask = register.row.layout.fields[name].mask
+            if trail.confirmed & mask != mask or trail.written & mask != register.row.layout.fields[name].place(number):
+                wanted = " and ".join(f"{name} had not been read as {number}" for name, number in fields.items())
+                return f"{self.last_write(register)} and {wanted}"
+        return None
+
+    def not_read_since(self, start: Accessor[Any], register: Accessor[Any], **fields: int) -> str | None:
+        """None when `register` was read with these numbers after `start` was written; else that in words."""
+        if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(register, **fields):
             return None
-        wanted = " and ".join(f"{name} had not been read as {number}" for name, number in fields.items())
-        read = f", it was last read as {trail.value:#010x}" if seen else ""
-        return f"{self.last_write(register)}{read} and {wanted}"
+        wanted = " and ".join(f"{register.name}.{name} had not been read as {number} since" for name, number in fields.items())
+        return f"{self.last_write(start)} and {wanted}"
 
     def never_read(self, register: Accessor[Any], **fields: int) -> str | None:
         """None when the register's last read showed these numbers, whatever was written to it; else that in words."""

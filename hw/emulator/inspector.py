@@ -30,16 +30,19 @@ class Inspector:
 
     def before_write(self, row: Row[Any], index: int, value: int) -> None:
         if self.policy is not Policy.IGNORE:
+            now = self._access(row, index, value)
             for rule in self._book.on_write(row.name):
-                self._check(rule, self._access(row, index, value))
+                self._check(rule, now)
 
     def after_write(self, row: Row[Any], index: int, value: int) -> None:
         self._history.note_write(row.name, index, value)
 
     def before_read(self, row: Row[Any], index: int) -> None:
-        if self.policy is not Policy.IGNORE:
-            for rule in self._book.on_read(row.name):
-                self._check(rule, self._access(row, index, 0, is_read=True))
+        rules = self._book.on_read(row.name)
+        if rules and self.policy is not Policy.IGNORE:
+            now = self._access(row, index, 0, is_read=True)
+            for rule in rules:
+                self._check(rule, now)
 
     def after_read(self, row: Row[Any], index: int, value: int) -> None:
         self._history.note_read(row.name, index, value)

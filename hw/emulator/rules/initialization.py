@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from ..access import Access
+from ..access import QUEUE_CONTROL, Access
 from ..findings import NO_REGISTER, WARNING, rule
-
-QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
 
 
 @rule("4.6.3, 8.2.3.2.1", WARNING, "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled", writes=QUEUE_CONTROL)

@@ -34,10 +34,7 @@ def rxen_with_the_path_stopped(now: Access) -> str | None:
         return None
     if not now.regs.SECRXCTRL.read().RX_DIS:
         return f"SECRXCTRL.RX_DIS is 0; {now.last_write(now.regs.SECRXCTRL)}"
-    stopped, ready = now.history.of(now.regs.SECRXCTRL), now.history.of(now.regs.SECRXSTAT)
-    if ready.read_at > stopped.written_at and now.regs.SECRXSTAT.row.layout(ready.value).SECRX_RDY:
-        return None
-    return f"{now.last_write(now.regs.SECRXCTRL)} and SECRXSTAT.SECRX_RDY had not been read as 1 since"
+    return now.not_read_since(now.regs.SECRXCTRL, now.regs.SECRXSTAT, SECRX_RDY=1)
 
 
 @rule("8.2.3.8.8", ERROR, "HLREG0.RXCRCSTRP and RDRXCTL.CRCSTRIP agree when reception starts", writes=("RXCTRL",))

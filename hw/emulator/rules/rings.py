@@ -42,10 +42,10 @@ def ring_stays(now: Access) -> str | None:
 def tail_after_enable(now: Access) -> str | None:
     ring = now.ring
     if not now.is_read:
-        return now.not_seen(ring.control, ENABLE=1) if now.value else None
+        return now.unconfirmed(ring.control, ENABLE=1) if now.value else None
     # A store at the doorbell's address is no access that comes by here: the value tells at the next read.
     rung = ring.tail.read() != now.history.of(ring.head).written
-    unseen = now.not_seen(ring.control, ENABLE=1) if ring.enabled and rung else None
+    unseen = now.unconfirmed(ring.control, ENABLE=1) if ring.enabled and rung else None
     return f"{ring.tail.name} is {int(ring.tail.read())} already; {unseen}" if unseen else None
 
 
@@ -104,7 +104,7 @@ def disable_awaited(now: Access) -> str | None:
     control = now.ring.control
     if now.ring.enabled or not f.RXDCTL(now.history.of(control).ever).ENABLE or (now.name == control.row.name and not now.rises("ENABLE")):
         return None
-    return now.not_seen(control, ENABLE=0)
+    return now.unconfirmed(control, ENABLE=0)
 
 
 @rule("4.6.7.1.2, 4.6.8.1", ERROR, "A ring's memory stays mapped until its queue is off", unmaps=True)

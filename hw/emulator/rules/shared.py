@@ -29,5 +29,5 @@ def semaphore_for_eeprom(now: Access) -> str | None:
 
 @rule("8.2.3.2.2", ERROR, "EERD.DONE is awaited before the next word is asked for", writes=("EERD",))
 def eerd_done_awaited(now: Access) -> str | None:
-    last = now.history.of(now.regs.EERD)
-    return now.not_seen(now.regs.EERD, DONE=1) if f.EERD(now.value).START and f.EERD(last.written).START else None
+    again = f.EERD(now.value).START and f.EERD(now.history.of(now.regs.EERD).written).START
+    return now.not_read_since(now.regs.EERD, now.regs.EERD, DONE=1) if again else None

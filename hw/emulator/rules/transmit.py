@@ -34,7 +34,7 @@ def dtxmxszrq_at_most(now: Access) -> str | None:
 @rule("4.6.11.3.4, 8.2.3.10.14", WARNING, "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
       writes=("DMATXCTL",))
 def rate_limits_cleared(now: Access) -> str | None:
-    missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.rows.get("RTTDT1C", set()))
+    missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.written.get("RTTDT1C", set()))
     return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset" if now.rises("TE") and missing else None
 
 
