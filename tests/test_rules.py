@@ -13,7 +13,7 @@ from driver import open_port
 from hw.device import DmaMapping
 from hw.emulator import Emulated82599, Policy, RuleBroken, Severity
 from hw.emulator.nic import FIRST_IOVA
-from hw.emulator.rules import Book
+from hw.emulator.rules import CHAPTERS, Book
 from hw.emulator.rules.__main__ import text
 from hw.register import DeviceError
 from rule_cases import cases
@@ -35,6 +35,11 @@ def bare(**options: object) -> Iterator[ByHand]:
 
 def test_every_rule_has_a_case() -> None:
     assert CASES.keys() == RULES.keys()
+
+
+def test_every_file_of_the_folder_is_a_chapter() -> None:
+    files = {file.stem for file in (ROOT / "hw/emulator/rules").glob("*.py")} - {"__init__", "__main__"}
+    assert sorted(files) == sorted(chapter.__name__.rpartition(".")[2] for chapter in CHAPTERS)
 
 
 @pytest.mark.breaks_rules

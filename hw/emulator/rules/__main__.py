@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import chapters, rules_of
+from . import CHAPTERS, rules_of
 
 HEAD = """\
 # The datasheet's rules
@@ -24,7 +24,7 @@ Where a tail is stored at its doorbell's address, and not written by `write32`, 
 def text() -> str:
     """The whole file."""
     lines = [HEAD]
-    for chapter in chapters():
+    for chapter in CHAPTERS:
         lines += [f"## {(chapter.__doc__ or '').partition(chr(10))[0]}", "", "| rule | section | severity | a driver |", "|---|---|---|---|"]
         lines += [f"| `{rule.name}` | {rule.section} | {rule.severity.value} | {rule.sentence} |" for rule in rules_of(chapter)]
         lines.append("")
