@@ -25,7 +25,8 @@ def text() -> str:
     """The whole file."""
     lines = [HEAD]
     for chapter in CHAPTERS:
-        lines += [f"## {(chapter.__doc__ or '').partition(chr(10))[0]}", "", "| rule | section | severity | a driver |", "|---|---|---|---|"]
+        title = (chapter.__doc__ or "").partition("\n")[0].rstrip(".")
+        lines += [f"## {title}", "", "| rule | section | severity | a driver |", "|---|---|---|---|"]
         lines += [f"| `{rule.name}` | {rule.section} | {rule.severity.value} | {rule.sentence} |" for rule in rules_of(chapter)]
         lines.append("")
     return "\n".join(lines) + TAIL
