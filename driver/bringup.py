@@ -119,6 +119,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     nic.check_present(name)
     reset.quiesce(device, nic, link=not nic.LINKS.read().LINK_UP)  # whoever had it before may have left it running
     reset.wait_eeprom_auto_read(nic)
+    reset.check_eeprom(nic)
     reset.wait_dma_init(nic)
 
     joined = map_memory(undo, device, interface, region)

@@ -13,6 +13,7 @@ from .config import unicast_mac
 from .names import POLICIES
 
 if TYPE_CHECKING:
+    from hw.emulator import Fault
     from hw.emulator.sfp import SfpModule
 
 EPILOG = """\
@@ -37,6 +38,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                         help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
     parser.add_argument("--rules", choices=POLICIES, default="record", help="what to do when the driver breaks a rule of the datasheet "
                         "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing")
+    parser.add_argument("--fault", type=fault_of, action="append", default=[], metavar="NAME[+N]",
+                        help="break something, with the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, queue-enable, "
+                             "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times")
     parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
     parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
     parser.set_defaults(run=run)
@@ -57,6 +61,13 @@ def sfp_module(text: str) -> SfpModule | None:
     if text != "none" and text not in names:
         raise ValueError(text)
     return names.get(text)
+
+
+def fault_of(text: str) -> tuple[Fault, int]:
+    """Raises ValueError."""
+    from hw.emulator import parse_fault
+
+    return parse_fault(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp,
                             rules=Policy(options.rules))
         undo.callback(nic.close)
+        for fault in options.fault:
+            nic.inject(*fault)
         server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
                                            on_wake=move_cable, on_client=client))
         for number in (signal.SIGINT, signal.SIGTERM):

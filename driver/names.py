@@ -3,7 +3,7 @@
     0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
 
 with netmap's suffixes `[-k][/flags][@options]`: ring pair k only; R receive rings only, T transmit rings only, x exclusive
-(every port here is); options of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore. Suffixes may always stand behind the kind word
+(every port here is); options of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore, fault=NAME[+N]. Suffixes may always stand behind the kind word
 (`emulated-0/R@paced:pcap=a-1.pcap`); at the end they may stand behind loop, sink, source and a PCI address, where nothing can
 be mistaken for them. What follows cable=, pcap=, tap= and vfio-user: is taken literally, file names have every character.
 """
@@ -52,6 +52,7 @@ class PortName:
     paced: bool = False
     link_up_s: float = 0.0
     rules: str = "record"
+    fault: str = ""
 
     @property
     def transmits(self) -> bool:
@@ -133,13 +134,15 @@ def _flags(name: PortName, letters: str) -> frozenset[str]:
 def _options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
-        if name.kind is not Kind.EMULATED or key not in ("paced", "link", "rules") or (key == "paced" and value):
-            raise PortNameError(f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS and rules=raise, other ports none")
+        if name.kind is not Kind.EMULATED or key not in ("paced", "link", "rules", "fault") or (key == "paced" and value):
+            raise PortNameError(f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise and fault=NAME, other ports none")
         match key:
             case "paced":
                 name = replace(name, paced=True)
             case "link":
                 name = replace(name, link_up_s=_seconds(name, value))
+            case "fault":
+                name = replace(name, fault=value)
             case _:
                 name = replace(name, rules=_policy(name, value))
     return name

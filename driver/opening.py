@@ -86,9 +86,13 @@ def open_device(name: PortName) -> Device:
         return VfioUserDevice(name.target)
     if name.kind is not Kind.EMULATED:
         return open_pci(name)
-    from hw.emulator import Emulated82599, Policy  # loads a C library that real NICs do not need
+    from hw.emulator import Emulated82599, Policy, parse_fault  # loads a C library that real NICs do not need
 
-    return Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=Policy(name.rules))
+    fault = parse_fault(name.fault) if name.fault else None
+    nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=Policy(name.rules))
+    if fault:
+        nic.inject(*fault)
+    return nic
 
 
 def open_pci(name: PortName) -> Device:

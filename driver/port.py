@@ -247,9 +247,18 @@ class Port:
             return not any(ring.pending for ring in session.interface.tx_rings)
 
         if not wait_until(session, sent, Side.TX, timeout, session.config.busy_poll):
-            link = self.link
-            why = "the link is up, but the wire does not take them fast enough" if link.up else f"the link is {link}"
+            why = self._why_unsent()
             raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {why}")
+
+    def _why_unsent(self) -> str:
+        link, session = self.link, self._open()
+        if not link.up:
+            return f"the link is {link}"
+        for ring in session.interface.tx_rings:
+            if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
+                return (f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 7.2.3.5.2). "
+                        "Close the port and open it again")
+        return "the link is up, but the wire does not take them fast enough"
 
     # Frames as bytes
 
@@ -275,7 +284,7 @@ class Port:
                 return slots.ring.space >= needed
 
             if not wait_until(session, room, Side.TX, timeout, session.config.busy_poll):
-                raise PortTimeout(f"{self.name}: no room to send within {timeout} s; the link is {self.link}")
+                raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {self._why_unsent()}")
 
         return send_frames(slots, frames, longest, wait_for_room, self.txsync)
 

@@ -1,7 +1,8 @@
 """The software 82599: `Emulated82599` is a Device like any other."""
 
+from .faults import Fault, parse_fault
 from .findings import Policy, RuleBroken, Severity, Violation
 from .nic import DEFAULT_MAC, Emulated82599
 from .wires import WIRES, WireError
 
-__all__ = ["DEFAULT_MAC", "WIRES", "Emulated82599", "Policy", "RuleBroken", "Severity", "Violation", "WireError"]
+__all__ = ["DEFAULT_MAC", "WIRES", "Emulated82599", "Fault", "Policy", "RuleBroken", "Severity", "Violation", "WireError", "parse_fault"]

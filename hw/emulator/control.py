@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import fields as f
 from .block import Block
+from .faults import Fault
 
 
 class Control(Block):
@@ -11,6 +12,8 @@ class Control(Block):
         asked = f.CTRL(value)
         if asked.RST or asked.LRST:
             self.nic.reset_registers()
+            if Fault.RESET in self.nic.injected:
+                self.raw.CTRL.write(RST=1)
             return
         # GIO_DIS reads back 1 until a reset (5.2.5.3.2); the engine is frozen, so no request is outstanding.
         self.raw.CTRL.write(value, RST=0, LRST=0)

@@ -312,6 +312,13 @@ void nic_set_bus_master(struct nic *nic, bool on) { nic->bus_master = on; }
 bool nic_master_abort(const struct nic *nic) { return nic->master_abort; }
 void nic_clear_master_abort(struct nic *nic) { nic->master_abort = false; }
 void nic_set_gone(struct nic *nic) { nic->gone = true; }
+void nic_break_write_back(struct nic *nic, bool head, bool receive) {
+    bool other_receive = receive != nic->no_rx_writeback;
+    nic->no_head_writeback = head, nic->no_rx_writeback = receive;
+    transmit_mend(nic);
+    if (other_receive)
+        receive_mend(nic);
+}
 void nic_set_cable(struct nic *nic, bool in) { nic->cable_in = in; }
 void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns; }
 void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd) { nic->eventfds[vector] = fd; }

@@ -49,6 +49,7 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_map_dma": (c_int, (c_uint64, c_uint64, c_int, c_uint64, c_uint32)),
     "nic_unmap_dma": (c_int, (c_uint64, c_uint64)),
     "nic_window_count": (c_uint32, ()),
+    "nic_break_write_back": (None, (c_bool, c_bool)),
     "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
     "nic_share_doorbells": (c_int, ()),
     "nic_set_line": (None, (c_bool,)),

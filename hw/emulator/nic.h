@@ -201,6 +201,7 @@ struct wire {
 struct nic {
     _Atomic uint32_t *regs;
     bool manual, paced, bus_master, gone;
+    bool no_head_writeback, no_rx_writeback; /* defects on request (hw/emulator/faults.py) */
     uint32_t step_frames; /* how many frames a queue or a wire may move before others get their turn */
     uint64_t manual_ns;   /* the time, when it is stepped by hand */
 
@@ -341,6 +342,8 @@ void send_messages(struct nic *nic, uint64_t now_ns);
 
 /* transmit.c, offload.c, receive.c, checksum.c */
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+void transmit_mend(struct nic *nic);
+void receive_mend(struct nic *nic);
 void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);

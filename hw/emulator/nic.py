@@ -20,9 +20,10 @@ from .block import Block
 from .cage import Cage
 from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
 from .control import Control, Semaphores
-from .eeprom import Eeprom
+from .eeprom import CHECKSUM_WORD, Eeprom
 from .engine import Engine
 from .filters import Filters
+from .faults import Fault, Faults
 from .findings import Policy, Violation
 from .inspector import Inspector
 from .interrupts import Interrupts
@@ -69,6 +70,7 @@ class Emulated82599(Device):
         self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
         self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
         self._raw = self._eeprom.raw
+        self.injected = Faults(self)
         self._inspector = Inspector(self._engine, self._raw, rules)
         self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is told at the next sync
         self._engine.call("nic_set_manual", manual)
@@ -96,6 +98,8 @@ class Emulated82599(Device):
 
     def read32(self, offset: int, /) -> int:
         self._check_offset(offset)
+        if self.injected:
+            self.injected.count()
         if self._gone:
             return ALL_ONES
         place = Registers.find(offset)
@@ -121,6 +125,8 @@ class Emulated82599(Device):
         self._check_offset(offset)
         if not 0 <= value <= ALL_ONES:
             raise ValueError(f"{value:#x} is no 32-bit value")
+        if self.injected:
+            self.injected.count()
         if self._gone:
             return
         place = Registers.find(offset)
@@ -259,7 +265,8 @@ class Emulated82599(Device):
         """
         self._check_open()
         with self._engine.frozen():
-            error = self._engine.call("nic_map_dma", iova, size, -1 if fd is None else fd, offset, readable | writable << 1)
+            access = 0 if Fault.DMA in self.injected else readable | writable << 1
+            error = self._engine.call("nic_map_dma", iova, size, -1 if fd is None else fd, offset, access)
         if error:
             raise OSError(error, os.strerror(error))
 
@@ -325,7 +332,7 @@ class Emulated82599(Device):
         """Messages of `vector` go to eventfd `fd`, which is the NIC's from now on; -1: to nobody."""
         self._check_open()
         with self._engine.frozen():
-            self._engine.call("nic_set_eventfd", vector, fd)
+            self._engine.call("nic_set_eventfd", vector, -1 if Fault.INTERRUPT in self.injected else fd)
         former = self._eventfds.pop(vector, -1)
         if fd >= 0:
             self._eventfds[vector] = fd
@@ -389,6 +396,30 @@ class Emulated82599(Device):
         with self._engine.frozen():
             self._gone = True
             self._engine.call("nic_set_gone")
+
+    def inject(self, fault: Fault, at: int = 0) -> None:
+        """Break something (faults.py), now or with the `at`-th register access from now."""
+        self._check_open()
+        self.injected.add(fault, at)
+
+    def mend(self, fault: Fault) -> None:
+        """It works again, late; what was not told meanwhile is told. A NIC that was removed stays away, memory that was unmapped, too."""
+        self._check_open()
+        self.injected.remove(fault)
+
+    def spoil_eeprom(self) -> None:
+        """Another checksum than the right one, or that again."""
+        self._eeprom.words[CHECKSUM_WORD] ^= 1
+
+    def reconnect_interrupts(self) -> None:
+        """Each vector to its eventfd, or to none where messages get lost."""
+        with self._engine.frozen():
+            for vector, fd in self._eventfds.items():
+                self._engine.call("nic_set_eventfd", vector, -1 if Fault.INTERRUPT in self.injected else fd)
+
+    def break_write_back(self, *, head: bool, receive: bool) -> None:
+        with self._engine.frozen():
+            self._engine.call("nic_break_write_back", head, receive)
 
     @property
     def violations(self) -> list[Violation]:

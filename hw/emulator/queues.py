@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .. import fields as f
 from .block import Block
+from .faults import Fault
 
 
 class ReceiveQueues(Block):
     def write_RXDCTL(self, index: int, value: int) -> None:
         # SWFLSH clears itself: there is nothing left to flush once the queue is off.
-        self.raw.RXDCTL[index].write(value & self.raw.RXDCTL.row.mask, SWFLSH=0)
+        asked = f.RXDCTL(value & self.raw.RXDCTL.row.mask)
+        self.raw.RXDCTL[index].write(asked, SWFLSH=0, ENABLE=asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected))
         self.engine.call("nic_rx_queue_changed", index)
 
     def write_SRRCTL(self, index: int, value: int) -> None:
@@ -28,7 +30,7 @@ class TransmitQueues(Block):
     def write_TXDCTL(self, index: int, value: int) -> None:
         asked = f.TXDCTL(value & self.raw.TXDCTL.row.mask)
         # The queue takes ENABLE only once DMATXCTL.TE is set (4.6.8).
-        enable = asked.ENABLE & self.raw.DMATXCTL.read().TE
+        enable = asked.ENABLE & self.raw.DMATXCTL.read().TE & (Fault.QUEUE_ENABLE not in self.nic.injected)
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)
 

@@ -270,13 +270,19 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
         report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
     if (queue->descriptor_type != 1)
         report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, queue->descriptor_type, 1);
-    if (!queue->buffer_size || queue->descriptor_type != 1 || !queue->size)
+    if (!queue->buffer_size || queue->descriptor_type != 1 || !queue->size || nic->no_rx_writeback)
         queue->stuck = true;
     if (queue->head >= queue->size)
         queue->head = 0;
     /* A tail written before the queue was enabled is lost (4.6.7). */
     reg_store(nic, rx_offset(R_RDT, number), queue->head);
     queue->free = 0;
+}
+
+/* Descriptors are not written back any more, or again. */
+void receive_mend(struct nic *nic) {
+    for (uint32_t number = 0; number < QUEUES; number++)
+        nic->rx[number].stuck = nic->no_rx_writeback;
 }
 
 /* RDH written: where the queue goes on. */

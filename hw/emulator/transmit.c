@@ -256,10 +256,29 @@ uint32_t nic_tx_head(struct nic *nic, uint32_t number) {
     return reg_load(nic, tx_offset(R_TDH, number));
 }
 
+/* Measured on silicon by others: an address that is not 16-byte aligned writes nothing back (8.2.3.9.11). */
+static uint64_t head_writeback(const struct nic *nic, uint32_t number) {
+    uint32_t writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
+    if (nic->no_head_writeback || !(writeback & F_TDWBAL_HEAD_WB_EN_MASK) || writeback & 0xE)
+        return 0;
+    return (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
+}
+
+/* Head write-back broke, or works again: then what was not told is told. */
+void transmit_mend(struct nic *nic) {
+    for (uint32_t number = 0; number < QUEUES; number++) {
+        if (!nic->tx[number].enabled)
+            continue;
+        nic->tx[number].head_writeback = head_writeback(nic, number);
+        if (nic->tx[number].head_writeback)
+            write_back(nic, number);
+    }
+}
+
 /* Python's TXDCTL hook: take the queue's registers over, or let it go. */
 void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     struct tx_queue *queue = &nic->tx[number];
-    uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number)), writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
+    uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number));
     bool enable = control & F_TXDCTL_ENABLE_MASK;
     queue->wthresh = (control & F_TXDCTL_WTHRESH_MASK) >> F_TXDCTL_WTHRESH_SHIFT;
     if (enable == queue->enabled)
@@ -279,10 +298,7 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     if (queue->head >= queue->size)
         queue->head = 0;
     queue->writeback_head = queue->head;
-    queue->head_writeback = 0;
-    /* Measured on silicon by others: an address that is not 16-byte aligned writes nothing back (8.2.3.9.11). */
-    if (writeback & F_TDWBAL_HEAD_WB_EN_MASK && !(writeback & 0xE))
-        queue->head_writeback = (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
+    queue->head_writeback = head_writeback(nic, number);
     /* A tail written before the queue was enabled is lost (4.6.8). */
     reg_store(nic, tx_offset(R_TDT, number), queue->head);
 }
