@@ -57,10 +57,10 @@ def test_help_says_what_it_is_for_and_how_to_call_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments", "keys"), [
-    ("pktgen", ("-f", "tx", "-i", "emulated:sink", "-n", "1000"), {"sent"}),
-    ("pktgen", ("-f", "rx", "-i", "emulated:source", "-n", "1000"), {"received"}),
-    ("pktgen", ("-f", "ping", "-i", "emulated:loop", "-n", "20"), {"sent", "lost", "min_us", "median_us", "max_us"}),
-    ("capture", ("-i", "emulated:source", "-w", "/dev/null", "-c", "1000"), {"received"}),
+    ("pktgen", ("-f", "tx", "-i", "emulated@rules=raise:sink", "-n", "1000"), {"sent"}),
+    ("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received"}),
+    ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"), {"sent", "lost", "min_us", "median_us", "max_us"}),
+    ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received"}),
     ("line_rate", ("-t", "0.3"), {"sent", "received", "wrong", "missed"}),
 ])  # fmt: skip
 def test_json_is_one_object_of_numbers_and_nothing_else(name: str, arguments: tuple[str, ...], keys: set[str]) -> None:
