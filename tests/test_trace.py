@@ -48,6 +48,7 @@ def read(path: Path) -> list[Access]:
 # ---- lines ----
 
 
+@pytest.mark.breaks_rules
 def test_every_access_is_a_sentence_with_its_time_and_who_did_it() -> None:
     lines = io.StringIO()
     with TracedDevice(Emulated82599(manual=True), lines) as device:

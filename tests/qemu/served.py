@@ -12,6 +12,11 @@ from hw.vfio_user.server import Server
 
 STOP_S = 10.0
 
+# What Linux's ixgbe is known to do against the datasheet; hw/emulator/README.md has the table.
+LINUX_DOES = {
+    "buffer_length", "dma_init_awaited", "dtxmxszrq_at_most", "eeprom_awaited", "fctrl_while_reception_is_off", "filter_tables_initialized",
+    "interrupts_masked_after_reset", "pause_threshold_set", "rate_limits_cleared", "receive_descriptor_cleared"}
+
 
 class ServedNic:
     """`nic` at `socket`, every message of its client in folder/name.trace, what it noticed in folder/name.findings at the end."""

