@@ -13,13 +13,14 @@ Case = Callable[[ByHand, bool], None]
 def cases() -> dict[str, Case]:
     """Each is called with a NIC that has bus master and nothing else."""
     return {name: case for name, case in globals().items() if callable(case) and getattr(case, "__module__", "") == __name__
-            and not name.startswith("_") and name != "cases"}
+            and not name.startswith("_") and name not in ("cases", "up")}
 
 
 # ---- steps ----
 
 
-def _up(nic: ByHand, *, rx: int = 1, tx: int = 1) -> None:
+def up(nic: ByHand, *, rx: int = 1, tx: int = 1) -> None:
+    """A NIC that runs, as the datasheet has it."""
     nic.look_around()
     nic.set_up_reception()
     nic.rx = [nic.receive_queue(queue) for queue in range(rx)]
@@ -56,7 +57,7 @@ def _too_soon(nic: ByHand, access: Callable[[], object]) -> None:
 
 
 def _send(nic: ByHand, q1: int) -> None:
-    _up(nic)
+    up(nic)
     nic.tx[0].write(0, nic.tx[0].buffer(0), q1)
     nic.regs.TDT[0].write(1)
     nic.nic.step()
@@ -71,14 +72,14 @@ def _data(length: int, *, command: int = 0x2B, paylen: int | None = None) -> int
 
 
 def queues_off_before_master_disable(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     if not wrong:
         _off(nic)
     _disable_master(nic)
 
 
 def master_disable_before_reset(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     _off(nic)
     if not wrong:
         _disable_master(nic)
@@ -111,22 +112,23 @@ def interrupts_masked_after_reset(nic: ByHand, wrong: bool) -> None:
 # ---- initialization.py ----
 
 
-def eeprom_awaited(nic: ByHand, wrong: bool) -> None:
-    for register in (nic.regs.FWSM, nic.regs.RDRXCTL) if wrong else (nic.regs.EEC, nic.regs.FWSM, nic.regs.RDRXCTL):
-        register.read()
+def _look_around(nic: ByHand, *but: str) -> None:
+    for register in (nic.regs.EEC, nic.regs.FWSM, nic.regs.RDRXCTL):
+        if register.name not in but:
+            register.read()
     nic.receive_queue(0)
+
+
+def eeprom_awaited(nic: ByHand, wrong: bool) -> None:
+    _look_around(nic, "EEC" if wrong else "")
 
 
 def firmware_looked_at(nic: ByHand, wrong: bool) -> None:
-    for register in (nic.regs.EEC, nic.regs.RDRXCTL) if wrong else (nic.regs.EEC, nic.regs.FWSM, nic.regs.RDRXCTL):
-        register.read()
-    nic.receive_queue(0)
+    _look_around(nic, "FWSM" if wrong else "")
 
 
 def dma_init_awaited(nic: ByHand, wrong: bool) -> None:
-    for register in (nic.regs.EEC, nic.regs.FWSM) if wrong else (nic.regs.EEC, nic.regs.FWSM, nic.regs.RDRXCTL):
-        register.read()
-    nic.receive_queue(0)
+    _look_around(nic, "RDRXCTL" if wrong else "")
 
 
 def unknown_register(nic: ByHand, wrong: bool) -> None:
@@ -210,7 +212,7 @@ def ring_before_enable(nic: ByHand, wrong: bool) -> None:
 
 
 def ring_stays(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     if not wrong:
         _off(nic)
     nic.regs.TDLEN[0].write(32 * 16)
@@ -226,13 +228,13 @@ def tail_after_enable(nic: ByHand, wrong: bool) -> None:
 
 
 def tail_within_ring(nic: ByHand, wrong: bool) -> None:
-    _up(nic, rx=0)
+    up(nic, rx=0)
     nic.regs.TDT[0].write(64 if wrong else 0)
     nic.nic.step()
 
 
 def tail_moves_forward(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.send(*[frame()] * 10)
     for index in range(10):
         nic.rx[0].write(index, nic.rx[0].buffer(index), 0)
@@ -249,13 +251,13 @@ def first_tail_gives_descriptors(nic: ByHand, wrong: bool) -> None:
 
 def head_before_enable(nic: ByHand, wrong: bool) -> None:
     nic.regs.RDH[0].write(0)
-    _up(nic)
+    up(nic)
     if wrong:
         nic.regs.RDH[0].write(0)
 
 
 def receive_descriptor_cleared(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.send(frame(), frame())
     for index in () if wrong else range(2):
         nic.rx[0].write(index, nic.rx[0].buffer(index), 0)
@@ -267,7 +269,7 @@ def transmit_tail_behind_eop(nic: ByHand, wrong: bool) -> None:
 
 
 def disable_awaited(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.regs.TXDCTL[0].write(0)
     if not wrong:
         nic.regs.TXDCTL[0].read()
@@ -275,7 +277,7 @@ def disable_awaited(nic: ByHand, wrong: bool) -> None:
 
 
 def ring_memory_stays(nic: ByHand, wrong: bool) -> None:
-    _up(nic, tx=0)
+    up(nic, tx=0)
     if not wrong:
         nic.regs.RXDCTL[0].write(0)
     nic.rx[0].descriptors.release()
@@ -285,13 +287,13 @@ def ring_memory_stays(nic: ByHand, wrong: bool) -> None:
 
 
 def fctrl_while_reception_is_off(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.regs.RXCTRL.write(RXEN=int(wrong))
     nic.regs.FCTRL.write(BAM=1)
 
 
 def rxcsum_while_reception_is_off(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.regs.RXCTRL.write(RXEN=int(wrong))
     nic.regs.RXCSUM.write(PCSD=1)
 
@@ -316,25 +318,23 @@ def rdrxctl_settings(nic: ByHand, wrong: bool) -> None:
     nic.start_reception()
 
 
-def srrctl_values(nic: ByHand, wrong: bool) -> None:
+def _enable_with(nic: ByHand, **srrctl: int) -> None:
     nic.look_around()
     nic.place_receive_ring(0, Ring(nic.nic, 64))
-    nic.regs.SRRCTL[0].update(BSIZEPACKET=17 if wrong else 16)
+    nic.regs.SRRCTL[0].update(**srrctl)
     nic.regs.RXDCTL[0].write(ENABLE=1)
+
+
+def srrctl_values(nic: ByHand, wrong: bool) -> None:
+    _enable_with(nic, BSIZEPACKET=17 if wrong else 16)
 
 
 def no_header_split(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
-    nic.place_receive_ring(0, Ring(nic.nic, 64))
-    nic.regs.SRRCTL[0].update(DESCTYPE=5 if wrong else 1)
-    nic.regs.RXDCTL[0].write(ENABLE=1)
+    _enable_with(nic, DESCTYPE=5 if wrong else 1)
 
 
 def descriptor_type_here(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
-    nic.place_receive_ring(0, Ring(nic.nic, 64))
-    nic.regs.SRRCTL[0].update(DESCTYPE=0 if wrong else 1)
-    nic.regs.RXDCTL[0].write(ENABLE=1)
+    _enable_with(nic, DESCTYPE=0 if wrong else 1)
 
 
 def jumbo_frames_enabled(nic: ByHand, wrong: bool) -> None:
@@ -362,13 +362,13 @@ def receive_packet_buffer(nic: ByHand, wrong: bool) -> None:
 
 
 def no_snoop_disabled(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.regs.CTRL_EXT.update(NS_DIS=int(not wrong))
     nic.regs.RDT[0].write(63)
 
 
 def dca_rxctrl_bit_12(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.regs.DCA_RXCTRL[0].update(MUST_BE_ZERO=int(wrong))
     _off(nic)
 
@@ -432,7 +432,7 @@ def head_writeback_ordering(nic: ByHand, wrong: bool) -> None:
 
 
 def interval_with_wthresh(nic: ByHand, wrong: bool) -> None:
-    _up(nic, tx=0)
+    up(nic, tx=0)
     nic.regs.IVAR[0].write(INT_ALLOC_1=3, INT_ALLOC_VAL_1=1)
     nic.regs.EITR[3].write(ITR_INTERVAL=0 if wrong else 10)
     nic.tx = [nic.transmit_queue(0, wthresh=8)]
@@ -447,7 +447,7 @@ def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:
 
 
 def chain_length(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.post(*[b"x" * 10] * (41 if wrong else 40))
     nic.kick()
     nic.nic.step()
@@ -466,7 +466,7 @@ def ifcs_with_padding(nic: ByHand, wrong: bool) -> None:
 
 
 def context_before_use(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     data = nic.tx[0].buffer(1), _data(60) | 1 << 40  # IXSM
     context = 14 << 9 | 20, 2 << 20 | 0x20 << 24 | 1 << 10  # MACLEN, IPLEN; IPv4 (7.2.3.2.3)
     descriptors = [data] if wrong else [context, data]
@@ -489,13 +489,13 @@ def shortest_frame(nic: ByHand, wrong: bool) -> None:
 
 
 def dma_read(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.post(frame(), address=0x1000 if wrong else nic.tx[0].buffer(0))
     nic.kick()
     nic.nic.step()
 
 
 def dma_write(nic: ByHand, wrong: bool) -> None:
-    _up(nic)
+    up(nic)
     nic.rx[0].write(0, 0x1000 if wrong else nic.rx[0].buffer(0), 0)
     nic.send(frame())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from hw.emulator.nic import FIRST_IOVA
 from hw.emulator.rules import CHAPTERS, Book
 from hw.emulator.rules.__main__ import text
 from hw.register import DeviceError
-from rule_cases import cases
+from rule_cases import cases, up
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
@@ -84,6 +85,23 @@ def test_a_violation_names_rule_section_register_values_and_what_came_before() -
                               "RXDCTL[0] was last written 0x02000000 and ENABLE had not been read as 1")
 
 
+def store(address: int, value: int) -> None:
+    """What a driver's C loop does: no access that the emulator's registers see."""
+    ctypes.c_uint32.from_address(address).value = value
+
+
+@pytest.mark.breaks_rules("tail_within_ring")
+@pytest.mark.parametrize("register", ["RDT", "TDT"])
+def test_a_tail_stored_beyond_the_ring_is_found_out_by_the_engine(register: str) -> None:
+    with bare() as nic:
+        up(nic)
+        store(nic.nic.doorbell(getattr(nic.regs, register)[0].offset), 64)
+        nic.nic.step()
+        for _ in range(2 if register == "RDT" else 0):
+            nic.send(*[frame()] * 40)  # it looks again when it needs more descriptors
+        assert [str(violation).partition(". ")[2] for violation in nic.nic.violations] == [f"{register}[0] is 64, the ring has 64 descriptors"]
+
+
 @pytest.mark.breaks_rules("tail_after_enable")
 def test_a_tail_stored_at_its_doorbell_is_found_out_when_enable_is_read() -> None:
     with bare(tx=0) as nic:
@@ -92,7 +110,7 @@ def test_a_tail_stored_at_its_doorbell_is_found_out_when_enable_is_read() -> Non
         nic.regs.DMATXCTL.update(TE=1)
         nic.place_transmit_ring(0, Ring(nic.nic, 64))
         nic.regs.TXDCTL[0].write(ENABLE=1)
-        nic.nic._engine.registers[0x6018 // 4] = 3  # what a driver's C loop does
+        store(nic.nic.doorbell(nic.regs.TDT[0].offset), 3)
         nic.regs.TXDCTL[0].read()
         assert [violation.register for violation in nic.nic.violations] == ["TXDCTL[0]"]
 

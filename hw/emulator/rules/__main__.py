@@ -17,6 +17,7 @@ A rule is a few lines in its chapter here and a case of the same name in [tests/
 TAIL = """
 Not checked, because what they are about is not modelled: RSC's limits, DCA, DCB and virtualisation, the PCIe device status beside STATUS.GIO_MASTER_EN, the wait
 of 100 us after a queue is off, whether a slot that the NIC owns was rewritten, and reserved bits of registers (Linux's own `ethtool -t` writes them).
+Behind a vfio-user socket accesses come late, so how long a driver waited is not judged there.
 Where a tail is stored at its doorbell's address, and not written by `write32`, only its range is checked, and that ENABLE was read before.
 """
 
