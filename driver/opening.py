@@ -18,7 +18,7 @@ from .bringup import Bound, Session, bring_up
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, PortConfig, unicast_mac
 from .errors import PortError
 from .link import read_link, wait_link
-from .names import Kind, PortName, parse_port_name
+from .names import Kind, PortName, PortNameError, parse_port_name
 from .port import Port
 
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
@@ -88,7 +88,10 @@ def open_device(name: PortName) -> Device:
         return open_pci(name)
     from hw.emulator import Emulated82599, Policy, parse_fault  # loads a C library that real NICs do not need
 
-    fault = parse_fault(name.fault) if name.fault else None
+    try:
+        fault = parse_fault(name.fault) if name.fault else None
+    except ValueError as error:
+        raise PortNameError(f"{name.text!r}: {error}") from None
     nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=Policy(name.rules))
     if fault:
         nic.inject(*fault)

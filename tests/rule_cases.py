@@ -46,11 +46,11 @@ def _reset(nic: ByHand, wait_s: float = 0.011) -> None:
     time.sleep(wait_s)
 
 
-def _too_soon(nic: ByHand, access: Callable[[], object]) -> None:
-    """Right after a reset; on a busy machine it may come late, so until it did not."""
-    for _ in range(100):
+def _after_reset(nic: ByHand, access: Callable[[], object], wait_s: float, wrong: bool) -> None:
+    """`wait_s` after a reset, or too soon; on a busy machine that may come late, so until it did not."""
+    for _ in range(100 if wrong else 1):
         nic.nic.reset()
-        _reset(nic, 0)
+        _reset(nic, 0 if wrong else wait_s)
         access()
         if nic.nic.violations:
             return
@@ -87,19 +87,11 @@ def master_disable_before_reset(nic: ByHand, wrong: bool) -> None:
 
 
 def wait_before_reading_ctrl(nic: ByHand, wrong: bool) -> None:
-    if wrong:
-        _too_soon(nic, lambda: nic.regs.CTRL.read())
-    else:
-        _reset(nic, 0.0011)
-        nic.regs.CTRL.read()
+    _after_reset(nic, nic.regs.CTRL.read, 0.0011, wrong)
 
 
 def wait_before_programming(nic: ByHand, wrong: bool) -> None:
-    if wrong:
-        _too_soon(nic, lambda: nic.regs.EIMC.write(0x7FFF_FFFF))
-    else:
-        _reset(nic)
-        nic.regs.EIMC.write(0x7FFF_FFFF)
+    _after_reset(nic, lambda: nic.regs.EIMC.write(0x7FFF_FFFF), 0.011, wrong)
 
 
 def interrupts_masked_after_reset(nic: ByHand, wrong: bool) -> None:

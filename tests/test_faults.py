@@ -9,6 +9,7 @@ import pytest
 
 from driver import PortTimeout, open_port
 from driver.errors import DmaRefused
+from driver.names import PortNameError
 from driver_watch import Watched
 from hw.emulator import Emulated82599, Fault
 from hw.register import DeviceError, DeviceGone, RegisterTimeout
@@ -129,9 +130,9 @@ def test_a_nic_that_goes_at_some_access_is_said_to_be_gone(at: int) -> None:
 def test_a_port_name_may_have_a_fault() -> None:
     with pytest.raises(RegisterTimeout, match="RST is 0x1"):
         open_port("emulated@fault=reset")
-    with pytest.raises(ValueError, match="'rest' is no fault; write link, no-module"):
+    with pytest.raises(PortNameError, match="'emulated@fault=rest': 'rest' is no fault; write link, no-module"):
         open_port("emulated@fault=rest")
-    with pytest.raises(ValueError, match="'reset\\+' is no fault"):
+    with pytest.raises(PortNameError, match="'reset\\+' is no fault"):
         open_port("emulated@fault=reset+")
 
 
