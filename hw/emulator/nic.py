@@ -424,10 +424,10 @@ class Emulated82599(Device):
     @property
     def violations(self) -> list[Violation]:
         """Datasheet rules that were broken and DMA accesses that were stopped, so far and in that order; after close(), all."""
-        if not self._closed:
-            with self._engine.frozen():
+        with self._engine.frozen():
+            if not self._closed:
                 self._inspector.take()
-        return self._inspector.violations
+            return self._inspector.violations
 
     @property
     def faults(self) -> list[Violation]:
