@@ -71,29 +71,23 @@ class History:
 
 
 class Ring:
-    """The registers of one queue, by what they are for; `side` is R or T, as their names begin."""
+    """The registers of one queue, by what they are for, and two of their values; `side` is R or T, as their names begin."""
 
     def __init__(self, regs: Registers, side: str, index: int) -> None:
         receive = side == "R"
-        self.index, self.receives = index, receive
+        self.index = index
         self.low = (regs.RDBAL if receive else regs.TDBAL)[index]
         self.high = (regs.RDBAH if receive else regs.TDBAH)[index]
         self.length = (regs.RDLEN if receive else regs.TDLEN)[index]
         self.head = (regs.RDH if receive else regs.TDH)[index]
         self.tail = (regs.RDT if receive else regs.TDT)[index]
         self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
-
-    @property
-    def enabled(self) -> bool:
-        return bool(self.control.read().ENABLE)
+        self.enabled = bool(self.control.read().ENABLE)
+        self.slots = self.length.read() // DESCRIPTOR
 
     @property
     def iova(self) -> int:
         return self.low.read() | self.high.read() << 32
-
-    @property
-    def slots(self) -> int:
-        return self.length.read() // DESCRIPTOR
 
     def ahead(self, first: int, last: int) -> int:
         """How many descriptors from `first` up to, not including, `last`."""
@@ -117,6 +111,7 @@ class Access:
     is_read: bool = False
     size: int = 0
     waits_are_seen: bool = True
+    _ring: Ring | None = None
 
     @property
     def name(self) -> str:
@@ -141,7 +136,9 @@ class Access:
 
     @property
     def ring(self) -> Ring:
-        return Ring(self.regs, self.name[0], self.index)
+        if self._ring is None:
+            self._ring = Ring(self.regs, self.name[0], self.index)
+        return self._ring
 
     @property
     def rings(self) -> list[Ring]:

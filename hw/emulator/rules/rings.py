@@ -82,7 +82,7 @@ def head_before_enable(now: Access) -> str | None:
 @rule("7.1.6.1", WARNING, "A receive descriptor has DD cleared when it is given to the NIC", writes=("RDT",))
 def receive_descriptor_cleared(now: Access) -> str | None:
     ring = now.ring
-    if not ring.enabled or max(now.value, now.before) >= ring.slots:
+    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
         return None
     done = int((now.descriptors(ring, now.before, now.value)[:, 1] & DONE).sum())
     return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None

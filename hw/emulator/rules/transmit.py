@@ -76,8 +76,10 @@ def head_writeback_ordering(now: Access) -> str | None:
 
 @rule("8.2.3.9.10", WARNING, "With WTHRESH above 1 the queue's vector has an interval in EITR, or transmission may hang", writes=("TDT",))
 def interval_with_wthresh(now: Access) -> str | None:
-    ivar = now.regs.IVAR[now.index // QUEUES_OF_AN_IVAR].read() >> (16 * (now.index % QUEUES_OF_AN_IVAR) + 8) & 0xFF
     control = now.regs.TXDCTL[now.index].read()
-    if not ivar & 0x80 or not control.ENABLE or control.WTHRESH <= 1 or now.regs.EITR[ivar & 0x3F].read().ITR_INTERVAL:
+    if not control.ENABLE or control.WTHRESH <= 1:
+        return None
+    ivar = now.regs.IVAR[now.index // QUEUES_OF_AN_IVAR].read() >> (16 * (now.index % QUEUES_OF_AN_IVAR) + 8) & 0xFF
+    if not ivar & 0x80 or now.regs.EITR[ivar & 0x3F].read().ITR_INTERVAL:
         return None
     return f"WTHRESH is {control.WTHRESH} and EITR[{ivar & 0x3F}] has interval 0"
