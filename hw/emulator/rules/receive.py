@@ -43,7 +43,8 @@ def crc_strip_agrees(now: Access) -> str | None:
     return f"RXCRCSTRP is {mac}, CRCSTRIP is {dma}" if now.rises("RXEN") and mac != dma else None
 
 
-@rule("8.2.3.8.8", ERROR, "RDRXCTL has RSCFRSTSIZE 0, RSCACKC 1 and FCOE_WRFIX 1 when reception starts", writes=("RXCTRL",))
+# The datasheet has no exception; DPDK sets RSCACKC and FCOE_WRFIX only with RSC, and receives.
+@rule("8.2.3.8.8", WARNING, "RDRXCTL has RSCFRSTSIZE 0, RSCACKC 1 and FCOE_WRFIX 1 when reception starts", writes=("RXCTRL",))
 def rdrxctl_settings(now: Access) -> str | None:
     is_now = now.regs.RDRXCTL.read()
     right = not is_now.RSCFRSTSIZE and is_now.RSCACKC and is_now.FCOE_WRFIX
