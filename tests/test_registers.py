@@ -70,6 +70,7 @@ def test_reset_values_and_masks_are_32_bits_and_only_what_is_kept_can_have_them(
     assert [row.name for row in ROWS if row.mask != ALL_ONES and row.access in (Access.RO, Access.RC)] == []
 
 
+@pytest.mark.breaks_rules  # all that a pattern can
 def test_every_register_that_can_be_written_keeps_what_its_mask_lets_through() -> None:
     with Emulated82599("sink", manual=True) as nic:
         hooks = set(nic._writes) | WRITTEN_BY_HARDWARE
@@ -81,7 +82,7 @@ def test_every_register_that_can_be_written_keeps_what_its_mask_lets_through() -
                 for value in (ALL_ONES, 0x5A5A_5A5A, 0):
                     nic.write32(row.offset(index), value)
                     assert nic.read32(row.offset(index)) == before & ~row.mask | value & row.mask, row.label(index)
-        assert nic.violations == []
+        assert "unknown_register" not in {violation.rule.name for violation in nic.violations}
 
 
 def test_what_software_cannot_write_does_not_change() -> None:
