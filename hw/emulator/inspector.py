@@ -12,6 +12,8 @@ from .engine import Engine, Finding
 from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
 from .rules import Book
 
+TAILS = {"RDT": "nic_rx_head", "TDT": "nic_tx_head"}
+
 
 class Inspector:
     """One NIC's. `before_write` and `before_read` look, `after_write` and `after_read` remember; the engine is frozen around both."""
@@ -60,8 +62,8 @@ class Inspector:
         self._history.forget()
 
     def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
-        if row is not None and row.name == "RDT":
-            self._engine.call("nic_rx_head", index)  # else RDH is as it was when somebody last looked
+        if row is not None and row.name in TAILS:
+            self._engine.call(TAILS[row.name], index)  # else the head is as it was when somebody last looked
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
         return Access(row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen)
 
