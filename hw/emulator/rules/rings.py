@@ -40,12 +40,14 @@ def ring_stays(now: Access) -> str | None:
 
 @rule("4.6.7, 4.6.8", ERROR, "A tail is written once ENABLE was read as 1", writes=("RDT", "TDT"), reads=("RXDCTL", "TXDCTL"))
 def tail_after_enable(now: Access) -> str | None:
+    if now.is_read and not f.RXDCTL(now.before).ENABLE:
+        return None
     ring = now.ring
     if not now.is_read:
         return now.unconfirmed(ring.control, ENABLE=1) if now.value else None
     # A store at the doorbell's address is no access that comes by here: the value tells at the next read.
     rung = ring.tail.read() != now.history.of(ring.head).written
-    unseen = now.unconfirmed(ring.control, ENABLE=1) if ring.enabled and rung else None
+    unseen = now.unconfirmed(ring.control, ENABLE=1) if rung else None
     return f"{ring.tail.name} is {int(ring.tail.read())} already; {unseen}" if unseen else None
 
 
