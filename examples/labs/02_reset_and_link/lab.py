@@ -1,0 +1,42 @@
+"""Lab 02: bring the NIC into a known state, and its link up."""
+
+import time
+
+from course import open_nic
+from hw.registers import Registers
+
+ALL_CAUSES = 0x7FFF_FFFF
+SPEEDS = {1: "100 Mbit/s", 2: "1 Gbit/s", 3: "10 Gbit/s"}
+
+
+def reset(nic: Registers) -> None:
+    """4.6.3: interrupts off, reset, interrupts off again, and wait until the NIC is done with itself."""
+    ...  # GAP 1: Mask all interrupt causes: each 1 written to EIMC masks one.
+
+    ...  # GAP 2: Set CTRL.RST; update() keeps CTRL's other bits.
+
+    ...  # GAP 3: Leave the NIC alone for 10 ms, then wait until CTRL.RST reads 0, for 0.1 s at most.
+
+    ...  # GAP 4: Mask all interrupt causes again.
+
+    ...  # GAP 5: Wait for EEC.AUTO_RD (settings are loaded) and RDRXCTL.DMAIDONE (memories are cleared).
+
+
+def start_link(nic: Registers) -> str:
+    """4.6.4.2: 10 Gbit/s over SFP+. The speed, in words."""
+    ...  # GAP 6: Set AUTOC.LMS to 3 (10G serial) and AUTOC.RESTART_AN to 1, in one update().
+
+    links = nic.LINKS.read()
+    ...  # GAP 7: Wait until LINKS.LINK_UP is 1, for 10 s at most. wait() gives what it read.
+
+    speed = 0
+    ...  # GAP 8: The speed is in the field SPEED of `links`.
+
+    return SPEEDS.get(speed, "unknown")
+
+
+with open_nic() as device:
+    device.enable_bus_master(True)
+    nic = Registers(device)
+    reset(nic)
+    print("the link is up:", start_link(nic))

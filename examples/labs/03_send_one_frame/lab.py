@@ -1,0 +1,52 @@
+"""Lab 03: send one frame, by one descriptor written by hand."""
+
+import time
+
+from course import bring_up, load, open_nic, prepare_transmit, put, read_mac, store
+from hw.device import DmaMemory
+from hw.registers import Registers
+
+SLOTS = 64  # descriptors in the ring, 16 bytes each
+EOP, IFCS, RS, DEXT = 1 << 24, 1 << 25, 1 << 27, 1 << 29  # bits of a descriptor's second word (7.2.3.2.4)
+DATA = 3 << 20  # DTYP: an advanced data descriptor
+DD = 1 << 32
+
+
+def make_queue(nic: Registers, ring: DmaMemory) -> None:
+    """Transmit queue 0 gets its ring and is switched on (4.6.8)."""
+    ...  # GAP 1: Set DMATXCTL.TE: no queue transmits without it.
+
+    ...  # GAP 2: Tell queue 0 where its ring is, ring.iova, in two halves: TDBAL[0] and TDBAH[0].
+    #   And how long it is, in bytes: TDLEN[0].
+
+    ...  # GAP 3: Set TXDCTL[0].ENABLE, and wait until it reads 1, for 0.1 s at most.
+
+
+def send(nic: Registers, ring: DmaMemory, buffer: DmaMemory, frame: bytes) -> None:
+    """Put the frame into the buffer, the buffer into descriptor 0, and ring the bell."""
+    put(buffer, 0, frame)
+    q0, q1 = 0, 0
+    ...  # GAP 4: The first word, q0, is the NIC's address of the buffer. The second, q1, is made of
+    #   the length of the buffer's data in bits 15:0, and of the whole frame from bit 46 on,
+    #   DATA and DEXT (the kind of descriptor), EOP (the frame ends here), IFCS (add the CRC) and RS (report).
+
+    store(ring, 0, q0, q1)
+    ...  # GAP 5: Write the tail, TDT[0]: the number of the first descriptor that is not for the NIC yet.
+
+
+def wait_until_sent(ring: DmaMemory) -> None:
+    """The NIC writes DD into the descriptor when it is done with it; give up after a second."""
+    end = time.monotonic() + 1
+    ...  # GAP 6: Load descriptor 0 again and again until DD is set in its second word.
+    #   When time.monotonic() is past `end`: raise SystemExit("the NIC did not send it").
+
+
+with open_nic() as device:
+    nic = bring_up(device)
+    prepare_transmit(nic)
+    ring, buffer = device.alloc_dma(SLOTS * 16), device.alloc_dma(2048)
+    frame = b"\xff" * 6 + read_mac(nic) + b"\x88\xb5" + b"Hello, wire!"
+    make_queue(nic, ring)
+    send(nic, ring, buffer, frame)
+    wait_until_sent(ring)
+    print("sent")

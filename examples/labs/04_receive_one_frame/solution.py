@@ -1,0 +1,75 @@
+"""Lab 04: receive one frame."""
+
+import time
+
+from course import bring_up, get, load, open_nic, prepare_receive, store
+from hw.device import DmaMemory
+from hw.registers import Registers
+
+PATIENCE_S = 1
+SLOTS = 64
+DD = 1  # bit 0 of a descriptor's second word, as the NIC writes it back (7.1.6.2)
+
+
+def make_queue(nic: Registers, ring: DmaMemory) -> None:
+    """Receive queue 0 gets its ring and is switched on (4.6.7)."""
+    # GAP 1: RDBAL[0], RDBAH[0] and RDLEN[0], as their TD brothers in lab 03.
+    nic.RDBAL[0].write(ring.iova & 0xFFFF_FFFF)
+    nic.RDBAH[0].write(ring.iova >> 32)
+    nic.RDLEN[0].write(SLOTS * 16)
+
+    # GAP 2: SRRCTL[0]: BSIZEPACKET is the size of a buffer in KB, 2. DESCTYPE 1 is "advanced, one buffer".
+    nic.SRRCTL[0].update(BSIZEPACKET=2, DESCTYPE=1)
+
+    # GAP 3: Clear DCA_RXCTRL[0].MUST_BE_ZERO, which is 1 after a reset.
+    nic.DCA_RXCTRL[0].update(MUST_BE_ZERO=0)
+
+    # GAP 4: Set RXDCTL[0].ENABLE, and wait until it reads 1.
+    nic.RXDCTL[0].update(ENABLE=1)
+    nic.RXDCTL[0].wait(ENABLE=1, timeout=0.1)
+
+
+def give_buffer(nic: Registers, ring: DmaMemory, buffer: DmaMemory) -> None:
+    """Descriptor 0 says where the next frame is to go."""
+    q0, q1 = 0, 0
+    # GAP 5: q0 is the NIC's address of the buffer; q1 stays 0.
+    q0 = buffer.iova
+
+    store(ring, 0, q0, q1)
+    # GAP 6: Write the tail, RDT[0]: the first descriptor that the NIC may not use.
+    nic.RDT[0].write(1)
+
+
+def start_receiving(nic: Registers) -> None:
+    """4.6.7 step 11."""
+    # GAP 7: Stop the path from the wire (SECRXCTRL.RX_DIS=1), wait until it is empty (SECRXSTAT.SECRX_RDY is 1),
+    #   set RXCTRL.RXEN, and open the path again (RX_DIS=0).
+    nic.SECRXCTRL.update(RX_DIS=1)
+    nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.1)
+    nic.RXCTRL.update(RXEN=1)
+    nic.SECRXCTRL.update(RX_DIS=0)
+
+
+def wait_for_frame(ring: DmaMemory, buffer: DmaMemory) -> bytes:
+    """For PATIENCE_S at most."""
+    end = time.monotonic() + PATIENCE_S
+    # GAP 8: Load descriptor 0 until DD is set in its second word; raise SystemExit("no frame came") past `end`.
+    while not load(ring, 0)[1] & DD:
+        if time.monotonic() > end:
+            raise SystemExit("no frame came")
+
+    length = 0
+    # GAP 9: The length of the frame is in bits 47:32 of the second word.
+    length = load(ring, 0)[1] >> 32 & 0xFFFF
+
+    return get(buffer, 0, length)
+
+
+with open_nic() as device:
+    nic = bring_up(device)
+    prepare_receive(nic)
+    ring, buffer = device.alloc_dma(SLOTS * 16), device.alloc_dma(2048)
+    make_queue(nic, ring)
+    start_receiving(nic)
+    give_buffer(nic, ring, buffer)
+    print(wait_for_frame(ring, buffer).hex())

@@ -1,0 +1,128 @@
+"""Runs a lab's script on a strict emulated 82599 and says what went right and what did not.
+
+    python examples/labs/check.py 03                     your file is examples/labs/03_*/lab.py
+    python examples/labs/check.py 03 my_lab.py           or this one
+    python examples/labs/check.py 03 --hint 1            the first hint
+    python examples/labs/check.py 03 --nic 0000:03:00.0  run it on a real NIC instead, unchecked
+    python examples/labs/check.py CLASS                  a whole class: CLASS/STUDENT/NN_*/lab.py
+
+Beside the file each run leaves packets.pcap, what was on the wire, and trace.txt, each access to a register.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a fork should leave no threads behind
+
+from judge.labs import LABS
+from judge.evidence import Lab
+from judge.explain import Verdict, judge
+from judge.trial import LIMIT_S, try_script
+
+HERE = Path(__file__).resolve().parent
+SIGNS = {None: "-", True: "passed", False: "not yet"}
+
+
+def main() -> int:
+    options = arguments()
+    try:
+        if options.what in LABS:
+            return one_lab(LABS[options.what], options)
+        return whole_class(Path(options.what), options)
+    except OSError as error:
+        print(f"check.py: {error}", file=sys.stderr)
+        return 2
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", metavar="NN or CLASS", help=f"a lab, {min(LABS)} to {max(LABS)}, or a class's folder")
+    parser.add_argument("file", nargs="?", type=Path, help="the script (default: the lab's own lab.py)")
+    parser.add_argument("--hint", type=int, metavar="N", help="show the lab's hint N")
+    parser.add_argument("--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked, such as 0000:03:00.0")
+    parser.add_argument("--time", type=float, default=LIMIT_S, metavar="SECONDS", help=f"how long a script may run (default: {LIMIT_S:g})")
+    options = parser.parse_args()
+    if options.what not in LABS and not Path(options.what).is_dir():
+        parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor a folder with a class's files")
+    return options
+
+
+# ---- one lab ----
+
+
+def one_lab(lab: Lab, options: argparse.Namespace) -> int:
+    if options.hint is not None:
+        return show_hint(lab, options.hint)
+    file: Path = (options.file or lab.folder / "lab.py").resolve()
+    if not file.is_file():
+        print(f"check.py: there is no file {file}", file=sys.stderr)
+        return 2
+    if options.nic:
+        sys.argv = [str(file), options.nic]
+        runpy.run_path(str(file), run_name="__main__")
+        return 0
+    evidence = try_script(lab, file, limit_s=options.time)
+    verdict = judge(lab, evidence, file)
+    if evidence.run.output:
+        print("\n".join(f"| {line}" for line in evidence.run.output.splitlines()[:40]) + "\n")
+    print(f"Lab {title(lab)}: {SIGNS[verdict.passed]}.\n")
+    if str(verdict):
+        print(f"{verdict}\n")
+    print(f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap what was on the wire (tcpdump -XXr packets.pcap).")
+    if not verdict.passed:
+        print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
+    return 0 if verdict.passed else 1
+
+
+def title(lab: Lab) -> str:
+    return lab.folder.name.replace("_", " ")
+
+
+def show_hint(lab: Lab, number: int) -> int:
+    hints = re.split(r"^## .*$", (lab.folder / "hints.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    if not 1 <= number <= len(hints):
+        print(f"check.py: lab {lab.number} has hints 1 to {len(hints)}", file=sys.stderr)
+        return 2
+    print(f"Hint {number} of {len(hints)}:\n\n{hints[number - 1].strip()}")
+    return 0
+
+
+# ---- a class ----
+
+
+def whole_class(folder: Path, options: argparse.Namespace) -> int:
+    """0 when all that was handed in passed."""
+    students = sorted(entry for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("[0-9][0-9]_*/lab.py")))
+    if not students:
+        print(f"check.py: {folder} has no STUDENT/NN_*/lab.py", file=sys.stderr)
+        return 2
+    width = max(7, *(len(student.name) for student in students))
+    print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}", flush=True)
+    reasons: list[str] = []
+    for student in students:
+        verdicts = {number: verdict_of(lab, student, options.time) for number, lab in LABS.items()}
+        signs = "  ".join(f"{SIGNS[verdict.passed if verdict else None]:7}" for verdict in verdicts.values())
+        print(f"{student.name:{width}}  {signs}".rstrip(), flush=True)
+        reasons += [f"{student.name} {number}: {verdict.reason.splitlines()[0]}" for number, verdict in verdicts.items() if verdict and not verdict.passed]
+    if reasons:
+        print("\n" + "\n".join(reasons))
+    return 1 if reasons else 0
+
+
+def verdict_of(lab: Lab, student: Path, limit_s: float) -> Verdict | None:
+    """None when the student has nothing for this lab."""
+    file = next(iter(sorted(student.glob(f"{lab.number}_*/lab.py"))), None)
+    if file is None:
+        return None
+    file = file.resolve()
+    return judge(lab, try_script(lab, file, limit_s=limit_s), file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

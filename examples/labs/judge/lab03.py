@@ -1,0 +1,63 @@
+"""Lab 03: one frame, one descriptor (82599 4.6.8, 7.2.3.2.4)."""
+
+from __future__ import annotations
+
+from random import Random
+
+from . import shared
+from .evidence import Evidence, Lab, Setup
+from .nic import Pace
+from .shared import any_mac
+
+PAYLOAD = b"Hello, wire!"
+REACTION_S = 0.05  # of the NIC: a script that does not wait is gone by then, and its memory too
+
+
+def setup(random: Random) -> Setup:
+    return Setup(any_mac(random), pace=Pace(0.002, after_tail_s=REACTION_S))
+
+
+def wanted(evidence: Evidence) -> bytes:
+    return (b"\xff" * 6 + evidence.setup.mac + shared.TEST_TYPE + PAYLOAD).ljust(60, b"\0")
+
+
+def on_the_wire(evidence: Evidence) -> str | None:
+    if evidence.sent or not evidence.run.ending.name == "FINISHED":
+        return None
+    left = evidence.run.seconds - evidence.writes("TDT")[-1].at_s
+    return (f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor and frame in its own "
+            "time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4).")
+
+
+def status_asked(evidence: Evidence) -> str | None:
+    rs = evidence.given("TDT")[0].q1 & shared.RS
+    if rs or not evidence.sent:
+        return None
+    return "The descriptor has no RS (bit 27): the frame is on the wire, but the NIC was not asked to report it, so DD never comes (7.2.3.2.4)."
+
+
+def the_frame(evidence: Evidence) -> str | None:
+    right = wanted(evidence)
+    if not evidence.sent:
+        return "Nothing came out of the wire."
+    sent = evidence.sent[0]
+    if len(evidence.sent) > 1:
+        return f"{len(evidence.sent)} frames came out of the wire; the lab asks for one."
+    if sent != right:
+        at = next(i for i in range(max(len(sent), len(right))) if sent[i : i + 1] != right[i : i + 1])
+        field = "destination" if at < 6 else "source" if at < 12 else "EtherType" if at < 14 else "payload"
+        return (f"A frame came out of the wire, but it differs from byte {at} on, in its {field}: "
+                f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} (packets.pcap has all of it).")
+    return None
+
+
+def awaited(evidence: Evidence) -> str | None:
+    if evidence.says("sent"):
+        return None
+    return 'The frame is on the wire, but the script did not print "sent": wait until the NIC wrote DD back, then say so.'
+
+
+LAB = Lab("03", setup, (
+    shared.transmit_on, shared.transmit_ring, shared.transmit_enabled,
+    shared.tail_moved("TDT", 0, "the tail is how the NIC learns that there are descriptors for it (82599 7.2.3.1)."),
+    shared.each_given("TDT"), on_the_wire, status_asked, the_frame, awaited))

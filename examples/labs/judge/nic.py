@@ -1,0 +1,178 @@
+"""An emulated 82599 that remembers: every register access, and the descriptors that each tail write gave to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from hw.emulator import Emulated82599
+from hw.register import ALL_ONES, Word
+from hw.registers import Registers
+
+KEPT = 50_000  # accesses; what comes after them is counted only
+MOST_WINDOWS = 256
+MOST_MAPPED = 256 << 20  # bytes of a student's memory
+DESCRIPTOR = 16
+
+@dataclass(frozen=True)
+class Descriptor:
+    """One that a tail write gave to the NIC, as it was at that moment."""
+
+    queue: int
+    index: int
+    q0: int
+    q1: int
+
+@dataclass(frozen=True)
+class Access:
+    """A read or write of a register. at_s: seconds since the script got the NIC. given: what a tail write handed over."""
+
+    at_s: float
+    write: bool
+    name: str
+    index: int
+    value: int
+    label: str
+    layout: type[Word]
+    given: tuple[Descriptor, ...] = ()
+
+    @property
+    def word(self) -> Any:
+        """The value with its fields: `access.word.ENABLE`."""
+        return self.layout(self.value)
+
+    def __str__(self) -> str:
+        return f"{'write' if self.write else 'read '} {self.label} {self.value:#010x} {self.word.describe()}".rstrip()
+
+@dataclass(frozen=True)
+class Pace:
+    """A NIC that takes its time: a step each `every_s`, of at most `frames`, and none for `after_tail_s` behind a tail write."""
+
+    every_s: float
+    frames: int = 64
+    after_tail_s: float = 0.0
+
+class WatchedNic(Emulated82599):
+    """What was done to it stays in `accesses`; queue counters as they were at the end, before the reset, in `received`."""
+
+    def __init__(self, wire: str, *, mac: bytes, link_up_s: float, pace: Pace | None) -> None:
+        self.accesses: list[Access] = []
+        self.count = 0  # of all accesses
+        self.received: list[int] = [0] * 16
+        self._start = time.monotonic()
+        self._last: dict[tuple[str, int], int] = {}
+        self._tails: dict[tuple[str, int], int] = {}
+        self._files: dict[int, tuple[int, int, int]] = {}  # iova: size, a descriptor of the memory, where in it
+        self._last_tail = 0.0
+        self._stopping = threading.Event()
+        self._pump: threading.Thread | None = None
+        super().__init__(wire, mac=mac, link_up_s=link_up_s, manual=pace is not None)
+        if pace is not None:
+            self._pump = threading.Thread(target=self._run, args=(pace,), name="pace")
+            self._pump.start()
+
+    def _run(self, pace: Pace) -> None:
+        before = time.monotonic()
+        while not self._stopping.wait(pace.every_s):
+            now = time.monotonic()
+            if now - self._last_tail >= pace.after_tail_s:
+                self.step(pace.frames, int((now - before) * 1e9))
+                before = now
+
+    def start_clock(self) -> None:
+        self._start = time.monotonic()
+
+    # ---- the record ----
+
+    def read32(self, offset: int, /) -> int:
+        value = super().read32(offset)
+        place = Registers.find(offset)
+        if place is not None and place.row.name == "QPRC":
+            self.received[place.index] += value  # the read cleared it
+        self._note(False, offset, value)
+        return value
+
+    def write32(self, offset: int, value: int, /) -> None:
+        self._note(True, offset, value)
+        super().write32(offset, value)
+
+    def _note(self, write: bool, offset: int, value: int) -> None:
+        self.count += 1
+        place = Registers.find(offset)
+        name, index = (place.row.name, place.index) if place else (f"{offset:#07x}", 0)
+        given: tuple[Descriptor, ...] = ()
+        if write and value <= ALL_ONES:
+            given = self._given(name, index, value)
+            self._last[name, index] = value
+        if len(self.accesses) < KEPT:
+            self.accesses.append(Access(time.monotonic() - self._start, write, name, index, value, place.row.label(index) if place else name,
+                                        place.row.layout if place else Word, given))
+
+    def _given(self, name: str, queue: int, tail: int) -> tuple[Descriptor, ...]:
+        """The descriptors from the former tail up to this one."""
+        if name in ("RXDCTL", "TXDCTL"):
+            self._tails.pop((name[0], queue), None)  # a queue that is switched starts at 0 again
+        if name not in ("RDT", "TDT"):
+            return ()
+        self._last_tail = time.monotonic()
+        side = name[0]
+        slots = self._last.get((f"{side}DLEN", queue), 0) // DESCRIPTOR
+        base = self._last.get((f"{side}DBAL", queue), 0) | self._last.get((f"{side}DBAH", queue), 0) << 32
+        former = self._tails.get((side, queue), 0)
+        if not 0 < slots <= 8192 or tail >= slots or former >= slots:
+            return ()
+        self._tails[side, queue] = tail
+        found = []
+        for i in range((tail - former) % slots):
+            index = (former + i) % slots
+            data = self.memory(base + index * DESCRIPTOR, DESCRIPTOR)
+            if len(data) == DESCRIPTOR:
+                found.append(Descriptor(queue, index, *struct.unpack("<QQ", data)))
+        return tuple(found)
+
+    def reset(self) -> None:
+        """The student's end of the NIC is gone, and the server resets it: the last moment to look."""
+        for queue in range(len(self.received)):
+            self.received[queue] += super().read32(Registers.QPRC.offset(queue))
+        super().reset()
+
+    # ---- the student's memory ----
+
+    def map_dma_at(self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True) -> None:
+        if len(self._files) >= MOST_WINDOWS or sum(entry[0] for entry in self._files.values()) + size > MOST_MAPPED:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        super().map_dma_at(iova, size, fd, offset, readable=readable, writable=writable)
+        if fd is not None:
+            self._files[iova] = (size, os.dup(fd), offset)
+
+    def unmap_dma_range(self, iova: int, size: int) -> None:
+        super().unmap_dma_range(iova, size)
+        self._forget(iova, size)
+
+    def unmap_dma_all(self) -> None:
+        super().unmap_dma_all()
+        self._forget(0, 1 << 64)
+
+    def _forget(self, iova: int, size: int) -> None:
+        for start in [start for start in self._files if iova <= start < iova + size]:
+            os.close(self._files.pop(start)[1])
+
+    def memory(self, iova: int, size: int) -> bytes:
+        """What is at an address of the NIC's; b"" where nothing is mapped. By pread: a file that was cut short is no SIGBUS."""
+        for start, (length, fd, offset) in self._files.items():
+            if start <= iova and iova + size <= start + length:
+                return os.pread(fd, size, offset + iova - start)
+        return b""
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._pump is not None:
+            self._pump.join()
+            self._pump = None
+        super().close()
+        self._forget(0, 1 << 64)
