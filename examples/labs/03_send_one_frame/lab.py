@@ -6,6 +6,7 @@ from course import bring_up, load, open_nic, prepare_transmit, put, read_mac, st
 from hw.device import DmaMemory
 from hw.registers import Registers
 
+PATIENCE_S = 1
 SLOTS = 64  # descriptors in the ring, 16 bytes each
 EOP, IFCS, RS, DEXT = 1 << 24, 1 << 25, 1 << 27, 1 << 29  # bits of a descriptor's second word (7.2.3.2.4)
 DATA = 3 << 20  # DTYP: an advanced data descriptor
@@ -35,8 +36,8 @@ def send(nic: Registers, ring: DmaMemory, buffer: DmaMemory, frame: bytes) -> No
 
 
 def wait_until_sent(ring: DmaMemory) -> None:
-    """The NIC writes DD into the descriptor when it is done with it; give up after a second."""
-    end = time.monotonic() + 1
+    """The NIC writes DD into the descriptor when it is done with it, or PATIENCE_S is over."""
+    end = time.monotonic() + PATIENCE_S
     ...  # GAP 6: Load descriptor 0 again and again until DD is set in its second word.
     #   When time.monotonic() is past `end`: raise SystemExit("the NIC did not send it").
 

@@ -30,7 +30,7 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Access:
-    """A read or write of a register. at_s: seconds since the script got the NIC. given: what a tail write handed over."""
+    """A read or write of a register. at_s: seconds since the script got the NIC. given: what a tail write handed over, with the head where it then was."""
 
     at_s: float
     write: bool
@@ -40,6 +40,7 @@ class Access:
     label: str
     layout: type[Word]
     given: tuple[Descriptor, ...] = ()
+    head: int = 0
 
     @property
     def word(self) -> Any:
@@ -106,12 +107,16 @@ class WatchedNic(Emulated82599):
         place = Registers.find(offset)
         name, index = (place.row.name, place.index) if place else (f"{offset:#07x}", 0)
         given: tuple[Descriptor, ...] = ()
+        head = 0
+        if write and name in ("RDT", "TDT"):
+            self._last_tail = time.monotonic()
+            head = super().read32((Registers.RDH if name == "RDT" else Registers.TDH).offset(index))
         if write and value <= ALL_ONES:
             given = self._given(name, index, value)
             self._last[name, index] = value
         if len(self.accesses) < KEPT:
             self.accesses.append(Access(time.monotonic() - self._start, write, name, index, value, place.row.label(index) if place else name,
-                                        place.row.layout if place else Word, given))
+                                        place.row.layout if place else Word, given, head))
 
     def _given(self, name: str, queue: int, tail: int) -> tuple[Descriptor, ...]:
         """The descriptors from the former tail up to this one."""
@@ -119,7 +124,6 @@ class WatchedNic(Emulated82599):
             self._tails.pop((name[0], queue), None)  # a queue that is switched starts at 0 again
         if name not in ("RDT", "TDT"):
             return ()
-        self._last_tail = time.monotonic()
         side = name[0]
         slots = self._last.get((f"{side}DLEN", queue), 0) // DESCRIPTOR
         base = self._last.get((f"{side}DBAL", queue), 0) | self._last.get((f"{side}DBAH", queue), 0) << 32

@@ -34,7 +34,8 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
         # Before the NIC, whose thread a fork would leave behind.
         script = undo.enter_context(Script(file, f"vfio-user:{socket}", limit_s))
         wire = f"pcap={played if setup.frames else ''},{recorded}"
-        nic = undo.enter_context(WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace))
+        nic = WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace)
+        undo.callback(nic.close)
         gone, came = threading.Event(), threading.Event()
         gone.set()
 

@@ -1,0 +1,79 @@
+"""Lab 07: waiting for frames by looking, and by sleeping."""
+
+import os
+import select
+import time
+
+from course import bring_up, load, open_nic, prepare_receive, start_receive_queue, start_receiving, store
+from hw.device import Device
+from hw.registers import Registers
+
+SLOTS, BUFFER = 64, 2048
+FRAMES = 10
+PATIENCE_S = 1
+DD = 1
+
+
+class Receiver:
+    """A ring large enough for all frames of this lab. `looks` counts how often it was looked at."""
+
+    def __init__(self, device: Device, nic: Registers) -> None:
+        self.ring, self.buffers = device.alloc_dma(SLOTS * 16), device.alloc_dma(SLOTS * BUFFER)
+        self.next = self.looks = 0
+        start_receive_queue(nic, 0, self.ring, SLOTS)
+        for slot in range(SLOTS):
+            store(self.ring, slot, self.buffers.iova + slot * BUFFER, 0)
+        nic.RDT[0].write(SLOTS - 1)
+
+    def has_frame(self) -> bool:
+        """One look at the next descriptor; a frame that is there is taken."""
+        self.looks += 1
+        if not load(self.ring, self.next)[1] & DD:
+            return False
+        self.next += 1
+        return True
+
+
+def poll(receiver: Receiver, frames: int) -> None:
+    end = time.monotonic() + PATIENCE_S
+    ...  # GAP 1: Look until `frames` frames were there; raise SystemExit("no frame came") past `end`.
+
+
+def prepare_interrupts(nic: Registers) -> None:
+    """Receive queue 0 sends a message, vector 0, for what came in; all is masked until it is armed (7.3)."""
+    ...  # GAP 2: Map the cause: IVAR[0].INT_ALLOC_0 is the vector of receive queue 0, INT_ALLOC_VAL_0 makes it valid.
+
+    ...  # GAP 3: Use MSI-X, and let a message mask its vector: GPIE.MSIX_MODE and GPIE.EIAME, bit 0 of EIAM_EX[0].
+    #   And let it clear its cause: bit 0 of EIAC.
+
+
+def sleep(nic: Registers, receiver: Receiver, frames: int, message: int) -> int:
+    """Take `frames` frames, asleep in between. How often it woke. message: a descriptor that is readable when a message came."""
+    wakes = 0
+    while frames:
+        ...  # GAP 4: Unmask vector 0: bit 0 of EIMS_EX[0]. What came while it was masked sends its message now.
+
+        ...  # GAP 5: Sleep in select.select() until `message` is readable, PATIENCE_S at most; raise SystemExit when it is not.
+        #   Then os.eventfd_read(message), so that it can be readable again, and count the wake-up.
+
+        found = 0
+        ...  # GAP 6: Take every frame that is there, and count them in `found`: one message may stand for several.
+
+        frames -= min(found, frames)
+        if not wakes:
+            raise SystemExit("not asleep at all")
+    return wakes
+
+
+with open_nic() as device:
+    nic = bring_up(device)
+    prepare_receive(nic)
+    receiver = Receiver(device, nic)
+    message = device.enable_interrupts(1)[0]
+    prepare_interrupts(nic)
+    start_receiving(nic)
+    poll(receiver, FRAMES)
+    print(f"polling: frames={receiver.next} looks={receiver.looks}")
+    receiver.looks = 0
+    wakes = sleep(nic, receiver, FRAMES, message)
+    print(f"interrupts: frames={receiver.next - FRAMES} looks={receiver.looks} wakes={wakes}")
