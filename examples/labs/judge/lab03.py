@@ -7,6 +7,7 @@ from random import Random
 from . import shared
 from .evidence import Evidence, Lab, Setup
 from .nic import Pace
+from .sandbox import Ending
 from .shared import any_mac
 
 PAYLOAD = b"Hello, wire!"
@@ -22,7 +23,7 @@ def wanted(evidence: Evidence) -> bytes:
 
 
 def on_the_wire(evidence: Evidence) -> str | None:
-    if evidence.sent or not evidence.run.ending.name == "FINISHED":
+    if evidence.sent or evidence.run.ending is not Ending.FINISHED:
         return None
     left = evidence.run.seconds - evidence.writes("TDT")[-1].at_s
     return (f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor and frame in its own "

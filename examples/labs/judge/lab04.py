@@ -7,6 +7,7 @@ from random import Random
 from . import shared
 from .evidence import Evidence, Lab, Setup
 from .nic import Pace
+from .sandbox import Ending
 from .shared import any_mac, frame
 
 
@@ -16,7 +17,7 @@ def setup(random: Random) -> Setup:
 
 
 def came_in(evidence: Evidence) -> str | None:
-    if evidence.received[0] or evidence.run.ending.name != "FINISHED":
+    if evidence.received[0] or evidence.run.ending is not Ending.FINISHED:
         return None
     return ("The script ended before the frame was in its memory: the NIC writes DD (bit 0 of the descriptor's second word) when it is. "
             "Wait for that, with a bound (7.1.6.2).")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw.emulator import Emulated82599
+from hw.fields import CTRL
 from hw.register import ALL_ONES, Word
 from hw.registers import Registers
 
@@ -21,12 +22,13 @@ DESCRIPTOR = 16
 
 @dataclass(frozen=True)
 class Descriptor:
-    """One that a tail write gave to the NIC, as it was at that moment."""
+    """One that a tail write gave to the NIC, as it was at that moment. mapped: whether the NIC reached what it points to."""
 
     queue: int
     index: int
     q0: int
     q1: int
+    mapped: bool
 
 @dataclass(frozen=True)
 class Access:
@@ -100,6 +102,8 @@ class WatchedNic(Emulated82599):
 
     def write32(self, offset: int, value: int, /) -> None:
         self._note(True, offset, value)
+        if offset == Registers.CTRL.offset() and CTRL(value & ALL_ONES).RST | CTRL(value & ALL_ONES).LRST:
+            self._save_counters()
         super().write32(offset, value)
 
     def _note(self, write: bool, offset: int, value: int) -> None:
@@ -136,14 +140,19 @@ class WatchedNic(Emulated82599):
             index = (former + i) % slots
             data = self.memory(base + index * DESCRIPTOR, DESCRIPTOR)
             if len(data) == DESCRIPTOR:
-                found.append(Descriptor(queue, index, *struct.unpack("<QQ", data)))
+                q0, q1 = struct.unpack("<QQ", data)
+                found.append(Descriptor(queue, index, q0, q1, bool(self.memory(q0, 1))))
         return tuple(found)
 
     def reset(self) -> None:
-        """The student's end of the NIC is gone, and the server resets it: the last moment to look."""
+        """The student's end of the NIC is gone, and the server resets it."""
+        self._save_counters()
+        super().reset()
+
+    def _save_counters(self) -> None:
+        """A reset is the last moment to look."""
         for queue in range(len(self.received)):
             self.received[queue] += super().read32(Registers.QPRC.offset(queue))
-        super().reset()
 
     # ---- the student's memory ----
 

@@ -1,0 +1,52 @@
+"""Lab 09: break it. The NIC is told of memory that it must not reach, and then the driver gets out of it."""
+
+import time
+
+from course import DESCRIPTOR, bring_up, load, open_nic, prepare_transmit, put, read_mac, start_transmit_queue, store
+from hw.device import DmaMemory
+from hw.registers import Registers
+
+SLOTS = 64
+PATIENCE_S = 0.5
+DD = 1 << 32
+EOP, IFCS, RS, DEXT, DATA = 1 << 24, 1 << 25, 1 << 27, 1 << 29, 3 << 20
+
+
+def send(nic: Registers, ring: DmaMemory, address: int, length: int) -> bool:
+    """Descriptor 0, given to the NIC. Whether it was sent before PATIENCE_S was over."""
+    store(ring, 0, address, length | length << 46 | DATA | DEXT | EOP | IFCS | RS)
+    nic.TDT[0].write(1)
+    end = time.monotonic() + PATIENCE_S
+    ...  # GAP 1: Return True as soon as DD is set in descriptor 0, False past `end`.
+
+    return False
+
+
+def restart(nic: Registers, ring: DmaMemory) -> None:
+    """The queue stands still at the descriptor that failed. Switch it off, and on again from the start (4.6.8, 4.6.8.1)."""
+    ...  # GAP 2: Clear TXDCTL[0].ENABLE, and wait until it reads 0.
+
+    ...  # GAP 3: The queue begins again at descriptor 0: TDH[0] and TDT[0].
+
+    ...  # GAP 4: Set TXDCTL[0].ENABLE, and wait until it reads 1.
+
+
+with open_nic() as device:
+    nic = bring_up(device)
+    prepare_transmit(nic)
+    ring, buffer = device.alloc_dma(SLOTS * DESCRIPTOR), device.alloc_dma(2048)
+    frame = b"\xff" * 6 + read_mac(nic) + b"\x88\xb5" + b"after the fault"
+    put(buffer, 0, frame)
+    start_transmit_queue(nic, 0, ring, SLOTS)
+    nowhere = buffer.iova
+    ...  # GAP 5: An address that the NIC was never told of: 2 ** 40 bytes further on.
+
+    if send(nic, ring, nowhere, len(frame)):
+        print("it was sent: whose memory was that?")
+    ...  # GAP 6: Ask device.dma_refused() whether the NIC was refused a read, and print "refused" when it was.
+
+    restart(nic, ring)
+    sent = False
+    ...  # GAP 7: Send the frame again, from where it is.
+
+    print("recovered" if sent else "still broken")

@@ -1,0 +1,68 @@
+"""Lab 10: the netmap API on top of it all (netmap(4))."""
+
+from __future__ import annotations
+
+from random import Random
+
+from .evidence import Evidence, Lab, Setup
+from .lab05 import answers
+from .nic import Pace
+from .sandbox import Ending
+from .shared import any_mac, frame
+
+FRAMES = 500
+REACTION_S = 0.04  # of the NIC: a script that does not wait for the last frames is gone by then
+
+
+def setup(random: Random) -> Setup:
+    mac = any_mac(random)
+    return Setup(mac, tuple(frame(mac, f"frame {number} ".encode() + random.randbytes(random.randrange(0, 100))) for number in range(FRAMES)),
+                 pace=Pace(0.002, after_tail_s=REACTION_S))
+
+
+def opened(evidence: Evidence) -> str | None:
+    if evidence.set_at("RXCTRL", RXEN=1) is None:
+        return "The port was not opened: open_port(nic_name()) does all that labs 02 to 08 did."
+    return None
+
+
+def came(evidence: Evidence) -> str | None:
+    """The driver gives the NIC what the program released, at an rxsync."""
+    tails = evidence.writes("RDT")
+    if evidence.received[0] < FRAMES and len(tails) <= 1:
+        return (f"{evidence.received[0]} of {FRAMES} frames came in, and the receive ring got no slot back: slots are the program's until it "
+                "advance()s past them, and the next rxsync() gives them to the NIC (netmap(4)).")
+    return None
+
+
+def answered(evidence: Evidence) -> str | None:
+    wanted = answers(evidence)
+    if evidence.sent == wanted:
+        return None
+    if not evidence.given("TDT"):
+        return "Nothing was sent: slots that were written are sent when advance() moved past them and txsync() told the NIC (netmap(4))."
+    if evidence.sent and evidence.sent[0] in evidence.setup.frames:
+        return "The first frame came back as it was: exchange destination, bytes 0 to 5, and source, bytes 6 to 11."
+    number = next((i for i, (sent, right) in enumerate(zip(evidence.sent, wanted)) if sent != right), len(evidence.sent))
+    if number < len(evidence.sent):
+        sent, right = evidence.sent[number], wanted[number] if number < FRAMES else b""
+        if len(sent) != len(right):
+            return f"Answer {number} has {len(sent)} bytes and should have {len(right)}: a slot's len goes over with its buffer."
+        return f"Answer {number} on the wire is {sent[14:30]!r} and should be {right[14:30]!r}: the transmit slot has to get the buffer with that frame."
+    if evidence.received[0] < FRAMES:
+        return f"{evidence.received[0]} of {FRAMES} frames came in and {number} were answered: the receive ring does not get its slots back, or no rxsync() follows."
+    why = "flush() waits until the NIC has sent the last one." if evidence.run.ending is Ending.FINISHED else "then it stopped."
+    return f"{number} of {FRAMES} answers went out, all of them right; {why}"
+
+
+def swapped(evidence: Evidence) -> str | None:
+    """Zero copy: what is sent lies where it was received."""
+    received = {descriptor.q0 for descriptor in evidence.given("RDT")}
+    copied = sum(descriptor.q0 not in received for descriptor in evidence.given("TDT"))
+    if copied:
+        return (f"{copied} of {FRAMES} answers lay in buffers that the receive ring never had: frames were copied. Exchange the two slots' buf_idx instead, "
+                "and set SlotFlag.BUF_CHANGED in both (netmap(4)).")
+    return None
+
+
+LAB = Lab("10", setup, (opened, came, answered, swapped))
