@@ -48,4 +48,4 @@ with open_port(nic_name(), rx_slots=64, tx_slots=64) as port:
         port.txsync()
     ...  # GAP 7: Wait until the NIC has sent the last one: port.flush().
 
-    print(answered, "frames answered")
+    print(f"{answered} frames answered, {port.rx_rings[0].space} wait")

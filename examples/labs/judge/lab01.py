@@ -7,6 +7,8 @@ from random import Random
 from .evidence import Evidence, Lab, Setup
 from .shared import any_mac
 
+ONLY_ADDRESS = "only bits 15:0 of RAH are address, the field RAH; bit 31 (AV) says that the entry is valid"
+
 
 def setup(random: Random) -> Setup:
     return Setup(any_mac(random))
@@ -43,12 +45,15 @@ def address_read(evidence: Evidence) -> str | None:
 
 def address_told(evidence: Evidence) -> str | None:
     mac = evidence.setup.mac
+    if evidence.says(mac.hex(":") + ":"):
+        return f"More than six bytes were printed: {ONLY_ADDRESS}."
     if evidence.says(mac.hex(":")):
         return None
-    if evidence.says(mac[::-1].hex(":")) or evidence.says((mac[3::-1] + mac[:3:-1]).hex(":")) or evidence.says((mac[3::-1] + mac[4:]).hex(":")):
+    low, high = mac[:4], mac[4:]
+    if any(evidence.says(wrong.hex(":")) for wrong in (mac[::-1], low[::-1] + high, low + high[::-1], low[::-1] + high[::-1])):
         return "The address is printed backwards: the byte that goes onto the wire first is in the lowest bits of RAL (little-endian)."
     if evidence.says(mac[:4].hex(":")):
-        return f"The address should be {mac.hex(':')}; its last two bytes are wrong: only RAH's bits 15:0 are address, bit 31 (AV) says that the entry is valid."
+        return f"The address should be {mac.hex(':')}; its last two bytes are wrong: {ONLY_ADDRESS}."
     return f"The NIC's address is {mac.hex(':')}, and that was not printed; it is in RAL[0] and RAH[0], and another in every NIC."
 
 

@@ -32,7 +32,7 @@ def shown(evidence: Evidence) -> str | None:
         return None
     if not evidence.received[0]:
         return "No frame came into the queue, and none was printed."
-    if wire.hex()[:24] in printed:
+    if wire.hex()[:6] in printed:
         return f"Only the beginning of the frame was printed: it has {len(wire)} bytes, as the descriptor says in bits 47:32 of its second word (7.1.6.2)."
     return "The frame is in the buffer, but its bytes were not printed: print(frame.hex()), of as many bytes as the descriptor says (7.1.6.2)."
 

@@ -71,7 +71,7 @@ def answered(evidence: Evidence) -> str | None:
 
 
 def nothing_there(evidence: Evidence) -> str | None:
-    if any(not descriptor.q1 & 0xFFFF for descriptor in evidence.given("TDT")):
+    if any(descriptor.q1 & shared.DEXT and not descriptor.q1 & 0xFFFF for descriptor in evidence.given("TDT")):
         return "An empty frame was answered: a descriptor without DD has no frame yet, so receive() has to return None for it (7.1.6.2)."
     return None
 
@@ -107,5 +107,5 @@ def transmit_room(evidence: Evidence) -> str | None:
     return None
 
 
-LAB = Lab("05", setup, (filled, shared.each_given("RDT"), nothing_there, goes_round, answers_given, shared.each_given("TDT"), transmit_room, receive_order,
+LAB = Lab("05", setup, (filled, shared.each_given("RDT"), nothing_there, goes_round, answers_given, transmit_room, shared.each_given("TDT"), receive_order,
                         given_back, answered))

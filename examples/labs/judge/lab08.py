@@ -76,10 +76,13 @@ def counted(evidence: Evidence) -> str | None:
 
 
 def predicted(evidence: Evidence) -> str | None:
-    right = sum(evidence.numbers(f"queue {queue}").get("predicted", 0) for queue in range(QUEUES))
+    right = int(sum(evidence.numbers(f"queue {queue}").get("predicted", 0) for queue in range(QUEUES)))
+    if right == evidence.received[0]:
+        return ("The script predicted queue 0 for every frame, so its hashes were 0: the hash is in the upper half of the descriptor's first word, "
+                "bits 63:32 (82599 7.1.6.2).")
     if right != FLOWS * PACKETS:
-        return (f"The script predicted the queue of {right:g} of {FLOWS * PACKETS} frames. The hash is in the upper half of the descriptor's first word (7.1.6.2); "
-                "its lowest 7 bits say which entry of RETA (82599 7.1.2.8).")
+        return (f"The script predicted the queue of {right} of {FLOWS * PACKETS} frames. The lowest 7 bits of the hash "
+                "say which entry of RETA names its queue (82599 7.1.2.8).")
     return None
 
 

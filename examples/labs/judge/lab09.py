@@ -45,7 +45,8 @@ def stopped(evidence: Evidence) -> str | None:
     after = evidence.record[evidence.position(off) + 1 :]
     seen = next((i for i, access in enumerate(after) if not access.write and access.name == "TXDCTL" and not access.word.ENABLE), None)
     on = next((i for i, access in enumerate(after) if access.write and access.name == "TXDCTL" and access.word.ENABLE), None)
-    if seen is None or (on is not None and on < seen):
+    touched = next((i for i, access in enumerate(after) if access.write and access.name in ("TDH", "TDT", "TXDCTL")), len(after))
+    if seen is None or touched < seen:
         return "TXDCTL[0].ENABLE was not read as 0 after it was cleared: the NIC may still be at work on the ring (82599 4.6.8.1)."
     if on is None:
         return "TXDCTL[0].ENABLE was not set again: the queue is off (82599 4.6.8)."
@@ -62,6 +63,8 @@ def recovered(evidence: Evidence) -> str | None:
         return None if evidence.says("recovered") else 'The good frame is on the wire, but the script did not print "recovered" when DD told so.'
     if not evidence.sent and len(evidence.given("TDT")) < 2:
         return "TDT[0] was not moved after the queue was switched on again: the good frame was not given to the NIC (82599 7.2.3.1)."
+    if not evidence.given("TDT")[-1].mapped:
+        return f"The descriptor of the good frame points to {evidence.given('TDT')[-1].q0:#x}, which is not mapped either: the frame is at buffer.iova."
     if not evidence.sent and evidence.run.ending is Ending.FINISHED:
         return 'The good frame was given to the NIC, but the script ended before it was sent: wait for DD, and print "recovered".'
     return f"{len(evidence.sent)} frames came out of the wire, {len(right)} of them with {GOOD.decode()!r} in it; the lab asks for that one."

@@ -120,7 +120,7 @@ def transmit_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | Non
 
 
 def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
-    if evidence.setup.expects_faults or not evidence.faults:
+    if evidence.setup.expects_faults or descriptor.mapped:
         return None
     return (f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, where the NIC reaches nothing: a descriptor holds "
             "the NIC's address of the memory (.iova), not this process's (.address).")
@@ -154,10 +154,10 @@ def reception_on(evidence: Evidence) -> str | None:
 
 def receive_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | None:
     at = f"Descriptor {descriptor.index} of RX queue {descriptor.queue}"
-    if not descriptor.q0:
-        return f"{at} was given to the NIC with address 0: its first word says where the frame is to go (82599 7.1.6.1)."
     if descriptor.q1:
         return f"{at} was given to the NIC with Q1 {descriptor.q1:#x}: DD and the rest must be 0, or an old frame looks like a new one (82599 7.1.6.1)."
+    if not descriptor.q0:
+        return f"{at} was given to the NIC with address 0: its first word says where the frame is to go (82599 7.1.6.1)."
     return unmapped(descriptor, evidence)
 
 

@@ -1,0 +1,133 @@
+"""The labs of examples/labs: solutions pass, and what is missing or wrong is explained; each verdict by a run on a NIC."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab_mistakes import MISTAKES, Mistake
+
+ROOT = Path(__file__).resolve().parent.parent
+LABS = ROOT / "examples" / "labs"
+sys.path.insert(0, str(LABS))
+
+from gaps import numbers, open_gaps  # noqa: E402
+
+SOLUTIONS = {file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))}
+GAPS = [(lab, gap) for lab, solution in SOLUTIONS.items() for gap in numbers(solution)]
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    passed: bool
+    missing: str
+    complaints: list[str]
+    remarks: list[str]
+    ending: str
+    open_gaps: list[int]
+
+
+def judged(cases: list[tuple[str, str]]) -> list[Verdict]:
+    """Each (lab, script), by checkers in processes of their own."""
+    parts = [cases[i::WORKERS] for i in range(WORKERS)]
+    workers = [subprocess.Popen([sys.executable, str(Path(__file__).with_name("labs_verdicts.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+               for _ in parts]
+    for worker, part in zip(workers, parts):
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(part))
+        worker.stdin.close()
+        worker.stdin = None
+    verdicts: list[Verdict | None] = [None] * len(cases)
+    for i, worker in enumerate(workers):
+        answer, _ = worker.communicate(timeout=100)
+        verdicts[i::WORKERS] = [Verdict(**entry) for entry in json.loads(answer)]
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def hasty(text: str) -> str:
+    """A NIC that lacks something does not get better while a script waits for it."""
+    return re.sub(r"^PATIENCE_S = .*$", "PATIENCE_S = 0.3", text, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def solved() -> dict[str, Verdict]:
+    return dict(zip(SOLUTIONS, judged(list(SOLUTIONS.items()))))
+
+
+@pytest.fixture(scope="module")
+def with_a_gap() -> dict[tuple[str, int], Verdict]:
+    return dict(zip(GAPS, judged([(lab, hasty(open_gaps(SOLUTIONS[lab], [gap]))) for lab, gap in GAPS])))
+
+
+@pytest.fixture(scope="module")
+def mistaken() -> dict[Mistake, Verdict]:
+    return dict(zip(MISTAKES, judged([(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES])))
+
+
+# ---- what there is ----
+
+
+def test_there_are_ten_labs_each_with_a_text_a_script_a_solution_and_hints() -> None:
+    folders = sorted(LABS.glob("[0-9][0-9]_*"))
+    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 11)]
+    for folder in folders:
+        assert {file.name for file in folder.iterdir()} >= {"README.md", "lab.py", "solution.py", "hints.md"}, folder.name
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_a_lab_is_its_solution_with_the_gaps_open(lab: str) -> None:
+    file = next(LABS.glob(f"{lab}_*/lab.py"))
+    assert file.read_text(encoding="utf-8") == open_gaps(SOLUTIONS[lab]), "run: python examples/labs/gaps.py"
+    assert numbers(SOLUTIONS[lab]) == list(range(1, len(numbers(SOLUTIONS[lab])) + 1))
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_a_lab_before_the_last_uses_hw_and_no_driver(lab: str) -> None:
+    imported = {name.name.split(".")[0] for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {(node.module or "").split(".")[0] for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.ImportFrom)}
+    ours = imported - set(sys.stdlib_module_names)
+    assert ours <= ({"course", "driver", "rings"} if lab == "10" else {"course", "hw"})
+
+
+# ---- verdicts ----
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdict]) -> None:
+    assert solved[lab] == Verdict(True, "", [], [], "", [])
+
+
+@pytest.mark.parametrize(("lab", "gap"), GAPS)
+def test_a_gap_left_open_is_missed(lab: str, gap: int, with_a_gap: dict[tuple[str, int], Verdict]) -> None:
+    verdict = with_a_gap[lab, gap]
+    assert not verdict.passed and verdict.missing
+    assert verdict.open_gaps == [gap]
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_each_gap_has_an_explanation_of_its_own(lab: str, with_a_gap: dict[tuple[str, int], Verdict]) -> None:
+    told = Counter(re.sub(r"\d+", "N", verdict.missing) for (number, _), verdict in with_a_gap.items() if number == lab)
+    assert [sentence for sentence, times in told.items() if times > 1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.lab} {mistake.name}")
+def test_a_typical_mistake_is_explained(mistake: Mistake, mistaken: dict[Mistake, Verdict]) -> None:
+    assert mistake.right in SOLUTIONS[mistake.lab], "the solution does not do that any more"
+    verdict = mistaken[mistake]
+    assert not verdict.passed
+    assert mistake.told in verdict.missing
+
+
+def test_each_lab_has_three_typical_mistakes() -> None:
+    assert min(Counter(mistake.lab for mistake in MISTAKES).values()) >= 3
+    assert {mistake.lab for mistake in MISTAKES} == set(SOLUTIONS)
