@@ -20,9 +20,10 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a fork should leave no threads behind
 
-from judge.labs import LABS
+from hw.register import DeviceError
 from judge.evidence import Lab
 from judge.explain import Verdict, judge
+from judge.labs import LABS
 from judge.trial import LIMIT_S, try_script
 
 HERE = Path(__file__).resolve().parent
@@ -64,9 +65,7 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         print(f"check.py: there is no file {file}", file=sys.stderr)
         return 2
     if options.nic:
-        sys.argv = [str(file), options.nic]
-        runpy.run_path(str(file), run_name="__main__")
-        return 0
+        return run_unchecked(file, options.nic)
     evidence = try_script(lab, file, limit_s=options.time)
     verdict = judge(lab, evidence, file)
     if evidence.run.output:
@@ -78,6 +77,16 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     if not verdict.passed:
         print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
     return 0 if verdict.passed else 1
+
+
+def run_unchecked(file: Path, nic: str) -> int:
+    sys.argv = [str(file), nic]
+    try:
+        runpy.run_path(str(file), run_name="__main__")
+    except DeviceError as error:
+        print(f"check.py: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def title(lab: Lab) -> str:

@@ -76,21 +76,18 @@ class TransmitRing:
 
     def send(self, frame: bytes) -> None:
         slot = self.next
-        # GAP 7: Wait for room. One slot stays free, as a tail that meets the head is an empty ring:
-        #   so wait for the slot behind this one.
-        self.wait_for((slot + 1) % self.SLOTS)
-
+        self.wait_for((slot + 1) % self.SLOTS)  # one slot stays free: a tail that meets the head is an empty ring
         put(self.buffers, slot * BUFFER, frame)
         store(self.ring, slot, self.buffers.iova + slot * BUFFER, len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS)
         self.used.add(slot)
-        # GAP 8: Go on to the next slot, round the ring, and tell the NIC: TDT[0].
+        # GAP 7: Go on to the next slot, round the ring, and tell the NIC: TDT[0].
         self.next = (slot + 1) % self.SLOTS
         self.nic.TDT[0].write(self.next)
 
 
 def answer(frame: bytes) -> bytes:
     """The same frame, from the receiver to the sender."""
-    # GAP 9: Exchange destination (bytes 0 to 5) and source (bytes 6 to 11).
+    # GAP 8: Exchange destination (bytes 0 to 5) and source (bytes 6 to 11).
     frame = frame[6:12] + frame[:6] + frame[12:]
 
     return frame

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from hw import trace
 from hw.emulator import Emulated82599
 from hw.fields import CTRL
 from hw.register import ALL_ONES, Word
@@ -38,19 +39,25 @@ class Access:
     write: bool
     name: str
     index: int
+    offset: int
     value: int
-    label: str
-    layout: type[Word]
     given: tuple[Descriptor, ...] = ()
     head: int = 0
 
     @property
+    def label(self) -> str:
+        """`RXDCTL[0]`."""
+        return trace.place_name(self.offset)
+
+    @property
     def word(self) -> Any:
         """The value with its fields: `access.word.ENABLE`."""
-        return self.layout(self.value)
+        place = Registers.find(self.offset)
+        return place.row.layout(self.value) if place else Word(self.value)
 
     def __str__(self) -> str:
-        return f"{'write' if self.write else 'read '} {self.label} {self.value:#010x} {self.word.describe()}".rstrip()
+        return str(trace.Access(self.at_s, self.write, self.offset, self.value))
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -119,8 +126,7 @@ class WatchedNic(Emulated82599):
             given = self._given(name, index, value)
             self._last[name, index] = value
         if len(self.accesses) < KEPT:
-            self.accesses.append(Access(time.monotonic() - self._start, write, name, index, value, place.row.label(index) if place else name,
-                                        place.row.layout if place else Word, given, head))
+            self.accesses.append(Access(time.monotonic() - self._start, write, name, index, offset, value, given, head))
 
     def _given(self, name: str, queue: int, tail: int) -> tuple[Descriptor, ...]:
         """The descriptors from the former tail up to this one."""

@@ -1,0 +1,177 @@
+"""examples/labs/check.py as a student and a teacher run it, and scripts that do what no script should."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hw.pcap import read_capture
+
+ROOT = Path(__file__).resolve().parent.parent
+LABS = ROOT / "examples" / "labs"
+OPEN = "from course import open_nic\nfrom hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
+
+
+def check(*arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, str(LABS / "check.py"), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def script(folder: Path, text: str) -> Path:
+    file = folder / "lab.py"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def solution(lab: str) -> Path:
+    return next(LABS.glob(f"{lab}_*/solution.py"))
+
+
+def own_processes() -> set[str]:
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+# ---- one lab ----
+
+
+def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_the_file(tmp_path: Path) -> None:
+    done = check("03", script(tmp_path, solution("03").read_text()))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "| sent" in done.stdout and "Lab 03 send one frame: passed." in done.stdout
+    (frame,) = read_capture(tmp_path / "packets.pcap")
+    assert frame[12:26] == b"\x88\xb5Hello, wire!"
+    trace = (tmp_path / "trace.txt").read_text()
+    assert re.search(r"^ +\d+\.\d+ write TDT\[0\] 0x00000001$", trace, re.MULTILINE)
+
+
+def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
+    check("01", script(tmp_path, solution("01").read_text()))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "driver.cli", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"], env=environment,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr
+    assert re.search(r"read +EEC +0x\w+ +.*AUTO_RD=1", done.stdout)
+
+
+def test_what_came_in_is_in_the_capture_too(tmp_path: Path) -> None:
+    done = check("04", script(tmp_path, solution("04").read_text()))
+    (frame,) = read_capture(tmp_path / "packets.pcap")
+    assert f"| {frame.hex()}" in done.stdout
+
+
+def test_a_lab_that_was_not_begun_names_its_gaps_and_the_first_hint(tmp_path: Path) -> None:
+    done = check("01", script(tmp_path, next(LABS.glob("01_*/lab.py")).read_text()))
+    assert done.returncode == 1
+    assert "not yet" in done.stdout and "GAP 1, 2, 3, 4, 5" in done.stdout and "--hint 1" in done.stdout
+
+
+@pytest.mark.parametrize("lab", [f"{number:02}" for number in range(1, 11)])
+def test_a_lab_has_hints_in_steps(lab: str) -> None:
+    hints = (next(LABS.glob(f"{lab}_*")) / "hints.md").read_text()
+    assert len(re.findall(r"^## ", hints, re.MULTILINE)) >= 2
+
+
+def test_hints_come_one_by_one() -> None:
+    first, second = check("03", "--hint", 1), check("03", "--hint", 2)
+    assert first.stdout.startswith("Hint 1 of ") and second.stdout.startswith("Hint 2 of ")
+    assert check("03", "--hint", 99).returncode == 2
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (("11",), "neither a lab"), (("03", "/nowhere/lab.py"), "there is no file"), (("/tmp/no-such-class",), "neither a lab")])  # fmt: skip
+def test_a_wrong_call_is_told_in_a_sentence(arguments: tuple[str, ...], told: str) -> None:
+    done = check(*arguments)
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_real_nic_that_is_not_there_is_told_in_a_sentence() -> None:
+    done = check("01", solution("01"), "--nic", "0000:ff:1f.7")
+    assert done.returncode == 1 and "0000:ff:1f.7" in done.stderr and "Traceback" not in done.stderr
+
+
+# ---- a class ----
+
+
+def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
+    for student, labs in {"ada": {"01": "solution.py", "03": "solution.py"}, "bob": {"01": "lab.py"}}.items():
+        for lab, file in labs.items():
+            folder = tmp_path / student / solution(lab).parent.name
+            folder.mkdir(parents=True)
+            shutil.copy(solution(lab).with_name(file), folder / "lab.py")
+    (tmp_path / "notes").mkdir()
+    done = check(tmp_path)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["student", *(f"{number:02}" for number in range(1, 11))]
+    assert lines[1].split() == ["ada", "passed", "-", "passed", *["-"] * 7]
+    assert lines[2].split() == ["bob", "not", "yet", *["-"] * 9]
+    assert lines[4].startswith("bob 01: The script did not say which device it found.")
+    assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
+
+
+def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 2 and "STUDENT/NN_*/lab.py" in done.stderr
+
+
+# ---- scripts that misbehave ----
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("while True: pass", "was still running after"),
+    (OPEN + "while True: nic.STATUS.read()", "Its last access to the NIC was `read  STATUS"),
+    ("import signal, time\nfor n in range(1, 30):\n    try: signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(60)", "was still running after"),
+    (OPEN + "for at in range(0, 0x20000, 4): device.write32(at, 0xFFFFFFFF)", "EIMC"),
+    (OPEN + "import random\nwhile True: device.write32(random.randrange(0, 0x20000, 4), random.getrandbits(32))", "was still running after"),
+    (OPEN + "nic.TDT[0].write(1)\nnic.RDT[0].write(1)", "TDT[0]"),
+    ("", "did not open the NIC"),
+    ("import os; os._exit(3)", "exit code 3"),
+    ("raise SystemExit", "did not open the NIC"),
+    ("raise RuntimeError('no\\nidea')", "line 1: raise RuntimeError"),
+    ("this is no Python", "SyntaxError"),
+    (OPEN + "nic.CTRL.write(RTS=1)", "CTRL has no field RTS"),
+    ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+    ("while True: print('x' * 1000)", "printed more than 256 KB"),
+    ("x = bytearray(4 << 30)", "more than 512 MB of memory"),
+    (OPEN + "kept = []\nwhile True: kept.append(device.alloc_dma(1 << 24))", "cannot be mapped"),
+    (OPEN + "while True: device.alloc_dma(1 << 24)", "cannot be mapped"),
+    ("import os\nos.fork()", "may not start processes"),
+    ("import subprocess\nsubprocess.run(['true'])", "may not start processes"),
+    ("import ctypes, time\nif ctypes.CDLL(None).fork() == 0:\n    ctypes.CDLL(None).setsid()\n    time.sleep(600)", "did not open the NIC"),
+    ("print('\\udcff\\0\\x1b')", "did not open the NIC"),
+    (OPEN + "import os\nfor fd in range(3, 200):\n    try: os.close(fd)\n    except OSError: pass\nnic.STATUS.read()", "not yet"),
+    (OPEN + "import os\nm = device.alloc_dma(1 << 16)\nfor fd in range(3, 64):\n    try: os.ftruncate(fd, 0)\n    except OSError: pass\n"
+            "nic.TDBAL[0].write(m.iova & 0xffffffff); nic.TDBAH[0].write(m.iova >> 32); nic.TDLEN[0].write(1024)\nnic.TDT[0].write(9)", "not yet"),
+])  # fmt: skip
+def test_the_checker_outlives_it_and_says_so(tmp_path: Path, text: str, told: str) -> None:
+    before = own_processes()
+    start = time.monotonic()
+    done = check("02", script(tmp_path, text), "--time", 0.5, timeout=30)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "not yet" in done.stdout and told in done.stdout
+    assert time.monotonic() - start < 15
+    assert own_processes() <= before
+
+
+def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
+    text = ("import ctypes, os, time\nlibc = ctypes.CDLL(None)\nfor _ in range(5):\n    if libc.fork() == 0:\n        libc.setsid()\n"
+            "        open('pids', 'a').write(f'{libc.getpid()}\\n')\n        time.sleep(600)\ntime.sleep(0.3)\n")  # fmt: skip
+    check("01", script(tmp_path, text))
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 5
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_trace_has_an_end_however_long_a_script_writes(tmp_path: Path) -> None:
+    check("02", script(tmp_path, OPEN + "while True: device.write32(0, 0)"), "--time", 3)
+    trace = (tmp_path / "trace.txt").read_text().splitlines()
+    assert len(trace) <= 50_002 and (len(trace) < 50_000 or re.fullmatch(r"# and \d+ more", trace[-1]))
