@@ -34,10 +34,6 @@ def solution(lab: str) -> Path:
     return next(LABS.glob(f"{lab}_*/solution.py"))
 
 
-def own_processes() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-
-
 # ---- one lab ----
 
 
@@ -125,11 +121,21 @@ def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    ("while True: pass", "was still running after"),
+    ("while True: pass", "was still running after 0.5 s"),
     (OPEN + "while True: nic.STATUS.read()", "Its last access to the NIC was `read  STATUS"),
-    ("import signal, time\nfor n in range(1, 30):\n    try: signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(60)", "was still running after"),
+    ("import signal, time\nfor n in range(1, 30):\n    try: signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(60)", "was still running after 0.5 s"),
+    (OPEN + "import random\nwhile True: device.write32(random.randrange(0, 0x20000, 4), random.getrandbits(32))", "was still running after 0.5 s"),
+])  # fmt: skip
+def test_what_does_not_end_is_ended(tmp_path: Path, text: str, told: str) -> None:
+    start = time.monotonic()
+    done = check("02", script(tmp_path, text), "--time", 0.5)
+    assert time.monotonic() - start < 15
+    assert (done.returncode, done.stderr) == (1, ""), done.stdout
+    assert "not yet" in done.stdout and told in done.stdout
+
+
+@pytest.mark.parametrize(("text", "told"), [
     (OPEN + "for at in range(0, 0x20000, 4): device.write32(at, 0xFFFFFFFF)", "EIMC"),
-    (OPEN + "import random\nwhile True: device.write32(random.randrange(0, 0x20000, 4), random.getrandbits(32))", "was still running after"),
     (OPEN + "nic.TDT[0].write(1)\nnic.RDT[0].write(1)", "TDT[0]"),
     ("", "did not open the NIC"),
     ("import os; os._exit(3)", "exit code 3"),
@@ -152,14 +158,9 @@ def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
             "nic.TDBAL[0].write(m.iova & 0xffffffff); nic.TDBAH[0].write(m.iova >> 32); nic.TDLEN[0].write(1024)\nnic.TDT[0].write(9)", "not yet"),
 ])  # fmt: skip
 def test_the_checker_outlives_it_and_says_so(tmp_path: Path, text: str, told: str) -> None:
-    before = own_processes()
-    start = time.monotonic()
-    done = check("02", script(tmp_path, text), "--time", 0.5, timeout=30)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    done = check("02", script(tmp_path, text), "--time", 5)
+    assert (done.returncode, done.stderr) == (1, ""), done.stdout
     assert "not yet" in done.stdout and told in done.stdout
-    assert time.monotonic() - start < 15
-    assert own_processes() <= before
 
 
 def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
@@ -171,6 +172,7 @@ def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
+@pytest.mark.slow
 def test_a_trace_has_an_end_however_long_a_script_writes(tmp_path: Path) -> None:
     check("02", script(tmp_path, OPEN + "while True: device.write32(0, 0)"), "--time", 3)
     trace = (tmp_path / "trace.txt").read_text().splitlines()
