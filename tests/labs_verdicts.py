@@ -25,5 +25,5 @@ if __name__ == "__main__":
         file = Path(folder) / "lab.py"
         for number, text in json.load(sys.stdin):
             file.write_text(text, encoding="utf-8")
-            verdicts.append(dataclasses.asdict(judge(LABS[number], try_script(LABS[number], file, limit_s=LIMIT_S), file)))
+            verdicts.append(dataclasses.asdict(judge(LABS[number], try_script(LABS[number], file, limit_s=LIMIT_S), text)))
     json.dump(verdicts, sys.stdout)

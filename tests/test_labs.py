@@ -36,6 +36,7 @@ class Verdict:
     remarks: list[str]
     ending: str
     open_gaps: list[int]
+    note: str
 
 
 def judged(cases: list[tuple[str, str]]) -> list[Verdict]:
@@ -112,7 +113,7 @@ def test_a_lab_before_the_last_uses_hw_and_no_driver(lab: str) -> None:
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
 def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdict]) -> None:
-    assert solved[lab] == Verdict(True, "", [], [], "", [])
+    assert solved[lab] == Verdict(True, "", [], [], "", [], "")
 
 
 @pytest.mark.parametrize("lab", [pytest.param(lab, marks=pytest.mark.slow) if lab not in EVERYDAY else lab for lab in SOLUTIONS])

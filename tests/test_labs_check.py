@@ -163,6 +163,42 @@ def test_the_checker_outlives_it_and_says_so(tmp_path: Path, text: str, told: st
     assert "not yet" in done.stdout and told in done.stdout
 
 
+@pytest.mark.parametrize("text", [
+    "import os, shutil\nshutil.rmtree(os.getcwd())",
+    "import os\nos.remove('lab.py'); os.mkfifo('lab.py'); os.mkdir('packets.pcap')",
+    "import os\nos.mkdir('trace.txt')",
+])  # fmt: skip
+def test_a_script_that_damages_its_folder_is_judged_all_the_same(tmp_path: Path, text: str) -> None:
+    done = check("01", script(tmp_path, text))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "could not be left beside the file" in done.stdout
+
+
+def test_a_link_to_a_file_of_the_teachers_is_not_written_through(tmp_path: Path) -> None:
+    mine = tmp_path / "grades"
+    mine.write_text("ada 1")
+    folder = tmp_path / "ada"
+    folder.mkdir()
+    (folder / "packets.pcap").symlink_to(mine)
+    check("01", script(folder, "import os\nos.symlink('../grades', 'trace.txt')"))
+    assert mine.read_text() == "ada 1"
+
+
+def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
+    """--nic is for a real one; an emulated one in another process is as foreign."""
+    socket = tmp_path / "nic"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    nic = subprocess.Popen([sys.executable, "-m", "driver.cli", "emulate", "--socket", str(socket), "--wire", "sink"], env=environment,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert nic.stdout is not None and "listens" in nic.stdout.readline()
+        done = check("03", solution("03"), "--nic", f"vfio-user:{socket}")
+    finally:
+        nic.terminate()
+        nic.communicate(timeout=10)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
+
+
 def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
     text = ("import ctypes, os, time\nlibc = ctypes.CDLL(None)\nfor _ in range(5):\n    if libc.fork() == 0:\n        libc.setsid()\n"
             "        open('pids', 'a').write(f'{libc.getpid()}\\n')\n        time.sleep(600)\ntime.sleep(0.3)\n")  # fmt: skip

@@ -30,7 +30,10 @@ class Setup:
 
 @dataclass
 class Evidence:
-    """opened: whether the script took the NIC. sent: frames that left the NIC. played: how many of setup.frames reached it. received: by queue (QPRC). accesses: the count of all."""
+    """opened: whether the script took the NIC. sent: frames that left the NIC. played: how many of setup.frames reached it. received: by queue (QPRC). accesses: the count of all.
+
+    not_left: why there is no packets.pcap or trace.txt beside the script.
+    """
 
     setup: Setup
     run: Run
@@ -41,6 +44,7 @@ class Evidence:
     played: int = 0
     received: list[int] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
+    not_left: str = ""
 
     @property
     def faults(self) -> list[Violation]:

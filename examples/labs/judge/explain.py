@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 
 from gaps import still_open
 
@@ -26,6 +25,7 @@ class Verdict:
     remarks: tuple[str, ...]
     ending: str
     open_gaps: tuple[int, ...]
+    note: str = ""
 
     @property
     def reason(self) -> str:
@@ -44,18 +44,18 @@ class Verdict:
             parts.append(f"Still open in the file: GAP {', '.join(map(str, self.open_gaps))}.")
         if self.remarks:
             parts.append("Not wrong, but not the datasheet's way:\n" + "\n".join(f"  - {remark}" for remark in self.remarks))
-        return "\n\n".join(parts)
+        return "\n\n".join(parts + [self.note] * bool(self.note))
 
 
-def judge(lab: Lab, evidence: Evidence, file: Path) -> Verdict:
+def judge(lab: Lab, evidence: Evidence, script: str) -> Verdict:
+    """script: its text, as it was before it ran."""
     steps = lab.steps if evidence.opened else (untouched,)
     missing = next((text for step in steps if (text := step(evidence))), "")
     errors = [violation for violation in evidence.complaints if is_error(violation)]
     remarks = [violation for violation in evidence.complaints if not is_error(violation)]
     ending = how_it_ended(evidence)
-    script = file.read_text(encoding="utf-8", errors="replace")
     return Verdict(not missing and not errors and not ending, missing, shorten([str(violation) for violation in errors]),
-                   shorten([str(violation) for violation in remarks]), ending, tuple(still_open(script)))
+                   shorten([str(violation) for violation in remarks]), ending, tuple(still_open(script)), evidence.not_left)
 
 
 def untouched(evidence: Evidence) -> str:

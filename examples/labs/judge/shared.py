@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from random import Random
 
 from .evidence import Evidence, Step
@@ -21,11 +20,6 @@ def any_mac(random: Random) -> bytes:
 
 def frame(to: bytes, payload: bytes, length: int = 60) -> bytes:
     return (to + PEER + TEST_TYPE + payload).ljust(length, b"\0")
-
-
-def seen(frames: Iterable[bytes]) -> str:
-    """The beginning of the first of them, for a sentence."""
-    return next((f"{frame[:14].hex(' ', -6)} {frame[14:30]!r}" for frame in frames), "nothing")
 
 
 # ---- transmit ----

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
+from hw.capture import CaptureError
 from hw.pcap import CaptureWriter, read_capture
 from hw.vfio_user.server import Server
 
@@ -60,14 +61,28 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
         sent = read_capture(recorded, allow_truncated=True)
         evidence.sent = list(sent)
         times_ns = sent.times_ns.tolist()
-    with CaptureWriter(file.parent / "packets.pcap") as capture:
-        for frame in setup.frames[: evidence.played]:
+    try:
+        leave_capture(file.with_name("packets.pcap"), evidence, began_ns, times_ns)
+        leave_trace(file.with_name("trace.txt"), evidence)
+    except (OSError, CaptureError) as error:  # the script may have taken its folder away, or it is somebody else's
+        evidence.not_left = f"packets.pcap and trace.txt could not be left beside the file: {error}"
+    return evidence
+
+
+def leave_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[int]) -> None:
+    """What came in has the run's beginning as its time, what was sent its own."""
+    path.unlink(missing_ok=True)  # a script may have put a link there, to a file of the teacher's
+    with CaptureWriter(path) as capture:
+        for frame in evidence.setup.frames[: evidence.played]:
             capture.write(frame, began_ns)
         for frame, time_ns in zip(evidence.sent, times_ns):
             capture.write(frame, time_ns)
-    with open(file.parent / "trace.txt", "w", encoding="ascii", errors="backslashreplace") as trace:
+
+
+def leave_trace(path: Path, evidence: Evidence) -> None:
+    path.unlink(missing_ok=True)
+    with open(path, "x", encoding="ascii", errors="backslashreplace") as trace:
         trace.writelines(trace_lines(evidence))
-    return evidence
 
 
 def trace_lines(evidence: Evidence) -> Iterator[str]:
