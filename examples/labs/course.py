@@ -76,6 +76,7 @@ def bring_up(device: Device) -> Registers:
     if nic.FWSM.read().EXT_ERR_IND:
         raise DeviceError("the NIC's firmware reports a fault; power the machine off and on")
     nic.RDRXCTL.wait(DMAIDONE=1, timeout=0.1)
+    nic.ESDP.update(SDP3_DATA=0)
     nic.AUTOC.update(LMS=3, RESTART_AN=1)
     nic.LINKS.wait(LINK_UP=1, timeout=10)
     return nic

@@ -24,6 +24,7 @@ def reset(nic: Registers) -> None:
 
 def start_link(nic: Registers) -> str:
     """4.6.4.2: 10 Gbit/s over SFP+. The speed, in words."""
+    nic.ESDP.update(SDP3_DATA=0)  # the module's laser is on; who had the NIC before may have switched it off
     ...  # GAP 6: Set AUTOC.LMS to 3 (10G serial) and AUTOC.RESTART_AN to 1, in one update().
 
     links = nic.LINKS.read()
