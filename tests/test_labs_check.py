@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -197,6 +198,20 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
         nic.terminate()
         nic.communicate(timeout=10)
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
+
+
+def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
+    file = script(tmp_path, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    checker = subprocess.Popen([sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"], env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 30
+    while not (tmp_path / "running").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    checker.send_signal(signal.SIGINT)
+    _, errors = checker.communicate(timeout=30)
+    assert (checker.returncode, errors) == (130, "")
+    assert not Path(f"/proc/{(tmp_path / 'running').read_text()}").exists()
 
 
 def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
