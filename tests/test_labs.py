@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from lab_mistakes import MISTAKES, Mistake
+from lab_verdicts import LABS, Case, Verdict, judged
 
-ROOT = Path(__file__).resolve().parent.parent
-LABS = ROOT / "examples" / "labs"
 sys.path.insert(0, str(LABS))
 
 from gaps import numbers, open_gaps  # noqa: E402
 
 SOLUTIONS = {file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))}
-EVERYDAY = ("01", "03", "05")  # the others' gaps, and all mistakes, are slow tests
-WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Verdict:
-    passed: bool
-    missing: str
-    complaints: list[str]
-    remarks: list[str]
-    ending: str
-    open_gaps: list[int]
-    note: str
-
-
-def judged(cases: list[tuple[str, str]]) -> list[Verdict]:
-    """Each (lab, script), by checkers in processes of their own."""
-    parts = [cases[i::WORKERS] for i in range(WORKERS)]
-    workers = [subprocess.Popen([sys.executable, str(Path(__file__).with_name("labs_verdicts.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-               for _ in parts]
-    for worker, part in zip(workers, parts):
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps(part))
-        worker.stdin.close()
-        worker.stdin = None
-    verdicts: list[Verdict | None] = [None] * len(cases)
-    for i, worker in enumerate(workers):
-        answer, _ = worker.communicate(timeout=100)
-        verdicts[i::WORKERS] = [Verdict(**entry) for entry in json.loads(answer)]
-    return [verdict for verdict in verdicts if verdict is not None]
+EVERYDAY = ("01", "03")  # the others' gaps, and all mistakes, are slow tests
 
 
 def hasty(text: str) -> str:
@@ -63,7 +29,7 @@ def hasty(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def solved() -> dict[str, Verdict]:
-    return dict(zip(SOLUTIONS, judged(list(SOLUTIONS.items()))))
+    return dict(zip(SOLUTIONS, judged([Case(*entry) for entry in SOLUTIONS.items()])))
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +39,14 @@ def with_a_gap() -> Callable[[str], dict[int, Verdict]]:
     @cache
     def of(lab: str) -> dict[int, Verdict]:
         gaps = numbers(SOLUTIONS[lab])
-        return dict(zip(gaps, judged([(lab, hasty(open_gaps(SOLUTIONS[lab], [gap]))) for gap in gaps])))
+        return dict(zip(gaps, judged([Case(lab, hasty(open_gaps(SOLUTIONS[lab], [gap]))) for gap in gaps])))
 
     return of
 
 
 @pytest.fixture(scope="module")
 def mistaken() -> dict[Mistake, Verdict]:
-    return dict(zip(MISTAKES, judged([(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES])))
+    return dict(zip(MISTAKES, judged([Case(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES])))
 
 
 # ---- what there is ----
