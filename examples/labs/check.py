@@ -122,13 +122,14 @@ def whole_class(folder: Path, options: argparse.Namespace) -> int:
         print(f"check.py: {folder} has no STUDENT/NN_*/lab.py", file=sys.stderr)
         return 2
     width = max(7, *(len(student.name) for student in students))
-    print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}", flush=True)
+    print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}".rstrip(), flush=True)
     reasons: list[str] = []
     for student in students:
         verdicts = {number: verdict_of(lab, student, options.time) for number, lab in LABS.items()}
         signs = "  ".join(f"{SIGNS[verdict.passed if verdict else None]:7}" for verdict in verdicts.values())
         print(f"{student.name:{width}}  {signs}".rstrip(), flush=True)
-        reasons += [f"{student.name} {number}: {verdict.reason.splitlines()[0]}" for number, verdict in verdicts.items() if verdict and not verdict.passed]
+        failed = {number: verdict for number, verdict in verdicts.items() if verdict and not verdict.passed}
+        reasons += [f"{student.name} {number}: {verdict.reason.splitlines()[0]}" for number, verdict in failed.items()]
     if reasons:
         print("\n" + "\n".join(reasons))
     return 1 if reasons else 0

@@ -30,8 +30,9 @@ class Setup:
 
 @dataclass
 class Evidence:
-    """opened: whether the script took the NIC. sent: frames that left the NIC. played: how many of setup.frames reached it. received: by queue (QPRC). accesses: the count of all.
+    """opened: whether the script took the NIC. sent: frames that left the NIC. played: how many of setup.frames reached it.
 
+    received: frames by queue (QPRC). record: the first accesses (KEPT of them), accesses: the count of all.
     not_left: why there is no packets.pcap or trace.txt beside the script.
     """
 

@@ -26,8 +26,8 @@ def on_the_wire(evidence: Evidence) -> str | None:
     if evidence.sent or evidence.run.ending is not Ending.FINISHED:
         return None
     left = evidence.run.seconds - evidence.writes("TDT")[-1].at_s
-    return (f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor and frame in its own "
-            "time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4).")
+    return (f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor "
+            "and frame in its own time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4).")
 
 
 def status_asked(evidence: Evidence) -> str | None:

@@ -29,7 +29,8 @@ def head_asked_for(evidence: Evidence) -> str | None:
     if enabled is not None and evidence.position(low) > evidence.position(enabled):
         return "TDWBAL[0] was written after TXDCTL[0].ENABLE: the queue took the address when it was enabled (82599 4.6.8)."
     if not evidence.writes("DCA_TXCTRL") or evidence.writes("DCA_TXCTRL")[-1].word.TXDESCWBRO:
-        return "DCA_TXCTRL[0].TXDESCWBRO is 1, as after a reset: a relaxed write of the head may overtake the reads of the frames it reports (82599 7.2.3.5.2)."
+        return ("DCA_TXCTRL[0].TXDESCWBRO is 1, as after a reset: a relaxed write of the head may overtake the reads of the frames "
+                "that it reports (82599 7.2.3.5.2).")
     return None
 
 
@@ -46,15 +47,18 @@ def all_sent(evidence: Evidence) -> str | None:
         return None
     reports = sum(bool(descriptor.q1 & RS) for descriptor in evidence.given("TDT"))
     if sent and not reports:
-        return f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes its head back when a descriptor asks for it, and never else (7.2.3.5.2)."
+        return (f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes its head back when a descriptor asks for it, "
+                "and never else (7.2.3.5.2).")
     if not evidence.writes("TDT"):
         return "TDT[0] was never written: the NIC knows of no descriptor (82599 7.2.3.1)."
     if given == sent == FRAMES:
         return f"{FRAMES} frames went out one by one, and none in batches."
     last = next(reversed(evidence.given("TDT")), None)
     if last and not last.q1 & RS:
-        return f"{sent} frames are on the wire, and the last descriptor given had no RS: the head is not reported behind it, so the script waits in vain (7.2.3.5.2)."
-    return f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written {evidence.last('TDT')}. How many slots are free: (head - tail - 1) modulo the ring's size."
+        return (f"{sent} frames are on the wire, and the last descriptor given had no RS: the head is not reported behind it, "
+                "so the script waits in vain (7.2.3.5.2).")
+    return (f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written {evidence.last('TDT')}. "
+            "The script saw no room though the NIC reported its head: free slots are (head - tail - 1) modulo the ring's size.")
 
 
 def in_batches(evidence: Evidence) -> str | None:

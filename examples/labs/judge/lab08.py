@@ -49,7 +49,8 @@ def table_written(evidence: Evidence) -> str | None:
         queue = next(queue for queue in range(QUEUES, 16) if shares[queue])
         return f"RETA names queue {queue} in {shares[queue]} entries: the script has queues 0 to {QUEUES - 1} (82599 8.2.3.7.15)."
     if min(shares[:QUEUES]) < ENTRIES // QUEUES:
-        return f"RETA has {shares[:QUEUES]} entries for queues 0 to {QUEUES - 1}: {ENTRIES} entries, four in each of 32 registers, are {ENTRIES // QUEUES} for each (82599 8.2.3.7.15)."
+        return (f"RETA has {shares[:QUEUES]} entries for queues 0 to {QUEUES - 1}: {ENTRIES} entries, four in each of 32 registers, "
+                f"are {ENTRIES // QUEUES} for each (82599 8.2.3.7.15).")
     return None
 
 
@@ -71,7 +72,8 @@ def counted(evidence: Evidence) -> str | None:
     for queue in range(QUEUES):
         said, real = evidence.numbers(f"queue {queue}").get("frames"), evidence.received[queue]
         if said != real:
-            return f'Queue {queue} got {real} frames (QPRC), the script printed {"nothing of it" if said is None else f"{said:g}"}; the line is "queue {queue}: frames={real} ...".'
+            printed = "nothing of it" if said is None else f"{said:g}"
+            return f'Queue {queue} got {real} frames (QPRC), the script printed {printed}; the line is "queue {queue}: frames={real} ...".'
     return None
 
 

@@ -30,8 +30,7 @@ def broken(evidence: Evidence) -> str | None:
     return None
 
 
-def told_apart(evidence: Evidence) -> str | None:
-    """8.2.3.5 has causes for it, too; the status register is what lspci shows."""
+def noticed(evidence: Evidence) -> str | None:
     if evidence.says("refused"):
         return None
     return ('The script did not print "refused": DD never comes for such a descriptor. The device\'s status in configuration space has Received Master Abort; '
@@ -53,7 +52,8 @@ def stopped(evidence: Evidence) -> str | None:
     for name in ("TDH", "TDT"):
         zero = next((i for i, access in enumerate(after) if access.write and access.name == name and not access.value), None)
         if zero is None or zero > on:
-            return f"{name}[0] was not set to 0 while the queue was off: a queue begins where its head and tail are, and the script begins at descriptor 0 (82599 8.2.3.9.8)."
+            return (f"{name}[0] was not set to 0 while the queue was off: a queue begins where its head and tail are, "
+                    "and the script begins at descriptor 0 (82599 8.2.3.9.8).")
     return None
 
 
@@ -70,4 +70,4 @@ def recovered(evidence: Evidence) -> str | None:
     return f"{len(evidence.sent)} frames came out of the wire, {len(right)} of them with {GOOD.decode()!r} in it; the lab asks for that one."
 
 
-LAB = Lab("09", setup, (shared.transmit_on, shared.transmit_enabled, broken, told_apart, stopped, shared.each_given("TDT"), recovered))
+LAB = Lab("09", setup, (shared.transmit_on, shared.transmit_enabled, broken, noticed, stopped, shared.each_given("TDT"), recovered))

@@ -45,7 +45,7 @@ def ring_programmed(evidence: Evidence, side: str, queue: int = 0) -> str | None
     if not low and not high:
         return f"{side}DBAL[{queue}] and {side}DBAH[{queue}] were never written: the NIC does not know where the ring is (82599 {section})."
     if not high:
-        return (f"{side}DBAH[{queue}] is 0, but the ring's address has more than 32 bits: its upper half belongs there, iova >> 32 (82599 {section}).")
+        return f"{side}DBAH[{queue}] is 0, but the ring's address has more than 32 bits: its upper half belongs there, iova >> 32 (82599 {section})."
     if not length:
         return f"{side}DLEN[{queue}] was never written: a ring of 0 bytes has no descriptors (82599 {section})."
     if length % 128:
@@ -63,11 +63,13 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
     for name in (f"{side}DBAL", f"{side}DLEN"):
         written = evidence.writes(name, queue)
         if written and evidence.position(written[0]) > evidence.position(enabled):
-            return f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue took its ring from the registers when it was enabled (82599 {section})."
+            return (f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue took its ring from the registers "
+                    f"when it was enabled (82599 {section}).")
     ready = evidence.seen_at(control, queue, ENABLE=1)
     first_tail = next((access for access in evidence.writes(tail, queue) if access.value), None)
     if ready is None or (first_tail is not None and evidence.position(first_tail) < evidence.position(ready)):
-        return f"{control}[{queue}].ENABLE was not read as 1 before {tail}[{queue}] moved: enabling takes time, and a tail written before it is lost (82599 {section})."
+        return (f"{control}[{queue}].ENABLE was not read as 1 before {tail}[{queue}] moved: enabling takes time, "
+                f"and a tail written before it is lost (82599 {section}).")
     return None
 
 
@@ -87,7 +89,8 @@ def tail_moved(name: str, queue: int, why: str) -> Step:
         if not evidence.writes(name, queue):
             return f"{name}[{queue}] was never written: {why}"
         if not evidence.given(name, queue):
-            return f"{name}[{queue}] was written {evidence.writes(name, queue)[-1].value}, and that gave the NIC no descriptor: it works on those from head up to, not including, the tail."
+            return (f"{name}[{queue}] was written {evidence.writes(name, queue)[-1].value}, and that gave the NIC no descriptor: "
+                    "it works on those from head up to, not including, the tail.")
         return None
 
     return step
