@@ -75,7 +75,7 @@ def how_it_ended(evidence: Evidence) -> str:
         return ""
     if run.ending is Ending.TIMED_OUT:
         last = evidence.record[-1] if evidence.record else None
-        doing = f" Its last access to the NIC was `{last}`, {run.seconds - last.at_s:.1f} s before." if last else ""
+        doing = f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before." if last else ""
         return f"The script was still running after {run.seconds:.1f} s and was ended: a loop that waits needs a bound (wait(..., timeout=...)).{doing}"
     if run.ending is Ending.TALKED_TOO_MUCH:
         return f"The script printed more than {MOST_OUTPUT // 1024} KB and was ended: it prints in a loop that does not end."
