@@ -173,10 +173,10 @@ static inline void tx_hand_over(struct queue *q, uint32_t head, uint64_t packets
 }
 
 /* A sync of one plain frame, as of a program that waits for each answer: no more than it needs. False, and nothing done, otherwise. */
-static inline bool tx_send_one(struct queue *q, uint32_t head)
+static inline bool tx_send_one(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t i = q->hwcur;
-    if (after(i, q->num_slots) != head || q->pages)
+    if (!one_slot_advanced(q, head, cur) || q->pages)
         return false;
     struct netmap_slot slot = read_slot(q, i);
     uint32_t length = slot.len_flags; /* a flag makes it larger than any */
@@ -190,7 +190,7 @@ static inline bool tx_send_one(struct queue *q, uint32_t head)
 
 /* Slots [hwcur, head), at least one, become descriptors.
  * RS on the last descriptor of all makes the head write-back say exactly what was sent. */
-__attribute__((noinline)) static bool tx_send_all(struct queue *q, uint32_t head)
+static bool tx_send_all(struct queue *q, uint32_t head)
 {
     struct sending s = {.next = q->hwcur};
     while (s.next != head) {
@@ -215,9 +215,10 @@ __attribute__((noinline)) static bool tx_send_all(struct queue *q, uint32_t head
     return true;
 }
 
-static inline bool tx_send(struct queue *q, uint32_t head)
+/* What the application advanced, if it holds. */
+__attribute__((noinline)) static bool tx_send(struct queue *q, uint32_t head, uint32_t cur)
 {
-    return head == q->hwcur || tx_send_one(q, head) || tx_send_all(q, head);
+    return indices_hold(q, head, cur) && (head == q->hwcur || tx_send_all(q, head));
 }
 
 /* Descriptors before the NIC's head are sent. Nothing outstanding: its cache line is left alone. */
@@ -244,7 +245,7 @@ static int tx_sync_one(struct tx_queue *tx)
     uint32_t head = __atomic_load_n(&q->ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&q->ring->cur, __ATOMIC_RELAXED);
     q->syncs++;
-    if (!indices_hold(q, head, cur) || !tx_send(q, head) || !tx_reclaim(tx)) {
+    if ((!tx_send_one(q, head, cur) && !tx_send(q, head, cur)) || !tx_reclaim(tx)) {
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }
@@ -263,14 +264,19 @@ int txsync(struct tx_queue **queues, int n)
 /* ---- receiving ---- */
 
 /* A fresh descriptor: address, and DD zero (7.1.6.1). */
+static inline void rx_write(struct queue *q, uint32_t i, uint32_t buf_idx)
+{
+    q->descriptors[i].address = buffer_address(q, buf_idx);
+    __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
+}
+
 static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
 {
     struct netmap_slot slot = read_slot(q, i);
     if (!buffer_holds(q, slot.buf_idx))
         return bad_buffer(q, i, slot.buf_idx);
     *flags |= slot.flags;
-    q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-    __atomic_store_n(&q->descriptors[i].control, 0, __ATOMIC_RELAXED);
+    rx_write(q, i, slot.buf_idx);
     return true;
 }
 
@@ -288,7 +294,7 @@ static inline bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots
 }
 
 /* The same for slots that may go on at the ring's beginning. */
-__attribute__((noinline)) static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
+static bool rx_write_descriptors(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     uint32_t to_end = q->num_slots - from, piece = slots < to_end ? slots : to_end;
     if (!rx_write_piece(q, from, piece, flags) || (slots > piece && !rx_write_piece(q, 0, slots - piece, flags)))
@@ -298,18 +304,41 @@ __attribute__((noinline)) static bool rx_write_descriptors(struct queue *q, uint
     return true;
 }
 
-/* Slots the application released, [hwcur, head), go back to the NIC. RDT is the slot before head: 7.1.9 leaves one free. */
-static bool rx_refill(struct queue *q, uint32_t head)
+/* Descriptors up to `head` are the NIC's but the one before it: 7.1.9 leaves one free. */
+static inline void rx_hand_over(struct queue *q, uint32_t head, uint32_t tail)
+{
+    before_doorbell();
+    ring_doorbell(q->doorbell, tail);
+    __atomic_store_n(&q->hwcur, head, __ATOMIC_RELAXED);
+}
+
+/* One slot was released and is as it was: as tx_send_one. */
+static inline bool rx_refill_one(struct queue *q, uint32_t head, uint32_t cur)
+{
+    uint32_t i = q->hwcur;
+    if (!one_slot_advanced(q, head, cur) || q->pages)
+        return false;
+    struct netmap_slot slot = read_slot(q, i);
+    if (slot.flags || !buffer_holds(q, slot.buf_idx))
+        return false;
+    rx_write(q, i, slot.buf_idx);
+    rx_hand_over(q, head, i);
+    return true;
+}
+
+/* Slots the application released, [hwcur, head), go back to the NIC, if that holds. */
+__attribute__((noinline)) static bool rx_refill(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t flags = 0;
-    bool one = after(q->hwcur, q->num_slots) == head && !q->pages;
-    if (one ? !rx_write_slot(q, q->hwcur, &flags) : !rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &flags))
+    if (!indices_hold(q, head, cur))
+        return false;
+    if (head == q->hwcur)
+        return true;
+    if (!rx_write_descriptors(q, q->hwcur, distance(q->hwcur, head, q->num_slots), &flags))
         return false;
     if (flags & NS_BUF_CHANGED)
         clear_flags(q, q->hwcur, head);
-    before_doorbell();
-    ring_doorbell(q->doorbell, before(head, q->num_slots));
-    __atomic_store_n(&q->hwcur, head, __ATOMIC_RELAXED);
+    rx_hand_over(q, head, before(head, q->num_slots));
     return true;
 }
 
@@ -417,7 +446,7 @@ static int rx_sync_one(struct rx_queue *rx)
     uint32_t head = __atomic_load_n(&q->ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&q->ring->cur, __ATOMIC_RELAXED);
     q->syncs++;
-    if (!indices_hold(q, head, cur) || (head != q->hwcur && !rx_refill(q, head))) {
+    if (!rx_refill_one(q, head, cur) && !rx_refill(q, head, cur)) {
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }

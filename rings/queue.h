@@ -115,6 +115,12 @@ static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
     return indices_broken(q, head, cur);
 }
 
+/* The commonest advance of all: by one slot of mine, cur with it. Then the indices hold. */
+static inline bool one_slot_advanced(const struct queue *q, uint32_t head, uint32_t cur)
+{
+    return head == cur && q->hwcur != q->hwtail && head == after(q->hwcur, q->num_slots);
+}
+
 /* The one read of a slot; what follows uses the copy. */
 static inline struct netmap_slot read_slot(const struct queue *q, uint32_t i)
 {
