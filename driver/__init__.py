@@ -11,8 +11,8 @@ from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
 from .link import Link, LinkDown
 from .names import PortName, PortNameError, parse_port_name
 from .opening import open_port, open_ports
-from .port import Port
+from .port import Port, poll_ports
 from .statistics import PortStatistics
 
 __all__ = ["DmaRefused", "Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
-           "PortStatistics", "PortTimeout", "open_port", "open_ports", "parse_port_name"]
+           "PortStatistics", "PortTimeout", "open_port", "open_ports", "parse_port_name", "poll_ports"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from select import POLLIN, POLLOUT
 
@@ -212,16 +212,14 @@ class Port:
         both; returns those that are ready, 0 after `timeout`. busy: spin instead of sleeping (default: busy_poll of
         open_port()). The GIL is free meanwhile. Raises rings.RingError, DeviceGone.
         """
-        session = self._open()
+        ready = poll_ports([self], timeout, events, busy)
+        return ready[0][1] if ready else 0
 
-        def ready() -> int:
-            if session.tx_sync() | session.rx_sync():
-                session.look_after()
-            found = POLLIN if events & POLLIN and session.received() else 0
-            return found | POLLOUT if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings) else found
-
-        side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
-        return wait_until(session, ready, side, timeout, session.config.busy_poll if busy is None else busy)
+    def _ready(self, session: Session, events: int) -> int:
+        if session.tx_sync() | session.rx_sync():
+            session.look_after()
+        found = POLLIN if events & POLLIN and session.received() else 0
+        return found | POLLOUT if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings) else found
 
     def fileno(self) -> int:
         """A descriptor that is readable when frames have come, or a full TX ring got room: for select, selectors, asyncio.
@@ -246,7 +244,7 @@ class Port:
                 session.look_after()
             return not any(ring.pending for ring in session.interface.tx_rings)
 
-        if not wait_until(session, sent, Side.TX, timeout, session.config.busy_poll):
+        if not wait_until([session], sent, Side.TX, timeout, session.config.busy_poll):
             why = self._why_unsent()
             raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {why}")
 
@@ -283,7 +281,7 @@ class Port:
                     session.look_after()
                 return slots.ring.space >= needed
 
-            if not wait_until(session, room, Side.TX, timeout, session.config.busy_poll):
+            if not wait_until([session], room, Side.TX, timeout, session.config.busy_poll):
                 raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {self._why_unsent()}")
 
         return send_frames(slots, frames, longest, wait_for_room, self.txsync)
@@ -306,7 +304,7 @@ class Port:
 
         def wait() -> int:
             self._open()  # it may have been closed between two frames
-            return wait_until(session, received, Side.RX, timeout, session.config.busy_poll)
+            return wait_until([session], received, Side.RX, timeout, session.config.busy_poll)
 
         return receive_frames(rings, wait)
 
@@ -339,3 +337,20 @@ class Port:
 
     def __repr__(self) -> str:
         return f"<Port {self.name}{' (closed)' if self.closed else ''}>"
+
+
+def poll_ports(ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None) -> list[tuple[Port, int]]:
+    """Port.poll() for several at once: those that are ready, and for what; none after `timeout` seconds.
+
+    Costs no interrupt while frames keep coming, unlike fileno(), which has to be true at any time. Raises rings.RingError, DeviceGone.
+    """
+    sessions = [port._open() for port in ports]
+    found: list[tuple[Port, int]] = []
+
+    def ready() -> int:
+        found[:] = [(port, of_port) for port, session in zip(ports, sessions) if (of_port := port._ready(session, events))]
+        return len(found)
+
+    side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
+    wait_until(sessions, ready, side, timeout, any(session.config.busy_poll for session in sessions) if busy is None else busy)
+    return found

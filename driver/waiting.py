@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Flag
 
 from .bringup import Session
 
 QUIET_S = 1.0  # a device that is gone sends no interrupt: look after that long without one
 SPIN_NS = 20_000_000  # a signal is handled between two spins, so this bounds Ctrl-C
+TURN_NS = 2_000  # of spinning for one of several ports
+PATIENCE_S = 50e-6
 
 
 class Side(Flag):
@@ -22,7 +25,7 @@ class Side(Flag):
     BOTH = 3
 
 
-def wait_until(session: Session, ready: Callable[[], int], side: Side, timeout_s: float | None, busy: bool) -> int:
+def wait_until(sessions: Sequence[Session], ready: Callable[[], int], side: Side, timeout_s: float | None, busy: bool) -> int:
     """`ready()` until it is not 0 or `timeout_s` has passed (None: for ever); returns its last value.
 
     `ready` syncs the rings it looks at. Two threads may wait, if one waits for RX and the other for TX. Raises DeviceGone.
@@ -30,46 +33,74 @@ def wait_until(session: Session, ready: Callable[[], int], side: Side, timeout_s
     found = ready()
     if found or timeout_s == 0:
         return found
-    end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    found = _spin(session, ready, side, end) if busy else _sleep(session, ready, side, end)
+    now = time.monotonic()
+    end = math.inf if timeout_s is None else now + timeout_s
+    if not busy:
+        found = _spin(sessions, ready, side, min(end, now + patience_s(sessions)))
     if not found:
-        session.check()
+        found = _spin(sessions, ready, side, end) if busy else _sleep(sessions, ready, side, end)
+    if not found:
+        check(sessions)
     return found
 
 
-def _sleep(session: Session, ready: Callable[[], int], side: Side, end: float) -> int:
+def patience_s(sessions: Sequence[Session]) -> float:
+    """How long to spin before a sleep: no message comes sooner after the last, and to be woken costs more than that."""
+    return min(PATIENCE_S, *(session.config.interrupt_interval_us / 1e6 for session in sessions))
+
+
+def check(sessions: Sequence[Session]) -> None:
+    for session in sessions:
+        session.check()
+
+
+def _sleep(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
     """Messages are taken first, then vectors armed, then rings looked at: what comes later than the look wakes the sleep."""
-    interrupts = session.interrupts
-    wait = interrupts.wait if side is Side.BOTH else interrupts.tx.wait if side is Side.TX else interrupts.rx.wait
-    taken = 0
+    taken = [0] * len(sessions)
     try:
         while True:
-            if Side.TX in side:
-                interrupts.tx.drain()
-                interrupts.tx.arm()
-            if side is not Side.TX:
-                taken |= interrupts.drain_receive()
-            if Side.RX in side:
-                interrupts.rx.arm()
+            for i, session in enumerate(sessions):
+                taken[i] |= _arm(session, side)
             found = ready()
             left = end - time.monotonic()
             if found or left <= 0:
                 return found
-            if not wait(min(left, QUIET_S)):
-                session.check()
+            if not _wait(sessions, side, min(left, QUIET_S)):
+                check(sessions)
     finally:
-        if session.selectable and taken:
-            settle_receive(session, taken)
+        for session, came in zip(sessions, taken):
+            if session.selectable and came:
+                settle_receive(session, came)
 
 
-def _spin(session: Session, ready: Callable[[], int], side: Side, end: float) -> int:
-    spin = session.busy if side is Side.BOTH else session.busy_tx if side is Side.TX else session.busy_rx
+def _arm(session: Session, side: Side) -> int:
+    """Whose receive messages had come."""
+    interrupts = session.interrupts
+    if Side.TX in side:
+        interrupts.tx.drain()
+        interrupts.tx.arm()
+    came = 0 if side is Side.TX else interrupts.drain_receive()
+    if Side.RX in side:
+        interrupts.rx.arm()
+    return came
+
+
+def _wait(sessions: Sequence[Session], side: Side, timeout_s: float) -> bool:
+    """Asleep, without the GIL, until a message comes to one of them; False when none did."""
+    all_of = [session.interrupts for session in sessions]
+    waits = [each if side is Side.BOTH else each.tx if side is Side.TX else each.rx for each in all_of]
+    return waits[0].wait(timeout_s) if len(waits) == 1 else bool(select.select(waits, [], [], timeout_s)[0])
+
+
+def _spin(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
+    spins = [each.busy if side is Side.BOTH else each.busy_tx if side is Side.TX else each.busy_rx for each in sessions]
+    longest = SPIN_NS if len(spins) == 1 else TURN_NS
     while True:
         left = end - time.monotonic()
         if left <= 0:
             return ready()
-        if not spin(SPIN_NS if left > 1 else min(SPIN_NS, int(left * 1e9))):
-            session.check()
+        if not any(spin(longest if left > 1 else min(longest, int(left * 1e9))) for spin in spins) and longest == SPIN_NS:
+            check(sessions)
         found = ready()
         if found:
             return found

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 
-from select import select
-
-from driver import Port, open_ports
+from driver import Port, open_ports, poll_ports
 
 
 def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:
     while True:
         moved = left.forward(right, batch) + right.forward(left, batch)
         counted["forwarded"] += moved
-        if not moved and not busy:
-            select([left, right], [], [], 1.0)
+        if not moved:
+            poll_ports([left, right], 1.0, busy=busy)
         meter.tick()
 
 

@@ -11,22 +11,20 @@ from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 import time
 from pathlib import Path
 
-import numpy as np
-
 from driver import Port, open_port
 from hw.pcap import CaptureWriter
 
 UNIT = 1024  # the NIC counts buffers in KB
 
 
-def capture(port: Port, writer: CaptureWriter, count: int, snaplen: int, busy: bool, meter: Meter) -> None:
+def capture(port: Port, writer: CaptureWriter, count: int, busy: bool, meter: Meter) -> None:
     """Buffers are as long as the longest frame, so that a slot is a frame."""
     while not count or writer.frames < count:
         if port.poll(1.0, busy=busy):
             now = time.time_ns()
             for ring in port.rx_rings:
                 span = ring.reserve(count - writer.frames if count else ring.num_slots)
-                writer.write_batch(port.buffers[span.buf_idx, :snaplen], span.len, np.full(len(span), now))
+                writer.write_batch(port.buffers, span.len, now, rows=span.buf_idx)
                 ring.advance(len(span))
         else:
             writer.flush()
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many frames (default: never)")
     parser.add_argument("-s", dest="snaplen", type=int, default=65535, help="bytes kept of each frame (default: all)")
     parser.add_argument("--mtu", type=int, default=1500, help="longest payload (default: %(default)s)")
-    parser.add_argument("--slots", type=int, default=2048, help="slots of the ring (default: %(default)s)")
+    parser.add_argument("--slots", type=int, default=8192, help="slots of the ring (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
     args = parser.parse_args()
     longest = args.mtu + 22
@@ -48,7 +46,7 @@ def main() -> None:
     with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
         with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace) as port:
             with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:
-                capture(port, writer, args.count, args.snaplen, args.busy, meter)
+                capture(port, writer, args.count, args.busy, meter)
 
 
 if __name__ == "__main__":

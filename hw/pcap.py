@@ -49,7 +49,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
-WRITE_BUFFER = 1 << 20
+WRITE_BUFFER = 1 << 18  # bytes: they are copied once more by the kernel, and should still be in the cache then
 
 
 def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
@@ -139,7 +139,7 @@ class CaptureWriter:
     """Writes classic pcap with ns stamps, little-endian, Ethernet.
 
     target: a path, "-" for standard output, or an open binary file (flushed but not closed by close()).
-    snaplen: most bytes kept of a frame, 1..262144. Records are gathered and written whole, a MiB at a time; flush() writes them now.
+    snaplen: most bytes kept of a frame, 1..262144. Records are gathered and written whole, 256 KiB at a time; flush() writes them now.
     After an error or Ctrl-C a regular file still ends with a whole record. Raises CaptureError with the reason and the frames saved.
     """
 
@@ -183,22 +183,25 @@ class CaptureWriter:
         self.frames += 1
 
     def write_batch(
-        self, frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer]
+        self, frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int,
+        rows: npt.NDArray[np.integer] | None = None,
     ) -> None:
-        """Many frames at once: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,).
+        """Many frames at once: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
 
-        lengths over stride are frames of which only stride bytes are at hand. ValueError when shapes differ or a value does not fit;
-        nothing of the batch is written then.
+        rows: where the frames are in `frames`, which may then have more rows, as a port's buffers do. lengths over stride are frames of
+        which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
         """
         self._check_open()
-        _check_batch(frames, lengths, times_ns)
+        _check_batch(frames, lengths, times_ns, rows)
         if not len(lengths):
             return
         captured = np.minimum(lengths, min(self.snaplen, frames.shape[1])).astype(np.uint32)
         longest = int(captured.max())
-        record = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4"), ("frame", "u1", (longest,))])
-        seconds = times_ns // NS
-        fractions = times_ns - seconds * NS
+        # A row as one item of its own type: numpy then copies it in one piece, from where it is to where it belongs.
+        whole = np.ascontiguousarray(frames[:, :longest]) if frames.strides[1] != 1 else frames[:, :longest]
+        items = whole.view(f"V{longest}")[:, 0]
+        record = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4"), ("frame", items.dtype)])
+        seconds, fractions = (np.broadcast_to(each, lengths.shape) for each in divmod(times_ns, NS))
         equal = int(captured.min()) == longest
         done = 0
         while done < len(lengths):
@@ -208,10 +211,10 @@ class CaptureWriter:
                 continue
             part = slice(done, min(done + room, len(lengths)))
             count = part.stop - done
-            rows = np.ndarray((count,), record, self._buffer, self._used)
-            rows["seconds"], rows["fraction"] = seconds[part], fractions[part]
-            rows["captured"], rows["wire"] = captured[part], lengths[part]
-            rows["frame"] = frames[part, :longest]
+            records = np.ndarray((count,), record, self._buffer, self._used)
+            records["seconds"], records["fraction"] = seconds[part], fractions[part]
+            records["captured"], records["wire"] = captured[part], lengths[part]
+            records["frame"] = items[part] if rows is None else items[rows[part]]
             self._used += count * record.itemsize if equal else self._close_gaps(count, record.itemsize, captured[part])
             self.frames += count
             done += count
@@ -300,15 +303,17 @@ def _write_all(file: BinaryIO, data: memoryview) -> None:
 
 
 def _check_batch(
-    frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer]
+    frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int, rows: npt.NDArray[np.integer] | None
 ) -> None:
     count = len(lengths)
-    if frames.dtype != np.uint8 or frames.ndim != 2 or frames.shape[0] != count or times_ns.shape != (count,):
+    times = np.asarray(times_ns)
+    there = len(frames) if rows is None else len(rows)
+    if frames.dtype != np.uint8 or frames.ndim != 2 or there != count or times.shape not in ((), (count,)):
         raise ValueError(
-            f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times_ns.shape};"
+            f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows;"
             " needed are uint8 (n, stride), (n,) and (n,)"
         )
     if count and (lengths.min() < 1 or lengths.max() >= 2**32 or not frames.shape[1]):
         raise ValueError(f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte")
-    if count and (times_ns.min() < 0 or times_ns.max() >= 2**32 * NS):
-        raise ValueError(f"times_ns {times_ns.min()}..{times_ns.max()}: a record has a time from 1970 to 2106")
+    if count and (times.min() < 0 or times.max() >= 2**32 * NS):
+        raise ValueError(f"times_ns {times.min()}..{times.max()}: a record has a time from 1970 to 2106")

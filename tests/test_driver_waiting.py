@@ -14,7 +14,7 @@ from select import POLLIN, POLLOUT
 
 import pytest
 
-from driver import Port, open_port
+from driver import Port, open_port, poll_ports
 from driver.waiting import settle_receive
 from driver_watch import Watched
 from hw.emulator import Emulated82599
@@ -376,3 +376,19 @@ def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
             port.rxsync()
             assert time.monotonic() < deadline
         assert Registers(nic).EIMS.read().LSC  # and the next change is told again
+
+
+def test_several_ports_are_polled_together_asleep_and_spinning(pair: tuple[Port, Port]) -> None:
+    far, near = pair
+    with open_port("emulated:sink") as other:
+        for busy in (False, True):
+            assert poll_ports([other, near], 0.05, busy=busy) == []
+            sender = threading.Timer(0.1, far.send, [[frame(B)]])
+            sender.start()
+            assert poll_ports([other, near], 5, busy=busy) == [(near, POLLIN)]
+            sender.join()
+            assert list(near.recv(0.05)) == [frame(B)]
+        assert poll_ports([other, near], 0, POLLIN | POLLOUT) == [(other, POLLOUT), (near, POLLOUT)]
+        before = time.thread_time()
+        poll_ports([other, near], 0.5)
+        assert time.thread_time() - before < 0.2, "it did not sleep"

@@ -2,6 +2,7 @@
 
     python tests/bench/hotloop.py                   a table, beside the best existing drivers
     python tests/bench/hotloop.py --json            [{"op", "batch", "nic", "min", "median"}, ...], cycles a packet
+    python tests/bench/hotloop.py --svg FILE        and a drawing
     python tests/bench/hotloop.py --op tx --batch 32 --nic same
 
 Method: a fake NIC in plain memory, stepped outside the timed regions; regions of 256 packets of 60 bytes, a packet in a slot, rings of
@@ -33,6 +34,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from chart import Point, draw
 from machine import Cpus, choose_cpus, cpu_model, page_size_kb
 
 HERE = Path(__file__).resolve().parent
@@ -128,6 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queues", type=int, default=1, help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)")
     parser.add_argument("--scalar", action="store_true", help="no vectors, on a processor that has them")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw medians over batch size, NIC on the same core (chart.py)")
     options = parser.parse_args()
     if not 1 <= options.regions <= 1_000_000:
         parser.error("--regions is 1 to 1000000")
@@ -190,6 +193,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    if options.svg:
+        ours = [Point("", each.op, each.batch, each.median) for each in results if each.nic == "same"]
+        options.svg.write_text(draw(ours, f"Cycles a packet, median, NIC on the same core ({path(options.scalar)}, 60 bytes)"))
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=1))
     return 0
