@@ -1,6 +1,6 @@
-"""10 Gbit/s held for a while: the engine paced, 64-byte frames, rings of 8192 slots, and the program asleep as often as it can be.
+"""10 Gbit/s held for a while: the engine paced, 64-byte frames, rings of 8192 slots. The program is asleep as often as it can be, or spins.
 
-The program wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames. Shares are of one core: the program's thread, and
+Asleep, it wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames. Shares are of one core: the program's thread, and
 the engine's, which keeps the wire's clock and so never rests.
 """
 
@@ -30,7 +30,7 @@ class Held:
     engine_cpu_percent: float
 
 
-def transmit(port: Port, seconds: float) -> int:
+def transmit(port: Port, seconds: float, nap: bool) -> int:
     """Fills the ring, naps. Frames handed over."""
     ring, end = port.tx_rings[0], time.perf_counter() + seconds
     sent = 0
@@ -39,11 +39,12 @@ def transmit(port: Port, seconds: float) -> int:
         ring.advance(count)
         port.txsync()
         sent += count
-        time.sleep(NAP_S)
+        if nap:
+            time.sleep(NAP_S)
     return sent
 
 
-def take(port: Port, seconds: float) -> int:
+def take(port: Port, seconds: float, nap: bool) -> int:
     """Takes what is there, naps. Frames received."""
     ring, end = port.rx_rings[0], time.perf_counter() + seconds
     received = 0
@@ -52,35 +53,37 @@ def take(port: Port, seconds: float) -> int:
         count = ring.space
         ring.advance(count)
         received += count
-        time.sleep(NAP_S)
+        if nap:
+            time.sleep(NAP_S)
     return received
 
 
-def hold_tx(port: Port, seconds: float) -> Run:
+def hold_tx(port: Port, seconds: float, nap: bool) -> Run:
     fill(port)
     start = time.perf_counter()
-    sent = transmit(port, seconds)
+    sent = transmit(port, seconds, nap)
     port.flush()
     spent = time.perf_counter() - start
     check_equal("GPTC", sent, port.stats()["GPTC"])
     return Run(sent, spent, 0)
 
 
-def hold_rx(port: Port, seconds: float) -> Run:
+def hold_rx(port: Port, seconds: float, nap: bool) -> Run:
     receive(port, SLOTS // 2, WARM_UP_S)
     first = sequence_at_head(port)
     start = time.perf_counter()
-    received = take(port, seconds)
+    received = take(port, seconds, nap)
     spent = time.perf_counter() - start
     return Run(received, spent, sequence_at_head(port) - first - received)
 
 
 def measure(seconds: float) -> list[Held]:
     rows = []
-    for what, wire, run in (("tx", "sink", hold_tx), ("rx", "source", hold_rx)):
+    for what, wire, run, nap in (("tx", "sink", hold_tx, True), ("tx, spinning", "sink", hold_tx, False),
+                                 ("rx", "source", hold_rx, True), ("rx, spinning", "source", hold_rx, False)):
         with open_port(name(wire, paced=True), tx_slots=SLOTS, rx_slots=SLOTS) as port, on_two_cpus():
             thread, process, start = time.thread_time(), time.process_time(), time.perf_counter()
-            done = run(port, seconds)
+            done = run(port, seconds, nap)
             program, both, spent = time.thread_time() - thread, time.process_time() - process, time.perf_counter() - start
         rows.append(Held(what, round(done.seconds, 2), round(done.mpps, 3), round(100 * done.mpps / WIRE_MPPS, 2), done.lost,
                          round(100 * program / spent, 1), round(100 * (both - program) / spent, 1)))
