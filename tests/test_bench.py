@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -43,6 +44,7 @@ def sanitized() -> bool:
     return "asan" in os.environ.get("LD_PRELOAD", "")
 
 
+@pytest.mark.slow
 def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
     rows = output("hotloop.py", "--regions", "5")
     nics = {row["nic"] for row in rows}
@@ -86,6 +88,13 @@ def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
     assert wrong[0] in done.stderr
 
 
+def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
+    output("hotloop.py", "--regions", "5", "--nic", "same", "--batch", "1", "--batch", "256", "--svg", str(tmp_path / "chart.svg"))
+    drawing = ElementTree.parse(tmp_path / "chart.svg")
+    lines = drawing.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2]
+
+
 def test_throughput_measures_every_way_through_the_rings() -> None:
     found = output("throughput.py", "--runs", "1", "--seconds", "0.02", "--batch", "256")
     ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}
@@ -105,15 +114,17 @@ def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
 
 
+@pytest.mark.slow
 def test_throughput_holds_10_gbit_out_and_in_and_says_what_it_cost() -> None:
     rows = output("throughput.py", "--hold", "0.3")["hold"]
-    assert [row["what"] for row in rows] == ["tx", "rx"]
+    assert [row["what"] for row in rows] == ["tx", "tx, spinning", "rx", "rx, spinning"]
     for row in rows:
         assert 0 < row["mpps"] < 17 and row["seconds"] >= 0.3 and row["lost"] >= 0
         assert row["program_cpu_percent"] > 0 and row["engine_cpu_percent"] > 0
     assert rows[0]["lost"] == 0, "a sender waits for room"
 
 
+@pytest.mark.slow
 def test_throughput_measures_round_trips_busy_and_by_interrupt() -> None:
     rows = output("throughput.py", "--latency", "100")["latency"]
     assert [(row["mode"], row["trips"]) for row in rows] == [("busy", 100), ("interrupts", 100)]
@@ -121,12 +132,14 @@ def test_throughput_measures_round_trips_busy_and_by_interrupt() -> None:
         assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["p99_9_us"] <= row["max_us"]
 
 
+@pytest.mark.slow
 def test_throughput_runs_the_examples_as_programs() -> None:
     rows = output("throughput.py", "--examples", "--runs", "1", "--seconds", "0.01")["examples"]
     assert [row["program"] for row in rows] == ["pktgen tx", "pktgen rx", "bridge", "capture, 64 bytes of a frame"]
     assert all(row["frames"] > 0 and 0 < row["min"] <= row["max"] for row in rows)
 
 
+@pytest.mark.slow
 def test_throughput_says_what_opening_a_port_takes() -> None:
     rows = output("throughput.py", "--open", "--runs", "1")["open"]
     for row in rows:
@@ -135,6 +148,7 @@ def test_throughput_says_what_opening_a_port_takes() -> None:
     assert rows[0]["memory_kb"] < rows[1]["memory_kb"] < rows[2]["memory_kb"], "longer rings have more buffers"
 
 
+@pytest.mark.slow
 def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
     done = run("throughput.py", "--grow", "--runs", "1", "--seconds", "0.005")
     assert done.returncode == 0, done.stderr
@@ -145,6 +159,7 @@ def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
         "slots": (64, 8192), "length": (60, 9000), "queues": (1, 16), "batch": (1, 1024)}
 
 
+@pytest.mark.slow
 def test_the_engine_alone_is_timed_for_each_way() -> None:
     done = run("engine.py", "--steps", "20")
     assert done.returncode == 0, done.stderr

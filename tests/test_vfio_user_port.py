@@ -197,7 +197,7 @@ def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path)
         assert a.violations == b.violations == []
 
 
-@pytest.mark.parametrize("mode", MODES, ids=["doorbells", "trap-all"])
+@pytest.mark.parametrize("mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)])
 def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mode: tuple[str, ...]) -> None:
     with emulate(tmp_path / "loop.sock", *mode) as loop, emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source:
         environment = {**ENVIRONMENT, "IXRINGS_LOOP": loop.port, "IXRINGS_SOURCE": source.port, "IXRINGS_BRIDGE_S": "2"}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 400, 56, 44, 150, 48
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 780, 400, 56, 44, 170, 48
 LEAST, MOST = 1.0, 100.0  # cycles a packet, from the bottom up
 BATCHES = (1, 8, 32, 64, 256)
 COLOURS = {"tx": "#1f77b4", "rx": "#2ca02c", "forward": "#d62728"}

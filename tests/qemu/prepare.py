@@ -31,6 +31,7 @@ NEEDED_FOR_KERNEL = {
     "make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "perl": "perl", "xz": "xz-utils",
     "/usr/include/libelf.h": "libelf-dev",
 }
+NO_ARCHIVE = 3  # exit status when there is no archive to download from
 UNPACKED_MB = {"qemu": 400, "root": 400, "debian-kernel": 600, "iommufd-kernel": 6000}
 
 
@@ -144,9 +145,12 @@ def run(arguments: list[str]) -> int:
         with alone_in(folder):
             remove_left_overs(folder)
             prepare(folder, options.kernel)
-    except (LabError, ArchiveError) as error:
+    except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except ArchiveError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return NO_ARCHIVE
     except OSError as error:
         print(f"lab: {error.filename or folder}: {error.strerror}. Choose another place: IXRINGS_LAB=FOLDER", file=sys.stderr)
         return 1
