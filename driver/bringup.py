@@ -123,7 +123,9 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     reset.wait_dma_init(nic)
 
     joined = map_memory(undo, device, interface, region)
-    undo.callback(stop, device, nic)
+    stopping = Stopping(device, nic)
+    undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the one that was about to be taken
+    undo.callback(stopping)
     device.enable_bus_master(True)
     link.setup_link(nic)
     statistics = Statistics(nic, config.rx_queues, config.tx_queues)
@@ -201,6 +203,18 @@ def set_up(nic: Registers, config: PortConfig, joined: Joined) -> None:
     queues.enable_transmit(nic)
     for tx in joined.tx:
         queues.enable_transmit_queue(nic, tx.ring.ringid)
+
+
+class Stopping:
+    """stop(), until it has come to its end once."""
+
+    def __init__(self, device: Device, nic: Registers) -> None:
+        self._device, self._nic, self._done = device, nic, False
+
+    def __call__(self) -> None:
+        if not self._done:
+            stop(self._device, self._nic)
+            self._done = True
 
 
 def stop(device: Device, nic: Registers) -> None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from hw.register import DeviceError
+from rings import RegionError, RingError
+from rings.hotloop import LibraryError
 
 from . import cli_emulate, cli_nic, cli_port, cli_regs, cli_ring, cli_sfp, cli_stats, cli_trace
 from .errors import PortError
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
         return 1
-    except (DeviceError, PortError, ValueError, OSError) as error:
+    except (DeviceError, PortError, RegionError, RingError, LibraryError, ValueError, OSError) as error:
         print(f"ixrings: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -139,7 +139,10 @@ def ports_in(fd: int) -> Iterator[Interface]:
         rings = [*interface.tx_rings, *interface.rx_rings]
         if not rings:
             return
-        offset = max(ring.offset + ring_size(ring.num_slots) for ring in rings)
+        end = max(ring.offset + ring_size(ring.num_slots) for ring in rings)
+        if end <= offset:  # shared memory may hold anything
+            return
+        offset = end
 
 
 # ---- what comes out ----

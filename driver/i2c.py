@@ -28,6 +28,7 @@ class I2c:
     def read(self, address: int, first: int, count: int) -> bytes:
         """`count` bytes from `first` on of the device at bus `address` (0xA0, even). Raises NobodyAnswers, DeviceError."""
         try:
+            self._free()
             self._start()
             if not self._write(address):
                 raise NobodyAnswers(f"no device answers at {address:#x} on the module's two-wire bus")
@@ -55,6 +56,13 @@ class I2c:
         return byte
 
     # ---- bits ----
+
+    def _free(self) -> None:
+        """A module whose last reader stopped in the middle of a byte keeps the data line; nine clocks end any byte (UM10204 3.1.16)."""
+        for _ in range(9):
+            self._bit(1)
+        self._start()
+        self._stop()
 
     def _start(self) -> None:
         """Data falls while the clock is high."""

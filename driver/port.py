@@ -344,6 +344,8 @@ def poll_ports(ports: Sequence[Port], timeout: float | None = None, events: int 
 
     Costs no interrupt while frames keep coming, unlike fileno(), which has to be true at any time. Raises rings.RingError, DeviceGone.
     """
+    if not ports:
+        raise PortError("poll_ports() needs a port or more to wait for")
     sessions = [port._open() for port in ports]
     found: list[tuple[Port, int]] = []
 

@@ -89,7 +89,12 @@ def _wait(sessions: Sequence[Session], side: Side, timeout_s: float) -> bool:
     """Asleep, without the GIL, until a message comes to one of them; False when none did."""
     all_of = [session.interrupts for session in sessions]
     waits = [each if side is Side.BOTH else each.tx if side is Side.TX else each.rx for each in all_of]
-    return waits[0].wait(timeout_s) if len(waits) == 1 else bool(select.select(waits, [], [], timeout_s)[0])
+    if len(waits) == 1:
+        return waits[0].wait(timeout_s)
+    sleep = select.poll()  # select() takes no descriptor from 1024 on
+    for each in waits:
+        sleep.register(each, select.POLLIN)
+    return bool(sleep.poll(math.ceil(timeout_s * 1000)))
 
 
 def _spin(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 
+from select import POLLOUT
+
 from driver import Port, open_ports, poll_ports
 
 
@@ -15,7 +17,11 @@ def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, count
         moved = left.forward(right, batch) + right.forward(left, batch)
         counted["forwarded"] += moved
         if not moved:
-            poll_ports([left, right], 1.0, busy=busy)
+            full = [to for port, to in ((left, right), (right, left)) if port.rx_rings[0].space]  # frames wait, so it has no room
+            if full:
+                poll_ports(full, 0.001, POLLOUT, busy=busy)
+            else:
+                poll_ports([left, right], 1.0, busy=busy)
         meter.tick()
 
 

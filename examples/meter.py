@@ -19,8 +19,9 @@ from driver import PortError
 from hw.capture import CaptureError
 from hw.register import DeviceError
 from rings import RegionError, RingError
+from rings.hotloop import LibraryError
 
-MISTAKES = (DeviceError, PortError, RingError, RegionError, CaptureError, ValueError, OSError)
+MISTAKES = (DeviceError, PortError, RingError, RegionError, LibraryError, CaptureError, ValueError, OSError)
 
 
 class Meter:

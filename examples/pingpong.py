@@ -30,9 +30,8 @@ class RoundTrips:
         return {"sent": len(self.trips_us), "lost": self.lost, "min_us": min(trips), "median_us": statistics.median(trips), "max_us": max(trips)}
 
     def ping(self, left: Callable[[float], float], meter: Meter) -> None:
-        """Until left(answered) is 0."""
-        while left(len(self.trips_us)) > 0:
-            number = len(self.trips_us)
+        """Until left(sent) is 0, answered or not, as netmap's pkt-gen."""
+        while left(number := len(self.trips_us) + self.lost) > 0:
             self.port.send([self.frame[:HEADERS] + STAMP.pack(number, time.monotonic_ns()) + self.frame[HEADERS + STAMP.size :]])
             sent_ns = self.answer_to(number)
             if sent_ns is None:

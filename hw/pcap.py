@@ -49,7 +49,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
-WRITE_BUFFER = 1 << 18  # bytes: they are copied once more by the kernel, and should still be in the cache then
+WRITE_BUFFER = RECORD_HEADER + MAX_FRAME  # bytes, the longest record; more would not help: they are copied once more by the kernel, and should still be in the cache then
 
 
 def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
@@ -192,6 +192,7 @@ class CaptureWriter:
         which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
         """
         self._check_open()
+        rows = None if rows is None else rows.copy()  # it may be shared memory: check what is used
         _check_batch(frames, lengths, times_ns, rows)
         if not len(lengths):
             return
@@ -313,6 +314,8 @@ def _check_batch(
             f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows;"
             " needed are uint8 (n, stride), (n,) and (n,)"
         )
+    if rows is not None and (rows.ndim != 1 or rows.dtype.kind not in "iu" or (count and not 0 <= int(rows.min()) <= int(rows.max()) < len(frames))):
+        raise ValueError(f"rows {rows.dtype}{rows.shape} must be numbers of rows of frames, 0..{len(frames) - 1}")
     if count and (lengths.min() < 1 or lengths.max() >= 2**32 or not frames.shape[1]):
         raise ValueError(f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte")
     if count and (times.min() < 0 or times.max() >= 2**32 * NS):

@@ -18,6 +18,7 @@ from .vfio import check_tail
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10
+LOCKED_DOWN = "the kernel is locked down (Secure Boot) and lets no program at {0} this way: use vfio-pci instead. Run: ixrings bind {0} --driver vfio-pci"
 
 
 class UioDevice(Device):
@@ -44,7 +45,7 @@ class UioDevice(Device):
             self._lock(root)
             self._line = self._open(root / "dev" / function.uio)
             self._closed = False
-            self.enable_bus_master(False)  # memory on, DMA off
+            self._quiet()
             self._bar = self._map_bar(function)
             self._check_addresses()
         except BaseException:
@@ -74,6 +75,15 @@ class UioDevice(Device):
             who = [each for each in holders(root, root / "dev" / self._function.uio) if not each.endswith(f"({os.getpid()})")]
             raise DeviceError(in_use(self._function, who)) from None
 
+    def _quiet(self) -> None:
+        """Memory on, DMA off; the first that a locked-down kernel refuses."""
+        try:
+            self.enable_bus_master(False)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise DeviceError(LOCKED_DOWN.format(self._function.address)) from None
+            raise DeviceError(f"{self.name} does not take its command register: {error.strerror}. Run: ixrings doctor {self._function.address}") from None
+
     def _map_bar(self, function: Function) -> Bar:
         node = function.path / "resource0"
         fd = self._open(node)
@@ -81,8 +91,7 @@ class UioDevice(Device):
             return Bar(fd, os.fstat(fd).st_size)
         except OSError as error:
             if error.errno == errno.EPERM:
-                raise DeviceError(f"the kernel is locked down (Secure Boot) and gives no BARs to programs: use vfio-pci instead. "
-                                  f"Run: ixrings bind {function.address} --driver vfio-pci") from None
+                raise DeviceError(LOCKED_DOWN.format(function.address)) from None
             raise DeviceError(f"{node} cannot be mapped: {error.strerror}") from None
         finally:
             os.close(fd)

@@ -22,19 +22,6 @@
 #include "queue.h"
 #include "vectors.h"
 
-/* Scattered memory: the addresses written into `count` descriptors were offsets, from buffers_iova 0 on; look them up. A pass of
- * its own, before the doorbell and out of line, so that memory in one piece pays one branch a sync for it. */
-__attribute__((noinline, cold)) static void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
-{
-    uint64_t within = q->page_size - 1;
-    int shift = __builtin_ctzll(q->page_size);
-    uint32_t i = from;
-    for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
-        uint64_t offset = q->descriptors[i].address;
-        q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
-    }
-}
-
 /* ---- sending ---- */
 
 /* Commands and lengths of a frame in one buffer, RS aside. */
@@ -432,14 +419,6 @@ __attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t n
     q->bytes += r.bytes;
 }
 
-static void stamp(struct netmap_ring *ring)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    ring->ts_sec = now.tv_sec;
-    ring->ts_usec = now.tv_nsec / 1000;
-}
-
 static int rx_sync_one(struct rx_queue *rx)
 {
     struct queue *q = &rx->q;
@@ -486,16 +465,34 @@ int rx_fill(struct rx_queue **queues, int n)
 
 /* ---- forwarding ---- */
 
-/* Slots of the frame that starts at `from`; 0 if it does not end before `end`. */
-static uint32_t frame_slots(const struct queue *q, uint32_t from, uint32_t end)
+/* Slots of the frame that starts at `from`; 0 if it breaks a rule, which is noted. The NIC gives whole frames in buffers of ours, so
+ * what is otherwise somebody wrote there: it is refused where it stands, before it is the TX ring's trouble. */
+static uint32_t frame_slots(struct queue *q, uint32_t from, uint32_t end)
 {
-    uint32_t slots = 0;
+    uint32_t slots = 0, bytes = 0;
     for (uint32_t i = from; i != end; i = after(i, q->num_slots)) {
+        struct netmap_slot slot = read_slot(q, i);
+        slot.flags &= NS_MOREFRAG; /* of a slot's flags only this crosses */
+        bytes += slot.len;
         slots++;
-        if (!(read_slot(q, i).flags & NS_MOREFRAG))
+        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, bytes, slots, !slot.flags))
+            return 0;
+        if (!slot.flags)
             return slots;
     }
+    violated(q, RULE_CHAIN_NOT_ENDED, before(end, q->num_slots), slots, 0, 0);
     return 0;
+}
+
+/* Whether the TX slots that a frame is to go to have buffers to give back. */
+static bool spares_hold(struct queue *q, uint32_t from, uint32_t slots)
+{
+    for (; slots; slots--, from = after(from, q->num_slots)) {
+        uint32_t spare = read_slot(q, from).buf_idx;
+        if (!buffer_holds(q, spare))
+            return bad_buffer(q, from, spare);
+    }
+    return true;
 }
 
 /* The received buffer goes to the TX slot, the sent one comes back. The syncs check what was swapped. */
@@ -519,15 +516,21 @@ static void move_head(struct netmap_ring *ring, uint32_t head)
     __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
 }
 
-/* Up to `limit` whole frames, as far as there is TX space. Where to read and write comes from the queues, not the rings. */
-static bool move_frames(struct forward *pair, uint32_t limit)
+/* Up to `limit` whole frames, as far as there is TX space, and up to one that breaks a rule. Where to read and write comes from the
+ * queues, not the rings. */
+static int move_frames(struct forward *pair, uint32_t limit)
 {
     struct queue *rx = &pair->rx->q, *tx = &pair->tx->q;
     uint32_t from = rx->hwcur, to = tx->hwcur, frames = 0, moved = 0;
     uint32_t space = distance(to, tx->hwtail, tx->num_slots);
-    while (frames < limit) {
+    bool rx_holds = true, tx_holds = true;
+    while (frames < limit && from != rx->hwtail) {
         uint32_t slots = frame_slots(rx, from, rx->hwtail);
-        if (slots == 0 || slots > space - moved)
+        rx_holds = slots != 0;
+        if (!rx_holds || slots > space - moved)
+            break;
+        tx_holds = spares_hold(tx, to, slots);
+        if (!tx_holds)
             break;
         for (uint32_t i = 0; i < slots; i++) {
             swap_buffers(&rx->ring->slot[from], &tx->ring->slot[to]);
@@ -537,13 +540,14 @@ static bool move_frames(struct forward *pair, uint32_t limit)
         moved += slots;
         frames++;
     }
-    if (moved == 0)
-        return false;
-    move_head(rx->ring, from);
-    move_head(tx->ring, to);
-    pair->frames += frames;
-    pair->slots += moved;
-    return true;
+    if (moved) {
+        move_head(rx->ring, from);
+        move_head(tx->ring, to);
+        pair->frames += frames;
+        pair->slots += moved;
+    }
+    int attention = rx_holds && tx_holds ? 0 : ATTENTION_VIOLATION;
+    return moved && tx_holds ? attention | tx_sync_one(pair->tx) : attention;
 }
 
 /* What forward_slots() wrote goes to both NICs: up to `from` to receive into, up to `to` to send. */
@@ -621,8 +625,8 @@ static int forward_one(struct forward *pair, uint32_t limit)
     if (attention & ATTENTION_VIOLATION)
         return attention;
     uint32_t moved = forward_frames(pair, limit);
-    if (moved < limit && move_frames(pair, limit - moved))
-        attention |= tx_sync_one(pair->tx);
+    if (moved < limit)
+        attention |= move_frames(pair, limit - moved);
     return attention | driver_attention(&pair->tx->q);
 }
 

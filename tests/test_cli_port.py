@@ -18,6 +18,7 @@ from hw.emulator import Emulated82599
 from hw.register import DeviceError
 from hw.registers import Registers
 from programs import Process, interrupt, started
+from rings import Region, RegionError
 
 
 def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -175,3 +176,13 @@ def test_sfp_shows_the_module_and_what_it_measures(capsys: pytest.CaptureFixture
     assert (module["vendor"], module["part"], module["serial"], module["types"]) == ("Intel Corp", "IXRINGS-SR", "1", ["10GBASE-SR"])
     text = output(capsys, "sfp", "emulated")
     assert "850 nm" in text and "300 m of OM3 fibre" in text and "light received 0.5100 mW (-2.9 dBm)" in text
+
+
+def test_memory_that_cannot_be_had_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Region, "for_ports", refuse_memory)
+    assert main(["ring", "emulated"]) == 1
+    assert capsys.readouterr().err == "ixrings: The region's 0.3 MB cannot be had\n"
+
+
+def refuse_memory(*_: object, **__: object) -> None:
+    raise RegionError("The region's 0.3 MB cannot be had")

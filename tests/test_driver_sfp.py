@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from driver import Port, open_port, semaphores
+from driver.i2c import I2c
 from driver.sfp import dbm, read_module, text
 from hw.emulator import Emulated82599
 from hw.emulator.sfp import SfpModule
@@ -100,3 +101,16 @@ def test_a_bus_that_somebody_keeps_is_waited_for_only_so_long(nic: Emulated82599
 def test_what_a_vendor_wrote_cannot_disturb_a_terminal() -> None:
     assert text(b"ACME\x1b[2J\xff  ") == "ACME?[2J?"
     assert dbm(1.0) == 0 and dbm(0.0) == -math.inf
+
+
+@pytest.mark.parametrize("bits", range(9))
+def test_a_read_that_was_broken_off_does_not_spoil_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
+    with semaphores.phy_of_port(port.nic):
+        bus = I2c(port.nic)
+        for step in (bus._start, lambda: bus._write(0xA0), lambda: bus._write(20), bus._start, lambda: bus._write(0xA1)):
+            step()
+        for _ in range(bits):
+            bus._bit(1)
+        bus._stop()
+    module = port.sfp
+    assert module is not None and module.vendor == "Intel Corp"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,3 +230,26 @@ def test_a_program_that_just_ends_leaves_without_a_word() -> None:
     script = "from driver import open_port\nport = open_port('emulated')\nport.send([bytes(60)] * 10)\n"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("file", "name", "nth"), [("bringup.py", "__call__", 1), ("bringup.py", "stop", 1), ("contextlib.py", "_exit_wrapper", 2)])
+def test_ctrl_c_between_two_steps_of_the_way_out_does_not_skip_the_stop(file: str, name: str, nth: int) -> None:
+    left = nth
+
+    def interrupt(frame: types.FrameType, event: str, _: object) -> None:
+        nonlocal left
+        if event == "call" and frame.f_code.co_name == name and frame.f_code.co_filename.endswith(file):
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+    with Emulated82599() as inner:
+        device = Watched(inner)
+        port = open_port(device)
+        sys.settrace(interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                port.close()
+        finally:
+            sys.settrace(None)
+        assert left <= 0 and device.unmapped_while_master == []

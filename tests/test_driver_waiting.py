@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import selectors
 import signal
@@ -14,7 +15,7 @@ from select import POLLIN, POLLOUT
 
 import pytest
 
-from driver import Port, open_port, poll_ports
+from driver import Port, PortError, open_port, poll_ports
 from driver.waiting import settle_receive
 from driver_watch import Watched
 from hw.emulator import Emulated82599
@@ -392,3 +393,21 @@ def test_several_ports_are_polled_together_asleep_and_spinning(pair: tuple[Port,
         before = time.thread_time()
         poll_ports([other, near], 0.5)
         assert time.thread_time() - before < 0.2, "it did not sleep"
+
+
+def test_several_ports_are_waited_for_beyond_1024_descriptors(pair: tuple[Port, Port]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        with open_port("emulated:sink") as late:
+            assert poll_ports([*pair, late], 0.05) == []
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_polling_no_port_is_refused() -> None:
+    with pytest.raises(PortError, match="a port or more"):
+        poll_ports([], 0.01)

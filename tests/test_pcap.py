@@ -416,3 +416,26 @@ def test_reading_and_writing_leave_no_file_open(tmp_path: Path) -> None:
     with pytest.raises(CaptureError):
         CaptureWriter("/dev/full")
     assert open_files() == before
+
+
+def test_the_longest_frame_that_snaplen_allows_is_written() -> None:
+    out = io.BytesIO()
+    with CaptureWriter(out, snaplen=262144) as writer:
+        writer.write(bytes(262144), 0)
+        writer.write_batch(np.zeros((1, 262144), np.uint8), np.array([262144]), 0)
+    assert len(out.getvalue()) == 24 + 2 * (16 + 262144)
+
+
+@pytest.mark.parametrize("bad", [-1, 4])
+def test_rows_outside_of_the_frames_are_refused_and_nothing_is_written(tmp_path: Path, bad: int) -> None:
+    with CaptureWriter(tmp_path / "x.pcap") as writer:
+        with pytest.raises(ValueError, match="rows"):
+            writer.write_batch(np.zeros((4, 2000), np.uint8), np.full(300, 2000), 0, rows=np.r_[np.zeros(299, int), bad])
+        assert writer.frames == 0
+
+
+def test_frames_may_lie_anywhere_in_more_rows(tmp_path: Path) -> None:
+    buffers = np.arange(8 * 64, dtype=np.uint8).reshape(8, 64)
+    with CaptureWriter(tmp_path / "x.pcap", snaplen=32) as writer:
+        writer.write_batch(buffers, np.array([60, 40, 20]), np.array([1, 2, 3]), rows=np.array([5, 0, 7], np.uint32))
+    assert list(read_capture(tmp_path / "x.pcap")) == [buffers[5, :32].tobytes(), buffers[0, :32].tobytes(), buffers[7, :20].tobytes()]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import mmap
 import random
 import re
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, descriptors, open_port
+from driver import Port, descriptors, open_port, open_ports
 from driver.cli import main
+from driver.cli_ring import ports_in
 from driver.ring_draw import draw
 from driver.ring_html import page
 from driver.ring_story import play
@@ -22,6 +26,7 @@ from driver.ring_view import Owner, PortView, Recording, RingView, Step, owners,
 from hw.emulator import Emulated82599
 from programs import started, wait_for
 from rings import RxRing, TxRing
+from rings.layout import IF_HEADER_SIZE
 
 IXRINGS = [sys.executable, "-m", "driver.cli"]
 OTHER = """
@@ -292,3 +297,14 @@ def test_a_program_without_a_port_is_told_apart(capsys: pytest.CaptureFixture[st
     with started([sys.executable, "-c", "input()"]) as process:
         assert main(["ring", f"pid:{process.pid}"]) == 1
         assert "has no port open" in capsys.readouterr().err
+
+
+def test_a_region_that_points_back_is_walked_once() -> None:
+    with open_ports("emulated:cable=back", "emulated:cable=back") as (a, b):
+        with mmap.mmap(a.region.fd, a.region.size) as memory:
+            own, first = (struct.unpack_from("4q", memory, port.if_offset + IF_HEADER_SIZE) for port in (b, a))
+            struct.pack_into("4q", memory, b.if_offset + IF_HEADER_SIZE, *(each + a.if_offset - b.if_offset if each else 0 for each in first))
+            try:
+                assert len(list(itertools.islice(ports_in(a.region.fd), 9))) == 2
+            finally:
+                struct.pack_into("4q", memory, b.if_offset + IF_HEADER_SIZE, *own)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from rings import Region, RingError
-from rings.hotloop import BusyWait, Forward, TxSync
+from rings.hotloop import BusyWait, Forward, PageTable, TxSync
 from rings_nic import Bench, RxSide, TxSide
 
 NS_REPORT, NS_MOREFRAG = 2, 0x20
@@ -186,3 +186,70 @@ def test_threads_that_sync_one_ring_take_turns() -> None:
     assert not errors and not tx.ring.pending
     assert tx.queue.packets % 64 == tx.tdt
     assert tx.queue.violations == 0
+
+
+@pytest.mark.parametrize("field, value, rule", [("buf_idx", 0, "BUF_IDX"), ("len", 0, "LEN_ZERO"), ("len", 2049, "LEN_OVER_BUFFER")])
+def test_a_received_slot_somebody_destroyed_costs_no_other_frame_and_is_told_as_what_it_is(field: str, value: int, rule: str) -> None:
+    rx, tx = two_ports()
+    rx.nic_receives(*[60] * 32)
+    rx.sync()
+    good = int(rx.ring.slots[field][10])
+    rx.ring.slots[field][10] = value
+    forward = Forward((rx.queue, tx.queue))
+    for _ in range(2):
+        with pytest.raises(RingError, match=f"a RX ring 0: slot 10 has .*{rule}"):
+            forward()
+        assert (forward.frames, tx.queue.packets, tx.tdt, rx.ring.head) == (10, 10, 10, 10)
+    rx.ring.slots[field][10] = good
+    assert forward() == 22 and (forward.frames, tx.queue.packets) == (32, 32)
+    held = rx.ring.slots["buf_idx"].tolist() + tx.ring.slots["buf_idx"].tolist()
+    assert len(set(held)) == 128
+
+
+def test_a_spare_buffer_somebody_destroyed_is_told_as_the_tx_rings() -> None:
+    rx, tx = two_ports()
+    rx.nic_receives(*[60] * 8)
+    tx.ring.slots["buf_idx"][5] = 1
+    with pytest.raises(RingError, match="b TX ring 0: slot 5 has buf_idx 1"):
+        Forward((rx.queue, tx.queue))()
+    assert rx.ring.slots["buf_idx"].min() >= 2 and tx.queue.packets == 5
+
+
+def test_received_frames_that_somebody_joined_into_one_do_not_stop_forwarding_unsaid() -> None:
+    rx, tx = two_ports()
+    rx.nic_receives(*[60] * 63)
+    rx.sync()
+    rx.ring.slots["flags"] = NS_MOREFRAG
+    with pytest.raises(RingError, match="a RX ring 0: .*CHAIN_TOO_LONG"):
+        Forward((rx.queue, tx.queue))()
+    rx.ring.slots["flags"] = 0
+    assert Forward((rx.queue, tx.queue))() == 63
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_every_way_to_a_descriptor_looks_the_page_up(count: int) -> None:
+    region = Region.for_ports(tx_slots=64, rx_slots=64)
+    port = region.register("ix0", tx_slots=[64], rx_slots=[64])
+    places = [0x7_0000_0000 - i * 5 * 4096 for i in range(region.size // 4096)]
+    tx, rx = (kind(region, ring, iova=PageTable(places, 4096)) for kind, ring in ((TxSide, port.tx_rings[0]), (RxSide, port.rx_rings[0])))
+
+    def check(side: TxSide | RxSide, slots: range) -> None:
+        for i in slots:
+            offset = region.buffers_offset + int(side.ring.slots["buf_idx"][i]) * 2048
+            assert int(side.memory[i, 0]) == places[offset // 4096] + offset % 4096
+
+    tx.put(*[60] * count)
+    tx.sync()
+    check(tx, range(count))
+    rx.nic_receives(*[60] * count)
+    rx.sync()
+    rx.memory[:count, 0] = 0
+    rx.ring.advance(count)
+    rx.sync()
+    check(rx, range(count))
+    tx.nic_sends()
+    rx.nic_receives(*[60] * 20)
+    assert Forward((rx.queue, tx.queue))(limit=20) == 20
+    check(tx, range(count, count + 20))
+    rx.sync()
+    check(rx, range(count, count + 20))

@@ -179,3 +179,17 @@ def test_a_sync_of_another_thread_in_the_middle_of_advance_never_finds_cur_behin
     ring._words = recorder  # type: ignore[assignment]
     ring.advance(3)
     assert recorder.seen == [(0, 3), (3, 3)]
+
+
+def test_one_slot_more_than_there_are_is_refused_on_both_sides() -> None:
+    bench = Bench(64)
+    for side, slots in ((bench.rx, 0), (bench.tx, 63)):
+        side.ring.slots["len"] = 60
+        side.ring.advance(slots)
+        side.sync()
+        assert side.ring.space == 0
+        side.ring.head = side.ring.cur = slots + 1 & 63
+        before = side.words[0].copy()
+        with pytest.raises(RingError) as caught:
+            side.sync()
+        assert caught.value.rule in (Rule.HEAD_PAST_TAIL, Rule.HEAD_BACKWARDS) and side.words[0] == before

@@ -236,3 +236,15 @@ def test_a_restarted_queue_begins_at_slot_0_again() -> None:
     rx.nic_receives(64)
     rx.sync()
     assert rx.ring.tail == 1 and rx.ring.slots["flags"][0] == 0
+
+
+@pytest.mark.parametrize("bad", [0, 1, 130, 2**32 - 1])
+def test_one_released_slot_without_a_buffer_is_refused(bad: int) -> None:
+    rx = Bench(64).rx
+    rx.nic_receives(60)
+    rx.sync()
+    rx.ring.slots["buf_idx"][0] = bad
+    rx.ring.advance(1)
+    with pytest.raises(RingError, match=f"slot 0 has buf_idx {bad}"):
+        rx.sync()
+    assert (rx.rdt, rx.ring.head, rx.queue.violations) == (63, 0, 1)

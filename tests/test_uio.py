@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from pathlib import Path
 
@@ -217,3 +218,14 @@ def test_each_ring_on_plain_pages_has_a_window_of_its_own() -> None:
         for part in parts:
             part.release()
             part.release()
+
+
+def test_a_locked_down_kernel_is_named_by_the_first_that_it_refuses(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(machine)
+
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pwrite", refused)
+    with pytest.raises(DeviceError, match="locked down.*ixrings bind .* --driver vfio-pci"):
+        UioDevice(A, machine.root)

@@ -83,7 +83,7 @@ class Ring:
         self.tail = (regs.RDT if receive else regs.TDT)[index]
         self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
         self.enabled = bool(self.control.read().ENABLE)
-        self.slots = self.length.read() // DESCRIPTOR
+        self.slots = (self.length.read() & self.length.row.mask) // DESCRIPTOR  # of a mapped page it may be anything
 
     @property
     def iova(self) -> int:

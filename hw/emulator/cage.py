@@ -62,7 +62,8 @@ class Cage(Block):
         before, after = self.raw.I2CCTL.read(), f.I2CCTL(value)
         clock, data = after.I2C_CLK_OUT, after.I2C_DATA_OUT
         if self._module is not None:
-            if clock and before.I2C_CLK_OUT and data != before.I2C_DATA_OUT:
+            free = not self._module.pulls_low  # else the line stays low, whatever the driver does: nobody sees a START or a STOP
+            if clock and before.I2C_CLK_OUT and data != before.I2C_DATA_OUT and free:
                 (self._module.stop if data else self._module.start)()
             elif clock and not before.I2C_CLK_OUT:
                 self._module.rise(bool(data))

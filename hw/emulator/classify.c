@@ -177,7 +177,7 @@ static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct 
         return false;
     }
     /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
-    if (length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
+    if (length > FRAME_MAX - CRC || length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
         nic->counters.roc++;
         return false;
     }

@@ -282,26 +282,47 @@ void nic_reset(struct nic *nic) {
 /* A file with the pages of BAR0 that hold tail registers, receive queues 0..63 and 64..127, then transmit queues 0..127, so
  * that whoever maps it can ring without a message. Those pages hold other registers too, of the same queues; a store there
  * has no effect but the value. Nothing else of the NIC is in the file, and its size is sealed. -1 when it cannot be had. */
+static const uint32_t doorbell_pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
+enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorbell_pages };
+
 int nic_share_doorbells(struct nic *nic) {
-    static const uint32_t pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
-    enum { BAR_PAGE = 0x1000, COUNT = sizeof pages / sizeof *pages };
     if (nic->doorbell_fd >= 0 || sysconf(_SC_PAGESIZE) != BAR_PAGE)
         return nic->doorbell_fd;
     int fd = memfd_create("ixrings-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
     uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs;
-    bool ready = !ftruncate(fd, BAR_PAGE * COUNT);
-    for (uint32_t i = 0; ready && i < COUNT; i++)
-        ready = pwrite(fd, registers + pages[i], BAR_PAGE, BAR_PAGE * i) == BAR_PAGE;
+    bool ready = !ftruncate(fd, BAR_PAGE * DOORBELL_PAGES);
+    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++)
+        ready = pwrite(fd, registers + doorbell_pages[i], BAR_PAGE, BAR_PAGE * i) == BAR_PAGE;
     ready = ready && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    for (uint32_t i = 0; ready && i < COUNT; i++)
-        ready = mmap(registers + pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BAR_PAGE * i) != MAP_FAILED;
+    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++)
+        ready = mmap(registers + doorbell_pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BAR_PAGE * i) != MAP_FAILED;
     if (!ready) {
         close(fd); /* pages that were replaced hold the same values, so the NIC goes on */
         return -1;
     }
     return nic->doorbell_fd = fd;
+}
+
+/* Pages of our own again, with the same values: whoever still maps the file has no hand on what the next one does. */
+bool nic_unshare_doorbells(struct nic *nic) {
+    if (nic->doorbell_fd < 0)
+        return true;
+    uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs, values[BAR_PAGE];
+    bool ready = true;
+    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++) {
+        uint8_t *page = registers + doorbell_pages[i];
+        memcpy(values, page, BAR_PAGE);
+        ready = mmap(page, BAR_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+        if (ready)
+            memcpy(page, values, BAR_PAGE);
+    }
+    if (!ready)
+        return false; /* no memory for a page: the file stays shared, and known as such */
+    close(nic->doorbell_fd);
+    nic->doorbell_fd = -1;
+    return true;
 }
 
 /* ---- switches ---- */
@@ -313,11 +334,8 @@ bool nic_master_abort(const struct nic *nic) { return nic->master_abort; }
 void nic_clear_master_abort(struct nic *nic) { nic->master_abort = false; }
 void nic_set_gone(struct nic *nic) { nic->gone = true; }
 void nic_break_write_back(struct nic *nic, bool head, bool receive) {
-    bool other_receive = receive != nic->no_rx_writeback;
     nic->no_head_writeback = head, nic->no_rx_writeback = receive;
     transmit_mend(nic);
-    if (other_receive)
-        receive_mend(nic);
 }
 void nic_set_cable(struct nic *nic, bool in) { nic->cable_in = in; }
 void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns; }

@@ -10,7 +10,7 @@ from ..register import DeviceError
 
 LIBRARY = Path(__file__).with_name("libengine.so")
 REGISTER_BYTES = 0x20000
-FINDINGS_KEPT = 64
+FINDINGS_KEPT = 224
 
 
 class Finding(ctypes.Structure):
@@ -52,6 +52,7 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_break_write_back": (None, (c_bool, c_bool)),
     "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
     "nic_share_doorbells": (c_int, ()),
+    "nic_unshare_doorbells": (c_bool, ()),
     "nic_set_line": (None, (c_bool,)),
     "nic_mask_line": (None, (c_bool,)),
     "nic_master_abort": (c_bool, ()),
@@ -121,6 +122,8 @@ class Engine:
 
     def call(self, name: str, *arguments: object) -> int:
         """`name(nic, *arguments)`; the result of a function without one is 0."""
+        if not self.pointer:
+            raise DeviceError("the emulated NIC is closed")
         return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
 
     def frozen(self) -> Frozen:

@@ -33,7 +33,8 @@ enum {
     QUEUES = 128,
     COUNTER_SETS = 16,
     VECTORS = 64,
-    FINDINGS = 64,         /* kept; the number seen goes on counting */
+    FINDINGS = 224,        /* kept: of each kind the first so many, or one kind would hide all others */
+    FINDINGS_A_KIND = 16,
     FRAME_MAX = 16384,     /* longest frame the MAC carries (MAXFRS tops out below) */
     LARGE_MAX = 0x40000 + 1024, /* longest send that is cut: PAYLEN has 18 bits, headers come on top (7.2.3.2.4) */
     CHAIN_MAX = 40,        /* descriptors of one frame: the on-chip descriptor store */
@@ -296,6 +297,7 @@ bool remote_holds(const struct nic *nic, const void *bytes);
 bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length);
 bool remote_full(const struct nic *nic);
 bool remote_writing(const struct nic *nic);
+void remote_work(struct nic *nic, uint32_t owner);
 void remote_used(struct nic *nic);
 void remote_forget(struct nic *nic);
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last);
@@ -343,7 +345,6 @@ void send_messages(struct nic *nic, uint64_t now_ns);
 /* transmit.c, offload.c, receive.c, checksum.c */
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
 void transmit_mend(struct nic *nic);
-void receive_mend(struct nic *nic);
 void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);

@@ -107,6 +107,7 @@ class Emulated82599(Device):
             return 0
         row, index = place.row, place.index
         with self._engine.frozen():
+            self._check_open()
             self._inspector.before_read(row, index)
             value = self._read(row, index)
             self._inspector.after_read(row, index, value)
@@ -303,6 +304,13 @@ class Emulated82599(Device):
         with self._engine.frozen():
             return self._engine.call("nic_share_doorbells")
 
+    def unshare_doorbells(self) -> None:
+        """Whoever has that file rings nothing any more. Raises DeviceError when there is no memory for pages instead."""
+        self._check_open()
+        with self._engine.frozen():
+            if not self._engine.call("nic_unshare_doorbells"):
+                raise DeviceError(f"{self.name} has no memory to take its doorbells back. Start a new one: ixrings emulate --socket PATH")
+
     def guard_memory(self, on: bool) -> None:
         """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process.
 
@@ -359,8 +367,9 @@ class Emulated82599(Device):
         self._engine.call("nic_stop")
         self._wire.close()
         self._inspector.take()
-        self._closed = True
-        self._engine.destroy()
+        with self._engine.frozen():  # whoever waits to get in finds it closed
+            self._closed = True
+            self._engine.destroy()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

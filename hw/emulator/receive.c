@@ -97,8 +97,11 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
     struct rx_queue *queue = &nic->rx[number];
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
         return NO_DESCRIPTORS;
-    if (nic->remote && !descriptors_here(nic, queue, number, length))
-        return LATER;
+    if (nic->remote) {
+        remote_work(nic, 0);
+        if (!descriptors_here(nic, queue, number, length))
+            return LATER;
+    }
     if (queue->head % LINE == 0 && queue->free > AHEAD)
         dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_WRITE);
     if (!write_buffers(nic, queue, number, frame, length, class->q0, class->status | tag)) {
@@ -134,7 +137,7 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
 
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (!queue->enabled || queue->stuck)
+    if (!queue->enabled || queue->stuck || nic->no_rx_writeback)
         return QUEUE_OFF;
     if (!nic->settings.strip_crc || (class->tagged && queue->strip_tag))
         return place_altered(nic, frame, length, class);
@@ -195,7 +198,7 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
 /* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length) {
     struct rx_queue *queue = &nic->rx[class->queue];
-    if (!queue->enabled || queue->stuck)
+    if (!queue->enabled || queue->stuck || nic->no_rx_writeback)
         return true; /* lost either way, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
@@ -261,7 +264,7 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
         remote_forget(nic);
     if (!enable)
         return;
-    queue->base = reg_load(nic, rx_offset(R_RDBAL, number)) | (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
+    queue->base = (reg_load(nic, rx_offset(R_RDBAL, number)) & ~0x7Full) | (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
     queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
     queue->head = reg_load(nic, rx_offset(R_RDH, number));
     queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
@@ -270,19 +273,13 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
         report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
     if (queue->descriptor_type != 1)
         report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, queue->descriptor_type, 1);
-    if (!queue->buffer_size || queue->descriptor_type != 1 || !queue->size || nic->no_rx_writeback)
+    if (!queue->buffer_size || queue->descriptor_type != 1 || !queue->size)
         queue->stuck = true;
     if (queue->head >= queue->size)
         queue->head = 0;
     /* A tail written before the queue was enabled is lost (4.6.7). */
     reg_store(nic, rx_offset(R_RDT, number), queue->head);
     queue->free = 0;
-}
-
-/* Descriptors are not written back any more, or again. */
-void receive_mend(struct nic *nic) {
-    for (uint32_t number = 0; number < QUEUES; number++)
-        nic->rx[number].stuck = nic->no_rx_writeback;
 }
 
 /* RDH written: where the queue goes on. */

@@ -25,7 +25,8 @@ enum state { FREE, WANTED, ASKED, STALE, HERE, FAILED };
 
 struct read {
     enum state state;
-    bool used; /* by the frame that is worked on */
+    bool used; /* by the frame that `owner` works on */
+    uint32_t owner;
     uint64_t iova;
     uint32_t length;
     uint8_t bytes[FRAME_MAX] __attribute__((aligned(16)));
@@ -41,7 +42,7 @@ struct write {
 
 struct remote {
     int event;
-    uint32_t victim, next_id, write_count;
+    uint32_t victim, next_id, write_count, worker;
     struct write *first, **last;
     struct read reads[READS];
 };
@@ -103,8 +104,16 @@ static struct read *place(struct remote *remote) {
         if ((read->state == HERE || read->state == FAILED) && !read->used)
             return read;
     }
+    for (uint32_t i = 0; i < READS; i++) { /* all are claimed: who comes first gets on, the others read again */
+        struct read *read = &remote->reads[i];
+        if ((read->state == HERE || read->state == FAILED) && read->owner > remote->worker)
+            return read;
+    }
     return NULL;
 }
+
+/* Whose frame is worked on from now on: 0 received ones, 1 + number of a transmit queue. */
+void remote_work(struct nic *nic, uint32_t owner) { nic->remote->worker = owner; }
 
 /* The bytes when they are here. Otherwise NULL, and they are on their way (dma_waiting), or the owner has none there. */
 uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length) {
@@ -116,7 +125,7 @@ uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length) {
         if (read->iova != iova || read->length != length || read->state == FREE || read->state == STALE)
             continue;
         nic->dma_waiting = read->state == WANTED || read->state == ASKED;
-        read->used = true;
+        read->used = true, read->owner = remote->worker;
         return read->state == HERE ? read->bytes : NULL;
     }
     struct read *read = place(remote);
@@ -137,7 +146,9 @@ bool remote_holds(const struct nic *nic, const void *bytes) {
 void remote_used(struct nic *nic) {
     for (uint32_t i = 0; i < READS; i++) {
         struct read *read = &nic->remote->reads[i];
-        if (read->used && read->state == HERE)
+        if (!read->used || read->owner != nic->remote->worker)
+            continue;
+        if (read->state == HERE)
             read->state = FREE;
         read->used = false;
     }

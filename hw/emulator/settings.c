@@ -15,11 +15,12 @@ static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t tran
 }
 
 static void read_queues(struct nic *nic) {
+    for (uint32_t number = 0; number < COUNTER_SETS; number++) /* all that RETA can name: what a queue that is off loses is counted, too */
+        nic->rx[number].counter_set = counter_set(nic, R_RQSMR, number);
     for (uint32_t word = 0; word < 2; word++) {
         for (uint64_t left = nic->rx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
             struct rx_queue *queue = &nic->rx[number];
-            queue->counter_set = counter_set(nic, R_RQSMR, number);
             queue->cause = queue_cause(nic, number, 0);
             queue->strip_tag = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK;
         }

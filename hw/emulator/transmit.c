@@ -170,7 +170,7 @@ static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, u
     struct counters *counters = &nic->counters;
     uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
     counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
-    if (frame[0] & 1)
+    if (length >= ADDRESSES / 2 && frame[0] & 1)
         *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
     counters->qptc[set]++, counters->qbtc[set] += length;
 }
@@ -207,12 +207,14 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
         return 0;
     }
-    while (moved < nic->step_frames && queue->head != tail && !queue->stuck) {
+    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !(nic->remote && remote_full(nic))) {
         struct fetched fetched = {0};
         if (nic->paced && nic->tx_free_ps > now_ns * 1000)
             break;
         if (queue->head % LINE == 0)
             dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_READ);
+        if (nic->remote)
+            remote_work(nic, 1 + number);
         if (!frame_ready(nic, number, tail, &fetched))
             break;
         if (!fetched.context) {
@@ -223,7 +225,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             queue->head = next(queue, queue->head);
         completed(nic, number, fetched.descriptors, fetched.report_status);
         if (nic->remote)
-            remote_used(nic);
+            remote_work(nic, 1 + number), remote_used(nic); /* what was sent may have been received here */
         moved++;
     }
     nic->tx_busy |= queue->head != tail;
@@ -292,7 +294,7 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
     if (!enable)
         return;
-    queue->base = reg_load(nic, tx_offset(R_TDBAL, number)) | (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
+    queue->base = (reg_load(nic, tx_offset(R_TDBAL, number)) & ~0x7Full) | (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
     queue->size = reg_load(nic, tx_offset(R_TDLEN, number)) / 16;
     queue->head = reg_load(nic, tx_offset(R_TDH, number));
     if (queue->head >= queue->size)

@@ -50,6 +50,8 @@ class SessionInterrupts:
         self._kind = index
         for vector in range(start, start + count):
             fd = fds.pop(0) if fds else -1
+            if fd >= 0:
+                os.set_blocking(fd, False)  # whoever has its other end could fill it between a look and the write
             if index == Irq.INTX:
                 self._nic.connect_line(fd)
             else:

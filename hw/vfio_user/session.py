@@ -19,6 +19,7 @@ from .memory import ClientMemory
 from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
 from .regions import Bar0, ConfigRegion, MsixBar, RegionOfMessages
 
+REQUESTS_A_TURN = 512
 DMA_ANSWER_S = 5.0  # a client that does not answer a DMA request for so long has refused it
 EMPTY_REGIONS = {index for index in range(p.Region.DOORBELLS)} - {Region.BAR0, Region.BAR4, Region.CONFIG}
 IRQS = {p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED), p.Irq.MSI: (1, IrqFlag.EVENTFD),
@@ -245,7 +246,7 @@ class Session:
         """The NIC's requests, out. Never in the middle of a command: a client that waits for an answer does not hear them. Raises OSError."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.dma_event)
-        for request in self._nic.dma_messages.take():
+        for number, request in enumerate(self._nic.dma_messages.take(), 1):
             self._next_id = (self._next_id + 1) & 0xFFFF
             self._asked[self._next_id] = Asked(request, time.monotonic() + DMA_ANSWER_S)
             where = p.DMA_ACCESS.pack(request.iova, request.length)
@@ -253,6 +254,9 @@ class Session:
                 self.channel.send(self._next_id, Command.DMA_READ, 0, where)
             else:
                 self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
+            if number == REQUESTS_A_TURN:  # the NIC may have more by the time that these are out; the client has its turn first
+                os.eventfd_write(self.dma_event, 1)
+                return
 
     def _take_dma_reply(self, message: Message) -> None:
         asked = self._asked.pop(message.id, None)
@@ -276,6 +280,7 @@ class Session:
 
     def end(self) -> None:
         """The NIC as after power-on, and nothing of the client's left."""
+        self._nic.unshare_doorbells()
         self._nic.reset()
         self._nic.disable_interrupts()
         self._nic.unmap_dma_all()

@@ -17,7 +17,7 @@ from host_end import GUEST, HOST, HostEnd, LinuxPort, warnings
 from hw.emulator.sfp import SfpModule
 from lab import Lab
 from namespaces import namespace, unique
-from served import LINUX_DOES, ServedNic
+from served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
 
 pytestmark = pytest.mark.qemu
 
@@ -26,10 +26,6 @@ STRANGER, GROUP, OTHER_GROUP = "02:00:00:00:00:99", "01:00:5e:01:02:03", "01:00:
 TCP_BYTES = 50_000_000
 ROUNDS = 10
 
-# hw/emulator/README.md has the table.
-ETHTOOL_TEST_DOES = {
-    "crc_strip_agrees", "dca_rxctrl_bit_12", "descriptor_type_here", "firmware_looked_at", "rdrxctl_settings", "ring_alignment", "ring_before_enable",
-    "ring_length", "rxen_with_the_path_stopped", "tail_after_enable", "tail_within_ring"}
 
 
 @dataclass
