@@ -20,9 +20,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from hw.pcap import CaptureWriter, read_capture
 from driver import open_ports
-from programs import ENVIRONMENT, EXAMPLES, command, has_loaded, interrupt, run_example, started, wait_for
+from hw.pcap import CaptureWriter, read_capture
+from programs import ENVIRONMENT, EXAMPLES, command, interrupt, run_example, started, wait_for
 
 PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
 LIBRARIES = {"meter", "packets"}
