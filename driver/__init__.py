@@ -12,7 +12,8 @@ from .link import Link, LinkDown
 from .names import PortName, PortNameError, parse_port_name
 from .opening import open_port, open_ports
 from .port import Port, poll_ports
+from .received import Checksum, Received
 from .statistics import PortStatistics
 
-__all__ = ["DmaRefused", "Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
-           "PortStatistics", "PortTimeout", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
+           "PortStatistics", "PortTimeout", "Received", "open_port", "open_ports", "parse_port_name", "poll_ports"]

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from hw.device import Device, DmaMemory
 from hw.register import DeviceError, DeviceGone
@@ -88,6 +89,11 @@ class Session:
     def _set_due(self) -> None:
         for queue in (*self.tx, *self.rx):
             queue.statistics_due = queue.packets + self._packets_due
+
+    def rx_descriptors(self, index: int) -> npt.NDArray[np.uint64]:
+        """Of `rx[index]`, shape (num_slots, 2): each descriptor's two halves."""
+        block = self.memory[1 + len(self.tx) + index]  # after the head write-back words and the TX rings
+        return block.view[: queues.DESCRIPTOR_SIZE * self.rx[index].num_slots].view("<u8").reshape(-1, 2)
 
     def received(self) -> bool:
         """Whether a frame waits in an RX ring, as of the last sync."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hw.device import Device
 from hw.registers import Registers
-from rings import Region, RxRing, TxRing
+from rings import Region, RxRing, Span, TxRing
 from rings.hotloop import Forward
 
 from . import filters
@@ -23,8 +23,10 @@ from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
+from .received import Received
 from .sfp import Module, read_module
 from .statistics import PortStatistics
+from .vlan import Vlan
 from .waiting import Side, settle_receive, settle_transmit, wait_until
 
 VLAN_TAG = 4
@@ -137,6 +139,12 @@ class Port:
             self._all_multicast = everything
 
     @property
+    def vlan(self) -> Vlan:
+        """Which VLANs are received (`port.vlan.filter = {5, 7}`), and whether tags are taken out (`port.vlan.strip = True`)."""
+        session = self._open()
+        return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
+
+    @property
     def link(self) -> Link:
         """As it is now: up, speed_mbps, and when it is down the reason."""
         session = self._open()
@@ -178,6 +186,16 @@ class Port:
             session.look_after()
         if session.selectable:
             settle_receive(session)
+
+    def received(self, ring: RxRing, span: Span) -> Received:
+        """What the NIC says of the frames in `span`, which `ring.reserve()` gave: checksums, RSS hash, the VLAN tag it took out.
+
+        Ask before the slots are released and synced, as with their bytes. Raises ValueError for a ring that is not this port's.
+        """
+        for index, queue in enumerate(self._open().rx):
+            if queue.ring is ring:
+                return Received(self._open().rx_descriptors(index)[span.start : span.start + len(span)])
+        raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
 
     def forward(self, to: Port, limit: int = 256) -> int:
         """Move up to `limit` received frames from each RX ring to `to`'s TX rings by swapping buffers; returns how many moved.
