@@ -10,10 +10,11 @@ from .config import PortConfig
 from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
 from .link import Link, LinkDown
 from .names import PortName, PortNameError, parse_port_name
+from .offload import Offload
 from .opening import open_port, open_ports
 from .port import Port, poll_ports
 from .received import Checksum, Received
 from .statistics import PortStatistics
 
-__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
+__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
            "PortStatistics", "PortTimeout", "Received", "open_port", "open_ports", "parse_port_name", "poll_ports"]

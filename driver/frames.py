@@ -9,13 +9,19 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rings import RxRing, TxRing
+from rings import Context, RxRing, TxRing
 from rings.layout import SlotFlag
+
+from .offload import Offload
 
 Frame: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[np.uint8]"
 
 SLOT_WORDS = 4  # 32-bit words of a netmap_slot: buf_idx, then len and flags
 MOREFRAG = int(SlotFlag.NS_MOREFRAG)
+CONTEXT = int(SlotFlag.NS_CONTEXT)
+VLAN_TAG = 4
+MAX_CHAIN = 40  # slots of one frame (hotloop.h)
+MAX_CUT = 2**18 - 1  # bytes that a context descriptor has cut, headers aside (82599 7.2.3.2.4)
 
 
 class RingBytes:
@@ -29,6 +35,18 @@ class RingBytes:
 
     def slots_for(self, length: int) -> int:
         return -(-length // self._buf_size)
+
+    @property
+    def longest_cut(self) -> int:
+        """Bytes that one send to be cut may have, headers aside for simplicity's sake."""
+        return min(MAX_CUT, MAX_CHAIN * self._buf_size, (self.ring.num_slots - 2) * self._buf_size)
+
+    def put_context(self, slot: int, context: Context) -> int:
+        """Make `slot` say what the NIC does to the frame behind it; returns the slot behind."""
+        word = context.word()
+        at = SLOT_WORDS * slot
+        self._words[at + 1], self._words[at + 2], self._words[at + 3] = CONTEXT << 16, word & 0xFFFF_FFFF, word >> 32
+        return slot + 1 if slot + 1 < self.ring.num_slots else 0
 
     def put(self, slot: int, frame: memoryview) -> int:
         """Copy `frame` into slots from `slot` on; returns the slot behind it. The caller has made sure of the room."""
@@ -61,7 +79,7 @@ def bytes_of(frame: Frame) -> memoryview:
 
 
 def send_frames(ring: RingBytes, frames: Iterable[Frame], longest: int, wait_for_room: Callable[[int], None],
-                sync: Callable[[], None]) -> int:
+                sync: Callable[[], None], offload: Offload | None = None) -> int:
     """Put every frame on the ring; returns how many. Raises ValueError for a frame that is empty or over `longest` bytes.
 
     wait_for_room(n) returns when n slots are free, or raises. What was put on the ring before an error is sent.
@@ -70,19 +88,35 @@ def send_frames(ring: RingBytes, frames: Iterable[Frame], longest: int, wait_for
     words = ring.ring
     try:
         for frame in frames:
-            data = bytes_of(frame)
-            if not 0 < len(data) <= longest:
-                raise ValueError(f"frame {count} has {len(data)} bytes; this port sends 1 to {longest} (its mtu and the Ethernet header). "
-                                 "Open it with a larger mtu")
-            slots = ring.slots_for(len(data))
+            data, context = bytes_of(frame), None
+            if offload is not None:
+                context, data = offload.prepare(data)
+            check_length(count, len(data), context, longest, ring.longest_cut)
+            slots = ring.slots_for(len(data)) + (context is not None)
             if words.space < slots:
                 wait_for_room(slots)
-            ring.put(words.head, data)
+            ring.put(words.head if context is None else ring.put_context(words.head, context), data)
             words.advance(slots)
             count += 1
     finally:
         sync()
     return count
+
+
+def check_length(number: int, length: int, context: Context | None, longest: int, longest_cut: int) -> None:
+    """Of a frame, or of what the NIC is to cut into several. Raises ValueError."""
+    if context is not None and context.vlan is not None:
+        longest -= VLAN_TAG
+    if context is None or not context.mss:
+        if not 0 < length <= longest:
+            raise ValueError(f"frame {number} has {length} bytes; this port sends 1 to {longest} (its mtu and the Ethernet header). "
+                             "Open it with a larger mtu")
+        return
+    if context.headers + context.mss > longest:
+        raise ValueError(f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port sends up to "
+                         f"{longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu")
+    if length > longest_cut:
+        raise ValueError(f"frame {number} has {length} bytes; this port cuts up to {longest_cut}. Open it with more tx_slots or a larger buf_size")
 
 
 def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], int]) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
+from .offload import Offload
 from .received import Received
 from .sfp import Module, read_module
 from .statistics import PortStatistics
@@ -278,10 +279,11 @@ class Port:
 
     # Frames as bytes
 
-    def send(self, frames: Iterable[Frame], timeout: float | None = 10.0, ring: int = 0) -> int:
+    def send(self, frames: Iterable[Frame], timeout: float | None = 10.0, ring: int = 0, offload: Offload | None = None) -> int:
         """Copy `frames` (bytes without CRC, or anything that is a buffer of bytes) to TX ring `ring` and start sending.
 
-        Longer frames than a buffer take several slots. Returns how many. `timeout` seconds bound each wait for room. Raises
+        Longer frames than a buffer take several slots. Returns how many. `offload`: what the NIC does to each of them, such as
+        Offload(checksums=True), Offload(vlan=5), Offload(mss=1448) to cut it into many. `timeout` seconds bound each wait for room. Raises
         PortTimeout, ValueError for a frame of the wrong size; what came before that frame is sent.
         """
         session = self._open()
@@ -302,7 +304,7 @@ class Port:
             if not wait_until([session], room, Side.TX, timeout, session.config.busy_poll):
                 raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {self._why_unsent()}")
 
-        return send_frames(slots, frames, longest, wait_for_room, self.txsync)
+        return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
 
     def recv(self, timeout: float | None = None) -> Iterator[bytes]:
         """Frames without CRC as they come, from all RX rings; ends when none came for `timeout` seconds (None: never).

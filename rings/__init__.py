@@ -4,9 +4,10 @@
 `hotloop` turns slots into descriptors and back. Nothing here reaches a device: the driver hands addresses in.
 """
 
+from .context import L4, Context
 from .interface import Interface, attach
 from .region import Region, RegionError
 from .ring import Ring, RxRing, Span, TxRing
 from .rules import RingError, Rule
 
-__all__ = ["Interface", "Region", "RegionError", "Ring", "RingError", "Rule", "RxRing", "Span", "TxRing", "attach"]
+__all__ = ["L4", "Context", "Interface", "Region", "RegionError", "Ring", "RingError", "Rule", "RxRing", "Span", "TxRing", "attach"]

@@ -9,6 +9,14 @@
 #define TX_EOP (UINT64_C(1) << 24)
 #define TX_RS (UINT64_C(1) << 27)
 #define TX_PAYLEN_SHIFT 46
+#define TX_VLE_SHIFT 30  /* VLE, TSE */
+#define TX_IXSM_SHIFT 40 /* IXSM, TXSM */
+
+/* Context descriptor (7.2.3.2.3): DTYP, which data descriptors have too, and DEXT. */
+#define TX_DTYP (UINT64_C(15) << 20)
+#define TX_CONTEXT_DTYP (UINT64_C(2) << 20)
+#define TX_CONTEXT (TX_CONTEXT_DTYP | UINT64_C(1) << 29)
+#define TX_IPV4_SHIFT 10 /* IPV4, L4T */
 
 /* Written back by the receiver (7.1.6.2). */
 #define RX_DD (UINT64_C(1) << 0)

@@ -18,6 +18,7 @@
 #include "hotloop.h"
 
 #include "barriers.h"
+#include "context.h"
 #include "descriptor.h"
 #include "queue.h"
 #include "vectors.h"
@@ -69,17 +70,23 @@ static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
         return violated(q, RULE_LEN_OVER_BUFFER, i, slot.len, 1, q->buf_size);
     if (slot.flags & NS_INDIRECT)
         return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
+    if (slot.flags & NS_CONTEXT)
+        return violated(q, RULE_CONTEXT_ALONE, i, slot.flags, 0, 0);
     return true;
 }
 
-static bool frame_holds(struct queue *q, uint32_t i, uint32_t bytes, uint32_t slots, bool ends)
+/* The frame as far as slot `i`, its `slots`-th. */
+static bool frame_holds(struct queue *q, const struct context *context, uint32_t i, uint32_t bytes, uint32_t slots, bool ends)
 {
+    uint32_t needed = context->headers + (ends && context->uncounted ? 1 : 0); /* something is left to be cut */
     if (slots > MAX_CHAIN)
         return violated(q, RULE_CHAIN_TOO_LONG, i, slots, 1, MAX_CHAIN);
-    if (slots > 1 && bytes > MAX_FRAME)
-        return violated(q, RULE_FRAME_TOO_LONG, i, bytes, MIN_FRAME, MAX_FRAME);
+    if (slots > 1 && bytes > context->longest)
+        return violated(q, RULE_FRAME_TOO_LONG, i, bytes, MIN_FRAME, context->longest);
     if (slots > 1 && ends && bytes < MIN_FRAME)
-        return violated(q, RULE_FRAME_TOO_SHORT, i, bytes, MIN_FRAME, MAX_FRAME);
+        return violated(q, RULE_FRAME_TOO_SHORT, i, bytes, MIN_FRAME, context->longest);
+    if (bytes < needed)
+        return violated(q, RULE_CONTEXT_HEADERS, i, bytes, needed, context->longest);
     return true;
 }
 
@@ -101,13 +108,28 @@ struct sending {
     uint64_t packets, bytes;
 };
 
-/* Any frame: over several slots, to be padded, reported, or refused.
+/* The slot in front of a frame that says what the NIC is to do with it. */
+static bool tx_context(struct queue *q, struct sending *s, uint32_t head, struct context *context)
+{
+    uint32_t i = s->next;
+    s->next = after(i, q->num_slots);
+    s->flags |= NS_CONTEXT;
+    s->unreported++;
+    if (s->next == head)
+        return violated(q, RULE_CONTEXT_ALONE, i, NS_CONTEXT, 0, 0);
+    return write_context(q, i, context);
+}
+
+/* Any frame: over several slots, to be padded, reported, refused, or finished by the NIC.
  * PAYLEN is wanted on the first descriptor and known at the last, so it is added to the first one then. */
 __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct sending s, uint32_t head)
 {
-    const uint32_t first = s.next;
+    struct context context = {.longest = MAX_FRAME};
     uint32_t length = 0, slots = 0;
     s.broken = true;
+    if ((read_slot(q, s.next).flags & NS_CONTEXT) && !tx_context(q, &s, head, &context))
+        return s;
+    const uint32_t first = s.next;
     for (uint32_t i = first; i != head; i = after(i, q->num_slots)) {
         struct netmap_slot slot = read_slot(q, i);
         uint32_t data_length = slot.len;
@@ -117,7 +139,7 @@ __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct
         s.flags |= slot.flags;
         s.unreported++;
         bool ends = !(slot.flags & NS_MOREFRAG);
-        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, length, slots, ends))
+        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, &context, i, length, slots, ends))
             return s;
         if (length < MIN_FRAME && ends)
             length = data_length = pad_frame(q, slot);
@@ -127,7 +149,7 @@ __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct
         if (report)
             s.unreported = 0;
         if (ends) {
-            q->descriptors[first].control |= (uint64_t)length << TX_PAYLEN_SHIFT;
+            q->descriptors[first].control |= context.commands | (uint64_t)(length - context.uncounted) << TX_PAYLEN_SHIFT;
             s.next = after(i, q->num_slots);
             s.packets++;
             s.broken = false;
@@ -138,14 +160,16 @@ __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct
     return s;
 }
 
+enum { DONE_WITH = NS_BUF_CHANGED | NS_REPORT | NS_CONTEXT };
+
 /* The slots were handed over: what the application asked for with these flags is done. */
 static void clear_flags(struct queue *q, uint32_t from, uint32_t head)
 {
     for (uint32_t i = from; i != head; i = after(i, q->num_slots)) {
         uint16_t *flags = &q->ring->slot[i].flags;
         uint16_t now = __atomic_load_n(flags, __ATOMIC_RELAXED);
-        if (now & (NS_BUF_CHANGED | NS_REPORT))
-            __atomic_store_n(flags, (uint16_t)(now & ~(NS_BUF_CHANGED | NS_REPORT)), __ATOMIC_RELAXED);
+        if (now & DONE_WITH)
+            __atomic_store_n(flags, (uint16_t)(now & ~DONE_WITH), __ATOMIC_RELAXED);
     }
 }
 
@@ -196,7 +220,7 @@ static bool tx_send_all(struct queue *q, uint32_t head)
     q->descriptors[before(head, q->num_slots)].control |= TX_RS;
     if (q->pages)
         look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
-    if (s.flags & (NS_BUF_CHANGED | NS_REPORT))
+    if (s.flags & DONE_WITH)
         clear_flags(q, q->hwcur, head);
     tx_hand_over(q, head, s.packets, s.bytes);
     return true;
@@ -687,6 +711,6 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct tx_queue, head_writeback),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_HEAD_WRITE_BACK,
+    RULE_CONTEXT_HEADERS,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

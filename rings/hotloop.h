@@ -18,6 +18,7 @@ enum {
     NS_REPORT = 0x02,
     NS_INDIRECT = 0x10,
     NS_MOREFRAG = 0x20,
+    NS_CONTEXT = 0x80, /* ours: netmap has no such flag */
     NR_TIMESTAMP = 0x02,
 
     RESERVED_BUFFERS = 2,
@@ -92,6 +93,9 @@ enum rule {
     RULE_FRAME_TOO_SHORT,
     RULE_FRAME_TOO_LONG,
     RULE_HEAD_WRITE_BACK,
+    RULE_CONTEXT,
+    RULE_CONTEXT_ALONE,
+    RULE_CONTEXT_HEADERS,
 };
 
 struct violation {

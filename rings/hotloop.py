@@ -381,5 +381,5 @@ _LAYOUT = (
     _offset(TxQueue, "_head_writeback"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.HEAD_WRITE_BACK.number,
+    Rule.CONTEXT_HEADERS.number,
 )

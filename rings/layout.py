@@ -39,6 +39,7 @@ class SlotFlag(IntFlag):
     NS_INDIRECT = 0x0010  # data is elsewhere (ptr): refused by this driver
     NS_MOREFRAG = 0x0020  # the frame goes on in the next slot
     NS_TXMON = 0x0040
+    NS_CONTEXT = 0x0080  # ours: no frame, but what the NIC does to the next one; ptr has Context.word()
 
 
 class RingFlag(IntFlag):

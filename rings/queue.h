@@ -7,6 +7,8 @@
 
 #include "hotloop.h"
 
+#include "descriptor.h"
+
 /* Slots that were done in one go: how many, their flags joined, their bytes. */
 struct run {
     uint32_t slots;
@@ -153,6 +155,8 @@ __attribute__((noinline, cold)) static void look_up_pages(struct queue *q, uint3
     uint32_t i = from;
     for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
         uint64_t offset = q->descriptors[i].address;
+        if ((q->descriptors[i].control & TX_DTYP) == TX_CONTEXT_DTYP)
+            continue; /* it has no address, but the application's word */
         q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
     }
 }

@@ -56,7 +56,7 @@ class Span:
 
     @property
     def ptr(self) -> npt.NDArray[np.uint64]:
-        """Free for the application's use, shape (len,)."""
+        """With NS_CONTEXT a Context.word(), otherwise free for the application's use; shape (len,)."""
         return self._ring._ptr[self.start : self._stop]
 
 

@@ -26,8 +26,13 @@ class Rule(Enum):
     FRAME_TOO_SHORT = 13, "the frame that ends in slot {slot} has {value} bytes over several slots; the NIC takes {low}..{high}"
     FRAME_TOO_LONG = 14, "the frame that reaches slot {slot} has {value} bytes; the NIC takes {low}..{high}"
     HEAD_WRITE_BACK = 15, "the NIC reports {value} as its head, but only {low} on to {high} were given to it; reopen the port"
-    ADVANCE = 16, "advance({value}) is outside {low}..{high}, the slots that are yours now; call reserve() first and use its length"
-    NOT_A_SLOT = 17, "{value} is not a slot of this ring (0..{high}): another program wrote into its head or tail; sync to reset it"
+    CONTEXT = 16, "slot {slot} has NS_CONTEXT and ptr {value:#x}, which asks for nothing that the NIC does; take it from Context(...).word()"
+    CONTEXT_ALONE = 17, "slot {slot} has NS_CONTEXT (flags {value:#x}), which belongs on a slot of its own right before the first one of a frame"
+    CONTEXT_HEADERS = 18, (
+        "the frame of slot {slot} has {value} bytes up to there, and its context needs {low}: all headers in its first slot, and payload if it is to be cut"
+    )
+    ADVANCE = 19, "advance({value}) is outside {low}..{high}, the slots that are yours now; call reserve() first and use its length"
+    NOT_A_SLOT = 20, "{value} is not a slot of this ring (0..{high}): another program wrote into its head or tail; sync to reset it"
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number

@@ -1,0 +1,147 @@
+"""Frames as bytes made ready for the NIC to finish: what port.send(..., offload=Offload(...)) does (82599 7.2.4, 7.2.5).
+
+Headers are found here, in Python, and what the NIC expects is left in their fields. Programs that fill rings themselves know their headers,
+and write a rings.Context in front of each frame, or the same word in front of all of them.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from rings import L4, Context
+
+ADDRESSES = 12
+TAGS = (0x8100, 0x88A8)
+IPV4, IPV6 = 0x0800, 0x86DD
+IPV4_HEADER, IPV6_HEADER = 20, 40
+PROTOCOLS = {6: L4.TCP, 17: L4.UDP, 132: L4.SCTP}
+L4_HEADER = {L4.TCP: 20, L4.UDP: 8, L4.SCTP: 12}
+L4_CHECKSUM = {L4.TCP: 16, L4.UDP: 6, L4.SCTP: 8}  # offset of the field
+NOT_THE_ONLY_ONE = 0x3FFF  # more fragments, or an offset (RFC 791)
+
+
+@dataclass(frozen=True)
+class Offload:
+    """What the NIC does to each frame of a send. Raises ValueError for what there is not.
+
+    vlan: 0..4094, the tag to be put in, with `priority` 0..7. checksums: of IPv4, TCP, UDP and SCTP, as far as the frame has them;
+    what was in the fields does not matter. mss: a frame with more bytes of TCP or UDP payload than this is cut into several of that many,
+    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments.
+    """
+
+    vlan: int | None = None
+    priority: int = 0
+    checksums: bool = False
+    mss: int = 0
+
+    def __post_init__(self) -> None:
+        if self.vlan is not None and not 0 <= self.vlan <= 4094:
+            raise ValueError(f"{self.vlan} is no VLAN: ids go from 0 to 4094")
+        if not 0 <= self.priority <= 7:
+            raise ValueError(f"{self.priority} is no priority: they go from 0 to 7")
+        if not 0 <= self.mss <= 0xFFFF:
+            raise ValueError(f"mss is {self.mss}; choose 1 to 65535 bytes, or 0 not to cut")
+
+    def prepare(self, frame: memoryview) -> tuple[Context | None, memoryview]:
+        """The frame as the NIC wants it, a copy where something was changed, and its context; None when there is nothing to be done to it.
+
+        Raises ValueError for an IP header that the frame does not hold, and with `mss` for what is neither TCP nor UDP.
+        """
+        if len(frame) < ADDRESSES + 2:
+            raise ValueError(f"a frame of {len(frame)} bytes has no Ethernet header")
+        tci = None if self.vlan is None else self.priority << 13 | self.vlan
+        if self.checksums or self.mss:
+            headers = Headers.of(frame, whole=bool(self.mss))
+            if headers is not None:
+                return headers.finished_by_nic(frame, tci, self.mss)
+            if self.mss:
+                raise ValueError("mss cuts IPv4 and IPv6 only, and this frame is neither")
+        return None if tci is None else Context(vlan=tci), frame
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Offsets in a frame. `l4` is None for what has no checksum of its own that the NIC makes: a fragment, another protocol."""
+
+    ip: int
+    payload_of_ip: int
+    end: int
+    ipv4: bool
+    l4: L4 | None
+    protocol: int
+
+    @classmethod
+    def of(cls, frame: memoryview, whole: bool) -> Headers | None:
+        """whole: the packet ends where the frame does, whatever its header says. None when it is not IP."""
+        ip = ADDRESSES
+        while be16(frame, ip) in TAGS:
+            ip += 4
+        kind = be16(frame, ip)
+        ip += 2
+        if kind == IPV4 and len(frame) >= ip + IPV4_HEADER and frame[ip] >> 4 == 4:
+            length = 4 * (frame[ip] & 0xF)
+            end = ip + be16(frame, ip + 2)
+            protocol, alone = frame[ip + 9], not be16(frame, ip + 6) & NOT_THE_ONLY_ONE
+        elif kind == IPV6 and len(frame) >= ip + IPV6_HEADER and frame[ip] >> 4 == 6:
+            length = IPV6_HEADER
+            end = ip + IPV6_HEADER + be16(frame, ip + 4)
+            protocol, alone = frame[ip + 6], True
+        elif kind in (IPV4, IPV6):
+            raise ValueError("the frame is IP by its type, but holds no IP header")
+        else:
+            return None
+        end = len(frame) if whole else end
+        if length < IPV4_HEADER or not ip + length <= end <= len(frame):
+            raise ValueError(f"the IP header has {length} bytes and its packet {end - ip}, of which the frame holds {len(frame) - ip}")
+        l4 = PROTOCOLS.get(protocol) if alone else None
+        if l4 is not None and end < ip + length + L4_HEADER[l4]:
+            raise ValueError(f"the frame holds {end - ip - length} bytes of a {l4.name} header of {L4_HEADER[l4]}")
+        return cls(ip, ip + length, end, kind == IPV4, l4, protocol)
+
+    def finished_by_nic(self, frame: memoryview, tci: int | None, mss: int) -> tuple[Context | None, memoryview]:
+        """Bytes behind the packet go: it was padding, and the NIC would sum it up."""
+        if mss and self.l4 not in (L4.TCP, L4.UDP):
+            raise ValueError("mss cuts TCP and UDP only, and this frame is neither")
+        ours = bytearray(frame[: self.end])
+        l4_length = self._l4_length(frame)
+        cut = 0 < mss < self.end - self.payload_of_ip - l4_length
+        if mss:
+            self._write_lengths(ours, 0 if cut else self.end)
+        if self.ipv4:
+            ours[self.ip + 10 : self.ip + 12] = bytes(2)
+        if self.l4 is not None:
+            at = self.payload_of_ip + L4_CHECKSUM[self.l4]
+            start = bytes(4) if self.l4 is L4.SCTP else self._pseudo_header(frame, 0 if cut else self.end - self.payload_of_ip)
+            ours[at : at + len(start)] = start
+        if not self.ipv4 and self.l4 is None:
+            return None if tci is None else Context(vlan=tci), memoryview(ours)
+        return Context(self.ip, self.payload_of_ip - self.ip, l4_length, self.l4 or L4.UDP, self.ipv4, ip_checksum=self.ipv4,
+                       l4_checksum=self.l4 is not None, mss=mss if cut else 0, vlan=tci), memoryview(ours)
+
+    def _l4_length(self, frame: memoryview) -> int:
+        if self.l4 is None:
+            return 0
+        length = 4 * (frame[self.payload_of_ip + 12] >> 4) if self.l4 is L4.TCP else L4_HEADER[self.l4]
+        if not L4_HEADER[self.l4] <= length <= self.end - self.payload_of_ip:
+            raise ValueError(f"the TCP header has {length} bytes by its own word, of which the frame holds {self.end - self.payload_of_ip}")
+        return length
+
+    def _write_lengths(self, ours: bytearray, end: int) -> None:
+        """Of the packet, when the frame was given without; `end` 0: the NIC writes each segment's."""
+        at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.payload_of_ip)
+        ours[at : at + 2] = struct.pack("!H", end - start if end else 0)
+        if self.l4 is L4.UDP:
+            ours[self.payload_of_ip + 4 : self.payload_of_ip + 6] = struct.pack("!H", end - self.payload_of_ip if end else 0)
+
+    def _pseudo_header(self, frame: memoryview, length: int) -> bytes:
+        """Its sum, not inverted: the NIC goes on from it (7.2.5.2)."""
+        addresses = frame[self.ip + 12 : self.ip + 20] if self.ipv4 else frame[self.ip + 8 : self.ip + 40]
+        total = sum(struct.unpack(f"!{len(addresses) // 2}H", addresses)) + self.protocol + length
+        total = (total & 0xFFFF) + (total >> 16)
+        return struct.pack("!H", (total & 0xFFFF) + (total >> 16))
+
+
+def be16(frame: memoryview, at: int) -> int:
+    """0 behind the frame's end."""
+    return int.from_bytes(frame[at : at + 2], "big") if len(frame) >= at + 2 else 0
