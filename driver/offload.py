@@ -40,6 +40,8 @@ class Offload:
             raise ValueError(f"{self.vlan} is no VLAN: ids go from 0 to 4094")
         if not 0 <= self.priority <= 7:
             raise ValueError(f"{self.priority} is no priority: they go from 0 to 7")
+        if self.priority and self.vlan is None:
+            raise ValueError("a priority stands in a tag; with vlan=0 it stands there alone")
         if not 0 <= self.mss <= 0xFFFF:
             raise ValueError(f"mss is {self.mss}; choose 1 to 65535 bytes, or 0 not to cut")
 

@@ -16,15 +16,18 @@ from rings import Region, RingError
 from rings.hotloop import Forward
 from rings_nic import IOVA, RxSide, TxSide
 
+DTYP, CONTEXT = np.uint64(15 << 20), np.uint64(2 << 20)
+
 # One assignment over a repeated index flips a slot between good and bad every few nanoseconds: between any two reads.
 SCRIBBLER = """
 import sys
 import numpy as np
-from rings import attach
+from rings import L4, Context, attach
 
 port = attach(int(sys.argv[1]), int(sys.argv[2]))
 rng = np.random.default_rng(int(sys.argv[3]))
 FLIPS = 400
+CONTEXT_WORD = Context(14, 20, 20, L4.TCP, l4_checksum=True, mss=1000).word()
 
 def flip(field, k, bad, good):
     values = np.full(FLIPS, good, field.dtype)
@@ -40,7 +43,8 @@ while True:
             bad = int(rng.choice([0, 1, port.total_buffers, 2**31, 2**32 - 1]))
             flip(ring.slots["buf_idx"], k, bad, rng.integers(2, port.total_buffers))
             flip(ring.slots["len"], k, int(rng.choice([0, 2049, 65535])), 60)
-            flip(ring.slots["flags"], k, int(rng.choice([0x10, 0x20, 0xFFFF])), 0)
+            flip(ring.slots["flags"], k, int(rng.choice([0x10, 0x20, 0x80, 0xFFFF])), 0)
+            flip(ring.slots["ptr"], k, rng.integers(2**64, dtype=np.uint64), CONTEXT_WORD)
         if rng.random() < 0.3:
             ring.head = int(rng.choice([0, 5, n - 1, n, 2**32 - 1]))
             ring.cur = int(rng.integers(0, n + 2))
@@ -112,7 +116,8 @@ def test_no_descriptor_leaves_the_region_and_every_refusal_is_reported(
                         errors += one.rule.name not in ("ADVANCE", "NOT_A_SLOT")
                         rules.add(one.rule.name)
                 assert tx.tdt < 256 and rx.rdt < 256
-                assert_inside(region, tx.memory, tx.memory[:, 1] & np.uint64(0xFFFF))
+                frames = tx.memory[(tx.memory[:, 1] & DTYP) != CONTEXT]  # a context has no address
+                assert_inside(region, frames, frames[:, 1] & np.uint64(0xFFFF))
                 assert_inside(region, rx.memory, np.zeros(256, np.uint64))
                 tx.nic_sends()
             rx.nic_receives(*[60] * min(rx.nic_space, 32))

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rings import Region, RingError
+from rings import Context, Region, RingError
 from rings.hotloop import Forward, Queue, vectors
 from rings_nic import DD, EOP, RXE, RxSide, TxSide
 
-NS_BUF_CHANGED, NS_REPORT, NS_INDIRECT, NS_MOREFRAG = 1, 2, 0x10, 0x20
+NS_BUF_CHANGED, NS_REPORT, NS_INDIRECT, NS_MOREFRAG, NS_CONTEXT = 1, 2, 0x10, 0x20, 0x80
+CHECKSUMS = Context(14, 20, ip_checksum=True).word()
 
 Random = np.random.Generator
 
@@ -106,7 +107,7 @@ class Turn:
         places = random.integers(0, slots, random.poisson(slots * rarely / 4))
         bad = {int(i): int(random.choice([0, 1, buffers, 2**31, 2**32 - 1])) for i in places}
         return cls(some(random, slots, 60, rarely, 0, 1, 16, 17, buf_size, buf_size + 1, 65535, 1514),
-                   some(random, slots, 0, rarely, NS_BUF_CHANGED, NS_REPORT, NS_MOREFRAG, NS_INDIRECT, 0x100, 0xFFFF, NS_BUF_CHANGED | NS_REPORT),
+                   some(random, slots, 0, rarely, NS_BUF_CHANGED, NS_REPORT, NS_MOREFRAG, NS_INDIRECT, NS_CONTEXT, 0x100, 0xFFFF, NS_BUF_CHANGED | NS_REPORT),
                    bad, received, int(random.integers(0, most)), int(random.integers(0, most)), random.random(), int(random.integers(0, 4)), int(random.integers(0, 300)))
 
     def play(self, side: Side) -> None:
@@ -114,6 +115,7 @@ class Turn:
         mine = np.arange(tx.ring.head, tx.ring.head + tx.ring.space) % tx.ring.num_slots
         tx.ring.slots["len"][mine] = self.lengths[mine % len(self.lengths)]
         tx.ring.slots["flags"][mine] = self.flags[mine % len(self.flags)]
+        tx.ring.slots["ptr"][mine] = CHECKSUMS
         for i, index in self.buf_idx.items():
             ring = (tx.ring, rx.ring)[i % 2]
             if (i - ring.head) % ring.num_slots < ring.space:
