@@ -16,5 +16,5 @@ from .port import Port, poll_ports
 from .received import Checksum, Received
 from .statistics import PortStatistics
 
-__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError",
-           "PortStatistics", "PortTimeout", "Received", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName",
+           "PortNameError", "PortStatistics", "PortTimeout", "Received", "open_port", "open_ports", "parse_port_name", "poll_ports"]

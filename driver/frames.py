@@ -113,8 +113,8 @@ def check_length(number: int, length: int, context: Context | None, longest: int
                              "Open it with a larger mtu")
         return
     if context.headers + context.mss > longest:
-        raise ValueError(f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port sends up to "
-                         f"{longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu")
+        raise ValueError(f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port "
+                         f"sends up to {longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu")
     if length > longest_cut:
         raise ValueError(f"frame {number} has {length} bytes; this port cuts up to {longest_cut}. Open it with more tx_slots or a larger buf_size")
 

@@ -37,35 +37,44 @@ class Received:
 
     def __init__(self, descriptors: npt.NDArray[np.uint64]) -> None:
         """descriptors: as they were written back, shape (len, 2)."""
-        self._first, self._second = descriptors.T.copy()
+        self._first: npt.NDArray[np.uint64] = descriptors[:, 0].copy()
+        self._second: npt.NDArray[np.uint64] = descriptors[:, 1].copy()
 
     def __len__(self) -> int:
         return len(self._second)
 
+    def _has(self, bit: int) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = (self._second & np.uint64(bit)).astype(np.bool_)
+        return found
+
     @property
     def tagged(self) -> npt.NDArray[np.bool_]:
         """Whether a VLAN tag was taken out of the frame (port.vlan.strip)."""
-        return (self._second & np.uint64(VP)) != 0
+        return self._has(VP)
 
     @property
     def tci(self) -> npt.NDArray[np.uint16]:
         """The tag that was taken out: priority, DEI and, in its low 12 bits, the VLAN; 0 where there was none."""
-        return np.where(self.tagged, self._second >> np.uint64(48), np.uint64(0)).astype(np.uint16)
+        tags: npt.NDArray[np.uint16] = (self._second >> np.uint64(48)).astype(np.uint16)
+        tags[~self.tagged] = 0
+        return tags
 
     @property
     def checksums(self) -> npt.NDArray[np.uint8]:
         """Bits of Checksum."""
         found = np.zeros(len(self), np.uint8)
         for bit, meaning in ((IPCS, Checksum.IP_CHECKED), (IPE, Checksum.IP_WRONG), (L4I, Checksum.L4_CHECKED), (L4E, Checksum.L4_WRONG)):
-            found[(self._second & np.uint64(bit)) != 0] |= np.uint8(meaning)
+            found[self._has(bit)] |= np.uint8(meaning)
         return found
 
     @property
     def rss_type(self) -> npt.NDArray[np.uint8]:
         """What `rss_hash` is of: 0 nothing, 1 TCP and 2 IP of version 4, 3 TCP and 5 IP of version 6, 7 UDP of version 4, 8 of 6."""
-        return (self._first & np.uint64(RSS_TYPE)).astype(np.uint8)
+        kinds: npt.NDArray[np.uint8] = (self._first & np.uint64(RSS_TYPE)).astype(np.uint8)
+        return kinds
 
     @property
     def rss_hash(self) -> npt.NDArray[np.uint32]:
         """The Toeplitz hash by which the queue was chosen."""
-        return (self._first >> np.uint64(32)).astype(np.uint32)
+        hashes: npt.NDArray[np.uint32] = (self._first >> np.uint64(32)).astype(np.uint32)
+        return hashes

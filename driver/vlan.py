@@ -46,7 +46,8 @@ class Vlan:
     def strip(self) -> bool:
         """Whether tags are taken out of received frames, on all of the port's queues; settable.
 
-        Frames that are on their way into a ring may still be as before: Port.received() tells of each.
+        Frames that are on their way into a ring may still be as before: Port.received() tells of each. recv() and forward() know nothing of
+        a tag that was taken out, so leave it off for a port that is bridged.
         """
         return bool(self._queues) and all(self._nic.RXDCTL[queue].read().VME for queue in self._queues)
 

@@ -29,7 +29,8 @@ class Rule(Enum):
     CONTEXT = 16, "slot {slot} has NS_CONTEXT and ptr {value:#x}, which asks for nothing that the NIC does; take it from Context(...).word()"
     CONTEXT_ALONE = 17, "slot {slot} has NS_CONTEXT (flags {value:#x}), which belongs on a slot of its own right before the first one of a frame"
     CONTEXT_HEADERS = 18, (
-        "the frame of slot {slot} has {value} bytes up to there, and its context needs {low}: all headers in its first slot, and payload if it is to be cut"
+        "the frame of slot {slot} has {value} bytes up to there, and its context needs {low}: "
+        "all headers in the first slot, and payload behind them if it is to be cut"
     )
     ADVANCE = 19, "advance({value}) is outside {low}..{high}, the slots that are yours now; call reserve() first and use its length"
     NOT_A_SLOT = 20, "{value} is not a slot of this ring (0..{high}): another program wrote into its head or tail; sync to reset it"

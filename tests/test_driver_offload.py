@@ -339,7 +339,9 @@ def test_what_cannot_be_done_is_said_and_what_came_before_is_sent(one: Port, fra
     assert len(comes_back(one, offload=None)) == 1
 
 
-@pytest.mark.parametrize("vlan, priority, mss, words", [(4095, 0, 0, "no VLAN"), (1, 8, 0, "no priority"), (None, 3, 0, "vlan=0"), (None, 0, 65536, "65535 bytes")])
+@pytest.mark.parametrize("vlan, priority, mss, words", [
+    (4095, 0, 0, "no VLAN"), (1, 8, 0, "no priority"), (None, 3, 0, "vlan=0"), (None, 0, 65536, "65535 bytes"),
+])
 def test_an_offload_that_cannot_be_is_refused(vlan: int | None, priority: int, mss: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Offload(vlan, priority, mss=mss)
