@@ -55,6 +55,9 @@ static bool word_holds(uint64_t word)
         return false;
     if (!(word & CONTEXT_TSE))
         return true;
+    /* ASSUMPTION: frames are cut with all their checksums or not at all; no driver is known that asks otherwise. */
+    if (!(word & CONTEXT_TXSM) || (ipv4 && !(word & CONTEXT_IXSM)))
+        return false;
     return l4 <= TCP && l4_length >= least_l4_header(l4) && mss && mac + ip + l4_length + mss <= MAX_FRAME - TAG_AND_CRC;
 }
 

@@ -18,7 +18,7 @@ DTYP, CONTEXT, DEXT = 15 << 20, 2 << 20, 1 << 29
 VLE, TSE, IXSM, TXSM = 1 << 30, 1 << 31, 1 << 40, 1 << 41
 Q1_MAY_HAVE = 7 << 10 | CONTEXT | DEXT | 0xFF << 40 | 0xFFFF << 48
 CHECKSUMS = Context(14, 20, 20, L4.TCP, ip_checksum=True, l4_checksum=True)
-CUT = Context(14, 20, 20, L4.TCP, ip_checksum=True, l4_checksum=True, mss=1000, vlan=0x6005)
+CUT = Context(14, 20, 20, L4.TCP, mss=1000, vlan=0x6005)
 
 
 def put(tx: TxSide, word: int, *lengths: int, chained: bool = False) -> None:
@@ -124,6 +124,8 @@ WRONG = {
     "IPv6 has no checksum": Context(14, 40, ipv4=False, ip_checksum=True).word(),
     "no such L4T": CHECKSUMS.word() | 3 << 33,
     "cut without MSS": CHECKSUMS.word() | 1 << 36,
+    "cut without L4 checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 38),
+    "cut without IP checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 37),
     "SCTP cannot be cut": Context(14, 20, 12, L4.SCTP, mss=1000).word(),
     "TCP header too short": Context(14, 20, 19, L4.TCP, mss=1000).word(),
     "UDP header too short": Context(14, 20, 7, L4.UDP, mss=1000).word(),
