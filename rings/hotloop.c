@@ -20,6 +20,7 @@
 #include "barriers.h"
 #include "context.h"
 #include "descriptor.h"
+#include "frame.h"
 #include "queue.h"
 #include "vectors.h"
 
@@ -58,45 +59,6 @@ static inline struct run tx_frames(const struct queue *q, uint32_t from, uint32_
         run.bytes += slot.len;
     }
     return run;
-}
-
-static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
-{
-    if (!buffer_holds(q, slot.buf_idx))
-        return bad_buffer(q, i, slot.buf_idx);
-    if (slot.len == 0)
-        return violated(q, RULE_LEN_ZERO, i, 0, 1, q->buf_size);
-    if (slot.len > q->buf_size)
-        return violated(q, RULE_LEN_OVER_BUFFER, i, slot.len, 1, q->buf_size);
-    if (slot.flags & NS_INDIRECT)
-        return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
-    if (slot.flags & NS_CONTEXT)
-        return violated(q, RULE_CONTEXT_ALONE, i, slot.flags, 0, 0);
-    return true;
-}
-
-/* The frame as far as slot `i`, its `slots`-th. */
-static bool frame_holds(struct queue *q, const struct context *context, uint32_t i, uint32_t bytes, uint32_t slots, bool ends)
-{
-    uint32_t needed = context->headers + (ends && context->uncounted ? 1 : 0); /* something is left to be cut */
-    if (slots > MAX_CHAIN)
-        return violated(q, RULE_CHAIN_TOO_LONG, i, slots, 1, MAX_CHAIN);
-    if (slots > 1 && bytes > context->longest)
-        return violated(q, RULE_FRAME_TOO_LONG, i, bytes, MIN_FRAME, context->longest);
-    if (slots > 1 && ends && bytes < MIN_FRAME)
-        return violated(q, RULE_FRAME_TOO_SHORT, i, bytes, MIN_FRAME, context->longest);
-    if (bytes < needed)
-        return violated(q, RULE_CONTEXT_HEADERS, i, bytes, needed, context->longest);
-    return true;
-}
-
-/* Zeroes up to the smallest frame the NIC takes, in the frame's own buffer: every buffer is longer than that. */
-static uint32_t pad_frame(struct queue *q, struct netmap_slot slot)
-{
-    uint8_t *buffer = q->buffers + (uint64_t)slot.buf_idx * q->buf_size;
-    for (uint32_t i = slot.len; i < MIN_FRAME; i++)
-        buffer[i] = 0;
-    return MIN_FRAME;
 }
 
 /* What a pass over slots to send has come to. */
@@ -493,13 +455,14 @@ int rx_fill(struct rx_queue **queues, int n)
  * what is otherwise somebody wrote there: it is refused where it stands, before it is the TX ring's trouble. */
 static uint32_t frame_slots(struct queue *q, uint32_t from, uint32_t end)
 {
+    const struct context none = {.longest = MAX_FRAME};
     uint32_t slots = 0, bytes = 0;
     for (uint32_t i = from; i != end; i = after(i, q->num_slots)) {
         struct netmap_slot slot = read_slot(q, i);
         slot.flags &= NS_MOREFRAG; /* of a slot's flags only this crosses */
         bytes += slot.len;
         slots++;
-        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, i, bytes, slots, !slot.flags))
+        if (!tx_slot_holds(q, i, slot) || !frame_holds(q, &none, i, bytes, slots, !slot.flags))
             return 0;
         if (!slot.flags)
             return slots;

@@ -26,7 +26,7 @@ enum {
     RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
     CHECK_EVERY = 4096,     /* syncs; a power of two */
     MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */
-    MAX_FRAME = 16383,      /* ASSUMPTION: no MAXFRS in use is larger; the port's own MTU is the driver's affair */
+    MAX_FRAME = 16380,      /* ASSUMPTION: 16 KB with the CRC is the most that any NIC carries; the port's own MTU is the driver's affair */
 };
 
 /* One 64-bit word holds all that a sync needs, so that one load gives a consistent copy. */

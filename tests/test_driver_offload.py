@@ -10,6 +10,7 @@ import pytest
 
 from driver import Checksum, Offload, Port, open_port
 from rings import RxRing, Span
+from rings.layout import SlotFlag
 
 OTHER = b"\x02\0\0\0\0\x02"
 TCP, UDP, SCTP, IGMP = 6, 17, 132, 2
@@ -350,3 +351,15 @@ def test_an_offload_that_cannot_be_is_refused(vlan: int | None, priority: int, m
 def test_more_than_a_frame_has_slots_for_is_refused(one: Port) -> None:
     with pytest.raises(ValueError, match="this port cuts up to 84480"):
         one.send([packet(4, TCP, bytes(60_000)) + bytes(40_000)], offload=Offload(mss=1000))
+
+
+def test_the_longest_frame_that_the_loop_passes_the_nic_sends() -> None:
+    with open_port("emulated:sink", buf_size=15872, mtu=9000) as port:
+        ring = port.tx_rings[0]
+        span = ring.reserve(2)
+        span.len[:] = 15872, 16380 - 15872
+        span.flags[:] = SlotFlag.NS_MOREFRAG, 0
+        ring.advance(2)
+        port.txsync()
+        port.flush(2)
+        assert port.stats()["GPTC"] == 1
