@@ -5,10 +5,9 @@
 
 enum {
     ETHERNET = 14,
-    RX_PIF = 1 << 7, RX_LB = 1 << 18, /* extended status, Q1[19:0] (7.1.6.2) */
+    RX_FLM = 1 << 2, RX_PIF = 1 << 7, RX_LB = 1 << 18, /* extended status, Q1[19:0] (7.1.6.2) */
     PACKET_TYPE_IPV4 = 0x10, PACKET_TYPE_IPV4E = 0x20, PACKET_TYPE_IPV6 = 0x40,
     PACKET_TYPE_TCP = 0x100, PACKET_TYPE_UDP = 0x200, PACKET_TYPE_SCTP = 0x400,
-    IP_TCP = 6, IP_UDP = 17, IP_SCTP = 132,
 };
 
 /* ---- L2 filters (7.1.1) ---- */
@@ -97,11 +96,6 @@ static uint32_t toeplitz(const struct nic *nic, uint32_t position, const uint8_t
     return hash;
 }
 
-/* Where the addresses and ports of a frame are; ports 0 when there are none to hash. */
-struct flow {
-    uint32_t packet_type, addresses, address_bytes, ports, protocol;
-};
-
 static struct flow parse(const uint8_t *frame, uint32_t length, bool tagged) {
     struct flow flow = {0};
     uint32_t at = ETHERNET, type = be16(frame + 12);
@@ -159,13 +153,15 @@ struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t leng
         return class;
     class.tagged = be16(frame + ADDRESSES) == nic->settings.vlan_type;
     struct flow flow = parse(frame, length, class.tagged);
+    class.q0 = flow.packet_type;
+    if (nic->settings.rss && flow.packet_type)
+        choose_queue(nic, frame, &flow, &class);
+    if (nic->settings.steering)
+        steer(nic, frame, length, &flow, &class);
     if (!flow.packet_type)
         return class;
-    class.q0 = flow.packet_type;
-    if (nic->settings.rss)
-        choose_queue(nic, frame, &flow, &class);
     bool v4 = flow.address_bytes == 8;
-    class.status = checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
+    class.status |= checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
     return class;
 }
 
@@ -197,5 +193,7 @@ bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct 
         *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
     if (nic->settings.loopback)
         class->status |= RX_LB;
+    if (class->searched)
+        *(class->status & RX_FLM ? &counters->fdirmatch : &counters->fdirmiss) += 1;
     return true;
 }

@@ -192,6 +192,7 @@ void nic_destroy(struct nic *nic) {
         if (nic->windows[i].mapping)
             munmap(nic->windows[i].mapping, nic->windows[i].mapped);
     remote_destroy(nic);
+    director_close(nic);
     if (nic->regs)
         munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
     if (nic->doorbell_fd >= 0)
@@ -273,6 +274,7 @@ void nic_reset(struct nic *nic) {
         nic->next_message_ns[vector] = 0;
     nic->counters = (struct counters){0};
     packet_buffer_reset(nic);
+    director_close(nic);
     if (nic->remote)
         remote_forget(nic);
 }

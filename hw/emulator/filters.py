@@ -1,4 +1,4 @@
-"""Receive filter and RSS tables that the engine keeps in a faster form (82599 7.1.1, 7.1.2.8, 8.2.3.7)."""
+"""Receive filter, flow director and RSS tables that the engine keeps in a faster form (82599 7.1.1, 7.1.2, 8.2.3.7, 8.2.3.21)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .block import Block
 class Filters(Block):
     def reset(self) -> None:
         self.engine.call("nic_rss_key_changed")
+        self.engine.call("nic_filters_changed")
 
     def write_RAL(self, index: int, value: int) -> None:
         self.raw.RAL[index].write(value)
@@ -16,6 +17,22 @@ class Filters(Block):
     def write_RAH(self, index: int, value: int) -> None:
         self.raw.RAH[index].write(value & self.raw.RAH.row.mask)
         self.engine.call("nic_addresses_changed")
+
+    def write_ETQF(self, index: int, value: int) -> None:
+        self.raw.ETQF[index].write(value & self.raw.ETQF.row.mask)
+        self.engine.call("nic_filters_changed")
+
+    def write_FTQF(self, index: int, value: int) -> None:
+        self.raw.FTQF[index].write(value)
+        self.engine.call("nic_filters_changed")
+
+    def write_FDIRCTRL(self, index: int, value: int) -> None:
+        self.raw.FDIRCTRL.write(value)
+        self.engine.call("nic_director_init")
+
+    def write_FDIRCMD(self, index: int, value: int) -> None:
+        self.raw.FDIRCMD.write(value)
+        self.engine.call("nic_director_command")
 
     def write_RSSRK(self, index: int, value: int) -> None:
         self.raw.RSSRK[index].write(value)

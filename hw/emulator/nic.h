@@ -5,6 +5,8 @@
  *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
  *   offload.c    checksums, VLAN tags and segmentation on the way out (82599 7.2.4, 7.2.5)
  *   classify.c   lengths, L2 filters, packet type, queue by RSS       (82599 7.1.1, 7.1.2)
+ *   steer.c      queue by EtherType, 5-tuple and SYN filters         (82599 7.1.2.3 to 7.1.2.6)
+ *   director.c   flow director: its table, and queue by it            (82599 7.1.2.7)
  *   receive.c    packet buffer, buffers, descriptor write-back        (82599 7.1)
  *   checksum.c   what the receiver finds out about checksums          (82599 7.1.11)
  *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
@@ -39,6 +41,7 @@ enum {
     LARGE_MAX = 0x40000 + 1024, /* longest send that is cut: PAYLEN has 18 bits, headers come on top (7.2.3.2.4) */
     CHAIN_MAX = 40,        /* descriptors of one frame: the on-chip descriptor store */
     FRAME_MIN = 60,        /* without CRC */
+    IP_TCP = 6, IP_UDP = 17, IP_SCTP = 132,
     ADDRESSES = 12,        /* destination and source, in front of a VLAN tag or the EtherType */
     VLAN_TAG = 4,
     CRC = 4,
@@ -140,6 +143,7 @@ struct counters {
     uint64_t gorc, bprc, mprc, prc[6], ruc, roc, mpc;
     uint64_t refused, refused_bytes; /* received, and not good: too short, too long, or not for this port */
     uint64_t gotc, bptc, mptc, ptc[6];
+    uint64_t fdirmatch, fdirmiss;
     uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];
 };
 
@@ -153,7 +157,7 @@ struct packet_buffer {
 struct class {
     uint32_t queue;
     uint32_t status; /* extended status and errors of the write-back: PIF, LB, checksums (7.1.6.2) */
-    bool tagged;
+    bool tagged, searched; /* searched: flow director was asked */
     uint64_t q0;     /* RSS type, packet type, hash: the low half of the write-back */
 };
 
@@ -173,6 +177,24 @@ struct settings {
     uint32_t filter;               /* FCTRL */
     uint32_t rss;                  /* MRQC when it asks for RSS, else 0 */
     bool hash_reported;            /* RXCSUM.PCSD */
+    bool steering, director;       /* whether any filter is to be asked before RSS; flow director, too */
+};
+
+/* Where the addresses and ports of a frame are; ports 0 when there are none to look at. */
+struct flow {
+    uint32_t packet_type, addresses, address_bytes, ports, protocol;
+};
+
+/* `hash`: FDIRHASH, signature or software index above, bucket below; `next` in its bucket, or among those not in use. 0 ends a list. */
+struct director_filter {
+    uint32_t hash, command, source, destination, ports, vlan_flex;
+    uint16_t next;
+};
+
+struct director {
+    struct director_filter *filters; /* NULL: FDIRCTRL gives it no memory */
+    uint16_t *buckets, unused;
+    uint32_t capacity, count, bucket_mask;
 };
 
 struct nic;
@@ -231,6 +253,10 @@ struct nic {
     struct counters counters;
     uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
     uint32_t address_count;
+    uint32_t ether_type_filters; /* bit i: ETQF[i] is on */
+    uint32_t five_tuple_count;
+    uint8_t five_tuples[128];    /* those that are on, first that which wins */
+    struct director director;
     uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
     uint8_t frame[FRAME_MAX];    /* gathered or padded frame on its way out */
     uint8_t *large;              /* LARGE_MAX bytes: what is to be cut into frames */
@@ -353,9 +379,12 @@ void receive_write_back(struct nic *nic);
 uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol);
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 
-/* classify.c, packet_buffer.c */
+/* classify.c, steer.c, director.c, packet_buffer.c */
 struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t length);
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
+void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class);
+void director_search(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class);
+void director_close(struct nic *nic);
 bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class);
 struct stored buffer_front(struct packet_buffer *buffer);
 void buffer_pop(struct packet_buffer *buffer, uint32_t length);

@@ -46,6 +46,8 @@ void settings_read(struct nic *nic) {
         .filter = reg_load(nic, R_FCTRL),
         .rss = (mrqc & F_MRQC_MRQE_MASK) == 1 ? mrqc : 0,
         .hash_reported = reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK,
+        .director = nic->director.filters,
+        .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count || reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK,
     };
     read_queues(nic);
 }

@@ -1,4 +1,4 @@
-"""Registers through which a table behind them is commanded: security associations (82599 7.12), flow director (7.1.2.7).
+"""Registers through which tables of security associations are commanded (82599 7.12).
 
 The tables themselves are not modelled: a command is done as soon as it is given, and nothing ever matches.
 """
@@ -14,10 +14,3 @@ class Tables(Block):
 
     def write_IPSRXIDX(self, index: int, value: int) -> None:
         self.raw.IPSRXIDX.write(value, READ=0, WRITE=0)
-
-    def write_FDIRCTRL(self, index: int, value: int) -> None:
-        # ASSUMPTION: initialisation is asked for by any write, and done at once; drivers poll INIT_DONE.
-        self.raw.FDIRCTRL.write(value, INIT_DONE=1)
-
-    def write_FDIRCMD(self, index: int, value: int) -> None:
-        self.raw.FDIRCMD.write(value, CMD=0)

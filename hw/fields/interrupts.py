@@ -71,6 +71,7 @@ class IVAR_MISC(Word):
 
 class L34TIMIR(Word):
     SIZE_BP = bit(12)
+    MUST_BE_ONE = bit(19)
     LLI = bit(20)
     RX_QUEUE = bits(27, 21)
 
