@@ -8,13 +8,17 @@
 
 from .config import PortConfig
 from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
+from .flow_director import FlowDirector, FlowFilter, Protocol
 from .link import Link, LinkDown
 from .names import PortName, PortNameError, parse_port_name
 from .offload import Offload
 from .opening import open_port, open_ports
 from .port import Port, poll_ports
 from .received import Checksum, Received
+from .rss import Rss, RssHeaders
 from .statistics import PortStatistics
+from .steering import EtherTypeFilter, Filters, FiveTupleFilter, SynFilter
 
-__all__ = ["Checksum", "DmaRefused", "Link", "LinkDown", "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName",
-           "PortNameError", "PortStatistics", "PortTimeout", "Received", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+__all__ = ["Checksum", "DmaRefused", "EtherTypeFilter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown", "Offload",
+           "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError", "PortStatistics", "PortTimeout", "Protocol",
+           "Received", "Rss", "RssHeaders", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]

@@ -20,10 +20,11 @@ from hw.registers import Registers
 from rings import Interface, Region
 from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 
-from . import filters, link, queues, reset
+from . import filters, link, queues, reset, rss
 from .config import PortConfig
 from .doorbells import Sync, ringing
 from .errors import DmaRefused, PortBusy
+from .flow_director import Director
 from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
 
@@ -52,6 +53,7 @@ class Session:
     memory: tuple[DmaMemory, ...]
     interrupts: Interrupts
     statistics: Statistics
+    director: Director | None
     selectable: bool = False
     tx_sync: Sync = field(init=False)
     rx_sync: Sync = field(init=False)
@@ -135,6 +137,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     device.enable_bus_master(True)
     link.setup_link(nic)
     statistics = Statistics(nic, config.rx_queues, config.tx_queues)
+    director = Director(nic, config.flow_director) if config.flow_director else None
     set_up(nic, config, joined)
     device.ring_doorbells()
     interrupts = Interrupts(device, nic, rx_queues=config.rx_queues, tx_queues=config.tx_queues, bound_rx=bound.rx, bound_tx=bound.tx,
@@ -143,7 +146,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     if joined.rx:
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
-    return Session(device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics)
+    return Session(device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director)
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
@@ -198,7 +201,7 @@ def set_up(nic: Registers, config: PortConfig, joined: Joined) -> None:
         filters.write_mac(nic, config.mac)
     filters.write_multicast(nic, ())
     filters.set_promiscuous(nic, everything=config.promiscuous, all_multicast=False)
-    filters.init_rss(nic, config.rx_queues, config.rss_key)
+    rss.init_rss(nic, config.rx_queues, config.rss_key)
     for rx, iova in zip(joined.rx, joined.rx_iova):
         queues.setup_receive_queue(nic, rx.ring.ringid, iova, rx.num_slots, config)
         queues.enable_receive_queue(nic, rx.ring.ringid)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .flow_director import BUFFER_KB, FlowDirector
+
 MAX_QUEUES = 16  # RSS entries and statistics sets are four bits (8.2.3.7.15, 8.2.3.23.71)
+RX_BUFFER_KB = 512  # the receive packet buffer (8.2.3.8.9)
 FRAME_OVERHEAD = 14 + 4  # Ethernet header and CRC, both counted by MAXFRS (8.2.3.22.13)
 MAX_FRAME = 9728  # 9.5 KB, CRC included: what the receive path carries
 BUFFER = 2112  # 2048 for the NIC, and a cache line: at a power of two the first lines of all buffers would share a few sets of the cache
@@ -55,6 +58,7 @@ class PortConfig:
     interrupt_interval_us: float = 20.0
     mac: bytes | None = None
     busy_poll: bool = False
+    flow_director: FlowDirector | None = None
 
     def __post_init__(self) -> None:
         for name, queues in (("tx_queues", self.tx_queues), ("rx_queues", self.rx_queues)):
@@ -74,6 +78,11 @@ class PortConfig:
     def frame_size(self) -> int:
         """Longest frame in bytes, CRC included."""
         return self.mtu + FRAME_OVERHEAD
+
+    @property
+    def rx_buffer_kb(self) -> int:
+        """What flow director leaves of the packet buffer."""
+        return RX_BUFFER_KB - (BUFFER_KB if self.flow_director else 0)
 
     @property
     def drop_en(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which frames the port receives, and which queue gets them (82599 7.1.1, 7.1.2.8)."""
+"""Which frames the port receives (82599 7.1.1); which queue gets them is in steering.py and rss.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from hw.registers import Registers
 
 from .config import unicast_mac
 from .queues import reception_stopped
-
-RSS_ENTRIES = 128
-RSS = 1  # MRQC.MRQE
 
 
 def read_mac(nic: Registers) -> bytes:
@@ -49,18 +46,3 @@ def write_multicast(nic: Registers, addresses: Iterable[bytes]) -> None:
     for register, value in enumerate(table):
         nic.MTA[register].write(value)
     nic.MCSTCTRL.write(MO=0, MFE=1)
-
-
-def init_rss(nic: Registers, queues: int, key: bytes) -> None:
-    """Spread flows over `queues`: hash of addresses and ports, low 7 bits into a table (7.1.2.8).
-
-    Written even for one queue, so that descriptors carry the hash. UDP ports take part: fragments of one flow, which have
-    none, may come by another queue than the rest.
-    """
-    for word in range(len(nic.RSSRK)):
-        nic.RSSRK[word].write(int.from_bytes(key[4 * word : 4 * word + 4], "little"))
-    for entry in range(0, RSS_ENTRIES, 4):
-        nic.RETA[entry // 4].write(ENTRY_0=entry % queues, ENTRY_1=(entry + 1) % queues, ENTRY_2=(entry + 2) % queues,
-                                   ENTRY_3=(entry + 3) % queues)
-    nic.RXCSUM.update(PCSD=1)  # the hash and the fragment checksum share a field of the descriptor (8.2.3.7.5)
-    nic.MRQC.write(MRQE=RSS, TCPIPV4=1, IPV4=1, IPV6=1, TCPIPV6=1, UDPIPV4=1, UDPIPV6=1)

@@ -25,8 +25,10 @@ from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
 from .offload import Offload
 from .received import Received
+from .rss import Rss
 from .sfp import Module, read_module
 from .statistics import PortStatistics
+from .steering import Filters
 from .vlan import Vlan
 from .waiting import Side, settle_receive, settle_transmit, wait_until
 
@@ -144,6 +146,17 @@ class Port:
         """Which VLANs are received (`port.vlan.filter = {5, 7}`), and whether tags are taken out (`port.vlan.strip = True`)."""
         session = self._open()
         return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
+
+    @property
+    def rss(self) -> Rss:
+        """How flows are spread over receive queues: key, table and headers, which may be set."""
+        return Rss(self.nic, self._open().config.rx_queues)
+
+    @property
+    def filters(self) -> Filters:
+        """Frames that go to a queue of their own: a collection with add(), remove(), clear()."""
+        session = self._open()
+        return Filters(session.nic, session.config.rx_queues, session.director)
 
     @property
     def link(self) -> Link:

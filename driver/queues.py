@@ -12,7 +12,6 @@ from .config import STANDARD_FRAME, PortConfig
 DESCRIPTOR_SIZE = 16
 ADVANCED_ONE_BUFFER = 1
 KB = 1024
-RX_BUFFER_KB = 512  # the whole receive packet buffer, no flow director (8.2.3.8.9)
 TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
 RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
 
@@ -34,6 +33,9 @@ def clear_tables(nic: Registers) -> None:
         nic.RAH[address].write(0)
     for filter_queue in nic.FTQF:
         filter_queue.update(QUEUE_ENABLE=0)
+    for ether_type in nic.ETQF:
+        ether_type.write(0)
+    nic.SYNQF.write(0)
 
 
 def init_receive(nic: Registers, config: PortConfig) -> None:
@@ -44,11 +46,11 @@ def init_receive(nic: Registers, config: PortConfig) -> None:
     nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(config.frame_size > STANDARD_FRAME))
     nic.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
     nic.MAXFRS.update(MFS=config.frame_size)
-    nic.RXPBSIZE[0].write(SIZE=RX_BUFFER_KB)
+    nic.RXPBSIZE[0].write(SIZE=config.rx_buffer_kb)
     for packet_buffer in range(1, len(nic.RXPBSIZE)):
         nic.RXPBSIZE[packet_buffer].write(0)
     # Set even without flow control (4.6.3.2). ASSUMPTION: RTH counts 32 bytes, as its bits 18:5 say; the text says 16.
-    nic.FCRTH[0].write(RTH=(RX_BUFFER_KB * KB - RX_HEADROOM) >> 5)
+    nic.FCRTH[0].write(RTH=(config.rx_buffer_kb * KB - RX_HEADROOM) >> 5)
     nic.CTRL_EXT.update(NS_DIS=1)  # every access is snooped: the rings are cached memory (4.6.7)
 
 

@@ -21,6 +21,7 @@ PAIRS = {"GORC": ("GORCL", "GORCH"), "GOTC": ("GOTCL", "GOTCH"), "TOR": ("TORL",
 RX_QUEUE = {"QPRC": ("QPRC", ""), "QBRC": ("QBRC_L", "QBRC_H"), "QPRDC": ("QPRDC", "")}
 TX_QUEUE = {"QPTC": ("QPTC", ""), "QBTC": ("QBTC_L", "QBTC_H")}
 PORT_SECTION = "8.2.3.23."
+FLOW_DIRECTOR = ("FDIRMATCH", "FDIRMISS")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def port_counters() -> dict[str, list[Counter]]:
     counters: dict[str, list[Counter]] = {}
     for row in Registers.rows():
         per_queue = row.name.startswith("Q")
-        if row.section.startswith(PORT_SECTION) and row.access.read_has_effect and not per_queue and row.name not in halves:
+        counts = row.section.startswith(PORT_SECTION) or row.name in FLOW_DIRECTOR
+        if counts and row.access.read_has_effect and not per_queue and row.name not in halves:
             counters[row.name] = [Counter(row.offset(index)) for index in range(row.count)]
     for name, (low, high) in PAIRS.items():
         counters[name] = [Counter(_row(low).offset(), _row(high).offset())]

@@ -2,7 +2,6 @@
 #include "nic.h"
 
 enum {
-    IP_TCP = 6, IP_UDP = 17,
     UDP_CHECKSUM = 6, TCP_SHORTEST = 20, UDP_SHORTEST = 8,
     RX_UDPCS = 1 << 4, RX_L4I = 1 << 5, RX_IPCS = 1 << 6,
 };

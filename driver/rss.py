@@ -1,0 +1,107 @@
+"""Receive-side scaling: which receive queue a flow goes to when no filter takes it (82599 7.1.2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Flag
+
+import numpy as np
+import numpy.typing as npt
+
+from hw import fields as f
+from hw.registers import Registers
+
+from .config import RSS_KEY
+from .queues import reception_stopped
+
+TABLE_ENTRIES = 128
+RSS = 1  # MRQC.MRQE
+
+
+class RssHeaders(Flag):
+    """What MRQC lets take part in the hash; the kinds with ports go before those of addresses alone."""
+
+    NONE = 0
+    TCPIPV4 = f.MRQC.TCPIPV4.mask
+    IPV4 = f.MRQC.IPV4.mask
+    IPV6 = f.MRQC.IPV6.mask
+    TCPIPV6 = f.MRQC.TCPIPV6.mask
+    UDPIPV4 = f.MRQC.UDPIPV4.mask
+    UDPIPV6 = f.MRQC.UDPIPV6.mask
+    ALL = TCPIPV4 | IPV4 | IPV6 | TCPIPV6 | UDPIPV4 | UDPIPV6
+
+
+class Rss:
+    """`port.rss`: what the NIC has now. Set an attribute to change it on the open port.
+
+    A frame's queue is `table[hash & 127]`; a frame that none of `headers` fits has no hash and goes to queue 0. UDP ports take part from
+    the start: fragments of a flow, which have none, may then come by another queue than the rest; `headers &= ~RssHeaders.UDPIPV4` keeps
+    them together.
+    """
+
+    def __init__(self, nic: Registers, queues: int) -> None:
+        self._nic, self._queues = nic, queues
+
+    @property
+    def key(self) -> bytes:
+        """The Toeplitz hash's 40 bytes (8.2.3.7.14). Reception stops for a moment when it is set. Raises ValueError."""
+        return b"".join(int(word.read()).to_bytes(4, "little") for word in self._nic.RSSRK)
+
+    @key.setter
+    def key(self, key: bytes) -> None:
+        check_key(key)
+        with reception_stopped(self._nic):
+            write_key(self._nic, key)
+
+    @property
+    def table(self) -> npt.NDArray[np.uint8]:
+        """A queue for each value of the hash's low 7 bits: 128 of them (8.2.3.7.15). `table = range(4)` is repeated. Raises ValueError."""
+        return np.frombuffer(b"".join(int(entry.read()).to_bytes(4, "little") for entry in self._nic.RETA), np.uint8)
+
+    @table.setter
+    def table(self, queues: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        table = [int(queue) for queue in queues]
+        if not 1 <= len(table) <= TABLE_ENTRIES:
+            raise ValueError(f"the table has {TABLE_ENTRIES} entries; give it 1 to {TABLE_ENTRIES} queues, not {len(table)}")
+        wrong = [queue for queue in table if not 0 <= queue < self._queues]
+        if wrong:
+            raise ValueError(f"there is no receive queue {wrong[0]}: the port was opened with rx_queues={self._queues}")
+        write_table(self._nic, table)
+
+    @property
+    def headers(self) -> RssHeaders:
+        """Which headers are hashed (8.2.3.7.12). Reception stops for a moment when it is set."""
+        return RssHeaders(int(self._nic.MRQC.read()) & RssHeaders.ALL.value)
+
+    @headers.setter
+    def headers(self, headers: RssHeaders) -> None:
+        with reception_stopped(self._nic):
+            self._nic.MRQC.write(headers.value, MRQE=RSS)
+
+    def __repr__(self) -> str:
+        return f"<Rss {self.headers}, key {self.key.hex()}, queues {sorted(set(self.table.tolist()))}>"
+
+
+def check_key(key: bytes) -> None:
+    if len(key) != len(RSS_KEY):
+        raise ValueError(f"an RSS key of {len(key)} bytes: a Toeplitz key has {len(RSS_KEY)} (82599 8.2.3.7.14)")
+
+
+def write_key(nic: Registers, key: bytes) -> None:
+    for word in range(len(nic.RSSRK)):
+        nic.RSSRK[word].write(int.from_bytes(key[4 * word : 4 * word + 4], "little"))
+
+
+def write_table(nic: Registers, queues: Sequence[int]) -> None:
+    """`queues`, repeated to the table's end. It may change while frames come (8.2.3.7.15)."""
+    for entry in range(0, TABLE_ENTRIES, 4):
+        first, second, third, fourth = (queues[(entry + i) % len(queues)] for i in range(4))
+        nic.RETA[entry // 4].write(ENTRY_0=first, ENTRY_1=second, ENTRY_2=third, ENTRY_3=fourth)
+
+
+def init_rss(nic: Registers, queues: int, key: bytes) -> None:
+    """Spread flows over `queues`, before reception starts. Written even for one queue, so that descriptors carry the hash."""
+    write_key(nic, key)
+    write_table(nic, range(queues))
+    nic.RXCSUM.update(PCSD=1)  # the hash and the fragment checksum share a field of the descriptor (8.2.3.7.5)
+    nic.MRQC.write(RssHeaders.ALL.value, MRQE=RSS)

@@ -1,0 +1,209 @@
+"""`port.filters`: frames that get a queue of their own, before RSS is asked (82599 7.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from hw.registers import Registers
+
+from .errors import PortError
+from .flow_director import Director, FlowFilter, Protocol
+
+PRIORITIES = range(1, 8)  # FTQF.PRIORITY; 0 is reserved
+IP_TYPES = (0x0800, 0x86DD)
+FIRST_ETHER_TYPE = 0x0600  # below that the field is a length (802.3)
+FTQF_PROTOCOL = {Protocol.TCP: 0, Protocol.UDP: 1, Protocol.SCTP: 2}
+
+
+@dataclass(frozen=True)
+class EtherTypeFilter:
+    """Frames of this EtherType, behind a VLAN tag if they have one (7.1.2.3); eight of them. user_priority: 0..7, of the tag. Raises ValueError."""
+
+    ether_type: int
+    queue: int
+    user_priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if not FIRST_ETHER_TYPE <= self.ether_type <= 0xFFFF:
+            raise ValueError(f"ether_type={self.ether_type:#x}: choose 0x600 to 0xffff")
+        if self.ether_type in IP_TYPES:
+            raise ValueError("IP frames are no business of EtherType filters; use a FiveTupleFilter or a FlowFilter")
+        if self.user_priority not in (None, *range(8)):
+            raise ValueError(f"user_priority={self.user_priority}: 0 to 7, or None for any frame")
+
+
+@dataclass(frozen=True)
+class SynFilter:
+    """TCP frames with SYN set (7.1.2.6); one of them. before_five_tuples: it wins over FiveTupleFilters."""
+
+    queue: int
+    before_five_tuples: bool = False
+
+
+@dataclass(frozen=True)
+class FiveTupleFilter:
+    """IPv4 frames of these fields (7.1.2.5); 128 of them. A field that is None is not compared; ports are compared of whole TCP, UDP and SCTP
+    frames only. priority: 1..7; of several filters that match the highest wins, then the one that was put in first. Raises ValueError."""
+
+    queue: int
+    protocol: Protocol | None = None
+    source: str | None = None
+    destination: str | None = None
+    source_port: int | None = None
+    destination_port: int | None = None
+    priority: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("source", "destination"):
+            address = getattr(self, name)
+            object.__setattr__(self, name, None if address is None else str(IPv4Address(address)))
+        for name in ("source_port", "destination_port"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port <= 0xFFFF:
+                raise ValueError(f"{name}={port}: 0 to 65535, or None for any")
+        if self.priority not in PRIORITIES:
+            raise ValueError(f"priority={self.priority}: choose 1 to 7, the highest wins (82599 7.1.2.5)")
+
+
+Filter = EtherTypeFilter | SynFilter | FiveTupleFilter | FlowFilter
+
+
+class Filters(Collection[Filter]):
+    """A port's filters, in the order in which the NIC asks them: EtherType, SYN and 5-tuple, flow director. A frame that none takes goes where RSS says.
+
+        port.filters.add(EtherTypeFilter(0x88F7, queue=1))
+        print(*port.filters, sep="\\n")
+
+    Filters choose among frames that the port accepts (its address, multicast, promiscuous); they accept none. What they send to a queue
+    is counted there, and what a FlowFilter drops in rx[0]["QPRDC"].
+    """
+
+    def __init__(self, nic: Registers, queues: int, director: Director | None) -> None:
+        self._nic, self._queues, self._director = nic, queues, director
+
+    def __iter__(self) -> Iterator[Filter]:
+        """What registers hold is read from there; flow director's, which cannot be read, come as they were added."""
+        yield from self._in_registers()
+        yield from self._of_director()
+
+    def _in_registers(self) -> Iterator[EtherTypeFilter | SynFilter | FiveTupleFilter]:
+        syn = self._nic.SYNQF.read()
+        first = syn.QUEUE_ENABLE and syn.SYNQFP
+        yield from filter(None, (read_ether_type(self._nic, index) for index in range(len(self._nic.ETQF))))
+        if first:
+            yield SynFilter(syn.RX_QUEUE, True)
+        five_tuples = filter(None, (read_five_tuple(self._nic, index) for index in range(len(self._nic.FTQF))))
+        yield from sorted(five_tuples, key=lambda each: -each.priority)
+        if syn.QUEUE_ENABLE and not first:
+            yield SynFilter(syn.RX_QUEUE)
+
+    def _of_director(self) -> tuple[FlowFilter, ...]:
+        return self._director.filters if self._director else ()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, filter: object) -> bool:
+        return any(filter == each for each in self)
+
+    def add(self, *filters: Filter) -> None:
+        """Each is in force when this returns; those before one that is refused are. Raises ValueError, PortError when there is no room."""
+        for filter in filters:
+            self._add(filter)
+
+    def _add(self, filter: Filter) -> None:
+        if filter.queue is not None and not 0 <= filter.queue < self._queues:
+            raise ValueError(f"there is no receive queue {filter.queue}: the port was opened with rx_queues={self._queues}")
+        for each in () if isinstance(filter, FlowFilter) else self._in_registers():
+            if replace(each, queue=0) == replace(filter, queue=0):
+                raise ValueError(f"there is {each} already; remove that first")
+        match filter:
+            case EtherTypeFilter():
+                write_ether_type(self._nic, self._free("EtherType", [bool(each.read().FILTER_EN) for each in self._nic.ETQF]), filter)
+            case SynFilter():
+                self._free("SYN", [bool(self._nic.SYNQF.read().QUEUE_ENABLE)])
+                self._nic.SYNQF.write(QUEUE_ENABLE=1, RX_QUEUE=filter.queue, SYNQFP=int(filter.before_five_tuples))
+            case FiveTupleFilter():
+                write_five_tuple(self._nic, self._free("5-tuple", [bool(each.read().QUEUE_ENABLE) for each in self._nic.FTQF]), filter)
+            case FlowFilter():
+                if self._director is None:
+                    raise PortError("this port was opened without a flow director, which takes room from the packet buffer; open it with "
+                                    "open_port(..., flow_director=FlowDirector.PERFECT), or use a FiveTupleFilter")
+                self._director.add(filter)
+
+    @staticmethod
+    def _free(kind: str, used: list[bool]) -> int:
+        if all(used):
+            raise PortError(f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
+                            "take one out with port.filters.remove()")
+        return used.index(False)
+
+    def remove(self, *filters: Filter) -> None:
+        """Raises ValueError when one is not there; those before it are removed."""
+        for filter in filters:
+            if filter not in (self._of_director() if isinstance(filter, FlowFilter) else self._in_registers()):
+                raise ValueError(f"there is no {filter}; print(*port.filters) lists what there is")
+            match filter:
+                case EtherTypeFilter():
+                    index = next(i for i in range(len(self._nic.ETQF)) if read_ether_type(self._nic, i) == filter)
+                    self._nic.ETQF[index].write(0)
+                    self._nic.ETQS[index].write(0)
+                case SynFilter():
+                    self._nic.SYNQF.write(0)
+                case FiveTupleFilter():
+                    index = next(i for i in range(len(self._nic.FTQF)) if read_five_tuple(self._nic, i) == filter)
+                    self._nic.FTQF[index].write(0)
+                case FlowFilter():
+                    assert self._director is not None  # or it would not be in self
+                    self._director.remove(filter)
+
+    def clear(self) -> None:
+        self.remove(*self)
+
+    def __repr__(self) -> str:
+        return f"<Filters: {', '.join(map(repr, self)) or 'none'}>"
+
+
+def write_ether_type(nic: Registers, index: int, filter: EtherTypeFilter) -> None:
+    nic.ETQS[index].write(QUEUE_EN=1, RX_QUEUE=filter.queue)
+    nic.ETQF[index].write(ETYPE=filter.ether_type, FILTER_EN=1, UP_EN=int(filter.user_priority is not None), UP=filter.user_priority or 0)
+
+
+def read_ether_type(nic: Registers, index: int) -> EtherTypeFilter | None:
+    filter, select = nic.ETQF[index].read(), nic.ETQS[index].read()
+    if not filter.FILTER_EN or not select.QUEUE_EN:
+        return None
+    return EtherTypeFilter(filter.ETYPE, select.RX_QUEUE, filter.UP if filter.UP_EN else None)
+
+
+def write_five_tuple(nic: Registers, index: int, filter: FiveTupleFilter) -> None:
+    """SAQF, DAQF and SDPQF have their bytes as they come on the wire (8.2.3.7.16 to 8.2.3.7.18). FTQF, which switches it on, is the last."""
+    for register, address in ((nic.SAQF[index], filter.source), (nic.DAQF[index], filter.destination)):
+        register.write(0 if address is None else int.from_bytes(IPv4Address(address).packed, "little"))
+    nic.SDPQF[index].write(SOURCE_PORT=swapped(filter.source_port or 0), DESTINATION_PORT=swapped(filter.destination_port or 0))
+    # SIZE_BP: the frame's size does not matter. Bit 19 is reserved, and set by every driver that uses these filters for queues.
+    nic.L34TIMIR[index].write(SIZE_BP=1, MUST_BE_ONE=1, RX_QUEUE=filter.queue)
+    nic.FTQF[index].write(QUEUE_ENABLE=1, POOL_MASK=1, PRIORITY=filter.priority, PROTOCOL=FTQF_PROTOCOL[filter.protocol] if filter.protocol else 0,
+                          MASK_PROTOCOL=int(filter.protocol is None), MASK_SOURCE_ADDRESS=int(filter.source is None),
+                          MASK_DESTINATION_ADDRESS=int(filter.destination is None), MASK_SOURCE_PORT=int(filter.source_port is None),
+                          MASK_DESTINATION_PORT=int(filter.destination_port is None))
+
+
+def read_five_tuple(nic: Registers, index: int) -> FiveTupleFilter | None:
+    filter = nic.FTQF[index].read()
+    if not filter.QUEUE_ENABLE:
+        return None
+    protocols = {number: protocol for protocol, number in FTQF_PROTOCOL.items()}
+    ports = nic.SDPQF[index].read()
+    return FiveTupleFilter(
+        nic.L34TIMIR[index].read().RX_QUEUE, None if filter.MASK_PROTOCOL else protocols[filter.PROTOCOL],
+        None if filter.MASK_SOURCE_ADDRESS else str(IPv4Address(int(nic.SAQF[index].read()).to_bytes(4, "little"))),
+        None if filter.MASK_DESTINATION_ADDRESS else str(IPv4Address(int(nic.DAQF[index].read()).to_bytes(4, "little"))),
+        None if filter.MASK_SOURCE_PORT else swapped(ports.SOURCE_PORT),
+        None if filter.MASK_DESTINATION_PORT else swapped(ports.DESTINATION_PORT), filter.PRIORITY)
+
+
+def swapped(number: int) -> int:
+    return int.from_bytes(number.to_bytes(2, "little"), "big")
