@@ -17,8 +17,8 @@ from .port import Port, poll_ports
 from .received import Checksum, Received
 from .rss import Rss, RssHeaders
 from .statistics import PortStatistics
-from .steering import EtherTypeFilter, Filters, FiveTupleFilter, SynFilter
+from .steering import EtherTypeFilter, Filter, Filters, FiveTupleFilter, SynFilter
 
-__all__ = ["Checksum", "DmaRefused", "EtherTypeFilter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown", "Offload",
-           "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError", "PortStatistics", "PortTimeout", "Protocol",
-           "Received", "Rss", "RssHeaders", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+__all__ = ["Checksum", "DmaRefused", "EtherTypeFilter", "Filter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown",
+           "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError", "PortStatistics", "PortTimeout",
+           "Protocol", "Received", "Rss", "RssHeaders", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]

@@ -96,7 +96,7 @@ static uint32_t toeplitz(const struct nic *nic, uint32_t position, const uint8_t
     return hash;
 }
 
-static struct flow parse(const uint8_t *frame, uint32_t length, bool tagged) {
+static inline __attribute__((always_inline)) struct flow parse(const uint8_t *frame, uint32_t length, bool tagged) {
     struct flow flow = {0};
     uint32_t at = ETHERNET, type = be16(frame + 12);
     if (tagged && length >= ETHERNET + VLAN_TAG)
@@ -122,6 +122,9 @@ static struct flow parse(const uint8_t *frame, uint32_t length, bool tagged) {
         flow.packet_type |= PACKET_TYPE_SCTP;
     return flow;
 }
+
+/* For filters, which parse once more: handing them what classify() found would cost every frame, with filters or not. */
+struct flow flow_of(const uint8_t *frame, uint32_t length, bool tagged) { return parse(frame, length, tagged); }
 
 /* The hash type MRQC allows for a flow (7.1.2.8): the L4 kinds first; 0 when none. */
 static uint32_t rss_type(uint32_t mrqc, const struct flow *flow) {
@@ -153,15 +156,15 @@ struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t leng
         return class;
     class.tagged = be16(frame + ADDRESSES) == nic->settings.vlan_type;
     struct flow flow = parse(frame, length, class.tagged);
-    class.q0 = flow.packet_type;
-    if (nic->settings.rss && flow.packet_type)
-        choose_queue(nic, frame, &flow, &class);
+    if (flow.packet_type) {
+        class.q0 = flow.packet_type;
+        if (nic->settings.rss)
+            choose_queue(nic, frame, &flow, &class);
+        bool v4 = flow.address_bytes == 8;
+        class.status = checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
+    }
     if (nic->settings.steering)
-        steer(nic, frame, length, &flow, &class);
-    if (!flow.packet_type)
-        return class;
-    bool v4 = flow.address_bytes == 8;
-    class.status |= checksum_status(frame, length, flow.addresses - (v4 ? 12 : 8), v4, flow.ports, flow.protocol);
+        steer(nic, frame, length, &class);
     return class;
 }
 

@@ -382,7 +382,8 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 /* classify.c, steer.c, director.c, packet_buffer.c */
 struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t length);
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
-void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class);
+struct flow flow_of(const uint8_t *frame, uint32_t length, bool tagged);
+void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
 void director_search(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class);
 void director_close(struct nic *nic);
 bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class);

@@ -70,13 +70,14 @@ static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const
 
 /* The queue by the first filter that knows the frame; without one it stays what RSS said.
  * ASSUMPTION: the hash in the descriptor is RSS's all the same, and flow director does not look at a frame that another filter took. */
-void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class) {
+void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
+    const struct flow flow = flow_of(frame, length, class->tagged);
     bool syn_first = reg_load(nic, R_SYNQF) & F_SYNQF_SYNQFP_MASK;
-    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, flow, class))
-        || five_tuple_filter(nic, frame, flow, class) || (!syn_first && syn_filter(nic, frame, length, flow, class)))
+    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, &flow, class))
+        || five_tuple_filter(nic, frame, &flow, class) || (!syn_first && syn_filter(nic, frame, length, &flow, class)))
         return;
-    if (nic->settings.director && flow->packet_type)
-        director_search(nic, frame, flow, class);
+    if (nic->settings.director && flow.packet_type)
+        director_search(nic, frame, &flow, class);
 }
 
 /* FTQF or ETQF written: which filters are on; 5-tuples by priority, the lowest index first among equals (7.1.2.5). */
