@@ -310,7 +310,8 @@ def _reserve(size: int, flags: int) -> int:
     try:
         os.ftruncate(fd, size)
         os.posix_fallocate(fd, 0, size)
-        # Whoever is handed the fd cannot cut the memory away under us either.
+        # Whoever is handed the fd cannot make the memory shorter. It can punch holes (no seal forbids only that): then program and NIC part ways,
+        # each with pages of its own, and without an IOMMU nothing keeps the NIC's from being given to somebody else.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     except BaseException:  # Ctrl-C too: this takes long for much memory
         os.close(fd)
