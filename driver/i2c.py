@@ -10,6 +10,7 @@ import time
 from hw.register import DeviceError
 from hw.registers import Registers
 
+CLOCKS_A_BYTE = 9  # its bits and the acknowledgement
 HALF_CLOCK_NS = 5_000  # standard mode, 100 kHz: what every module understands
 STRETCH_S = 0.01  # a module may hold the clock back while it fetches a byte
 
@@ -58,11 +59,15 @@ class I2c:
     # ---- bits ----
 
     def _free(self) -> None:
-        """A module whose last reader stopped in the middle of a byte keeps the data line; nine clocks end any byte (UM10204 3.1.16)."""
-        for _ in range(9):
-            self._bit(1)
-        self._start()
-        self._stop()
+        """A module whose last reader stopped in the middle of a byte may keep the data line, and then sees no START: clocks end its byte, at
+        most nine (UM10204 3.1.16). The line goes up while the clock is high, so START and STOP come before the clock falls again."""
+        for _ in range(CLOCKS_A_BYTE):
+            self._set(data=1)
+            if self._raise_clock():
+                break
+            self._set(clock=0)
+        self._set(data=0)
+        self._set(data=1)
 
     def _start(self) -> None:
         """Data falls while the clock is high."""

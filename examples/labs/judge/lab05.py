@@ -18,7 +18,7 @@ def setup(random: Random) -> Setup:
     """Frames come in bursts that the transmit ring has no room for, so that a script has to wait for it."""
     mac = any_mac(random)
     frames = tuple(frame(mac, f"frame {number} ".encode() + random.randbytes(random.randrange(0, 100))) for number in range(FRAMES))
-    return Setup(mac, frames, pace=Pace(0.004, frames=16))
+    return Setup(mac, frames, pace=Pace(0.02, frames=16))
 
 
 def answers(evidence: Evidence) -> list[bytes]:
