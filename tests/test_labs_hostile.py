@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -55,7 +56,8 @@ def verdicts() -> dict[str, Verdict]:
 @pytest.mark.parametrize("script", ENDLESS)
 def test_what_does_not_end_is_ended(script: str, verdicts: dict[str, Verdict]) -> None:
     assert not verdicts[script].passed
-    assert f"was still running after {SOON_S:g} s" in verdicts[script].ending
+    ran = re.search(r"was still running after ([\d.]+) s", verdicts[script].ending)
+    assert ran and SOON_S <= float(ran[1]) < 20 * SOON_S  # a busy machine lets the checker look later
 
 
 def test_a_script_that_was_ended_is_told_what_it_did_last(verdicts: dict[str, Verdict]) -> None:
