@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hw.device import Device, DmaMemory
 from hw.register import DeviceError, DeviceGone
 from hw.registers import Registers
-from rings import Interface, Region
+from rings import Interface, Region, RxRing, TxRing
 from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 from . import filters, link, queues, reset, rss
@@ -92,10 +92,11 @@ class Session:
         for queue in (*self.tx, *self.rx):
             queue.statistics_due = queue.packets + self._packets_due
 
-    def rx_descriptors(self, index: int) -> npt.NDArray[np.uint64]:
-        """Of `rx[index]`, shape (num_slots, 2): each descriptor's two halves."""
-        block = self.memory[1 + len(self.tx) + index]  # after the head write-back words and the TX rings
-        return block.view[: queues.DESCRIPTOR_SIZE * self.rx[index].num_slots].view("<u8").reshape(-1, 2)
+    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
+        """Of a ring of this port, shape (num_slots, 2): each descriptor's two halves."""
+        index = next(index for index, queue in enumerate((*self.tx, *self.rx)) if queue.ring is ring)
+        block = self.memory[1 + index]  # the first holds the head write-back words
+        return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
 
     def received(self) -> bool:
         """Whether a frame waits in an RX ring, as of the last sync."""

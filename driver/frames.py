@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
@@ -130,15 +129,3 @@ def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], 
                 yield frame
         if not wait():
             return
-
-
-class Deadline:
-    """A point in time, `timeout_s` from now; None is never."""
-
-    def __init__(self, timeout_s: float | None) -> None:
-        self.timeout_s = timeout_s
-        self._end = None if timeout_s is None else time.monotonic() + timeout_s
-
-    @property
-    def left_s(self) -> float | None:
-        return None if self._end is None else max(0.0, self._end - time.monotonic())

@@ -21,7 +21,7 @@ from .bringup import Session
 from .config import mac_bytes
 from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
-from .frames import Deadline, Frame, RingBytes, receive_frames, send_frames
+from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .link import Link, LinkDown, read_link, wait_link
 from .offload import Offload
 from .received import Received
@@ -32,7 +32,6 @@ from .steering import Filters
 from .vlan import Vlan
 from .waiting import Side, settle_receive, settle_transmit, wait_until
 
-VLAN_TAG = 4
 CRC = 4
 
 
@@ -206,9 +205,9 @@ class Port:
 
         Ask before the slots are released and synced, as with their bytes. Raises ValueError for a ring that is not this port's.
         """
-        for index, queue in enumerate(self._open().rx):
-            if queue.ring is ring:
-                return Received(self._open().rx_descriptors(index)[span.start : span.start + len(span)])
+        session = self._open()
+        if any(queue.ring is ring for queue in session.rx):
+            return Received(session.descriptors(ring)[span.start : span.start + len(span)])
         raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
 
     def forward(self, to: Port, limit: int = 256) -> int:
@@ -220,6 +219,7 @@ class Port:
         session, target = self._session or self._open(), to._session or to._open()
         pairs = self._forwards.get(to)
         if pairs is None:
+            self._forwards = {port: each for port, each in self._forwards.items() if not port.closed}  # or their memory would be kept
             pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
         if pairs.attention:
@@ -277,8 +277,7 @@ class Port:
             return not any(ring.pending for ring in session.interface.tx_rings)
 
         if not wait_until([session], sent, Side.TX, timeout, session.config.busy_poll):
-            why = self._why_unsent()
-            raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {why}")
+            raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {self._why_unsent()}")
 
     def _why_unsent(self) -> str:
         link, session = self.link, self._open()

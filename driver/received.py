@@ -19,8 +19,8 @@ RSS_TYPE = 0xF
 class Checksum(IntFlag):
     """What the NIC says of a frame's checksums (82599 7.1.11); 0 when it looked at none, as for ARP or a fragment's UDP.
 
-    A wrong one does not keep a frame from coming. It was seen to call a UDP checksum of 0, which is none, wrong: Linux believes
-    L4_WRONG of UDP only after a look at the field.
+    A wrong one does not keep a frame from coming. ASSUMPTION: silicon may call a UDP checksum of 0, which is none, wrong: Linux's ixgbe
+    does not believe L4_WRONG of UDP, and names an erratum of the 82599.
     """
 
     IP_CHECKED = 1

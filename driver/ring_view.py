@@ -22,7 +22,6 @@ from rings import Interface, RxRing, TxRing
 
 from . import descriptors
 from .port import Port
-from .queues import DESCRIPTOR_SIZE
 
 
 class Owner(Enum):
@@ -86,12 +85,12 @@ class Recording:
 
 def view_port(port: Port) -> PortView:
     """Every ring of a port of this program, TX first. Reads registers and memory, changes nothing. Raises DeviceGone."""
-    nic, memory = port.nic, port._open().memory[1:]  # the first block holds the head write-back words
+    nic, session = port.nic, port._open()
     views: list[RingView] = []
     rings: list[TxRing | RxRing] = [*port.tx_rings, *port.rx_rings]
-    for ring, block in zip(rings, memory):
+    for ring in rings:
         head, tail = (nic.TDH, nic.TDT) if isinstance(ring, TxRing) else (nic.RDH, nic.RDT)
-        written = block.view[: DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2).tolist()
+        written = session.descriptors(ring).tolist()
         views.append(view_ring(ring, {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}, written))
     return PortView(port.name, tuple(views))
 

@@ -13,7 +13,7 @@ from .bringup import Session
 QUIET_S = 1.0  # a device that is gone sends no interrupt: look after that long without one
 SPIN_NS = 20_000_000  # a signal is handled between two spins, so this bounds Ctrl-C
 TURN_NS = 2_000  # of spinning for one of several ports
-PATIENCE_S = 50e-6
+PATIENCE_S = 50e-6  # at most, however seldom interrupts may come
 
 
 class Side(Flag):
@@ -104,7 +104,8 @@ def _spin(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end
         left = end - time.monotonic()
         if left <= 0:
             return ready()
-        if not any(spin(longest if left > 1 else min(longest, int(left * 1e9))) for spin in spins) and longest == SPIN_NS:
+        turn = longest if left > 1 else min(longest, int(left * 1e9))
+        if not any(spin(turn) for spin in spins) and turn == SPIN_NS:
             check(sessions)
         found = ready()
         if found:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -372,3 +374,16 @@ def test_all_sent_is_exact() -> None:
             port.flush(5)
             assert not port.tx_rings[0].pending
         assert port.stats()["GPTC"] == 1 + 2 + 31 + 33 + 500
+
+
+def test_a_port_does_not_keep_those_that_it_once_forwarded_to() -> None:
+    with Region.for_ports(3) as region, open_port("emulated:source", region=region) as source:
+        former = open_port("emulated:sink", region=region)
+        source.forward(former)
+        former.close()
+        kept = weakref.ref(former)
+        del former
+        with open_port("emulated:sink", region=region) as other:
+            source.forward(other)
+            gc.collect()
+            assert kept() is None

@@ -146,17 +146,24 @@ def mending_write_backs_mends_no_queue_that_is_set_up_wrong() -> None:
         nic.step(1)
 
 
-def a_nic_closed_while_another_thread_reads_says_so() -> None:
+def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
+    accesses: list[Callable[[Emulated82599], object]] = [
+        lambda nic: nic.read32(0x4074), lambda nic: nic.write32(0x5080, 0), lambda nic: nic.write32(0x1018, 0), lambda nic: nic.write32(0x1FFFC, 0)]
+    for access in accesses:
+        closed_while(access)
+
+
+def closed_while(access: Callable[[Emulated82599], object]) -> None:
     nic = Emulated82599("sink")
     closed, waiting = threading.Event(), threading.Event()
     said: list[BaseException] = []
     frozen = nic._engine.frozen()
 
     class Late:
-        """The reader comes to the lock first, and gets it last."""
+        """The other thread comes to the lock first, and gets it last."""
 
         def __enter__(self) -> object:
-            if threading.current_thread() is reader:
+            if threading.current_thread() is other:
                 waiting.set()
                 closed.wait(5)
             return frozen.__enter__()
@@ -166,24 +173,24 @@ def a_nic_closed_while_another_thread_reads_says_so() -> None:
 
     nic._engine._frozen = Late()  # type: ignore[assignment]
 
-    def read() -> None:
+    def use() -> None:
         try:
-            nic.read32(0x4074)
-        except DeviceError as error:
+            access(nic)
+        except Exception as error:
             said.append(error)
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    other = threading.Thread(target=use)
+    other.start()
     waiting.wait(5)
     nic.close()
     closed.set()
-    reader.join(5)
-    assert "is closed" in str(said[0])
+    other.join(5)
+    assert isinstance(said[0], DeviceError) and "is closed" in str(said[0]), said
 
 
 ENDED: list[Callable[[], None]] = [
     a_base_stored_in_a_mapped_page_is_aligned, a_captured_frame_longer_than_any_is_dropped, a_frame_shorter_than_an_address_is_read_no_further,
-    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_nic_closed_while_another_thread_reads_says_so,
+    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_nic_closed_while_another_thread_waits_for_it_says_so,
 ]
 
 

@@ -141,3 +141,13 @@ def test_a_served_nic_may_have_faults(tmp_path: Path) -> None:
         with pytest.raises(RegisterTimeout, match="ENABLE is 0x0"):
             open_port(f"vfio-user:{emulator.path}")
         emulator.end()
+
+
+def test_a_fault_that_is_there_already_stays_as_it_is() -> None:
+    with Emulated82599("sink") as nic:
+        for _ in range(2):
+            nic.inject(Fault.EEPROM_CHECKSUM)
+        with pytest.raises(DeviceError, match="EEPROM is spoiled"):
+            open_port(nic)
+        nic.mend(Fault.EEPROM_CHECKSUM)
+        open_port(nic).close()

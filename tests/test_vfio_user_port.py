@@ -243,6 +243,18 @@ def test_a_strict_emulator_answers_a_wrong_access_with_an_error(tmp_path: Path) 
         assert "A ring starts at a multiple of 128" in emulator.end()[1]
 
 
+def test_the_next_driver_hears_of_the_same_mistake_too(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock") as emulator:
+        for _ in range(2):
+            with VfioUserDevice(emulator.path) as device:
+                device.write32(0x6018, 5)
+                device.read32(8)
+            with VfioUserDevice(emulator.path):  # once this one is let in, the one before has been told
+                pass
+        _, errors = emulator.end()
+    assert [line.partition(" (")[0] for line in errors.splitlines()] == ["ixrings emulate: error: A tail is written once ENABLE was read as 1"] * 2
+
+
 def emulate_fails(*arguments: object) -> str:
     command = [sys.executable, "-m", "driver.cli", "emulate", *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=20)

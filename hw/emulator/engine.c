@@ -344,4 +344,5 @@ void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns;
 void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd) { nic->eventfds[vector] = fd; }
 void nic_send_messages(struct nic *nic) { send_messages(nic, nic_now(nic)); }
 uint64_t nic_finding_count(const struct nic *nic) { return nic->finding_count; }
+void nic_clear_findings(struct nic *nic) { nic->finding_count = 0; }
 const struct finding *nic_findings(const struct nic *nic) { return nic->findings; }

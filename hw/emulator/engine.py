@@ -67,6 +67,7 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_remote_answer": (None, (c_uint32, c_bool, c_char_p, c_uint32)),
     "nic_remote_close": (None, ()),
     "nic_finding_count": (c_uint64, ()),
+    "nic_clear_findings": (None, ()),
     "nic_findings": (POINTER(Finding), ()),
     "wire_loop": (None, ()),
     "wire_sink": (None, ()),

@@ -62,7 +62,7 @@ class Faults:
         """Now, or with the `at`-th register access from now."""
         if at:
             self._coming[fault] = at
-        else:
+        elif fault not in self._present:
             self._present.add(fault)
             self._carry_out(fault, True)
 

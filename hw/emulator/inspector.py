@@ -107,6 +107,11 @@ class Inspector:
         if self._raised is None:
             self._raised = violation
 
+    def clear(self) -> None:
+        self._engine.call("nic_clear_findings")
+        self._violations.clear()
+        self._taken, self._raised = 0, None
+
     @property
     def violations(self) -> list[Violation]:
         return list(self._violations.values())

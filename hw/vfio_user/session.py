@@ -280,12 +280,14 @@ class Session:
 
     def end(self) -> None:
         """The NIC as after power-on, and nothing of the client's left."""
-        self._nic.unshare_doorbells()
-        self._nic.reset()
-        self._nic.disable_interrupts()
-        self._nic.unmap_dma_all()
-        self._nic.dma_messages.close()
-        self.channel.close()
+        try:
+            self._nic.unshare_doorbells()  # first: until then the client may store into registers
+        finally:
+            self._nic.reset()
+            self._nic.disable_interrupts()
+            self._nic.unmap_dma_all()
+            self._nic.dma_messages.close()
+            self.channel.close()
 
 
 def describe(message: Message, answer: Answer, number: int) -> str:

@@ -86,6 +86,10 @@ class LinuxPort:
         return before
 
 
+# "The controller stops DMA, but there is queued work": what Linux says, and then does, when a cable is pulled while it sends.
+LINK_LOSS = ("initiating reset to clear Tx work after link loss", "Reset adapter")
+
+
 def warnings(guest: Guest, about: Sequence[str] = ("ixgbe", "0000:01:00", "DMAR", "Call Trace", "WARNING", "BUG")) -> list[str]:
     """Lines of the kernel's log of level warning or worse, and any that speak of DMA faults."""
     lines = guest.run("dmesg --level=emerg,alert,crit,err,warn").output.splitlines()
