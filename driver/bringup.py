@@ -136,7 +136,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the one that was about to be taken
     undo.callback(stopping)
     device.enable_bus_master(True)
-    link.setup_link(nic)
+    link.setup_link(nic, config.loopback)
     statistics = Statistics(nic, config.rx_queues, config.tx_queues)
     director = Director(nic, config.flow_director) if config.flow_director else None
     set_up(nic, config, joined)

@@ -59,6 +59,7 @@ class PortConfig:
     mac: bytes | None = None
     busy_poll: bool = False
     flow_director: FlowDirector | None = None
+    loopback: bool = False
 
     def __post_init__(self) -> None:
         for name, queues in (("tx_queues", self.tx_queues), ("rx_queues", self.rx_queues)):

@@ -32,15 +32,15 @@ class Link:
         return f"up, {self.speed_mbps / 1000:g} Gbit/s" if self.up else f"down: {self.reason}"
 
 
-def setup_link(nic: Registers) -> None:
-    """Laser on, 10G serial over SFI, and start (4.6.4.2).
+def setup_link(nic: Registers, loopback: bool = False) -> None:
+    """Laser on, 10G serial over SFI, and start (4.6.4.2). loopback: up without a partner, as FLU forces it (8.2.3.22.19).
 
     ASSUMPTION: SDP3 drives the module's TX_DISABLE, as on Intel's boards; a board that uses it otherwise sees it stay 0.
     """
     nic.ESDP.update(SDP3_DATA=0)
     if nic.AUTOC2.read().PMA_PMD_10G_SERIAL != SERIAL_SFI:
         nic.AUTOC2.update(PMA_PMD_10G_SERIAL=SERIAL_SFI)
-    nic.AUTOC.update(LMS=LMS_10G_SERIAL, RESTART_AN=1)
+    nic.AUTOC.update(LMS=LMS_10G_SERIAL, FLU=int(loopback), RESTART_AN=1)
 
 
 def read_link(device: Device, nic: Registers) -> Link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from .config import mac_bytes
 from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
+from .leds import blinking
 from .link import Link, LinkDown, read_link, wait_link
 from .offload import Offload
 from .received import Received
@@ -167,6 +169,11 @@ class Port:
     def sfp(self) -> Module | None:
         """The SFP+ module as it describes itself, None for an empty cage. Read anew each time, at the 100 kHz of its bus. Raises DeviceError."""
         return read_module(self.nic)
+
+    def identify(self, seconds: float = 10.0) -> None:
+        """Blink the port's LEDs for so long, to find its cable: ethtool's -p. Frames go on meanwhile."""
+        with blinking(self.nic):
+            time.sleep(seconds)
 
     def wait_link(self, timeout: float = 10.0) -> Link:
         """Wait up to `timeout` seconds for the link; raises LinkDown with the reason."""

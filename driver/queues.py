@@ -43,7 +43,7 @@ def init_receive(nic: Registers, config: PortConfig) -> None:
     nic.RXCTRL.update(RXEN=0)
     clear_tables(nic)
     # The CRC is stripped by two units that must agree (8.2.3.8.8).
-    nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(config.frame_size > STANDARD_FRAME))
+    nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(config.frame_size > STANDARD_FRAME), LPBK=int(config.loopback))
     nic.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
     nic.MAXFRS.update(MFS=config.frame_size)
     nic.RXPBSIZE[0].write(SIZE=config.rx_buffer_kb)

@@ -84,7 +84,7 @@ static void link_set(struct nic *nic, bool up) {
 
 void nic_link_update(struct nic *nic) {
     uint64_t now = nic_now(nic);
-    bool carrier = nic->cable_in && wire_has_far_end(nic);
+    bool carrier = (nic->cable_in && wire_has_far_end(nic)) || reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* 8.2.3.22.19 */
     if (!carrier)
         nic->link_training_since_ns = now;
     bool up = carrier && now - nic->link_training_since_ns >= nic->link_delay_ns;

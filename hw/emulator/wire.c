@@ -23,8 +23,9 @@ static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
 }
 
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
-    if (nic->wire.peer)
-        mac_receive(nic->wire.peer, frame, length);
+    struct nic *peer = nic->wire.peer;
+    if (peer && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK)) /* which hears itself only */
+        mac_receive(peer, frame, length);
 }
 
 static void cable_close(struct nic *nic) {
