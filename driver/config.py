@@ -60,6 +60,7 @@ class PortConfig:
     busy_poll: bool = False
     flow_director: FlowDirector | None = None
     loopback: bool = False
+    flow_control: bool = False
 
     def __post_init__(self) -> None:
         for name, queues in (("tx_queues", self.tx_queues), ("rx_queues", self.rx_queues)):
@@ -87,5 +88,6 @@ class PortConfig:
 
     @property
     def drop_en(self) -> bool:
-        """One full queue must not hold up the others (7.1.2.3); a single queue may fill the packet buffer before it loses."""
-        return self.rx_queues > 1 if self.drop is None else self.drop
+        """One full queue must not hold up the others (7.1.2.3); a single queue may fill the packet buffer before it loses, and flow control
+        acts on nothing else."""
+        return self.rx_queues > 1 and not self.flow_control if self.drop is None else self.drop

@@ -29,7 +29,7 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
               buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
               link_timeout: float = 10.0, rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
               mac: str | bytes | None = None, busy_poll: bool = False, flow_director: FlowDirector | None = None, loopback: bool = False,
-              trace: str | Path | None = None) -> Port:
+              flow_control: bool = False, trace: str | Path | None = None) -> Port:
     """Take a NIC, bring it up and give its rings.
 
     name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
@@ -38,10 +38,13 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     whole KB of it. mtu: 68..9710; longer frames than a buffer take several slots.
     region: memory to share with other ports; extra_bufs: buffers beside those in rings. link_timeout: seconds to wait for the
     link; when it stays down the port opens all the same, see Port.link and Port.wait_link(). rss_key: 40 bytes. drop: whether a
-    queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several).
+    queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several and no
+    flow_control).
     interrupt_interval_us: least time between interrupts of a queue, 0..1046. mac: instead of the EEPROM's. busy_poll: poll() spins.
     flow_director: gives 64 KB of the packet buffer to FlowFilters (see Port.filters) and says of which kind.
     loopback: the MAC turns around what is sent, and needs no cable (HLREG0.LPBK).
+    flow_control: asks the other end to pause before the packet buffer is full, and pauses when asked (802.3x); only rings that do not
+    drop let it fill.
     trace: a file that gets a line for every register access, see hw/trace.py; without it nothing stands between driver and device.
 
     Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
@@ -49,7 +52,7 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     """
     config = PortConfig(tx_queues, rx_queues, tx_slots, rx_slots, BUFFER if buf_size is None else buf_size, mtu, promiscuous, extra_bufs,
                         link_timeout, RSS_KEY if rss_key is None else bytes(rss_key), drop, interrupt_interval_us,
-                        None if mac is None else unicast_mac(mac), busy_poll, flow_director, loopback)
+                        None if mac is None else unicast_mac(mac), busy_poll, flow_director, loopback, flow_control)
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
         bound, text = bound_queues(name, config), name_or_device
@@ -143,7 +146,7 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
                buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
                rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
                busy_poll: bool = False, flow_director: FlowDirector | None = None, loopback: bool = False,
-               trace: str | Path | None = None) -> Iterator[list[Port]]:
+               flow_control: bool = False, trace: str | Path | None = None) -> Iterator[list[Port]]:
     """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
 
     trace: of several ports each has its own file, `bridge-1.trace` and `bridge-2.trace` for "bridge.trace".
@@ -162,7 +165,7 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
             name, tx_queues=tx_queues, rx_queues=rx_queues, tx_slots=tx_slots, rx_slots=rx_slots, buf_size=buf_size, mtu=mtu,
             promiscuous=promiscuous, region=region, extra_bufs=extra_bufs, link_timeout=0, rss_key=rss_key, drop=drop,
             interrupt_interval_us=interrupt_interval_us, busy_poll=busy_poll, flow_director=flow_director, loopback=loopback,
-            trace=file)) for name, file in zip(names, trace_files(trace, len(names)))]
+            flow_control=flow_control, trace=file)) for name, file in zip(names, trace_files(trace, len(names)))]
         for port in ports:  # only now: ports may be each other's partners
             wait_for_partner(port._open(), link_timeout)
         yield ports

@@ -14,6 +14,8 @@ ADVANCED_ONE_BUFFER = 1
 KB = 1024
 TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
 RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
+RX_RESUME = 0x10000  # the other end may go on when so much below FCRTH is free again
+PAUSE_QUANTA = 0xFFFF  # of 512 bit times: 3.4 ms; half of it later the other end is told again
 
 # TX descriptors are fetched ahead in runs, or 64-byte frames do not reach line rate: start a fetch when fewer than PTHRESH
 # are on the chip and at least HTHRESH are waiting. The chip holds 40 (8.2.3.9.10).
@@ -49,9 +51,22 @@ def init_receive(nic: Registers, config: PortConfig) -> None:
     nic.RXPBSIZE[0].write(SIZE=config.rx_buffer_kb)
     for packet_buffer in range(1, len(nic.RXPBSIZE)):
         nic.RXPBSIZE[packet_buffer].write(0)
-    # Set even without flow control (4.6.3.2). ASSUMPTION: RTH counts 32 bytes, as its bits 18:5 say; the text says 16.
-    nic.FCRTH[0].write(RTH=(config.rx_buffer_kb * KB - RX_HEADROOM) >> 5)
+    init_flow_control(nic, config)
     nic.CTRL_EXT.update(NS_DIS=1)  # every access is snooped: the rings are cached memory (4.6.7)
+
+
+def init_flow_control(nic: Registers, config: PortConfig) -> None:
+    """Pause frames (802.3x) are sent and obeyed, or neither (4.6.3.2).
+
+    FCRTH is set in any case. ASSUMPTION: thresholds count 32 bytes, as their bits 18:5 say; the text says 16.
+    """
+    on, high = int(config.flow_control), config.rx_buffer_kb * KB - RX_HEADROOM
+    nic.FCRTH[0].write(RTH=high >> 5, FCEN=on)
+    nic.FCRTL[0].write(RTL=(high - RX_RESUME) >> 5 if on else 0, XONE=on)
+    nic.FCTTV[0].write(TTV_0=PAUSE_QUANTA)
+    nic.FCRTV.write(FC_REFRESH_TH=PAUSE_QUANTA // 2)
+    nic.MFLCN.update(RFCE=on, DPF=on)
+    nic.FCCFG.write(TFCE=on)
 
 
 def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, config: PortConfig) -> None:

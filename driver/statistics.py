@@ -30,6 +30,7 @@ class PortStatistics:
 
     port: GPRC, GORC (36-bit pairs under one name), MPC (all eight packet buffers), ... rx: a mapping for each receive queue with
     QPRC (packets), QBRC (bytes), QPRDC (packets dropped for want of a descriptor). tx: for each transmit queue QPTC, QBTC.
+    Pause frames that were sent (LXOFFTXC, LXONTXC) are in GPTC, GOTC, MPTC and PTC64, too, and in no queue's counters.
     On silicon GPRC also counts frames that were missed for want of packet buffer (MPC); the sum of QPRC does not.
     """
 

@@ -37,7 +37,7 @@ static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame, bool
     return reg_load(nic, R_VFTA + 4 * (vlan / 32)) >> vlan % 32 & 1;
 }
 
-static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t *status) {
+static bool passes_filters(struct nic *nic, const uint8_t *frame, uint32_t *status) {
     uint32_t control = nic->settings.filter;
     uint64_t destination = mac_of(frame);
     /* ASSUMPTION: MPE lets broadcast through too; a broadcast address is a multicast address. */
@@ -47,6 +47,8 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
         return true;
     if (!(frame[0] & 1))
         return control & F_FCTRL_UPE_MASK;
+    if (pause_frame(nic, frame)) /* not counted as good. ASSUMPTION */
+        return false;
     if (control & F_FCTRL_MPE_MASK)
         return true;
     *status |= RX_PIF;

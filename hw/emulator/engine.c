@@ -274,6 +274,7 @@ void nic_reset(struct nic *nic) {
         nic->next_message_ns[vector] = 0;
     nic->counters = (struct counters){0};
     packet_buffer_reset(nic);
+    nic->paused = nic->pausing = false;
     director_close(nic);
     if (nic->remote)
         remote_forget(nic);

@@ -8,6 +8,7 @@
  *   steer.c      queue by EtherType, 5-tuple and SYN filters         (82599 7.1.2.3 to 7.1.2.6)
  *   director.c   flow director: its table, and queue by it            (82599 7.1.2.7)
  *   receive.c    packet buffer, buffers, descriptor write-back        (82599 7.1)
+ *   pause.c      flow control                                      (82599 8.2.3.3)
  *   checksum.c   what the receiver finds out about checksums          (82599 7.1.11)
  *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
  *   dma.c        what the IOMMU lets through, and what it does not
@@ -144,6 +145,7 @@ struct counters {
     uint64_t refused, refused_bytes; /* received, and not good: too short, too long, or not for this port */
     uint64_t gotc, bptc, mptc, ptc[6];
     uint64_t fdirmatch, fdirmiss;
+    uint64_t lxonrx, lxoffrx, lxontx, lxofftx;
     uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];
 };
 
@@ -247,6 +249,8 @@ struct nic {
     struct settings settings;
     uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
+    bool paused, pausing;                  /* by the other end; the other end */
+    uint64_t paused_until_ns, pause_again_ns;
     struct packet_buffer buffer;
     struct write_back write_backs[WRITE_BACKS];
     uint32_t write_back_count;
@@ -368,7 +372,10 @@ void raise_queue_cause(struct nic *nic, uint64_t cause);
 void raise_other_cause(struct nic *nic, uint32_t cause);
 void send_messages(struct nic *nic, uint64_t now_ns);
 
-/* transmit.c, offload.c, receive.c, checksum.c */
+/* transmit.c, offload.c, receive.c, pause.c, checksum.c */
+bool pause_frame(struct nic *nic, const uint8_t *frame);
+bool pause_holds(struct nic *nic, uint64_t now_ns);
+void pause_other_end(struct nic *nic);
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
 void transmit_mend(struct nic *nic);
 void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);

@@ -183,6 +183,7 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
     }
     if (!buffer_push(&nic->buffer, frame, length, class))
         nic->counters.mpc++;
+    pause_other_end(nic);
 }
 
 /* A frame arrives, whether there is room for it or not; maybe from a NIC that is stepped before this one. */
@@ -218,6 +219,8 @@ static const uint8_t *padded(const uint8_t *frame, uint32_t *length, uint8_t *sp
 uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
     struct wire *wire = &nic->wire;
     uint32_t moved = buffer_drain(nic);
+    if (nic->pausing)
+        pause_other_end(nic);
     nic->rx_free_ps = wire_free(nic->rx_free_ps, now_ns, nic->rx_busy);
     nic->rx_busy = false;
     if (!receiving(nic) || !wire->offer || nic->settings.loopback)

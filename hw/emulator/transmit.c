@@ -207,7 +207,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
         return 0;
     }
-    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !(nic->remote && remote_full(nic))) {
+    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !nic->paused && !(nic->remote && remote_full(nic))) {
         struct fetched fetched = {0};
         if (nic->paced && nic->tx_free_ps > now_ns * 1000)
             break;
@@ -235,7 +235,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
     uint32_t moved = 0;
     /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
-    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback))
+    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns))
         return 0;
     nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
     nic->tx_busy = false;
