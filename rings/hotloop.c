@@ -26,10 +26,10 @@
 
 /* ---- sending ---- */
 
-/* Commands and lengths of a frame in one buffer, RS aside. */
+/* Commands of a frame in one buffer, RS aside, and its length, twice: as that of the buffer and as PAYLEN. */
 static inline uint64_t tx_control(uint32_t length)
 {
-    return TX_DATA | TX_EOP | length | (uint64_t)length << TX_PAYLEN_SHIFT;
+    return TX_DATA + TX_EOP + length * (1 + (UINT64_C(1) << TX_PAYLEN_SHIFT));
 }
 
 /* RS on each RS_STEP-th of `slots` descriptors from `from` on, the slots `unreported` before them counted; returns those after the last. */
@@ -50,7 +50,7 @@ static inline struct run tx_frames(const struct queue *q, uint32_t from, uint32_
     if (slots >= GROUP && q->vectors)
         run = tx_groups(q, from, slots);
     for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
-        struct netmap_slot slot = read_slot(q, i);
+        struct netmap_slot slot = read_slot(q->ring, i);
         if (!buffer_holds(q, slot.buf_idx) || !sent_as_it_is(q, slot))
             break;
         q->descriptors[i].address = buffer_address(q, slot.buf_idx);
@@ -89,11 +89,11 @@ __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct
     struct context context = {.longest = MAX_FRAME};
     uint32_t length = 0, slots = 0;
     s.broken = true;
-    if ((read_slot(q, s.next).flags & NS_CONTEXT) && !tx_context(q, &s, head, &context))
+    if ((read_slot(q->ring, s.next).flags & NS_CONTEXT) && !tx_context(q, &s, head, &context))
         return s;
     const uint32_t first = s.next;
     for (uint32_t i = first; i != head; i = after(i, q->num_slots)) {
-        struct netmap_slot slot = read_slot(q, i);
+        struct netmap_slot slot = read_slot(q->ring, i);
         uint32_t data_length = slot.len;
         length += slot.len;
         slots++;
@@ -145,18 +145,18 @@ static inline void tx_hand_over(struct queue *q, uint32_t head, uint64_t packets
     q->bytes += bytes;
 }
 
-/* A sync of one plain frame, as of a program that waits for each answer: no more than it needs. False, and nothing done, otherwise. */
-static inline bool tx_send_one(struct queue *q, uint32_t head, uint32_t cur)
+/* A sync of one plain frame, as of a program that takes packet after packet: no more than it needs. False, and nothing done, otherwise. */
+static inline bool tx_send_one(struct queue *q, const struct netmap_ring *ring, uint32_t head, uint32_t cur)
 {
     uint32_t i = q->hwcur;
-    if (!one_slot_advanced(q, head, cur) || q->pages)
+    if (!one_slot_advanced(q, head, cur))
         return false;
-    struct netmap_slot slot = read_slot(q, i);
+    struct netmap_slot slot = read_slot(ring, i);
     uint32_t length = slot.len_flags; /* a flag makes it larger than any */
-    if (!buffer_holds(q, slot.buf_idx) || length - MIN_FRAME > q->buf_size - MIN_FRAME)
+    if (slot.buf_idx - RESERVED_BUFFERS >= q->direct_buffers || length - MIN_FRAME > q->buf_size - MIN_FRAME)
         return false;
     q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-    q->descriptors[i].control = tx_control(length) | TX_RS;
+    q->descriptors[i].control = tx_control(length) + TX_RS;
     tx_hand_over(q, head, 1, length);
     return true;
 }
@@ -194,31 +194,33 @@ __attribute__((noinline)) static bool tx_send(struct queue *q, uint32_t head, ui
     return indices_hold(q, head, cur) && (head == q->hwcur || tx_send_all(q, head));
 }
 
-/* Descriptors before the NIC's head are sent. Nothing outstanding: its cache line is left alone. */
+/* Whether the NIC's head has moved from there. */
+static inline bool tx_sent(const struct tx_queue *tx, uint32_t nic_head)
+{
+    return __atomic_load_n(tx->head_writeback, __ATOMIC_RELAXED) != nic_head;
+}
+
+/* Descriptors before the NIC's head are sent: of those that were handed over, [nic_head, hwcur), and no others. */
 static bool tx_reclaim(struct tx_queue *tx)
 {
     struct queue *q = &tx->q;
     uint32_t n = q->num_slots;
-    uint32_t oldest = after(q->hwtail, n);
-    if (oldest == q->hwcur)
-        return true;
     uint32_t nic_head = __atomic_load_n(tx->head_writeback, __ATOMIC_RELAXED);
-    if (nic_head == oldest)
+    if (nic_head == tx->nic_head)
         return true;
-    if (nic_head >= n || distance(oldest, nic_head, n) > distance(oldest, q->hwcur, n))
-        return violated(q, RULE_HEAD_WRITE_BACK, nic_head, nic_head, oldest, q->hwcur);
+    if (nic_head >= n || distance(tx->nic_head, nic_head, n) > distance(tx->nic_head, q->hwcur, n))
+        return violated(q, RULE_HEAD_WRITE_BACK, nic_head, nic_head, tx->nic_head, q->hwcur);
     after_completion();
-    __atomic_store_n(&q->hwtail, before(nic_head, n), __ATOMIC_RELAXED);
+    __atomic_store_n(&tx->nic_head, nic_head, __ATOMIC_RELAXED);
+    q->hwtail = before(nic_head, n);
     return true;
 }
 
-static int tx_sync_one(struct tx_queue *tx)
+/* Whatever the application did, and the NIC. */
+__attribute__((noinline)) static int tx_sync_any(struct tx_queue *tx, uint32_t head, uint32_t cur)
 {
     struct queue *q = &tx->q;
-    uint32_t head = __atomic_load_n(&q->ring->head, __ATOMIC_ACQUIRE);
-    uint32_t cur = __atomic_load_n(&q->ring->cur, __ATOMIC_RELAXED);
-    q->syncs++;
-    if ((!tx_send_one(q, head, cur) && !tx_send(q, head, cur)) || !tx_reclaim(tx)) {
+    if (!tx_send(q, head, cur) || !tx_reclaim(tx)) {
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }
@@ -226,8 +228,23 @@ static int tx_sync_one(struct tx_queue *tx)
     return driver_attention(q);
 }
 
+static inline int tx_sync_one(struct tx_queue *tx)
+{
+    struct queue *q = &tx->q;
+    struct netmap_ring *ring = q->ring;
+    uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+    uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
+    if (!tx_send_one(q, ring, head, cur))
+        return tx_sync_any(tx, head, cur);
+    if (tx_sent(tx, tx->nic_head) || tail_differs(q, ring))
+        return tx_sync_any(tx, head, head);
+    return check_due(q);
+}
+
 int txsync(struct tx_queue **queues, int n)
 {
+    if (n == 1)
+        return tx_sync_one(queues[0]);
     int attention = 0;
     for (int i = 0; i < n; i++)
         attention |= tx_sync_one(queues[i]);
@@ -245,7 +262,7 @@ static inline void rx_write(struct queue *q, uint32_t i, uint32_t buf_idx)
 
 static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
 {
-    struct netmap_slot slot = read_slot(q, i);
+    struct netmap_slot slot = read_slot(q->ring, i);
     if (!buffer_holds(q, slot.buf_idx))
         return bad_buffer(q, i, slot.buf_idx);
     *flags |= slot.flags;
@@ -286,13 +303,13 @@ static inline void rx_hand_over(struct queue *q, uint32_t head, uint32_t tail)
 }
 
 /* One slot was released and is as it was: as tx_send_one. */
-static inline bool rx_refill_one(struct queue *q, uint32_t head, uint32_t cur)
+static inline bool rx_refill_one(struct queue *q, const struct netmap_ring *ring, uint32_t head, uint32_t cur)
 {
     uint32_t i = q->hwcur;
-    if (!one_slot_advanced(q, head, cur) || q->pages)
+    if (!one_slot_advanced(q, head, cur))
         return false;
-    struct netmap_slot slot = read_slot(q, i);
-    if (slot.flags || !buffer_holds(q, slot.buf_idx))
+    struct netmap_slot slot = read_slot(ring, i);
+    if (slot.flags || slot.buf_idx - RESERVED_BUFFERS >= q->direct_buffers)
         return false;
     rx_write(q, i, slot.buf_idx);
     rx_hand_over(q, head, i);
@@ -405,27 +422,40 @@ __attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t n
     q->bytes += r.bytes;
 }
 
-static int rx_sync_one(struct rx_queue *rx)
+/* Whatever the application did, and the NIC. */
+__attribute__((noinline)) static int rx_sync_any(struct rx_queue *rx, uint32_t head, uint32_t cur)
 {
     struct queue *q = &rx->q;
-    uint32_t head = __atomic_load_n(&q->ring->head, __ATOMIC_ACQUIRE);
-    uint32_t cur = __atomic_load_n(&q->ring->cur, __ATOMIC_RELAXED);
-    q->syncs++;
-    if (!rx_refill_one(q, head, cur) && !rx_refill(q, head, cur)) {
+    if (!rx_refill(q, head, cur)) {
         reset_ring(q);
         return ATTENTION_VIOLATION;
     }
     uint32_t not_given = before(q->hwcur, q->num_slots);
     if (rx->next != not_given && (rx_status(q, rx->next) & RX_DD))
         rx_receive(rx, not_given);
-    if (__atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP)
+    if (wants_time(q->ring))
         stamp(q->ring);
     publish_tail(q);
     return driver_attention(q);
 }
 
+static inline int rx_sync_one(struct rx_queue *rx)
+{
+    struct queue *q = &rx->q;
+    struct netmap_ring *ring = q->ring;
+    uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+    uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
+    if (!rx_refill_one(q, ring, head, cur))
+        return rx_sync_any(rx, head, cur);
+    if ((rx_status(q, rx->next) & RX_DD) || tail_differs(q, ring) || wants_time(ring))
+        return rx_sync_any(rx, head, head);
+    return check_due(q);
+}
+
 int rxsync(struct rx_queue **queues, int n)
 {
+    if (n == 1)
+        return rx_sync_one(queues[0]);
     int attention = 0;
     for (int i = 0; i < n; i++)
         attention |= rx_sync_one(queues[i]);
@@ -458,7 +488,7 @@ static uint32_t frame_slots(struct queue *q, uint32_t from, uint32_t end)
     const struct context none = {.longest = MAX_FRAME};
     uint32_t slots = 0, bytes = 0;
     for (uint32_t i = from; i != end; i = after(i, q->num_slots)) {
-        struct netmap_slot slot = read_slot(q, i);
+        struct netmap_slot slot = read_slot(q->ring, i);
         slot.flags &= NS_MOREFRAG; /* of a slot's flags only this crosses */
         bytes += slot.len;
         slots++;
@@ -475,7 +505,7 @@ static uint32_t frame_slots(struct queue *q, uint32_t from, uint32_t end)
 static bool spares_hold(struct queue *q, uint32_t from, uint32_t slots)
 {
     for (; slots; slots--, from = after(from, q->num_slots)) {
-        uint32_t spare = read_slot(q, from).buf_idx;
+        uint32_t spare = read_slot(q->ring, from).buf_idx;
         if (!buffer_holds(q, spare))
             return bad_buffer(q, from, spare);
     }
@@ -563,7 +593,7 @@ static struct run forward_slots(const struct queue *rx, const struct queue *tx, 
     from += run.slots;
     to += run.slots;
     for (; run.slots < slots; run.slots++, from++, to++) {
-        struct netmap_slot full = read_slot(rx, from), empty = read_slot(tx, to);
+        struct netmap_slot full = read_slot(rx->ring, from), empty = read_slot(tx->ring, to);
         uint32_t received = full.buf_idx;
         if (!buffer_holds(tx, received) || !sent_as_it_is(tx, full) || !buffer_holds(rx, empty.buf_idx))
             break;
@@ -627,17 +657,6 @@ int forward(struct forward **pairs, int n, uint32_t limit)
 
 /* ---- waiting ---- */
 
-static bool rx_ready(const struct rx_queue *rx)
-{
-    return rx_status(&rx->q, __atomic_load_n(&rx->next, __ATOMIC_RELAXED)) & RX_DD;
-}
-
-static bool tx_ready(const struct tx_queue *tx)
-{
-    uint32_t hwtail = __atomic_load_n(&tx->q.hwtail, __ATOMIC_RELAXED);
-    return __atomic_load_n(tx->head_writeback, __ATOMIC_RELAXED) != after(hwtail, tx->q.num_slots);
-}
-
 /* Spin until a sync of one of these queues would find something, 1, or the time is over, 0. Rings are not touched. */
 int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns)
 {
@@ -645,10 +664,10 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
     do {
         for (int spin = 0; spin < 16; spin++) {
             for (int i = 0; i < rx_count; i++)
-                if (rx_ready(rx[i]))
+                if (rx_status(&rx[i]->q, __atomic_load_n(&rx[i]->next, __ATOMIC_RELAXED)) & RX_DD)
                     return 1;
             for (int i = 0; i < tx_count; i++)
-                if (tx_ready(tx[i]))
+                if (tx_sent(tx[i], __atomic_load_n(&tx[i]->nic_head, __ATOMIC_RELAXED)))
                     return 1;
             relax();
         }
@@ -658,11 +677,7 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
 
 /* Sizes and offsets, for the mirror of these structures in hotloop.py to be compared with. */
 const uint32_t hotloop_layout[] = {
-    sizeof(struct violation),
-    sizeof(struct queue),
-    sizeof(struct tx_queue),
-    sizeof(struct rx_queue),
-    sizeof(struct forward),
+    sizeof(struct violation), sizeof(struct queue), sizeof(struct tx_queue), sizeof(struct rx_queue), sizeof(struct forward),
     offsetof(struct queue, doorbell),
     offsetof(struct queue, hwcur),
     offsetof(struct queue, vectors),
@@ -671,9 +686,11 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct queue, page_size),
     offsetof(struct queue, last),
     offsetof(struct violation, value),
+    offsetof(struct queue, direct_buffers),
     offsetof(struct tx_queue, head_writeback),
+    offsetof(struct tx_queue, nic_head),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_CONTEXT_HEADERS,
+    RULE_CONTEXT_HEADERS, CHECK_EVERY,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

@@ -24,7 +24,7 @@ enum {
     RESERVED_BUFFERS = 2,
     MAX_CHAIN = 40,         /* descriptors of one frame: the 82599's on-chip store */
     RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
-    CHECK_EVERY = 4096,     /* syncs; a power of two */
+    CHECK_EVERY = 4096,     /* syncs */
     MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */
     MAX_FRAME = 16380,      /* ASSUMPTION: 16 KB with the CRC is the most that any NIC carries; the port's own MTU is the driver's affair */
 };
@@ -124,9 +124,10 @@ struct queue {
     uint32_t hwtail; /* first slot that is not the application's */
     uint64_t packets;
     uint64_t bytes;
-    uint64_t syncs;
+    uint64_t syncs_left; /* until one returns ATTENTION_DRIVER, whatever was moved */
     uint64_t statistics_due; /* number of packets from which on ATTENTION_DRIVER is returned */
     uint64_t violations;
+    uint32_t direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
     uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
     struct violation last;
 };
@@ -134,6 +135,7 @@ struct queue {
 struct tx_queue {
     struct queue q;
     const uint32_t *head_writeback; /* index of the descriptor the NIC sends next (7.2.3.5.2) */
+    uint32_t nic_head;              /* what was read there last */
 };
 
 struct rx_queue {

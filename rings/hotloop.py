@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from .layout import RESERVED_BUFFERS
 from .region import Region
 from .ring import RxRing, TxRing
 from .rules import RingError, Rule
 
 DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
 _NEVER = 2**64 - 1
+_CHECK_EVERY = 4096
 _VIOLATION = 1
 _DRIVER = 2
 _RULES = {rule.number: rule for rule in Rule}
@@ -60,10 +62,10 @@ class PageTable:
 
 
 class Queue(ctypes.Structure):
-    """What both directions have. Counters are 64 bits and never reset: packets, bytes, syncs, violations.
+    """What both directions have. Counters are 64 bits and never reset: packets, bytes, violations.
 
     hwcur: first slot not yet handed to the NIC. hwtail: first slot not the application's. statistics_due: the number
-    of packets from which on a sync says that the hardware's 32-bit counters should be read.
+    of packets from which on a sync says that the hardware's 32-bit counters should be read. syncs_left: until one says so in any case.
     """
 
     _fields_ = [
@@ -81,9 +83,10 @@ class Queue(ctypes.Structure):
         ("hwtail", ctypes.c_uint32),
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
-        ("syncs", ctypes.c_uint64),
+        ("syncs_left", ctypes.c_uint64),
         ("statistics_due", ctypes.c_uint64),
         ("violations", ctypes.c_uint64),
+        ("_direct_buffers", ctypes.c_uint32),
         ("_page_size", ctypes.c_uint64),
         ("_last", _Violation),
     ]
@@ -92,7 +95,7 @@ class Queue(ctypes.Structure):
     hwtail: int
     packets: int
     bytes: int
-    syncs: int
+    syncs_left: int
     violations: int
     statistics_due: int
     _last: _Violation
@@ -116,6 +119,7 @@ class Queue(ctypes.Structure):
             self._buffers_iova = region.buffers_offset
         else:
             self._buffers_iova = region_iova + region.buffers_offset
+            self._direct_buffers = region.total_buffers - RESERVED_BUFFERS
         self._descriptors = descriptors
         self._doorbell = doorbell
         self._buf_size = region.buf_size
@@ -123,6 +127,7 @@ class Queue(ctypes.Structure):
         self.num_slots = ring.num_slots
         self._vectors = vectors()
         self.statistics_due = _NEVER
+        self.syncs_left = _CHECK_EVERY
         self.restart()
 
     def restart(self) -> None:
@@ -146,7 +151,8 @@ class TxQueue(Queue):
     of TDT. head_writeback: of the 32-bit word the NIC writes its head to (TDWBAL), 0 at the start.
     """
 
-    _fields_ = [("_head_writeback", ctypes.c_uint64)]
+    _fields_ = [("_head_writeback", ctypes.c_uint64), ("_nic_head", ctypes.c_uint32)]
+    _nic_head: int
 
     def __init__(
         self, ring: TxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int, head_writeback: int
@@ -160,6 +166,7 @@ class TxQueue(Queue):
     def restart(self) -> None:
         self.hwcur = 0
         self.hwtail = self.num_slots - 1
+        self._nic_head = 0
         self.ring.restart()
 
 
@@ -378,8 +385,10 @@ _LAYOUT = (
     _offset(Queue, "_page_size"),
     _offset(Queue, "_last"),
     _offset(_Violation, "value"),
+    _offset(Queue, "_direct_buffers"),
     _offset(TxQueue, "_head_writeback"),
+    _offset(TxQueue, "_nic_head"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.CONTEXT_HEADERS.number,
+    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY,
 )

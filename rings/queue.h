@@ -73,17 +73,31 @@ static inline void reset_ring(struct queue *q)
     __atomic_store_n(&q->ring->cur, q->hwcur, __ATOMIC_RELAXED);
 }
 
+static inline bool tail_differs(const struct queue *q, const struct netmap_ring *ring)
+{
+    return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) != q->hwtail;
+}
+
 /* Also restores a tail that the application changed. Stored only if it differs: the line may be another core's. */
 static inline void publish_tail(struct queue *q)
 {
-    if (__atomic_load_n(&q->ring->tail, __ATOMIC_RELAXED) != q->hwtail)
+    if (tail_differs(q, q->ring))
         __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
 }
 
-/* Now and then the driver has to look after the NIC: at its counters, and whether it is there. A loop that only syncs must come by that. */
-static inline int driver_attention(const struct queue *q)
+/* Now and then the driver has to look after the NIC: is it there, and are its counters to be read? A loop that only syncs must come by that. */
+static inline int check_due(struct queue *q)
 {
-    return q->packets >= q->statistics_due || q->syncs % CHECK_EVERY == 0 ? ATTENTION_DRIVER : 0;
+    if (__builtin_expect(--q->syncs_left != 0, 1))
+        return 0;
+    q->syncs_left = CHECK_EVERY;
+    return ATTENTION_DRIVER;
+}
+
+/* The same after many packets, which fill counters. */
+static inline int driver_attention(struct queue *q)
+{
+    return check_due(q) | (q->packets >= q->statistics_due ? ATTENTION_DRIVER : 0);
 }
 
 /* Which rule head and cur break. A wrong index is told by the mistake it is nearer to. */
@@ -120,13 +134,13 @@ static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
 /* The commonest advance of all: by one slot of mine, cur with it. Then the indices hold. */
 static inline bool one_slot_advanced(const struct queue *q, uint32_t head, uint32_t cur)
 {
-    return head == cur && q->hwcur != q->hwtail && head == after(q->hwcur, q->num_slots);
+    return head == cur && head == q->hwcur + 1 && head < q->num_slots && q->hwcur != q->hwtail;
 }
 
 /* The one read of a slot; what follows uses the copy. */
-static inline struct netmap_slot read_slot(const struct queue *q, uint32_t i)
+static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint32_t i)
 {
-    return (struct netmap_slot){.word = __atomic_load_n(&q->ring->slot[i].word, __ATOMIC_RELAXED)};
+    return (struct netmap_slot){.word = __atomic_load_n(&ring->slot[i].word, __ATOMIC_RELAXED)};
 }
 
 static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
@@ -159,6 +173,11 @@ __attribute__((noinline, cold)) static void look_up_pages(struct queue *q, uint3
             continue; /* it has no address, but the application's word */
         q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
     }
+}
+
+static inline bool wants_time(const struct netmap_ring *ring)
+{
+    return __atomic_load_n(&ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP;
 }
 
 /* NR_TIMESTAMP: when the last sync was. */

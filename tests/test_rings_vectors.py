@@ -59,7 +59,7 @@ class Side:
 
 
 def counters(queue: Queue) -> dict[str, object]:
-    names = ("hwcur", "hwtail", "packets", "bytes", "syncs", "violations", "errors", "_next", "_chain")
+    names = ("hwcur", "hwtail", "packets", "bytes", "syncs_left", "violations", "errors", "_next", "_chain")
     return {name: getattr(queue, name) for name in names if hasattr(queue, name)}
 
 

@@ -210,7 +210,8 @@ static void join(const struct bench *bench, struct queue *q, struct nic_queue *n
         .ring = make_ring(bench->slots, first_buffer, bench->buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
         .descriptors = pages(bench->slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = bench->buf_size,
         .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues, .num_slots = bench->slots,
-        .vectors = bench->vectors && has_vectors(), .statistics_due = UINT64_MAX,
+        .direct_buffers = 2 * bench->slots * (uint32_t)bench->queues,
+        .vectors = bench->vectors && has_vectors(), .statistics_due = UINT64_MAX, .syncs_left = CHECK_EVERY,
     };
     *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), bench->slots, 0};
 }
@@ -275,9 +276,46 @@ static void write_lengths(struct netmap_slot *slot, uint32_t n)
         slot[i].len = FRAME;
 }
 
+/* The next slot is the application's no longer: netmap's own way, nm_ring_next(). */
+static void pass_one(struct netmap_ring *ring)
+{
+    uint32_t head = after(ring->head, ring->num_slots);
+    ring->cur = head;
+    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+}
+
+/* Batches of one: as simple as an application is that takes slot after slot. */
+static void transmit_each(struct bench *bench)
+{
+    struct netmap_ring *ring = bench->tx[0]->q.ring;
+    for (uint32_t sent = 0; sent < REGION; sent++) {
+        if (bench->write_len)
+            ring->slot[ring->head].len = FRAME;
+        pass_one(ring);
+        txsync(bench->tx, 1);
+    }
+}
+
+static void receive_each(struct bench *bench)
+{
+    struct netmap_ring *ring = bench->rx[0]->q.ring;
+    for (uint32_t got = 0; got < REGION; got++) {
+        rxsync(bench->rx, 1);
+        if (ring->head == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE))
+            fail("a packet did not arrive");
+        bench->seen += ring->slot[ring->head].len;
+        pass_one(ring);
+    }
+    rxsync(bench->rx, 1);
+}
+
 /* A generator that sends its buffers again and again: head moves; slots keep their lengths, or get them again. */
 static void transmit(struct bench *bench)
 {
+    if (bench->batch == 1 && bench->queues == 1) {
+        transmit_each(bench);
+        return;
+    }
     for (uint32_t sent = 0; sent < REGION; sent += bench->batch) {
         for (int i = 0; i < bench->queues; i++) {
             struct netmap_ring *ring = bench->tx[i]->q.ring;
@@ -303,6 +341,10 @@ static uint64_t read_lengths(const struct netmap_slot *slot, uint32_t n)
 /* Reads each packet's length and lets it go; the last sync gives the last batch back to the NIC. The queues go in step. */
 static void receive(struct bench *bench)
 {
+    if (bench->batch == 1 && bench->queues == 1) {
+        receive_each(bench);
+        return;
+    }
     for (uint32_t got = 0; got < REGION;) {
         uint32_t n = 0;
         rxsync(bench->rx, bench->queues);
