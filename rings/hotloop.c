@@ -8,7 +8,7 @@
  * only at those before its doorbell's value.
  *
  * Most frames are in one slot, ask for nothing and break nothing: tx_frames, rx_frames and forward_slots do those, and leave the first
- * that is otherwise to the function after them. Where there are GROUP slots in one piece of the ring, vectors.h does the same by groups.
+ * that is otherwise to the function after them. Where there are more in one piece of the ring, vectors.h does the same by groups.
  *
  * Shared words: head is loaded with acquire (slots were written before it) and tail stored with release (slots first);
  * a slot is loaded once, 64 bits at once, relaxed, because the order comes from head.
@@ -23,6 +23,11 @@
 #include "frame.h"
 #include "queue.h"
 #include "vectors.h"
+
+uint32_t widest(void)
+{
+    return widest_group();
+}
 
 /* ---- sending ---- */
 
@@ -47,7 +52,7 @@ static inline uint32_t ask_for_status(struct queue *q, uint32_t from, uint32_t s
 static inline struct run tx_frames(const struct queue *q, uint32_t from, uint32_t slots)
 {
     struct run run = {0};
-    if (slots >= GROUP && q->vectors)
+    if (slots >= LEAST_GROUP && q->group)
         run = tx_groups(q, from, slots);
     for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
         struct netmap_slot slot = read_slot(q->ring, i);
@@ -274,7 +279,7 @@ static inline bool rx_write_slot(struct queue *q, uint32_t i, uint32_t *flags)
 static inline bool rx_write_piece(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     struct run run = {0};
-    if (slots >= GROUP && q->vectors)
+    if (slots >= LEAST_GROUP && q->group)
         run = rx_write_groups(q, from, slots);
     *flags |= run.flags;
     for (uint32_t i = from + run.slots; i < from + slots; i++)
@@ -355,7 +360,7 @@ static inline void rx_fill_slot(const struct queue *q, uint32_t i, uint32_t leng
 static inline struct run rx_frames(const struct queue *q, uint32_t from, uint32_t slots)
 {
     struct run run = {0};
-    if (slots >= GROUP && q->vectors && (rx_status(q, from + GROUP - 1) & RX_DD))
+    if (slots >= LEAST_GROUP && q->group && (rx_status(q, from + LEAST_GROUP - 1) & RX_DD))
         run = rx_groups(q, from, slots);
     for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
         uint64_t status = rx_status(q, i);
@@ -588,7 +593,7 @@ static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t
 static struct run forward_slots(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t slots)
 {
     struct run run = {0};
-    if (slots >= GROUP && tx->vectors)
+    if (slots >= LEAST_GROUP && tx->group)
         run = forward_groups(rx, tx, from, to, slots);
     from += run.slots;
     to += run.slots;
@@ -678,9 +683,8 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
 /* Sizes and offsets, for the mirror of these structures in hotloop.py to be compared with. */
 const uint32_t hotloop_layout[] = {
     sizeof(struct violation), sizeof(struct queue), sizeof(struct tx_queue), sizeof(struct rx_queue), sizeof(struct forward),
-    offsetof(struct queue, doorbell),
-    offsetof(struct queue, hwcur),
-    offsetof(struct queue, vectors),
+    offsetof(struct queue, doorbell), offsetof(struct queue, hwcur),
+    offsetof(struct queue, group),
     offsetof(struct queue, pages),
     offsetof(struct queue, packets),
     offsetof(struct queue, page_size),

@@ -117,7 +117,7 @@ struct queue {
     uint32_t buf_size;
     uint32_t total_buffers;
     uint32_t num_slots;
-    uint32_t vectors;               /* whether groups of plain slots may go by vectors.h; only where has_vectors() says 1 */
+    uint32_t group;                 /* slots that vectors.h takes at once: 0 for none, or 4 or 8, up to what widest() says */
     const uint64_t *pages;          /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
     /* Written by each sync. */
     uint32_t hwcur;  /* first slot not yet handed to the NIC */
@@ -158,7 +158,7 @@ enum {
     ATTENTION_DRIVER = 2,    /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
 };
 
-int has_vectors(void); /* 1 if this processor runs what vectors.h is made of */
+uint32_t widest(void); /* the largest `group` that this processor can do */
 int txsync(struct tx_queue **queues, int n);
 int rxsync(struct rx_queue **queues, int n);
 int rx_fill(struct rx_queue **queues, int n);

@@ -77,7 +77,7 @@ class Queue(ctypes.Structure):
         ("_buf_size", ctypes.c_uint32),
         ("_total_buffers", ctypes.c_uint32),
         ("num_slots", ctypes.c_uint32),
-        ("_vectors", ctypes.c_uint32),
+        ("_group", ctypes.c_uint32),
         ("_pages", ctypes.c_uint64),
         ("hwcur", ctypes.c_uint32),
         ("hwtail", ctypes.c_uint32),
@@ -125,7 +125,7 @@ class Queue(ctypes.Structure):
         self._buf_size = region.buf_size
         self._total_buffers = region.total_buffers
         self.num_slots = ring.num_slots
-        self._vectors = vectors()
+        self._group = group()
         self.statistics_due = _NEVER
         self.syncs_left = _CHECK_EVERY
         self.restart()
@@ -358,12 +358,15 @@ def _library() -> ctypes.PyDLL:
     return library
 
 
-def vectors() -> bool:
-    """Whether queues made from now on work in vectors: the processor has them, and IXRINGS_SCALAR is not 1 in the environment.
+def group() -> int:
+    """How many slots queues made from now on take at once: 8 with AVX-512, 4 with AVX2, or 0, which is one by one.
 
-    What they leave in memory is the same.
+    As many as the processor can, but no more than IXRINGS_GROUP in the environment. What they leave in memory is the same.
     """
-    return os.environ.get("IXRINGS_SCALAR") != "1" and bool(_library().has_vectors())
+    asked = os.environ.get("IXRINGS_GROUP", "8")
+    if asked not in ("0", "4", "8"):
+        raise ValueError(f"IXRINGS_GROUP={asked}: it is 0, 4 or 8 slots at once")
+    return min(int(asked), int(_library().widest()))
 
 
 def _offset(structure: type[ctypes.Structure], field: str) -> int:
@@ -379,7 +382,7 @@ _LAYOUT = (
     ctypes.sizeof(_Pair),
     _offset(Queue, "_doorbell"),
     _offset(Queue, "hwcur"),
-    _offset(Queue, "_vectors"),
+    _offset(Queue, "_group"),
     _offset(Queue, "_pages"),
     _offset(Queue, "packets"),
     _offset(Queue, "_page_size"),

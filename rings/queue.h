@@ -9,15 +9,6 @@
 
 #include "descriptor.h"
 
-/* Slots that were done in one go: how many, their flags joined, their bytes. */
-struct run {
-    uint32_t slots;
-    uint32_t flags;
-    uint64_t bytes;
-};
-
-enum { GROUP = 4 }; /* slots in a step of vectors.h: a cache line of slots, and one of descriptors */
-
 static inline uint32_t least(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;

@@ -62,7 +62,7 @@ def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
 
 
 def test_hotloop_says_on_what_it_ran() -> None:
-    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len", "--scalar", "--queues", "3")
+    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len", "--group", "0", "--queues", "3")
     assert done.returncode == 0, done.stderr
     assert "scalar C" in done.stdout and "3 x 1024 slots" in done.stdout
     assert "GHz" in done.stdout and "pages of" in done.stdout and "5 regions of 256 packets" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from driver import Port, open_port
 from rings import L4, Context, Region, RingError, Rule
-from rings.hotloop import Forward, PageTable, vectors
+from rings.hotloop import Forward, PageTable, group
 from rings.layout import SlotFlag
 from rings_nic import IOVA, Bench, TxSide
 
@@ -180,11 +180,11 @@ def test_what_a_word_has_no_room_for_is_a_value_error(name: str, value: int) -> 
         Context(**{name: value})
 
 
-@pytest.mark.parametrize("scalar", [False, True])
-def test_forwarding_never_takes_a_context_along(monkeypatch: pytest.MonkeyPatch, scalar: bool) -> None:
-    monkeypatch.setenv("IXRINGS_SCALAR", str(int(scalar)))
-    if not scalar and not vectors():
-        pytest.skip("this processor has no AVX2: there is only the scalar loop")
+@pytest.mark.parametrize("at_once", [0, 4, 8])
+def test_forwarding_never_takes_a_context_along(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setenv("IXRINGS_GROUP", str(at_once))
+    if group() < at_once:
+        pytest.skip(f"this processor has no vectors for {at_once} slots")
     bench = Bench(64)
     bench.rx.nic_receives(*[100] * 10)
     bench.rx.sync()

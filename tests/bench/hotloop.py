@@ -44,6 +44,7 @@ OPS = ("tx", "rx", "forward")
 NICS = ("same", "other")
 BATCHES = (1, 8, 32, 64, 256)
 REGION = 256  # packets; as in hotloop_bench.c
+PATHS = {0: "scalar C", 4: "AVX2", 8: "AVX-512"}  # by slots at once
 TIMEOUT_S = 120.0
 
 # Cycles a packet, min/median, of the best existing driver by the same method on a 2.6 GHz TSC: TinyNF, flexible flavour.
@@ -76,7 +77,8 @@ class Setup:
     slots: int
     buf_size: int
     write_len: bool
-    scalar: bool
+    group: int
+    hugepages: bool
     queues: int
     cpus: Cpus
 
@@ -87,35 +89,35 @@ class Setup:
 
 
 def build(folder: Path) -> Path:
-    """Compile the harness and rings/hotloop.c, as it is, into `folder`."""
+    """Compile the harness and the loop of rings/, as it is, into `folder`."""
     wanted = shlex.split(os.environ.get("CC", ""))
     compiler = wanted or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
     if not compiler:
         raise BenchError("no C compiler is there. Run: apt install gcc libc6-dev")
     program = folder / "hotloop_bench"
     command = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{RINGS}", "-o", str(program),
-               str(HERE / "hotloop_bench.c"), str(RINGS / "hotloop.c"), "-lpthread"]
+               str(HERE / "hotloop_bench.c"), *map(str, sorted(RINGS.glob("*.c"))), "-lpthread"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BenchError(f"the harness did not compile:\n{shlex.join(command)}\n{done.stderr}")
     return program
 
 
-def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float]:
-    """One line of the table, and the counter's frequency in Hz."""
+def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float, str]:
+    """One line of the table, the counter's frequency in Hz, and what the loop is made of."""
     nic_cpu = set_up.cpus.program if set_up.cpus.nic is None else set_up.cpus.nic
     command = [str(program), op, str(batch), nic, str(set_up.regions), str(set_up.slots), str(set_up.buf_size),
-               "len" if set_up.write_len else "head", "scalar" if set_up.scalar else "vectors", str(set_up.queues),
-               str(set_up.cpus.program), str(nic_cpu)]
+               "len" if set_up.write_len else "head", str(set_up.group), str(set_up.queues),
+               str(set_up.cpus.program), str(nic_cpu), "huge" if set_up.hugepages else "plain"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise BenchError(f"{shlex.join(command)} took more than {TIMEOUT_S:g} s") from None
     if done.returncode:
         raise BenchError(done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}")
-    frequency, *ticks = map(int, done.stdout.split())
+    frequency, group, *ticks = map(int, done.stdout.split())
     least, median = min(ticks) / set_up.packets, statistics.median(ticks) / set_up.packets
-    return Result(op, batch, nic, round(least, 2), round(median, 2)), frequency
+    return Result(op, batch, nic, round(least, 2), round(median, 2)), frequency, PATHS[group]
 
 
 def arguments() -> argparse.Namespace:
@@ -128,7 +130,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
     parser.add_argument("--buf-size", type=int, default=2112, help="bytes between packet buffers, a multiple of 64 (default: 2112)")
     parser.add_argument("--queues", type=int, default=1, help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)")
-    parser.add_argument("--scalar", action="store_true", help="no vectors, on a processor that has them")
+    parser.add_argument("--group", type=int, choices=(0, 4, 8), default=8, help="slots at once, by vectors, where the processor has them (default: 8)")
+    parser.add_argument("--hugepages", action="store_true", help="rings, descriptors and buffers on pages of 2 MB")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw medians over batch size, NIC on the same core (chart.py)")
     options = parser.parse_args()
@@ -143,51 +146,42 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def path(scalar: bool) -> str:
-    """How the loop works here: "AVX2" or "scalar C"."""
-    if scalar:
-        return "scalar C"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return "AVX2 where it is"
-    return "AVX2" if "avx2" in flags else "scalar C"
-
-
 def row(result: Result) -> str:
     peer = PEERS.get((result.op, result.batch, result.nic), "")
     return f"{result.op:8} {result.batch:5}  {result.nic:5} {result.min:9.1f} {result.median:7.1f}   {peer}"
 
 
-def run(options: argparse.Namespace) -> list[Result]:
-    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, options.scalar, options.queues,
+def run(options: argparse.Namespace) -> tuple[list[Result], str]:
+    """All that was asked for, and what the loop is made of."""
+    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, options.group, options.hugepages, options.queues,
                    choose_cpus())
     nics = options.nic or NICS
     if set_up.cpus.nic is None and "other" in nics:
         print(f'NIC on the other core is left out: {set_up.cpus.why_one}', file=sys.stderr)
         nics = tuple(nic for nic in nics if nic != "other")
     results: list[Result] = []
+    path = ""
     with tempfile.TemporaryDirectory(prefix="hotloop-bench-") as folder:
         program = build(Path(folder))
         for nic in nics:
             for op in options.op or OPS:
                 for batch in options.batch or BATCHES:
-                    result, frequency = measure(program, set_up, op, batch, nic)
+                    result, frequency, path = measure(program, set_up, op, batch, nic)
                     if not options.json:
                         if not results:
-                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_size_kb()} KB, {path(options.scalar)}; "
+                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {2048 if options.hugepages else page_size_kb()} KB, {path}; "
                                   f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
                                   f"buffers of {options.buf_size} bytes")
                             print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
                         print(row(result), flush=True)
                     results.append(result)
-    return results
+    return results, path
 
 
 def main() -> int:
     options = arguments()
     try:
-        results = run(options)
+        results, path = run(options)
     except BenchError as error:
         print(f"hotloop.py: {error}", file=sys.stderr)
         return 1
@@ -195,7 +189,7 @@ def main() -> int:
         return 130
     if options.svg:
         ours = [Point("", each.op, each.batch, each.median) for each in results if each.nic == "same"]
-        options.svg.write_text(draw(ours, f"Cycles a packet, median, NIC on the same core ({path(options.scalar)}, 60 bytes)"))
+        options.svg.write_text(draw(ours, f"Cycles a packet, median, NIC on the same core ({path}, 60 bytes)"))
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=1))
     return 0

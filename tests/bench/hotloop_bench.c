@@ -1,10 +1,10 @@
 /* What the hot loop costs, in counter ticks: a fake NIC in plain memory, timed regions of REGION packets.
  *
- *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len vectors|scalar QUEUES CPU NIC_CPU
+ *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len 0|4|8 QUEUES CPU NIC_CPU plain|huge
  *
- * Prints the counter's frequency in Hz, then each region's ticks, one a line. A region is REGION packets for each queue; a sync is one call
- * for all queues, with a batch for each. Before each region, untimed, the NIC steps:
- * it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors, DD and length
+ * 0|4|8: slots at once, by vectors, up to what the processor can do. Prints the counter's frequency in Hz and how many it is, then each
+ * region's ticks, one a line. A region is REGION packets for each queue; a sync is one call for all queues, with a batch for each. Before
+ * each region, untimed, the NIC steps: it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors, DD and length
  * (82599 7.1.6.2, 7.2.3.5.2). Packet bytes it neither reads nor writes. "same": the NIC is a function called on the driver's core.
  * "other": it is a thread pinned to NIC_CPU, so that descriptors, head word and tail registers cross cores.
  */
@@ -27,6 +27,8 @@ enum {
     FRAME = 60, /* bytes, without CRC */
     WARM_UP = 100,
     LINE = 64,
+    PAGE = 4096,
+    HUGEPAGE = 2 << 20,
     TOUCHED = 26, /* which byte of a packet: the first of an IPv4 source address */
     DD_EOP = 3,
 };
@@ -66,15 +68,36 @@ static _Noreturn void fail(const char *what)
     exit(1);
 }
 
-/* Zeroed 4 KB pages, touched; transparent hugepages would make results depend on luck. */
-static void *pages(size_t size)
+/* Zeroed and touched; transparent hugepages would make results depend on luck. */
+static uint8_t *mapped(size_t size, int flags)
 {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     if (memory == MAP_FAILED)
-        fail("no memory; ask for fewer slots or smaller buffers");
+        fail(flags ? "not enough hugepages of 2 MB. Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages" : "no memory; ask for fewer slots or smaller buffers");
     madvise(memory, size, MADV_NOHUGEPAGE);
     memset(memory, 0, size);
     return memory;
+}
+
+/* What is left of the last hugepages; none without --hugepages. */
+static struct {
+    bool wanted;
+    uint8_t *at, *end;
+} hugepages;
+
+/* Memory from a page's beginning on: plain pages, or one after the other on hugepages, as a port's region has them. */
+static void *pages(size_t size)
+{
+    size = (size + PAGE - 1) / PAGE * PAGE;
+    if (!hugepages.wanted)
+        return mapped(size, 0);
+    if (size > (size_t)(hugepages.end - hugepages.at)) {
+        size_t whole = (size + HUGEPAGE - 1) / HUGEPAGE * HUGEPAGE;
+        hugepages.at = mapped(whole, MAP_HUGETLB);
+        hugepages.end = hugepages.at + whole;
+    }
+    hugepages.at += size;
+    return hugepages.at - size;
 }
 
 /* ---- the NIC ---- */
@@ -188,7 +211,8 @@ struct bench {
     struct other_core *other; /* NULL: same core */
     uint32_t slots, buf_size, batch;
     int queues;
-    bool write_len, vectors;
+    bool write_len;
+    uint32_t group;
     uint64_t seen; /* keeps the application's reads alive */
 };
 
@@ -205,13 +229,13 @@ static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint
 /* One page for the words that are a cache line each: doorbell, head write-back. */
 static void join(const struct bench *bench, struct queue *q, struct nic_queue *nic, uint32_t first_buffer, uint8_t *buffers)
 {
-    uint8_t *words = pages(4096);
+    uint8_t *words = pages(PAGE);
     *q = (struct queue){
         .ring = make_ring(bench->slots, first_buffer, bench->buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
         .descriptors = pages(bench->slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = bench->buf_size,
         .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues, .num_slots = bench->slots,
         .direct_buffers = 2 * bench->slots * (uint32_t)bench->queues,
-        .vectors = bench->vectors && has_vectors(), .statistics_due = UINT64_MAX, .syncs_left = CHECK_EVERY,
+        .group = bench->group, .statistics_due = UINT64_MAX, .syncs_left = CHECK_EVERY,
     };
     *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), bench->slots, 0};
 }
@@ -426,8 +450,9 @@ static void measure(struct bench *bench, void (*region)(struct bench *), uint64_
 
 int main(int argc, char **argv)
 {
-    if (argc != 12)
-        fail("started without its eleven arguments; start hotloop.py instead");
+    if (argc != 13)
+        fail("started without its twelve arguments; start hotloop.py instead");
+    hugepages.wanted = !strcmp(argv[12], "huge");
     bool transmits = !strcmp(argv[1], "tx"), receives = !strcmp(argv[1], "rx"), forwards = !transmits && !receives;
     uint32_t regions = (uint32_t)strtoul(argv[4], NULL, 10);
     struct bench *bench = pages(sizeof *bench);
@@ -436,11 +461,11 @@ int main(int argc, char **argv)
     bench->slots = (uint32_t)strtoul(argv[5], NULL, 10);
     bench->buf_size = (uint32_t)strtoul(argv[6], NULL, 10);
     bench->write_len = !strcmp(argv[7], "len");
-    bench->vectors = !strcmp(argv[8], "vectors");
+    bench->group = least((uint32_t)atoi(argv[8]), widest());
     bench->queues = atoi(argv[9]);
     pin(atoi(argv[10]));
     set_up(bench, transmits || forwards, receives || forwards);
-    printf("%.0f\n", counter_hz());
+    printf("%.0f %u\n", counter_hz(), bench->group);
 
     struct other_core other = {.turn = DRIVER, .nic = &bench->nic, .cpu = atoi(argv[11])};
     if (!strcmp(argv[3], "other")) {
