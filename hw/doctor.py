@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .hugepages import RESERVE, free_hugepages
+from .hugepages import free_hugepages, reserve
 from .pci import (FOR_PROGRAMS, ROOT, UIO_DRIVERS, VFIO_DRIVERS, Function, entries_of, find_nics, group_blockers, look_up, members, not_viable,
                   text_of, why_not)
 from .pci_bind import nodes_of
@@ -53,7 +53,7 @@ def machine(root: Path) -> Iterator[Check]:
     iommufd = (root / "dev/iommu").exists()
     yield Check("iommufd", True, "there" if iommufd else "not in this kernel, or not loaded; VFIO groups do as well")
     pages = free_hugepages(root)
-    yield Check("hugepages", pages > 0, f"{pages} of 2 MiB free", RESERVE.removeprefix("Run: "))
+    yield Check("hugepages", pages > 0, f"{pages} of 2 MiB free", reserve(root=root))
     yield memlock(root)
     yield lockdown(root)
 

@@ -15,7 +15,7 @@ from .register import DeviceError
 PAGE = mmap.PAGESIZE
 HUGEPAGE = 2 << 20
 COUNTS = "sys/kernel/mm/hugepages/hugepages-2048kB"
-RESERVE = "Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
+AT_LEAST = 64  # pages to reserve: enough for a port or two
 
 
 class DmaError(DeviceError):
@@ -29,8 +29,17 @@ def align_up(value: int, step: int) -> int:
 
 def free_hugepages(root: Path = Path("/")) -> int:
     """2 MiB pages that nobody has yet; 0 where the kernel has none at all."""
+    return _count(root, "free_hugepages")
+
+
+def reserve(needed: int = 1, root: Path = Path("/")) -> str:
+    """The command after which `needed` pages are free, whoever has those that are reserved now."""
+    return f"echo {max(AT_LEAST, _count(root, 'nr_hugepages') + needed)} | sudo tee /proc/sys/vm/nr_hugepages"
+
+
+def _count(root: Path, name: str) -> int:
     try:
-        return int((root / COUNTS / "free_hugepages").read_text())
+        return int((root / COUNTS / name).read_text())
     except (OSError, ValueError):
         return 0
 
@@ -46,7 +55,7 @@ def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
         except OSError as error:
             if hugepages:
                 needed = align_up(size, HUGEPAGE) // HUGEPAGE
-                raise DmaError(f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). {RESERVE}") from None
+                raise DmaError(f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). Run: {reserve(needed)}") from None
     try:
         return _make(name, align_up(size, PAGE), 0), PAGE
     except OSError as error:

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from .device import DmaMapping
-from .hugepages import HUGEPAGE, PAGE, RESERVE, DmaError
+from .hugepages import HUGEPAGE, PAGE, DmaError, align_up, reserve
 
 PAGEMAP = Path("/proc/self/pagemap")
 PRESENT = 1 << 63
@@ -22,7 +22,8 @@ def map_physical(name: str, fd: int, address: int, size: int) -> DmaMapping:
     """
     page_size = os.fstatvfs(fd).f_bsize
     if page_size < HUGEPAGE:
-        raise DmaError(f"{name} has no IOMMU and works with physical addresses, so its memory must be on hugepages. {RESERVE}")
+        raise DmaError(f"{name} has no IOMMU and works with physical addresses, so its memory must be on hugepages. "
+                       f"Run: {reserve(align_up(size, HUGEPAGE) // HUGEPAGE)}")
     if address % page_size or size % page_size:
         raise DmaError(f"{name}: {size} bytes at {address:#x} are not whole pages of {page_size}")
     pages = [physical_address(page) for page in range(address, address + size, page_size)]

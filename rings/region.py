@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -38,6 +39,7 @@ __all__ = ["Region", "RegionError"]
 
 _PAGE = 4096
 _HUGEPAGE = 2 << 20
+_NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 
 
 class Region:
@@ -290,9 +292,10 @@ def _make_memfd(size: int, hugepages: bool | None) -> tuple[int, int]:
             return _reserve(align_up(size, _HUGEPAGE), os.MFD_HUGETLB | os.MFD_HUGE_2MB), _HUGEPAGE
         except OSError as error:
             if hugepages:
+                needed = align_up(size, _HUGEPAGE) // _HUGEPAGE
                 raise RegionError(
-                    f"The region needs {align_up(size, _HUGEPAGE) // _HUGEPAGE} free hugepages of 2 MiB, and there are not as many "
-                    f"({error.strerror}). Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
+                    f"The region needs {needed} free hugepages of 2 MiB, and there are not as many ({error.strerror}). "
+                    f"Run: echo {max(64, _reserved_hugepages() + needed)} | sudo tee {_NR_HUGEPAGES}"
                 ) from error
     available = _available_memory()
     if size > available:
@@ -302,6 +305,14 @@ def _make_memfd(size: int, hugepages: bool | None) -> tuple[int, int]:
     except OSError as error:
         limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
         raise RegionError(f"The region's {_mb(size)} cannot be had: {error.strerror}{limit}. {_SMALLER}") from error
+
+
+def _reserved_hugepages() -> int:
+    """Somebody may have them."""
+    try:
+        return int(_NR_HUGEPAGES.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _reserve(size: int, flags: int) -> int:

@@ -4,16 +4,20 @@ emulated NIC of this process saw a datasheet rule broken but those that the test
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from hw.emulator.inspector import Inspector
+from hw.hugepages import free_hugepages
 from leaks import held
 
 PATIENCE_S = 1.0  # a thread that was joined may be listed for a moment longer
 FAILED = pytest.StashKey[bool]()
+SOME = 16  # hugepages
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,3 +61,20 @@ def no_datasheet_rule_is_broken(request: pytest.FixtureRequest, monkeypatch: pyt
     allowed = {name for names in asked for name in names}
     broken = [str(violation) for inspector in inspectors for violation in inspector.violations if violation.rule.name not in allowed]
     assert not broken, "rules were broken:\n" + "\n".join(broken)
+
+
+@pytest.fixture
+def some_hugepages() -> Iterator[None]:
+    """16 free ones of 2 MiB; who is root has them reserved for the test."""
+    reserved = Path("/proc/sys/vm/nr_hugepages")
+    before = reserved.read_text()
+    missing = SOME - free_hugepages()
+    if missing > 0 and os.access(reserved, os.W_OK):
+        reserved.write_text(str(int(before) + missing))
+    try:
+        if free_hugepages() < SOME:
+            pytest.skip(f"needs {SOME} free hugepages. Run: echo {SOME} | sudo tee {reserved}")
+        yield
+    finally:
+        if missing > 0 and os.access(reserved, os.W_OK):
+            reserved.write_text(before)

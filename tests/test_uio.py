@@ -23,7 +23,7 @@ from sysfs_tree import Machine, machine
 __all__ = ["machine"]
 A = "0000:03:00.0"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="physical addresses are shown to root only")
-needs_hugepages = pytest.mark.skipif(free_hugepages() < 8, reason="needs hugepages: echo 8 > /proc/sys/vm/nr_hugepages")
+needs_hugepages = pytest.mark.usefixtures("some_hugepages")
 
 
 def add(machine: Machine) -> Path:
@@ -151,6 +151,8 @@ def test_missing_hugepages_are_asked_for_in_words() -> None:
         Region.for_ports(hugepages=True)
     with pytest.raises(DmaError, match=r"1 hugepages of 2 MiB are needed and 0 are free"):
         make_memfd("test", 4096, True)
+    with pytest.raises(RegionError, match=r"needs (\d\d\d) free hugepages.* Run: echo \1 \| sudo tee"):
+        Region.for_ports(tx_slots=8192, rx_slots=8192, tx_rings=13, hugepages=True)
     with Region.for_ports(hugepages=None) as region:
         assert region.page_size == 4096
 

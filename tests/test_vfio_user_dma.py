@@ -18,7 +18,6 @@ import pytest
 from driver import open_port
 from hw.device import DmaMapping
 from hw.emulator import Emulated82599
-from hw.hugepages import free_hugepages
 from hw.register import DeviceGone
 from hw.registers import Registers
 from hw.vfio_user import VfioUserDevice
@@ -148,7 +147,7 @@ def test_a_file_made_shorter_is_a_fault_and_the_server_goes_on(tmp_path: Path) -
         assert f"{FRAMES:#x}" in errors and f"{HEAD:#x}" in errors
 
 
-@pytest.mark.skipif(free_hugepages() < 2, reason="needs two free 2 MiB hugepages: echo 64 | sudo tee /proc/sys/vm/nr_hugepages")
+@pytest.mark.usefixtures("some_hugepages")
 def test_small_windows_into_hugepages(nic: Emulated82599, tmp_path: Path) -> None:
     fd = os.memfd_create("peer", os.MFD_HUGETLB | os.MFD_HUGE_2MB)
     os.ftruncate(fd, 4 << 20)
