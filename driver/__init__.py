@@ -6,6 +6,7 @@
         port.send([bytes(60)])
 """
 
+from .clock import Clock, Stamp
 from .config import PortConfig
 from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
 from .flow_director import FlowDirector, FlowFilter, Protocol
@@ -19,6 +20,6 @@ from .rss import Rss, RssHeaders
 from .statistics import PortStatistics
 from .steering import EtherTypeFilter, Filter, Filters, FiveTupleFilter, SynFilter
 
-__all__ = ["Checksum", "DmaRefused", "EtherTypeFilter", "Filter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown",
+__all__ = ["Checksum", "Clock", "DmaRefused", "EtherTypeFilter", "Filter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown",
            "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError", "PortStatistics", "PortTimeout",
-           "Protocol", "Received", "Rss", "RssHeaders", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+           "Protocol", "Received", "Rss", "RssHeaders", "Stamp", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]

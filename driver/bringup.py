@@ -21,6 +21,7 @@ from rings import Interface, Region, RxRing, TxRing
 from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 from . import filters, link, queues, reset, rss
+from .clock import Clock
 from .config import PortConfig
 from .doorbells import Sync, ringing
 from .errors import DmaRefused, PortBusy
@@ -55,6 +56,7 @@ class Session:
     statistics: Statistics
     director: Director | None
     selectable: bool = False
+    clock: Clock | None = None
     tx_sync: Sync = field(init=False)
     rx_sync: Sync = field(init=False)
     busy_rx: BusyWait = field(init=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CONTEXT, DATA = 2, 3  # DTYP
-TX_COMMANDS = {24: "EOP", 25: "IFCS", 27: "RS", 30: "VLE", 31: "TSE"}
+TX_COMMANDS = {19: "TSTAMP", 24: "EOP", 25: "IFCS", 27: "RS", 30: "VLE", 31: "TSE"}
 TX_OPTIONS = {40: "IXSM", 41: "TXSM"}
 DD, TX_DD = 0, 32
 RX_STATUS = {1: "EOP", 3: "VP", 5: "L4I", 6: "IPCS", 7: "PIF", 16: "TS", 29: "RXE", 30: "L4E", 31: "IPE"}

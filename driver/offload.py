@@ -7,7 +7,7 @@ and write a rings.Context in front of each frame, or the same word in front of a
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rings import L4, Context
 
@@ -27,13 +27,15 @@ class Offload:
 
     vlan: 0..4094, the tag to be put in, with `priority` 0..7. checksums: of IPv4, TCP, UDP and SCTP, as far as the frame has them;
     what was in the fields does not matter. mss: a frame with more bytes of TCP or UDP payload than this is cut into several of that many,
-    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments.
+    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments. timestamp: port.clock.sent() tells
+    when the frame left, of one frame at a time.
     """
 
     vlan: int | None = None
     priority: int = 0
     checksums: bool = False
     mss: int = 0
+    timestamp: bool = False
 
     def __post_init__(self) -> None:
         if self.vlan is not None and not 0 <= self.vlan <= 4094:
@@ -46,6 +48,11 @@ class Offload:
             raise ValueError(f"mss is {self.mss}; choose 1 to 65535 bytes, or 0 not to cut")
 
     def prepare(self, frame: memoryview) -> tuple[Context | None, memoryview]:
+        """As _finish() has it, and a context for the time stamp."""
+        context, frame = self._finish(frame)
+        return replace(context or Context(), timestamp=True) if self.timestamp else context, frame
+
+    def _finish(self, frame: memoryview) -> tuple[Context | None, memoryview]:
         """The frame as the NIC wants it, a copy where something was changed, and its context; None when there is nothing to be done to it.
 
         Raises ValueError for an IP header that the frame does not hold, and with `mss` for what is neither TCP nor UDP.

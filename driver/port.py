@@ -19,6 +19,7 @@ from rings.hotloop import Forward
 
 from . import filters
 from .bringup import Session
+from .clock import Clock
 from .config import mac_bytes
 from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
@@ -158,6 +159,14 @@ class Port:
         """Frames that go to a queue of their own: a collection with add(), remove(), clear()."""
         session = self._open()
         return Filters(session.nic, session.config.rx_queues, session.director)
+
+    @property
+    def clock(self) -> Clock:
+        """The NIC's IEEE 1588 clock, which the first look starts, and time stamps with it. Raises PortError when all EtherType filters are in use."""
+        session = self._open()
+        if session.clock is None:
+            session.clock = Clock(session.nic)
+        return session.clock
 
     @property
     def link(self) -> Link:

@@ -12,7 +12,7 @@ from enum import IntFlag
 import numpy as np
 import numpy.typing as npt
 
-L4I, IPCS, L4E, IPE, VP = 1 << 5, 1 << 6, 1 << 30, 1 << 31, 1 << 3  # status and errors (82599 7.1.6.2)
+L4I, IPCS, L4E, IPE, VP, TS = 1 << 5, 1 << 6, 1 << 30, 1 << 31, 1 << 3, 1 << 16  # status and errors (82599 7.1.6.2)
 RSS_TYPE = 0xF
 
 
@@ -58,6 +58,11 @@ class Received:
         tags: npt.NDArray[np.uint16] = (self._second >> np.uint64(48)).astype(np.uint16)
         tags[~self.tagged] = 0
         return tags
+
+    @property
+    def stamped(self) -> npt.NDArray[np.bool_]:
+        """Whether it is the frame that port.clock.received() tells of."""
+        return self._has(TS)
 
     @property
     def checksums(self) -> npt.NDArray[np.uint8]:

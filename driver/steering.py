@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from hw.fields import ETQF
 from hw.registers import Registers
 
 from .errors import PortError
@@ -13,6 +14,7 @@ from .flow_director import Director, FlowFilter, Protocol
 
 PRIORITIES = range(1, 8)  # FTQF.PRIORITY; 0 is reserved
 IP_TYPES = (0x0800, 0x86DD)
+PTP_ETHER_TYPE = 0x88F7
 FIRST_ETHER_TYPE = 0x0600  # below that the field is a length (802.3)
 FTQF_PROTOCOL = {Protocol.TCP: 0, Protocol.UDP: 1, Protocol.SCTP: 2}
 
@@ -121,24 +123,17 @@ class Filters(Collection[Filter]):
                 raise ValueError(f"there is {each} already; remove that first")
         match filter:
             case EtherTypeFilter():
-                write_ether_type(self._nic, self._free("EtherType", [bool(each.read().FILTER_EN) for each in self._nic.ETQF]), filter)
+                write_ether_type(self._nic, ether_type_entry(self._nic, filter.ether_type, filter.user_priority), filter)
             case SynFilter():
-                self._free("SYN", [bool(self._nic.SYNQF.read().QUEUE_ENABLE)])
+                free_entry("SYN", [bool(self._nic.SYNQF.read().QUEUE_ENABLE)])
                 self._nic.SYNQF.write(QUEUE_ENABLE=1, RX_QUEUE=filter.queue, SYNQFP=int(filter.before_five_tuples))
             case FiveTupleFilter():
-                write_five_tuple(self._nic, self._free("5-tuple", [bool(each.read().QUEUE_ENABLE) for each in self._nic.FTQF]), filter)
+                write_five_tuple(self._nic, free_entry("5-tuple", [bool(each.read().QUEUE_ENABLE) for each in self._nic.FTQF]), filter)
             case FlowFilter():
                 if self._director is None:
                     raise PortError("this port was opened without a flow director, which takes room from the packet buffer; open it with "
                                     "open_port(..., flow_director=FlowDirector.PERFECT), or use a FiveTupleFilter")
                 self._director.add(filter)
-
-    @staticmethod
-    def _free(kind: str, used: list[bool]) -> int:
-        if all(used):
-            raise PortError(f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
-                            "take one out with port.filters.remove()")
-        return used.index(False)
 
     def remove(self, *filters: Filter) -> None:
         """Raises ValueError when one is not there; those before it are removed."""
@@ -148,7 +143,8 @@ class Filters(Collection[Filter]):
             match filter:
                 case EtherTypeFilter():
                     index = next(i for i in range(len(self._nic.ETQF)) if read_ether_type(self._nic, i) == filter)
-                    self._nic.ETQF[index].write(0)
+                    if not stamps(self._nic, index):
+                        self._nic.ETQF[index].write(0)
                     self._nic.ETQS[index].write(0)
                 case SynFilter():
                     self._nic.SYNQF.write(0)
@@ -166,9 +162,36 @@ class Filters(Collection[Filter]):
         return f"<Filters: {', '.join(map(repr, self)) or 'none'}>"
 
 
+def free_entry(kind: str, used: list[bool]) -> int:
+    """Raises PortError."""
+    if all(used):
+        raise PortError(f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
+                        "take one out with port.filters.remove()")
+    return used.index(False)
+
+
+def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None = None) -> int:
+    """The ETQF that knows this type, else a free one that does from now on. Raises PortError.
+
+    PTP's are marked for time stamps whatever they are for: a frame is looked for no further than the first that matches.
+    """
+    wanted = ETQF(ETQF.compose("ETQF", 0, {"ETYPE": ether_type, "FILTER_EN": 1, "UP_EN": int(user_priority is not None), "UP": user_priority or 0,
+                                           "TIMESTAMP": int(ether_type == PTP_ETHER_TYPE)}))
+    entries = [each.read() for each in nic.ETQF]
+    if wanted in entries:
+        return entries.index(wanted)
+    index = free_entry("EtherType", [bool(each.FILTER_EN) for each in entries])
+    nic.ETQF[index].write(wanted)
+    return index
+
+
+def stamps(nic: Registers, index: int) -> bool:
+    """Whether port.clock needs this ETQF, with a queue or without."""
+    return bool(nic.TSYNCRXCTL.read().EN and nic.ETQF[index].read().TIMESTAMP)
+
+
 def write_ether_type(nic: Registers, index: int, filter: EtherTypeFilter) -> None:
     nic.ETQS[index].write(QUEUE_EN=1, RX_QUEUE=filter.queue)
-    nic.ETQF[index].write(ETYPE=filter.ether_type, FILTER_EN=1, UP_EN=int(filter.user_priority is not None), UP=filter.user_priority or 0)
 
 
 def read_ether_type(nic: Registers, index: int) -> EtherTypeFilter | None:

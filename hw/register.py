@@ -49,10 +49,11 @@ class Access(Enum):
     W1C = "read, ones written clear bits"
     RC_W1C = "read clears, ones written clear bits"
     SEMAPHORE = "the read takes it"
+    LATCH = "read, and the read holds another register's value or lets go of it"
 
     @property
     def read_has_effect(self) -> bool:
-        return self in (Access.RC, Access.RC_W1C, Access.SEMAPHORE)
+        return self in (Access.RC, Access.RC_W1C, Access.SEMAPHORE, Access.LATCH)
 
 
 class Field:

@@ -19,8 +19,9 @@
 #define CONTEXT_TSE (UINT64_C(1) << 36)
 #define CONTEXT_IXSM (UINT64_C(1) << 37)          /* and its POPTS */
 #define CONTEXT_TXSM (UINT64_C(1) << 38)
-#define CONTEXT_RESERVED (UINT64_C(1) << 39)
-#define CONTEXT_WISHES (CONTEXT_VLE | CONTEXT_TSE | CONTEXT_IXSM | CONTEXT_TXSM)
+#define CONTEXT_TSTAMP (UINT64_C(1) << 39)        /* its MAC */
+#define CONTEXT_IN_HEADERS (CONTEXT_TSE | CONTEXT_IXSM | CONTEXT_TXSM)
+#define CONTEXT_WISHES (CONTEXT_VLE | CONTEXT_IN_HEADERS | CONTEXT_TSTAMP)
 
 enum {
     MIN_MAC_HEADER = 14, MIN_IPV4_HEADER = 20, IPV6_HEADER = 40,
@@ -47,9 +48,9 @@ static bool word_holds(uint64_t word)
 {
     uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF, mss = (uint32_t)(word >> 48);
     bool ipv4 = word & CONTEXT_IPV4;
-    if (!(word & CONTEXT_WISHES) || (word & CONTEXT_RESERVED) || mac < MIN_MAC_HEADER || l4 > SCTP)
+    if (!(word & CONTEXT_WISHES) || mac < MIN_MAC_HEADER || l4 > SCTP)
         return false;
-    if ((word & ~CONTEXT_VLE & CONTEXT_WISHES) && ip < (ipv4 ? MIN_IPV4_HEADER : IPV6_HEADER))
+    if ((word & CONTEXT_IN_HEADERS) && ip < (ipv4 ? MIN_IPV4_HEADER : IPV6_HEADER))
         return false;
     if ((word & CONTEXT_IXSM) && !ipv4)
         return false;
@@ -68,7 +69,7 @@ static struct context context_of(uint64_t word)
     bool cut = word & CONTEXT_TSE;
     uint32_t headers = mac + ip + (cut ? l4_length : word & CONTEXT_TXSM ? least_l4_header(l4) : 0);
     return (struct context){
-        .commands = (word >> 35 & 3) << TX_VLE_SHIFT | (word >> 37 & 3) << TX_IXSM_SHIFT,
+        .commands = (word >> 35 & 3) << TX_VLE_SHIFT | (word >> 37 & 3) << TX_IXSM_SHIFT | (word & CONTEXT_TSTAMP ? TX_TSTAMP : 0),
         .headers = headers, .uncounted = cut ? headers : 0, .longest = cut ? headers + MAX_PAYLEN : MAX_FRAME - TAG_AND_CRC,
     };
 }

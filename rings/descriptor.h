@@ -9,6 +9,7 @@
 #define TX_EOP (UINT64_C(1) << 24)
 #define TX_RS (UINT64_C(1) << 27)
 #define TX_PAYLEN_SHIFT 46
+#define TX_TSTAMP (UINT64_C(1) << 19) /* MAC: the time it leaves is noted (7.9) */
 #define TX_VLE_SHIFT 30  /* VLE, TSE */
 #define TX_IXSM_SHIFT 40 /* IXSM, TXSM */
 

@@ -15,7 +15,7 @@ from rings_nic import IOVA, Bench, TxSide
 
 NS_CONTEXT, NS_MOREFRAG, NS_BUF_CHANGED = int(SlotFlag.NS_CONTEXT), int(SlotFlag.NS_MOREFRAG), int(SlotFlag.NS_BUF_CHANGED)
 DTYP, CONTEXT, DEXT = 15 << 20, 2 << 20, 1 << 29
-VLE, TSE, IXSM, TXSM = 1 << 30, 1 << 31, 1 << 40, 1 << 41
+VLE, TSE, IXSM, TXSM, TSTAMP = 1 << 30, 1 << 31, 1 << 40, 1 << 41, 1 << 19
 Q1_MAY_HAVE = 7 << 10 | CONTEXT | DEXT | 0xFF << 40 | 0xFFFF << 48
 CHECKSUMS = Context(14, 20, 20, L4.TCP, ip_checksum=True, l4_checksum=True)
 CUT = Context(14, 20, 20, L4.TCP, mss=1000, vlan=0x6005)
@@ -47,12 +47,13 @@ def test_a_context_and_its_frame_become_the_datasheet_s_descriptors() -> None:
 
 @pytest.mark.parametrize(("context", "wishes"), [
     (Context(vlan=0), VLE), (Context(ip_length=20, ip_checksum=True), IXSM), (Context(18, 40, l4=L4.UDP, ipv4=False, l4_checksum=True), TXSM),
+    (Context(timestamp=True), TSTAMP),
 ])
 def test_a_frame_that_is_not_cut_has_all_its_bytes_in_paylen(context: Context, wishes: int) -> None:
     tx = Bench(64).tx
     put(tx, context.word(), 200)
     tx.sync()
-    assert tx.descriptor(1).paylen == 200 and int(tx.memory[1, 1]) & (VLE | TSE | IXSM | TXSM) == wishes
+    assert tx.descriptor(1).paylen == 200 and int(tx.memory[1, 1]) & (VLE | TSE | IXSM | TXSM | TSTAMP) == wishes
 
 
 @pytest.mark.parametrize("around", [0, 3, 20])
@@ -117,7 +118,6 @@ def refused(tx: TxSide, rule: Rule) -> RingError:
 
 WRONG = {
     "asks for nothing": Context(14, 20, 20).word(),
-    "reserved bit": CHECKSUMS.word() | 1 << 39,
     "no Ethernet header": Context(13, vlan=1).word(),
     "no IPv4 header": Context(14, 19, ip_checksum=True).word(),
     "no IPv6 header": Context(14, 39, ipv4=False, l4_checksum=True).word(),
@@ -217,7 +217,7 @@ def test_no_word_puts_another_bit_into_a_descriptor() -> None:
         accepted += 1
         q0, q1, first = int(tx.memory[at, 0]), int(tx.memory[at, 1]), int(tx.memory[(at + 1) % 64, 1])
         assert q0 < 2**32 and not q1 & ~Q1_MAY_HAVE and q1 & (DTYP | DEXT) == CONTEXT | DEXT
-        assert not first & ~(0xFFFF | 3 << 20 | 0xEB << 24 | 3 << 40 | 0x3FFFF << 46)
+        assert not first & ~(0xFFFF | TSTAMP | 3 << 20 | 0xEB << 24 | 3 << 40 | 0x3FFFF << 46)
         assert int(tx.memory[(at + 1) % 64, 0]) >= IOVA
         tx.nic_sends()
         tx.sync()

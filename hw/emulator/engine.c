@@ -276,6 +276,7 @@ void nic_reset(struct nic *nic) {
     packet_buffer_reset(nic);
     nic->paused = nic->pausing = false;
     director_close(nic);
+    nic->clock = (struct clock){0};
     if (nic->remote)
         remote_forget(nic);
 }

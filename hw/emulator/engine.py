@@ -38,6 +38,8 @@ _NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "nic_link_update": (None, ()),
     "nic_link_train": (None, ()),
     "nic_flush_counters": (None, ()),
+    "nic_time": (c_uint64, ()),
+    "nic_set_time": (None, (c_uint64,)),
     "nic_addresses_changed": (None, ()),
     "nic_rss_key_changed": (None, ()),
     "nic_filters_changed": (None, ()),

@@ -9,6 +9,7 @@
  *   director.c   flow director: its table, and queue by it            (82599 7.1.2.7)
  *   receive.c    packet buffer, buffers, descriptor write-back        (82599 7.1)
  *   pause.c      flow control                                      (82599 8.2.3.3)
+ *   timestamp.c  the IEEE 1588 clock, when frames came and went     (82599 7.9)
  *   checksum.c   what the receiver finds out about checksums          (82599 7.1.11)
  *   interrupt.c  causes, masks, moderation, MSI-X by eventfd          (82599 7.3)
  *   dma.c        what the IOMMU lets through, and what it does not
@@ -46,6 +47,7 @@ enum {
     ADDRESSES = 12,        /* destination and source, in front of a VLAN tag or the EtherType */
     VLAN_TAG = 4,
     CRC = 4,
+    PACKET_TYPE_L2 = 0x8000, PACKET_TYPE_L2_SHIFT = 4, /* in a write-back: which ETQF matched (7.1.6.2) */
     WIRE_OVERHEAD = 20,    /* preamble, start delimiter, inter-frame gap */
     PS_PER_BYTE = 800,     /* at 10 Gbit/s */
     CATCH_UP_NS = 1000000, /* a paced engine that lost its core makes up for at most this much */
@@ -107,7 +109,8 @@ struct descriptor {
 #define TX_TSE (1ull << 31)
 #define TX_IXSM (1ull << 40)
 #define TX_TXSM (1ull << 41)
-#define TX_OFFLOADS (TX_VLE | TX_TSE | TX_IXSM | TX_TXSM)
+#define TX_TSTAMP (1ull << 19)
+#define TX_OFFLOADS (TX_VLE | TX_TSE | TX_IXSM | TX_TXSM | TX_TSTAMP)
 
 /* The last context descriptor with this index. */
 struct tx_context {
@@ -159,7 +162,9 @@ struct packet_buffer {
 struct class {
     uint32_t queue;
     uint32_t status; /* extended status and errors of the write-back: PIF, LB, checksums (7.1.6.2) */
-    bool tagged, searched; /* searched: flow director was asked */
+    bool tagged;
+    bool rare, searched; /* rare: it has one of what follows, or more; searched: flow director was asked */
+    uint16_t event;      /* where the message of a PTP frame stands that is to be time-stamped, 0 in others */
     uint64_t q0;     /* RSS type, packet type, hash: the low half of the write-back */
 };
 
@@ -179,7 +184,7 @@ struct settings {
     uint32_t filter;               /* FCTRL */
     uint32_t rss;                  /* MRQC when it asks for RSS, else 0 */
     bool hash_reported;            /* RXCSUM.PCSD */
-    bool steering, director;       /* whether any filter is to be asked before RSS; flow director, too */
+    bool steering, director, stamps; /* whether anything is to be asked before RSS: any filter, flow director, for time stamps */
 };
 
 /* Where the addresses and ports of a frame are; ports 0 when there are none to look at. */
@@ -197,6 +202,11 @@ struct director {
     struct director_filter *filters; /* NULL: FDIRCTRL gives it no memory */
     uint16_t *buckets, unused;
     uint32_t capacity, count, bucket_mask;
+};
+
+/* SYSTIM as of a cycle of its oscillator; `cycle` counts those since the epoch of nic_now(). */
+struct clock {
+    uint64_t time, cycle;
 };
 
 struct nic;
@@ -261,6 +271,7 @@ struct nic {
     uint32_t five_tuple_count;
     uint8_t five_tuples[128];    /* those that are on, first that which wins */
     struct director director;
+    struct clock clock;
     uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
     uint8_t frame[FRAME_MAX];    /* gathered or padded frame on its way out */
     uint8_t *large;              /* LARGE_MAX bytes: what is to be cut into frames */
@@ -371,6 +382,12 @@ void settings_read(struct nic *nic);
 void raise_queue_cause(struct nic *nic, uint64_t cause);
 void raise_other_cause(struct nic *nic, uint32_t cause);
 void send_messages(struct nic *nic, uint64_t now_ns);
+
+/* timestamp.c */
+uint64_t nic_time(struct nic *nic);
+void timestamp_sent(struct nic *nic);
+void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class);
+uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class);
 
 /* transmit.c, offload.c, receive.c, pause.c, checksum.c */
 bool pause_frame(struct nic *nic, const uint8_t *frame);

@@ -18,6 +18,7 @@ from ..register import ALL_ONES, Access, DeviceError, Row
 from ..registers import BAR0_SIZE, Registers
 from .block import Block
 from .cage import Cage
+from .clock import Clock
 from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
 from .control import Control, Semaphores
 from .eeprom import CHECKSUM_WORD, Eeprom
@@ -66,7 +67,7 @@ class Emulated82599(Device):
         self._cage = Cage(self, self._engine)
         self._blocks: list[Block] = [self._eeprom, self._cage] + [
             block(self, self._engine)
-            for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables)]
+            for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)]
         self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
         self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
         self._raw = self._eeprom.raw

@@ -35,6 +35,7 @@ static void read_queues(struct nic *nic) {
 
 void settings_read(struct nic *nic) {
     uint32_t mac = reg_load(nic, R_HLREG0), vlan = reg_load(nic, R_VLNCTRL), mrqc = reg_load(nic, R_MRQC);
+    bool stamps = reg_load(nic, R_TSYNCRXCTL) & F_TSYNCRXCTL_EN_MASK;
     nic->settings = (struct settings){
         .receive = reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
         .loopback = mac & F_HLREG0_LPBK_MASK,
@@ -47,7 +48,8 @@ void settings_read(struct nic *nic) {
         .rss = (mrqc & F_MRQC_MRQE_MASK) == 1 ? mrqc : 0,
         .hash_reported = reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK,
         .director = nic->director.filters,
-        .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count || reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK,
+        .stamps = stamps,
+        .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count || reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK || stamps,
     };
     read_queues(nic);
 }

@@ -4,7 +4,7 @@
 #include "nic.h"
 
 enum {
-    PACKET_TYPE_MASK = 0xFFF0, PACKET_TYPE_L2 = 0x8000, PACKET_TYPE_L2_SHIFT = 4, /* which ETQF matched (7.1.6.2) */
+    PACKET_TYPE_MASK = 0xFFF0,
     TCP_FLAGS = 13, SYN = 0x02,
 };
 
@@ -70,14 +70,22 @@ static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const
 
 /* The queue by the first filter that knows the frame; without one it stays what RSS said.
  * ASSUMPTION: the hash in the descriptor is RSS's all the same, and flow director does not look at a frame that another filter took. */
+static void choose(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class) {
+    bool syn_first = reg_load(nic, R_SYNQF) & F_SYNQF_SYNQFP_MASK;
+    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, flow, class))
+        || five_tuple_filter(nic, frame, flow, class) || (!syn_first && syn_filter(nic, frame, length, flow, class)))
+        return;
+    if (nic->settings.director && flow->packet_type)
+        director_search(nic, frame, flow, class);
+}
+
+/* Also notes what is to be done to the frame, if it is accepted. */
 void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
     const struct flow flow = flow_of(frame, length, class->tagged);
-    bool syn_first = reg_load(nic, R_SYNQF) & F_SYNQF_SYNQFP_MASK;
-    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, &flow, class))
-        || five_tuple_filter(nic, frame, &flow, class) || (!syn_first && syn_filter(nic, frame, length, &flow, class)))
-        return;
-    if (nic->settings.director && flow.packet_type)
-        director_search(nic, frame, &flow, class);
+    choose(nic, frame, length, &flow, class);
+    if (nic->settings.stamps)
+        class->event = timestamp_event(nic, frame, length, &flow, class);
+    class->rare = class->searched || class->event;
 }
 
 /* FTQF or ETQF written: which filters are on; 5-tuples by priority, the lowest index first among equals (7.1.2.5). */

@@ -107,14 +107,19 @@ class FWSTS(Word):
 
 
 class TSYNCRXCTL(Word):
-    RXTT = bit(0)  # a time stamp waits
+    RXTT = bit(0)  # a time stamp waits, until RXSTMPH is read
     TYPE = bits(3, 1, {0: "L2, version 2", 1: "L4, version 1", 2: "L2 and L4, version 2", 4: "all", 5: "events, version 2"})
     EN = bit(4)
 
 
 class TSYNCTXCTL(Word):
-    TXTT = bit(0)  # a time stamp waits
+    TXTT = bit(0)  # a time stamp waits, until TXSTMPH is read
     EN = bit(4)
+
+
+class RXSATRH(Word):
+    SOURCE_ID_HIGH = bits(15, 0)
+    SEQUENCE_ID = bits(31, 16)  # its bytes as on the wire
 
 
 class RXMTRL(Word):
@@ -125,7 +130,12 @@ class RXMTRL(Word):
 
 class TIMINCA(Word):
     INCVALUE = bits(23, 0)
-    INCPERIOD = bits(31, 24)
+    INCPERIOD = bits(31, 24)  # cycles: 6.4 ns at 10 Gbit/s
+
+
+class TIMADJH(Word):
+    TADJH = bits(30, 0)
+    SIGN = bit(31)  # 1: SYSTIM is set back
 
 
 # 8.2.3.27 virtualisation
