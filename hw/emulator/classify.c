@@ -183,24 +183,14 @@ static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct 
     return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
 }
 
-/* What steer() noted. */
-static __attribute__((noinline)) void accepted_rare(struct nic *nic, const uint8_t *frame, struct class *class) {
-    if (class->searched)
-        *(class->status & RX_FLM ? &nic->counters.fdirmatch : &nic->counters.fdirmiss) += 1;
-    if (class->event)
-        timestamp_received(nic, frame, class);
-}
-
-static void count_good(struct nic *nic, const uint8_t *frame, uint32_t bytes, struct class *class) {
+static void count_good(struct nic *nic, uint32_t bytes, struct class *class) {
     struct counters *counters = &nic->counters;
     counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
     if (nic->settings.loopback)
         class->status |= RX_LB;
-    if (class->rare)
-        accepted_rare(nic, frame, class);
 }
 
-/* Refused, or multicast, or both; apart, for the others' sake. ASSUMPTION: pause frames are no good frames to GPRC. */
+/* Refused, or multicast, or with something noted by steer(), or all of it; apart, for the others' sake. ASSUMPTION: pause frames are no good frames to GPRC. */
 static __attribute__((noinline)) bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class, bool accepted) {
     struct counters *counters = &nic->counters;
     if (length >= FRAME_MIN && frame[0] & 1 && pause_frame(nic, frame))
@@ -209,16 +199,21 @@ static __attribute__((noinline)) bool accepts_rare(struct nic *nic, const uint8_
         counters->refused++, counters->refused_bytes += length + CRC;
         return false;
     }
-    *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
-    count_good(nic, frame, length + CRC, class);
+    if (frame[0] & 1)
+        *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
+    if (class->searched)
+        *(class->status & RX_FLM ? &counters->fdirmatch : &counters->fdirmiss) += 1;
+    if (class->event)
+        timestamp_received(nic, frame, class);
+    count_good(nic, length + CRC, class);
     return true;
 }
 
 /* Whether the frame is for this port; adds what the filters found to its class. Counts it either way. */
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
     bool accepted = good(nic, frame, length, class);
-    if (!accepted || frame[0] & 1)
+    if (!accepted || frame[0] & 1 || class->rare)
         return accepts_rare(nic, frame, length, class, accepted);
-    count_good(nic, frame, length + CRC, class);
+    count_good(nic, length + CRC, class);
     return true;
 }

@@ -132,6 +132,8 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
     if (!sound(&plan, length))
         return false;
+    if (q1 & TX_TSTAMP) /* before the far end has it, which may be in this process; of one that is cut, the first frame */
+        timestamp_sent(nic);
     if (!plan.cut) {
         if (bytes != nic->frame)
             memcpy(nic->frame, bytes, length);

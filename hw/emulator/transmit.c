@@ -187,18 +187,11 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
     nic->tx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
 }
 
-static __attribute__((noinline)) bool transmit_offloaded(struct nic *nic, uint32_t number, const struct fetched *fetched) {
-    if (fetched->first & TX_TSTAMP) /* before the far end has it, which may be in this process */
-        timestamp_sent(nic);
-    return offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs)
-        || fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
-}
-
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched) {
     if (!(fetched->first & TX_OFFLOADS))
         transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
-    else
-        return transmit_offloaded(nic, number, fetched);
+    else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
+        return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
     return true;
 }
 
