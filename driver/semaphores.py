@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hw.register import DeviceError
+from hw.register import DeviceError, RegisterTimeout
 from hw.registers import Registers
 
-SEMAPHORE_S = 0.1  # each step of taking one; holders keep it for some ms
+SEMAPHORE_S = 0.1  # each step of taking one, as Linux; holders keep it for some ms
 RESOURCE_S = 1.0
 PAUSE_S = 0.0005
 
@@ -28,24 +28,28 @@ def phy_of_port(nic: Registers) -> Iterator[None]:
 
 
 def take(nic: Registers, ours: str, firmwares: str) -> None:
+    """What software has kept for RESOURCE_S is taken from it: nobody keeps it that long who is alive. Linux does so, too."""
     end = time.monotonic() + RESOURCE_S
     while True:
+        late = time.monotonic() >= end
         with register_semaphore(nic):
             held = nic.SW_FW_SYNC.read()
-            if not getattr(held, ours) and not getattr(held, firmwares):
+            if not getattr(held, firmwares) and (late or not getattr(held, ours)):
                 nic.SW_FW_SYNC.update(**{ours: 1})
                 return
-        if time.monotonic() >= end:
-            holder = "the firmware" if getattr(held, firmwares) else "another driver of this NIC, or one that died with it,"
-            raise DeviceError(f"{holder} has kept {ours} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). If nothing else uses the NIC, "
-                              "power the machine off and on")
+        if late:
+            raise DeviceError(f"the firmware has kept {firmwares} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). Power the machine off and on")
         time.sleep(PAUSE_S)
 
 
 @contextmanager
 def register_semaphore(nic: Registers) -> Iterator[None]:
     """SW_FW_SYNC may be changed inside: SMBI against other drivers, SWESMBI against the firmware (8.2.3.4.9)."""
-    nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")  # the read that shows 0 has taken it
+    try:
+        nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")  # the read that shows 0 has taken it
+    except RegisterTimeout:  # left behind by who died with it: taken back, once
+        nic.SWSM.write(SMBI=0, SWESMBI=0)
+        nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")
     try:
         end = time.monotonic() + SEMAPHORE_S
         while True:

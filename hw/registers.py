@@ -75,7 +75,7 @@ class Registers(SystemRegisters):
     PCIEPHYDAT = Register(Word, 0x11044, RW, 0, "8.2.3.4.8")
     SWSM = Register(f.SWSM, 0x10140, Access.SEMAPHORE, 0, "8.2.3.4.9")
     FWSM = Register(f.FWSM, 0x10148, RO, 0x0000_8040, "8.2.3.4.10")
-    SW_FW_SYNC = Register(f.SW_FW_SYNC, 0x10160, RW, 0, "8.2.3.4.11", mask=0x0000_07FF, also=("GSSR",))
+    SW_FW_SYNC = Register(f.SW_FW_SYNC, 0x10160, RW, 0, "8.2.3.4.11", mask=0x0000_041F, also=("GSSR",))
     GCR_EXT = Register(f.GCR_EXT, 0x11050, RW, 0, "8.2.3.4.12")
     MREVID = Register(f.MREVID, 0x11064, RO, 0, "8.2.3.4.13")
     PICAUSE = Register(f.PICAUSE, 0x110B0, Access.W1C, 0, "8.2.3.4.14")

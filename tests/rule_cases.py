@@ -149,6 +149,20 @@ def semaphore_for_phy(nic: ByHand, wrong: bool) -> None:
     nic.regs.MSCA.write(OPCODE=3, MDICMD=1)
 
 
+def firmware_comes_first(nic: ByHand, wrong: bool) -> None:
+    nic.nic.firmware_takes(FW_PHY_SM0=1, FW_EEP_SM=int(wrong))
+    _take(nic, SW_EEP_SM=1)
+
+
+def mdio_access_awaited(nic: ByHand, wrong: bool) -> None:
+    _take(nic, SW_PHY_SM0=1)
+    for register in range(2):
+        nic.regs.MSCA.write(OPCODE=3, MDIADD=register, MDICMD=1)
+        if not wrong:
+            nic.nic.step(ns=10_000)
+            nic.regs.MSCA.wait(MDICMD=0, timeout=0.1)
+
+
 def semaphore_for_eeprom(nic: ByHand, wrong: bool) -> None:
     _take(nic, SW_EEP_SM=int(not wrong))
     nic.regs.EEC.update(EE_REQ=1)

@@ -176,9 +176,40 @@ def test_the_eeprom_has_what_drivers_of_sfp_boards_look_for(nic: Emulated82599) 
 def test_no_phy_answers_on_mdio(nic: Emulated82599) -> None:
     registers = Registers(nic)
     take_phy(registers)
-    registers.MSCA.write(OPCODE=3, PHYADD=1, DEVADD=1, MDICMD=1)
-    assert not registers.MSCA.read().MDICMD
-    assert registers.MSRWD.read().MDIRDDATA == 0xFFFF
+    for clause in ({"OPCODE": 3, "DEVADD": 1}, {"OPCODE": 2, "STCODE": 1}):
+        registers.MSRWD.write(0x1234)
+        for fast, ns in ((1, 2666), (0, 26666)):  # 64 bits at 24 and 2.4 MHz
+            registers.HLREG0.update(MDCSPD=fast)
+            registers.MSCA.write(PHYADD=1, MDICMD=1, **clause)
+            nic.step(ns=ns)
+            assert registers.MSCA.read().MDICMD
+            nic.step(ns=1)
+            assert not registers.MSCA.read().MDICMD
+        assert registers.MSRWD.read() == 0xFFFF_1234
+
+
+@pytest.mark.breaks_rules("mdio_access_awaited")
+def test_mdio_carries_out_one_access_at_a_time(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    take_phy(registers)
+    registers.MSCA.write(OPCODE=0, MDIADD=7, MDICMD=1)
+    registers.MSCA.write(OPCODE=3, MDIADD=9, MDICMD=1)
+    nic.step(ns=2667)
+    assert (registers.MSCA.read().MDIADD, registers.MSCA.read().MDICMD, int(registers.MSRWD.read())) == (7, 0, 0)
+
+
+def test_semaphores_that_the_firmware_has_are_not_to_be_had(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    nic.firmware_takes(register=True, FW_FLASH_SM=1)
+    for _ in range(2):
+        assert registers.FWSM.read().FWSMBI and registers.SW_FW_SYNC.read() == 1 << 9
+        registers.SWSM.read()
+        registers.SWSM.update(SWESMBI=1)
+        assert not registers.SWSM.read().SWESMBI
+        nic.reset()  # the firmware goes on through it
+    nic.firmware_takes(FW_FLASH_SM=1)
+    take_phy(registers)
+    assert registers.SW_FW_SYNC.read() == 1 << 9 | 1 << 1, "software cannot give back what is the firmware's"
 
 
 def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:

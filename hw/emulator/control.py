@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import fields as f
 from .block import Block
+from .engine import Engine
 from .faults import Fault
+
+if TYPE_CHECKING:
+    from .nic import Emulated82599
 
 
 class Control(Block):
@@ -27,7 +33,19 @@ class Control(Block):
 
 
 class Semaphores(Block):
-    """SWSM and SW_FW_SYNC (10.5.4). There is no firmware that takes anything."""
+    """SWSM and SW_FW_SYNC (10.5.4). What the firmware has taken outlives a reset; nothing, unless Emulated82599.firmware_takes() was told so."""
+
+    def __init__(self, nic: Emulated82599, engine: Engine) -> None:
+        super().__init__(nic, engine)
+        self._register, self._resources = 0, f.SW_FW_SYNC()
+
+    def reset(self) -> None:
+        self.raw.FWSM.update(FWSMBI=self._register)
+        self.raw.SW_FW_SYNC.write(self.raw.SW_FW_SYNC.read() & self.raw.SW_FW_SYNC.row.mask | self._resources)
+
+    def firmware_takes(self, register: bool, resources: f.SW_FW_SYNC) -> None:
+        self._register, self._resources = int(register), resources
+        self.reset()
 
     def read_SWSM(self, index: int) -> int:
         value = self.raw.SWSM.read()
@@ -37,4 +55,4 @@ class Semaphores(Block):
     def write_SWSM(self, index: int, value: int) -> None:
         asked = f.SWSM(value)
         # Software can give SMBI back, not take it by a write.
-        self.raw.SWSM.write(SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI)
+        self.raw.SWSM.write(SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI & ~self.raw.FWSM.read().FWSMBI)

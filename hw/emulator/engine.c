@@ -82,14 +82,22 @@ static void link_set(struct nic *nic, bool up) {
     raise_other_cause(nic, F_CAUSES_LSC_MASK);
 }
 
+static bool trained(const struct nic *nic) {
+    return nic_now(nic) - nic->link_training_since_ns >= nic->link_delay_ns;
+}
+
+/* A far end that trains reports a fault, so both ends of a cable come up and go down together. */
 void nic_link_update(struct nic *nic) {
-    uint64_t now = nic_now(nic);
+    struct nic *peer = nic->wire.peer;
     bool carrier = (nic->cable_in && wire_has_far_end(nic)) || reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* 8.2.3.22.19 */
     if (!carrier)
-        nic->link_training_since_ns = now;
-    bool up = carrier && now - nic->link_training_since_ns >= nic->link_delay_ns;
-    if (up != nic->link_up)
-        link_set(nic, up);
+        nic->link_training_since_ns = nic_now(nic);
+    bool up = carrier && trained(nic) && (!peer || trained(peer));
+    if (up == nic->link_up)
+        return;
+    link_set(nic, up);
+    if (peer) /* or one would send what the other does not receive yet */
+        nic_link_update(peer);
 }
 
 /* Reset, or AUTOC.RESTART_AN: the link goes down and comes back. */

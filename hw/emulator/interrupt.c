@@ -60,6 +60,16 @@ static uint64_t moderation_ns(const struct nic *nic, uint32_t vector) {
     return (uint64_t)((eitr & F_EITR_ITR_INTERVAL_MASK) >> F_EITR_ITR_INTERVAL_SHIFT) * ITR_UNIT_NS;
 }
 
+/* Until a vector may send again. */
+uint64_t nic_interval_left(const struct nic *nic, uint32_t vector) {
+    uint64_t now = nic_now(nic), next = nic->next_message_ns[vector];
+    return next > now ? next - now : 0;
+}
+
+void nic_set_interval_left(struct nic *nic, uint32_t vector, uint64_t ns) {
+    nic->next_message_ns[vector] = nic_now(nic) + ns;
+}
+
 /* The vectors that causes and masks ask for; without MSI-X bit 0 may stand for all of them. */
 static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_t masks) {
     uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;

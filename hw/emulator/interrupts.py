@@ -6,10 +6,13 @@ EICR and EIMS. Bits 15:0 of EICR and EIMS show vectors 0..15.
 
 from __future__ import annotations
 
+from .. import fields as f
 from .block import Block
+from .config_space import VECTORS
 
 QUEUE_BITS = 0xFFFF
 OTHER_BITS = 0xFFFF_0000
+COUNTER_NS = 4 * 2048  # ITR_COUNTER shows the upper seven of nine bits
 
 
 class Interrupts(Block):
@@ -76,8 +79,16 @@ class Interrupts(Block):
         self.write_EIMC(0, self.raw.EIAM.read())
 
     def write_EITR(self, index: int, value: int) -> None:
-        # CNT_WDIS keeps the running counter; the interval is what the engine obeys.
-        self.raw.EITR[index].write(value & self.raw.EITR.row.mask, CNT_WDIS=0)
+        """CNT_WDIS keeps the counter, which runs down to the next message; the interval is what it starts from after that (8.2.3.5.12)."""
+        asked = f.EITR(value)
+        self.raw.EITR[index].write(value & self.raw.EITR.row.mask, CNT_WDIS=0, ITR_COUNTER=0)
+        if not asked.CNT_WDIS and index < VECTORS:
+            self.engine.call("nic_set_interval_left", index, asked.ITR_COUNTER * COUNTER_NS)
+            self.engine.call("nic_send_messages")
+
+    def read_EITR(self, index: int) -> int:
+        left = self.engine.call("nic_interval_left", index) if index < VECTORS else 0
+        return self.raw.EITR[index].read() | f.EITR.compose("EITR", 0, {"ITR_COUNTER": left // COUNTER_NS})
 
     def write_GPIE(self, index: int, value: int) -> None:
         self.raw.GPIE.write(value)

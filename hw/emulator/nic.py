@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device, DmaError, DmaMapping
+from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Access, DeviceError, Row
 from ..registers import BAR0_SIZE, Registers
 from .block import Block
@@ -65,9 +66,10 @@ class Emulated82599(Device):
         self._engine = Engine()
         self._eeprom = Eeprom(self, self._engine)
         self._cage = Cage(self, self._engine)
-        self._blocks: list[Block] = [self._eeprom, self._cage] + [
+        self._semaphores = Semaphores(self, self._engine)
+        self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores] + [
             block(self, self._engine)
-            for block in (Control, Semaphores, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)]
+            for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)]
         self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
         self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
         self._raw = self._eeprom.raw
@@ -418,6 +420,12 @@ class Emulated82599(Device):
         """It works again, late; what was not told meanwhile is told. A NIC that was removed stays away, memory that was unmapped, too."""
         self._check_open()
         self.injected.remove(fault)
+
+    def firmware_takes(self, *, register: bool = False, **resources: int) -> None:
+        """The firmware's semaphores from now on: FWSM.FWSMBI, and SW_FW_SYNC's by name (FW_PHY_SM0=1); without any it gives all back."""
+        self._check_open()
+        with self._engine.frozen():
+            self._semaphores.firmware_takes(register, SW_FW_SYNC(SW_FW_SYNC.compose("SW_FW_SYNC", 0, resources)))
 
     def spoil_eeprom(self) -> None:
         """Another checksum than the right one, or that again."""

@@ -27,6 +27,19 @@ def semaphore_for_eeprom(now: Access) -> str | None:
     return f"SW_FW_SYNC is {taken!r}" if now.rises("EE_REQ") and not taken.SW_EEP_SM else None
 
 
+@rule("10.5.4", WARNING, "A resource that the firmware has in SW_FW_SYNC is not taken", writes=("SW_FW_SYNC",))
+def firmware_comes_first(now: Access) -> str | None:
+    before, asked = f.SW_FW_SYNC(now.before), f.SW_FW_SYNC(now.value)
+    taken = [name for name in f.SW_FW_SYNC.fields if name.startswith("FW_") and getattr(before, name) and now.rises(f"SW_{name[3:]}")]
+    return f"SW_FW_SYNC becomes {asked!r} while it has {', '.join(taken)}" if taken else None
+
+
+@rule("8.2.3.22.11", ERROR, "MSCA.MDICMD has cleared itself before the next access on MDIO", writes=("MSCA",))
+def mdio_access_awaited(now: Access) -> str | None:
+    again = f.MSCA(now.history.of(now.regs.MSCA).written).MDICMD
+    return now.not_read_since(now.regs.MSCA, now.regs.MSCA, MDICMD=0) if again else None
+
+
 @rule("8.2.3.2.2", ERROR, "EERD.DONE is awaited before the next word is asked for", writes=("EERD",))
 def eerd_done_awaited(now: Access) -> str | None:
     again = f.EERD(now.value).START and f.EERD(now.history.of(now.regs.EERD).written).START
