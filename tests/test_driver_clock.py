@@ -15,7 +15,7 @@ from steered import queue_of
 
 AHEAD_NS, FAST_PPM = 1_700_000_000_123_456_789, 300.0
 APART_S = 0.1
-WIRE_NS = 20_000  # what may lie between two stamps of one frame: the engine takes them one after the other, some hundred ns on an idle machine
+STEP_PPM = 0.1  # of adjust()
 HOUR_NS = 3600 * 10**9
 
 
@@ -34,28 +34,34 @@ def port() -> Iterator[Port]:
 
 
 def test_master_and_slave_find_offset_and_rate_and_agree(pair: tuple[Port, Port]) -> None:
+    """Bounds are what the exchanges leave unsure, so they hold on a busy machine, too."""
     master, slave = pair
     slave.clock.set(master.clock.now() + AHEAD_NS)
     slave.clock.adjust(FAST_PPM)
     first = best(master, slave)
-    assert 0 <= first.delay < WIRE_NS
-    assert first.offset == pytest.approx(AHEAD_NS, abs=10_000_000), "it has gone fast since"
+    assert first.offset == pytest.approx(AHEAD_NS, abs=1e9)
     time.sleep(APART_S)
     second = best(master, slave)
-    fast = (second.offset - first.offset) / (second.t1 - first.t1) * 1e6
-    assert fast == pytest.approx(FAST_PPM, rel=0.5)
+    apart = second.t1 - first.t1
+    fast, unsure = (second.offset - first.offset) / apart * 1e6, (first.unsure(2 * FAST_PPM) + second.unsure(2 * FAST_PPM)) / apart * 1e6 + STEP_PPM
+    assert fast == pytest.approx(FAST_PPM, abs=unsure)
 
     slave.clock.adjust(slave.clock.ppm - fast)
-    slave.clock.step(-round(best(master, slave).offset))
-    assert abs(best(master, slave).offset) < WIRE_NS
-    time.sleep(APART_S)
-    assert abs(best(master, slave).offset) < 2 * WIRE_NS, "300 ppm would have made 30 us"
+    third = best(master, slave)
+    slave.clock.step(-round(third.offset))
+    for _ in range(2):
+        now = best(master, slave)
+        assert abs(now.offset) <= now.unsure(unsure) + third.unsure(unsure) + unsure / 1e6 * (now.t1 - third.t1) + 1
+        time.sleep(APART_S)
 
 
 def test_the_clock_goes_as_this_machines_does(port: Port) -> None:
-    start, ours = time.monotonic_ns(), port.clock.now()
-    time.sleep(0.05)
-    assert port.clock.now() - ours == pytest.approx(time.monotonic_ns() - start, abs=5_000_000)
+    def look() -> tuple[int, int, int]:
+        return time.monotonic_ns(), port.clock.now(), time.monotonic_ns()
+
+    look()
+    (before, first, after), _, (later, second, latest) = look(), time.sleep(0.05), look()
+    assert (later - after) * 0.999999 - 10 <= second - first <= (latest - before) * 1.000001 + 10
 
 
 def test_frames_over_udp_and_ethernet_are_stamped_and_their_slot_says_so(port: Port) -> None:

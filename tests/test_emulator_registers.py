@@ -212,6 +212,39 @@ def test_messages_of_a_vector_keep_their_distance(nic: Emulated82599, regs: Regi
     assert sent == 10
 
 
+@pytest.mark.parametrize("vector", [0, 15, 24, 63])
+def test_the_counter_of_a_vector_runs_down_to_its_next_message(nic: Emulated82599, regs: Registers, vector: int) -> None:
+    fd = nic.enable_interrupts(64)[vector]
+    bit = 1 << vector % 32
+    regs.GPIE.write(MSIX_MODE=1)
+    regs.EIAC.write(RTX_QUEUE=0xFFFF)
+    regs.EIMS_EX[vector // 32].write(bit)
+
+    def cause() -> int:
+        regs.EICS_EX[vector // 32].write(bit)
+        return messages(fd)
+
+    regs.EITR[vector].write(ITR_INTERVAL=80, CNT_WDIS=1)  # 163.84 us
+    assert cause() == 1
+    assert (regs.EITR[vector].read().ITR_INTERVAL, regs.EITR[vector].read().ITR_COUNTER) == (80, 20)
+    nic.step(ns=81_920)
+    assert cause() == 0 and regs.EITR[vector].read().ITR_COUNTER == 10
+    regs.EITR[vector].write(ITR_INTERVAL=8, CNT_WDIS=1)  # from the next message on
+    nic.step(ns=81_919)
+    assert messages(fd) == 0
+    nic.step(ns=1)
+    assert messages(fd) == 1 and regs.EITR[vector].read().ITR_COUNTER == 2
+    assert cause() == 0
+    regs.EITR[vector].write(ITR_INTERVAL=8)  # and the counter
+    assert messages(fd) == 1
+    assert cause() == 0
+    regs.EITR[vector].write(ITR_INTERVAL=8, ITR_COUNTER=100)
+    nic.step(ns=100 * 8192 - 1)
+    assert messages(fd) == 0
+    nic.step(ns=1)
+    assert messages(fd) == 1
+
+
 def test_a_queue_interrupts_on_the_vector_of_its_ivar_entry(nic: Emulated82599, regs: Registers) -> None:
     fds = nic.enable_interrupts(20)
     regs.GPIE.write(MSIX_MODE=1)

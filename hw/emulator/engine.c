@@ -73,6 +73,8 @@ uint64_t nic_now(const struct nic *nic) {
 
 /* ---- link (82599 3.7): carrier, then training, then LINKS says so and LSC is raised ---- */
 
+void nic_link_update(struct nic *nic);
+
 static void link_set(struct nic *nic, bool up) {
     const uint32_t ten_gigabit = 3u << F_LINKS_SPEED_SHIFT;
     nic->link_up = up;
@@ -80,6 +82,8 @@ static void link_set(struct nic *nic, bool up) {
     uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
     reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
     raise_other_cause(nic, F_CAUSES_LSC_MASK);
+    if (nic->wire.peer) /* or one would send what the other does not receive yet */
+        nic_link_update(nic->wire.peer);
 }
 
 static bool trained(const struct nic *nic) {
@@ -93,11 +97,8 @@ void nic_link_update(struct nic *nic) {
     if (!carrier)
         nic->link_training_since_ns = nic_now(nic);
     bool up = carrier && trained(nic) && (!peer || trained(peer));
-    if (up == nic->link_up)
-        return;
-    link_set(nic, up);
-    if (peer) /* or one would send what the other does not receive yet */
-        nic_link_update(peer);
+    if (up != nic->link_up)
+        link_set(nic, up);
 }
 
 /* Reset, or AUTOC.RESTART_AN: the link goes down and comes back. */
