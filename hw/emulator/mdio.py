@@ -1,4 +1,7 @@
-"""MDIO (82599 3.7.2.2, 8.2.3.22.11): an access takes its time, and an SFP+ board has no PHY that would answer."""
+"""MDIO (82599 3.7.2.2, 8.2.3.22.11): an access takes its time, and an SFP+ board has no PHY that would answer.
+
+Linux looks for one; our own driver does not, as the module speaks on two wires of its own (i2c.py).
+"""
 
 from __future__ import annotations
 
