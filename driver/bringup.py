@@ -139,7 +139,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     undo.callback(stopping)
     device.enable_bus_master(True)
     link.setup_link(nic, config.loopback)
-    statistics = Statistics(nic, config.rx_queues, config.tx_queues)
+    statistics = Statistics(nic, config.rx_queues, config.tx_queues, drops=config.flow_director is not None)
     director = Director(nic, config.flow_director) if config.flow_director else None
     set_up(nic, config, joined)
     device.ring_doorbells()

@@ -96,7 +96,9 @@ def port_counts(port: Port) -> Counts:
         ring.advance(ring.space)
     counts = port.stats()
     queues = {f"{name}[{number}]": value for side in (counts.rx, counts.tx) for number, queue in enumerate(side) for name, value in queue.items()}
-    return {**counts.port, **queues}
+    others = {f"{name}[{len(own)}..]": value for own, shared in ((counts.rx, counts.rx_others), (counts.tx, counts.tx_others))
+              for name, value in shared.items()}
+    return {**counts.port, **queues, **others}
 
 
 def hardware_counts(nic: Registers) -> Counts:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hw.registers import QUEUES
+
 from .flow_director import BUFFER_KB, FlowDirector
 
-MAX_QUEUES = 16  # RSS entries and statistics sets are four bits (8.2.3.7.15, 8.2.3.23.71)
 RX_BUFFER_KB = 512  # the receive packet buffer (8.2.3.8.9)
 FRAME_OVERHEAD = 14 + 4  # Ethernet header and CRC, both counted by MAXFRS (8.2.3.22.13)
 MAX_FRAME = 9728  # 9.5 KB, CRC included: what the receive path carries
@@ -64,8 +65,8 @@ class PortConfig:
 
     def __post_init__(self) -> None:
         for name, queues in (("tx_queues", self.tx_queues), ("rx_queues", self.rx_queues)):
-            if not 1 <= queues <= MAX_QUEUES:
-                raise ValueError(f"{name}={queues}: a port has 1 to {MAX_QUEUES} queues each way")
+            if not 1 <= queues <= QUEUES:
+                raise ValueError(f"{name}={queues}: a port has 1 to {QUEUES} queues each way")
         if not MIN_MTU <= self.mtu <= MAX_FRAME - FRAME_OVERHEAD:
             raise ValueError(f"mtu={self.mtu}: the 82599 carries {MIN_MTU} to {MAX_FRAME - FRAME_OVERHEAD} bytes "
                              f"(frames up to {MAX_FRAME} with header and CRC)")

@@ -12,7 +12,7 @@ from .errors import PortError
 
 BUFFER_KB = 64  # of the packet buffer: PBALLOC 1, the least
 PBALLOC = 1
-DROP_QUEUE = 127  # what is dropped goes to a queue that is never enabled
+DROP_QUEUE = 127  # what is dropped goes to a queue that is not enabled: a port that has this one too cannot drop
 FLEX_OFFSET = 6  # words: the EtherType. It is not compared, but has to be somewhere
 MAX_LENGTH = 10  # filters that may share a bucket before a frame's search ends
 FULL_THRESH = 4

@@ -1,6 +1,8 @@
 """MSI-X: which cause raises which vector, and how a thread sleeps until one does (82599 7.3, 8.2.3.5).
 
-Vectors: RX queue k has k, TX queue k has n_rx + k, all other causes (link) the last one. A message clears its cause (EIAC; for
+Vectors: receive queues have the first ones, transmit queues those behind, all other causes (link) the last one. There are 64: where queues are
+more than that leaves, queue k of a direction shares the vector of queue k modulo its vectors; never with the other direction, which another
+thread may wait for. A message clears its cause (EIAC; for
 vectors from 16 on the hardware does so by itself) and masks its vector (EIAM, GPIE.EIAME), so it comes once until armed again. A
 cause that is set while its vector is masked stays, and its message goes out as soon as the vector is armed: that is why no
 wake-up is lost between looking at a ring and going to sleep. Where there is one line only: driver/line.py.
@@ -21,6 +23,17 @@ from .line import OTHER, OTHER_CAUSES, RX, TX, Line, LineWakeups
 from .wakeups import ALL, VectorWakeups, Wakeups
 
 AUTO_CLEAR = 0xFFFF
+LEAST_VECTORS = 3
+
+
+def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, int]:
+    """How many vectors receive and transmit queues get of `vectors` (0: there is only a line, nothing to share), of which the last is the link's.
+
+    Half each when both want more; what one side leaves is the other's.
+    """
+    left = vectors - 1 if vectors else rx_queues + tx_queues
+    tx_vectors = min(tx_queues, max(left // 2, left - rx_queues))
+    return min(rx_queues, left - tx_vectors), tx_vectors
 
 
 class Interrupts:
@@ -28,10 +41,11 @@ class Interrupts:
 
     def __init__(self, device: Device, nic: Registers, *, rx_queues: int, tx_queues: int, bound_rx: Collection[int],
                  bound_tx: Collection[int], interval_us: float) -> None:
-        count = rx_queues + tx_queues + 1
-        if 0 < device.max_vectors < count:
-            raise DeviceError(f"{device.name} has {device.max_vectors} interrupt vectors; {rx_queues} receive and {tx_queues} transmit "
-                              f"queues need {count}. Open it with fewer queues")
+        if 0 < device.max_vectors < LEAST_VECTORS:
+            raise DeviceError(f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: to receive, to send, "
+                              "and for its link")
+        rx_vectors, tx_vectors = share_vectors(rx_queues, tx_queues, device.max_vectors)
+        count = rx_vectors + tx_vectors + 1
         self._device, self._nic = device, nic
         self._other = 1 << (count - 1)
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -39,8 +53,8 @@ class Interrupts:
         try:
             fds = device.enable_interrupts(count)
             if len(fds) == count:
-                self._join_vectors(fds, rx_queues, bound_rx, bound_tx)
-                self._map_causes(rx_queues, tx_queues)
+                self._join_vectors(fds, rx_vectors, tx_vectors, bound_rx, bound_tx)
+                self._map_causes(rx_queues, tx_queues, rx_vectors, tx_vectors)
             else:
                 self._join_line(fds[0], rx_queues, tx_queues, bound_rx, bound_tx)
                 count = 1
@@ -54,9 +68,9 @@ class Interrupts:
             self.close()
             raise
 
-    def _join_vectors(self, fds: Sequence[int], rx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
-        rx = {fds[queue]: 1 << queue for queue in bound_rx}
-        tx = {fds[rx_queues + queue]: 1 << (rx_queues + queue) for queue in bound_tx}
+    def _join_vectors(self, fds: Sequence[int], rx_vectors: int, tx_vectors: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
+        rx = {fds[vector]: 1 << vector for vector in {queue % rx_vectors for queue in bound_rx}}
+        tx = {fds[vector]: 1 << vector for vector in {rx_vectors + queue % tx_vectors for queue in bound_tx}}
         self.rx: Wakeups = VectorWakeups(self._nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
         self.tx: Wakeups = VectorWakeups(self._nic, tx, {})
 
@@ -68,16 +82,16 @@ class Interrupts:
         self.rx = LineWakeups(line, {line.rx: RX} if bound_rx else {}, {line.other: OTHER, self._nudge: RX})
         self.tx = LineWakeups(line, {line.tx: TX} if bound_tx else {}, {})
 
-    def _map_causes(self, rx_queues: int, tx_queues: int) -> None:
+    def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
         """8.2.3.5.16: two queues an IVAR register, RX and TX bytes taking turns."""
         nic = self._nic
         for register in nic.IVAR:
             register.write(0)
         for queue in range(rx_queues):
-            self._allocate(queue, 2 * (queue % 2), queue)
+            self._allocate(queue, 2 * (queue % 2), queue % rx_vectors)
         for queue in range(tx_queues):
-            self._allocate(queue, 2 * (queue % 2) + 1, rx_queues + queue)
-        nic.IVAR_MISC.write(INT_ALLOC_1=rx_queues + tx_queues, INT_ALLOC_VAL_1=1)
+            self._allocate(queue, 2 * (queue % 2) + 1, rx_vectors + queue % tx_vectors)
+        nic.IVAR_MISC.write(INT_ALLOC_1=rx_vectors + tx_vectors, INT_ALLOC_VAL_1=1)
         nic.GPIE.write(MSIX_MODE=1, OCD=1, EIAME=1, PBA_SUPPORT=1)
         nic.EIAC.write(AUTO_CLEAR)
         for masks in nic.EIAM_EX:

@@ -33,7 +33,10 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     """Take a NIC, bring it up and give its rings.
 
     name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
-    tx_queues, rx_queues: 1..16, flows are spread over receive queues by RSS. tx_slots, rx_slots: of each ring, 64..8192 in eights.
+    tx_queues, rx_queues: 1..128. RSS spreads flows over receive queues 0..15; what comes to the others is what port.filters sends there. More
+    than 64 transmit queues are four traffic classes (0..63, 64..95, 96..111, 112..127), which take turns; within one, its queues do. Queues share
+    interrupt vectors from 64 of both kinds on, counters from 17 of a kind on (see PortStatistics).
+    tx_slots, rx_slots: of each ring, 64..8192 in eights; a buffer a slot, so 128 rings of 1024 take 280 MB.
     buf_size: bytes of a packet buffer, 1024..15872 in 64s (default: the region's, else 2112, or 2048 without an IOMMU); the NIC fills
     whole KB of it. mtu: 68..9710; longer frames than a buffer take several slots.
     region: memory to share with other ports; extra_bufs: buffers beside those in rings. link_timeout: seconds to wait for the

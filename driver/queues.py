@@ -13,6 +13,8 @@ DESCRIPTOR_SIZE = 16
 ADVANCED_ONE_BUFFER = 1
 KB = 1024
 TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
+QUEUES_WITHOUT_DCB = 64  # transmit queues from there on "should not be used" without DCB or virtualisation (7.2.1.2.1)
+FOUR_CLASSES = 2  # MTQC.NUM_TC_OR_Q
 RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
 RX_RESUME = 0x10000  # the other end may go on when so much below FCRTH is free again
 PAUSE_QUANTA = 0xFFFF  # of 512 bit times: 3.4 ms; half of it later the other end is told again
@@ -110,20 +112,37 @@ def enable_receive(nic: Registers) -> None:
 
 
 def init_transmit(nic: Registers, config: PortConfig) -> None:
-    """4.6.8 up to the queues, with one packet buffer and no DCB, no VT (4.6.11.3.4)."""
+    """4.6.8 up to the queues, with one packet buffer and no DCB, no VT (4.6.11.3.4); as DCB with four classes for more queues than that has."""
     nic.RTTDCS.update(ARBDIS=1)  # MTQC may be written only so, and the sizes are part of the same setting
-    nic.MTQC.write(0)
-    nic.TXPBSIZE[0].write(SIZE=TX_BUFFER_KB)
-    nic.TXPBTHRESH[0].write(THRESH=TX_BUFFER_KB - -(-config.frame_size // KB))  # room for one more whole frame
-    for packet_buffer in range(1, len(nic.TXPBSIZE)):
-        nic.TXPBSIZE[packet_buffer].write(0)
-        nic.TXPBTHRESH[packet_buffer].write(0)
+    classes = 1
+    if config.tx_queues <= QUEUES_WITHOUT_DCB:
+        nic.MTQC.write(0)
+    else:
+        classes = 4
+        init_four_classes(nic)
+    for packet_buffer in range(len(nic.TXPBSIZE)):
+        size = TX_BUFFER_KB // classes if packet_buffer < classes else 0
+        nic.TXPBSIZE[packet_buffer].write(SIZE=size)
+        nic.TXPBTHRESH[packet_buffer].write(THRESH=size - -(-config.frame_size // KB) if size else 0)  # room for one more whole frame
     nic.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
     for queue in range(len(nic.TXDCTL)):  # no rate limit; the table is not cleared by a reset
         nic.RTTDQSEL.write(queue)
         nic.RTTDT1C.write(0)
     nic.RTTDCS.update(ARBDIS=0)
     nic.HLREG0.update(TXCRCEN=1, TXPADEN=1)
+
+
+def init_four_classes(nic: Registers) -> None:
+    """Queues 0..63, 64..95, 96..111 and 112..127 are a traffic class each, with a packet buffer of its own (7.2.1.2.1, 4.6.11.3.2).
+
+    Virtualisation has 128 queues and one packet buffer, but MTQC.VT_ENA has to be PFVTCTL's, which takes RSS over 16 queues away.
+    ASSUMPTION: receive and transmit may differ in their number of classes, DPDK configures them apart, too. Arbiters stay at round robin
+    (TDPAC, VMPAC, TPPAC 0), which needs no credits, and DTXMXSZRQ at its most: DCB lowers it for the arbiters' precision only.
+    """
+    nic.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=FOUR_CLASSES)
+    nic.RTTDCS.update(BDPM=0, BPBFSM=0)  # several packet buffers: look for room in each of them, as Linux does with DCB
+    nic.RTTPCS.update(ARBD=0x004)
+    nic.SECTXMINIFG.update(SECTXDCB=0x1F)
 
 
 def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:

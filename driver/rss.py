@@ -15,6 +15,7 @@ from .config import RSS_KEY
 from .queues import reception_stopped
 
 TABLE_ENTRIES = 128
+RSS_QUEUES = 16  # an entry has four bits (8.2.3.7.15)
 RSS = 1  # MRQC.MRQE
 
 
@@ -40,7 +41,7 @@ class Rss:
     """
 
     def __init__(self, nic: Registers, queues: int) -> None:
-        self._nic, self._queues = nic, queues
+        self._nic, self._queues = nic, min(queues, RSS_QUEUES)
 
     @property
     def key(self) -> bytes:
@@ -55,7 +56,7 @@ class Rss:
 
     @property
     def table(self) -> npt.NDArray[np.uint8]:
-        """A queue for each value of the hash's low 7 bits: 128 of them (8.2.3.7.15). `table = range(4)` is repeated. Raises ValueError."""
+        """A queue 0..15 for each value of the hash's low 7 bits: 128 of them (8.2.3.7.15). `table = range(4)` is repeated. Raises ValueError."""
         return np.frombuffer(b"".join(int(entry.read()).to_bytes(4, "little") for entry in self._nic.RETA), np.uint8)
 
     @table.setter
@@ -64,6 +65,8 @@ class Rss:
         if not 1 <= len(table) <= TABLE_ENTRIES:
             raise ValueError(f"the table has {TABLE_ENTRIES} entries; give it 1 to {TABLE_ENTRIES} queues, not {len(table)}")
         wrong = [queue for queue in table if not 0 <= queue < self._queues]
+        if wrong and self._queues == RSS_QUEUES:
+            raise ValueError(f"RSS cannot choose queue {wrong[0]}: it reaches queues 0 to {RSS_QUEUES - 1} (82599 8.2.3.7.15), port.filters reaches all")
         if wrong:
             raise ValueError(f"there is no receive queue {wrong[0]}: the port was opened with rx_queues={self._queues}")
         write_table(self._nic, table)
@@ -100,8 +103,8 @@ def write_table(nic: Registers, queues: Sequence[int]) -> None:
 
 
 def init_rss(nic: Registers, queues: int, key: bytes) -> None:
-    """Spread flows over `queues`, before reception starts. Written even for one queue, so that descriptors carry the hash."""
+    """Spread flows over `queues`, 16 at most, before reception starts. Written even for one queue, so that descriptors carry the hash."""
     write_key(nic, key)
-    write_table(nic, range(queues))
+    write_table(nic, range(min(queues, RSS_QUEUES)))
     nic.RXCSUM.update(PCSD=1)  # the hash and the fragment checksum share a field of the descriptor (8.2.3.7.5)
     nic.MRQC.write(RssHeaders.ALL.value, MRQE=RSS)

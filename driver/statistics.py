@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hw.register import Row, Word
-from hw.registers import COUNTERS, Registers
+from hw.registers import COUNTERS, QUEUES, Registers
 
 ACCUMULATE_S = 20.0  # 36 bits of octets last 55 s at 10 Gbit/s
 PAIR_BITS = 36
+LAST_SET = COUNTERS - 1
 PAIRS = {"GORC": ("GORCL", "GORCH"), "GOTC": ("GOTCL", "GOTCH"), "TOR": ("TORL", "TORH"),
          **{name: (f"{name}L", f"{name}H") for name in ("RXNFGBC", "RXDGBC", "RXDDBC", "RXLPBKBC", "RXDLPBKBC", "TXDGBC")}}
 RX_QUEUE = {"QPRC": ("QPRC", ""), "QBRC": ("QBRC_L", "QBRC_H"), "QPRDC": ("QPRDC", "")}
@@ -30,6 +31,8 @@ class PortStatistics:
 
     port: GPRC, GORC (36-bit pairs under one name), MPC (all eight packet buffers), ... rx: a mapping for each receive queue with
     QPRC (packets), QBRC (bytes), QPRDC (packets dropped for want of a descriptor). tx: for each transmit queue QPTC, QBTC.
+    The NIC has 16 sets of these. Of more than 16 queues of a direction, rx or tx has queues 0..14 only, and all from 15 on are counted
+    together: rx_others, tx_others. rx_others has also what a FlowFilter drops, and a port with a flow director counts so from 16 queues on.
     Pause frames that were sent (LXOFFTXC, LXONTXC) are in GPTC, GOTC, MPTC and PTC64, too, and in no queue's counters.
     On silicon GPRC also counts frames that were missed for want of packet buffer (MPC); the sum of QPRC does not.
     """
@@ -37,6 +40,8 @@ class PortStatistics:
     port: Mapping[str, int]
     rx: tuple[Mapping[str, int], ...]
     tx: tuple[Mapping[str, int], ...]
+    rx_others: Mapping[str, int]
+    tx_others: Mapping[str, int]
 
     def __getitem__(self, name: str) -> int:
         """A counter of the port: `stats["GPRC"]`."""
@@ -78,14 +83,28 @@ def _row(name: str) -> Row[Word]:
     return row
 
 
-class Statistics:
-    """Accumulates one NIC's counters from now on; queue k is mapped to counter set k."""
+class QueueCounters:
+    """Of one direction: each queue's with a set to itself, and those of the last set if that is not one of them. drops: it must not be."""
 
-    def __init__(self, nic: Registers, rx_queues: int, tx_queues: int) -> None:
+    def __init__(self, names: Mapping[str, tuple[str, str]], queues: int, drops: bool = False) -> None:
+        own = queues if queues + drops <= COUNTERS else LAST_SET
+        self.own = [queue_counters(names, queue) for queue in range(own)]
+        self.others = queue_counters(names, LAST_SET) if own < COUNTERS else {name: Counter(-1) for name in names}
+        self.read = [*self.own, self.others] if own < COUNTERS else self.own
+
+
+def values(counters: Mapping[str, Counter]) -> Mapping[str, int]:
+    return {name: counter.value for name, counter in counters.items()}
+
+
+class Statistics:
+    """Accumulates one NIC's counters from now on. drops: there may be filters that drop, which a set has to count."""
+
+    def __init__(self, nic: Registers, rx_queues: int, tx_queues: int, *, drops: bool = False) -> None:
         self._nic = nic
         self._port = port_counters()
-        self._rx = [queue_counters(RX_QUEUE, queue) for queue in range(rx_queues)]
-        self._tx = [queue_counters(TX_QUEUE, queue) for queue in range(tx_queues)]
+        self._rx = QueueCounters(RX_QUEUE, rx_queues, drops)
+        self._tx = QueueCounters(TX_QUEUE, tx_queues)
         self.due_at = 0.0
         self._reading = threading.Lock()  # what a read clears must be added by the one who read it
         map_queues(nic)
@@ -103,19 +122,20 @@ class Statistics:
     def totals(self) -> PortStatistics:
         """As of the last accumulate()."""
         return PortStatistics({name: sum(counter.value for counter in counters) for name, counters in self._port.items()},
-                              tuple({name: counter.value for name, counter in queue.items()} for queue in self._rx),
-                              tuple({name: counter.value for name, counter in queue.items()} for queue in self._tx))
+                              tuple(values(queue) for queue in self._rx.own), tuple(values(queue) for queue in self._tx.own),
+                              values(self._rx.others), values(self._tx.others))
 
     def _all(self) -> Iterable[Counter]:
         for counters in self._port.values():
             yield from counters
-        for queue in (*self._rx, *self._tx):
+        for queue in (*self._rx.read, *self._tx.read):
             yield from queue.values()
 
+
 def map_queues(nic: Registers) -> None:
-    """Queues 0..15 to counter sets 0..15 (8.2.3.23.71, 8.2.3.23.73)."""
-    for first in range(0, COUNTERS, 4):
-        sets = {f"Q_MAP_{queue}": first + queue for queue in range(4)}
+    """Queues 0..14 to counter sets of their own, all others to the last (8.2.3.23.71, 8.2.3.23.73)."""
+    for first in range(0, QUEUES, 4):
+        sets = {f"Q_MAP_{queue}": min(first + queue, LAST_SET) for queue in range(4)}
         nic.RQSMR[first // 4].write(**sets)
         nic.TQSM[first // 4].write(**sets)
 

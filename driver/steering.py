@@ -10,7 +10,7 @@ from hw.fields import ETQF
 from hw.registers import Registers
 
 from .errors import PortError
-from .flow_director import Director, FlowFilter, Protocol
+from .flow_director import DROP_QUEUE, Director, FlowFilter, Protocol
 
 PRIORITIES = range(1, 8)  # FTQF.PRIORITY; 0 is reserved
 IP_TYPES = (0x0800, 0x86DD)
@@ -79,7 +79,7 @@ class Filters(Collection[Filter]):
         print(*port.filters, sep="\\n")
 
     Filters choose among frames that the port accepts (its address, multicast, promiscuous); they accept none. What they send to a queue
-    is counted there, and what a FlowFilter drops in rx[0]["QPRDC"].
+    is counted there, and what a FlowFilter drops in `stats().rx_others["QPRDC"]`.
     """
 
     def __init__(self, nic: Registers, queues: int, director: Director | None) -> None:
@@ -118,6 +118,8 @@ class Filters(Collection[Filter]):
     def _add(self, filter: Filter) -> None:
         if filter.queue is not None and not 0 <= filter.queue < self._queues:
             raise ValueError(f"there is no receive queue {filter.queue}: the port was opened with rx_queues={self._queues}")
+        if filter.queue is None and self._queues > DROP_QUEUE:
+            raise ValueError(f"what a filter drops goes to queue {DROP_QUEUE}, which this port receives from; open it with rx_queues={DROP_QUEUE} or fewer")
         for each in () if isinstance(filter, FlowFilter) else self._in_registers():
             if replace(each, queue=0) == replace(filter, queue=0):
                 raise ValueError(f"there is {each} already; remove that first")
