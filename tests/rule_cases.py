@@ -340,7 +340,7 @@ def no_header_split(nic: ByHand, wrong: bool) -> None:
 
 
 def descriptor_type_here(nic: ByHand, wrong: bool) -> None:
-    _enable_with(nic, DESCTYPE=0 if wrong else 1)
+    _enable_with(nic, DESCTYPE=2 if wrong else 0)
 
 
 def jumbo_frames_enabled(nic: ByHand, wrong: bool) -> None:
@@ -393,6 +393,18 @@ def te_before_queues(nic: ByHand, wrong: bool) -> None:
     if not wrong:
         nic.regs.DMATXCTL.update(TE=1)
     nic.transmit_queue(0)
+
+
+def mtqc_values(nic: ByHand, wrong: bool) -> None:
+    nic.regs.RTTDCS.update(ARBDIS=1)
+    nic.regs.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=1 if wrong else 2)
+
+
+def transmit_queue_exists(nic: ByHand, wrong: bool) -> None:
+    nic.look_around()
+    nic.set_up_transmission()
+    nic.regs.DMATXCTL.update(TE=1)
+    nic.transmit_queue(64 if wrong else 63)
 
 
 def dtxmxszrq_at_most(nic: ByHand, wrong: bool) -> None:
@@ -449,7 +461,7 @@ def interval_with_wthresh(nic: ByHand, wrong: bool) -> None:
 
 
 def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:
-    _send(nic, 60 | 0x0B << 24 if wrong else _data(60))  # as the 82598 and older ones have it
+    _send(nic, _data(60) ^ 2 * wrong << 20)  # DTYP 1
 
 
 def chain_length(nic: ByHand, wrong: bool) -> None:
@@ -489,6 +501,36 @@ def buffer_length(nic: ByHand, wrong: bool) -> None:
 
 def shortest_frame(nic: ByHand, wrong: bool) -> None:
     _send(nic, _data(16 if wrong else 17))
+
+
+def _legacy(nic: ByHand, *, command: int = 0x0B, offset: int = 0, start: int = 0) -> None:
+    """A frame of 60 bytes in a legacy descriptor; the command is RS, IFCS, EOP."""
+    up(nic)
+    nic.tx[0].write(0, nic.tx[0].buffer(0), 60 | offset << 16 | command << 24 | start << 40)
+    nic.regs.TDT[0].write(1)
+    nic.nic.step()
+
+
+def ifcs_with_offloads(nic: ByHand, wrong: bool) -> None:
+    _legacy(nic, command=0x49 if wrong else 0x4B)  # VLE
+
+
+def no_legacy_descriptors(nic: ByHand, wrong: bool) -> None:
+    nic.regs.RTTDCS.update(ARBDIS=1)
+    nic.regs.MTQC.write(VT_ENA=int(wrong), NUM_TC_OR_Q=int(wrong))
+    _legacy(nic)
+
+
+def rs_with_eop(nic: ByHand, wrong: bool) -> None:
+    up(nic)
+    nic.tx[0].write(0, nic.tx[0].buffer(0), 60 | (0x0A if wrong else 0x02) << 24)
+    nic.tx[0].write(1, nic.tx[0].buffer(1), 60 | 0x0B << 24)
+    nic.regs.TDT[0].write(2)
+    nic.nic.step()
+
+
+def legacy_checksum_place(nic: ByHand, wrong: bool) -> None:
+    _legacy(nic, command=0x0F, offset=59 if wrong else 58, start=34)
 
 
 # ---- memory.py ----

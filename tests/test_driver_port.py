@@ -284,7 +284,7 @@ def test_extra_buffers_hang_at_the_interface() -> None:
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ({"tx_queues": 0}, "1 to 16"), ({"rx_queues": 17}, "1 to 16"), ({"mtu": 9711}, "9728"), ({"mtu": 60}, "68"),
+    ({"tx_queues": 0}, "1 to 128"), ({"rx_queues": 129}, "1 to 128"), ({"mtu": 9711}, "9728"), ({"mtu": 60}, "68"),
     ({"rss_key": b"short"}, "40"), ({"interrupt_interval_us": 5000.0}, "1046"), ({"mac": "nonsense"}, "02:00:00:00:00:01"),
     ({"mac": "ff:ff:ff:ff:ff:ff"}, "multicast"), ({"link_timeout": -1.0}, "seconds"),
 ])  # fmt: skip

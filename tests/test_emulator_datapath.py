@@ -264,7 +264,7 @@ def test_nothing_moves_without_bus_master(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("bits", "name"), [
-    (lambda: 60 | 60 << 46, "transmit_descriptor_type"),  # legacy
+    (lambda: 60 | 1 << 20 | 0x2B << 24 | 60 << 46, "transmit_descriptor_type"),
     (lambda: 60 | 3 << 20 | 0x2B << 24 | 99 << 46, "paylen"),
     (lambda: 0 | 3 << 20 | 0x2B << 24, "frame_length"),
     (lambda: 16000 | 3 << 20 | 0x2B << 24 | 16000 << 46, "buffer_length"),

@@ -23,7 +23,7 @@ from rule_cases import cases, up
 ROOT = Path(__file__).resolve().parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
 CASES = cases()
-ALSO = {"no_header_split": {"descriptor_type_here"}}  # what cannot be broken alone
+ALSO = {"no_header_split": {"descriptor_type_here"}, "descriptor_type_here": {"no_header_split"}}  # what cannot be broken alone
 
 
 @contextmanager

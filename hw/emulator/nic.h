@@ -4,6 +4,7 @@
  *   settings.c   registers as frames obey them, read once and not for every frame
  *   transmit.c   descriptor fetch, write-back, head write-back        (82599 7.2)
  *   offload.c    checksums, VLAN tags and segmentation on the way out (82599 7.2.4, 7.2.5)
+ *   legacy.c     descriptors as older chips have them                 (82599 7.1.5, 7.2.3.2.2)
  *   classify.c   lengths, L2 filters, packet type, queue by RSS       (82599 7.1.1, 7.1.2)
  *   steer.c      queue by EtherType, 5-tuple and SYN filters         (82599 7.1.2.3 to 7.1.2.6)
  *   director.c   flow director: its table, and queue by it            (82599 7.1.2.7)
@@ -73,6 +74,10 @@ enum finding_kind {
     FINDING_TX_CONTEXT,
     FINDING_TX_LONG_BUFFER,
     FINDING_TX_SHORT,
+    FINDING_TX_LEGACY_MODE,
+    FINDING_TX_LEGACY_RS,
+    FINDING_TX_LEGACY_CHECKSUM,
+    FINDING_TX_OFFLOAD_IFCS,
 };
 
 struct finding {
@@ -127,9 +132,11 @@ struct tx_queue {
     struct tx_context contexts[2];
 };
 
+enum rx_state { RX_OFF, RX_STUCK, RX_LEGACY, RX_ADVANCED }; /* stuck: as a tx_queue; then by SRRCTL.DESCTYPE */
+
 struct rx_queue {
-    bool enabled, stuck;
-    uint32_t head, size, buffer_size, descriptor_type;
+    enum rx_state state;
+    uint32_t head, size, buffer_size;
     uint32_t free; /* descriptors up to RDT as last looked at: looked at again when they are too few, as the driver writes that line */
     bool drop_en, strip_tag;   /* SRRCTL.DROP_EN, RXDCTL.VME */
     uint32_t counter_set;      /* RQSMR */
@@ -310,6 +317,7 @@ static inline uint32_t size_bin(uint32_t bytes) {
 }
 
 static inline uint32_t be16(const uint8_t *bytes) { return (uint32_t)bytes[0] << 8 | bytes[1]; }
+static inline void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
 
 /* A MAC address in the byte order of RAL and RAH. */
 static inline uint64_t mac_of(const uint8_t *bytes) {
@@ -377,6 +385,7 @@ static inline void store_descriptor(struct descriptor *descriptor, uint64_t q0, 
 
 /* settings.c */
 void settings_read(struct nic *nic);
+uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue);
 
 /* interrupt.c */
 void raise_queue_cause(struct nic *nic, uint64_t cause);
@@ -389,7 +398,7 @@ void timestamp_sent(struct nic *nic);
 void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class);
 uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class);
 
-/* transmit.c, offload.c, receive.c, pause.c, checksum.c */
+/* transmit.c, offload.c, legacy.c, receive.c, pause.c, checksum.c */
 bool pause_frame(struct nic *nic, const uint8_t *frame);
 bool pause_holds(struct nic *nic, uint64_t now_ns);
 void pause_other_end(struct nic *nic);
@@ -398,6 +407,10 @@ void transmit_mend(struct nic *nic);
 void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);
+void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length);
+uint64_t legacy_status(uint64_t q1, uint32_t checksum);
+uint32_t fragment_checksum(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class);
+uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
 void receive_write_back(struct nic *nic);
 uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol);

@@ -22,7 +22,6 @@ struct plan {
 };
 
 static uint32_t get32(const uint8_t *at) { return be16(at) << 16 | be16(at + 2); }
-static void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
 static void put32(uint8_t *at, uint32_t value) { put16(at, value >> 16), put16(at + 2, value); }
 
 /* Q0: IPLEN, MACLEN, VLAN. Q1: IPV4, L4T, L4LEN, MSS (7.2.3.2.3). */
@@ -96,18 +95,21 @@ static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t len
     put16(l4 + TCP_FLAGS, be16(l4 + TCP_FLAGS) & (0xF000u | kept));
 }
 
+/* The tag's first half is DMATXCTL.VT; returns the length. */
+uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag) {
+    memmove(frame + ADDRESSES + VLAN_TAG, frame + ADDRESSES, length - ADDRESSES);
+    put16(frame + ADDRESSES, reg_load(nic, R_DMATXCTL) >> F_DMATXCTL_VT_SHIFT);
+    put16(frame + ADDRESSES + 2, tag);
+    return length + VLAN_TAG;
+}
+
 /* Into nic->frame; returns the length. */
 static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length, uint32_t extra) {
     if (plan->ip_checksum && plan->ipv4)
         finish_ip(plan, nic->frame);
     if (plan->l4_checksum)
         finish_l4(plan, nic->frame, length, extra);
-    if (!plan->tag)
-        return length;
-    memmove(nic->frame + ADDRESSES + VLAN_TAG, nic->frame + ADDRESSES, length - ADDRESSES);
-    put16(nic->frame + ADDRESSES, reg_load(nic, R_DMATXCTL) >> F_DMATXCTL_VT_SHIFT);
-    put16(nic->frame + ADDRESSES + 2, plan->vlan);
-    return length + VLAN_TAG;
+    return plan->tag ? insert_tag(nic, nic->frame, length, plan->vlan) : length;
 }
 
 /* Whether the headers that are to be finished lie in the frame, and a segment in the frame buffer. */
@@ -129,6 +131,8 @@ static bool sound(const struct plan *plan, uint32_t length) {
 
 /* Send what was gathered as its first descriptor asks. False: context and frame do not fit each other. */
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs) {
+    if (!ifcs)
+        report(nic, FINDING_TX_OFFLOAD_IFCS, number, nic->tx[number].head, 0);
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
     if (!sound(&plan, length))
         return false;

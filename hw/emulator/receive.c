@@ -57,9 +57,16 @@ static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t 
         receive_write_back(nic);
 }
 
-/* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). */
-static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                         uint64_t status) {
+/* A descriptor's write-back but for its length: both halves as 7.1.6.2 has them; `checksum` is a legacy one's, ADVANCED says that it is none. */
+struct result {
+    uint64_t q0, status;
+    uint32_t checksum;
+};
+enum { ADVANCED = 1 << 16 };
+
+/* One buffer's worth: DMA the bytes; the descriptor is written back with the result and the length. */
+static inline bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
+                                const struct result *result, uint64_t eop) {
     uint64_t iova = queue->base + 16ull * queue->head;
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
@@ -67,18 +74,22 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     if (!dma_write(nic, number, address, bytes, length))
         return false;
-    write_back(nic, descriptor, iova, q0, status | RX_DD | (uint64_t)length << 32);
+    uint64_t q1 = result->status | eop | RX_DD | (uint64_t)length << 32;
+    if (result->checksum == ADVANCED)
+        write_back(nic, descriptor, iova, result->q0, q1);
+    else
+        write_back(nic, descriptor, iova, address, legacy_status(q1, result->checksum));
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
     return true;
 }
 
-static bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                          uint64_t status) {
+static inline bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
+                                 const struct result *result) {
     for (; length > queue->buffer_size; bytes += queue->buffer_size, length -= queue->buffer_size)
-        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status))
+        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, result, 0))
             return false;
-    return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP);
+    return write_buffer(nic, queue, number, bytes, length, result, RX_EOP);
 }
 
 /* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
@@ -91,8 +102,10 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
     return here;
 }
 
-/* The frame's bytes into the queue's buffers. `tag`: the descriptor's VP and VLAN fields. */
-static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t tag) {
+/* The frame's bytes into the queue's buffers. `tag`: the descriptor's VP and VLAN fields. `checksum`: as in the result, a constant ADVANCED
+ * where the frames are many. */
+static inline __attribute__((always_inline)) enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class,
+                                                                uint64_t tag, uint32_t checksum) {
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
@@ -104,8 +117,8 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
     }
     if (queue->head % LINE == 0 && queue->free > AHEAD)
         dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_WRITE);
-    if (!write_buffers(nic, queue, number, frame, length, class->q0, class->status | tag)) {
-        queue->stuck = true;
+    if (!write_buffers(nic, queue, number, frame, length, &(struct result){class->q0, class->status | tag, checksum})) {
+        queue->state = RX_STUCK;
         raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
         return QUEUE_OFF;
     }
@@ -116,10 +129,11 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
     return DELIVERED;
 }
 
-/* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out. */
+/* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out; or for a ring of legacy descriptors. */
 static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     uint8_t altered[FRAME_MAX + CRC];
     uint64_t tag = 0;
+    uint32_t checksum = nic->rx[class->queue].state == RX_LEGACY ? fragment_checksum(nic, frame, length, class) : ADVANCED;
     if (!nic->settings.strip_crc) {
         uint32_t crc = frame_check_sequence(frame, length);
         memcpy(altered, frame, length);
@@ -132,23 +146,23 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
         memmove(altered + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
         frame = altered, length -= VLAN_TAG;
     }
-    return place(nic, frame, length, class, tag);
+    return place(nic, frame, length, class, tag, checksum);
 }
 
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (!queue->enabled || queue->stuck || nic->no_rx_writeback)
+    if (queue->state <= RX_STUCK || nic->no_rx_writeback)
         return QUEUE_OFF;
-    if (!nic->settings.strip_crc || (class->tagged && queue->strip_tag))
+    if (queue->state == RX_LEGACY || !nic->settings.strip_crc || (class->tagged && queue->strip_tag))
         return place_altered(nic, frame, length, class);
-    return place(nic, frame, length, class, 0);
+    return place(nic, frame, length, class, 0, ADVANCED);
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
 static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery) {
     if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
         return false;
-    nic->counters.qprdc[nic->rx[class->queue].counter_set]++;
+    nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++; /* a queue that is off loses frames, too */
     return true;
 }
 
@@ -199,7 +213,7 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
 /* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length) {
     struct rx_queue *queue = &nic->rx[class->queue];
-    if (!queue->enabled || queue->stuck || nic->no_rx_writeback)
+    if (queue->state <= RX_STUCK || nic->no_rx_writeback)
         return true; /* lost either way, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
@@ -246,7 +260,7 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
 
 /* RDH, brought up to date when somebody looks: its cache line holds RDT too, which the driver writes all the time. */
 uint32_t nic_rx_head(struct nic *nic, uint32_t number) {
-    if (nic->rx[number].enabled)
+    if (nic->rx[number].state != RX_OFF)
         reg_store(nic, rx_offset(R_RDH, number), nic->rx[number].head);
     return reg_load(nic, rx_offset(R_RDH, number));
 }
@@ -257,11 +271,11 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
     bool enable = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_ENABLE_MASK;
     uint32_t control = reg_load(nic, rx_offset(R_SRRCTL, number));
     queue->drop_en = control & F_SRRCTL_DROP_EN_MASK;
-    if (enable == queue->enabled)
+    if (enable == (queue->state != RX_OFF))
         return;
     nic_rx_head(nic, number);
     uint64_t bit = 1ull << number % 64;
-    queue->enabled = enable, queue->stuck = false;
+    queue->state = enable ? RX_STUCK : RX_OFF;
     nic->rx_enabled[number / 64] = enable ? nic->rx_enabled[number / 64] | bit : nic->rx_enabled[number / 64] & ~bit;
     if (nic->remote)
         remote_forget(nic);
@@ -271,13 +285,13 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
     queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
     queue->head = reg_load(nic, rx_offset(R_RDH, number));
     queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
-    queue->descriptor_type = (control & F_SRRCTL_DESCTYPE_MASK) >> F_SRRCTL_DESCTYPE_SHIFT;
+    uint32_t type = (control & F_SRRCTL_DESCTYPE_MASK) >> F_SRRCTL_DESCTYPE_SHIFT;
     if (!queue->buffer_size)
         report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
-    if (queue->descriptor_type != 1)
-        report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, queue->descriptor_type, 1);
-    if (!queue->buffer_size || queue->descriptor_type != 1 || !queue->size)
-        queue->stuck = true;
+    if (type > 1)
+        report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, type, 1);
+    else if (queue->buffer_size && queue->size)
+        queue->state = type ? RX_ADVANCED : RX_LEGACY;
     if (queue->head >= queue->size)
         queue->head = 0;
     /* A tail written before the queue was enabled is lost (4.6.7). */

@@ -4,7 +4,7 @@
 #include "nic.h"
 
 /* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each (8.2.3.23.71, 8.2.3.23.73). */
-static uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
+uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
     return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
 }
 
@@ -15,12 +15,11 @@ static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t tran
 }
 
 static void read_queues(struct nic *nic) {
-    for (uint32_t number = 0; number < COUNTER_SETS; number++) /* all that RETA can name: what a queue that is off loses is counted, too */
-        nic->rx[number].counter_set = counter_set(nic, R_RQSMR, number);
     for (uint32_t word = 0; word < 2; word++) {
         for (uint64_t left = nic->rx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
             struct rx_queue *queue = &nic->rx[number];
+            queue->counter_set = counter_set(nic, R_RQSMR, number);
             queue->cause = queue_cause(nic, number, 0);
             queue->strip_tag = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK;
         }

@@ -5,7 +5,7 @@
 
 enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */, FRAME_SHORTEST = 17 };
 
-/* Q1 of an advanced data descriptor (7.2.3.2.4). */
+/* Q1 of an advanced data descriptor (7.2.3.2.4); all but DTYP and PAYLEN of a legacy one, too (7.2.3.2.2). */
 static uint32_t dtalen(uint64_t q1) { return q1 & 0xFFFF; }
 static uint32_t dtyp(uint64_t q1) { return q1 >> 20 & 0xF; }
 static bool eop(uint64_t q1) { return q1 >> 24 & 1; }
@@ -47,7 +47,8 @@ static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *q
         stop(nic, number);
 }
 
-/* In memory that messages reach every descriptor gets DD, asked for or not: looking for RS would mean reading them again. */
+/* A legacy descriptor keeps its other fields (7.2.3.2.2), an advanced one has none to keep. In memory that messages reach every descriptor
+ * gets DD and nothing else, asked for or not: looking for RS would mean reading them again. */
 static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue) {
     const uint64_t dd = 1ull << 32;
     for (uint32_t index = queue->writeback_head; index != queue->head; index = next(queue, index)) {
@@ -57,8 +58,9 @@ static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_q
             stop(nic, number);
             return;
         }
-        if (descriptor && (queue->wthresh || rs(atomic_load_explicit(&descriptor->q1, memory_order_relaxed))))
-            atomic_store_explicit(&descriptor->q1, dd, memory_order_release); /* release as for the head */
+        uint64_t q1 = descriptor ? atomic_load_explicit(&descriptor->q1, memory_order_relaxed) : 0;
+        if (descriptor && (queue->wthresh || rs(q1)))
+            atomic_store_explicit(&descriptor->q1, dext(q1) ? dd : q1 | dd, memory_order_release); /* release as for the head */
     }
 }
 
@@ -87,8 +89,48 @@ struct fetched {
     const uint8_t *bytes;
     uint32_t length, descriptors;
     uint64_t address, first; /* of the first descriptor: the buffer, Q1 */
-    bool context, report_status, ifcs;
+    bool nothing, report_status, ifcs; /* nothing: to send; a context, or no bytes */
+    bool legacy; /* `first` has TX_TSE then, a reserved bit there, so that plain frames need no look at this */
 };
+
+/* A frame of legacy descriptors (7.2.3.2.2): what is to be done to it stands in the first. One without bytes may stand between frames.
+ * ASSUMPTION: frames of both kinds may follow each other in a ring; the datasheet speaks of a frame's descriptors only. */
+static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
+    struct tx_queue *queue = &nic->tx[number];
+    if (reg_load(nic, R_MTQC) & (F_MTQC_RT_ENA_MASK | F_MTQC_VT_ENA_MASK))
+        report(nic, FINDING_TX_LEGACY_MODE, number, reg_load(nic, R_MTQC), 0);
+    for (uint32_t index = queue->head, count = 1, total = 0; index != tail; index = next(queue, index), count++) {
+        struct descriptor *descriptor = descriptor_at(nic, number, index);
+        if (!descriptor)
+            return stop(nic, number);
+        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
+        if (dext(q1))
+            return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
+        if (dtalen(q1) > LONGEST_BUFFER)
+            report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
+        if (count > CHAIN_MAX)
+            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
+        if (count == 1)
+            *fetched = (struct fetched){.legacy = true, .first = q1 | TX_TSE, .ifcs = ifcs(q1), .address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed)};
+        if (rs(q1) && !eop(q1))
+            report(nic, FINDING_TX_LEGACY_RS, number, index, 0);
+        total += dtalen(q1);
+        if (!eop(q1))
+            continue;
+        if ((!total && count > 1) || total > FRAME_MAX - CRC - VLAN_TAG)
+            return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
+        fetched->nothing = !total, fetched->length = total, fetched->descriptors = count, fetched->report_status = rs(q1);
+        return true;
+    }
+    return false;
+}
+
+/* Not an advanced data or context descriptor; apart, for the others' sake. */
+static __attribute__((noinline)) bool other_ready(struct nic *nic, uint32_t number, uint32_t tail, uint32_t index, uint64_t q1, struct fetched *fetched) {
+    if (!dext(q1) && index == nic->tx[number].head)
+        return legacy_ready(nic, number, tail, fetched);
+    return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
+}
 
 /* Whether the frame at head is complete in front of `tail`; its descriptors are counted, not taken. */
 static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
@@ -100,9 +142,9 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
             return stop(nic, number);
         uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
         if (!dext(q1) || (dtyp(q1) != DTYP_DATA && dtyp(q1) != DTYP_CONTEXT))
-            return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
+            return other_ready(nic, number, tail, index, q1, fetched);
         if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
-            *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
+            *fetched = (struct fetched){.nothing = true, .descriptors = 1, .report_status = rs(q1)};
             queue->contexts[q1 >> 36 & 1] = (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
             return true;
         }
@@ -133,7 +175,7 @@ static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
     if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
         return true;
     struct tx_queue *queue = &nic->tx[number];
-    uint8_t *to = fetched->first & TX_TSE ? nic->large : nic->frame;
+    uint8_t *to = fetched->first & TX_TSE && !fetched->legacy ? nic->large : nic->frame;
     uint32_t index = queue->head, at = 0;
     for (uint32_t i = 0; i < fetched->descriptors; i++, index = next(queue, index)) {
         struct descriptor *descriptor = descriptor_at(nic, number, index);
@@ -190,6 +232,8 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched) {
     if (!(fetched->first & TX_OFFLOADS))
         transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
+    else if (fetched->legacy)
+        legacy_send(nic, number, fetched->first, fetched->bytes, fetched->length);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
         return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
     return true;
@@ -217,7 +261,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             remote_work(nic, 1 + number);
         if (!frame_ready(nic, number, tail, &fetched))
             break;
-        if (!fetched.context) {
+        if (!fetched.nothing) {
             if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
                 break;
         }

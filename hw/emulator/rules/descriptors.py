@@ -8,7 +8,7 @@ QUEUE = "TX queue {queue}"
 
 
 DESCRIPTOR_TYPE = Rule(
-    "transmit_descriptor_type", "7.2.3.2.4", ERROR, "A transmit descriptor is an advanced one: data or context",
+    "transmit_descriptor_type", "7.2.3.2.4", ERROR, "A transmit descriptor is a legacy one, data or a context, and all of a frame are of one kind",
     found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),))
 
 CHAIN = Rule(
@@ -38,3 +38,19 @@ LONG_BUFFER = Rule(  # the datasheet's limit, which Linux breaks and silicon car
 SHORT = Rule(  # 17 is what Linux pads to; no source has the datasheet's sentence for it
     "shortest_frame", "7.2.3.2.4", WARNING, "A frame has at least 17 bytes when it is handed to the NIC",
     found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),))
+
+OFFLOAD_IFCS = Rule(
+    "ifcs_with_offloads", "7.2.3.2.2", ERROR, "IFCS is set for a frame that gets a checksum or a VLAN tag, or is cut",
+    found=(Found(18, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),))
+
+LEGACY_MODE = Rule(
+    "no_legacy_descriptors", "7.2.3.1", ERROR, "Legacy descriptors are not used with DCB or virtualisation",
+    found=(Found(15, QUEUE, "TX queue {queue}: MTQC is {first:#x}"),))
+
+LEGACY_RS = Rule(
+    "rs_with_eop", "7.2.3.2.2", WARNING, "RS is set in the last descriptor of a frame only",
+    found=(Found(16, QUEUE, "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP"),))
+
+LEGACY_CHECKSUM = Rule(
+    "legacy_checksum_place", "7.2.3.2.2", ERROR, "A legacy descriptor's CSO is larger than its CSS, and both are inside the frame",
+    found=(Found(17, QUEUE, "TX queue {queue}: CSS is {first} and CSO {second}"),))

@@ -69,7 +69,7 @@ def no_header_split(now: Access) -> str | None:
 
 
 DESCRIPTOR_TYPE_HERE = Rule(
-    "descriptor_type_here", "8.2.3.8.7", ERROR, "SRRCTL.DESCTYPE is one that this emulator has: advanced, one buffer (1)",
+    "descriptor_type_here", "8.2.3.8.7", ERROR, "SRRCTL.DESCTYPE is one that this emulator has: legacy (0) or advanced, one buffer (1)",
     found=(Found(10, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),))
 
 

@@ -9,7 +9,7 @@ from ..findings import ERROR, WARNING, Found, rule
 ALIGNMENT = 128
 LONGEST = 8192 * DESCRIPTOR
 DONE = 1  # DD, the lowest bit of a receive descriptor's second half
-EOP, DTYP, DATA = 1 << 24, 0xF << 20, 3 << 20  # of an advanced transmit descriptor's second half (7.2.3.2.4)
+EOP, DEXT, DTYP, CONTEXT = 1 << 24, 1 << 29, 0xF << 20, 2 << 20  # of a transmit descriptor's second half (7.2.3.2)
 
 
 @rule("8.2.3.8.1, 8.2.3.9.5", ERROR, "A ring starts at a multiple of 128", writes=("RDBAL", "TDBAL"))
@@ -97,7 +97,7 @@ def transmit_tail_behind_eop(now: Access) -> str | None:
         return None
     last = (now.value - 1) % ring.slots
     (q1,) = now.descriptors(ring, last, last + 1)[:, 1].tolist() or (EOP,)
-    return f"descriptor {last} has Q1 {q1:#018x} without EOP" if q1 & DTYP == DATA and not q1 & EOP else None
+    return f"descriptor {last} has Q1 {q1:#018x} without EOP" if q1 & (DEXT | DTYP) != DEXT | CONTEXT and not q1 & EOP else None
 
 
 @rule("4.6.7.1.2, 4.6.8.1", ERROR, "A queue that was disabled has ENABLE read as 0 before its ring is changed or it is enabled again",

@@ -11,6 +11,9 @@ BUFFER_KB = 160
 ON_CHIP = 40  # descriptors of a queue (8.2.3.9.10)
 ALL_REQUESTS = 0xFFF
 QUEUES_OF_AN_IVAR = 2
+QUEUES_WITHOUT_DCB = 64
+CLASSES = {2: 4, 3: 8}  # NUM_TC_OR_Q with DCB
+MODES = {(0, 0): (0,), (1, 0): (2, 3), (0, 1): (1, 2), (1, 1): (2, 3)}  # of RT_ENA and VT_ENA: the NUM_TC_OR_Q there is
 
 
 @rule("8.2.3.9.15", ERROR, "MTQC is written only with RTTDCS.ARBDIS at 1 and DMATXCTL.TE at 0", writes=("MTQC",))
@@ -18,6 +21,19 @@ def mtqc_while_stopped(now: Access) -> str | None:
     if not now.regs.RTTDCS.read().ARBDIS:
         return f"RTTDCS is {now.regs.RTTDCS.read()!r}"
     return now.last_write(now.regs.DMATXCTL) if now.regs.DMATXCTL.read().TE else None
+
+
+@rule("7.2.1.2.1, 8.2.3.9.15", ERROR, "MTQC.NUM_TC_OR_Q is one that RT_ENA and VT_ENA have: 0 without both, else 2, 3 with DCB, 1 with virtualisation alone", writes=("MTQC",))
+def mtqc_values(now: Access) -> str | None:
+    asked = f.MTQC(now.value)
+    return f"that is {asked!r}" if asked.NUM_TC_OR_Q not in MODES[asked.RT_ENA, asked.VT_ENA] else None
+
+
+@rule("7.2.1.2.1", ERROR, "Transmit queues 64 to 127 are used only with DCB or virtualisation, as MTQC says", writes=("TXDCTL",))
+def transmit_queue_exists(now: Access) -> str | None:
+    mode = now.regs.MTQC.read()
+    unused = now.rises("ENABLE") and now.index >= QUEUES_WITHOUT_DCB and not mode.RT_ENA and not mode.VT_ENA
+    return f"MTQC is {mode!r}" if unused else None
 
 
 @rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
@@ -28,7 +44,8 @@ def te_before_queues(now: Access) -> str | None:
 @rule("4.6.11.3.4, 8.2.3.9.1", WARNING, "Without DCB DTXMXSZRQ is 0xFFF when transmission starts", writes=("DMATXCTL",))
 def dtxmxszrq_at_most(now: Access) -> str | None:
     limit = now.regs.DTXMXSZRQ.read()
-    return f"DTXMXSZRQ is {limit!r}" if now.rises("TE") and limit.MAX_BYTES_NUM_REQ != ALL_REQUESTS else None
+    low = limit.MAX_BYTES_NUM_REQ != ALL_REQUESTS and not now.regs.MTQC.read().RT_ENA
+    return f"DTXMXSZRQ is {limit!r}" if now.rises("TE") and low else None
 
 
 @rule("4.6.11.3.4, 8.2.3.10.14", WARNING, "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
@@ -38,7 +55,7 @@ def rate_limits_cleared(now: Access) -> str | None:
     return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset" if now.rises("TE") and missing else None
 
 
-@rule("4.6.11.3.4, 8.2.3.9.13", WARNING, "Without DCB and VT transmit packet buffer 0 has all 160 KB, and TXPBTHRESH leaves room for a frame",
+@rule("4.6.11.3, 8.2.3.9.13", WARNING, "Transmit packet buffer 0 has all 160 KB, or with DCB each class its part, and TXPBTHRESH leaves room for a frame",
       writes=("DMATXCTL",))
 def transmit_packet_buffer(now: Access) -> str | None:
     if not now.rises("TE"):
@@ -46,7 +63,11 @@ def transmit_packet_buffer(now: Access) -> str | None:
     frame_kb = -(-now.regs.MAXFRS.read().MFS // KB)
     sizes = [buffer.read().SIZE for buffer in now.regs.TXPBSIZE]
     thresholds = [threshold.read().THRESH for threshold in now.regs.TXPBTHRESH]
-    if sizes == [BUFFER_KB] + [0] * 7 and 0 < thresholds[0] <= BUFFER_KB - frame_kb and not any(thresholds[1:]):
+    mode = now.regs.MTQC.read()
+    classes = CLASSES.get(mode.NUM_TC_OR_Q, 1) if mode.RT_ENA else 1
+    size = BUFFER_KB // classes
+    room = all(0 < threshold <= size - frame_kb for threshold in thresholds[:classes])
+    if sizes == [size] * classes + [0] * (8 - classes) and room and not any(thresholds[classes:]):
         return None
     return f"TXPBSIZE is {sizes} KB, TXPBTHRESH {thresholds} KB, a frame {frame_kb} KB"
 
