@@ -57,16 +57,9 @@ static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t 
         receive_write_back(nic);
 }
 
-/* A descriptor's write-back but for its length: both halves as 7.1.6.2 has them; `checksum` is a legacy one's, ADVANCED says that it is none. */
-struct result {
-    uint64_t q0, status;
-    uint32_t checksum;
-};
-enum { ADVANCED = 1 << 16 };
-
-/* One buffer's worth: DMA the bytes; the descriptor is written back with the result and the length. */
-static inline bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
-                                const struct result *result, uint64_t eop) {
+/* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). For a legacy one `q0` is the checksum. */
+static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                         uint64_t status) {
     uint64_t iova = queue->base + 16ull * queue->head;
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
@@ -74,22 +67,21 @@ static inline bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     if (!dma_write(nic, number, address, bytes, length))
         return false;
-    uint64_t q1 = result->status | eop | RX_DD | (uint64_t)length << 32;
-    if (result->checksum == ADVANCED)
-        write_back(nic, descriptor, iova, result->q0, q1);
-    else
-        write_back(nic, descriptor, iova, address, legacy_status(q1, result->checksum));
+    status |= RX_DD | (uint64_t)length << 32;
+    if (queue->state == RX_LEGACY)
+        status = legacy_status(status, (uint32_t)q0), q0 = address;
+    write_back(nic, descriptor, iova, q0, status);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
     return true;
 }
 
-static inline bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length,
-                                 const struct result *result) {
+static bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                          uint64_t status) {
     for (; length > queue->buffer_size; bytes += queue->buffer_size, length -= queue->buffer_size)
-        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, result, 0))
+        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status))
             return false;
-    return write_buffer(nic, queue, number, bytes, length, result, RX_EOP);
+    return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP);
 }
 
 /* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
@@ -102,10 +94,8 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
     return here;
 }
 
-/* The frame's bytes into the queue's buffers. `tag`: the descriptor's VP and VLAN fields. `checksum`: as in the result, a constant ADVANCED
- * where the frames are many. */
-static inline __attribute__((always_inline)) enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class,
-                                                                uint64_t tag, uint32_t checksum) {
+/* The frame's bytes into the queue's buffers. `q0`: as write_buffer's. `tag`: the descriptor's VP and VLAN fields. */
+static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t q0, uint64_t tag) {
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
@@ -117,7 +107,7 @@ static inline __attribute__((always_inline)) enum delivery place(struct nic *nic
     }
     if (queue->head % LINE == 0 && queue->free > AHEAD)
         dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_WRITE);
-    if (!write_buffers(nic, queue, number, frame, length, &(struct result){class->q0, class->status | tag, checksum})) {
+    if (!write_buffers(nic, queue, number, frame, length, q0, class->status | tag)) {
         queue->state = RX_STUCK;
         raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
         return QUEUE_OFF;
@@ -133,7 +123,7 @@ static inline __attribute__((always_inline)) enum delivery place(struct nic *nic
 static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     uint8_t altered[FRAME_MAX + CRC];
     uint64_t tag = 0;
-    uint32_t checksum = nic->rx[class->queue].state == RX_LEGACY ? fragment_checksum(nic, frame, length, class) : ADVANCED;
+    uint64_t q0 = nic->rx[class->queue].state == RX_LEGACY ? fragment_checksum(nic, frame, length, class) : class->q0;
     if (!nic->settings.strip_crc) {
         uint32_t crc = frame_check_sequence(frame, length);
         memcpy(altered, frame, length);
@@ -146,16 +136,18 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
         memmove(altered + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
         frame = altered, length -= VLAN_TAG;
     }
-    return place(nic, frame, length, class, tag, checksum);
+    return place(nic, frame, length, class, q0, tag);
 }
 
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (queue->state <= RX_STUCK || nic->no_rx_writeback)
+    if (nic->no_rx_writeback)
         return QUEUE_OFF;
-    if (queue->state == RX_LEGACY || !nic->settings.strip_crc || (class->tagged && queue->strip_tag))
+    if (queue->state != RX_ADVANCED)
+        return queue->state == RX_LEGACY ? place_altered(nic, frame, length, class) : QUEUE_OFF;
+    if (!nic->settings.strip_crc || (class->tagged && queue->strip_tag))
         return place_altered(nic, frame, length, class);
-    return place(nic, frame, length, class, 0, ADVANCED);
+    return place(nic, frame, length, class, class->q0, 0);
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */

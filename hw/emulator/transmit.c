@@ -18,7 +18,7 @@ static uint32_t next(const struct tx_queue *queue, uint32_t index) {
     return index + 1 == queue->size ? 0 : index + 1;
 }
 
-static struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index) {
+static inline __attribute__((always_inline)) struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index) {
     return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
 
@@ -89,48 +89,8 @@ struct fetched {
     const uint8_t *bytes;
     uint32_t length, descriptors;
     uint64_t address, first; /* of the first descriptor: the buffer, Q1 */
-    bool nothing, report_status, ifcs; /* nothing: to send; a context, or no bytes */
-    bool legacy; /* `first` has TX_TSE then, a reserved bit there, so that plain frames need no look at this */
+    bool context, legacy, report_status, ifcs; /* legacy: nothing else of it was looked at yet */
 };
-
-/* A frame of legacy descriptors (7.2.3.2.2): what is to be done to it stands in the first. One without bytes may stand between frames.
- * ASSUMPTION: frames of both kinds may follow each other in a ring; the datasheet speaks of a frame's descriptors only. */
-static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
-    struct tx_queue *queue = &nic->tx[number];
-    if (reg_load(nic, R_MTQC) & (F_MTQC_RT_ENA_MASK | F_MTQC_VT_ENA_MASK))
-        report(nic, FINDING_TX_LEGACY_MODE, number, reg_load(nic, R_MTQC), 0);
-    for (uint32_t index = queue->head, count = 1, total = 0; index != tail; index = next(queue, index), count++) {
-        struct descriptor *descriptor = descriptor_at(nic, number, index);
-        if (!descriptor)
-            return stop(nic, number);
-        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
-        if (dext(q1))
-            return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
-        if (dtalen(q1) > LONGEST_BUFFER)
-            report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
-        if (count > CHAIN_MAX)
-            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
-        if (count == 1)
-            *fetched = (struct fetched){.legacy = true, .first = q1 | TX_TSE, .ifcs = ifcs(q1), .address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed)};
-        if (rs(q1) && !eop(q1))
-            report(nic, FINDING_TX_LEGACY_RS, number, index, 0);
-        total += dtalen(q1);
-        if (!eop(q1))
-            continue;
-        if ((!total && count > 1) || total > FRAME_MAX - CRC - VLAN_TAG)
-            return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
-        fetched->nothing = !total, fetched->length = total, fetched->descriptors = count, fetched->report_status = rs(q1);
-        return true;
-    }
-    return false;
-}
-
-/* Not an advanced data or context descriptor; apart, for the others' sake. */
-static __attribute__((noinline)) bool other_ready(struct nic *nic, uint32_t number, uint32_t tail, uint32_t index, uint64_t q1, struct fetched *fetched) {
-    if (!dext(q1) && index == nic->tx[number].head)
-        return legacy_ready(nic, number, tail, fetched);
-    return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
-}
 
 /* Whether the frame at head is complete in front of `tail`; its descriptors are counted, not taken. */
 static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
@@ -142,9 +102,9 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
             return stop(nic, number);
         uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
         if (!dext(q1) || (dtyp(q1) != DTYP_DATA && dtyp(q1) != DTYP_CONTEXT))
-            return other_ready(nic, number, tail, index, q1, fetched);
+            return (fetched->legacy = !dext(q1) && !count) || fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
         if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
-            *fetched = (struct fetched){.nothing = true, .descriptors = 1, .report_status = rs(q1)};
+            *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
             queue->contexts[q1 >> 36 & 1] = (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
             return true;
         }
@@ -171,11 +131,11 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
 }
 
 /* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
-static bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
+static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
     if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
         return true;
     struct tx_queue *queue = &nic->tx[number];
-    uint8_t *to = fetched->first & TX_TSE && !fetched->legacy ? nic->large : nic->frame;
+    uint8_t *to = fetched->first & TX_TSE ? nic->large : nic->frame;
     uint32_t index = queue->head, at = 0;
     for (uint32_t i = 0; i < fetched->descriptors; i++, index = next(queue, index)) {
         struct descriptor *descriptor = descriptor_at(nic, number, index);
@@ -232,11 +192,58 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched) {
     if (!(fetched->first & TX_OFFLOADS))
         transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
-    else if (fetched->legacy)
-        legacy_send(nic, number, fetched->first, fetched->bytes, fetched->length);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
         return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
     return true;
+}
+
+/* ---- legacy descriptors (7.2.3.2.2): what is to be done to a frame stands in its first ---- */
+
+/* One without bytes may stand between frames. ASSUMPTION: frames of both kinds may follow each other in a ring; the datasheet speaks of a
+ * frame's descriptors only. */
+static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
+    struct tx_queue *queue = &nic->tx[number];
+    uint32_t count = 1, total = 0;
+    if (reg_load(nic, R_MTQC) & (F_MTQC_RT_ENA_MASK | F_MTQC_VT_ENA_MASK))
+        report(nic, FINDING_TX_LEGACY_MODE, number, reg_load(nic, R_MTQC), 0);
+    for (uint32_t index = queue->head; index != tail; index = next(queue, index), count++) {
+        struct descriptor *descriptor = descriptor_at(nic, number, index);
+        if (!descriptor)
+            return stop(nic, number);
+        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
+        if (dext(q1))
+            return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
+        if (dtalen(q1) > LONGEST_BUFFER)
+            report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
+        if (count > CHAIN_MAX)
+            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
+        if (rs(q1) && !eop(q1))
+            report(nic, FINDING_TX_LEGACY_RS, number, index, 0);
+        if (count == 1)
+            fetched->first = q1, fetched->address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
+        total += dtalen(q1);
+        if (!eop(q1))
+            continue;
+        if ((!total && count > 1) || total > FRAME_MAX - CRC - VLAN_TAG)
+            return fault(nic, number, FINDING_TX_LENGTH, queue->head, total);
+        fetched->length = total, fetched->descriptors = count, fetched->report_status = rs(q1);
+        return true;
+    }
+    return false;
+}
+
+/* Sends the frame at head; no descriptors when there is none yet, or it cannot be. Apart, for the others' sake. */
+static __attribute__((noinline)) struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail) {
+    struct fetched frame = {0};
+    if (!legacy_ready(nic, number, tail, &frame))
+        return (struct fetched){0};
+    uint64_t first = frame.first;
+    frame.first = 0; /* means something else there than in an advanced one */
+    if (frame.length && !gather(nic, number, &frame))
+        return (struct fetched){0};
+    if (frame.length)
+        legacy_send(nic, number, first, frame.bytes, frame.length);
+    return frame;
 }
 
 /* ---- a step ---- */
@@ -261,7 +268,11 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             remote_work(nic, 1 + number);
         if (!frame_ready(nic, number, tail, &fetched))
             break;
-        if (!fetched.nothing) {
+        if (fetched.legacy) {
+            fetched = legacy_frame(nic, number, tail);
+            if (!fetched.descriptors)
+                break;
+        } else if (!fetched.context) {
             if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
                 break;
         }
