@@ -38,11 +38,11 @@ class Ring:
 class ByHand:
     """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for, brought up as the datasheet has it (4.6).
 
-    bare: only bus master. The steps are methods, for tests that take a wrong one.
+    bare: only bus master. legacy: receive descriptors are. The steps are methods, for tests that take a wrong one.
     """
 
     def __init__(self, wire: str = "loop", *, rx: int = 1, tx: int = 1, slots: int = 64, drop_en: int = 0,
-                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, bare: bool = False, **options: object) -> None:
+                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, bare: bool = False, legacy: bool = False, **options: object) -> None:
         options.setdefault("manual", True)
         self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
         self.regs = Registers(self.nic)
@@ -51,7 +51,7 @@ class ByHand:
             return
         self.look_around()
         self.set_up_reception(promiscuous)
-        self.rx = [self.receive_queue(q, slots, drop_en) for q in range(rx)]
+        self.rx = [self.receive_queue(q, slots, drop_en, legacy) for q in range(rx)]
         self.start_reception()
         self.set_up_transmission()
         self.regs.DMATXCTL.update(TE=1)
@@ -87,17 +87,17 @@ class ByHand:
             self.regs.RTTDQSEL.write(queue)
             self.regs.RTTDT1C.write(0)
 
-    def place_receive_ring(self, q: int, ring: Ring, drop_en: int = 0) -> None:
+    def place_receive_ring(self, q: int, ring: Ring, drop_en: int = 0, legacy: bool = False) -> None:
         regs = self.regs
         regs.RDBAL[q].write(ring.descriptors.iova & 0xFFFFFFFF)
         regs.RDBAH[q].write(ring.descriptors.iova >> 32)
         regs.RDLEN[q].write(ring.slots * 16)
-        regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, BSIZEHEADER=4, DESCTYPE=1, DROP_EN=drop_en)
+        regs.SRRCTL[q].write(BSIZEPACKET=BUFFER // 1024, BSIZEHEADER=4, DESCTYPE=int(not legacy), DROP_EN=drop_en)
         regs.DCA_RXCTRL[q].update(MUST_BE_ZERO=0)
 
-    def receive_queue(self, q: int, slots: int = 64, drop_en: int = 0) -> Ring:
+    def receive_queue(self, q: int, slots: int = 64, drop_en: int = 0, legacy: bool = False) -> Ring:
         ring, regs = Ring(self.nic, slots), self.regs
-        self.place_receive_ring(q, ring, drop_en)
+        self.place_receive_ring(q, ring, drop_en, legacy)
         regs.RXDCTL[q].write(ENABLE=1)
         regs.RXDCTL[q].read()
         for index in range(slots):

@@ -28,14 +28,6 @@ void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *b
     transmit_frame(nic, number, nic->frame, length, q1 & LEGACY_IFCS);
 }
 
-/* Q1 of an advanced write-back (7.1.6.2) in the legacy layout, which has no room for packet type, hash and the rarer bits. */
-uint64_t legacy_status(uint64_t q1, uint32_t checksum) {
-    const uint64_t status_bits = 0xFB; /* DD, EOP, VP, UDPCS, L4CS, IPCS, PIF; not FLM */
-    uint64_t length = q1 >> 32 & 0xFFFF, tag = q1 >> 48;
-    uint64_t errors = (q1 >> 29 & 1) | (q1 >> 30 & 1) << 6 | (q1 >> 31 & 1) << 7; /* RXE, TCPE, IPE */
-    return length | (uint64_t)checksum << 16 | (q1 & status_bits) << 32 | errors << 40 | tag << 48;
-}
-
 /* Of a UDP fragment over IPv4, when RXCSUM.IPPCSE asks for it and PCSD does not ask for the hash instead (7.1.13); else 0.
  * ASSUMPTION: the sum of the IP packet's payload, not complemented, the end of a short frame's padding left out. */
 uint32_t fragment_checksum(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {

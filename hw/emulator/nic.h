@@ -186,6 +186,7 @@ struct settings {
     bool stale;                    /* somebody had the engine frozen since these were read */
     bool receive;                  /* RXCTRL, SECRXCTRL: on, when there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
+    bool as_usual;                 /* received frames lose their CRC, and their descriptors are written back */
     bool vlan_filter;
     uint32_t vlan_type, longest;   /* VLNCTRL.VET; a frame's bytes, CRC included */
     uint32_t filter;               /* FCTRL */
@@ -408,7 +409,6 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);
 void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length);
-uint64_t legacy_status(uint64_t q1, uint32_t checksum);
 uint32_t fragment_checksum(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class);
 uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);

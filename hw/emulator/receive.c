@@ -3,6 +3,9 @@
 
 #include "nic.h"
 
+/* With `legacy` known while compiling, frames of advanced descriptors cost nothing for it. */
+#define INLINED inline __attribute__((always_inline))
+
 enum { RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3 /* extended status, Q1[19:0] (7.1.6.2) */ };
 
 /* ---- descriptors (7.1.6) ---- */
@@ -34,7 +37,7 @@ static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t n
 }
 
 /* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
-static bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
     return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
 }
 
@@ -47,7 +50,7 @@ void receive_write_back(struct nic *nic) {
     nic->write_back_count = 0;
 }
 
-static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
+static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
     if (nic->remote) {
         dma_write_descriptor(nic, descriptor, iova, q0, q1);
         return;
@@ -57,9 +60,17 @@ static void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t 
         receive_write_back(nic);
 }
 
+/* Q1 of an advanced write-back (7.1.6.2) in the legacy layout, which has no room for packet type, hash and the rarer bits. */
+static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum) {
+    const uint64_t status_bits = 0xFB; /* DD, EOP, VP, UDPCS, L4CS, IPCS, PIF; not FLM */
+    uint64_t length = q1 >> 32 & 0xFFFF, tag = q1 >> 48;
+    uint64_t errors = (q1 >> 29 & 1) | (q1 >> 30 & 1) << 6 | (q1 >> 31 & 1) << 7; /* RXE, TCPE, IPE */
+    return length | (uint64_t)checksum << 16 | (q1 & status_bits) << 32 | errors << 40 | tag << 48;
+}
+
 /* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). For a legacy one `q0` is the checksum. */
-static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                         uint64_t status) {
+static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                                 uint64_t status, bool legacy) {
     uint64_t iova = queue->base + 16ull * queue->head;
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
@@ -68,7 +79,7 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     if (!dma_write(nic, number, address, bytes, length))
         return false;
     status |= RX_DD | (uint64_t)length << 32;
-    if (queue->state == RX_LEGACY)
+    if (legacy)
         status = legacy_status(status, (uint32_t)q0), q0 = address;
     write_back(nic, descriptor, iova, q0, status);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
@@ -76,12 +87,12 @@ static bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t numbe
     return true;
 }
 
-static bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                          uint64_t status) {
+static INLINED bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
+                                  uint64_t status, bool legacy) {
     for (; length > queue->buffer_size; bytes += queue->buffer_size, length -= queue->buffer_size)
-        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status))
+        if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status, legacy))
             return false;
-    return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP);
+    return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP, legacy);
 }
 
 /* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
@@ -95,7 +106,8 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
 }
 
 /* The frame's bytes into the queue's buffers. `q0`: as write_buffer's. `tag`: the descriptor's VP and VLAN fields. */
-static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t q0, uint64_t tag) {
+static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t q0, uint64_t tag,
+                                   bool legacy) {
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
@@ -107,7 +119,7 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
     }
     if (queue->head % LINE == 0 && queue->free > AHEAD)
         dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_WRITE);
-    if (!write_buffers(nic, queue, number, frame, length, q0, class->status | tag)) {
+    if (!write_buffers(nic, queue, number, frame, length, q0, class->status | tag, legacy)) {
         queue->state = RX_STUCK;
         raise_other_cause(nic, F_CAUSES_PCI_EX_MASK);
         return QUEUE_OFF;
@@ -123,7 +135,8 @@ static enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t lengt
 static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     uint8_t altered[FRAME_MAX + CRC];
     uint64_t tag = 0;
-    uint64_t q0 = nic->rx[class->queue].state == RX_LEGACY ? fragment_checksum(nic, frame, length, class) : class->q0;
+    bool legacy = nic->rx[class->queue].state == RX_LEGACY;
+    uint32_t checksum = legacy ? fragment_checksum(nic, frame, length, class) : 0;
     if (!nic->settings.strip_crc) {
         uint32_t crc = frame_check_sequence(frame, length);
         memcpy(altered, frame, length);
@@ -136,18 +149,14 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
         memmove(altered + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
         frame = altered, length -= VLAN_TAG;
     }
-    return place(nic, frame, length, class, q0, tag);
+    return legacy ? place(nic, frame, length, class, checksum, tag, true) : place(nic, frame, length, class, class->q0, tag, false);
 }
 
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (nic->no_rx_writeback)
-        return QUEUE_OFF;
-    if (queue->state != RX_ADVANCED)
-        return queue->state == RX_LEGACY ? place_altered(nic, frame, length, class) : QUEUE_OFF;
-    if (!nic->settings.strip_crc || (class->tagged && queue->strip_tag))
-        return place_altered(nic, frame, length, class);
-    return place(nic, frame, length, class, class->q0, 0);
+    if (queue->state == RX_ADVANCED && nic->settings.as_usual && !(class->tagged && queue->strip_tag))
+        return place(nic, frame, length, class, class->q0, 0, false);
+    return queue->state <= RX_STUCK || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
