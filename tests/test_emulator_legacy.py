@@ -44,7 +44,7 @@ def go(nic: ByHand) -> None:
 
 def came(nic: ByHand) -> list[tuple[bytes, int, int, int, int]]:
     """Of each descriptor written back: bytes, fragment checksum, status, errors, VLAN tag."""
-    found = []
+    found: list[tuple[bytes, int, int, int, int]] = []
     for index in range(nic.rx[0].slots):
         q0, q1 = nic.rx[0].read(index)
         if not q1 & DD:

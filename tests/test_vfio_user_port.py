@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, PortBusy, open_port, open_ports
+from driver import EtherTypeFilter, Port, PortBusy, open_port, open_ports
 from hw.device import Device
 from hw.emulator import Emulated82599
 from hw.pcap import CaptureWriter, read_capture
@@ -54,6 +54,21 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulato
             port.rxsync()
             port.rx_rings[0].advance(port.rx_rings[0].space)
             port.rxsync()
+
+
+def test_many_queues_send_receive_and_wake(emulator: Emulator) -> None:
+    """More than there are vectors, and more descriptors for them than a message carries."""
+    with open_port(emulator.port, tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64) as port, selectors.DefaultSelector() as selector:
+        port.filters.add(EtherTypeFilter(0x88B5, 100))
+        selector.register(port, selectors.EVENT_READ)
+        for queue in (0, 63, 64, 127):
+            sent = frame(port.mac, queue)
+            port.send([sent], ring=queue)
+            assert selector.select(5), f"no wake-up for the frame of queue {queue}"
+            assert next(port.recv(5)) == sent
+            port.rxsync()
+        stats = port.stats()
+        assert (stats.rx_others["QPRC"], stats.tx[0]["QPTC"], stats.tx_others["QPTC"]) == (4, 1, 3)
 
 
 def test_a_frame_sent_after_a_register_was_written_finds_it_written(emulator: Emulator) -> None:
