@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 from by_hand import ByHand, Ring, frame
 
 Case = Callable[[ByHand, bool], None]
 
 
-def cases() -> dict[str, Case]:
+def cases(module: ModuleType) -> dict[str, Case]:
     """Each is called with a NIC that has bus master and nothing else."""
-    return {name: case for name, case in globals().items() if callable(case) and getattr(case, "__module__", "") == __name__
+    return {name: case for name, case in vars(module).items() if callable(case) and getattr(case, "__module__", "") == module.__name__
             and not name.startswith("_") and name not in ("cases", "up")}
 
 
@@ -54,18 +55,6 @@ def _after_reset(nic: ByHand, access: Callable[[], object], wait_s: float, wrong
         access()
         if nic.nic.violations:
             return
-
-
-def _send(nic: ByHand, q1: int) -> None:
-    up(nic)
-    nic.tx[0].write(0, nic.tx[0].buffer(0), q1)
-    nic.regs.TDT[0].write(1)
-    nic.nic.step()
-
-
-def _data(length: int, *, command: int = 0x2B, paylen: int | None = None) -> int:
-    """Q1 of an advanced data descriptor (7.2.3.2.4); the command is DEXT, RS, IFCS, EOP."""
-    return length | 3 << 20 | command << 24 | (length if paylen is None else paylen) << 46
 
 
 # ---- reset.py ----
@@ -455,82 +444,6 @@ def interval_with_wthresh(nic: ByHand, wrong: bool) -> None:
     nic.regs.EITR[3].write(ITR_INTERVAL=0 if wrong else 10)
     nic.tx = [nic.transmit_queue(0, wthresh=8)]
     nic.send(frame())
-
-
-# ---- descriptors.py ----
-
-
-def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(60) ^ 2 * wrong << 20)  # DTYP 1
-
-
-def chain_length(nic: ByHand, wrong: bool) -> None:
-    up(nic)
-    nic.post(*[b"x" * 10] * (41 if wrong else 40))
-    nic.kick()
-    nic.nic.step()
-
-
-def frame_length(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(0 if wrong else 60))
-
-
-def paylen(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(60, paylen=59 if wrong else 60))
-
-
-def ifcs_with_padding(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(30, command=0x29 if wrong else 0x2B))
-
-
-def context_before_use(nic: ByHand, wrong: bool) -> None:
-    up(nic)
-    data = nic.tx[0].buffer(1), _data(60) | 1 << 40  # IXSM
-    context = 14 << 9 | 20, 2 << 20 | 0x20 << 24 | 1 << 10  # MACLEN, IPLEN; IPv4 (7.2.3.2.3)
-    descriptors = [data] if wrong else [context, data]
-    for index, (q0, q1) in enumerate(descriptors):
-        nic.tx[0].write(index, q0, q1)
-    nic.regs.TDT[0].write(len(descriptors))
-    while nic.nic.step():
-        pass
-
-
-def buffer_length(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(15872 + wrong))
-
-
-def shortest_frame(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(16 if wrong else 17))
-
-
-def _legacy(nic: ByHand, *, command: int = 0x0B, offset: int = 0, start: int = 0) -> None:
-    """A frame of 60 bytes in a legacy descriptor; the command is RS, IFCS, EOP."""
-    up(nic)
-    nic.tx[0].write(0, nic.tx[0].buffer(0), 60 | offset << 16 | command << 24 | start << 40)
-    nic.regs.TDT[0].write(1)
-    nic.nic.step()
-
-
-def ifcs_with_offloads(nic: ByHand, wrong: bool) -> None:
-    _legacy(nic, command=0x49 if wrong else 0x4B)  # VLE
-
-
-def no_legacy_descriptors(nic: ByHand, wrong: bool) -> None:
-    nic.regs.RTTDCS.update(ARBDIS=1)
-    nic.regs.MTQC.write(VT_ENA=int(wrong), NUM_TC_OR_Q=int(wrong))
-    _legacy(nic)
-
-
-def rs_with_eop(nic: ByHand, wrong: bool) -> None:
-    up(nic)
-    nic.tx[0].write(0, nic.tx[0].buffer(0), 60 | (0x0A if wrong else 0x02) << 24)
-    nic.tx[0].write(1, nic.tx[0].buffer(1), 60 | 0x0B << 24)
-    nic.regs.TDT[0].write(2)
-    nic.nic.step()
-
-
-def legacy_checksum_place(nic: ByHand, wrong: bool) -> None:
-    _legacy(nic, command=0x0F, offset=59 if wrong else 58, start=34)
 
 
 # ---- memory.py ----
