@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from by_hand import ByHand, frame
-from rule_cases import up
-
-
-def _send(nic: ByHand, q1: int) -> None:
-    up(nic)
-    nic.tx[0].write(0, nic.tx[0].buffer(0), q1)
-    nic.regs.TDT[0].write(1)
-    nic.nic.step()
-
-
-def _data(length: int, *, command: int = 0x2B, paylen: int | None = None) -> int:
-    """Q1 of an advanced data descriptor (7.2.3.2.4); the command is DEXT, RS, IFCS, EOP."""
-    return length | 3 << 20 | command << 24 | (length if paylen is None else paylen) << 46
+from rule_cases import data, send, up
 
 
 def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(60) ^ 2 * wrong << 20)  # DTYP 1
+    send(nic, data(60) ^ 2 * wrong << 20)  # DTYP 1
 
 
 def chain_length(nic: ByHand, wrong: bool) -> None:
@@ -30,22 +18,22 @@ def chain_length(nic: ByHand, wrong: bool) -> None:
 
 
 def frame_length(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(0 if wrong else 60))
+    send(nic, data(0 if wrong else 60))
 
 
 def paylen(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(60, paylen=59 if wrong else 60))
+    send(nic, data(60, paylen=59 if wrong else 60))
 
 
 def ifcs_with_padding(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(30, command=0x29 if wrong else 0x2B))
+    send(nic, data(30, command=0x29 if wrong else 0x2B))
 
 
 def context_before_use(nic: ByHand, wrong: bool) -> None:
     up(nic)
-    data = nic.tx[0].buffer(1), _data(60) | 1 << 40  # IXSM
+    asks = nic.tx[0].buffer(1), data(60) | 1 << 40  # IXSM
     context = 14 << 9 | 20, 2 << 20 | 0x20 << 24 | 1 << 10  # MACLEN, IPLEN; IPv4 (7.2.3.2.3)
-    descriptors = [data] if wrong else [context, data]
+    descriptors = [asks] if wrong else [context, asks]
     for index, (q0, q1) in enumerate(descriptors):
         nic.tx[0].write(index, q0, q1)
     nic.regs.TDT[0].write(len(descriptors))
@@ -54,11 +42,11 @@ def context_before_use(nic: ByHand, wrong: bool) -> None:
 
 
 def buffer_length(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(15872 + wrong))
+    send(nic, data(15872 + wrong))
 
 
 def shortest_frame(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(16 if wrong else 17))
+    send(nic, data(16 if wrong else 17))
 
 
 def _legacy(nic: ByHand, *, command: int = 0x0B, offset: int = 0, start: int = 0) -> None:

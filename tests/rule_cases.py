@@ -14,7 +14,7 @@ Case = Callable[[ByHand, bool], None]
 def cases(module: ModuleType) -> dict[str, Case]:
     """Each is called with a NIC that has bus master and nothing else."""
     return {name: case for name, case in vars(module).items() if callable(case) and getattr(case, "__module__", "") == module.__name__
-            and not name.startswith("_") and name not in ("cases", "up")}
+            and not name.startswith("_") and name not in ("cases", "up", "send", "data")}
 
 
 # ---- steps ----
@@ -55,6 +55,18 @@ def _after_reset(nic: ByHand, access: Callable[[], object], wait_s: float, wrong
         access()
         if nic.nic.violations:
             return
+
+
+def send(nic: ByHand, q1: int) -> None:
+    up(nic)
+    nic.tx[0].write(0, nic.tx[0].buffer(0), q1)
+    nic.regs.TDT[0].write(1)
+    nic.nic.step()
+
+
+def data(length: int, *, command: int = 0x2B, paylen: int | None = None) -> int:
+    """Q1 of an advanced data descriptor (7.2.3.2.4); the command is DEXT, RS, IFCS, EOP."""
+    return length | 3 << 20 | command << 24 | (length if paylen is None else paylen) << 46
 
 
 # ---- reset.py ----
@@ -260,7 +272,7 @@ def receive_descriptor_cleared(nic: ByHand, wrong: bool) -> None:
 
 
 def transmit_tail_behind_eop(nic: ByHand, wrong: bool) -> None:
-    _send(nic, _data(60, command=0x2A if wrong else 0x2B))
+    send(nic, data(60, command=0x2A if wrong else 0x2B))
 
 
 def disable_awaited(nic: ByHand, wrong: bool) -> None:

@@ -125,7 +125,7 @@ def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers
     (("pktgen", "-i", "emulated:wire"), ("loop, sink, source",)),
     (("pktgen", "-i", "eth0"), ("0000:03:00.0",)),
     (("pktgen", "-i", "emulated:cable="), ("name behind it",)),
-    (("pktgen", "-i", "emulated", "-p", "17"), ("1 to 16",)),
+    (("pktgen", "-i", "emulated", "-p", "129"), ("1 to 128",)),
     (("pktgen", "-i", "emulated", "-f", "tx", "-l", "20"), ("at least 42",)),
     (("pktgen", "-i", "emulated", "-f", "tx", "-l", "20000"), ("9710",)),
     (("pktgen", "-i", "emulated", "-f", "tx", "-D", "nonsense"), ("02:00:00:00:00:01",)),
