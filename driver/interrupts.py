@@ -1,11 +1,11 @@
 """MSI-X: which cause raises which vector, and how a thread sleeps until one does (82599 7.3, 8.2.3.5).
 
-Vectors: receive queues have the first ones, transmit queues those behind, all other causes (link) the last one. There are 64: where queues are
-more than that leaves, queue k of a direction shares the vector of queue k modulo its vectors; never with the other direction, which another
-thread may wait for. A message clears its cause (EIAC; for
-vectors from 16 on the hardware does so by itself) and masks its vector (EIAM, GPIE.EIAME), so it comes once until armed again. A
-cause that is set while its vector is masked stays, and its message goes out as soon as the vector is armed: that is why no
-wake-up is lost between looking at a ring and going to sleep. Where there is one line only: driver/line.py.
+Vectors: receive queues have the first ones, transmit queues those behind, all other causes (link) the last one. A NIC has 64; where there
+are more queues, those of a direction take turns with its vectors (queue k modulo their number), but share none with the other direction,
+which another thread may wait for. A message clears its cause (EIAC; for vectors from 16 on the hardware does so by itself) and masks its
+vector (EIAM, GPIE.EIAME), so it comes once until armed again. A cause that is set while its vector is masked stays, and its message goes
+out as soon as the vector is armed: that is why no wake-up is lost between looking at a ring and going to sleep. Where there is one line
+only: driver/line.py.
 """
 
 from __future__ import annotations
