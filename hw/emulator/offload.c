@@ -131,7 +131,7 @@ static bool sound(const struct plan *plan, uint32_t length) {
 
 /* Send what was gathered as its first descriptor asks. False: context and frame do not fit each other. */
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs) {
-    if (!ifcs)
+    if (!ifcs && q1 & (TX_OFFLOADS & ~TX_TSTAMP))
         report(nic, FINDING_TX_OFFLOAD_IFCS, number, nic->tx[number].head, 0);
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
     if (!sound(&plan, length))
