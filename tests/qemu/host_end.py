@@ -20,7 +20,7 @@ import socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
     raw.bind((sys.argv[1], 0))
     for _ in range(int(sys.argv[3])):
-        raw.send((bytes.fromhex(sys.argv[2]) + bytes.fromhex("020000000001") + b"\\x88\\xb5").ljust(60, b"\\0"))
+        raw.send(bytes.fromhex(sys.argv[2]))
 """
 
 
@@ -29,10 +29,14 @@ class HostEnd:
         self.space, self.interface = space, interface
         space.take(interface, f"{HOST}/24")
 
+    def send(self, frame: bytes, count: int = 1) -> None:
+        """As it is, tags and all."""
+        sent = self.space.run(sys.executable, "-c", SEND_FRAMES, self.interface, frame.hex(), str(count))
+        assert not sent.returncode, sent.stderr
+
     def send_frames(self, destination: str, count: int) -> None:
         """Frames of 60 bytes that no protocol of the guest's answers."""
-        sent = self.space.run(sys.executable, "-c", SEND_FRAMES, self.interface, destination.replace(":", ""), str(count))
-        assert not sent.returncode, sent.stderr
+        self.send((bytes.fromhex(destination.replace(":", "")) + bytes.fromhex("02000000000188b5")).ljust(60, b"\0"), count)
 
     def set_mtu(self, mtu: int) -> None:
         ip("-n", self.space.name, "link", "set", self.interface, "mtu", str(mtu))

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import GUEST, HOST, LINK_LOSS, HostEnd, LinuxPort, warnings
+from host_end import GUEST, HOST, LINK_LOSS, warnings
 from hw.emulator.sfp import SfpModule
 from lab import Lab
-from namespaces import namespace, unique
-from served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
+from linux_world import World, linux_world
+from served import ETHTOOL_TEST_DOES, LINUX_DOES
 
 pytestmark = pytest.mark.qemu
 
@@ -27,30 +25,10 @@ TCP_BYTES = 50_000_000
 ROUNDS = 10
 
 
-
-@dataclass
-class World:
-    guest: Guest
-    port: LinuxPort
-    host: HostEnd
-    served: ServedNic
-
-
 @pytest.fixture(scope="module")
 def world(lab: Lab, module_folder: Path) -> Iterator[World]:
-    tap = unique("ixq")
-    with namespace("ixH") as space, ServedNic(module_folder, f"tap={tap}") as served:
-        host = HostEnd(space, tap)
-        with Guest(lab, module_folder, nics=[served.socket]) as guest:
-            guest.run("modprobe ixgbe")
-            port = LinuxPort(guest)
-            port.up()
-            yield World(guest, port, host, served)
-
-
-def ping(world: World, *options: str, to: str = HOST) -> None:
-    answer = world.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=120).output
-    assert ", 0% packet loss" in answer, answer
+    with linux_world(lab, module_folder) as world:
+        yield world
 
 
 def test_it_is_probed_without_a_warning_or_error_line(world: World) -> None:
@@ -65,7 +43,7 @@ def test_the_link_is_up_with_10_gbit(world: World) -> None:
 
 
 def test_ping_loses_nothing(world: World) -> None:
-    ping(world, "-c 100", "-i 0.05")
+    world.ping("-c 100", "-i 0.05")
 
 
 def test_ethtool_shows_driver_registers_eeprom_and_module(world: World) -> None:
@@ -84,7 +62,7 @@ def test_ethtool_passes_every_offline_test(world: World) -> None:
     assert "The test result is PASS" in result
     assert re.findall(r"test .*\)\s+(\d+)", result) == ["0"] * 5
     world.port.up()
-    ping(world, "-c 5", "-i 0.2")
+    world.ping("-c 5", "-i 0.2")
 
 
 def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world: World) -> None:
@@ -100,8 +78,7 @@ def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world:
 def test_a_wrong_checksum_is_noticed(world: World) -> None:
     before = world.port.settled_counters()["rx_csum_offload_errors"]
     frame = "".join((MAC.replace(":", ""), "020000000001", "0800", "4500002800000000400600000a0900010a090002", "0400000100000000000000005002000012340000"))
-    send = f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('{world.host.interface}', 0)); s.send(bytes.fromhex('{frame}').ljust(60, b'\\0'))"
-    world.host.space.run("python3", "-c", send)
+    world.host.send(bytes.fromhex(frame).ljust(60, b"\0"))
     assert world.port.settled_counters()["rx_csum_offload_errors"] == before + 1
 
 
@@ -136,7 +113,7 @@ def test_jumbo_frames_pass(world: World) -> None:
     world.host.set_mtu(9000)
     world.port.up(mtu=9000)
     try:
-        ping(world, "-c 20", "-i 0.1", "-M do", "-s 8972")
+        world.ping("-c 20", "-i 0.1", "-M do", "-s 8972")
         world.host.exchange(world.guest, 20_000_000)
     finally:
         world.host.set_mtu(1500)
@@ -149,7 +126,7 @@ def test_a_pulled_cable_is_noticed_and_so_is_its_return(world: World) -> None:
         world.port.wait_for_carrier(False)
         world.served.nic.set_link(True)
         world.port.wait_for_carrier(True)
-    ping(world, "-c 5", "-i 0.2")
+    world.ping("-c 5", "-i 0.2")
 
 
 def test_a_cable_pulled_while_linux_sends_is_survived(world: World) -> None:
@@ -160,7 +137,7 @@ def test_a_cable_pulled_while_linux_sends_is_survived(world: World) -> None:
         world.served.nic.set_link(True)
         world.port.wait_for_carrier(True)
     world.guest.run(f"kill {sender}")
-    ping(world, "-c 5", "-i 0.2")
+    world.ping("-c 5", "-i 0.2")
 
 
 def test_a_module_that_is_exchanged_while_running_is_recognised(world: World) -> None:
@@ -177,14 +154,14 @@ def test_down_and_up_ten_times(world: World) -> None:
     for _ in range(ROUNDS):
         world.guest.run("ip link set eth0 down")
         world.port.up()
-        ping(world, "-c 2", "-i 0.2")
+        world.ping("-c 2", "-i 0.2")
 
 
 def test_the_module_is_reloaded_ten_times(world: World) -> None:
     for _ in range(ROUNDS):
         world.guest.run("modprobe -r ixgbe && modprobe ixgbe")
         world.port.up()
-        ping(world, "-c 2", "-i 0.2")
+        world.ping("-c 2", "-i 0.2")
 
 
 def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:
@@ -202,4 +179,4 @@ def test_an_sfp_module_that_the_driver_does_not_like_is_refused(world: World) ->
     world.served.nic.insert_module(SfpModule.DIRECT_ATTACH)
     world.guest.run("modprobe ixgbe")
     world.port.up()
-    ping(world, "-c 5", "-i 0.2")
+    world.ping("-c 5", "-i 0.2")

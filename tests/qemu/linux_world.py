@@ -1,0 +1,39 @@
+"""Linux's own ixgbe in a guest, on our NIC, and a TAP of this machine's at the other end of its cable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest import Guest
+from host_end import HOST, HostEnd, LinuxPort
+from lab import Lab
+from namespaces import namespace, unique
+from served import ServedNic
+
+
+@dataclass
+class World:
+    guest: Guest
+    port: LinuxPort
+    host: HostEnd
+    served: ServedNic
+
+    def ping(self, *options: str, to: str = HOST) -> None:
+        """From the guest; nothing may be lost."""
+        answer = self.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=120).output
+        assert ", 0% packet loss" in answer, answer
+
+
+@contextmanager
+def linux_world(lab: Lab, folder: Path) -> Iterator[World]:
+    tap = unique("ixq")
+    with namespace("ixH") as space, ServedNic(folder, f"tap={tap}") as served:
+        host = HostEnd(space, tap)
+        with Guest(lab, folder, nics=[served.socket]) as guest:
+            guest.run("modprobe ixgbe")
+            port = LinuxPort(guest)
+            port.up()
+            yield World(guest, port, host, served)
