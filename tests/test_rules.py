@@ -75,6 +75,26 @@ def test_the_list_of_rules_is_current() -> None:
     assert (ROOT / "hw/emulator/rules/README.md").read_text() == text(), "run: python -m hw.emulator.rules > hw/emulator/rules/README.md"
 
 
+@pytest.mark.breaks_rules
+@pytest.mark.parametrize(("kb", "broken"), [(64, set()), (65, {"receive_packet_buffer"})])
+def test_with_dcb_packet_buffers_are_divided_and_no_more_than_there_is(kb: int, broken: set[str]) -> None:
+    with bare() as nic:
+        nic.regs.RTTDCS.update(ARBDIS=1)
+        nic.regs.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=3)
+        nic.regs.MRQC.write(MRQE=2)
+        nic.set_up_reception()
+        nic.regs.FCRTH[0].write(RTH=0x100)
+        for buffer in nic.regs.RXPBSIZE:
+            buffer.write(SIZE=kb)
+        for buffer, threshold in zip(nic.regs.TXPBSIZE, nic.regs.TXPBTHRESH):
+            buffer.write(SIZE=20)
+            threshold.write(THRESH=18)
+        nic.start_reception()
+        nic.set_up_transmission()
+        nic.regs.DMATXCTL.update(TE=1)
+        assert {violation.rule.name for violation in nic.nic.violations} == broken
+
+
 # ---- what a violation says ----
 
 

@@ -11,9 +11,10 @@ from functools import cache
 from types import ModuleType
 
 from ..findings import Found, Rule
-from . import descriptors, flow_control, initialization, memory, receive, reset, rings, shared, transmit
+from . import (
+    coalescing, dca, descriptors, filters, flow_control, flow_director, initialization, memory, receive, reset, rings, shared, transmit, virtualization)
 
-CHAPTERS = (reset, initialization, shared, flow_control, rings, receive, transmit, descriptors, memory)
+CHAPTERS = (reset, initialization, shared, flow_control, rings, receive, coalescing, filters, flow_director, transmit, descriptors, dca, virtualization, memory)
 ANY = "*"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import fields as f
 from ...register import Accessor
 from ..access import Access
 from ..findings import ERROR, WARNING, Found, Rule, rule
+from .virtualization import plain
 
 KB = 1024
 BUFFER_KB = 512
@@ -90,14 +92,28 @@ def filter_tables_initialized(now: Access) -> str | None:
     return now.not_written(entries)
 
 
-@rule("4.6.11.3.4, 8.2.3.8.9", WARNING, "Without DCB and VT receive packet buffer 0 has all that flow director leaves of 512 KB", writes=("RXCTRL",))
+@rule("4.6.11.3.4, 8.2.3.8.9", WARNING, "Receive packet buffer 0 has all that flow director leaves of 512 KB; with DCB or VT, all of them have no more",
+      writes=("RXCTRL",))
 def receive_packet_buffer(now: Access) -> str | None:
     if not now.rises("RXEN"):
         return None
     taken = now.regs.FDIRCTRL.read().PBALLOC
     left = BUFFER_KB - (SMALLEST_BUFFER_OF_FLOW_DIRECTOR_KB << taken if taken else 0)
     sizes = [buffer.read().SIZE for buffer in now.regs.RXPBSIZE]
-    return None if sizes == [left] + [0] * 7 else f"RXPBSIZE is {sizes} KB, {left} KB are there"
+    right = sizes == [left] + [0] * 7 if plain(now.regs) else sum(sizes) <= left
+    return None if right else f"RXPBSIZE is {sizes} KB, {left} KB are there"
+
+
+@rule("8.2.3.8.9, 8.2.3.21.1", ERROR, "The receive packet buffer is divided while RXCTRL.RXEN is 0", writes=("RXPBSIZE", "FDIRCTRL"))
+def receive_packet_buffer_divided_first(now: Access) -> str | None:
+    divides = f.FDIRCTRL.PBALLOC.mask if now.name == "FDIRCTRL" else f.RXPBSIZE.SIZE.mask
+    return now.last_write(now.regs.RXCTRL) if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN else None
+
+
+# FLU is what Linux and DPDK set with it; without, a port in loopback waits for a cable.
+@rule("8.2.3.22.8, 8.2.3.22.19", WARNING, "In MAC loopback, HLREG0.LPBK, the link is forced up by AUTOC.FLU", writes=("RXCTRL",))
+def loopback_with_link(now: Access) -> str | None:
+    return f"AUTOC is {now.regs.AUTOC.read()!r}" if now.rises("RXEN") and now.regs.HLREG0.read().LPBK and not now.regs.AUTOC.read().FLU else None
 
 
 def _running(now: Access) -> bool:

@@ -56,3 +56,11 @@ def interrupts_masked_after_reset(now: Access) -> str | None:
     if not now.history.of(now.regs.CTRL).written & RESETS or now.wrote(now.regs.EIMC):
         return None
     return f"{now.last_write(now.regs.CTRL)} and EIMC not since"
+
+
+# Discarded otherwise, a completion that comes after all finds nobody who waits for it.
+@rule("5.2.5.3.2", WARNING, "GCR_EXT.BUFFERS_CLEAR_FUNC throws requests away with HLREG0.LPBK at 1 and RXCTRL.RXEN at 0", writes=("GCR_EXT",))
+def buffers_cleared_in_loopback(now: Access) -> str | None:
+    if not now.rises("BUFFERS_CLEAR_FUNC") or (now.regs.HLREG0.read().LPBK and not now.regs.RXCTRL.read().RXEN):
+        return None
+    return f"HLREG0 is {now.regs.HLREG0.read()!r}, RXCTRL {now.regs.RXCTRL.read()!r}"

@@ -10,6 +10,7 @@ ALIGNMENT = 128
 LONGEST = 8192 * DESCRIPTOR
 DONE = 1  # DD, the lowest bit of a receive descriptor's second half
 EOP, DEXT, DTYP, CONTEXT = 1 << 24, 1 << 29, 0xF << 20, 2 << 20  # of a transmit descriptor's second half (7.2.3.2)
+SENT = 1 << 32  # DD, of a transmit descriptor's second half
 
 
 @rule("8.2.3.8.1, 8.2.3.9.5", ERROR, "A ring starts at a multiple of 128", writes=("RDBAL", "TDBAL"))
@@ -87,6 +88,16 @@ def receive_descriptor_cleared(now: Access) -> str | None:
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
         return None
     done = int((now.descriptors(ring, now.before, now.value)[:, 1] & DONE).sum())
+    return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+
+
+@rule("7.2.3.2", WARNING, "A transmit descriptor has DD cleared when it is given to the NIC", writes=("TDT",))
+def transmit_descriptor_cleared(now: Access) -> str | None:
+    ring = now.ring
+    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
+        return None
+    second = now.descriptors(ring, now.before, now.value)[:, 1]
+    done = int(((second & (DEXT | DTYP) != DEXT | CONTEXT) & (second & SENT != 0)).sum())
     return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
 
 

@@ -72,6 +72,22 @@ def transmit_packet_buffer(now: Access) -> str | None:
     return f"TXPBSIZE is {sizes} KB, TXPBTHRESH {thresholds} KB, a frame {frame_kb} KB"
 
 
+@rule("8.2.3.9.13", WARNING, "The transmit packet buffer is divided while DMATXCTL.TE is 0", writes=("TXPBSIZE",))
+def transmit_packet_buffer_divided_first(now: Access) -> str | None:
+    return now.last_write(now.regs.DMATXCTL) if now.value != now.before and now.regs.DMATXCTL.read().TE else None
+
+
+@rule("4.6.8, 8.2.3.9.3, 8.2.3.9.4", WARNING, "What segments keep of TCP's flags, DTXTCPFLGL and DTXTCPFLGH, changes only while DMATXCTL.TE is 0",
+      writes=("DTXTCPFLGL", "DTXTCPFLGH"))
+def tcp_flags_while_stopped(now: Access) -> str | None:
+    return now.last_write(now.regs.DMATXCTL) if now.value != now.before and now.regs.DMATXCTL.read().TE else None
+
+
+@rule("8.2.3.10.2", WARNING, "The descriptor arbiter runs when a transmit queue is enabled: RTTDCS.ARBDIS is 0", writes=("TXDCTL",))
+def arbiter_runs(now: Access) -> str | None:
+    return now.last_write(now.regs.RTTDCS) if now.rises("ENABLE") and now.regs.RTTDCS.read().ARBDIS else None
+
+
 @rule("8.2.3.9.10", WARNING, "TXDCTL.HTHRESH is not 0 where PTHRESH is not", writes=("TXDCTL",))
 def hthresh_with_pthresh(now: Access) -> str | None:
     asked = f.TXDCTL(now.value)
