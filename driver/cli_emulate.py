@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from .config import unicast_mac
 from .names import POLICIES
 
 if TYPE_CHECKING:
-    from hw.emulator import Fault
+    from hw.emulator import Fault, Violation
     from hw.emulator.sfp import SfpModule
 
 EPILOG = """\
@@ -43,6 +44,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                              "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times")
     parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
     parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
+    parser.add_argument("--json", action="store_true", help="print JSON instead, an object a line: the socket, then each rule that was broken")
     parser.set_defaults(run=run)
 
 
@@ -70,6 +72,12 @@ def fault_of(text: str) -> tuple[Fault, int]:
     return parse_fault(text)
 
 
+def facts(violation: Violation) -> dict[str, object]:
+    rule = violation.rule
+    return {"rule": rule.name, "severity": rule.severity.value, "cite": rule.cite, "sentence": rule.sentence, "register": violation.register,
+            "queue": violation.queue, "values": list(violation.values), "text": violation.text}
+
+
 def run(options: argparse.Namespace) -> int:
     from hw.emulator import DEFAULT_MAC, Emulated82599, Policy
     from hw.vfio_user.server import Server
@@ -84,7 +92,10 @@ def run(options: argparse.Namespace) -> int:
         if here:
             return
         for violation in nic.violations:
-            print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
+            if options.json:
+                print(json.dumps(facts(violation)), flush=True)
+            else:
+                print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
         nic.clear_violations()  # or the next would not hear of what this one did wrong, too
         if options.trace:
             options.trace.flush()
@@ -107,6 +118,6 @@ def run(options: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         undo.callback(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: server.wake()))
-        print(f"{nic.name} listens at {options.socket}", flush=True)
+        print(json.dumps({"name": nic.name, "socket": options.socket}) if options.json else f"{nic.name} listens at {options.socket}", flush=True)
         server.serve()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections import defaultdict
@@ -12,7 +13,7 @@ from fnmatch import fnmatchcase
 from hw.trace import Access
 from hw.trace_file import TraceFile
 
-from .trace_compare import Written, compared, family, ranges
+from .trace_compare import Written, compared, differences, family, ranges
 from .trace_fold import fold
 
 EPILOG = """\
@@ -42,12 +43,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", action="store_true", help="count accesses by register instead")
     what.add_argument("--compare", metavar="B", help="what this other trace wrote, and FILE did not, and the other way round")
+    parser.add_argument("--json", action="store_true", help="print JSON instead: every access, an object a line; of --count and --compare an object a register")
 
 
 def run(options: argparse.Namespace) -> int:
     files = [TraceFile(path) for path in (options.file, options.compare) if path is not None]
     try:
-        show = compare if options.compare else count if options.count else print_folded
+        show = compare if options.compare else count if options.count else print_each if options.json else print_folded
         show(files, options)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
@@ -98,6 +100,17 @@ def print_folded(files: list[TraceFile], options: argparse.Namespace) -> None:
             print("  ".join(filter(None, words)).rstrip())
 
 
+def facts(access: Access) -> dict[str, object]:
+    """mask: the bits of `value` that are known; seconds: null where the file has no times."""
+    return {"seconds": access.time_s, "write": access.write, "register": access.register, "offset": access.offset, "value": access.value, "mask": access.mask,
+            "text": access.fields, "section": access.section, "caller": access.caller}
+
+
+def print_each(files: list[TraceFile], options: argparse.Namespace) -> None:
+    for access in chosen(files[0], options):
+        print(json.dumps(facts(access)))
+
+
 def count(files: list[TraceFile], options: argparse.Namespace) -> None:
     """Arrays are a line, busiest first."""
     reads: dict[str, int] = defaultdict(int)
@@ -107,14 +120,23 @@ def count(files: list[TraceFile], options: argparse.Namespace) -> None:
         of = family(access)
         names[of][access.register] = None
         (writes if access.write else reads)[of] += 1
+    busiest = sorted(names, key=lambda of: -reads[of] - writes[of])
+    if options.json:
+        for of in busiest:
+            print(json.dumps({"register": ranges(list(names[of])), "reads": reads[of], "writes": writes[of]}))
+        return
     print(f"{'reads':>10} {'writes':>10}  register")
-    for of in sorted(names, key=lambda of: -reads[of] - writes[of]):
+    for of in busiest:
         print(f"{reads[of]:10} {writes[of]:10}  {ranges(list(names[of]))}")
     print(f"{sum(reads.values()):10} {sum(writes.values()):10}  in all")
 
 
 def compare(files: list[TraceFile], options: argparse.Namespace) -> None:
     written = [Written.of(chosen(file, options), file.path) for file in files]
+    if options.json:
+        for name, found in differences(*written):
+            print(json.dumps({"register": name, "a": list(map(facts, found.a)), "b": list(map(facts, found.b)), "first_difference": found.first}))
+        return
     for letter, file, each in zip("AB", files, written):
         print(f"{letter} is {file.path}: {each.writes} writes to {len(each.values)} registers")
     for line in compared(*written):

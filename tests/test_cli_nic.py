@@ -66,7 +66,7 @@ def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: py
     assert {"IOMMU", "vfio-pci", "hugepages", "locked memory", "kernel lockdown"} <= {check["name"] for check in checks}
 
 
-@pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring"])
+@pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring", "trace", "emulate"])
 def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
     text = subprocess.run([sys.executable, "-m", "driver.cli", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--json" in text

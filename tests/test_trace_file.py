@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,6 +198,29 @@ def test_accesses_are_counted_by_register(recorded: Path, capsys: pytest.Capture
     counts = {line.split()[2]: (int(line.split()[0]), int(line.split()[1])) for line in lines}
     assert counts["FTQF[0..127]"] == (128, 128) and counts["TDT[0]"] == (0, 1)
     assert total.split()[:2] == [str(sum(column)) for column in zip(*counts.values())]
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_has_every_access_of_those_that_are_chosen(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = objects(output(capsys, recorded, "--json", "--register", "RTTDT1C"))
+    assert len(found) == 128 and {each["value"] for each in found} == {0}
+    last = objects(output(capsys, recorded, "--json", "--writes", "--register", "RXDCTL"))[0]
+    assert last.pop("seconds") > 0 and last == {
+        "write": True, "register": "RXDCTL[0]", "offset": 0x1028, "value": 0x0200_0000, "mask": 0xFFFF_FFFF, "text": "ENABLE=1", "section": "8.2.3.8.6",
+        "caller": "driver/queues.py:enable_receive_queue"}
+
+
+def test_json_counts_and_compares_by_register(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counted = {each["register"]: (each["reads"], each["writes"]) for each in objects(output(capsys, recorded, "--count", "--json"))}
+    assert counted["RTTDT1C"] == (0, 128)
+    other = tmp_path / "other.trace"
+    other.write_text("W BAR0 0x08100 4 00000010\n")
+    different = {each["register"]: each for each in objects(output(capsys, recorded, "--compare", other, "--json"))}
+    assert [access["value"] for access in different["DTXMXSZRQ"]["b"]] == [0x10] and different["DTXMXSZRQ"]["first_difference"] == 0
+    assert different["DMATXCTL"]["a"] and not different["DMATXCTL"]["b"]
 
 
 def test_a_trace_without_times_cannot_be_chosen_from_by_time(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,6 +249,17 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
 
+def test_what_a_driver_does_wrong_is_said_in_json_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "driver.cli", "emulate", "--json", "--socket", str(tmp_path / "nic.sock")]
+    with started(command) as process:
+        assert process.stdout and json.loads(process.stdout.readline()) == {"name": "emulated:loop", "socket": str(tmp_path / "nic.sock")}
+        with VfioUserDevice(str(tmp_path / "nic.sock")) as device:
+            device.write32(0x6018, 5)
+            device.read32(8)
+        told = json.loads(process.stdout.readline())
+    assert (told["rule"], told["severity"], told["register"], told["queue"], told["values"]) == ("tail_after_enable", "error", "TDT[0]", 0, [5])
+
+
 def test_a_strict_emulator_answers_a_wrong_access_with_an_error(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock", "--rules", "raise") as emulator:
         with VfioUserDevice(emulator.path) as device:

@@ -104,7 +104,7 @@ def receive_packet_buffer(now: Access) -> str | None:
     return None if right else f"RXPBSIZE is {sizes} KB, {left} KB are there"
 
 
-@rule("8.2.3.8.9, 8.2.3.21.1", ERROR, "The receive packet buffer is divided while RXCTRL.RXEN is 0", writes=("RXPBSIZE", "FDIRCTRL"))
+@rule("8.2.3.8.9, 8.2.3.21.1", WARNING, "The receive packet buffer is divided while RXCTRL.RXEN is 0", writes=("RXPBSIZE", "FDIRCTRL"))
 def receive_packet_buffer_divided_first(now: Access) -> str | None:
     divides = f.FDIRCTRL.PBALLOC.mask if now.name == "FDIRCTRL" else f.RXPBSIZE.SIZE.mask
     return now.last_write(now.regs.RXCTRL) if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN else None
