@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from guest import Guest
-from host_end import warnings
+from host_end import HostEnd, warnings
 from lab import Lab
+from namespaces import namespace, unique
 from served import ServedNic
+from steered import SYN, TCP, UDP, ethernet, packet
 
 pytestmark = pytest.mark.qemu
 
@@ -38,6 +41,10 @@ wait $testpmd; cat said
 DPDK_DOES = {
     "dca_rxctrl_bit_12", "dtxmxszrq_at_most", "eeprom_awaited", "fctrl_while_reception_is_off", "filter_tables_initialized", "firmware_looked_at",
     "head_before_enable", "hthresh_with_pthresh", "interrupts_masked_after_reset", "rate_limits_cleared", "rdrxctl_settings"}
+
+
+# A flow director rule is the first that tells DPDK of it, when the port receives already.
+DPDK_FILTERS_DO = {"receive_packet_buffer_divided_first"}
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +79,83 @@ def test_testpmd_starts_forwards_counts_and_stops(guest: Guest, served: ServedNi
 def test_neither_the_kernel_nor_the_nic_had_anything_to_complain_of(guest: Guest, served: ServedNic) -> None:
     assert warnings(guest, ("vfio", DEVICE, "DMAR", "Call Trace", "WARNING", "BUG")) == []
     assert {violation.rule.name for violation in served.nic.violations} <= DPDK_DOES
+
+
+# ---- filters ----
+
+
+RECEIVE = f"""
+cd /tmp; rm -f commands said; mkfifo commands
+setsid stdbuf -oL dpdk-testpmd -l 0,1 -a {DEVICE} -- -i --total-num-mbufs=4096 --nb-cores=1 --rxq=2 --txq=2 --disable-rss --forward-mode=rxonly < commands > said 2>&1 &
+setsid sleep 1000 > commands &
+for i in $(seq 400); do grep -q 'testpmd>' said && exit; sleep 0.1; done; cat said; exit 1
+"""
+ASK = """
+cd /tmp; from=$(stat -c %s said); printf '{command}\\nno more\\n' > commands
+for i in $(seq 100); do tail -c +$((from + 1)) said | grep -q 'not found' && break; sleep 0.1; done
+tail -c +$((from + 1)) said
+"""
+
+
+@dataclass
+class Receiving:
+    """testpmd at its prompt, with two queues of which the first gets everything, and the far end of its cable."""
+
+    guest: Guest
+    host: HostEnd
+    served: ServedNic
+
+    def ask(self, command: str) -> str:
+        """What testpmd prints; then it is asked what it does not know, which tells that it is done."""
+        return self.guest.run(ASK.format(command=command)).output
+
+    def rule(self, words: str) -> None:
+        said = self.ask(f"flow create 0 ingress pattern {words} / end")
+        assert re.search(r"Flow rule #\d+ created", said), said
+
+    def queue_of(self, frame: bytes) -> int | None:
+        """Where each of many frames goes; None: nowhere."""
+        self.ask("clear fwd stats all")
+        self.host.send(frame, MANY)
+        took = re.findall(r"Port= 0/Queue= (\d) ->.*\n +RX-packets: (\d+)", self.ask("show fwd stats all"))
+        assert took in ([("0", str(MANY))], [("1", str(MANY))], []), took
+        return int(took[0][0]) if took else None
+
+
+MANY = 30
+UDP_FLOW, OTHER_UDP_FLOW = (ethernet(packet(UDP, "10.9.0.1", "10.9.0.2", port, 9)) for port in (7000, 7001))
+BY_UDP = "eth / ipv4 src is 10.9.0.1 dst is 10.9.0.2 / udp src is 7000 dst is 9 / end actions"
+TO_1 = "queue index 1"
+FLOWS = {  # as testpmd has them, which filter DPDK takes for it; a frame that is meant, one that is not
+    "5-tuple": (f"{BY_UDP} {TO_1}", UDP_FLOW, OTHER_UDP_FLOW, 1),
+    "EtherType": (f"eth type is 0x88f7 / end actions {TO_1}", ethernet(b"", 0x88F7), ethernet(b"", 0x88F8), 1),
+    "SYN": (f"eth / ipv4 / tcp flags spec 0x02 flags mask 0x02 / end actions {TO_1}", ethernet(packet(TCP, flags=SYN)), ethernet(packet(TCP)), 1),
+    "flow director": (f"{BY_UDP} {TO_1} / mark id 5", UDP_FLOW, OTHER_UDP_FLOW, 1),
+    "flow director drops": (f"{BY_UDP} drop", UDP_FLOW, OTHER_UDP_FLOW, None),
+}
+
+
+@pytest.fixture(scope="module")
+def receiving(lab: Lab, module_folder: Path) -> Iterator[Receiving]:
+    tap, folder = unique("ixd"), module_folder / "filters"
+    with namespace("ixD") as space, ServedNic(folder, f"tap={tap}") as served:
+        host = HostEnd(space, tap)
+        with Guest(lab, folder, nics=[served.socket]) as guest:
+            guest.run(PREPARE)
+            guest.run(RECEIVE)
+            receiving = Receiving(guest, host, served)
+            receiving.ask("start")
+            yield receiving
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_of_testpmds_goes_where_its_rule_says_and_no_other(receiving: Receiving, name: str) -> None:
+    words, meant, other, queue = FLOWS[name]
+    receiving.rule(words)
+    assert (receiving.queue_of(meant), receiving.queue_of(other)) == (queue, 0)
+    receiving.ask("flow flush 0")
+    assert receiving.queue_of(meant) == 0
+
+
+def test_the_nic_had_nothing_else_to_complain_of(receiving: Receiving) -> None:
+    assert {violation.rule.name for violation in receiving.served.nic.violations} <= DPDK_DOES | DPDK_FILTERS_DO
