@@ -14,8 +14,9 @@ STOP_S = 10.0
 
 # What Linux's ixgbe is known to do against the datasheet; hw/emulator/README.md has the table.
 LINUX_DOES = {
-    "buffer_length", "dma_init_awaited", "dtxmxszrq_at_most", "eeprom_awaited", "fctrl_while_reception_is_off", "filter_tables_initialized",
-    "firmware_looked_at", "interrupts_masked_after_reset", "pause_threshold_set", "rate_limits_cleared", "receive_descriptor_cleared"}
+    "buffer_length", "dca_where_it_is_on", "director_command_awaited", "dma_init_awaited", "dtxmxszrq_at_most", "eeprom_awaited",
+    "fctrl_while_reception_is_off", "filter_tables_initialized", "firmware_looked_at", "interrupts_masked_after_reset", "pause_threshold_set",
+    "rate_limits_cleared", "receive_descriptor_cleared"}
 # hw/emulator/README.md has the table.
 ETHTOOL_TEST_DOES = {
     "crc_strip_agrees", "dca_rxctrl_bit_12", "rdrxctl_settings", "ring_alignment", "ring_before_enable",
