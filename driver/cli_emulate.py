@@ -7,7 +7,10 @@ import json
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .config import unicast_mac
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
-Ctrl-C ends it, SIGUSR1 pulls the cable and the next SIGUSR1 puts it back. What a driver does wrong is said on stderr when it leaves.
+Ctrl-C ends it, SIGUSR1 pulls the cable and the next SIGUSR1 puts it back, SIGUSR2 mends what --fault broke. What a driver does wrong is said
+on stderr when it leaves.
 
 A guest gets the NIC with (QEMU 10.1 or later; its memory must be shared, or each DMA is a message):
   -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
@@ -79,11 +83,11 @@ def facts(violation: Violation) -> dict[str, object]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from hw.emulator import DEFAULT_MAC, Emulated82599, Policy
+    from hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
     from hw.vfio_user.server import Server
 
     start = time.monotonic()
-    cable_in = True
+    asked: deque[Callable[[], None]] = deque()  # by signals, whose handlers may not touch the NIC
 
     def trace(line: str) -> None:
         options.trace.write(f"{time.monotonic() - start:10.5f} {line}\n")
@@ -101,9 +105,19 @@ def run(options: argparse.Namespace) -> int:
             options.trace.flush()
 
     def move_cable() -> None:
-        nonlocal cable_in
-        cable_in = not cable_in
-        nic.set_link(cable_in)
+        (nic.mend if Fault.LINK in nic.injected else nic.inject)(Fault.LINK)
+
+    def mend() -> None:
+        for fault, _ in options.fault:
+            nic.mend(fault)
+
+    def ask(what: Callable[[], None], *_: object) -> None:
+        asked.append(what)
+        server.wake()
+
+    def do_what_is_asked() -> None:
+        while asked:
+            asked.popleft()()
 
     with ExitStack() as undo:
         if options.trace:
@@ -114,10 +128,11 @@ def run(options: argparse.Namespace) -> int:
         for fault in options.fault:
             nic.inject(*fault)
         server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
-                                           on_wake=move_cable, on_client=client))
+                                           on_wake=do_what_is_asked, on_client=client))
         for number in (signal.SIGINT, signal.SIGTERM):
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
-        undo.callback(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: server.wake()))
+        for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
+            undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))
         print(json.dumps({"name": nic.name, "socket": options.socket}) if options.json else f"{nic.name} listens at {options.socket}", flush=True)
         server.serve()
     return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,41 @@ def test_a_served_nic_may_have_faults(tmp_path: Path) -> None:
         with pytest.raises(RegisterTimeout, match="ENABLE is 0x0"):
             open_port(f"vfio-user:{emulator.path}")
         emulator.end()
+
+
+def test_what_is_broken_in_a_served_nic_may_come_late(tmp_path: Path) -> None:
+    faults = [word for fault in ("head-write-back", "receive-write-back") for word in ("--fault", fault)]
+    with emulate(tmp_path / "nic.sock", *faults) as emulator, open_port(emulator.port, promiscuous=True) as port:
+        port.send([FRAME])
+        with pytest.raises(PortTimeout):
+            port.flush(0.1)
+        emulator.process.send_signal(signal.SIGUSR2)
+        port.flush(5)
+        port.send([FRAME])
+        assert next(port.recv(timeout=5)) == FRAME
+
+
+def test_a_cable_that_is_out_from_the_start_is_put_in_by_sigusr1(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--fault", "link") as emulator, open_port(emulator.port, link_timeout=0) as port:
+        assert not port.link.up
+        emulator.process.send_signal(signal.SIGUSR1)
+        assert port.wait_link(5).up
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_may_be_given_by_name_on_the_command_line(fault: Fault, tmp_path: Path) -> None:
+    """That the driver's answer is that of the table is shown above; here, that it is told apart from a NIC that works."""
+    with emulate(tmp_path / "nic.sock", "--fault", fault.value) as emulator:
+        with suppress(DeviceError), open_port(emulator.port, promiscuous=True, link_timeout=0) as port:
+            try:
+                port.send([FRAME])
+                port.flush(0.2)
+                came = list(port.recv(timeout=0.2))
+            except (PortTimeout, DeviceError):
+                came = []
+            assert (came == [FRAME]) == (fault in (Fault.FOREIGN_MODULE, Fault.INTERRUPT))
+            return
+        assert fault in (Fault.EEPROM_CHECKSUM, Fault.RESET, Fault.QUEUE_ENABLE, Fault.REMOVAL, Fault.DMA)
 
 
 def test_a_fault_that_is_there_already_stays_as_it_is() -> None:

@@ -23,6 +23,10 @@ ENDLESS = {  # what it does: the script
 ENDING = {  # what it does: the script, a part of what the checker says
     "fills the BAR": (OPEN + "for at in range(0, 0x20000, 4): device.write32(at, 0xFFFFFFFF)", "EIMC"),
     "has no ring": (OPEN + "nic.TDT[0].write(1)\nnic.RDT[0].write(1)", "TDT[0]"),
+    "maps nothing": (
+        OPEN + "device.enable_bus_master(True)\nnic.TDBAL[0].write(0x10000); nic.TDBAH[0].write(0); nic.TDLEN[0].write(1024)\nnic.DMATXCTL.update(TE=1)\n"
+        "nic.TXDCTL[0].write(ENABLE=1); nic.TXDCTL[0].wait(ENABLE=1, timeout=0.1)\nnic.AUTOC.update(RESTART_AN=1)\nnic.TDT[0].write(1)\n"
+        "import time; time.sleep(0.2)", "IOVA 0x10000, which is not mapped"),
     "is empty": ("", "did not open the NIC"),
     "exits at once": ("import os; os._exit(3)", "exit code 3"),
     "exits quietly": ("raise SystemExit", "did not open the NIC"),

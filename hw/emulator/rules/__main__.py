@@ -15,8 +15,20 @@ A rule is a few lines in its chapter here and a case of the same name in [tests/
 `pytest tests/test_rules.py -k NAME`. This list is printed by `python -m hw.emulator.rules`.
 """
 TAIL = """
-Not checked, because what they are about is not modelled: RSC's limits, DCA, DCB and virtualisation, the PCIe device status beside STATUS.GIO_MASTER_EN, the wait
-of 100 us after a queue is off, whether a slot that the NIC owns was rewritten, and reserved bits of registers (Linux's own `ethtool -t` writes them).
+## What has no rule
+
+| the datasheet | why no rule |
+|---|---|
+| a descriptor that the NIC owns is not rewritten (7.1.9) | each would have to be copied when it is given and compared when it is used; what the NIC then reads is judged |
+| DD is not polled where the head is written back (7.2.3.5.2) | reads of memory are not seen |
+| 100 us pass between a queue's end and its memory's (4.6.7.1.2) | a driver in Python takes about as long for its next step; that ENABLE was read as 0 is asked for |
+| PCIe's Device Status has no transaction pending before a reset (4.2.1.6.1) | STATUS.GIO_MASTER_EN is asked for, and says the same of an emulated NIC |
+| EERD.ADDR has 14 bits (8.2.3.2.2) | the field has no more to write |
+| reserved bits keep their value | Linux's own `ethtool -t` writes them |
+| flow control counts FCRTH by 16 bytes, or by 32 (8.2.3.3.4) | the text and the field contradict each other; 32 is assumed, and judged |
+| what arbiters, credits and pools are set to (4.6.10, 4.6.11) | DCB and virtualisation are not emulated; whether the registers that switch them on agree is judged |
+| causes of EICR, RS with WTHRESH, null descriptors, padding, DROP_EN, TXDCTL[0] with TE, bits that clear themselves | these tell what the NIC does, and no driver can break them |
+
 Behind a vfio-user socket accesses come late, so how long a driver waited is not judged there.
 Where a tail is stored at its doorbell's address, and not written by `write32`, only its range is checked, and that ENABLE was read before.
 """
