@@ -482,12 +482,14 @@ def five_tuple_bit_19(nic: ByHand, wrong: bool) -> None:
 # ---- flow_director.py ----
 
 
-def _direct(nic: ByHand) -> None:
-    """Flow director gets 64 KB."""
+def _direct(nic: ByHand, *, hash_written: bool = True) -> None:
+    """Flow director gets 64 KB, and the filter that the next command is about."""
     nic.regs.FDIRHKEY.write(1)
     nic.regs.FDIRSKEY.write(2)
     nic.regs.FDIRCTRL.write(PBALLOC=1)
     nic.regs.FDIRCTRL.read()
+    if hash_written:
+        nic.regs.FDIRHASH.write(HASH=3, SIGNATURE_SW_INDEX=7)
 
 
 def director_keys_first(nic: ByHand, wrong: bool) -> None:
@@ -512,6 +514,11 @@ def director_command_awaited(nic: ByHand, wrong: bool) -> None:
         nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
         if not wrong:
             nic.regs.FDIRCMD.read()
+
+
+def director_hash_first(nic: ByHand, wrong: bool) -> None:
+    _direct(nic, hash_written=not wrong)
+    nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
 
 
 def director_filter_leads_somewhere(nic: ByHand, wrong: bool) -> None:

@@ -26,6 +26,11 @@ def director_command_awaited(now: Access) -> str | None:
     return now.not_read_since(now.regs.FDIRCMD, now.regs.FDIRCMD, CMD=0) if again else None
 
 
+@rule("8.2.3.21.21, 8.2.3.21.22", WARNING, "FDIRHASH says which filter is meant before FDIRCMD starts a command", writes=("FDIRCMD",))
+def director_hash_first(now: Access) -> str | None:
+    return now.not_written([now.regs.FDIRHASH]) if f.FDIRCMD(now.value).CMD else None
+
+
 @rule("8.2.3.21.22", WARNING, "A flow director filter says where its frames go: FDIRCMD.QUEUE_EN or DROP", writes=("FDIRCMD",))
 def director_filter_leads_somewhere(now: Access) -> str | None:
     asked = f.FDIRCMD(now.value)
