@@ -120,7 +120,7 @@ def ipv4(protocol: int, source: str = HOST, sport: int = 7000, dport: int = 9, *
 CONNECT = """
 import os, socket
 os.sched_setaffinity(0, [{cpu}])
-for port in range(20000, 20000 + {many}):
+for port in range({first}, {first} + {many}):
     with socket.socket(socket.AF_INET6 if ":" in "{to}" else socket.AF_INET) as s:
         s.bind(("", port))
         s.setblocking(False)
@@ -128,14 +128,17 @@ for port in range(20000, 20000 + {many}):
 """
 
 
+PORTS = {HOST: (20000, 20100), HOST6: (20200, 20300), TAGGED: (20400, 20500)}  # each but once, as some stay in use for a while
+
+
 @pytest.mark.parametrize("to", [HOST, HOST6, TAGGED], ids=["IPv4", "IPv6", "tagged"])
 @pytest.mark.usefixtures("ipv6", "tagged")
 def test_flows_come_back_to_the_queue_that_they_were_sent_from(world: World, to: str) -> None:
     """Each processor sends by a queue of its own, and Linux has each flow's first frame make a filter."""
     world.ping("-c 2", "-i 0.2", to=to)  # or the first frames would wait for the neighbour's address, and be sent by another processor
-    for cpu in (0, 1):
+    for cpu, first in enumerate(PORTS[to]):
         with watched(world) as took:
-            world.guest.run(f"python3 - <<'END'\n{CONNECT.format(cpu=cpu, many=MANY, to=to)}\nEND")
+            world.guest.run(f"python3 - <<'END'\n{CONNECT.format(cpu=cpu, first=first, many=MANY, to=to)}\nEND")
         assert took.queue == cpu and took.matched >= MANY
 
 
