@@ -64,6 +64,10 @@ def ifcs_with_offloads(nic: ByHand, wrong: bool) -> None:
 def no_legacy_descriptors(nic: ByHand, wrong: bool) -> None:
     nic.regs.RTTDCS.update(ARBDIS=1)
     nic.regs.MTQC.write(VT_ENA=int(wrong), NUM_TC_OR_Q=int(wrong))
+    nic.regs.RTTDCS.update(ARBDIS=0)
+    nic.regs.PFVTCTL.write(VT_ENA=int(wrong))
+    nic.regs.GCR_EXT.update(VT_MODE=3 * wrong)
+    nic.regs.MRQC.write(MRQE=8 * wrong)
     _legacy(nic)
 
 

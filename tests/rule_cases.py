@@ -14,7 +14,7 @@ Case = Callable[[ByHand, bool], None]
 def cases(module: ModuleType) -> dict[str, Case]:
     """Each is called with a NIC that has bus master and nothing else."""
     return {name: case for name, case in vars(module).items() if callable(case) and getattr(case, "__module__", "") == module.__name__
-            and not name.startswith("_") and name not in ("cases", "up", "send", "data")}
+            and not name.startswith("_") and name not in ("cases", "up", "send", "data", "enable_with", "direct")}
 
 
 # ---- steps ----
@@ -67,6 +67,23 @@ def send(nic: ByHand, q1: int) -> None:
 def data(length: int, *, command: int = 0x2B, paylen: int | None = None) -> int:
     """Q1 of an advanced data descriptor (7.2.3.2.4); the command is DEXT, RS, IFCS, EOP."""
     return length | 3 << 20 | command << 24 | (length if paylen is None else paylen) << 46
+
+
+def enable_with(nic: ByHand, **srrctl: int) -> None:
+    nic.look_around()
+    nic.place_receive_ring(0, Ring(nic.nic, 64))
+    nic.regs.SRRCTL[0].update(**srrctl)
+    nic.regs.RXDCTL[0].write(ENABLE=1)
+
+
+def direct(nic: ByHand, *, hash_written: bool = True) -> None:
+    """Flow director gets 64 KB, and the filter that the next command is about."""
+    nic.regs.FDIRHKEY.write(1)
+    nic.regs.FDIRSKEY.write(2)
+    nic.regs.FDIRCTRL.write(PBALLOC=1)
+    nic.regs.FDIRCTRL.read()
+    if hash_written:
+        nic.regs.FDIRHASH.write(HASH=3, SIGNATURE_SW_INDEX=7)
 
 
 # ---- reset.py ----
@@ -179,54 +196,6 @@ def eerd_done_awaited(nic: ByHand, wrong: bool) -> None:
         nic.regs.EERD.write(START=1, ADDR=address)
         if not wrong:
             nic.regs.EERD.read()
-
-
-# ---- flow_control.py ----
-
-
-def pause_threshold_set(nic: ByHand, wrong: bool) -> None:
-    nic.set_up_reception()
-    nic.regs.FCRTH[0].write(RTH=0 if wrong else 0x3D00)
-    nic.start_reception()
-
-
-def crc_of_pause_frames(nic: ByHand, wrong: bool) -> None:
-    nic.regs.HLREG0.update(TXCRCEN=int(not wrong))
-    nic.regs.FCCFG.write(TFCE=1)
-
-
-def pause_frames_complete(nic: ByHand, wrong: bool) -> None:
-    nic.set_up_reception()
-    nic.regs.FCRTL[0].write(RTL=0x3000, XONE=1)
-    nic.regs.FCRTH[0].write(RTH=0x3D00, FCEN=1)
-    nic.regs.FCTTV[0].write(0 if wrong else 0xFFFF_FFFF)
-    nic.regs.FCCFG.write(TFCE=1)
-    nic.start_reception()
-
-
-def pause_thresholds_ordered(nic: ByHand, wrong: bool) -> None:
-    nic.regs.FCRTL[0].write(RTL=0x3D00 if wrong else 0x3000, XONE=1)
-    nic.regs.FCRTH[0].write(RTH=0x3D00, FCEN=1)
-
-
-def pause_threshold_within_buffer(nic: ByHand, wrong: bool) -> None:
-    nic.set_up_reception()
-    nic.regs.RXPBSIZE[0].write(SIZE=512)
-    nic.regs.FCRTH[0].write(RTH=0x3FFF)  # 32 bytes less than all
-    if wrong:
-        _direct(nic)
-        nic.regs.RXPBSIZE[0].write(SIZE=448)
-    nic.start_reception()
-
-
-def pause_renewed_in_time(nic: ByHand, wrong: bool) -> None:
-    nic.regs.FCTTV[0].write(TTV_0=0x8000)
-    nic.regs.FCRTV.write(FC_REFRESH_TH=0x8000 if wrong else 0x4000)
-
-
-def one_kind_of_pause_frames(nic: ByHand, wrong: bool) -> None:
-    nic.regs.MFLCN.write(RFCE=1)
-    nic.regs.FCCFG.write(TFCE=2 if wrong else 1)
 
 
 # ---- rings.py ----
@@ -359,23 +328,16 @@ def rdrxctl_settings(nic: ByHand, wrong: bool) -> None:
     nic.start_reception()
 
 
-def _enable_with(nic: ByHand, **srrctl: int) -> None:
-    nic.look_around()
-    nic.place_receive_ring(0, Ring(nic.nic, 64))
-    nic.regs.SRRCTL[0].update(**srrctl)
-    nic.regs.RXDCTL[0].write(ENABLE=1)
-
-
 def srrctl_values(nic: ByHand, wrong: bool) -> None:
-    _enable_with(nic, BSIZEPACKET=17 if wrong else 16)
+    enable_with(nic, BSIZEPACKET=17 if wrong else 16)
 
 
 def no_header_split(nic: ByHand, wrong: bool) -> None:
-    _enable_with(nic, DESCTYPE=5 if wrong else 1)
+    enable_with(nic, DESCTYPE=5 if wrong else 1)
 
 
 def descriptor_type_here(nic: ByHand, wrong: bool) -> None:
-    _enable_with(nic, DESCTYPE=2 if wrong else 0)
+    enable_with(nic, DESCTYPE=2 if wrong else 0)
 
 
 def jumbo_frames_enabled(nic: ByHand, wrong: bool) -> None:
@@ -397,7 +359,7 @@ def filter_tables_initialized(nic: ByHand, wrong: bool) -> None:
 
 def receive_packet_buffer(nic: ByHand, wrong: bool) -> None:
     nic.set_up_reception()
-    _direct(nic)
+    direct(nic)
     nic.regs.RXPBSIZE[0].write(SIZE=512 if wrong else 448)
     nic.regs.FCRTH[0].write(RTH=0x3500)
     nic.start_reception()
@@ -426,114 +388,6 @@ def dca_rxctrl_bit_12(nic: ByHand, wrong: bool) -> None:
     up(nic)
     nic.regs.DCA_RXCTRL[0].update(MUST_BE_ZERO=int(wrong))
     _off(nic)
-
-
-# ---- coalescing.py ----
-
-
-def _coalesce(nic: ByHand, **srrctl: int) -> None:
-    nic.regs.RDRXCTL.update(CRCSTRIP=1)
-    nic.regs.RSCCTL[0].write(RSCEN=1, MAXDESC=3)
-    _enable_with(nic, **srrctl)
-
-
-def rsc_buffers(nic: ByHand, wrong: bool) -> None:
-    nic.regs.RSCDBU.write(RSCACKDIS=1)
-    _coalesce(nic, BSIZEPACKET=5 if wrong else 4)  # 16 of them
-
-
-def rsc_settings(nic: ByHand, wrong: bool) -> None:
-    nic.regs.RSCDBU.write(RSCACKDIS=int(not wrong))
-    _coalesce(nic, BSIZEPACKET=2)
-
-
-# ---- filters.py ----
-
-
-def rss_programmed(nic: ByHand, wrong: bool) -> None:
-    nic.set_up_reception()
-    for register in [*nic.regs.RSSRK, *nic.regs.RETA][int(wrong):]:
-        register.write(1)
-    nic.regs.MRQC.write(MRQE=1, IPV4=1)
-    nic.start_reception()
-
-
-def ether_type_not_ip(nic: ByHand, wrong: bool) -> None:
-    nic.regs.ETQF[0].write(ETYPE=0x0800 if wrong else 0x88F7, FILTER_EN=1)
-
-
-def ether_types_differ(nic: ByHand, wrong: bool) -> None:
-    nic.regs.ETQF[0].write(ETYPE=0x88F7, FILTER_EN=1, UP_EN=1, UP=3)
-    nic.regs.ETQF[5].write(ETYPE=0x88F7, FILTER_EN=1, UP_EN=1, UP=3 if wrong else 4)
-
-
-def five_tuple_priority(nic: ByHand, wrong: bool) -> None:
-    nic.regs.FTQF[7].write(QUEUE_ENABLE=1, POOL_MASK=1, PRIORITY=int(not wrong))
-
-
-def five_tuple_without_pool(nic: ByHand, wrong: bool) -> None:
-    nic.regs.FTQF[7].write(QUEUE_ENABLE=1, POOL_MASK=int(not wrong), PRIORITY=1)
-
-
-def five_tuple_bit_19(nic: ByHand, wrong: bool) -> None:
-    nic.regs.L34TIMIR[7].write(SIZE_BP=1, RX_QUEUE=3, MUST_BE_ONE=int(not wrong))
-
-
-# ---- flow_director.py ----
-
-
-def _direct(nic: ByHand, *, hash_written: bool = True) -> None:
-    """Flow director gets 64 KB, and the filter that the next command is about."""
-    nic.regs.FDIRHKEY.write(1)
-    nic.regs.FDIRSKEY.write(2)
-    nic.regs.FDIRCTRL.write(PBALLOC=1)
-    nic.regs.FDIRCTRL.read()
-    if hash_written:
-        nic.regs.FDIRHASH.write(HASH=3, SIGNATURE_SW_INDEX=7)
-
-
-def director_keys_first(nic: ByHand, wrong: bool) -> None:
-    nic.regs.FDIRHKEY.write(1)
-    if not wrong:
-        nic.regs.FDIRSKEY.write(2)
-    nic.regs.FDIRCTRL.write(PBALLOC=1)
-
-
-def director_init_awaited(nic: ByHand, wrong: bool) -> None:
-    _direct(nic)
-    nic.regs.FDIRCTRL.write(PBALLOC=1)
-    if not wrong:
-        nic.regs.FDIRCTRL.read()
-    nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
-
-
-def director_command_awaited(nic: ByHand, wrong: bool) -> None:
-    _direct(nic)
-    for signature in range(2):
-        nic.regs.FDIRHASH.write(SIGNATURE_SW_INDEX=signature)
-        nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
-        if not wrong:
-            nic.regs.FDIRCMD.read()
-
-
-def director_hash_first(nic: ByHand, wrong: bool) -> None:
-    _direct(nic, hash_written=not wrong)
-    nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
-
-
-def director_filter_leads_somewhere(nic: ByHand, wrong: bool) -> None:
-    _direct(nic)
-    nic.regs.FDIRCMD.write(CMD=1, DROP=int(not wrong))
-
-
-def director_masks_first(nic: ByHand, wrong: bool) -> None:
-    _direct(nic)
-    nic.regs.FDIRM.write(FLEX=1)
-    nic.regs.FDIRCMD.write(CMD=1, QUEUE_EN=1)
-    if not wrong:
-        nic.regs.FDIRCMD.read()
-        nic.regs.FDIRCMD.write(CMD=2)
-    nic.regs.FDIRM.write(FLEX=1, L4P=1)
 
 
 # ---- transmit.py ----
@@ -633,44 +487,6 @@ def interval_with_wthresh(nic: ByHand, wrong: bool) -> None:
     nic.regs.EITR[3].write(ITR_INTERVAL=0 if wrong else 10)
     nic.tx = [nic.transmit_queue(0, wthresh=8)]
     nic.send(frame())
-
-
-# ---- dca.py ----
-
-
-def dca_where_it_is_on(nic: ByHand, wrong: bool) -> None:
-    nic.regs.DCA_CTRL.write(DCA_DIS=int(wrong))
-    nic.regs.DCA_TXCTRL[2].update(TXDCA_DESC=1)
-
-
-def receive_writeback_ordering(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
-    nic.place_receive_ring(0, Ring(nic.nic, 64))
-    nic.regs.DCA_RXCTRL[0].update(RXDESCWBRO=int(wrong))
-    nic.regs.RXDCTL[0].write(ENABLE=1)
-
-
-# ---- virtualization.py ----
-
-
-def mrqc_settings(nic: ByHand, wrong: bool) -> None:
-    nic.regs.MRQC.write(MRQE=6 if wrong else 5)
-
-
-def virtualization_everywhere(nic: ByHand, wrong: bool) -> None:
-    nic.regs.RTTDCS.update(ARBDIS=1)
-    nic.regs.MTQC.write(VT_ENA=1, NUM_TC_OR_Q=1)
-    nic.regs.MRQC.write(MRQE=8)
-    nic.regs.PFVTCTL.write(VT_ENA=1)
-    nic.regs.GCR_EXT.update(VT_MODE=0 if wrong else 3)
-    _both_ways(nic)
-
-
-def _both_ways(nic: ByHand) -> None:
-    nic.set_up_reception()
-    nic.start_reception()
-    nic.set_up_transmission()
-    nic.regs.DMATXCTL.update(TE=1)
 
 
 # ---- memory.py ----

@@ -1,4 +1,4 @@
-"""Every datasheet rule: steps that break it are told, the same steps done right are not (rule_cases.py, descriptor_rule_cases.py)."""
+"""Every datasheet rule: steps that break it are told, the same steps done right are not (*rule_cases.py)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import descriptor_rule_cases
+import filter_rule_cases
 import rule_cases
 from by_hand import ByHand, Ring, frame
 from driver import open_port
@@ -24,7 +25,7 @@ from rule_cases import cases, up
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
-CASES = cases(rule_cases) | cases(descriptor_rule_cases)
+CASES = cases(rule_cases) | cases(descriptor_rule_cases) | cases(filter_rule_cases)
 ALSO = {"no_header_split": {"descriptor_type_here"}, "descriptor_type_here": {"no_header_split"}}  # what cannot be broken alone
 
 

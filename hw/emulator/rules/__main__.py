@@ -11,7 +11,7 @@ What a driver must do to an 82599, checked as it happens: `nic.violations` of an
 and the access before it that mattered. `Emulated82599(rules=Policy.RAISE)`, `emulated@rules=raise` or `ixrings emulate --rules raise` make it an exception (RuleBroken),
 `ignore` leaves it alone; `record` is what happens otherwise. An error makes the device misbehave; a warning is what drivers are known to get away with.
 
-A rule is a few lines in its chapter here and a case of the same name in [tests/rule_cases.py](../../../tests/rule_cases.py), which keeps it and breaks it:
+A rule is a few lines in its chapter here and a case of the same name in [tests/](../../../tests)`*rule_cases.py`, which keeps it and breaks it:
 `pytest tests/test_rules.py -k NAME`. This list is printed by `python -m hw.emulator.rules`.
 """
 TAIL = """
