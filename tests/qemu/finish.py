@@ -102,7 +102,7 @@ def run(command: list[str], folder: Path, timeout_s: float) -> None:
 
 
 def write_initramfs(target: Path, modules: Path, busybox: Path) -> None:
-    entries: list[tuple[str, int, bytes]] = [(name, 0o040755, b"") for name in ("bin", "proc", "dev", "root", "modules")]
+    entries: list[tuple[str, int, bytes]] = [(name, 0o040755, b"") for name in ("bin", "proc", "dev", "sysroot", "modules")]
     entries += [("bin/busybox", 0o100755, busybox.read_bytes()), ("init", 0o100755, INITRAMFS_INIT.read_bytes())]
     order = load_order(modules, BOOT_MODULES)
     entries.append(("modules.order", 0o100644, "\n".join(path.name.removesuffix(".xz") for path in order).encode()))

@@ -8,15 +8,15 @@ for module in $(cat /modules.order); do
     insmod "/modules/$module" || echo "lab: $module could not be loaded"
 done
 options=trans=virtio,version=9p2000.L,msize=262144
-mount -t 9p -o "$options,ro,cache=loose" root /root || exec sh
-mount -t proc proc /root/proc
-mount -t sysfs sys /root/sys
-mount -t devtmpfs dev /root/dev
-mount -t tmpfs tmp /root/tmp
-mount -t tmpfs run /root/run
-mount -t tmpfs var /root/var
-mount -t 9p -o "$options,ro,cache=loose" modules /root/usr/lib/modules
-mount -t 9p -o "$options,ro,cache=loose" project /root/project
-mount -t 9p -o "$options,rw,cache=none" share /root/share
+mount -t 9p -o "$options,ro,cache=loose" root /sysroot || exec sh
+mount -t proc proc /sysroot/proc
+mount -t sysfs sys /sysroot/sys
+mount -t devtmpfs dev /sysroot/dev
+mount -t tmpfs tmp /sysroot/tmp
+mount -t tmpfs run /sysroot/run
+mount -t tmpfs var /sysroot/var
+mount -t 9p -o "$options,ro,cache=loose" modules /sysroot/usr/lib/modules
+mount -t 9p -o "$options,ro,cache=loose" project /sysroot/project
+mount -t 9p -o "$options,rw,cache=none" share /sysroot/share
 umount /proc
-exec switch_root /root /bin/sh /project/tests/qemu/agent.sh </dev/console >/dev/console 2>&1
+exec switch_root /sysroot /bin/sh /project/tests/qemu/agent.sh </dev/console >/dev/console 2>&1
