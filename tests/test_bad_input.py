@@ -307,12 +307,13 @@ class Moments:
             sys.settrace(None)
 
 
-def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_port_opens() -> None:
+@pytest.mark.parametrize("steps", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_port_opens(steps: int) -> None:
     whole = Moments(-1)
     whole.run()
     assert whole.count > 10_000
-    before, rng = held(), random.Random(82599)
-    for at in sorted(rng.sample(range(1, whole.count), 60)):
+    before, rng = held(), random.Random(82599 + steps)
+    for at in sorted(rng.sample(range(1, whole.count), steps)):
         moment = Moments(at)
         moment.run()
         gc.collect()

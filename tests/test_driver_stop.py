@@ -85,9 +85,10 @@ def moments(total: int, count: int) -> list[int]:
     return sorted({1, 2, 3, total - 2, total - 1, total, *random.Random(82599).sample(range(1, total), count)})
 
 
-def test_a_device_unplugged_at_any_moment_is_said_to_be_gone_and_all_is_given_back() -> None:
+@pytest.mark.parametrize("steps", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_device_unplugged_at_any_moment_is_said_to_be_gone_and_all_is_given_back(steps: int) -> None:
     _, total = fade(-1)
-    for at in moments(total, 40):
+    for at in moments(total, steps):
         used, _ = fade(at)
         assert used < at, f"unplugged at access {at}, and nothing was said until close(), from access {used} on"
 
@@ -136,9 +137,10 @@ def interrupt(at: int) -> int:
         return device.accesses
 
 
-def test_ctrl_c_at_any_moment_leaves_a_quiet_device_and_nothing_else() -> None:
+@pytest.mark.parametrize("steps", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_ctrl_c_at_any_moment_leaves_a_quiet_device_and_nothing_else(steps: int) -> None:
     total = interrupt(-1)
-    for at in moments(total, 40):
+    for at in moments(total, steps):
         interrupt(at)
 
 
