@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rings import Context, RxRing, TxRing
-from rings.layout import SlotFlag
+from rings.layout import MAX_CHAIN, SlotFlag
 
 from .offload import Offload
 
@@ -19,7 +19,6 @@ SLOT_WORDS = 4  # 32-bit words of a netmap_slot: buf_idx, then len and flags
 MOREFRAG = int(SlotFlag.NS_MOREFRAG)
 CONTEXT = int(SlotFlag.NS_CONTEXT)
 VLAN_TAG = 4
-MAX_CHAIN = 40  # slots of one frame (hotloop.h)
 MAX_CUT = 2**18 - 1  # bytes that a context descriptor has cut, headers aside (82599 7.2.3.2.4)
 
 

@@ -695,6 +695,6 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct tx_queue, nic_head),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_CONTEXT_HEADERS, CHECK_EVERY,
+    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

@@ -22,7 +22,7 @@ enum {
     NR_TIMESTAMP = 0x02,
 
     RESERVED_BUFFERS = 2,
-    MAX_CHAIN = 40,         /* descriptors of one frame: the 82599's on-chip store */
+    MAX_CHAIN = 38,         /* descriptors of one frame: 40 less WTHRESH, which is 0, and 2 (7.2.1.1) */
     RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
     CHECK_EVERY = 4096,     /* syncs */
     MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */

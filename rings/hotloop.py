@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from .layout import RESERVED_BUFFERS
+from .layout import MAX_CHAIN, RESERVED_BUFFERS
 from .region import Region
 from .ring import RxRing, TxRing
 from .rules import RingError, Rule
@@ -173,7 +173,7 @@ class TxQueue(Queue):
 class RxQueue(Queue):
     """An RX ring joined to a NIC queue; arguments as for TxQueue, doorbell: of RDT.
 
-    errors: descriptors with RXE, with more bytes than a buffer, or of a frame without end (40 descriptors).
+    errors: descriptors with RXE, with more bytes than a buffer, or of a frame without end (after MAX_CHAIN descriptors).
     """
 
     _fields_ = [("errors", ctypes.c_uint64), ("_next", ctypes.c_uint32), ("_chain", ctypes.c_uint32)]
@@ -393,5 +393,5 @@ _LAYOUT = (
     _offset(TxQueue, "_nic_head"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY,
+    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN,
 )

@@ -22,6 +22,7 @@ MAX_SLOTS = 8192  # 82599 8.2.3.8.3: a descriptor ring is at most 128 KB
 SLOTS_STEP = 8  # RDLEN and TDLEN count in 128 bytes, eight descriptors
 MIN_BUF_SIZE = 1024  # SRRCTL.BSIZEPACKET counts in KB (8.2.3.8.7)
 MAX_BUF_SIZE = 15872  # 15.5 KB is the most one TX descriptor carries (7.2.3.2.2)
+MAX_CHAIN = 38  # slots of one frame (7.2.1.1)
 BUF_SIZE_STEP = 64  # a cache line
 
 IF_HEADER_SIZE = 56

@@ -12,7 +12,7 @@ def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:
 
 def chain_length(nic: ByHand, wrong: bool) -> None:
     up(nic)
-    nic.post(*[b"x" * 10] * (41 if wrong else 40))
+    nic.post(*[b"x" * 10] * (39 if wrong else 38))
     nic.kick()
     nic.nic.step()
 

@@ -349,7 +349,7 @@ def test_an_offload_that_cannot_be_is_refused(vlan: int | None, priority: int, m
 
 
 def test_more_than_a_frame_has_slots_for_is_refused(one: Port) -> None:
-    with pytest.raises(ValueError, match="this port cuts up to 84480"):
+    with pytest.raises(ValueError, match="this port cuts up to 80256"):
         one.send([packet(4, TCP, bytes(60_000)) + bytes(40_000)], offload=Offload(mss=1000))
 
 

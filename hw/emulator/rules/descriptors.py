@@ -12,7 +12,7 @@ DESCRIPTOR_TYPE = Rule(
     found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),))
 
 CHAIN = Rule(
-    "chain_length", "7.2.3", ERROR, "A frame has at most 40 descriptors",
+    "chain_length", "7.2.1.1", ERROR, "A frame has at most 38 descriptors: two fewer than the chip holds",
     found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second}"),))
 
 LENGTH = Rule(
