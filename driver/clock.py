@@ -43,7 +43,7 @@ class Clock:
 
     def __init__(self, nic: Registers) -> None:
         self._nic = nic
-        self._offset_ns = 0
+        self._offset_ns, self._rate = 0, 1.0
         nic.TIMINCA.write(INCPERIOD=1, INCVALUE=NOMINAL)
         nic.RXMTRL.write(UDPT=EVENT_PORT)
         ether_type_entry(nic, PTP_ETHER_TYPE)
@@ -71,9 +71,10 @@ class Clock:
         """Parts per million faster than the oscillator, or slower: adjfine, in steps of 0.075. Raises ValueError."""
         increment = round(NOMINAL * (1 + ppm / 1e6))
         if not 0 < increment <= LARGEST:
-            raise ValueError(f"the clock cannot go {ppm:g} ppm faster; choose -999999 to {(LARGEST / NOMINAL - 1) * 1e6:.0f} (82599 8.2.3.26)")
+            raise ValueError(f"the clock cannot go {ppm:g} ppm faster; choose -999999 to {int((LARGEST / NOMINAL - 1) * 1e6)} (82599 8.2.3.26)")
         self._catch_up()  # or what follows would be taken for part of a wrap
         self._nic.TIMINCA.write(INCPERIOD=1, INCVALUE=increment)
+        self._rate = increment / NOMINAL
 
     @property
     def ppm(self) -> float:
@@ -88,8 +89,8 @@ class Clock:
         try:
             self._nic.TSYNCTXCTL.wait(TXTT=1, timeout=timeout, section="7.9.3.2")
         except RegisterTimeout:
-            raise PortTimeout(f"no frame has been stamped within {timeout:g} s: send one with Offload(timestamp=True) first, and see that the link is up "
-                              "(port.link)") from None
+            raise PortTimeout(f"no frame has been stamped within {timeout:g} s: send one with Offload(timestamp=True), after port.clock was started by a first "
+                              "look at it, and see that the link is up (port.link)") from None
         return self._stamp(self._nic.TXSTMPL.read() | self._nic.TXSTMPH.read() << 32)
 
     def received(self) -> Stamp | None:
@@ -110,7 +111,7 @@ class Clock:
         """SYSTIM goes round; how often it did since the last look, this machine's own clock tells well enough for months."""
         systim, seen_s = self._systim(), time.monotonic()
         went = (systim - self._last) % WRAP
-        unseen_ns = (seen_s - self._seen_s) * 1e9 - (went >> FRACTION)
+        unseen_ns = (seen_s - self._seen_s) * self._rate * 1e9 - (went >> FRACTION)
         self._total += went + WRAP * max(0, round(unseen_ns / (WRAP >> FRACTION)))
         self._last, self._seen_s = systim, seen_s
 

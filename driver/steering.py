@@ -188,8 +188,9 @@ def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None 
 
 
 def stamps(nic: Registers, index: int) -> bool:
-    """Whether port.clock needs this ETQF, with a queue or without."""
-    return bool(nic.TSYNCRXCTL.read().EN and nic.ETQF[index].read().TIMESTAMP)
+    """Whether port.clock needs this ETQF, with a queue or without: it has one for messages of any priority."""
+    entry = nic.ETQF[index].read()
+    return bool(nic.TSYNCRXCTL.read().EN and entry.TIMESTAMP and not entry.UP_EN)
 
 
 def write_ether_type(nic: Registers, index: int, filter: EtherTypeFilter) -> None:

@@ -100,6 +100,13 @@ def test_waiting_for_a_stamp_that_nobody_asked_for_ends_with_a_sentence(port: Po
         port.clock.sent(0.01)
 
 
+def test_who_sent_before_the_clock_went_is_told_so(port: Port) -> None:
+    port.send([on_ethernet(message())], offload=Offload(timestamp=True))
+    port.flush()
+    with pytest.raises(PortTimeout, match="after port.clock was started by a first look at it"):
+        port.clock.sent(0.01)
+
+
 def test_it_steps_is_set_and_adjusted(port: Port) -> None:
     clock = port.clock
     assert clock is port.clock
@@ -112,8 +119,8 @@ def test_it_steps_is_set_and_adjusted(port: Port) -> None:
     clock.adjust(-12.3)
     assert clock.ppm == pytest.approx(-12.3, abs=0.0375)
     assert f"{clock.ppm:.3f} ppm" in repr(clock)
-    for wrong in (250_001, -1_000_000):
-        with pytest.raises(ValueError, match="choose -999999 to 250000"):
+    for wrong in (250_000, -1_000_000):
+        with pytest.raises(ValueError, match="choose -999999 to 249999"):
             clock.adjust(wrong)
 
 
@@ -128,6 +135,20 @@ def test_systim_may_go_round_seen_or_unseen(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
         nic.nic.step(ns=100 * HOUR_NS)
         assert clock.now() == pytest.approx(107 * HOUR_NS, rel=1e-7)
+    finally:
+        nic.close()
+
+
+@pytest.mark.parametrize("ppm", [-999_999, -200_000, 249_999])
+def test_a_clock_that_goes_much_faster_or_slower_goes_round_unseen_as_well(monkeypatch: pytest.MonkeyPatch, ppm: int) -> None:
+    nic = ByHand("sink")
+    try:
+        clock = Clock(nic.regs)
+        clock.adjust(ppm)
+        machines = time.monotonic()
+        monkeypatch.setattr(driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
+        nic.nic.step(ns=100 * HOUR_NS)
+        assert clock.now() == pytest.approx(100 * HOUR_NS * (1 + clock.ppm / 1e6), rel=1e-7)
     finally:
         nic.close()
 
@@ -147,6 +168,15 @@ def test_filters_and_stamps_share_an_ethertype(port: Port) -> None:
     port.filters.add(*(EtherTypeFilter(0x9000 + number, queue=1) for number in range(7)))
     with pytest.raises(PortError, match="8 EtherType filters, and all are in use"):
         port.filters.add(EtherTypeFilter(0x9900, queue=1))
+
+
+def test_a_filter_for_tagged_messages_leaves_nothing_behind(port: Port) -> None:
+    port.clock.now()
+    for priority in range(8):
+        filter = EtherTypeFilter(ETHER_TYPE, queue=1, user_priority=priority)
+        port.filters.add(filter)
+        port.filters.remove(filter)
+    assert sum(each.read().FILTER_EN for each in port.nic.ETQF) == 1, "the clock's own"
 
 
 def test_eight_other_filters_leave_the_clock_no_place(port: Port) -> None:
