@@ -304,7 +304,7 @@ static inline void rx_hand_over(struct queue *q, uint32_t head, uint32_t tail)
 {
     before_doorbell();
     ring_doorbell(q->doorbell, tail);
-    __atomic_store_n(&q->hwcur, head, __ATOMIC_RELAXED);
+    q->hwcur = head;
 }
 
 /* One slot was released and is as it was: as tx_send_one. */
@@ -580,7 +580,7 @@ static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t
     before_doorbell();
     ring_doorbell(tx->doorbell, to);
     ring_doorbell(rx->doorbell, before(from, rx->num_slots));
-    __atomic_store_n(&rx->hwcur, from, __ATOMIC_RELAXED);
+    rx->hwcur = from;
     tx->hwcur = to;
     tx->packets += moved;
     move_head(rx->ring, from);

@@ -24,17 +24,24 @@ def numbered(count: int) -> list[bytes]:
     return [ethernet(struct.pack("!I", number) + bytes(1400), 0x88B5) for number in range(count)]
 
 
-def sent_while_nobody_looks(port: Port, frames: list[bytes]) -> list[bytes]:
-    """What comes in the end."""
+def until_counted(port: Port, counter: str) -> None:
+    end = time.monotonic() + 10
+    while not port.stats()[counter]:
+        assert time.monotonic() < end, f"{counter} stays 0"
+        time.sleep(0.001)
+
+
+def sent_while_nobody_looks(port: Port, frames: list[bytes], counter: str) -> list[bytes]:
+    """What comes in the end, of those that nobody takes before `counter` counts."""
     port.send(frames)
-    time.sleep(0.05)
-    return list(port.recv(0.2))
+    until_counted(port, counter)
+    return list(port.recv(0.5))
 
 
 def test_with_flow_control_nothing_is_lost_at_a_receiver_that_is_busy_elsewhere() -> None:
     with open_port("emulated", tx_slots=8192, rx_slots=64, flow_control=True) as port:
         frames = numbered(8000)
-        assert sent_while_nobody_looks(port, frames) == frames
+        assert sent_while_nobody_looks(port, frames, "LXOFFTXC") == frames
         stats = port.stats()
         assert stats["MPC"] == 0
         assert stats["LXOFFTXC"] > 0 and stats["LXOFFTXC"] == stats["LXOFFRXCNT"]
@@ -43,7 +50,7 @@ def test_with_flow_control_nothing_is_lost_at_a_receiver_that_is_busy_elsewhere(
 
 def test_without_flow_control_the_packet_buffer_overflows() -> None:
     with open_port("emulated", tx_slots=8192, rx_slots=64) as port:
-        came = len(sent_while_nobody_looks(port, numbered(8000)))
+        came = len(sent_while_nobody_looks(port, numbered(8000), "MPC"))
         stats = port.stats()
         assert stats["MPC"] == 8000 - came > 0
         assert stats["LXOFFTXC"] == stats["LXOFFRXCNT"] == 0
@@ -54,9 +61,8 @@ def test_a_cable_is_paused_at_its_other_end() -> None:
             open_port("emulated:cable=fc", tx_slots=8192, flow_control=True) as fast:
         frames = numbered(8000)
         fast.send(frames)
-        time.sleep(0.05)
-        assert fast.stats()["LXOFFRXCNT"] > 0
-        assert list(slow.recv(0.2)) == frames
+        until_counted(fast, "LXOFFRXCNT")
+        assert list(slow.recv(0.5)) == frames
         assert slow.stats()["MPC"] == 0
 
 
