@@ -27,8 +27,8 @@ class Offload:
 
     vlan: 0..4094, the tag to be put in, with `priority` 0..7. checksums: of IPv4, TCP, UDP and SCTP, as far as the frame has them;
     what was in the fields does not matter. mss: a frame with more bytes of TCP or UDP payload than this is cut into several of that many,
-    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments. timestamp: port.clock.sent() tells
-    when the frame left, of one frame at a time.
+    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments.
+    timestamp: port.clock.sent() tells when the frame left, of one frame at a time.
     """
 
     vlan: int | None = None

@@ -21,7 +21,8 @@ FTQF_PROTOCOL = {Protocol.TCP: 0, Protocol.UDP: 1, Protocol.SCTP: 2}
 
 @dataclass(frozen=True)
 class EtherTypeFilter:
-    """Frames of this EtherType, behind a VLAN tag if they have one (7.1.2.3); eight of them. user_priority: 0..7, of the tag. Raises ValueError."""
+    """Frames of this EtherType, behind a VLAN tag if they have one (7.1.2.3); eight of them. user_priority: 0..7, of the tag; such filters
+    are asked first. Raises ValueError."""
 
     ether_type: int
     queue: int
@@ -175,14 +176,16 @@ def free_entry(kind: str, used: list[bool]) -> int:
 def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None = None) -> int:
     """The ETQF that knows this type, else a free one that does from now on. Raises PortError.
 
-    PTP's are marked for time stamps whatever they are for: a frame is looked for no further than the first that matches.
+    PTP's are marked for time stamps whatever they are for: a frame is looked for no further than the first that matches. So those of one
+    priority are put in from the front, those of any from the back.
     """
     wanted = ETQF(ETQF.compose("ETQF", 0, {"ETYPE": ether_type, "FILTER_EN": 1, "UP_EN": int(user_priority is not None), "UP": user_priority or 0,
                                            "TIMESTAMP": int(ether_type == PTP_ETHER_TYPE)}))
     entries = [each.read() for each in nic.ETQF]
     if wanted in entries:
         return entries.index(wanted)
-    index = free_entry("EtherType", [bool(each.FILTER_EN) for each in entries])
+    used = [bool(each.FILTER_EN) for each in entries]
+    index = free_entry("EtherType", used) if wanted.UP_EN else len(used) - 1 - free_entry("EtherType", used[::-1])
     nic.ETQF[index].write(wanted)
     return index
 

@@ -170,6 +170,13 @@ def test_filters_and_stamps_share_an_ethertype(port: Port) -> None:
         port.filters.add(EtherTypeFilter(0x9900, queue=1))
 
 
+def test_a_filter_for_messages_of_one_priority_is_asked_before_the_clocks_own(port: Port) -> None:
+    port.clock.now()
+    port.filters.add(EtherTypeFilter(ETHER_TYPE, queue=1, user_priority=5))
+    assert queue_of(port, on_ethernet(message(), tag=5 << 13)) == 1 and port.clock.received()
+    assert queue_of(port, on_ethernet(message(), tag=4 << 13)) == 0 and port.clock.received()
+
+
 def test_a_filter_for_tagged_messages_leaves_nothing_behind(port: Port) -> None:
     port.clock.now()
     for priority in range(8):
