@@ -105,10 +105,10 @@ def test_no_descriptor_leaves_the_region_and_every_refusal_is_reported(
             for step in (tx.sync, rx.sync, forward):
                 try:
                     if step is tx.sync:
-                        span = tx.ring.reserve(64 if turn % 4 else 1)  # one: a way of its own
+                        span = tx.ring.reserve(64 if turn % 16 else 1)  # one: a way of its own
                         tx.ring.advance(len(span))
                     elif step is rx.sync and turn % 2:
-                        rx.ring.advance(min(rx.ring.space, 32 if turn % 4 == 1 else 1))
+                        rx.ring.advance(min(rx.ring.space, 1 if turn % 16 == 1 else 32))
                     step()
                 except RingError as error:
                     for one in (error, *error.also):
