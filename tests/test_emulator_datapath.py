@@ -281,12 +281,14 @@ def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], nam
 
 
 @pytest.mark.breaks_rules("chain_length")
-def test_a_chain_of_more_descriptors_than_the_nic_takes_stops_the_queue(start: Start) -> None:
+@pytest.mark.parametrize("descriptors, sent", [(40, 40), (41, 0)])
+def test_a_chain_of_more_descriptors_than_it_should_have_is_sent_while_the_chip_holds_it(start: Start, descriptors: int, sent: int) -> None:
     nic = start()
-    nic.post(*[b"x" * 10] * 39)
+    nic.post(*[b"x" * 10] * descriptors)
     nic.kick()
     nic.nic.step()
     assert [violation.rule.name for violation in nic.nic.violations] == ["chain_length"]
+    assert nic.regs.TDH[0].read() == sent
 
 
 @pytest.mark.breaks_rules("tail_after_enable")

@@ -43,6 +43,7 @@ enum {
     FRAME_MAX = 16384,     /* longest frame the MAC carries (MAXFRS tops out below) */
     LARGE_MAX = 0x40000 + 1024, /* longest send that is cut: PAYLEN has 18 bits, headers come on top (7.2.3.2.4) */
     CHAIN_MAX = 38,        /* descriptors of one frame (7.2.1.1), where WTHRESH is 0 */
+    CHIP_HOLDS = 40,       /* of a queue: DPDK goes as far, and a longer frame never ends */
     FRAME_MIN = 60,        /* without CRC */
     IP_TCP = 6, IP_UDP = 17, IP_SCTP = 132,
     ADDRESSES = 12,        /* destination and source, in front of a VLAN tag or the EtherType */

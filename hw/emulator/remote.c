@@ -16,7 +16,7 @@
 #include "nic.h"
 
 enum {
-    READS = 128,          /* more than the descriptors and buffers of one frame, 2 * CHAIN_MAX */
+    READS = 128,          /* more than the descriptors and buffers of one frame, 2 * CHIP_HOLDS */
     WRITES = 256,         /* where a queue stops for a while; what a frame has begun may go beyond */
     WRITE_ID = 1u << 31,  /* ids of writes; below are those of reads */
 };

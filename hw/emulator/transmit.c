@@ -36,6 +36,13 @@ static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint
     return stop(nic, number);
 }
 
+/* Whether the chip has room for so many descriptors of a frame; more than it should have are reported once. */
+static bool chain_holds(struct nic *nic, uint32_t number, uint32_t count) {
+    if (count == CHAIN_MAX + 1)
+        report(nic, FINDING_TX_CHAIN_TOO_LONG, number, nic->tx[number].head, count);
+    return count <= CHIP_HOLDS || stop(nic, number);
+}
+
 /* ---- telling the driver (7.2.3.5) ---- */
 
 /* Head write-back replaces descriptor write-back (7.2.3.5.2). */
@@ -112,8 +119,8 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
             return fault(nic, number, FINDING_TX_LENGTH, index, dtalen(q1));
         if (dtalen(q1) > LONGEST_BUFFER) /* Linux does it, and silicon carries it */
             report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
-        if (++count > CHAIN_MAX)
-            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
+        if (!chain_holds(nic, number, ++count))
+            return false;
         if (count == 1)
             promised = paylen(q1), fetched->first = q1, fetched->address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         total += dtalen(q1);
@@ -215,8 +222,8 @@ static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct
             return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
         if (dtalen(q1) > LONGEST_BUFFER)
             report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
-        if (count > CHAIN_MAX)
-            return fault(nic, number, FINDING_TX_CHAIN_TOO_LONG, queue->head, count);
+        if (!chain_holds(nic, number, count))
+            return false;
         if (rs(q1) && !eop(q1))
             report(nic, FINDING_TX_LEGACY_RS, number, index, 0);
         if (count == 1)

@@ -13,7 +13,7 @@ DESCRIPTOR_TYPE = Rule(
 
 CHAIN = Rule(
     "chain_length", "7.2.1.1", ERROR, "A frame has at most 38 descriptors: two fewer than the chip holds",
-    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second}"),))
+    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second} or more"),))
 
 LENGTH = Rule(
     "frame_length", "7.2.3.2.2", ERROR, "A frame is not empty, and no longer than the NIC carries",
