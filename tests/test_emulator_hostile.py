@@ -146,6 +146,20 @@ def mending_write_backs_mends_no_queue_that_is_set_up_wrong() -> None:
         nic.step(1)
 
 
+def a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end() -> None:
+    with stepped("loop") as (nic, regs):
+        fd = window(nic, MB, 2 * PAGE)
+        regs.MFLCN.write(PMCF=1)
+        regs.FCCFG.write(TFCE=1)
+        regs.FCRTH[0].write(FCEN=1)  # and FCTTV is 0: each frame behind this threshold asks for another pause
+        receive_queue(regs, MB + PAGE, 8)  # without a tail, so all stays in the packet buffer
+        os.pwrite(fd, data(MB + 256, 60), 0)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        nic.step(1)
+        assert regs.LXONTXC.read() == 2  # for the frame, and once more in the step
+
+
 def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
     accesses: list[Callable[[Emulated82599], object]] = [
         lambda nic: nic.read32(0x4074), lambda nic: nic.write32(0x5080, 0), lambda nic: nic.write32(0x1018, 0), lambda nic: nic.write32(0x1FFFC, 0)]
@@ -190,7 +204,8 @@ def closed_while(access: Callable[[Emulated82599], object]) -> None:
 
 ENDED: list[Callable[[], None]] = [
     a_base_stored_in_a_mapped_page_is_aligned, a_captured_frame_longer_than_any_is_dropped, a_frame_shorter_than_an_address_is_read_no_further,
-    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_nic_closed_while_another_thread_waits_for_it_says_so,
+    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end,
+    a_nic_closed_while_another_thread_waits_for_it_says_so,
 ]
 
 

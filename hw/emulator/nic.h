@@ -269,6 +269,7 @@ struct nic {
     uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
     bool paused, pausing;                  /* by the other end; the other end */
+    bool pause_leaves;                     /* a pause frame is on its way out: what it sets off on a loop or at a peer sends no other */
     uint64_t paused_until_ns, pause_again_ns;
     struct packet_buffer buffer;
     struct write_back write_backs[WRITE_BACKS];

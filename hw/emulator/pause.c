@@ -40,7 +40,9 @@ static void send(struct nic *nic, uint32_t quanta) {
         frame[ADDRESSES + 2 * i] = (uint8_t)(words[i] >> 8), frame[ADDRESSES + 2 * i + 1] = (uint8_t)words[i];
     *(quanta ? &nic->counters.lxofftx : &nic->counters.lxontx) += 1;
     nic->counters.ptc[0]++, nic->counters.mptc++, nic->counters.gotc += FRAME_MIN + CRC; /* drivers subtract them */
+    nic->pause_leaves = true;
     nic->wire.send(nic, frame, FRAME_MIN);
+    nic->pause_leaves = false;
 }
 
 /* XOFF above FCRTH, again when FCRTV says that the other end's time runs out, XON below FCRTL. Thresholds count 32 bytes.
@@ -48,7 +50,7 @@ static void send(struct nic *nic, uint32_t quanta) {
 void pause_other_end(struct nic *nic) {
     uint32_t high = reg_load(nic, R_FCRTH), low = reg_load(nic, R_FCRTL), used = nic->buffer.used;
     bool on = (reg_load(nic, R_FCCFG) & F_FCCFG_TFCE_MASK) >> F_FCCFG_TFCE_SHIFT == 1 && high & F_FCRTH_FCEN_MASK && nic->link_up;
-    if (!on || nic->settings.loopback)
+    if (!on || nic->settings.loopback || nic->pause_leaves)
         return;
     uint64_t now = nic_now(nic);
     uint32_t quanta = reg_load(nic, R_FCTTV) & F_FCTTV_TTV_0_MASK, refresh = reg_load(nic, R_FCRTV) & 0xFFFF;
