@@ -96,6 +96,28 @@ def test_a_pause_frame_holds_the_transmitter_for_its_quanta(nic: ByHand) -> None
     assert (nic.regs.LXOFFRXCNT.read(), nic.regs.LXONRXCNT.read()) == (1, 0)
 
 
+def test_a_paced_wire_makes_up_for_no_pause_and_for_no_link() -> None:
+    nic = ByHand("loop", paced=True, slots=256)
+    try:
+        nic.regs.MFLCN.update(RFCE=1)
+        for each in [pause(1000)] + [ethernet(b"", 0x88B5)] * 200:
+            nic.post(each)
+        nic.kick()
+        step(nic, 0)
+        for _ in range(52):  # 51.2 us of them are the pause's
+            step(nic, 1000)
+        assert len(nic.received()) == 1
+        step(nic, 1000)
+        assert len(nic.received()) == 1 + 14, "67.2 ns a frame"
+        nic.nic.set_link(False)
+        step(nic, 100_000)
+        nic.nic.set_link(True)
+        step(nic, 0)
+        assert len(nic.received()) == 1 + 14 + 1
+    finally:
+        nic.close()
+
+
 def test_a_pause_in_the_middle_of_a_step_holds_what_is_behind_it(nic: ByHand) -> None:
     nic.send(ethernet(b"1", 0x88B5), pause(10), ethernet(b"2", 0x88B5))
     assert len(nic.received()) == 1

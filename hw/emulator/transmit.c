@@ -297,8 +297,10 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
     uint32_t moved = 0;
     /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
-    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns))
+    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns)) {
+        nic->tx_busy = false; /* a paced wire makes up for what the machine kept from it, not for this */
         return 0;
+    }
     nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
     nic->tx_busy = false;
     for (uint32_t word = 0; word < 2; word++)
