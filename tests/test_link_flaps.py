@@ -68,6 +68,31 @@ def test_an_end_that_trains_again_takes_the_link_from_both_and_tells_both() -> N
         far.close()
 
 
+def test_a_link_that_is_forced_is_up_at_once_and_leads_through_no_cable_that_is_out() -> None:
+    near, far = ByHand("cable=forced", link_up_s=0.5), ByHand("cable=forced", link_up_s=0.5)
+    loop, source = ByHand("loop"), ByHand("source")
+    try:
+        for end in (near, far, loop, source):
+            end.nic.set_link(False)
+            end.regs.AUTOC.update(FLU=1)
+            assert end.regs.LINKS.read().LINK_UP
+            end.send(frame(70))
+            assert end.regs.GPTC.read() == 1, "into the void"
+        for end in (near, far, loop, source):
+            end.nic.step()
+            assert end.received() == []
+        near.nic.set_link(True)
+        far.nic.set_link(True)
+        near.send(frame(80))
+        assert far.received() == [frame(80)]
+        far.nic.unplug()
+        near.send(frame(90))
+        assert far.received() == [frame(80)], "a NIC that is gone writes no memory"
+    finally:
+        for end in (near, far, loop, source):
+            end.close()
+
+
 @pytest.mark.parametrize("flap", [retrain, replug])
 def test_a_port_goes_on_after_many_flaps(ends: tuple[Emulated82599, Emulated82599], flap: Callable[[Emulated82599], None]) -> None:
     left, right = ends

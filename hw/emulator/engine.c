@@ -93,10 +93,11 @@ static bool trained(const struct nic *nic) {
 /* A far end that trains reports a fault, so both ends of a cable come up and go down together. */
 void nic_link_update(struct nic *nic) {
     struct nic *peer = nic->wire.peer;
-    bool carrier = (nic->cable_in && wire_has_far_end(nic)) || reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* 8.2.3.22.19 */
+    bool forced = reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* whatever the other end does (8.2.3.22.19) */
+    bool carrier = nic->cable_in && wire_has_far_end(nic);
     if (!carrier)
         nic->link_training_since_ns = nic_now(nic);
-    bool up = carrier && trained(nic) && (!peer || trained(peer));
+    bool up = forced || (carrier && trained(nic) && (!peer || trained(peer)));
     if (up != nic->link_up)
         link_set(nic, up);
 }

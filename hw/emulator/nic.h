@@ -187,6 +187,7 @@ struct settings {
     bool stale;                    /* somebody had the engine frozen since these were read */
     bool receive;                  /* RXCTRL, SECRXCTRL: on, when there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
+    bool wired;                    /* frames come from the wire and go there: no loopback, and the cable is in, be the link forced up or not */
     bool as_usual;                 /* received frames lose their CRC, and their descriptors are written back */
     bool vlan_filter;
     uint32_t vlan_type, longest;   /* VLNCTRL.VET; a frame's bytes, CRC included */

@@ -50,7 +50,7 @@ static void send(struct nic *nic, uint32_t quanta) {
 void pause_other_end(struct nic *nic) {
     uint32_t high = reg_load(nic, R_FCRTH), low = reg_load(nic, R_FCRTL), used = nic->buffer.used;
     bool on = (reg_load(nic, R_FCCFG) & F_FCCFG_TFCE_MASK) >> F_FCCFG_TFCE_SHIFT == 1 && high & F_FCRTH_FCEN_MASK && nic->link_up;
-    if (!on || nic->settings.loopback || nic->pause_leaves)
+    if (!on || !nic->settings.wired || nic->pause_leaves)
         return;
     uint64_t now = nic_now(nic);
     uint32_t quanta = reg_load(nic, R_FCTTV) & F_FCTTV_TTV_0_MASK, refresh = reg_load(nic, R_FCRTV) & 0xFFFF;

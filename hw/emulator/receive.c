@@ -238,7 +238,7 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
         pause_other_end(nic);
     nic->rx_free_ps = wire_free(nic->rx_free_ps, now_ns, nic->rx_busy);
     nic->rx_busy = false;
-    if (!receiving(nic) || !wire->offer || nic->settings.loopback)
+    if (!receiving(nic) || !wire->offer || !nic->settings.wired)
         return moved;
     for (uint32_t i = 0; i < nic->step_frames; i++) {
         uint8_t space[FRAME_MIN];

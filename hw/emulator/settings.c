@@ -38,6 +38,7 @@ void settings_read(struct nic *nic) {
     nic->settings = (struct settings){
         .receive = reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
         .loopback = mac & F_HLREG0_LPBK_MASK,
+        .wired = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK),
         .pad = mac & F_HLREG0_TXPADEN_MASK,
         .strip_crc = mac & F_HLREG0_RXCRCSTRP_MASK,
         .as_usual = mac & F_HLREG0_RXCRCSTRP_MASK && !nic->no_rx_writeback,

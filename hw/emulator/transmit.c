@@ -189,10 +189,10 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
     if (length < FRAME_MIN && nic->settings.pad)
         bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
     count_sent(nic, number, bytes, length);
-    if (nic->settings.loopback)
-        mac_receive(nic, bytes, length);
-    else
+    if (nic->settings.wired)
         nic->wire.send(nic, bytes, length);
+    else if (nic->settings.loopback)
+        mac_receive(nic, bytes, length);
     nic->tx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
 }
 

@@ -24,7 +24,7 @@ static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
 
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
     struct nic *peer = nic->wire.peer;
-    if (peer && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK)) /* which hears itself only */
+    if (wire_has_far_end(nic) && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK)) /* which hears itself only */
         mac_receive(peer, frame, length);
 }
 
