@@ -168,6 +168,17 @@ def test_the_message_is_found_behind_a_vlan_tag(nic: ByHand) -> None:
     assert stamped(nic) == [True] and nic.regs.RXSATRH.read().SEQUENCE_ID == 0x0700
 
 
+@pytest.mark.breaks_rules("ether_type_not_ip")
+def test_a_message_over_udp_stays_one_where_a_filter_knows_the_ethertype_of_ip(nic: ByHand) -> None:
+    stamping(nic, L4_V1)
+    nic.regs.ETQF[0].write(ETYPE=0x0800, FILTER_EN=1)
+    nic.send(on_udp(message(version=1)))
+    nic.regs.RXSTMPH.read()
+    nic.regs.TSYNCRXCTL.write(EN=1, TYPE=L2_V2)
+    nic.send(on_udp(message()))
+    assert stamped(nic) == [True, False]
+
+
 def test_without_enable_or_without_the_ethertype_marked_none_is(nic: ByHand) -> None:
     stamping(nic)
     nic.regs.ETQF[3].update(TIMESTAMP=0)
@@ -207,3 +218,10 @@ def test_a_sent_frame_is_stamped_when_its_descriptor_asks_and_keeps_its_stamp_un
     send_stamped(nic, frame(90))
     assert tx_stamp(nic) == 312 * 64
     assert nic.received() == [frame(), frame(), frame(70), frame(80), frame(90)]
+
+
+@pytest.mark.breaks_rules("shortest_frame")
+def test_a_frame_that_is_only_stamped_needs_no_headers(nic: ByHand) -> None:
+    nic.regs.TSYNCTXCTL.write(EN=1)
+    send_stamped(nic, b"\2" * 13)
+    assert nic.received() == [(b"\2" * 13).ljust(60, b"\0")] and nic.regs.TSYNCTXCTL.read().TXTT

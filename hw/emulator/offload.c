@@ -115,7 +115,7 @@ static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length
 /* Whether the headers that are to be finished lie in the frame, and a segment in the frame buffer. */
 static bool sound(const struct plan *plan, uint32_t length) {
     uint32_t l4_field = plan->l4_type == L4_TCP ? TCP_CHECKSUM + 2 : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4 : UDP_CHECKSUM + 2;
-    if (length < ADDRESSES + 2)
+    if (plan->tag && length < ADDRESSES + 2)
         return false;
     if ((plan->ip_checksum || plan->cut) && plan->l4 < plan->ip + 20)
         return false;

@@ -51,8 +51,8 @@ void timestamp_sent(struct nic *nic) {
 /* Where a message stands: behind an EtherType whose ETQF has TIMESTAMP, or in a datagram to RXMTRL.UDPT; 0 in other frames. */
 static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class, bool *l2) {
     uint32_t at = 0;
-    *l2 = class->q0 & PACKET_TYPE_L2;
-    if (*l2 && reg_load(nic, R_ETQF + 4 * (class->q0 >> PACKET_TYPE_L2_SHIFT & 7)) & F_ETQF_TIMESTAMP_MASK)
+    *l2 = class->q0 & PACKET_TYPE_L2 && reg_load(nic, R_ETQF + 4 * (class->q0 >> PACKET_TYPE_L2_SHIFT & 7)) & F_ETQF_TIMESTAMP_MASK;
+    if (*l2)
         at = ETHERNET + (class->tagged ? VLAN_TAG : 0);
     else if (flow->protocol == IP_UDP && flow->ports && be16(frame + flow->ports + UDP_DESTINATION) == reg_load(nic, R_RXMTRL) >> F_RXMTRL_UDPT_SHIFT)
         at = flow->ports + UDP_HEADER;
