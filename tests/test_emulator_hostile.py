@@ -230,6 +230,14 @@ def test_a_length_stored_in_a_mapped_page_costs_no_memory() -> None:
         assert max(asked, default=0) <= 1 << 20
 
 
+def test_rows_that_a_table_does_not_have_are_not_kept() -> None:
+    with stepped() as (nic, regs):
+        for row in range(0, 0x100000, 0x400):
+            regs.RTTDQSEL.write(row)
+            regs.RTTDT1C.write(0)
+        assert nic._inspector._history.written["RTTDT1C"] == {0}
+
+
 def test_a_former_client_has_no_hand_on_the_next_ones_queues() -> None:
     with stepped() as (nic, regs):
         with mmap.mmap(nic.share_doorbells(), 4 * PAGE) as former:

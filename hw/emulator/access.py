@@ -16,7 +16,7 @@ from ..registers import Registers
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
 COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
-INDIRECT = {"RTTDT1C": "RTTDQSEL"}  # registers that show a row of a table: which register says the row
+INDIRECT = {"RTTDT1C": Registers.RTTDQSEL}  # registers that show a row of a table: which register says the row
 Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
 
 
@@ -54,8 +54,8 @@ class History:
         trail.confirmed &= ~(trail.written ^ value)
         trail.written_at, trail.written, trail.written_s = self.accesses, value, time.monotonic()
         trail.ever |= value
-        row = self._trail(INDIRECT[name], 0).written if name in INDIRECT else index
-        self.written.setdefault(name, set()).add(row)
+        select = INDIRECT.get(name)
+        self.written.setdefault(name, set()).add(self._trail(select.name, 0).written & select.mask if select else index)
 
     def note_read(self, name: str, index: int, value: int) -> None:
         trail = self._trail(name, index)

@@ -37,7 +37,7 @@ static void send(struct nic *nic, uint32_t quanta) {
     memcpy(frame + 10, &high, 2);
     const uint32_t words[] = {operation & F_PFCTOP_FCT_MASK, operation >> F_PFCTOP_FCOP_SHIFT, quanta};
     for (uint32_t i = 0; i < 3; i++)
-        frame[ADDRESSES + 2 * i] = (uint8_t)(words[i] >> 8), frame[ADDRESSES + 2 * i + 1] = (uint8_t)words[i];
+        put16(frame + ADDRESSES + 2 * i, words[i]);
     *(quanta ? &nic->counters.lxofftx : &nic->counters.lxontx) += 1;
     nic->counters.ptc[0]++, nic->counters.mptc++, nic->counters.gotc += FRAME_MIN + CRC; /* drivers subtract them */
     nic->pause_leaves = true;
