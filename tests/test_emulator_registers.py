@@ -336,8 +336,7 @@ def test_a_third_port_on_a_cable_is_refused() -> None:
 
 
 def test_closing_is_final_and_leaves_nothing_behind() -> None:
-    before = (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
-    for _ in range(20):
+    for _ in range(20):  # conftest.py looks for what is left of them, and knows that a thread which was joined may be listed for a moment longer
         nic = Emulated82599("sink")
         nic.enable_interrupts(4)
         nic.alloc_dma(4096)
@@ -345,7 +344,6 @@ def test_closing_is_final_and_leaves_nothing_behind() -> None:
         nic.close()
         with pytest.raises(DeviceError, match="emulated:sink is closed"):
             nic.read32(0)
-    assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
 
 
 def test_a_forked_child_can_end_without_the_engine() -> None:
