@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -213,51 +213,46 @@ class _Pair(ctypes.Structure):
     slots: int
 
 
-class TxSync:
-    """txsync of these queues in one C call: hand over what was advanced, take back what was sent.
+class _Sync:
+    """All queues of one direction in one C call.
 
     Returns whether the NIC wants looking after: a queue's packets have reached its statistics_due, or 4096 syncs of it went by. Raises
-    RingError on a violation: that ring has not moved and was reset, the other rings were synced. Source: netmap(4), SYNC; 82599 7.2.3.
+    RingError on a violation: that ring has not moved and was reset, the other rings were synced.
     """
 
     __slots__ = ("_call", "_count", "_queues", "_table")
+
+    def __init__(self, queues: Sequence[TxQueue | RxQueue], call: Callable[[object, int], int]) -> None:
+        self._queues = tuple(queues)
+        self._table = _pointers(self._queues)
+        self._count = len(self._queues)
+        self._call = call
+
+    def __call__(self) -> bool:
+        attention = self._call(self._table, self._count)
+        if attention:
+            if attention & _VIOLATION:
+                _raise_violations(self._queues)
+            return True
+        return False
+
+
+class TxSync(_Sync):
+    """txsync: hand over what was advanced, take back what was sent. Source: netmap(4), SYNC; 82599 7.2.3."""
+
+    __slots__ = ()
 
     def __init__(self, queues: Sequence[TxQueue]) -> None:
-        self._queues = tuple(queues)
-        self._table = _pointers(self._queues)
-        self._count = len(self._queues)
-        self._call = _library().txsync
-
-    def __call__(self) -> bool:
-        attention = self._call(self._table, self._count)
-        if attention:
-            if attention & _VIOLATION:
-                _raise_violations(self._queues)
-            return True
-        return False
+        super().__init__(queues, _library().txsync)
 
 
-class RxSync:
-    """rxsync of these queues in one C call: give back what was advanced, take in what was received.
+class RxSync(_Sync):
+    """rxsync: give back what was advanced, take in what was received. Source: netmap(4), SYNC; 82599 7.1.9."""
 
-    Returns and raises as TxSync. Source: netmap(4), SYNC; 82599 7.1.9.
-    """
-
-    __slots__ = ("_call", "_count", "_queues", "_table")
+    __slots__ = ()
 
     def __init__(self, queues: Sequence[RxQueue]) -> None:
-        self._queues = tuple(queues)
-        self._table = _pointers(self._queues)
-        self._count = len(self._queues)
-        self._call = _library().rxsync
-
-    def __call__(self) -> bool:
-        attention = self._call(self._table, self._count)
-        if attention:
-            if attention & _VIOLATION:
-                _raise_violations(self._queues)
-            return True
-        return False
+        super().__init__(queues, _library().rxsync)
 
 
 class Forward:
