@@ -16,7 +16,6 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "hotloop.h"
-
 #include "barriers.h"
 #include "context.h"
 #include "descriptor.h"
@@ -239,7 +238,7 @@ static inline int tx_sync_one(struct tx_queue *tx)
     struct netmap_ring *ring = q->ring;
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
-    if (!tx_send_one(q, ring, head, cur))
+    if (!tx_send_one(q, ring, head, cur) && !nothing_advanced(q, head, cur))
         return tx_sync_any(tx, head, cur);
     if (tx_sent(tx, tx->nic_head) || tail_differs(q, ring))
         return tx_sync_any(tx, head, head);
@@ -450,7 +449,7 @@ static inline int rx_sync_one(struct rx_queue *rx)
     struct netmap_ring *ring = q->ring;
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
-    if (!rx_refill_one(q, ring, head, cur))
+    if (!rx_refill_one(q, ring, head, cur) && !nothing_advanced(q, head, cur))
         return rx_sync_any(rx, head, cur);
     if ((rx_status(q, rx->next) & RX_DD) || tail_differs(q, ring) || wants_time(ring))
         return rx_sync_any(rx, head, head);
@@ -684,8 +683,7 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
 const uint32_t hotloop_layout[] = {
     sizeof(struct violation), sizeof(struct queue), sizeof(struct tx_queue), sizeof(struct rx_queue), sizeof(struct forward),
     offsetof(struct queue, doorbell), offsetof(struct queue, hwcur),
-    offsetof(struct queue, group),
-    offsetof(struct queue, pages),
+    offsetof(struct queue, group), offsetof(struct queue, pages),
     offsetof(struct queue, packets),
     offsetof(struct queue, page_size),
     offsetof(struct queue, last),

@@ -128,6 +128,12 @@ static inline bool one_slot_advanced(const struct queue *q, uint32_t head, uint3
     return head == cur && head == q->hwcur + 1 && head < q->num_slots && q->hwcur != q->hwtail;
 }
 
+/* Or nothing has: a look at what the NIC did. */
+static inline bool nothing_advanced(const struct queue *q, uint32_t head, uint32_t cur)
+{
+    return head == cur && head == q->hwcur;
+}
+
 /* The one read of a slot; what follows uses the copy. */
 static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint32_t i)
 {
