@@ -21,6 +21,7 @@ DTYP, CONTEXT = np.uint64(15 << 20), np.uint64(2 << 20)
 # One assignment over a repeated index flips a slot between good and bad every few nanoseconds: between any two reads.
 SCRIBBLER = """
 import sys
+import time
 import numpy as np
 from rings import L4, Context, attach
 
@@ -45,6 +46,11 @@ while True:
             flip(ring.slots["len"], k, int(rng.choice([0, 2049, 65535])), 60)
             flip(ring.slots["flags"], k, int(rng.choice([0x10, 0x20, 0x80, 0xFFFF])), 0)
             flip(ring.slots["ptr"], k, rng.integers(2**64, dtype=np.uint64), CONTEXT_WORD)
+        if rng.random() < 0.1:
+            good = ring.slots["buf_idx"][k]
+            ring.slots["buf_idx"][k] = bad
+            time.sleep(0.0002)  # long enough for a sync to come by
+            ring.slots["buf_idx"][k] = good
         if rng.random() < 0.3:
             ring.head = int(rng.choice([0, 5, n - 1, n, 2**32 - 1]))
             ring.cur = int(rng.integers(0, n + 2))
