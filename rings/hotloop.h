@@ -125,7 +125,7 @@ struct queue {
     uint64_t packets;
     uint64_t bytes;
     uint64_t syncs_left; /* until one returns ATTENTION_DRIVER, whatever was moved */
-    uint64_t statistics_due; /* number of packets from which on ATTENTION_DRIVER is returned */
+    uint64_t statistics_due; /* number of packets from which on a sync that moves several returns ATTENTION_DRIVER */
     uint64_t violations;
     uint32_t direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
     uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */

@@ -216,8 +216,8 @@ class _Pair(ctypes.Structure):
 class _Sync:
     """All queues of one direction in one C call.
 
-    Returns whether the NIC wants looking after: a queue's packets have reached its statistics_due, or 4096 syncs of it went by. Raises
-    RingError on a violation: that ring has not moved and was reset, the other rings were synced.
+    Returns whether the NIC wants looking after: a queue's packets have reached its statistics_due (a sync of one slot does not look),
+    or 4096 syncs of it went by. Raises RingError on a violation: that ring has not moved and was reset, the other rings were synced.
     """
 
     __slots__ = ("_call", "_count", "_queues", "_table")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from checksums import total
 from driver import Checksum, Offload, Port, open_port
 from rings import RxRing, Span
 from rings.layout import SlotFlag
@@ -24,15 +25,6 @@ GOOD = Checksum.IP_CHECKED | Checksum.L4_CHECKED
 def port() -> Iterator[Port]:
     with open_port("emulated", promiscuous=True, rx_queues=2) as port:
         yield port
-
-
-def total(data: bytes) -> int:
-    """RFC 1071, the slow way."""
-    data += b"\0" * (len(data) % 2)
-    value: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while value >> 16:
-        value = (value & 0xFFFF) + (value >> 16)
-    return value
 
 
 def inverted(value: int) -> bytes:

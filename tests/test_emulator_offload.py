@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from by_hand import ByHand
+from checksums import total
 
 MAC = b"\x02\x82\x59\x90\x00\x01"
 TCP, UDP = 6, 17
@@ -22,15 +23,6 @@ def nic() -> Iterator[ByHand]:
     by_hand = ByHand("loop", slots=256)
     yield by_hand
     by_hand.close()
-
-
-def total(data: bytes) -> int:
-    """RFC 1071, the slow way."""
-    data += b"\0" * (len(data) % 2)
-    value: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while value >> 16:
-        value = (value & 0xFFFF) + (value >> 16)
-    return value
 
 
 def ipv4(protocol: int, payload: bytes, number: int = 7) -> bytes:
