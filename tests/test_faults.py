@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from driver.names import PortNameError
 from driver_watch import Watched
 from hw.emulator import Emulated82599, Fault
 from hw.register import DeviceError, DeviceGone, RegisterTimeout
+from programs import wait_for
 from vfio_user_peer import emulate
 
 README = Path(__file__).resolve().parent.parent / "hw/emulator/FAULTS.md"
@@ -188,3 +191,34 @@ def test_a_fault_that_is_there_already_stays_as_it_is() -> None:
             open_port(nic)
         nic.mend(Fault.EEPROM_CHECKSUM)
         open_port(nic).close()
+
+
+def test_faults_that_come_while_several_threads_use_the_nic_come_once_and_harm_no_access() -> None:
+    nic, done, errors = Emulated82599("sink"), threading.Event(), []
+
+    def use() -> None:
+        try:
+            while not done.is_set():
+                nic.read32(0x8)
+        except Exception as error:  # noqa: BLE001  # whatever an access raises is what is looked for
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            for fault in (Fault.INTERRUPT, Fault.LINK):
+                nic.inject(fault, at=10)
+            wait_for(lambda: {Fault.INTERRUPT, Fault.LINK} <= {fault for fault in Fault if fault in nic.injected}, "a fault got lost")
+            nic.mend(Fault.LINK)
+            nic.mend(Fault.INTERRUPT)
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for thread in threads:
+            thread.join()
+        nic.close()
+    assert errors == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -37,12 +38,17 @@ def parse_fault(text: str) -> tuple[Fault, int]:
 
 
 class Faults:
-    """Of one NIC: which are there, and which come at a later access. `mend` undoes all but REMOVAL and what DMA broke."""
+    """Of one NIC: which are there, and which come at a later access. `mend` undoes all but REMOVAL and what DMA broke.
+
+    Threads use the NIC while others break it, and a signal's handler may do so in the middle of an access: a lock would not help against
+    the latter, so each step here is one that the interpreter does in one go.
+    """
 
     def __init__(self, nic: Emulated82599) -> None:
         self._nic = nic
         self._present: set[Fault] = set()
-        self._coming: dict[Fault, int] = {}  # accesses left
+        self._accesses = itertools.count()
+        self._coming: dict[Fault, int] = {}  # with which of them
 
     def __contains__(self, fault: Fault) -> bool:
         return fault in self._present
@@ -53,15 +59,15 @@ class Faults:
 
     def count(self) -> None:
         """A register access is about to be made."""
-        self._coming = {fault: left - 1 for fault, left in self._coming.items()}
-        for fault in [fault for fault, left in self._coming.items() if left <= 0]:
-            del self._coming[fault]
-            self.add(fault)
+        now = next(self._accesses)
+        for fault, at in list(self._coming.items()):
+            if at <= now and self._coming.pop(fault, None):
+                self.add(fault)
 
     def add(self, fault: Fault, at: int = 0) -> None:
         """Now, or with the `at`-th register access from now."""
         if at:
-            self._coming[fault] = at
+            self._coming[fault] = next(self._accesses) + at
         elif fault not in self._present:
             self._present.add(fault)
             self._carry_out(fault, True)
