@@ -230,7 +230,7 @@ class Port:
         """Move up to `limit` received frames from each RX ring to `to`'s TX rings by swapping buffers; returns how many moved.
 
         RX ring k feeds TX ring k, modulo their number. Both ports must share a region: open them with open_ports(). Syncs those
-        rings, too. Raises ValueError when the regions differ, rings.RingError.
+        rings, too. Raises ValueError when the regions differ or for a limit beyond 32 bits, rings.RingError.
         """
         session, target = self._session or self._open(), to._session or to._open()
         pairs = self._forwards.get(to)

@@ -24,6 +24,7 @@ _NEVER = 2**64 - 1
 _CHECK_EVERY = 4096
 _VIOLATION = 1
 _DRIVER = 2
+_MOST = 2**32 - 1
 _RULES = {rule.number: rule for rule in Rule}
 
 
@@ -286,7 +287,9 @@ class Forward:
         return sum(pair.slots for pair in self._pairs)
 
     def __call__(self, limit: int = 256) -> int:
-        """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError."""
+        """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError, ValueError for no such limit."""
+        if not 0 <= limit <= _MOST:  # ctypes would cut it
+            raise ValueError(f"limit is {limit}; choose 0 to {_MOST}")
         before = self.frames
         attention = self._call(self._table, self._count, limit)
         self.attention = bool(attention & _DRIVER)

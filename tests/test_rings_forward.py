@@ -61,6 +61,16 @@ def test_frames_over_several_slots_are_never_split() -> None:
     assert (forward.frames, forward.slots) == (7, 21)
 
 
+@pytest.mark.parametrize("limit", [-1, 1 << 32])
+def test_a_limit_that_the_loop_would_read_as_another_number_is_refused(limit: int) -> None:
+    rx, tx = two_ports()
+    rx.nic_receives(60)
+    forward = Forward((rx.queue, tx.queue))
+    with pytest.raises(ValueError, match=f"limit is {limit}; choose 0 to 4294967295"):
+        forward(limit)
+    assert forward(limit=0) == 0 and forward(limit=(1 << 32) - 1) == 1
+
+
 def test_rings_of_different_sizes_and_every_wrap() -> None:
     rx, tx = two_ports(rx_slots=72, tx_slots=64)
     forward = Forward((rx.queue, tx.queue))
