@@ -61,7 +61,7 @@ class Faults:
         """A register access is about to be made."""
         now = next(self._accesses)
         for fault, at in list(self._coming.items()):
-            if at <= now and self._coming.pop(fault, None):
+            if at <= now and self._coming.pop(fault, 0):
                 self.add(fault)
 
     def add(self, fault: Fault, at: int = 0) -> None:
