@@ -137,9 +137,13 @@ def frames_of(file: Path) -> Iterator[bytes]:
 
 def test_a_bridge_carries_frames_from_one_nic_to_the_other() -> None:
     command = [sys.executable, str(EXAMPLES / "bridge.py"), "-i", SOURCE, "-i", LOOP, "--json"]
-    with started(command) as bridge:
-        with suppress(subprocess.TimeoutExpired):
-            bridge.wait(float(os.environ["IXRINGS_BRIDGE_S"]))
-        output, errors = interrupt(bridge, timeout=20)
-    assert bridge.returncode in (0, 130), errors
-    assert json.loads(output)["forwarded"] > 1000, output
+    for patience in (1, 4):  # a guest on a busy machine starts it slowly
+        with started(command) as bridge:
+            with suppress(subprocess.TimeoutExpired):
+                bridge.wait(patience * float(os.environ["IXRINGS_BRIDGE_S"]))
+            output, errors = interrupt(bridge, timeout=20)
+        assert bridge.returncode in (0, 130), errors
+        forwarded = json.loads(output or "{}").get("forwarded", 0)
+        if forwarded > 1000:
+            break
+    assert forwarded > 1000, output

@@ -272,8 +272,8 @@ def test_the_indirection_table_says_where_a_hash_goes(ntuple: World) -> None:
 
 
 def test_ports_of_udp_spread_when_ethtool_says_so(ntuple: World) -> None:
-    """With ports in the hash, eight flows go both ways; without, they go one."""
-    frames = [ipv4(UDP, sport=port) for port in range(8)]
+    """With ports in the hash, flows go both ways; without, they go one. Linux's key is another one each time, so their ports differ in every bit."""
+    frames = [ipv4(UDP, sport=1 << bit) for bit in range(16)]
     ntuple.guest.run("ethtool -X eth0 default")
     assert queue_of(ntuple, *frames) is not None
     ntuple.guest.run("ethtool -N eth0 rx-flow-hash udp4 sdfn")

@@ -15,6 +15,7 @@ from host_end import GUEST, HOST, LINK_LOSS, warnings
 from hw.emulator.sfp import SfpModule
 from lab import Lab
 from linux_world import World, linux_world
+from programs import wait_for
 from served import ETHTOOL_TEST_DOES, LINUX_DOES
 
 pytestmark = pytest.mark.qemu
@@ -23,6 +24,7 @@ MAC = "02:82:59:90:00:01"
 STRANGER, GROUP, OTHER_GROUP = "02:00:00:00:00:99", "01:00:5e:01:02:03", "01:00:5e:0a:0b:0c"
 TCP_BYTES = 50_000_000
 ROUNDS = 10
+MANY = 20
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +81,13 @@ def test_a_wrong_checksum_is_noticed(world: World) -> None:
     before = world.port.settled_counters()["rx_csum_offload_errors"]
     frame = "".join((MAC.replace(":", ""), "020000000001", "0800", "4500002800000000400600000a0900010a090002", "0400000100000000000000005002000012340000"))
     world.host.send(bytes.fromhex(frame).ljust(60, b"\0"))
-    assert world.port.settled_counters()["rx_csum_offload_errors"] == before + 1
+    wait_for(lambda: world.port.counters()["rx_csum_offload_errors"] == before + 1, "the wrong checksum is not counted")
 
 
 def test_flows_spread_over_the_queues(world: World) -> None:
     before = world.port.settled_counters()
-    connect = f"import socket\nfor port in range(20000, 20128):\n    s = socket.socket(); s.bind(('', port)); s.connect_ex(('{GUEST}', 9)); s.close()"
+    # Linux's hash key is another one each time: ports that differ in one bit may all go one way, ports that differ in many do not.
+    connect = f"import socket\nfor port in range(20000, 20000 + 128 * 61, 61):\n    s = socket.socket(); s.bind(('', port)); s.connect_ex(('{GUEST}', 9)); s.close()"
     world.host.space.run("python3", "-c", connect)
     after = world.port.settled_counters()
     took = [after[f"rx_queue_{queue}_packets"] - before[f"rx_queue_{queue}_packets"] for queue in (0, 1)]
@@ -92,20 +95,23 @@ def test_flows_spread_over_the_queues(world: World) -> None:
 
 
 def test_strangers_come_in_only_when_promiscuous(world: World) -> None:
-    def received(destination: str) -> int:
+    def come(destination: str) -> bool:
+        """All of MANY, or none. What the host's stack sends meanwhile is a few."""
         before = world.port.settled_counters()["rx_packets"]
-        world.host.send_frames(destination, 20)
-        return world.port.settled_counters()["rx_packets"] - before
+        world.host.send_frames(destination, MANY)
+        received = world.port.settled_counters()["rx_packets"] - before
+        assert 0 <= received < MANY / 2 or MANY <= received < MANY * 3 / 2, received
+        return received >= MANY
 
-    assert received(STRANGER) == 0
+    assert not come(STRANGER)
     world.guest.run("ip link set eth0 promisc on")
-    assert received(STRANGER) == 20
+    assert come(STRANGER)
     world.guest.run("ip link set eth0 promisc off")
-    assert received(STRANGER) == 0 and received(GROUP) == 0
+    assert not come(STRANGER) and not come(GROUP)
     world.guest.run(f"ip maddress add {GROUP} dev eth0")
-    assert received(GROUP) == 20 and received(OTHER_GROUP) == 0
+    assert come(GROUP) and not come(OTHER_GROUP)
     world.guest.run("ip link set eth0 allmulticast on")
-    assert received(OTHER_GROUP) == 20
+    assert come(OTHER_GROUP)
     world.guest.run(f"ip link set eth0 allmulticast off; ip maddress del {GROUP} dev eth0")
 
 

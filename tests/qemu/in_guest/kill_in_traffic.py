@@ -56,8 +56,10 @@ def main(address: str) -> None:
         assert [victim.stdout.readline() for _ in range(2)] == ["open\n", "busy\n"]
         memory = memory_of(victim.pid)
         before = [each.copy() for each in memory]
-        time.sleep(0.3)
-        moving = any((now != then).any() for now, then in zip(memory, before))
+        end, moving = time.monotonic() + 10, False
+        while not moving and time.monotonic() < end:
+            time.sleep(0.3)
+            moving = any((now != then).any() for now, then in zip(memory, before))
     finally:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
@@ -65,7 +67,7 @@ def main(address: str) -> None:
     for each in memory:
         each[:] = 0xA5
     time.sleep(WATCH_S)
-    print(json.dumps({"windows": len(memory), "bytes": sum(map(len, memory)), "moving": bool(moving),
+    print(json.dumps({"windows": len(memory), "bytes": sum(map(len, memory)), "moving": moving,
                       "written": sum(int((each != 0xA5).sum()) for each in memory), "bus_master": bool(command & BUS_MASTER)}))
 
 
