@@ -157,7 +157,7 @@ static inline bool tx_send_one(struct queue *q, const struct netmap_ring *ring, 
         return false;
     struct netmap_slot slot = read_slot(ring, i);
     uint32_t length = slot.len_flags; /* a flag makes it larger than any */
-    if (slot.buf_idx - RESERVED_BUFFERS >= q->direct_buffers || length - MIN_FRAME > q->buf_size - MIN_FRAME)
+    if (slot.buf_idx - RESERVED_BUFFERS >= q->direct_buffers || length - MIN_FRAME >= q->frame_lengths)
         return false;
     q->descriptors[i].address = buffer_address(q, slot.buf_idx);
     q->descriptors[i].control = tx_control(length) + TX_RS;
@@ -238,11 +238,9 @@ static inline int tx_sync_one(struct tx_queue *tx)
     struct netmap_ring *ring = q->ring;
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
-    if (!tx_send_one(q, ring, head, cur) && !nothing_advanced(q, head, cur))
-        return tx_sync_any(tx, head, cur);
-    if (tx_sent(tx, tx->nic_head) || tail_differs(q, ring))
-        return tx_sync_any(tx, head, head);
-    return check_due(q);
+    if ((tx_send_one(q, ring, head, cur) || nothing_changed(q, head, cur)) && !tx_sent(tx, tx->nic_head))
+        return check_due(q);
+    return tx_sync_any(tx, head, cur);
 }
 
 int txsync(struct tx_queue **queues, int n)
@@ -450,11 +448,9 @@ static inline int rx_sync_one(struct rx_queue *rx)
     struct netmap_ring *ring = q->ring;
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
-    if (!rx_refill_one(q, ring, head, cur) && !nothing_advanced(q, head, cur))
-        return rx_sync_any(rx, head, cur);
-    if ((rx_status(q, rx->next) & RX_DD) || tail_differs(q, ring) || wants_time(ring))
-        return rx_sync_any(rx, head, head);
-    return check_due(q);
+    if ((rx_refill_one(q, ring, head, cur) || nothing_changed(q, head, cur)) && !(rx_status(q, rx->next) & RX_DD) && !wants_time(ring))
+        return check_due(q);
+    return rx_sync_any(rx, head, cur);
 }
 
 int rxsync(struct rx_queue **queues, int n)
@@ -689,11 +685,11 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct queue, page_size),
     offsetof(struct queue, last),
     offsetof(struct violation, value),
-    offsetof(struct queue, direct_buffers),
+    offsetof(struct queue, direct_buffers), offsetof(struct queue, frame_lengths),
     offsetof(struct tx_queue, head_writeback),
     offsetof(struct tx_queue, nic_head),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN,
+    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN, MIN_FRAME,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

@@ -128,6 +128,7 @@ struct queue {
     uint64_t statistics_due; /* number of packets from which on a sync that moves several returns ATTENTION_DRIVER */
     uint64_t violations;
     uint32_t direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
+    uint32_t frame_lengths;  /* and how many lengths a frame in one buffer may have, from MIN_FRAME on */
     uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
     struct violation last;
 };

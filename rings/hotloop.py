@@ -22,6 +22,7 @@ from .rules import RingError, Rule
 DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
 _NEVER = 2**64 - 1
 _CHECK_EVERY = 4096
+_MIN_FRAME = 17  # bytes; the NIC pads by itself from there on
 _VIOLATION = 1
 _DRIVER = 2
 _MOST = 2**32 - 1
@@ -88,6 +89,7 @@ class Queue(ctypes.Structure):
         ("statistics_due", ctypes.c_uint64),
         ("violations", ctypes.c_uint64),
         ("_direct_buffers", ctypes.c_uint32),
+        ("_frame_lengths", ctypes.c_uint32),
         ("_page_size", ctypes.c_uint64),
         ("_last", _Violation),
     ]
@@ -124,6 +126,7 @@ class Queue(ctypes.Structure):
         self._descriptors = descriptors
         self._doorbell = doorbell
         self._buf_size = region.buf_size
+        self._frame_lengths = region.buf_size - _MIN_FRAME + 1
         self._total_buffers = region.total_buffers
         self.num_slots = ring.num_slots
         self._group = group()
@@ -387,9 +390,10 @@ _LAYOUT = (
     _offset(Queue, "_last"),
     _offset(_Violation, "value"),
     _offset(Queue, "_direct_buffers"),
+    _offset(Queue, "_frame_lengths"),
     _offset(TxQueue, "_head_writeback"),
     _offset(TxQueue, "_nic_head"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN,
+    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN, _MIN_FRAME,
 )

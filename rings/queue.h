@@ -69,20 +69,24 @@ static inline bool tail_differs(const struct queue *q, const struct netmap_ring 
     return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) != q->hwtail;
 }
 
-/* Also restores a tail that the application changed. Stored only if it differs: the line may be another core's. */
+/* Also restores a tail that the application changed; what it may hand over goes by hwtail. Stored only if it differs: the line may be
+ * another core's. */
 static inline void publish_tail(struct queue *q)
 {
     if (tail_differs(q, q->ring))
         __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
 }
 
+__attribute__((noinline, cold)) static int now_due(struct queue *q)
+{
+    q->syncs_left = CHECK_EVERY;
+    return ATTENTION_DRIVER;
+}
+
 /* Now and then the driver has to look after the NIC: is it there, and are its counters to be read? A loop that only syncs must come by that. */
 static inline int check_due(struct queue *q)
 {
-    if (__builtin_expect(--q->syncs_left != 0, 1))
-        return 0;
-    q->syncs_left = CHECK_EVERY;
-    return ATTENTION_DRIVER;
+    return --q->syncs_left ? 0 : now_due(q);
 }
 
 /* The same after many packets, which fill counters. */
@@ -128,10 +132,10 @@ static inline bool one_slot_advanced(const struct queue *q, uint32_t head, uint3
     return head == cur && head == q->hwcur + 1 && head < q->num_slots && q->hwcur != q->hwtail;
 }
 
-/* Or nothing has: a look at what the NIC did. */
-static inline bool nothing_advanced(const struct queue *q, uint32_t head, uint32_t cur)
+/* Or nothing has, and tail is as it was left: a look at what the NIC did. */
+static inline bool nothing_changed(const struct queue *q, uint32_t head, uint32_t cur)
 {
-    return head == cur && head == q->hwcur;
+    return head == cur && head == q->hwcur && !tail_differs(q, q->ring);
 }
 
 /* The one read of a slot; what follows uses the copy. */
@@ -149,7 +153,7 @@ static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
 static inline bool sent_as_it_is(const struct queue *q, struct netmap_slot slot)
 {
     uint32_t length = slot.len_flags & ~((uint32_t)NS_BUF_CHANGED << 16);
-    return length - MIN_FRAME <= q->buf_size - MIN_FRAME;
+    return length - MIN_FRAME < q->frame_lengths;
 }
 
 static inline uint64_t buffer_address(const struct queue *q, uint32_t buf_idx)

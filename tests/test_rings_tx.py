@@ -131,6 +131,25 @@ def test_a_tail_that_the_application_changed_is_restored_silently() -> None:
     assert tx.ring.tail == 63 and tx.queue.violations == 0
 
 
+def test_a_sync_of_one_frame_goes_by_the_true_tail_and_leaves_the_changed_one_to_the_next() -> None:
+    tx = Bench(64).tx
+    tx.put(60)
+    tx.ring._words[7] = 3
+    tx.sync()
+    assert tx.tdt == 1 and tx.queue.violations == 0
+    tx.sync()
+    assert tx.ring.tail == 63
+    for _ in range(62):
+        tx.put(60)
+        tx.sync()
+    assert tx.ring.space == 0
+    for word, index in ((5, 0), (6, 0), (7, 10)):  # head, cur, tail
+        tx.ring._words[word] = index
+    with pytest.raises(RingError, match="HEAD_PAST_TAIL"):
+        tx.sync()
+    assert tx.tdt == 63 and tx.ring.tail == 63
+
+
 def test_buffer_addresses_use_the_stride_of_the_region() -> None:
     tx = Bench(64, buf_size=2112).tx
     last = tx.region.total_buffers - 1

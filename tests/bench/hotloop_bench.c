@@ -235,6 +235,7 @@ static void join(const struct bench *bench, struct queue *q, struct nic_queue *n
         .descriptors = pages(bench->slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = bench->buf_size,
         .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues, .num_slots = bench->slots,
         .direct_buffers = 2 * bench->slots * (uint32_t)bench->queues,
+        .frame_lengths = bench->buf_size - MIN_FRAME + 1,
         .group = bench->group, .statistics_due = UINT64_MAX, .syncs_left = CHECK_EVERY,
     };
     *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), bench->slots, 0};
