@@ -1,4 +1,4 @@
-"""BAR0 in this process's memory."""
+"""BAR0: what an access to it may be, and its place in this process's memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,28 @@ import mmap
 
 import numpy as np
 
+from .device import Device
 from .register import ALL_ONES, DeviceError
-from .registers import BAR0_SIZE
+from .registers import BAR0_SIZE, Registers
+
+
+def check_offset(offset: int) -> None:
+    """Raises ValueError for what is no register's place."""
+    if offset % 4 or not 0 <= offset < BAR0_SIZE:
+        raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
+
+
+def check_value(value: int) -> None:
+    """Raises ValueError for what does not fit a register."""
+    if not 0 <= value <= ALL_ONES:
+        raise ValueError(f"{value:#x} is no 32-bit value")
+
+
+def check_tail(offset: int) -> None:
+    """Raises ValueError for an offset that no driver's loop should store to."""
+    place = Registers.find(offset)
+    if place is None or place.row.name not in ("RDT", "TDT"):
+        raise ValueError(f"{offset:#x} is no tail register")
 
 
 class Bar:
@@ -26,21 +46,15 @@ class Bar:
         self.words = self._bytes.cast("I")
         self.address = int(np.frombuffer(self._bytes, np.uint8).ctypes.data)
 
-    def check(self, offset: int) -> None:
-        """Raises ValueError for what is no register's place."""
-        if offset % 4 or not 0 <= offset < BAR0_SIZE:
-            raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
-
     def load(self, offset: int) -> int:
         """Exactly one 32-bit load."""
-        self.check(offset)
+        check_offset(offset)
         return self.words[offset >> 2]
 
     def store(self, offset: int, value: int) -> None:
         """Exactly one 32-bit store."""
-        self.check(offset)
-        if not 0 <= value <= ALL_ONES:
-            raise ValueError(f"{value:#x} is no 32-bit value")
+        check_offset(offset)
+        check_value(value)
         self.words[offset >> 2] = value
 
     def close(self) -> None:
@@ -48,3 +62,22 @@ class Bar:
         self.words.release()
         self._bytes.release()
         self._mapping.close()
+
+
+class MappedDevice(Device):
+    """A device whose BAR0 is mapped here: an access is a load or a store."""
+
+    _bar: Bar
+
+    def read32(self, offset: int, /) -> int:
+        self._check_open()
+        return self._bar.load(offset)
+
+    def write32(self, offset: int, value: int, /) -> None:
+        self._check_open()
+        self._bar.store(offset, value)
+
+    def doorbell(self, offset: int) -> int:
+        self._check_open()
+        check_tail(offset)
+        return self._bar.address + offset

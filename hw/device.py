@@ -108,6 +108,7 @@ class Device(abc.ABC):
     scattered: bool = False  # what map_dma maps may have pages here and there in the device's eyes: without an IOMMU
     doorbells_need_ringing: bool = False  # a store at `doorbell` is not enough: ring_doorbells() has to follow
     _window: DmaWindow | None = None
+    _closed: bool
 
     @abc.abstractmethod
     def read32(self, offset: int, /) -> int:
@@ -192,6 +193,10 @@ class Device(abc.ABC):
         """PCI command register: memory space stays on, bus master as asked (9.3.3.3)."""
         command = self.config_read(0x04, 2)
         self.config_write(0x04, 2, command | 0x6 if on else (command | 0x2) & ~0x4)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError(f"{self.name} is closed")
 
     def __enter__(self) -> Device:
         return self

@@ -9,19 +9,18 @@ import os
 import struct
 from pathlib import Path
 
-from .bar import Bar
-from .device import Device, DmaMapping
+from .bar import Bar, MappedDevice
+from .device import DmaMapping
 from .pci import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
 from .physical import map_physical, physical_address
 from .register import DeviceError
-from .vfio import check_tail
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10
 LOCKED_DOWN = "the kernel is locked down (Secure Boot) and lets no program at {0} this way: use vfio-pci instead. Run: ixrings bind {0} --driver vfio-pci"
 
 
-class UioDevice(Device):
+class UioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to uio_pci_generic or igb_uio. Raises DeviceError, NoSuchFunction.
 
     Interrupts: one line for everything. When the program dies the kernel switches bus mastering off; the next open resets it.
@@ -101,20 +100,7 @@ class UioDevice(Device):
         touched = ctypes.create_string_buffer(1)
         physical_address(ctypes.addressof(touched))
 
-    # ---- BAR0 and configuration space ----
-
-    def read32(self, offset: int, /) -> int:
-        self._check_open()
-        return self._bar.load(offset)
-
-    def write32(self, offset: int, value: int, /) -> None:
-        self._check_open()
-        self._bar.store(offset, value)
-
-    def doorbell(self, offset: int) -> int:
-        self._check_open()
-        check_tail(offset)
-        return self._bar.address + offset
+    # ---- configuration space ----
 
     def config_read(self, offset: int, size: int) -> int:
         self._check_open()
@@ -199,10 +185,6 @@ class UioDevice(Device):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceError(f"{self.name} is closed")
 
 
 def check_usable(function: Function) -> None:

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from . import vfio_abi as abi
 from . import vfio_iommufd
-from .bar import Bar
-from .device import Device, DmaError, DmaMapping
+from .bar import Bar, MappedDevice
+from .device import DmaError, DmaMapping
 from .pci import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
 from .physical import map_physical
 from .register import ALL_ONES, DeviceError
-from .registers import Registers
 from .vfio_abi import Irq, IrqFlag, Region, RegionFlag, Request
 from .vfio_container import Container
 from .vfio_errors import load_vfio, no_iommu
@@ -37,7 +36,7 @@ class Way(Enum):
     NOIOMMU = "no IOMMU"
 
 
-class VfioDevice(Device):
+class VfioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to vfio-pci. `way`: None takes iommufd where the kernel and the permissions have it, else the group.
 
     Raises DeviceError, NoSuchFunction. Opening and closing it resets it.
@@ -100,20 +99,7 @@ class VfioDevice(Device):
             raise DeviceError(f"{self.name}: the kernel does not let BAR0 be mapped. Is this an 82599?")
         return Bar(self._fd, info.size, info.offset)
 
-    # ---- BAR0 and configuration space ----
-
-    def read32(self, offset: int, /) -> int:
-        self._check_open()
-        return self._bar.load(offset)
-
-    def write32(self, offset: int, value: int, /) -> None:
-        self._check_open()
-        self._bar.store(offset, value)
-
-    def doorbell(self, offset: int) -> int:
-        self._check_open()
-        check_tail(offset)
-        return self._bar.address + offset
+    # ---- configuration space ----
 
     def config_read(self, offset: int, size: int) -> int:
         self._check_open()
@@ -235,17 +221,6 @@ class VfioDevice(Device):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceError(f"{self.name} is closed")
-
-
-def check_tail(offset: int) -> None:
-    """Raises ValueError for an offset that no driver's loop should store to."""
-    place = Registers.find(offset)
-    if place is None or place.row.name not in ("RDT", "TDT"):
-        raise ValueError(f"{offset:#x} is no tail register")
 
 
 def choose(function: Function, root: Path) -> Way:

@@ -25,7 +25,6 @@ from driver.ring_story import play
 from driver.ring_view import Owner, PortView, Recording, RingView, Step, owners, view_port
 from hw.emulator import Emulated82599
 from programs import started, wait_for
-from rings import RxRing, TxRing
 from rings.layout import IF_HEADER_SIZE
 
 IXRINGS = [sys.executable, "-m", "driver.cli"]

@@ -23,7 +23,7 @@ from hw.pcap import CaptureWriter, read_capture
 from hw.register import DeviceError, DeviceGone
 from hw.registers import Registers
 from hw.vfio_user import VfioUserDevice
-from programs import ENVIRONMENT, run_example, started, wait_for
+from programs import ENVIRONMENT, started, wait_for
 from vfio_user_peer import Emulator, emulate, served
 
 TESTS = Path(__file__).resolve().parent

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bar import check_offset, check_value
 from ..device import Device, DmaError, DmaMapping
 from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Access, DeviceError, Row
@@ -100,7 +101,8 @@ class Emulated82599(Device):
     # ---- BAR0 ----
 
     def read32(self, offset: int, /) -> int:
-        self._check_offset(offset)
+        self._check_open()
+        check_offset(offset)
         if self.injected:
             self.injected.count()
         if self._gone:
@@ -126,9 +128,9 @@ class Emulated82599(Device):
         return 0 if row.access is Access.WO else self._engine.registers[row.offset(index) >> 2]
 
     def write32(self, offset: int, value: int, /) -> None:
-        self._check_offset(offset)
-        if not 0 <= value <= ALL_ONES:
-            raise ValueError(f"{value:#x} is no 32-bit value")
+        self._check_open()
+        check_offset(offset)
+        check_value(value)
         if self.injected:
             self.injected.count()
         if self._gone:
@@ -182,15 +184,6 @@ class Emulated82599(Device):
             raise ValueError(f"{offset:#x} is no tail register")
         self._check_open()
         return self._engine.register_address + place.row.offset(place.index)
-
-    def _check_offset(self, offset: int) -> None:
-        self._check_open()
-        if offset % 4 or not 0 <= offset < BAR0_SIZE:
-            raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceError(f"{self.name} is closed")
 
     # ---- reset ----
 

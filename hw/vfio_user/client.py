@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ..bar import check_offset, check_tail, check_value
 from ..device import Device, DmaError, DmaMapping
 from ..register import ALL_ONES, DeviceError, DeviceGone
-from ..registers import BAR0_SIZE, Registers
+from ..registers import BAR0_SIZE
 from . import protocol as p
 from .connection import Connection, Refused
 from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info
@@ -77,7 +78,8 @@ class VfioUserDevice(Device):
     # ---- BAR0 ----
 
     def read32(self, offset: int, /) -> int:
-        self._check_offset(offset)
+        self._check_open()
+        check_offset(offset)
         try:
             answer = self._connection.request(Command.REGION_READ, p.ACCESS.pack(offset, Region.BAR0, 4))
         except DeviceGone:
@@ -86,9 +88,9 @@ class VfioUserDevice(Device):
 
     def write32(self, offset: int, value: int, /) -> None:
         """Posted, as on PCIe, when the tails are too. A store to a mapped doorbell would overtake it, so then the answer is awaited."""
-        self._check_offset(offset)
-        if not 0 <= value <= ALL_ONES:
-            raise ValueError(f"{value:#x} is no 32-bit value")
+        self._check_open()
+        check_offset(offset)
+        check_value(value)
         payload = p.ACCESS.pack(offset, Region.BAR0, 4) + WORD.pack(value)
         with suppress(DeviceGone):
             if self.doorbells_need_ringing:
@@ -97,10 +99,8 @@ class VfioUserDevice(Device):
                 self._connection.request(Command.REGION_WRITE, payload)
 
     def doorbell(self, offset: int) -> int:
-        place = Registers.find(offset)
-        if place is None or place.row.name not in ("RDT", "TDT"):
-            raise ValueError(f"{offset:#x} is no tail register")
         self._check_open()
+        check_tail(offset)
         assert self._doorbells is not None, "there are some as soon as there is a device"
         return self._doorbells.address(offset)
 
@@ -108,15 +108,6 @@ class VfioUserDevice(Device):
         if isinstance(self._doorbells, PostedDoorbells):
             with suppress(DeviceGone):
                 self._doorbells.ring()
-
-    def _check_offset(self, offset: int) -> None:
-        self._check_open()
-        if offset % 4 or not 0 <= offset < BAR0_SIZE:
-            raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceError(f"{self.name} is closed")
 
     # ---- configuration space ----
 
