@@ -651,9 +651,13 @@ static int forward_one(struct forward *pair, uint32_t limit)
 int forward(struct forward **pairs, int n, uint32_t limit)
 {
     int attention = 0;
-    for (int i = 0; i < n; i++)
+    uint64_t moved = 0;
+    for (int i = 0; i < n; i++) {
+        moved -= pairs[i]->frames;
         attention |= forward_one(pairs[i], limit);
-    return attention;
+        moved += pairs[i]->frames;
+    }
+    return attention | (int)moved << MOVED_SHIFT;
 }
 
 /* ---- waiting ---- */
@@ -679,17 +683,13 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
 /* Sizes and offsets, for the mirror of these structures in hotloop.py to be compared with. */
 const uint32_t hotloop_layout[] = {
     sizeof(struct violation), sizeof(struct queue), sizeof(struct tx_queue), sizeof(struct rx_queue), sizeof(struct forward),
-    offsetof(struct queue, doorbell), offsetof(struct queue, hwcur),
-    offsetof(struct queue, group), offsetof(struct queue, pages),
-    offsetof(struct queue, packets),
-    offsetof(struct queue, page_size),
-    offsetof(struct queue, last),
-    offsetof(struct violation, value),
+    offsetof(struct queue, doorbell), offsetof(struct queue, hwcur), offsetof(struct queue, group), offsetof(struct queue, pages),
+    offsetof(struct queue, packets), offsetof(struct queue, page_size), offsetof(struct queue, last), offsetof(struct violation, value),
     offsetof(struct queue, direct_buffers), offsetof(struct queue, frame_lengths),
     offsetof(struct tx_queue, head_writeback),
     offsetof(struct tx_queue, nic_head),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN, MIN_FRAME,
+    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN, MIN_FRAME, MOVED_SHIFT,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

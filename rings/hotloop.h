@@ -153,10 +153,11 @@ struct forward {
     uint64_t slots;
 };
 
-/* What a sync returns: 0, or a sum of these. */
+/* What a sync returns: 0, or a sum of these; forward() has above them how many frames moved. */
 enum {
     ATTENTION_VIOLATION = 1, /* a queue's `last` says which rule */
     ATTENTION_DRIVER = 2,    /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
+    MOVED_SHIFT = 2,
 };
 
 uint32_t widest(void); /* the largest `group` that this processor can do */

@@ -25,6 +25,7 @@ _CHECK_EVERY = 4096
 _MIN_FRAME = 17  # bytes; the NIC pads by itself from there on
 _VIOLATION = 1
 _DRIVER = 2
+_MOVED_SHIFT = 2
 _MOST = 2**32 - 1
 _RULES = {rule.number: rule for rule in Rule}
 
@@ -293,12 +294,11 @@ class Forward:
         """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError, ValueError for no such limit."""
         if not 0 <= limit <= _MOST:  # ctypes would cut it
             raise ValueError(f"limit is {limit}; choose 0 to {_MOST}")
-        before = self.frames
-        attention = self._call(self._table, self._count, limit)
-        self.attention = bool(attention & _DRIVER)
-        if attention & _VIOLATION:
+        returned = int(self._call(self._table, self._count, limit))
+        self.attention = bool(returned & _DRIVER)
+        if returned & _VIOLATION:
             _raise_violations(self._queues)
-        return self.frames - before
+        return returned >> _MOVED_SHIFT
 
 
 class BusyWait:
@@ -395,5 +395,5 @@ _LAYOUT = (
     _offset(TxQueue, "_nic_head"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN, _MIN_FRAME,
+    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN, _MIN_FRAME, _MOVED_SHIFT,
 )
