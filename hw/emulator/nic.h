@@ -420,7 +420,7 @@ uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, boo
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 
 /* classify.c, steer.c, director.c, packet_buffer.c */
-struct class classify(const struct nic *nic, const uint8_t *frame, uint32_t length);
+void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
 struct flow flow_of(const uint8_t *frame, uint32_t length, bool tagged);
 void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);

@@ -207,7 +207,8 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
         settings_read(nic);
     if (!receiving(nic))
         return;
-    struct class class = classify(nic, frame, length);
+    struct class class;
+    classify(nic, frame, length, &class);
     receive(nic, frame, length, &class);
 }
 
@@ -248,7 +249,8 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
         if (!frame || (nic->paced && nic->rx_free_ps > now_ns * 1000))
             break;
         frame = padded(frame, &length, space);
-        struct class class = classify(nic, frame, length);
+        struct class class;
+        classify(nic, frame, length, &class);
         if (!nic->paced && (nic->buffer.used || !has_descriptor(nic, &class, length)))
             break;
         receive(nic, frame, length, &class);
