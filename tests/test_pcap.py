@@ -426,6 +426,26 @@ def test_the_longest_frame_that_snaplen_allows_is_written() -> None:
     assert len(out.getvalue()) == 24 + 2 * (16 + 262144)
 
 
+@pytest.mark.parametrize("lengths", [[60, 60, 60], [60, 42, 60], [60, 99, 60]], ids=["equal", "a short one", "cut to equal"])
+@pytest.mark.parametrize("times", [7_000_000_005, [1, 2, 7_000_000_005]], ids=["one time", "a time each"])
+def test_a_batch_is_written_as_its_frames_would_be_one_by_one(lengths: list[int], times: int | list[int]) -> None:
+    frames = np.arange(3 * 100, dtype=np.uint8).reshape(3, 100)
+    together, apart = io.BytesIO(), io.BytesIO()
+    with CaptureWriter(together, snaplen=60) as writer:
+        writer.write_batch(frames, np.array(lengths, np.uint16), times if isinstance(times, int) else np.array(times))
+    with CaptureWriter(apart, snaplen=60) as writer:
+        for frame, length, at in zip(frames, lengths, np.broadcast_to(times, 3)):
+            writer.write(frame[:length], int(at))
+    assert together.getvalue() == apart.getvalue()
+
+
+def test_rows_may_be_longer_than_the_lengths_type_can_say() -> None:
+    out = io.BytesIO()
+    with CaptureWriter(out, snaplen=200_000) as writer:
+        writer.write_batch(np.zeros((1, 100_000), np.uint8), np.array([60], np.uint16), 0)
+    assert len(out.getvalue()) == 24 + 16 + 60
+
+
 @pytest.mark.parametrize("bad", [-1, 4])
 def test_rows_outside_of_the_frames_are_refused_and_nothing_is_written(tmp_path: Path, bad: int) -> None:
     with CaptureWriter(tmp_path / "x.pcap") as writer:
