@@ -64,6 +64,8 @@ class Apt:
         # apt leaves out what is in its cache already: it is shown an empty one.
         output = self._run(60, "install", "--print-uris", "-qq", "-y", "-t", part.target, "-o", f"Dir::Cache::archives={self._folder / 'none'}",
                            *part.packages)
+        if part.bare:
+            output += self._run(60, "download", "--print-uris", "-qq", "-t", part.target, *part.bare)
         found = re.findall(r"^'[^']*' (\S+) (\d+) (\S*)$", output, re.MULTILINE)
         if not found:
             raise ArchiveError(f"apt does not know how to get {', '.join(part.packages)}:\n{output}")
@@ -73,7 +75,10 @@ class Apt:
         wanted = [line.split()[:2] for line in self.resolve(part).splitlines()]
         say(f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB (those already there are kept)")
         self._run(DOWNLOAD_S, "install", "--download-only", "-qq", "-y", "-t", part.target, *part.packages)
-        archives = [self._folder / "cache/archives" / name for name, _ in wanted]
+        cache = self._folder / "cache/archives"
+        if part.bare:
+            self._run(DOWNLOAD_S, "download", "-qq", "-t", part.target, *part.bare, folder=cache)
+        archives = [cache / name for name, _ in wanted]
         missing = [archive.name for archive in archives if not archive.exists()]
         if missing:
             raise ArchiveError(f"apt did not download {', '.join(missing)}; run the command again")
@@ -82,11 +87,11 @@ class Apt:
     def remove_downloads(self) -> None:
         shutil.rmtree(self._folder / "cache", ignore_errors=True)
 
-    def _run(self, timeout_s: float, *arguments: str) -> str:
+    def _run(self, timeout_s: float, *arguments: str, folder: Path | None = None) -> str:
         options = [part for name, value in self._options.items() for part in ("-o", f"{name}={value}")]
         try:
             result = subprocess.run(["apt-get", *options, *arguments], capture_output=True, text=True, timeout=timeout_s,
-                                    stdin=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+                                    stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
         except subprocess.TimeoutExpired:
             raise ArchiveError(f"apt-get {arguments[0]} took more than {timeout_s:.0f} s: is there a network?") from None
         if result.returncode:

@@ -69,7 +69,7 @@ def finish_modules(part: Path, release: str) -> None:
 
 
 def finish_iommufd_kernel(part: Path, say: Say) -> None:
-    """Debian's sources, x86_64_defconfig and kernel.config; only image and modules are kept."""
+    """Debian's sources, x86_64_defconfig and kernel.config, and igb_uio by itself; only image and modules are kept."""
     archive = part / "usr/src" / f"{KERNEL_SOURCE}.tar.xz"
     source = part / "source"
     source.mkdir()
@@ -81,7 +81,12 @@ def finish_iommufd_kernel(part: Path, say: Say) -> None:
     say(f"iommufd-kernel: compiling on {os.cpu_count()} processors")
     run([*make, "bzImage", "modules"], source, KERNEL_BUILD_S)
     shutil.copy(source / "arch/x86/boot/bzImage", part / "vmlinuz")
-    run([*make, "modules_install", f"INSTALL_MOD_PATH={part / 'usr'}", "INSTALL_MOD_STRIP=1"], source, 300)
+    install = [*make, "modules_install", f"INSTALL_MOD_PATH={part / 'usr'}", "INSTALL_MOD_STRIP=1"]
+    run(install, source, 300)
+    igb_uio, = (part / "usr/src").glob("dpdk-kmods-*")
+    run([*make, f"M={igb_uio}", "modules"], source, 300)
+    run([*install, f"M={igb_uio}"], source, 60)
+    shutil.rmtree(igb_uio)
     release = (source / "include/config/kernel.release").read_text().strip()
     shutil.rmtree(source)
     archive.unlink()

@@ -1,7 +1,7 @@
 """What the lab is made of: Debian packages, and what is done to them. A change here makes `prepare.py` build anew.
 
 Everything comes from one suite, so that programs compiled on an older system run in the guest; QEMU alone is taken from
-its backports, because `vfio-user-pci` came with QEMU 10.1. No Debian kernel has iommufd, so one is compiled for it.
+its backports, because `vfio-user-pci` came with QEMU 10.1. No Debian kernel has iommufd, so one is compiled for it, and igb_uio with it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Part:
     target: str = SUITE  # the suite whose versions are preferred
     revision: int = 1  # of what prepare.py does after unpacking
     optional: bool = False
+    bare: tuple[str, ...] = ()  # packages, without what they depend on
 
 
 QEMU = Part("qemu", ("qemu-system-x86",), target=BACKPORTS)
@@ -42,7 +43,7 @@ ROOT = Part(
 
 # kmod and busybox make the list of modules and the first RAM disk.
 DEBIAN_KERNEL = Part("debian-kernel", ("linux-image-amd64", "kmod", "busybox-static"))
-IOMMUFD_KERNEL = Part("iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True)
+IOMMUFD_KERNEL = Part("iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True, bare=("dpdk-kmods-dkms",))  # igb_uio's source
 
 PARTS = (QEMU, ROOT, DEBIAN_KERNEL, IOMMUFD_KERNEL)
 
