@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hw.register import Row, Word
@@ -49,6 +49,10 @@ class PortStatistics:
             return self.port[name]
         except KeyError:
             raise KeyError(f"there is no counter {name}; there are {', '.join(sorted(self.port))}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the port's counters; without it Python would ask for counter 0."""
+        return iter(self.port)
 
 
 @dataclass

@@ -51,6 +51,11 @@ def test_counts_go_on_past_thirty_two_and_thirty_six_bits() -> None:
     assert totals.rx[0]["QBRC"] == totals.tx[0]["QBTC"] == 0
 
 
+def test_the_port_s_counters_can_be_gone_through() -> None:
+    totals = Statistics(Registers(Counting()), 1, 1).totals()
+    assert set(totals) == set(totals.port) and "GPRC" in totals and "GPRX" not in totals
+
+
 def test_the_low_half_of_a_pair_is_read_before_the_high_half() -> None:
     nic = Counting()
     Statistics(Registers(nic), 1, 1)

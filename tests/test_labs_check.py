@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -93,16 +94,29 @@ def test_a_real_nic_that_is_not_there_is_told_in_a_sentence() -> None:
     assert done.returncode == 1 and "0000:ff:1f.7" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_run_is_told_to_programs_too(tmp_path: Path) -> None:
+    passed = check("03", script(tmp_path, solution("03").read_text()), "--json")
+    told = json.loads(passed.stdout)
+    assert passed.returncode == 0 and (told["lab"], told["passed"], told["saved"]) == ("03", True, True) and "sent" in told["output"]
+    failed = check("03", script(tmp_path, "1 / 0"), "--json")
+    told = json.loads(failed.stdout)
+    assert failed.returncode == 1 and not told["passed"] and told["reason"] and "division by zero" in told["output"] + told["explanation"]
+
+
 # ---- a class ----
 
 
-def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
+def a_class(folder: Path) -> None:
     for student, labs in {"ada": {"01": "solution.py", "03": "solution.py"}, "bob": {"01": "lab.py"}}.items():
         for lab, file in labs.items():
-            folder = tmp_path / student / solution(lab).parent.name
-            folder.mkdir(parents=True)
-            shutil.copy(solution(lab).with_name(file), folder / "lab.py")
-    (tmp_path / "notes").mkdir()
+            theirs = folder / student / solution(lab).parent.name
+            theirs.mkdir(parents=True)
+            shutil.copy(solution(lab).with_name(file), theirs / "lab.py")
+    (folder / "notes").mkdir()
+
+
+def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
+    a_class(tmp_path)
     done = check(tmp_path)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
@@ -111,6 +125,15 @@ def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
     assert lines[2].split() == ["bob", "not", "yet", *["-"] * 9]
     assert lines[4].startswith("bob 01: The script did not say which device it found.")
     assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
+
+
+def test_a_class_is_told_to_programs_too(tmp_path: Path) -> None:
+    a_class(tmp_path)
+    done = check(tmp_path, "--json")
+    assert done.returncode == 1, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["student"], row["lab"], row["passed"]) for row in rows] == [("ada", "01", True), ("ada", "03", True), ("bob", "01", False)]
+    assert rows[0]["reason"] == "" and rows[2]["reason"].startswith("The script did not say which device it found.")
 
 
 def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:

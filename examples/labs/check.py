@@ -5,6 +5,7 @@
     python examples/labs/check.py 03 --hint 1            the first hint
     python examples/labs/check.py 03 --nic 0000:03:00.0  run it on a real NIC instead, unchecked
     python examples/labs/check.py CLASS                  a whole class: CLASS/STUDENT/NN_*/lab.py
+    python examples/labs/check.py CLASS --json           the same for a program: student, lab, passed, reason, an object a file
 
 Beside the file each run leaves packets.pcap, what was on the wire, and trace.txt, each access to a register.
 """
@@ -12,6 +13,7 @@ Beside the file each run leaves packets.pcap, what was on the wire, and trace.tx
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import runpy
@@ -51,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hint", type=int, metavar="N", help="show the lab's hint N")
     parser.add_argument("--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked, such as 0000:03:00.0")
     parser.add_argument("--time", type=float, default=LIMIT_S, metavar="SECONDS", help=f"how long a script may run (default: {LIMIT_S:g})")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON instead")
     options = parser.parse_args()
     if options.what not in LABS and not Path(options.what).is_dir():
         parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor a folder with a class's files")
@@ -70,6 +73,9 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     if options.nic:
         return run_unchecked(file, options.nic)
     evidence, verdict = checked(lab, file, options.time)
+    if options.json:
+        print(json.dumps({**found(lab, verdict), "explanation": str(verdict), "output": evidence.run.output, "saved": not evidence.not_left}, indent=2))
+        return 0 if verdict.passed else 1
     if evidence.run.output:
         print("\n".join(f"| {line}" for line in evidence.run.output.splitlines()[:40]) + "\n")
     print(f"Lab {title(lab)}: {SIGNS[verdict.passed]}.\n")
@@ -87,6 +93,10 @@ def checked(lab: Lab, file: Path, limit_s: float) -> tuple[Evidence, Verdict]:
         script = source.read(MOST_SOURCE)
     evidence = try_script(lab, file, limit_s=limit_s)
     return evidence, judge(lab, evidence, script)
+
+
+def found(lab: Lab, verdict: Verdict) -> dict[str, object]:
+    return {"lab": lab.number, "passed": verdict.passed, "reason": verdict.reason}
 
 
 def run_unchecked(file: Path, nic: str) -> int:
@@ -121,11 +131,23 @@ def whole_class(folder: Path, options: argparse.Namespace) -> int:
     if not students:
         print(f"check.py: {folder} has no STUDENT/NN_*/lab.py", file=sys.stderr)
         return 2
+    return class_as_json(students, options.time) if options.json else class_as_table(students, options.time)
+
+
+def class_as_json(students: list[Path], limit_s: float) -> int:
+    rows = [{"student": student.name, **found(LABS[number], verdict)}
+            for student in students for number, verdict in verdicts_of(student, limit_s).items() if verdict]
+    print(json.dumps(rows, indent=2))
+    return 0 if all(row["passed"] for row in rows) else 1
+
+
+def class_as_table(students: list[Path], limit_s: float) -> int:
+    """A line as soon as a student's files are done."""
     width = max(7, *(len(student.name) for student in students))
     print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}".rstrip(), flush=True)
     reasons: list[str] = []
     for student in students:
-        verdicts = {number: verdict_of(lab, student, options.time) for number, lab in LABS.items()}
+        verdicts = verdicts_of(student, limit_s)
         signs = "  ".join(f"{SIGNS[verdict.passed if verdict else None]:7}" for verdict in verdicts.values())
         print(f"{student.name:{width}}  {signs}".rstrip(), flush=True)
         failed = {number: verdict for number, verdict in verdicts.items() if verdict and not verdict.passed}
@@ -133,6 +155,11 @@ def whole_class(folder: Path, options: argparse.Namespace) -> int:
     if reasons:
         print("\n" + "\n".join(reasons))
     return 1 if reasons else 0
+
+
+def verdicts_of(student: Path, limit_s: float) -> dict[str, Verdict | None]:
+    """Of every lab, by its number."""
+    return {number: verdict_of(lab, student, limit_s) for number, lab in LABS.items()}
 
 
 def verdict_of(lab: Lab, student: Path, limit_s: float) -> Verdict | None:
