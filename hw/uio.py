@@ -23,7 +23,7 @@ LOCKED_DOWN = "the kernel is locked down (Secure Boot) and lets no program at {0
 class UioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to uio_pci_generic or igb_uio. Raises DeviceError, NoSuchFunction.
 
-    Interrupts: one line for everything. When the program dies the kernel switches bus mastering off; the next open resets it.
+    Interrupts: one line for everything, or igb_uio's one MSI-X vector. When the program dies the kernel switches bus mastering off; the next open resets it.
     """
 
     hugepages = True

@@ -651,7 +651,7 @@ static int forward_one(struct forward *pair, uint32_t limit)
 int forward(struct forward **pairs, int n, uint32_t limit)
 {
     int attention = 0;
-    uint64_t moved = 0;
+    uint64_t moved = 0; /* of all pairs: no more than their slots, far from int's end */
     for (int i = 0; i < n; i++) {
         moved -= pairs[i]->frames;
         attention |= forward_one(pairs[i], limit);

@@ -83,7 +83,8 @@ def test_hints_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
-    (("11",), "neither a lab"), (("03", "/nowhere/lab.py"), "there is no file"), (("/tmp/no-such-class",), "neither a lab")])  # fmt: skip
+    (("11",), "neither a lab"), (("03", "/nowhere/lab.py"), "there is no file"), (("/tmp/no-such-class",), "neither a lab"),
+    (("03", "--hint", "1", "--json"), "leave out --hint and --nic")])  # fmt: skip
 def test_a_wrong_call_is_told_in_a_sentence(arguments: tuple[str, ...], told: str) -> None:
     done = check(*arguments)
     assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr

@@ -57,6 +57,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.what not in LABS and not Path(options.what).is_dir():
         parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor a folder with a class's files")
+    if options.json and (options.hint is not None or options.nic):
+        parser.error("--json is for what was checked; leave out --hint and --nic")
     return options
 
 

@@ -150,7 +150,7 @@ static void choose_queue(const struct nic *nic, const uint8_t *frame, const stru
 }
 
 /* All that the frame alone decides; one that is too short is looked at no further. Made in its place: a returned structure would be
- * copied by loads wider than the stores just made, which have to wait until those are in the cache (20 cycles a frame, measured). */
+ * copied by loads wider than the stores just made, which have to wait until those are in the cache: 6 ns a frame of tests/bench/engine.py. */
 void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
     *class = (struct class){0};
     if (length < FRAME_MIN)

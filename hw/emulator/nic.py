@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bar import check_offset, check_value
+from ..bar import check_offset, check_tail, check_value
 from ..device import Device, DmaError, DmaMapping
 from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Access, DeviceError, Row
@@ -179,11 +179,8 @@ class Emulated82599(Device):
         return value
 
     def doorbell(self, offset: int) -> int:
-        place = Registers.find(offset)
-        if place is None or place.row.name not in ("RDT", "TDT"):
-            raise ValueError(f"{offset:#x} is no tail register")
         self._check_open()
-        return self._engine.register_address + place.row.offset(place.index)
+        return self._engine.register_address + check_tail(offset)
 
     # ---- reset ----
 

@@ -1,7 +1,7 @@
 """10 Gbit/s held for a while: the engine paced, 64-byte frames, rings of 8192 slots. The program is asleep as often as it can be, or spins.
 
-Asleep, it wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames, and eight, over which RSS spreads them, 4.4 ms: more
-than a turn of another program's. Shares are of one core: the program's thread, and the engine's, which keeps the wire's clock and so never rests.
+Asleep, it wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames, and eight, over which RSS spreads them, 4.4 ms.
+Shares are of one core: the program's thread, and the engine's, which keeps the wire's clock and so never rests.
 """
 
 from __future__ import annotations
