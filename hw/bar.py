@@ -23,12 +23,11 @@ def check_value(value: int) -> None:
         raise ValueError(f"{value:#x} is no 32-bit value")
 
 
-def check_tail(offset: int) -> int:
-    """Where the tail register at `offset` stands: an alias has another place. Raises ValueError for what no driver's loop should store to."""
+def check_tail(offset: int) -> None:
+    """Raises ValueError for an offset that no driver's loop should store to. A tail register has one place, without aliases."""
     place = Registers.find(offset)
     if place is None or place.row.name not in ("RDT", "TDT"):
         raise ValueError(f"{offset:#x} is no tail register")
-    return place.row.offset(place.index)
 
 
 class Bar:

@@ -180,7 +180,8 @@ class Emulated82599(Device):
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
-        return self._engine.register_address + check_tail(offset)
+        check_tail(offset)
+        return self._engine.register_address + offset
 
     # ---- reset ----
 
