@@ -35,11 +35,11 @@ def registers_header() -> str:
 
     The packages are entered without running their __init__.py: what those import (numpy) is not there while a wheel is built.
     """
-    for name in ("hw", "hw.emulator"):
+    for name in ("hw", "hw.emulator", "hw.emulator.engine"):
         package = types.ModuleType(name)
         package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
         sys.modules[name] = package
-    text: str = importlib.import_module("hw.emulator.header").text()
+    text: str = importlib.import_module("hw.emulator.engine.header").text()
     return text
 
 
@@ -84,6 +84,6 @@ def library(name: str, folder: str) -> Extension:
 
 compiler()
 setup(
-    ext_modules=[library("rings.libhotloop", "rings"), library("hw.emulator.libengine", "hw/emulator")],
+    ext_modules=[library("rings.libhotloop", "rings"), library("hw.emulator.engine.libengine", "hw/emulator/engine")],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
 )

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hw.device import Device
-from hw.pci import UIO_DRIVERS, look_up
-from hw.trace import TracedDevice
+from hw.pci.discovery import UIO_DRIVERS, look_up
+from hw.trace.device import TracedDevice
 from hw.uio import UioDevice
 from hw.vfio import VfioDevice, Way
 from rings import Region
@@ -48,7 +48,7 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     loopback: the MAC turns around what is sent, and needs no cable (HLREG0.LPBK).
     flow_control: asks the other end to pause before the packet buffer is full, and pauses when asked (802.3x); only rings that do not
     drop let it fill.
-    trace: a file that gets a line for every register access, see hw/trace.py; without it nothing stands between driver and device.
+    trace: a file that gets a line for every register access, see hw/trace/device.py; without it nothing stands between driver and device.
 
     Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
     nothing is left behind then. Source: 82599 4.6.3.

@@ -4,7 +4,7 @@
         recording = Recording(port)
         port.txsync()
         recording.look("after the first txsync")
-        Path("ring.html").write_text(page(recording.steps))     # driver/ring_html.py
+        Path("ring.html").write_text(page(recording.steps))     # driver/cli/ring_html.py
 
 netmap's contract: [head, tail) is the program's, all else the driver's (netmap(4)). Of the driver's part the NIC owns the descriptors from its
 head up to its tail register (82599 7.1.9, 7.2.3.5); before that lies what it is done with, after it what the program gave since the last sync.

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from driver import Port, open_port
-from hw.pcap import CaptureWriter
+from hw.capture.pcap import CaptureWriter
 
 UNIT = 1024  # the NIC counts buffers in KB
 

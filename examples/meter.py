@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping
 
 from driver import PortError
-from hw.capture import CaptureError
+from hw.capture.frames import CaptureError
 from hw.register import DeviceError
 from rings import RegionError, RingError
 from rings.hotloop import LibraryError

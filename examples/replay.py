@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from driver import Port, open_port
-from hw.capture import Capture
-from hw.pcap import read_capture
+from hw.capture.frames import Capture
+from hw.capture.pcap import read_capture
 
 UNIT = 1024  # the NIC counts buffers in KB
 

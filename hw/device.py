@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .hugepages import PAGE, DmaError, align_up, make_memfd
+from .memory.hugepages import PAGE, DmaError, align_up, make_memfd
 from .register import DeviceError
 
 __all__ = ["PAGE", "Device", "DmaError", "DmaMapping", "DmaMemory", "DmaWindow"]

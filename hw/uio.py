@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .bar import Bar, MappedDevice
 from .device import DmaMapping
-from .pci import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
-from .physical import map_physical, physical_address
+from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
+from .memory.physical import map_physical, physical_address
 from .register import DeviceError
 
 COMMAND = 0x04

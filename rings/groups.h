@@ -1,6 +1,6 @@
 /* The loops of tx_frames, rx_frames, rx_write_piece and forward_slots in hotloop.c, GROUP slots at a time; each stops before the first
  * group of which a slot is not as that loop wants it. What it leaves in memory is what the loop leaves, to the bit
- * (tests/test_rings_vectors.py).
+ * (tests/rings/test_vectors.py).
  *
  * Included by avx2.c and avx512.c, which say what a VECTOR is. A slot and a descriptor have 16 bytes, so two vectors hold a group. The
  * first quadwords of both, side by side in one vector, stand in another order (0 2 1 3 of four), and the same operation puts them back:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hw.emulator.inspector import Inspector
-from hw.hugepages import free_hugepages, reserve
-from leaks import held
+from hw.emulator.rules.inspector import Inspector
+from hw.memory.hugepages import free_hugepages, reserve
+from tests.support.leaks import held
 
 PATIENCE_S = 1.0  # a thread that was joined may be listed for a moment longer
 FAILED = pytest.StashKey[bool]()

@@ -1,7 +1,7 @@
 """The software 82599: `Emulated82599` is a Device like any other."""
 
 from .faults import Fault, parse_fault
-from .findings import Policy, RuleBroken, Severity, Violation
+from .rules.findings import Policy, RuleBroken, Severity, Violation
 from .nic import DEFAULT_MAC, Emulated82599
 from .wires import WIRES, WireError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .sfp import SfpModule
+from .blocks.sfp import SfpModule
 
 if TYPE_CHECKING:
     from .nic import Emulated82599

@@ -13,29 +13,29 @@ from typing import Any
 
 import numpy as np
 
-from ..bar import check_offset, check_tail, check_value
-from ..device import Device, DmaError, DmaMapping
-from ..fields import SW_FW_SYNC
-from ..register import ALL_ONES, Access, DeviceError, Row
-from ..registers import BAR0_SIZE, Registers
-from .block import Block
-from .cage import Cage
-from .clock import Clock
-from .config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
-from .control import Control, Semaphores
-from .eeprom import CHECKSUM_WORD, Eeprom
-from .engine import Engine
-from .filters import Filters
+from hw.bar import check_offset, check_tail, check_value
+from hw.device import Device, DmaError, DmaMapping
+from hw.fields import SW_FW_SYNC
+from hw.register import ALL_ONES, Access, DeviceError, Row
+from hw.registers import BAR0_SIZE, Registers
+from .blocks.block import Block
+from .blocks.cage import Cage
+from .blocks.clock import Clock
+from .blocks.config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
+from .blocks.control import Control, Semaphores
+from .blocks.eeprom import CHECKSUM_WORD, Eeprom
+from .engine.library import Engine
+from .blocks.filters import Filters
 from .faults import Fault, Faults
-from .findings import Policy, Violation
-from .inspector import Inspector
-from .interrupts import Interrupts
-from .link import Link
-from .mdio import Mdio
-from .messages import DmaMessages
-from .queues import ReceiveQueues, TransmitQueues
-from .sfp import SfpModule
-from .tables import Tables
+from .rules.findings import Policy, Violation
+from .rules.inspector import Inspector
+from .blocks.interrupts import Interrupts
+from .blocks.link import Link
+from .blocks.mdio import Mdio
+from .engine.messages import DmaMessages
+from .blocks.queues import ReceiveQueues, TransmitQueues
+from .blocks.sfp import SfpModule
+from .blocks.tables import Tables
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])

@@ -7,10 +7,10 @@ import fcntl
 import os
 import struct
 
-from ..capture import Capture, CaptureError
-from ..pcap import read_capture
-from ..register import DeviceError
-from .engine import Engine
+from hw.capture.frames import Capture, CaptureError
+from hw.capture.pcap import read_capture
+from hw.register import DeviceError
+from .engine.library import Engine
 
 WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
 TUNSETIFF = 0x400454CA

@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..bar import check_offset, check_tail, check_value
-from ..device import Device, DmaError, DmaMapping
-from ..register import ALL_ONES, DeviceError, DeviceGone
-from ..registers import BAR0_SIZE
+from hw.bar import check_offset, check_tail, check_value
+from hw.device import Device, DmaError, DmaMapping
+from hw.register import ALL_ONES, DeviceError, DeviceGone
+from hw.registers import BAR0_SIZE
 from . import protocol as p
 from .connection import Connection, Refused
 from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info

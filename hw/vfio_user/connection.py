@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..register import DeviceError, DeviceGone
+from hw.register import DeviceError, DeviceGone
 from . import protocol as p
 from .protocol import Channel, Command, Message, ProtocolError
 

@@ -6,8 +6,8 @@ import errno
 import struct
 from typing import Protocol
 
-from ..emulator import Emulated82599
-from ..registers import BAR0_SIZE
+from hw.emulator import Emulated82599
+from hw.registers import BAR0_SIZE
 from .protocol import WORD
 
 BAR4_SIZE = 0x4000

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..emulator import Emulated82599
-from ..register import DeviceError
+from hw.emulator import Emulated82599
+from hw.register import DeviceError
 from . import protocol as p
 from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError

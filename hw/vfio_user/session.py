@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..emulator import Emulated82599
-from ..emulator.messages import LONGEST, DmaRequest
-from ..register import DeviceError
+from hw.emulator import Emulated82599
+from hw.emulator.engine.messages import LONGEST, DmaRequest
+from hw.register import DeviceError
 from . import protocol as p
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory

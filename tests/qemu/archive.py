@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
+from tests.qemu.recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "IXRINGS_LAB_MIRROR"
@@ -32,7 +32,7 @@ def mirror() -> str:
     for address in listing.stdout.split():
         if re.fullmatch(r".*/debian/?", address):
             return address
-    raise ArchiveError(f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python tests/qemu/prepare.py, with a mirror that has {SUITE}")
+    raise ArchiveError(f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python -m tests.qemu.prepare, with a mirror that has {SUITE}")
 
 
 class Apt:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import Kernel, Lab, LabError
-from namespaces import why_not
+from tests.qemu.lab import Kernel, Lab, LabError
+from tests.support.namespaces import why_not
 
 RESULTS = "IXRINGS_LAB_RESULTS"
 

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lab import LabError
-from recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNEL_SOURCE
+from tests.qemu.lab import LabError
+from tests.qemu.recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNEL_SOURCE
 
 Say = Callable[[str], None]
 KERNEL_BUILD_S = 3600

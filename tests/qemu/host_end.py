@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from guest import Guest, Result
-from namespaces import Namespace, ip
-from programs import wait_for
+from tests.qemu.guest import Guest, Result
+from tests.support.namespaces import Namespace, ip
+from tests.support.programs import wait_for
 
 HOST, GUEST = "10.9.0.1", "10.9.0.2"
 PORT = 5001

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
+from tests.qemu.recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
 
-PREPARE = "python tests/qemu/prepare.py"
-PREPARE_KERNEL = "python tests/qemu/prepare.py --kernel"
+PREPARE = "python -m tests.qemu.prepare"
+PREPARE_KERNEL = "python -m tests.qemu.prepare --kernel"
 MANIFEST = "lab.json"
 
 

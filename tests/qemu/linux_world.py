@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from guest import Guest
-from host_end import HOST, HostEnd, LinuxPort
-from lab import Lab
-from namespaces import namespace, unique
-from served import ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import HOST, HostEnd, LinuxPort
+from tests.qemu.lab import Lab
+from tests.support.namespaces import namespace, unique
+from tests.qemu.served import ServedNic
 
 
 @dataclass

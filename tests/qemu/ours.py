@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driver import Port, open_port
-from guest import Guest
-from lab import Kernel, Lab
-from namespaces import unique
-from served import ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.lab import Kernel, Lab
+from tests.support.namespaces import unique
+from tests.qemu.served import ServedNic
 
 LEFT, RIGHT = "0000:01:00.0", "0000:02:00.0"
 PRELUDE = """
 cd /tmp
-export PYTHONPATH=/project:/project/tests
+export PYTHONPATH=/project
 ixrings() { python3 -m driver.cli "$@"; }
 """
 IN_GUEST = "/project/tests/qemu/in_guest"

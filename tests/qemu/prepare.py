@@ -1,4 +1,4 @@
-"""Prepares the QEMU lab from Debian packages: `python tests/qemu/prepare.py [--kernel]`.
+"""Prepares the QEMU lab from Debian packages: `python -m tests.qemu.prepare [--kernel]`.
 
 Nothing is installed: packages are downloaded with apt into a folder of its own (IXRINGS_LAB, else ~/.cache/ixrings-qemu) and
 unpacked there. Each part is built beside its place and moved there when it is complete, so it may be interrupted and repeated.
@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archive import Apt, ArchiveError
-from finish import FINISHERS
-from lab import LabError, lab_folder, read_manifest, write_manifest
-from recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
+from tests.qemu.archive import Apt, ArchiveError
+from tests.qemu.finish import FINISHERS
+from tests.qemu.lab import LabError, lab_folder, read_manifest, write_manifest
+from tests.qemu.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
 
 NEEDED = {  # program: the package that has it
     "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import Kernel, Lab
-from ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
+from tests.qemu.lab import Kernel, Lab
+from tests.qemu.ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
 
 pytestmark = pytest.mark.qemu
 

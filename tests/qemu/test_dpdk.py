@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import HostEnd, warnings
-from lab import Lab
-from namespaces import namespace, unique
-from programs import wait_for
-from served import ServedNic
-from steered import SYN, TCP, UDP, ethernet, packet
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import HostEnd, warnings
+from tests.qemu.lab import Lab
+from tests.support.namespaces import namespace, unique
+from tests.support.programs import wait_for
+from tests.qemu.served import ServedNic
+from tests.support.steered import SYN, TCP, UDP, ethernet, packet
 
 pytestmark = pytest.mark.qemu
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import Kernel, Lab
-from ours import OurGuest, our_guest
+from tests.qemu.lab import Kernel, Lab
+from tests.qemu.ours import OurGuest, our_guest
 
 pytestmark = pytest.mark.qemu
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import LinuxPort, warnings
-from lab import Lab
-from vfio_user_peer import emulate
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import LinuxPort, warnings
+from tests.qemu.lab import Lab
+from tests.support.vfio_user_peer import emulate
 
 pytestmark = pytest.mark.qemu
 

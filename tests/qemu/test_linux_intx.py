@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import HOST, HostEnd, LinuxPort, warnings
-from lab import Lab
-from namespaces import namespace, unique
-from served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import HOST, HostEnd, LinuxPort, warnings
+from tests.qemu.lab import Lab
+from tests.support.namespaces import namespace, unique
+from tests.qemu.served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
 
 pytestmark = pytest.mark.qemu
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import warnings
-from lab import Lab
-from namespaces import unique
-from programs import wait_for
-from served import ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import warnings
+from tests.qemu.lab import Lab
+from tests.support.namespaces import unique
+from tests.support.programs import wait_for
+from tests.qemu.served import ServedNic
 
 pytestmark = pytest.mark.qemu
 

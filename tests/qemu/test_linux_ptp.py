@@ -11,13 +11,13 @@ from statistics import median
 import pytest
 
 from driver import Offload, Port, open_port
-from guest import Guest
-from host_end import LinuxPort, warnings
-from lab import Lab
-from namespaces import unique
-from programs import wait_for
-from ptp import DELAY_REQ, message, on_ethernet
-from served import LINUX_DOES, ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import LinuxPort, warnings
+from tests.qemu.lab import Lab
+from tests.support.namespaces import unique
+from tests.support.programs import wait_for
+from tests.support.ptp import DELAY_REQ, message, on_ethernet
+from tests.qemu.served import LINUX_DOES, ServedNic
 
 pytestmark = pytest.mark.qemu
 

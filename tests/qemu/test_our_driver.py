@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
-from host_end import warnings
-from lab import Lab, LabError
-from served import ServedNic
+from tests.qemu.guest import Guest
+from tests.qemu.host_end import warnings
+from tests.qemu.lab import Lab, LabError
+from tests.qemu.served import ServedNic
 
 pytestmark = pytest.mark.qemu
 
 LOOP, SOURCE = "0000:01:00.0", "0000:02:00.0"
 IXRINGS = "python3 -m driver.cli"
 SCENARIOS = (
-    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project:/project/tests "
+    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project "
     "python3 -m pytest -q -W ignore::RuntimeWarning -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
-    "/project/tests/port_scenarios.py"
+    "/project/tests/driver/port_scenarios.py"
 )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from guest import PROJECT
-from lab import Kernel, Lab
-from ours import OurGuest, our_guest, sending
+from tests.qemu.guest import PROJECT
+from tests.qemu.lab import Kernel, Lab
+from tests.qemu.ours import OurGuest, our_guest, sending
 
 pytestmark = pytest.mark.qemu
 

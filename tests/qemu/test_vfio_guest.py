@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from host_end import warnings
-from lab import Kernel, Lab
-from ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
-from served import LINUX_DOES
+from tests.qemu.host_end import warnings
+from tests.qemu.lab import Kernel, Lab
+from tests.qemu.ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
+from tests.qemu.served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from hw import trace
+from hw.trace import device as trace
 from hw.emulator import Emulated82599
 from hw.fields import CTRL
 from hw.register import ALL_ONES, Word

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
-from hw.capture import CaptureError
-from hw.pcap import CaptureWriter, read_capture
+from hw.capture.frames import CaptureError
+from hw.capture.pcap import CaptureWriter, read_capture
 from hw.vfio_user.server import Server
 
 from .evidence import Evidence, Lab

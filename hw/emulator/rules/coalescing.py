@@ -5,9 +5,9 @@ The limits are those of Linux and DPDK, which cite the datasheet for them.
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import WARNING, rule
 
 ADVANCED_ONE_BUFFER = 1
 SMALLEST_BUFFER_KB = 2

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 
 @rule("8.2.3.11.1, 8.2.3.11.4", WARNING, "A queue asks for DCA only where DCA_CTRL.DCA_DIS is 0", writes=("DCA_RXCTRL", "DCA_TXCTRL"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..findings import ERROR, WARNING, Found, Rule
+from .findings import ERROR, WARNING, Found, Rule
 
 QUEUE = "TX queue {queue}"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import WARNING, rule
 from .virtualization import plain
 
 RSS = {1, 4, 5, 10, 11}  # MRQC.MRQE

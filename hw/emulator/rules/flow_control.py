@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 PAUSE, BY_PRIORITY, RESERVED = 1, 2, 3  # FCCFG.TFCE
 THRESHOLD_UNIT = 32  # ASSUMPTION: as bits 18:5 say; the text says 16

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 ADD = 1
 PERFECT, SIGNATURE, RESERVED = 1024, 4096, 2  # filters, doubled by each step of PBALLOC, but for those that the NIC keeps (7.1.2.7.2)

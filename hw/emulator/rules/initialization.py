@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..access import QUEUE_CONTROL, Access
-from ..findings import NO_REGISTER, WARNING, rule
+from .access import QUEUE_CONTROL, Access
+from .findings import NO_REGISTER, WARNING, rule
 
 
 @rule("4.6.3, 8.2.3.2.1", WARNING, "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled", writes=QUEUE_CONTROL)

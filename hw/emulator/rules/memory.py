@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..findings import ERROR, IOMMU, Found, Rule
+from .findings import ERROR, IOMMU, Found, Rule
 
 DMA_READ = Rule(
     "dma_read", IOMMU, ERROR, "The NIC reads only memory that is mapped for it",

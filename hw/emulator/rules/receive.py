@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import fields as f
-from ...register import Accessor
-from ..access import Access
-from ..findings import ERROR, WARNING, Found, Rule, rule
+from hw import fields as f
+from hw.register import Accessor
+from .access import Access
+from .findings import ERROR, WARNING, Found, Rule, rule
 from .virtualization import plain
 
 KB = 1024

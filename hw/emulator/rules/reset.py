@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ... import fields as f
-from ..access import QUEUE_CONTROL, Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import QUEUE_CONTROL, Access
+from .findings import ERROR, WARNING, rule
 
 CTRL_READABLE_S = 1e-3
 PROGRAMMABLE_S = 10e-3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import DESCRIPTOR, Access
-from ..findings import ERROR, WARNING, Found, rule
+from hw import fields as f
+from .access import DESCRIPTOR, Access
+from .findings import ERROR, WARNING, Found, rule
 
 ALIGNMENT = 128
 LONGEST = 8192 * DESCRIPTOR

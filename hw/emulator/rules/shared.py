@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 
 @rule("10.5.4", WARNING, "SW_FW_SYNC is written only by who holds SWSM.SMBI and SWESMBI", writes=("SW_FW_SYNC",))

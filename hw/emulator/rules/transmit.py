@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 KB = 1024
 BUFFER_KB = 160

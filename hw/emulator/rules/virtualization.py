@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ... import fields as f
-from ...registers import Registers
-from ..access import Access
-from ..findings import ERROR, WARNING, rule
+from hw import fields as f
+from hw.registers import Registers
+from .access import Access
+from .findings import ERROR, WARNING, rule
 
 # MRQC.MRQE: what exists, and what of it divides by traffic classes, by pools
 MRQE = {0, 1, 2, 3, 4, 5, 8, 10, 11, 12, 13}

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from driver import open_port
-from hw.pci_bind import bind, unbind
+from hw.pci.binding import bind, unbind
 
 LINK_S = 20
 

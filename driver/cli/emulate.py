@@ -1,0 +1,138 @@
+"""`ixrings emulate`: an 82599 made of software at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from driver.config import unicast_mac
+from driver.names import POLICIES
+
+if TYPE_CHECKING:
+    from hw.emulator import Fault, Violation
+    from hw.emulator.blocks.sfp import SfpModule
+
+EPILOG = """\
+WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
+Ctrl-C ends it, SIGUSR1 pulls the cable and the next SIGUSR1 puts it back, SIGUSR2 mends what --fault broke. What a driver does wrong is said
+on stderr when it leaves.
+
+A guest gets the NIC with (QEMU 10.1 or later; its memory must be shared, or each DMA is a message):
+  -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
+  -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"PATH"}}'
+"""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("emulate", help="serve an emulated NIC at a vfio-user socket", description=__doc__, epilog=EPILOG,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to make and to listen at")
+    parser.add_argument("--wire", default="loop", metavar="WIRE", help="the other end of the cable (default: loop)")
+    parser.add_argument("--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can")
+    parser.add_argument("--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)")
+    parser.add_argument("--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01")
+    parser.add_argument("--sfp", type=sfp_module, default="sr", metavar="MODULE",
+                        help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
+    parser.add_argument("--rules", choices=POLICIES, default="record", help="what to do when the driver breaks a rule of the datasheet "
+                        "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing")
+    parser.add_argument("--fault", type=fault_of, action="append", default=[], metavar="NAME[+N]",
+                        help="break something, with the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, queue-enable, "
+                             "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times")
+    parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
+    parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
+    parser.add_argument("--json", action="store_true", help="print JSON instead, an object a line: the socket, then each rule that was broken")
+    parser.set_defaults(run=run)
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise ValueError(text)
+    return value
+
+
+def sfp_module(text: str) -> SfpModule | None:
+    """Raises ValueError for a module that nobody makes."""
+    from hw.emulator.blocks.sfp import SfpModule
+
+    names = {kind.name.lower().replace("_", "-"): kind for kind in SfpModule}
+    if text != "none" and text not in names:
+        raise ValueError(text)
+    return names.get(text)
+
+
+def fault_of(text: str) -> tuple[Fault, int]:
+    """Raises ValueError."""
+    from hw.emulator import parse_fault
+
+    return parse_fault(text)
+
+
+def facts(violation: Violation) -> dict[str, object]:
+    rule = violation.rule
+    return {"rule": rule.name, "severity": rule.severity.value, "cite": rule.cite, "sentence": rule.sentence, "register": violation.register,
+            "queue": violation.queue, "values": list(violation.values), "text": violation.text}
+
+
+def run(options: argparse.Namespace) -> int:
+    from hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
+    from hw.vfio_user.server import Server
+
+    start = time.monotonic()
+    asked: deque[Callable[[], None]] = deque()  # by signals, whose handlers may not touch the NIC
+
+    def trace(line: str) -> None:
+        options.trace.write(f"{time.monotonic() - start:10.5f} {line}\n")
+
+    def client(here: bool) -> None:
+        if here:
+            return
+        for violation in nic.violations:
+            if options.json:
+                print(json.dumps(facts(violation)), flush=True)
+            else:
+                print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
+        nic.clear_violations()  # or the next would not hear of what this one did wrong, too
+        if options.trace:
+            options.trace.flush()
+
+    def move_cable() -> None:
+        (nic.mend if Fault.LINK in nic.injected else nic.inject)(Fault.LINK)
+
+    def mend() -> None:
+        for fault, _ in options.fault:
+            nic.mend(fault)
+
+    def ask(what: Callable[[], None], *_: object) -> None:
+        asked.append(what)
+        server.wake()
+
+    def do_what_is_asked() -> None:
+        while asked:
+            asked.popleft()()
+
+    with ExitStack() as undo:
+        if options.trace:
+            undo.enter_context(options.trace)
+        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp,
+                            rules=Policy(options.rules))
+        undo.callback(nic.close)
+        for fault in options.fault:
+            nic.inject(*fault)
+        server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
+                                           on_wake=do_what_is_asked, on_client=client))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
+        for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
+            undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))
+        print(json.dumps({"name": nic.name, "socket": options.socket}) if options.json else f"{nic.name} listens at {options.socket}", flush=True)
+        server.serve()
+    return 0

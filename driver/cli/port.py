@@ -1,0 +1,74 @@
+"""`ixrings info`: what a NIC is, who has it, and its link. One that a driver has is only looked at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from hw.pci.discovery import ROOT, Function, text_of
+
+from driver import filters
+from driver.link import SPEEDS_MBPS, read_link, setup_link, wait_link
+from .peek import LINK_S, Peek, RegistersHidden, peek
+from driver.reset import wait_eeprom_auto_read
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("info", help="what a NIC is, who has it, and its link")
+    parser.set_defaults(run=run_info)
+    parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
+
+
+def run_info(options: argparse.Namespace) -> int:
+    try:
+        with peek(options.port) as seen:
+            facts = information(options.port, seen)
+    except RegistersHidden as hidden:
+        facts = what_linux_says(options.port, hidden)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            if shown not in ("", None):
+                print(f"{name.replace('_', ' '):14} {shown}")
+    return 0
+
+
+def information(port: str, seen: Peek) -> dict[str, object]:
+    if seen.device is not None:
+        seen.device.enable_bus_master(False)
+        wait_eeprom_auto_read(seen.nic)
+    facts: dict[str, object] = {"port": port, "name": seen.function.name if seen.function else "82599ES, emulated", "held_by": seen.holder,
+                                "mac": filters.read_mac(seen.nic).hex(":"), "link": link(seen)}
+    if seen.device is not None:
+        facts["vectors"] = seen.device.max_vectors
+        facts["dma_memory"] = {True: "2 MiB hugepages", None: "2 MiB hugepages if there are enough, else plain pages", False: "plain pages"}[seen.device.hugepages]
+    return {**facts, **on_the_bus(seen.function)} if seen.function else facts
+
+
+def what_linux_says(port: str, hidden: RegistersHidden) -> dict[str, object]:
+    function = hidden.function
+    mac = text_of(ROOT / "sys/class/net" / function.netdevs[0] / "address") if function.netdevs else ""
+    return {"port": port, "name": function.name, "held_by": function.driver, "mac": mac, "link": function.link, "registers": str(hidden),
+            **on_the_bus(function)}
+
+
+def link(seen: Peek) -> str:
+    if seen.device is not None:
+        setup_link(seen.nic)  # opening it has reset it
+        now = read_link(seen.device, seen.nic)
+        return str(now if now.up or seen.device.link_trouble() else wait_link(seen.device, seen.nic, LINK_S))
+    links = seen.nic.LINKS.read()  # once: a loss that is latched there is its driver's to find
+    return f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
+
+
+def on_the_bus(function: Function) -> dict[str, object]:
+    return {"address": function.address, "driver": function.driver, "netdevs": list(function.netdevs), "iommu_group": function.iommu_group,
+            "group_members": list(function.group_members), "numa_node": function.numa_node,
+            "pcie": " x".join(filter(None, (text_of(function.path / "current_link_speed"), text_of(function.path / "current_link_width"))))}

@@ -1,0 +1,172 @@
+"""`ixrings ring`: rings drawn as rings, with who owns which slot; of a port that plays a short scene, or of another program's port."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rings.interface import Interface, RegionError, attach
+from rings.layout import ring_size
+
+from .watch import add_watch, repeat
+from driver.errors import PortError
+from driver.names import Kind, parse_port_name
+from driver.opening import open_port
+from .ring_draw import draw
+from .ring_html import page
+from .ring_story import play
+from driver.ring_view import Owner, Step, view_interface, view_port
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SLOTS = 64  # the smallest ring, which is the easiest to look at
+WORK_S = 0.02  # what a NIC that works by itself gets for a scene
+STEPS = 300  # recorded at most
+REGION = "/memfd:netmap-region"
+EPILOG = """\
+PORT emulated (or emulated:WIRE) plays a scene step by step: the program sends, txsync, the NIC works, rxsync, the program receives. On a real NIC it
+does so with --frames only, because it sends. pid:PID shows the rings of a program of yours that runs, as far as its shared memory tells.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("ring", help="rings drawn as rings: who owns which slot", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=run)
+    parser.add_argument("port", metavar="PORT", help="a port's name, such as emulated, or pid:PID for another program")
+    parser.add_argument("--frames", action="store_true", help="send frames on a NIC that is not emulated, too")
+    parser.add_argument("--steps", action="store_true", help="draw every step of the scene (default: the last one)")
+    add_watch(parser, "of another program: draw again")
+    parser.add_argument("--html", metavar="FILE", help="write a page that steps through the scene, or through what was watched")
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.port.startswith("pid:"):
+        return run_other(options)
+    if options.watch is not None:
+        raise PortError(f"--watch is for the rings of another program, ixrings ring pid:PID; {options.port} has nobody who would change them")
+    steps = scene(options.port, options.frames)
+    show(steps if options.steps or options.json else steps[-1:], options.json)
+    save(steps, options.html)
+    return 0
+
+
+def scene(name: str, frames: bool) -> list[Step]:
+    """Raises PortNameError, PortError, DeviceError."""
+    parsed = parse_port_name(name)
+    if not (parsed.transmits and parsed.receives) or parsed.queue:
+        raise PortError(f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}")
+    with ExitStack() as undo:
+        if parsed.kind is Kind.EMULATED:
+            from hw.emulator import Emulated82599
+
+            nic = Emulated82599(parsed.target, manual=True)
+            undo.callback(nic.close)
+            port = undo.enter_context(open_port(nic, tx_slots=SLOTS, rx_slots=SLOTS, promiscuous=True, link_timeout=0))
+            return play(port, nic.step)
+        port = undo.enter_context(open_port(name, tx_slots=SLOTS, rx_slots=SLOTS))
+        if frames:
+            return play(port, lambda _: time.sleep(WORK_S))
+        return [Step("As open_port() leaves it.", view_port(port))]
+
+
+# ---- another program's rings ----
+
+
+def run_other(options: argparse.Namespace) -> int:
+    interfaces = list(interfaces_of(options.port.removeprefix("pid:")))
+    steps = look(interfaces, "at first")
+    show(steps, options.json)
+    if options.watch is not None:
+        start = time.monotonic()
+
+        def again() -> None:
+            now = look(interfaces, f"after {time.monotonic() - start:.2f} s")
+            steps.extend(now[: STEPS - len(steps)])
+            if sys.stdout.isatty() and not options.json:
+                print("\033[H\033[J", end="")  # in place of what was drawn before
+            show(now, options.json)
+
+        repeat(options.watch, again)
+    save(steps, options.html)
+    return 0
+
+
+def look(interfaces: Sequence[Interface], when: str) -> list[Step]:
+    return [Step(f"{interface.name} {when}", view_interface(interface)) for interface in interfaces]
+
+
+def interfaces_of(pid: str) -> Iterator[Interface]:
+    """Every port of that program, each in its region. Raises PortError."""
+    folder = Path("/proc") / pid / "fd"
+    try:
+        regions = [fd for fd in sorted(folder.iterdir()) if os.readlink(fd).startswith(REGION)]
+    except FileNotFoundError:
+        raise PortError(f"there is no program with the number {pid}. Which ones are yours: pgrep -fa python") from None
+    except PermissionError:
+        raise PortError(f"program {pid} is not yours. Run as its user, or as root (sudo)") from None
+    found = 0
+    for path in {os.stat(path).st_ino: path for path in regions}.values():  # a port's fd and its copies are one region
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for interface in ports_in(fd):
+                found += 1
+                yield interface
+        finally:
+            os.close(fd)
+    if not found:
+        raise PortError(f"program {pid} has no port open")
+
+
+def ports_in(fd: int) -> Iterator[Interface]:
+    """Ports opened together stand one behind the other."""
+    offset = 0
+    while True:
+        try:
+            interface = attach(fd, offset)
+        except RegionError:
+            return
+        yield interface
+        rings = [*interface.tx_rings, *interface.rx_rings]
+        if not rings:
+            return
+        end = max(ring.offset + ring_size(ring.num_slots) for ring in rings)
+        if end <= offset:  # shared memory may hold anything
+            return
+        offset = end
+
+
+# ---- what comes out ----
+
+
+def show(steps: Sequence[Step], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([facts(step) for step in steps]), flush=True)
+        return
+    colour = sys.stdout.isatty()
+    for step in steps:
+        print(step.caption)
+        for ring in step.port.rings:
+            print(draw(ring, colour=colour), flush=True)
+
+
+def facts(step: Step) -> dict[str, object]:
+    def plain(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        return {name: value.words if isinstance(value, Owner) else value for name, value in pairs}
+
+    return asdict(step, dict_factory=plain)
+
+
+def save(steps: Sequence[Step], file: str | None) -> None:
+    if file:
+        Path(file).write_text(page(steps), encoding="utf-8")
+        print(f"{file}: {len(steps)} steps; open it in a browser", file=sys.stderr)

@@ -1,0 +1,149 @@
+"""`ixrings stats`: a NIC's counters, and how fast they count. Those of a NIC that Linux has are Linux's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hw.pci.discovery import Function, text_of
+from hw.register import DeviceError
+from hw.registers import COUNTERS, Registers
+
+from .watch import add_watch, repeat
+from driver.names import Kind, parse_port_name
+from .peek import Peek, RegistersHidden, peek
+from driver.port import Port
+from driver.statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+OCTETS = ("GORC", "GOTC", "TOR", "QBRC", "QBTC", "rx_bytes", "tx_bytes")  # shown as bits, as links are
+Counts = dict[str, int]
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("stats", help="a NIC's counters, and their rates")
+    parser.set_defaults(run=run)
+    parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
+    parser.add_argument("--all", action="store_true", help="also counters that are zero")
+    add_watch(parser, "what was counted, and how much of it a second")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch an object a line")
+
+
+def run(options: argparse.Namespace) -> int:
+    with counting(options.port, options.watch is not None) as (source, count):
+        if options.watch is not None:
+            watch(options, source, count)
+            return 0
+        counts = count()
+    if options.json:
+        print(json.dumps({"port": options.port, "source": source, "counts": counts}, indent=2))
+        return 0
+    print(f"{options.port}: {source}")
+    for name, value in counts.items():
+        if value or options.all:
+            print(f"{value:20,}  {name}")
+    return 0
+
+
+@contextmanager
+def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Counts]]]:
+    """Whose counts they are, in words, and a function that reads them: since it was called last, or all for Linux's.
+
+    An emulated NIC that is watched is brought up, or nothing would ever be counted. Raises DeviceError.
+    """
+    try:
+        with peek(port, up=watching and parse_port_name(port).kind is Kind.EMULATED) as seen:
+            yield seen_counts(seen)
+    except RegistersHidden as hidden:
+        if not hidden.function.netdevs:
+            raise
+        yield linux_counts(hidden.function)
+
+
+def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
+    if seen.port is not None:
+        return "counted since it was opened, frames received are thrown away", partial(port_counts, seen.port)
+    if seen.device is not None:
+        total: Counts = {}
+
+        def accumulated() -> Counts:
+            for name, counted in hardware_counts(seen.nic).items():
+                total[name] = total.get(name, 0) + counted
+            return dict(total)
+
+        return "the NIC's counters, cleared by being read", accumulated
+    if seen.function is not None and seen.function.netdevs:
+        return linux_counts(seen.function)
+    raise DeviceError(f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())")
+
+
+def linux_counts(function: Function) -> tuple[str, Callable[[], Counts]]:
+    netdev = function.netdevs[0]
+    return f"Linux's counts for {netdev}", lambda: kernel_counts(netdev)
+
+
+def port_counts(port: Port) -> Counts:
+    port.rxsync()
+    for ring in port.rx_rings:
+        ring.advance(ring.space)
+    counts = port.stats()
+    queues = {f"{name}[{number}]": value for side in (counts.rx, counts.tx) for number, queue in enumerate(side) for name, value in queue.items()}
+    others = {f"{name}[{len(own)}..]": value for own, shared in ((counts.rx, counts.rx_others), (counts.tx, counts.tx_others))
+              for name, value in shared.items()}
+    return {**counts.port, **queues, **others}
+
+
+def hardware_counts(nic: Registers) -> Counts:
+    """Port counters under the datasheet's names, queue counters with their set: QPRC[0]."""
+    counts = {name: sum(read_counter(nic, each) for each in counters) for name, counters in port_counters().items()}
+    for number in range(COUNTERS):
+        queue: dict[str, Counter] = {**queue_counters(RX_QUEUE, number), **queue_counters(TX_QUEUE, number)}
+        counts.update({f"{name}[{number}]": read_counter(nic, counter) for name, counter in queue.items()})
+    return counts
+
+
+def kernel_counts(netdev: str) -> Counts:
+    folder = Path("/sys/class/net") / netdev / "statistics"
+    return {file.name: int(text_of(file) or 0) for file in sorted(folder.iterdir())}
+
+
+# ---- --watch ----
+
+
+def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts]) -> None:
+    """Until Ctrl-C."""
+    start = last_at = time.monotonic()
+    last = count()
+    print(json.dumps({"port": options.port, "source": source}) if options.json else f"{options.port}: {source}", flush=True)
+
+    def look() -> None:
+        nonlocal last, last_at
+        before, before_at = last, last_at
+        last, last_at = count(), time.monotonic()
+        rates = {name: (value - before[name]) / (last_at - before_at) for name, value in last.items()}
+        shown = {name: rate for name, rate in rates.items() if rate or options.all}
+        if options.json:
+            print(json.dumps({"seconds": round(last_at - start, 3), "counts": {name: last[name] for name in shown}, "rates": shown}), flush=True)
+            return
+        print(f"after {last_at - start:.1f} s" + ("" if shown else ": nothing"), flush=True)
+        for name, rate in shown.items():
+            print(f"{last[name]:20,}  {per_second(name, rate):>16}  {name}", flush=True)
+
+    repeat(options.watch, look)
+
+
+def per_second(name: str, rate: float) -> str:
+    octets = name.partition("[")[0] in OCTETS
+    value = rate * 8 if octets else rate
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.2f} {letter}{'bit' if octets else ''}/s"
+    return f"{value:.0f} {'bit' if octets else ''}/s"

@@ -1,0 +1,143 @@
+"""`ixrings trace`: what a driver did to a NIC, access by access, from a file that recorded it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+from hw.trace.device import Access
+from hw.trace.file import TraceFile
+
+from .trace_compare import Written, compared, differences, family, ranges
+from .trace_fold import fold
+
+EPILOG = """\
+Files are made by open_port(..., trace=FILE), by an example with --trace FILE, or by ixrings emulate --trace FILE for any driver that uses the
+emulated NIC, such as Linux in a guest. Loops are folded: "x 37" is an access that came 37 times in a row, "these 2 x 20" are the last two lines,
+PFUTA[0..127] is one entry after the other.
+
+--compare looks at writes only, register by register: a value written several times in a row counts once, and bits that are addresses of memory
+(RDBAL and its like) do not count.
+"""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("trace", help="show, filter, count or compare recorded register accesses", description=__doc__, epilog=EPILOG,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=run)
+    parser.add_argument("file", metavar="FILE", help="a trace; .gz too")
+    parser.add_argument("--register", metavar="GLOB", action="append", help="only registers of this name, such as RXDCTL, 'RX*', 'RXDCTL[0]', 'CONFIG*'")
+    parser.add_argument("--section", metavar="NUMBER", help="only registers of this section of the datasheet and those below it, such as 8.2.3.5")
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument("--reads", action="store_true", help="only reads")
+    direction.add_argument("--writes", action="store_true", help="only writes")
+    parser.add_argument("--from", dest="begin", type=float, metavar="SECONDS", help="only from this time on, as the file has it")
+    parser.add_argument("--to", dest="end", type=float, metavar="SECONDS", help="only up to this time")
+    parser.add_argument("--callers", action="store_true", help="show the function that did it, where the file has it")
+    parser.add_argument("--sections", action="store_true", help="show each register's section of the datasheet")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--count", action="store_true", help="count accesses by register instead")
+    what.add_argument("--compare", metavar="B", help="what this other trace wrote, and FILE did not, and the other way round")
+    parser.add_argument("--json", action="store_true", help="print JSON instead: every access, an object a line; of --count and --compare an object a register")
+
+
+def run(options: argparse.Namespace) -> int:
+    files = [TraceFile(path) for path in (options.file, options.compare) if path is not None]
+    try:
+        show = compare if options.compare else count if options.count else print_each if options.json else print_folded
+        show(files, options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for file in files:
+        if file.complaint():
+            print(f"ixrings trace: {file.complaint()}", file=sys.stderr)
+    return 0
+
+
+def chosen(file: TraceFile, options: argparse.Namespace) -> Iterator[Access]:
+    """Raises ValueError for times asked of a trace that has none."""
+    wanted = conditions(options, file)
+    for access in file:
+        if all(holds(access) for holds in wanted):
+            yield access
+
+
+def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[Access], bool]]:
+    wanted: list[Callable[[Access], bool]] = []
+    if options.reads or options.writes:
+        wanted.append(lambda access: access.write == options.writes)
+    if options.register:
+        globs = [glob.replace("[", "[[]") for glob in options.register]  # RXDCTL[0] is a register and no set of letters
+        wanted.append(lambda access: any(fnmatchcase(name, glob) for glob in globs for name in (access.register, family(access))))
+    if options.section:
+        wanted.append(lambda access: f"{access.section}.".startswith(f"{options.section.rstrip('.')}."))
+    if options.begin is not None:
+        wanted.append(lambda access: time_of(access, file) >= options.begin)
+    if options.end is not None:
+        wanted.append(lambda access: time_of(access, file) <= options.end)
+    return wanted
+
+
+def time_of(access: Access, file: TraceFile) -> float:
+    if access.time_s is None:
+        raise ValueError(f"{file.path} has no times, so leave out --from and --to")
+    return access.time_s
+
+
+def print_folded(files: list[TraceFile], options: argparse.Namespace) -> None:
+    for each in fold(chosen(files[0], options)):
+        for line in each.lines():
+            access = line.access
+            time = "" if access.time_s is None else f"{access.time_s:11.6f} "
+            words = [f"{time}{'write' if access.write else 'read '} {line.name:16} {line.number:10}", access.fields, line.how_often,
+                     f"({access.section})" if options.sections and access.section else "", f"# {access.caller}" if options.callers and access.caller else ""]
+            print("  ".join(filter(None, words)).rstrip())
+
+
+def facts(access: Access) -> dict[str, object]:
+    """mask: the bits of `value` that are known; seconds: null where the file has no times."""
+    return {"seconds": access.time_s, "write": access.write, "register": access.register, "offset": access.offset, "value": access.value, "mask": access.mask,
+            "text": access.fields, "section": access.section, "caller": access.caller}
+
+
+def print_each(files: list[TraceFile], options: argparse.Namespace) -> None:
+    for access in chosen(files[0], options):
+        print(json.dumps(facts(access)))
+
+
+def count(files: list[TraceFile], options: argparse.Namespace) -> None:
+    """Arrays are a line, busiest first."""
+    reads: dict[str, int] = defaultdict(int)
+    writes: dict[str, int] = defaultdict(int)
+    names: dict[str, dict[str, None]] = defaultdict(dict)
+    for access in chosen(files[0], options):
+        of = family(access)
+        names[of][access.register] = None
+        (writes if access.write else reads)[of] += 1
+    busiest = sorted(names, key=lambda of: -reads[of] - writes[of])
+    if options.json:
+        for of in busiest:
+            print(json.dumps({"register": ranges(list(names[of])), "reads": reads[of], "writes": writes[of]}))
+        return
+    print(f"{'reads':>10} {'writes':>10}  register")
+    for of in busiest:
+        print(f"{reads[of]:10} {writes[of]:10}  {ranges(list(names[of]))}")
+    print(f"{sum(reads.values()):10} {sum(writes.values()):10}  in all")
+
+
+def compare(files: list[TraceFile], options: argparse.Namespace) -> None:
+    written = [Written.of(chosen(file, options), file.path) for file in files]
+    if options.json:
+        for name, found in differences(*written):
+            print(json.dumps({"register": name, "a": list(map(facts, found.a)), "b": list(map(facts, found.b)), "first_difference": found.first}))
+        return
+    for letter, file, each in zip("AB", files, written):
+        print(f"{letter} is {file.path}: {each.writes} writes to {len(each.values)} registers")
+    for line in compared(*written):
+        print(line)

@@ -1,0 +1,168 @@
+"""Two register traces side by side: which registers each wrote, with which values, in which order."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hw.register import ALL_ONES
+from hw.trace.device import Access
+
+MOST_VALUES = 1_000_000  # of one trace
+SHOWN = 6  # values of one register
+
+# Bits that say where memory happens to lie: two drivers, or two runs of one, cannot agree on them.
+ADDRESS_BITS = {"RDBAL": 0xFFFF_FF80, "RDBAH": ALL_ONES, "TDBAL": 0xFFFF_FF80, "TDBAH": ALL_ONES, "TDWBAL": 0xFFFF_FFFC, "TDWBAH": ALL_ONES}
+
+
+def agree(one: Access, other: Access) -> bool:
+    """In the bits that both traces know and that are no address."""
+    known = one.mask & other.mask & ~ADDRESS_BITS.get(family(one), 0)
+    return not (one.value ^ other.value) & known
+
+
+def family(access: Access) -> str:
+    """The register's name without its index."""
+    return access.place.row.name if access.place else access.register
+
+
+@dataclass
+class Written:
+    """What one trace wrote: of each register the values in order; one that comes several times in a row counts once."""
+
+    values: dict[str, list[Access]] = field(default_factory=dict)  # in the order of the first write
+    writes: int = 0
+    kept: int = 0
+
+    @classmethod
+    def of(cls, accesses: Iterable[Access], source: object) -> Written:
+        """Raises ValueError when there are too many to hold."""
+        written = cls()
+        for access in accesses:
+            if access.write:
+                written.add(access)
+                if written.kept > MOST_VALUES:
+                    raise ValueError(f"{source} has more than {MOST_VALUES} values to compare; choose some by --to SECONDS or --register NAME")
+        return written
+
+    def add(self, access: Access) -> None:
+        self.writes += 1
+        before = self.values.setdefault(access.register, [])
+        if not before or (before[-1].value, before[-1].mask) != (access.value, access.mask):
+            before.append(access)
+            self.kept += 1
+
+    def order(self) -> list[str]:
+        """Registers, arrays as one, by their first write."""
+        return list(dict.fromkeys(family(values[0]) for values in self.values.values()))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of registers whose writes are the same in each trace: what either wrote (nothing: ()), and which write is the first to differ."""
+
+    a: tuple[Access, ...]
+    b: tuple[Access, ...]
+    first: int | None  # counted from 0; None where there is no difference
+
+
+def differences(a: Written, b: Written) -> Iterator[tuple[str, Difference]]:
+    """Every register that either wrote, in A's order and then B's."""
+    for name in dict.fromkeys([*a.values, *b.values]):
+        ours, theirs = tuple(a.values.get(name, ())), tuple(b.values.get(name, ()))
+        first = next((i for i, (x, y) in enumerate(zip(ours, theirs)) if not agree(x, y)), None)
+        if first is None and len(ours) != len(theirs):
+            first = min(len(ours), len(theirs))
+        yield name, Difference(ours, theirs, first)
+
+
+def compared(a: Written, b: Written) -> Iterator[str]:
+    """The comparison in lines, for a reader."""
+    groups: dict[tuple[object, ...], tuple[list[str], Difference]] = {}  # entries of an array that differ alike are one
+    for name, difference in differences(a, b):
+        key = (name.partition("[")[0], difference.first, *((each.value, each.mask) for each in difference.a), None,
+               *((each.value, each.mask) for each in difference.b))
+        groups.setdefault(key, ([], difference))[0].append(name)
+    found = [(ranges(names), difference) for names, difference in groups.values()]
+    yield from section("Written in A only", (f"  {names:20} {listed(each.a)}" for names, each in found if not each.b))
+    yield from section("Written in B only", (f"  {names:20} {listed(each.b)}" for names, each in found if not each.a))
+    yield from section("Written in both, with other values",
+                       (line for names, each in found if each.a and each.b and each.first is not None for line in other_values(names, each)))
+    yield from section("Written in another order (by the first write of each)", other_order(a, b))
+    same: dict[str, list[str]] = {}
+    for names, each in groups.values():
+        if each.first is None:
+            same.setdefault(names[0].partition("[")[0], []).extend(names)
+    if same:
+        yield "Written in both, with the same values: " + ", ".join(map(ranges, same.values()))
+
+
+def section(heading: str, lines: Iterable[str]) -> Iterator[str]:
+    for i, line in enumerate(lines):
+        if not i:
+            yield heading
+        yield line
+
+
+def other_values(names: str, difference: Difference) -> Iterator[str]:
+    assert difference.first is not None
+    yield f"  {names:20} A {listed(difference.a)}"
+    yield f"  {'':20} B {listed(difference.b)}"
+    rest = [values[difference.first] if difference.first < len(values) else None for values in (difference.a, difference.b)]
+    yield f"  {'':20} first at value {difference.first + 1}: {told_apart(*rest)}"
+
+
+def told_apart(a: Access | None, b: Access | None) -> str:
+    """By fields where they have names."""
+    if a is None or b is None:
+        return f"only {'B' if a is None else 'A'} goes on, {described(a or b)}"
+    fields = a.place.row.layout.fields if a.place else {}
+    apart = [f"{name} {(a.value >> each.low) & each.max:#x} in A, {(b.value >> each.low) & each.max:#x} in B"
+             for name, each in fields.items() if (a.value ^ b.value) & each.mask & a.mask & b.mask]
+    return "; ".join(apart) or f"{a.number} in A, {b.number} in B"
+
+
+def described(access: Access | None) -> str:
+    return f"{access.number} {access.fields}".rstrip() if access else ""
+
+
+def listed(values: tuple[Access, ...]) -> str:
+    if len(values) == 1:
+        return described(values[0])
+    more = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(each.number for each in values[:SHOWN]) + more
+
+
+def other_order(a: Written, b: Written) -> Iterator[str]:
+    """Registers that stand elsewhere, and what they follow on either side."""
+    common = set(a.order()) & set(b.order())
+    in_a, in_b = ([name for name in each.order() if name in common] for each in (a, b))
+    blocks = difflib.SequenceMatcher(None, in_a, in_b, autojunk=False).get_matching_blocks()
+    in_place = {name for block in blocks for name in in_a[block.a : block.a + block.size]}
+    for name in in_a:
+        if name not in in_place:
+            yield f"  {name:20} A {what_is_before(name, in_a)}, B {what_is_before(name, in_b)}"
+
+
+def what_is_before(name: str, order: list[str]) -> str:
+    place = order.index(name)
+    return f"after {order[place - 1]}" if place else "first"
+
+
+def ranges(names: list[str]) -> str:
+    """`PFUTA[0..127]`, `MPSAR[0,2..254]`, `RXCTRL`: names that are the same but for their index."""
+    base, bracket, _ = names[0].partition("[")
+    if not bracket:
+        return names[0]
+    left = sorted(int(name[len(base) + 1 : -1]) for name in names)
+    shown = []
+    while left:
+        stride = left[1] - left[0] if len(left) > 1 else 1
+        count = next((i for i, index in enumerate(left) if index != left[0] + i * stride), len(left))
+        if stride > 1 and count < 3:
+            count = 1
+        then = f",{left[1]}" if stride > 1 and count > 1 else ""
+        shown.append(f"{left[0]}{then}..{left[count - 1]}" if count > 1 else f"{left[0]}")
+        left = left[count:]
+    return f"{base}[{','.join(shown)}]"

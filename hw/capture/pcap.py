@@ -1,0 +1,320 @@
+"""Capture files: pcap and pcapng in, pcap with nanosecond stamps out.
+
+Formats: draft-ietf-opsawg-pcap (classic), draft-ietf-opsawg-pcapng (see pcapng.py); link type Ethernet only.
+A capture is read, not mapped: a mapped file that another program cuts short would end its readers, C engine included, by SIGBUS.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from array import array
+from contextlib import suppress
+from types import TracebackType
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, CaptureError, CaptureTruncated, bad_length, check_linktype, cut_short, gather, to_capture
+from .pcapng import PCAPNG_MAGIC, read_pcapng
+
+__all__ = ["Capture", "CaptureError", "CaptureTruncated", "CaptureWriter", "read_capture"]
+
+Path: TypeAlias = str | os.PathLike[str]
+FrameBytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+
+MAX_FILE = 2**31 - 1
+PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds in one unit of the stamp's second word
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+PCAP_HEADER = 24
+RECORD_HEADER = 16
+WRITE_BUFFER = RECORD_HEADER + MAX_FRAME  # bytes, the longest record; more would not help: they are copied once more by the kernel, and should still be in the cache then
+
+
+def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
+    """All frames of a pcap or pcapng file of Ethernet frames.
+
+    allow_truncated: a record cut short at the end of the file is left out instead of being an error.
+    Raises CaptureTruncated when it is cut short, CaptureError when it is missing, no capture, over 2 GiB, damaged, or of another link type.
+    """
+    data = _read_file(path)
+    name = os.fspath(path)
+    try:
+        return (_read_pcap if data[:4] in PCAP_MAGICS else read_pcapng)(data, allow_truncated)
+    except CaptureTruncated as error:
+        raise CaptureTruncated(f"{name}: {error}; to keep the whole frames run: tcpdump -r {name} -w whole.pcap") from None
+    except CaptureError as error:
+        raise CaptureError(f"{name}: {error}") from None
+
+
+def _read_file(path: Path) -> bytes:
+    name = os.fspath(path)
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # a pipe could make us wait without bound
+            what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            raise CaptureError(f"{name} is {what}; give the path of a pcap or pcapng file")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE:
+                raise CaptureError(
+                    f"{name} has {size} bytes and at most {MAX_FILE} can be read; run: editcap -c 1000000 {name} part.pcap"
+                )
+            _check_magic(name, file.read(4))
+            file.seek(0)
+            return file.read(size)
+    except OSError as error:
+        raise CaptureError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _check_magic(name: str, first: bytes) -> None:
+    if not first:
+        raise CaptureError(f"{name} is empty: not even the header of a capture is in it")
+    if first[:2] == GZIP_MAGIC:
+        raise CaptureError(f"{name} is compressed; run: gunzip -c {name} > plain.pcap")
+    if first == ZSTD_MAGIC:
+        raise CaptureError(f"{name} is compressed; run: unzstd -c {name} > plain.pcap")
+    if first not in PCAP_MAGICS and first != PCAPNG_MAGIC:
+        raise CaptureError(f"{name} is not a pcap or pcapng file: it begins with the bytes {first.hex(' ')}")
+
+
+def _read_pcap(data: bytes, allow_truncated: bool) -> Capture:
+    order, unit_ns = PCAP_MAGICS[data[:4]]
+    if len(data) < PCAP_HEADER:
+        raise CaptureError(f"the file header is cut short: {PCAP_HEADER} bytes are needed and {len(data)} are there")
+    major, minor, linktype = struct.unpack_from(order + "HH12xI", data, 4)
+    if major != 2:
+        raise CaptureError(f"pcap version {major}.{minor} is not known; every current program writes 2.4")
+    if linktype >> 16:
+        raise CaptureError(f"the link type word {linktype:#010x} says that frames end in their FCS; capture without it")
+    check_linktype(linktype, "the file")
+    positions = _scan_records(data, order, allow_truncated)
+    layout = np.dtype([("seconds", order + "u4"), ("fraction", order + "u4"), ("captured", order + "u4"), ("wire", order + "u4")])
+    records = gather(data, layout, positions)
+    times = records["seconds"].astype(np.int64) * NS + records["fraction"].astype(np.int64) * unit_ns
+    return to_capture(data, positions + RECORD_HEADER, records["captured"], records["wire"], times)
+
+
+def _scan_records(data: bytes, order: str, allow_truncated: bool) -> npt.NDArray[np.int64]:
+    """Byte positions of the record headers."""
+    found = array("q")
+    captured_at = struct.Struct(order + "8xI4x").unpack_from
+    at, size = PCAP_HEADER, len(data)
+    while at + RECORD_HEADER <= size:
+        (captured,) = captured_at(data, at)
+        if not 0 < captured <= MAX_FRAME:
+            raise CaptureError(f"record {len(found) + 1} at byte {at} {bad_length(captured)}")
+        if at + RECORD_HEADER + captured > size:
+            break
+        found.append(at)
+        at += RECORD_HEADER + captured
+    if at < size and not allow_truncated:
+        needs = RECORD_HEADER + (captured_at(data, at)[0] if at + RECORD_HEADER <= size else 0)
+        raise cut_short(f"record {len(found) + 1}", at, needs, size - at, len(found))
+    return np.array(found, np.int64)
+
+
+class CaptureWriter:
+    """Writes classic pcap with ns stamps, little-endian, Ethernet.
+
+    target: a path, "-" for standard output, or an open binary file (flushed but not closed by close()).
+    snaplen: most bytes kept of a frame, 1..262144. Records are gathered and written whole, 256 KiB at a time; flush() writes them now.
+    After an error or Ctrl-C a regular file still ends with a whole record. Raises CaptureError with the reason and the frames saved.
+    """
+
+    def __init__(self, target: Path | BinaryIO, snaplen: int = 65535) -> None:
+        if not 0 < snaplen <= MAX_FRAME:
+            raise ValueError(f"snaplen is {snaplen}; it must be 1..{MAX_FRAME}")
+        self.snaplen = snaplen
+        self.frames = 0
+        self._buffer = bytearray(WRITE_BUFFER)
+        self._bytes = np.frombuffer(self._buffer, np.uint8)
+        self._used = 0
+        self._saved_frames = 0
+        self._file, self._mine, self._name = _open_target(target)
+        self._open = True
+        self._position = 0 if self._mine and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and target != "-" else None
+        struct.pack_into("<IHHiIII", self._buffer, 0, 0xA1B23C4D, 2, 4, 0, 0, snaplen, LINKTYPE_ETHERNET)
+        self._used = PCAP_HEADER
+        try:
+            self.flush()  # from now on the file is a capture, whatever happens
+        except BaseException:
+            self._close_file()
+            raise
+
+    def write(self, frame: FrameBytes, time_ns: int, wire_length: int | None = None) -> None:
+        """One frame; wire_length: its length before it was cut, when not all of it is at hand."""
+        data = frame.data if isinstance(frame, np.ndarray) else memoryview(frame)
+        length = data.nbytes
+        wire = max(length, wire_length or 0)
+        captured = min(length, self.snaplen)
+        seconds, nanoseconds = divmod(time_ns, NS)
+        self._check_open()
+        if not length or wire >= 2**32 or not 0 <= seconds < 2**32:
+            raise ValueError(f"frame of {length} bytes at {time_ns} ns: a record has at least 1 byte and a time from 1970 to 2106")
+        if self._used + RECORD_HEADER + captured > WRITE_BUFFER:
+            self.flush()
+        at = self._used
+        struct.pack_into("<IIII", self._buffer, at, seconds, nanoseconds, captured, wire)
+        at += RECORD_HEADER
+        self._buffer[at : at + captured] = data[:captured]
+        self._used = at + captured
+        self.frames += 1
+
+    def write_batch(
+        self, frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int,
+        rows: npt.NDArray[np.integer] | None = None,
+    ) -> None:
+        """Many frames at once: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
+
+        rows: where the frames are in `frames`, which may then have more rows, as a port's buffers do. lengths over stride are frames of
+        which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
+        """
+        self._check_open()
+        lengths, rows = lengths.astype(np.int64), None if rows is None else rows.copy()  # they may be shared memory: check what is used
+        _check_batch(frames, lengths, times_ns, rows)
+        if not len(lengths):
+            return
+        captured = np.minimum(lengths, min(self.snaplen, frames.shape[1]))
+        longest = int(captured.max())
+        equal = int(captured.min()) == longest
+        headers = _headers(times_ns, captured, lengths)
+        # A row as one item of its own type: numpy then copies it in one piece, from where it is to where it belongs.
+        whole = np.ascontiguousarray(frames[:, :longest]) if frames.strides[1] != 1 else frames[:, :longest]
+        items = whole.view(f"V{longest}")[:, 0]
+        record = np.dtype([("header", headers.dtype), ("frame", items.dtype)])
+        done = 0
+        while done < len(lengths):
+            room = (WRITE_BUFFER - self._used) // record.itemsize
+            if not room:
+                self.flush()
+                continue
+            part = slice(done, min(done + room, len(lengths)))
+            count = part.stop - done
+            records = np.ndarray((count,), record, self._buffer, self._used)
+            records["header"] = headers if len(headers) == 1 else headers[part]
+            records["frame"] = items[part] if rows is None else items[rows[part]]
+            self._used += count * record.itemsize if equal else self._close_gaps(count, record.itemsize, captured[part])
+            self.frames += count
+            done += count
+
+    def _close_gaps(self, count: int, stride: int, captured: npt.NDArray[np.integer]) -> int:
+        """Moves records written stride apart together; returns their bytes. A mask keeps, row by row, what belongs to the file."""
+        rows = self._bytes[self._used : self._used + count * stride].reshape(count, stride)
+        packed = rows[np.arange(stride, dtype=np.uint32) < (captured + RECORD_HEADER)[:, None]]
+        self._bytes[self._used : self._used + len(packed)] = packed
+        return len(packed)
+
+    def flush(self) -> None:
+        """Writes what is gathered. Raises CaptureError when the file does not take it, or is closed."""
+        self._check_open()
+        try:
+            self._write_out()
+        except (OSError, ValueError) as error:  # ValueError: a file object that its owner closed
+            reason = getattr(error, "strerror", None) or error
+            raise CaptureError(f"{self._name} cannot be written: {reason}; {self._saved_frames} frames are in it") from error
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise CaptureError(f"{self._name} is closed; {self._saved_frames} frames are in it")
+
+    def _write_out(self) -> None:
+        """Counts as written only what is: no call stands between the assignments, so Ctrl-C cannot part them."""
+        used, position = self._used, self._position
+        with memoryview(self._buffer) as whole, whole[:used] as gathered:
+            if position is None:
+                _write_all(self._file, gathered)
+                if not self._mine:
+                    self._file.flush()
+            else:
+                self._write_at(position, gathered)
+                position += used
+        self._position, self._used, self._saved_frames = position, 0, self.frames
+
+    def _write_at(self, position: int, gathered: memoryview) -> None:
+        try:
+            self._file.seek(position)
+            _write_all(self._file, gathered)
+        except BaseException:
+            with suppress(OSError):  # what is in flight is the better error
+                self._file.truncate(position)
+            raise
+
+    def close(self) -> None:
+        """Writes the rest and closes the file if this writer opened it. Closing twice is allowed."""
+        if not self._open:
+            return
+        try:
+            self.flush()
+        finally:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        self._open = False
+        if self._mine:
+            self._file.close()
+
+    def __enter__(self) -> CaptureWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
+    """The file, whether it is ours to close, and its name for messages. Unbuffered: the writer's own buffer ends at whole records."""
+    if not isinstance(target, (str, os.PathLike)):
+        return target, False, str(getattr(target, "name", "the given file"))
+    if target == "-":
+        return open(1, "wb", buffering=0, closefd=False), True, "standard output"
+    try:
+        return open(target, "wb", buffering=0), True, os.fspath(target)
+    except OSError as error:
+        raise CaptureError(f"{os.fspath(target)} cannot be written: {error.strerror}") from error
+
+
+def _write_all(file: BinaryIO, data: memoryview) -> None:
+    while data:
+        written = file.write(data)
+        if written is None:
+            raise BlockingIOError(errno.EAGAIN, "it takes no bytes now; give a blocking file")
+        data = data[written:]
+
+
+def _headers(
+    times_ns: npt.NDArray[np.integer] | int, captured: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
+) -> npt.NDArray[np.void]:
+    """Of a batch's records, each as one item; a single one when all are the same, which takes a tenth off examples/capture.py's time."""
+    same = np.ndim(times_ns) == 0 and int(lengths.min()) == int(lengths.max())
+    headers = np.empty(1 if same else len(lengths), [(name, "<u4") for name in ("seconds", "fraction", "captured", "wire")])
+    headers["seconds"], headers["fraction"] = divmod(times_ns, NS)
+    headers["captured"], headers["wire"] = captured[: len(headers)], lengths[: len(headers)]
+    return headers.view(f"V{RECORD_HEADER}")
+
+
+def _check_batch(
+    frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int, rows: npt.NDArray[np.integer] | None
+) -> None:
+    count = len(lengths)
+    times = np.asarray(times_ns)
+    there = len(frames) if rows is None else len(rows)
+    if frames.dtype != np.uint8 or frames.ndim != 2 or there != count or times.shape not in ((), (count,)):
+        raise ValueError(
+            f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows;"
+            " needed are uint8 (n, stride), (n,) and (n,)"
+        )
+    if rows is not None and (rows.ndim != 1 or rows.dtype.kind not in "iu" or (count and not 0 <= int(rows.min()) <= int(rows.max()) < len(frames))):
+        raise ValueError(f"rows {rows.dtype}{rows.shape} must be numbers of rows of frames, 0..{len(frames) - 1}")
+    if count and (lengths.min() < 1 or lengths.max() >= 2**32 or not frames.shape[1]):
+        raise ValueError(f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte")
+    if count and (times.min() < 0 or times.max() >= 2**32 * NS):
+        raise ValueError(f"times_ns {times.min()}..{times.max()}: a record has a time from 1970 to 2106")

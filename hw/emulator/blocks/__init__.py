@@ -1,0 +1,1 @@
+"""The register blocks of the software 82599 that do more than hold a value, a file each."""

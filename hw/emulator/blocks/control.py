@@ -1,0 +1,58 @@
+"""Device control and reset (82599 4.2.1, 8.2.3.1), semaphores (10.5.4), the security blocks' ready bits (8.2.3.12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hw import fields as f
+from .block import Block
+from hw.emulator.engine.library import Engine
+from hw.emulator.faults import Fault
+
+if TYPE_CHECKING:
+    from hw.emulator.nic import Emulated82599
+
+
+class Control(Block):
+    def write_CTRL(self, index: int, value: int) -> None:
+        asked = f.CTRL(value)
+        if asked.RST or asked.LRST:
+            self.nic.reset_registers()
+            if Fault.RESET in self.nic.injected:
+                self.raw.CTRL.write(RST=1)
+            return
+        # GIO_DIS reads back 1 until a reset (5.2.5.3.2); the engine is frozen, so no request is outstanding.
+        self.raw.CTRL.write(value, RST=0, LRST=0)
+        self.raw.STATUS.update(GIO_MASTER_EN=1 - asked.GIO_DIS)
+        self.nic.update_bus_master()
+
+    def write_SECRXCTRL(self, index: int, value: int) -> None:
+        # Frames between the MAC and the packet buffer do not exist here, so the path is empty at once.
+        self.raw.SECRXCTRL.write(value & 0x3)
+        self.raw.SECRXSTAT.update(SECRX_RDY=1)
+
+
+class Semaphores(Block):
+    """SWSM and SW_FW_SYNC (10.5.4). What the firmware has taken outlives a reset; nothing, unless Emulated82599.firmware_takes() was told so."""
+
+    def __init__(self, nic: Emulated82599, engine: Engine) -> None:
+        super().__init__(nic, engine)
+        self._register, self._resources = 0, f.SW_FW_SYNC()
+
+    def reset(self) -> None:
+        self.raw.FWSM.update(FWSMBI=self._register)
+        self.raw.SW_FW_SYNC.write(self.raw.SW_FW_SYNC.read() & self.raw.SW_FW_SYNC.row.mask | self._resources)
+
+    def firmware_takes(self, register: bool, resources: f.SW_FW_SYNC) -> None:
+        self._register, self._resources = int(register), resources
+        self.reset()
+
+    def read_SWSM(self, index: int) -> int:
+        value = self.raw.SWSM.read()
+        self.raw.SWSM.update(SMBI=1)  # who reads 0 has taken it
+        return value
+
+    def write_SWSM(self, index: int, value: int) -> None:
+        asked = f.SWSM(value)
+        # Software can give SMBI back, not take it by a write.
+        self.raw.SWSM.write(SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI & ~self.raw.FWSM.read().FWSMBI)

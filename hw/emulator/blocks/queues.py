@@ -1,0 +1,42 @@
+"""Queue control (82599 4.6.7, 4.6.8, 8.2.3.8, 8.2.3.9): what enables a queue, and what its pointers may be told when."""
+
+from __future__ import annotations
+
+from hw import fields as f
+from .block import Block
+from hw.emulator.faults import Fault
+
+
+class ReceiveQueues(Block):
+    def write_RXDCTL(self, index: int, value: int) -> None:
+        # SWFLSH clears itself: there is nothing left to flush once the queue is off.
+        asked = f.RXDCTL(value & self.raw.RXDCTL.row.mask)
+        self.raw.RXDCTL[index].write(asked, SWFLSH=0, ENABLE=asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected))
+        self.engine.call("nic_rx_queue_changed", index)
+
+    def write_SRRCTL(self, index: int, value: int) -> None:
+        self.raw.SRRCTL[index].write(value & self.raw.SRRCTL.row.mask)
+        self.engine.call("nic_rx_queue_changed", index)
+
+    def read_RDH(self, index: int) -> int:
+        return self.engine.call("nic_rx_head", index)
+
+    def write_RDH(self, index: int, value: int) -> None:
+        self.raw.RDH[index].write(value & 0xFFFF)
+        self.engine.call("nic_rx_head_changed", index)
+
+
+class TransmitQueues(Block):
+    def write_TXDCTL(self, index: int, value: int) -> None:
+        asked = f.TXDCTL(value & self.raw.TXDCTL.row.mask)
+        # The queue takes ENABLE only once DMATXCTL.TE is set (4.6.8).
+        enable = asked.ENABLE & self.raw.DMATXCTL.read().TE & (Fault.QUEUE_ENABLE not in self.nic.injected)
+        self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
+        self.engine.call("nic_tx_queue_changed", index)
+
+    def read_TDH(self, index: int) -> int:
+        return self.engine.call("nic_tx_head", index)
+
+    def write_TDH(self, index: int, value: int) -> None:
+        self.raw.TDH[index].write(value & 0xFFFF)
+        self.engine.call("nic_tx_head_changed", index)

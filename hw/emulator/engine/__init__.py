@@ -1,0 +1,1 @@
+"""The C half of the software 82599, and what loads it."""

@@ -1,0 +1,155 @@
+"""libengine.so, the C half of the software 82599, as ctypes sees it. Every call releases the GIL."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import CDLL, POINTER, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+from hw.register import DeviceError
+
+LIBRARY = Path(__file__).with_name("libengine.so")
+REGISTER_BYTES = 0x20000
+FINDINGS_KEPT = 224
+
+
+class Finding(ctypes.Structure):
+    """`struct finding` of nic.h."""
+
+    _fields_ = [("kind", c_uint32), ("queue", c_uint32), ("values", c_uint64 * 2)]
+
+
+# name: (result, arguments after the NIC's pointer)
+_NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "nic_destroy": (None, ()),
+    "nic_registers": (c_void_p, ()),
+    "nic_start": (c_int, ()),
+    "nic_stop": (None, ()),
+    "nic_reset": (None, ()),
+    "nic_step": (c_uint32, (c_uint32, c_uint64)),
+    "nic_set_manual": (None, (c_bool,)),
+    "nic_set_paced": (None, (c_bool,)),
+    "nic_set_bus_master": (None, (c_bool,)),
+    "nic_set_gone": (None, ()),
+    "nic_set_cable": (None, (c_bool,)),
+    "nic_set_link_delay": (None, (c_uint64,)),
+    "nic_set_eventfd": (None, (c_uint32, c_int)),
+    "nic_send_messages": (None, ()),
+    "nic_link_update": (None, ()),
+    "nic_link_train": (None, ()),
+    "nic_flush_counters": (None, ()),
+    "nic_now": (c_uint64, ()),
+    "nic_interval_left": (c_uint64, (c_uint32,)),
+    "nic_set_interval_left": (None, (c_uint32, c_uint64)),
+    "nic_time": (c_uint64, ()),
+    "nic_set_time": (None, (c_uint64,)),
+    "nic_addresses_changed": (None, ()),
+    "nic_rss_key_changed": (None, ()),
+    "nic_filters_changed": (None, ()),
+    "nic_director_init": (None, ()),
+    "nic_director_command": (None, ()),
+    "nic_rx_queue_changed": (None, (c_uint32,)),
+    "nic_tx_queue_changed": (None, (c_uint32,)),
+    "nic_rx_head": (c_uint32, (c_uint32,)),
+    "nic_tx_head": (c_uint32, (c_uint32,)),
+    "nic_rx_head_changed": (None, (c_uint32,)),
+    "nic_tx_head_changed": (None, (c_uint32,)),
+    "nic_map_dma": (c_int, (c_uint64, c_uint64, c_int, c_uint64, c_uint32)),
+    "nic_unmap_dma": (c_int, (c_uint64, c_uint64)),
+    "nic_window_count": (c_uint32, ()),
+    "nic_break_write_back": (None, (c_bool, c_bool)),
+    "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
+    "nic_share_doorbells": (c_int, ()),
+    "nic_unshare_doorbells": (c_bool, ()),
+    "nic_set_line": (None, (c_bool,)),
+    "nic_mask_line": (None, (c_bool,)),
+    "nic_master_abort": (c_bool, ()),
+    "nic_clear_master_abort": (None, ()),
+    "nic_disable_line": (None, (c_bool,)),
+    "nic_line_asserted": (c_bool, ()),
+    "nic_remote_event": (c_int, ()),
+    "nic_remote_next": (c_bool, (c_void_p, c_void_p)),
+    "nic_remote_answer": (None, (c_uint32, c_bool, c_char_p, c_uint32)),
+    "nic_remote_close": (None, ()),
+    "nic_finding_count": (c_uint64, ()),
+    "nic_clear_findings": (None, ()),
+    "nic_findings": (POINTER(Finding), ()),
+    "wire_loop": (None, ()),
+    "wire_sink": (None, ()),
+    "wire_cable": (None, (c_void_p,)),
+    "wire_source": (c_int, (c_char_p, c_uint32)),
+    "wire_pcap": (c_int, (c_void_p, c_void_p, c_void_p, c_uint64, c_int)),
+    "wire_tap": (c_int, (c_int,)),
+    "wire_close": (None, ()),
+    "wire_trouble": (c_int, ()),
+    "wire_sequence": (c_uint64, ()),
+}
+
+
+def load_library(path: Path = LIBRARY) -> CDLL:
+    try:
+        library = CDLL(str(path))
+    except OSError as error:
+        raise DeviceError(f"the emulator's C engine could not be loaded ({error}). Run: pip install -e .") from None
+    for name, (result, arguments) in _NIC_CALLS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, (c_void_p, *arguments)
+    library.nic_create.restype, library.nic_create.argtypes = c_void_p, ()
+    library.engine_freeze.restype = library.engine_resume.restype = library.engine_guard.restype = None
+    library.engine_guard.argtypes = (c_bool,)
+    return library
+
+
+class Frozen:
+    """Nothing moves in any emulated NIC of this process inside `with`; keep it short, and never one inside another."""
+
+    def __init__(self, library: CDLL) -> None:
+        self._freeze, self._resume = library.engine_freeze, library.engine_resume
+
+    def __enter__(self) -> None:
+        try:
+            self._freeze()
+        except BaseException:  # Ctrl-C, most likely while it waited: __exit__ will not be called
+            self._resume()
+            raise
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._resume()
+
+
+class Engine:
+    """One NIC in the C engine. Methods are nic.h's functions without their prefix; `frozen` stops the clock around them."""
+
+    def __init__(self) -> None:
+        self._library = load_library()
+        self._frozen = Frozen(self._library)
+        self.pointer: int = self._library.nic_create() or 0
+        if not self.pointer:
+            raise DeviceError("no memory for an emulated NIC")
+        self.registers = (c_uint32 * (REGISTER_BYTES // 4)).from_address(self.call("nic_registers"))
+        self.register_address = ctypes.addressof(self.registers)
+
+    def call(self, name: str, *arguments: object) -> int:
+        """`name(nic, *arguments)`; the result of a function without one is 0."""
+        if not self.pointer:
+            raise DeviceError("the emulated NIC is closed")
+        return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
+
+    def frozen(self) -> Frozen:
+        return self._frozen
+
+    def guard(self, on: bool) -> None:
+        """Outlive memory that its owner takes away (guard.c); for the whole process."""
+        self._library.engine_guard(on)
+
+    def findings(self) -> list[Finding]:
+        """Copies of what the engine reported, oldest first; at most the first FINDINGS_KEPT."""
+        kept = min(self.call("nic_finding_count"), FINDINGS_KEPT)
+        table = self._library.nic_findings(self.pointer)
+        return [Finding.from_buffer_copy(table[i]) for i in range(kept)]
+
+    def destroy(self) -> None:
+        """Frees the NIC; only after `nic_stop`."""
+        pointer, self.pointer = self.pointer, 0
+        self.registers = (c_uint32 * 0)()
+        self._library.nic_destroy(pointer)

@@ -1,0 +1,204 @@
+"""What a rule gets to see: an access, the registers as they are before it, and what the driver wrote and read until then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hw.register import Accessor, Row
+from hw.registers import Registers
+
+DESCRIPTOR = 16
+QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
+COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
+INDIRECT = {"RTTDT1C": Registers.RTTDQSEL}  # registers that show a row of a table: which register says the row
+Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
+
+
+class Trail:
+    """The last write and the last read of a register, and when: by count of accesses, and the write by the clock, seconds.
+
+    ever: the bits that any write had set. confirmed: those that were read as what they were written last.
+    """
+
+    __slots__ = ("written_at", "written", "written_s", "ever", "confirmed", "read_at", "value")
+
+    def __init__(self) -> None:
+        self.written_at = self.read_at = -1
+        self.written = self.ever = self.confirmed = self.value = 0
+        self.written_s = float("-inf")
+
+
+@dataclass
+class History:
+    """Since the last reset. written: of each register's name the indices, of a table behind one register the rows."""
+
+    trails: dict[tuple[str, int], Trail] = field(default_factory=dict)
+    written: dict[str, set[int]] = field(default_factory=dict)
+    accesses: int = 0
+
+    def _trail(self, name: str, index: int) -> Trail:
+        trail = self.trails.get((name, index))
+        if trail is None:
+            trail = self.trails[name, index] = Trail()
+        return trail
+
+    def note_write(self, name: str, index: int, value: int) -> None:
+        trail = self._trail(name, index)
+        self.accesses += 1
+        trail.confirmed &= ~(trail.written ^ value)
+        trail.written_at, trail.written, trail.written_s = self.accesses, value, time.monotonic()
+        trail.ever |= value
+        select = INDIRECT.get(name)
+        self.written.setdefault(name, set()).add(self._trail(select.name, 0).written & select.mask if select else index)
+
+    def note_read(self, name: str, index: int, value: int) -> None:
+        trail = self._trail(name, index)
+        self.accesses += 1
+        trail.read_at, trail.value, trail.confirmed = self.accesses, value, ~(trail.written ^ value)
+
+    def forget(self) -> None:
+        self.trails.clear()
+        self.written.clear()
+
+    def of(self, register: Accessor[Any]) -> Trail:
+        return self.trails.get((register.row.name, register.index)) or Trail()
+
+
+class Ring:
+    """The registers of one queue, by what they are for, and two of their values; `side` is R or T, as their names begin."""
+
+    def __init__(self, regs: Registers, side: str, index: int) -> None:
+        receive = side == "R"
+        self.index = index
+        self.low = (regs.RDBAL if receive else regs.TDBAL)[index]
+        self.high = (regs.RDBAH if receive else regs.TDBAH)[index]
+        self.length = (regs.RDLEN if receive else regs.TDLEN)[index]
+        self.head = (regs.RDH if receive else regs.TDH)[index]
+        self.tail = (regs.RDT if receive else regs.TDT)[index]
+        self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
+        self.enabled = bool(self.control.read().ENABLE)
+        self.slots = (self.length.read() & self.length.row.mask) // DESCRIPTOR  # of a mapped page it may be anything
+
+    @property
+    def iova(self) -> int:
+        return self.low.read() | self.high.read() << 32
+
+    def ahead(self, first: int, last: int) -> int:
+        """How many descriptors from `first` up to, not including, `last`."""
+        return (last - first) % self.slots
+
+
+@dataclass(slots=True)
+class Access:
+    """A register is written with `value`, or read; for rules on memory, [value, value + size) is unmapped.
+
+    regs: the values as they are, without effects. before: this register's. waits_are_seen: no delay hides how long a driver waited.
+    """
+
+    row: Row[Any] | None
+    index: int
+    value: int
+    before: int
+    regs: Registers
+    history: History
+    memory: Memory
+    is_read: bool = False
+    size: int = 0
+    waits_are_seen: bool = True
+    _ring: Ring | None = None
+
+    @property
+    def name(self) -> str:
+        return self.row.name if self.row else ""
+
+    @property
+    def register(self) -> str:
+        return self.row.label(self.index) if self.row else f"BAR0 offset {self.index:#07x}"
+
+    def rises(self, name: str) -> bool:
+        """The write makes this bit 1, which was 0."""
+        return bool(~self.before & self.value & self._mask(name))
+
+    def falls(self, name: str) -> bool:
+        return bool(self.before & ~self.value & self._mask(name))
+
+    def _mask(self, name: str) -> int:
+        assert self.row is not None, "a register has fields"
+        return int(self.row.layout.fields[name].mask)
+
+    # ---- the queue it concerns ----
+
+    @property
+    def ring(self) -> Ring:
+        if self._ring is None:
+            self._ring = Ring(self.regs, self.name[0], self.index)
+        return self._ring
+
+    @property
+    def rings(self) -> list[Ring]:
+        """All that are enabled."""
+        used = [Ring(self.regs, name[0], index) for name in QUEUE_CONTROL for index in sorted(self.history.written.get(name, ()))]
+        return [ring for ring in used if ring.enabled]
+
+    def descriptors(self, ring: Ring, first: int, last: int) -> npt.NDArray[np.uint64]:
+        """Those from `first` up to `last`, shape (n, 2); none where the memory cannot be seen from here."""
+        pieces = [(first, last)] if first <= last else [(first, ring.slots), (0, last)]
+        seen = [self.memory(ring.iova + DESCRIPTOR * at, DESCRIPTOR * (end - at)) or b"" for at, end in pieces]
+        return np.frombuffer(b"".join(seen), dtype=np.uint64).reshape(-1, 2)
+
+    # ---- what the driver did before ----
+
+    def wrote(self, register: Accessor[Any]) -> bool:
+        return self.history.of(register).written_at >= 0
+
+    def not_written(self, registers: list[Accessor[Any]]) -> str | None:
+        """What is missing, in words; None when all were written."""
+        missing = [register.name for register in registers if not self.wrote(register)]
+        if not missing:
+            return None
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{missing[0]}{more} had not been written since the reset"
+
+    def unconfirmed(self, register: Accessor[Any], **fields: int) -> str | None:
+        """None when the fields were written with these numbers, or never, and read as them since; else that in words."""
+        trail = self.history.of(register)
+        for name, number in fields.items():
+            mask = register.row.layout.fields[name].mask
+            if trail.confirmed & mask != mask or trail.written & mask != register.row.layout.fields[name].place(number):
+                wanted = " and ".join(f"{name} had not been read as {number}" for name, number in fields.items())
+                return f"{self.last_write(register)} and {wanted}"
+        return None
+
+    def not_read_since(self, start: Accessor[Any], register: Accessor[Any], **fields: int) -> str | None:
+        """None when `register` was read with these numbers after `start` was written; else that in words."""
+        if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(register, **fields):
+            return None
+        wanted = " and ".join(f"{register.name}.{name} had not been read as {number} since" for name, number in fields.items())
+        return f"{self.last_write(start)} and {wanted}"
+
+    def never_read(self, register: Accessor[Any], **fields: int) -> str | None:
+        """None when the register's last read showed these numbers, whatever was written to it; else that in words."""
+        trail = self.history.of(register)
+        value = register.row.layout(trail.value)
+        if trail.read_at >= 0 and all(getattr(value, name) == number for name, number in fields.items()):
+            return None
+        wanted = " and ".join(f"{name}={number}" for name, number in fields.items())
+        return f"{register.name} had not been read with {wanted} since the reset"
+
+    def last_write(self, register: Accessor[Any]) -> str:
+        """The access before this one that mattered, in words."""
+        trail = self.history.of(register)
+        if trail.written_at < 0:
+            return f"{register.name} had not been written since the reset"
+        return f"{register.name} was last written {show(register.row, trail.written)}"
+
+
+def show(row: Row[Any], value: int) -> str:
+    """Counts as numbers, registers with bits as registers."""
+    return str(value) if row.name in COUNTS else f"{value:#010x}"

@@ -1,0 +1,125 @@
+"""Holds a driver's register accesses against the rules (rules/), and keeps what was broken."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from hw.register import Row
+from hw.registers import Registers
+from .access import Access, History, show
+from hw.emulator.engine.library import Engine, Finding
+from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
+from .book import Book
+
+TAILS = {"RDT": "nic_rx_head", "TDT": "nic_tx_head"}
+
+
+class Inspector:
+    """One NIC's. `before_write` and `before_read` look, `after_write` and `after_read` remember; the engine is frozen around both."""
+
+    def __init__(self, engine: Engine, raw: Registers, policy: Policy) -> None:
+        self.policy = policy
+        self._engine, self._raw, self._book = engine, raw, Book.of_all_chapters()
+        self._history = History()
+        self._violations: dict[tuple[str, str, tuple[int, ...]], Violation] = {}
+        self._taken = 0  # of the engine's findings
+        self._raised: Violation | None = None
+        # Delay on the way here makes what a driver waited look shorter: then waits are not judged.
+        self.waits_are_seen = True
+
+    # ---- accesses ----
+
+    def before_write(self, row: Row[Any], index: int, value: int) -> None:
+        if self.policy is not Policy.IGNORE:
+            now = self._access(row, index, value)
+            for rule in self._book.on_write(row.name):
+                self._check(rule, now)
+
+    def after_write(self, row: Row[Any], index: int, value: int) -> None:
+        self._history.note_write(row.name, index, value)
+
+    def before_read(self, row: Row[Any], index: int) -> None:
+        rules = self._book.on_read(row.name)
+        if rules and self.policy is not Policy.IGNORE:
+            now = self._access(row, index, 0, is_read=True)
+            for rule in rules:
+                self._check(rule, now)
+
+    def after_read(self, row: Row[Any], index: int, value: int) -> None:
+        self._history.note_read(row.name, index, value)
+
+    def unknown_write(self, offset: int, value: int) -> None:
+        for rule in self._book.on_write(NO_REGISTER):
+            self._check(rule, self._access(None, offset, value))
+
+    def unmap(self, iova: int, size: int) -> None:
+        for rule in self._book.on_unmap:
+            self._check(rule, self._access(None, 0, iova, size=size))
+
+    def forget(self) -> None:
+        """A reset: what was written before it does not count."""
+        self._history.forget()
+
+    def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
+        if row is not None and row.name in TAILS:
+            self._engine.call(TAILS[row.name], index)  # else the head is as it was when somebody last looked
+        before = self._engine.registers[row.offset(index) >> 2] if row else 0
+        return Access(row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen)
+
+    def _memory(self, iova: int, size: int) -> bytes | None:
+        buffer = ctypes.create_string_buffer(size)
+        return buffer.raw if self._engine.call("nic_peek", iova, ctypes.addressof(buffer), size) else None
+
+    # ---- violations ----
+
+    def _check(self, rule: Rule, now: Access) -> None:
+        assert rule.check is not None, f"{rule.name} looks at accesses"
+        wrong = rule.check(now)
+        if not wrong or self.policy is Policy.IGNORE:
+            return
+        if now.size:
+            register, done = "DMA window", f"{now.size} bytes at IOVA {now.value:#x} were unmapped"
+        else:
+            register = now.register
+            done = f"{register} read" if now.is_read else f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
+        self.take()
+        self._add(Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}"), ())
+
+    def take(self) -> None:
+        """The engine's findings, each in its place between those of accesses."""
+        for finding in self._engine.findings()[self._taken:]:
+            self._taken += 1
+            self._take(finding)
+
+    def _take(self, finding: Finding) -> None:
+        rule, found = self._book.found[finding.kind]
+        if self.policy is Policy.IGNORE and rule.section != IOMMU:
+            return
+        queue, first, second = finding.queue, finding.values[0], finding.values[1]
+        register = found.register.format(queue=queue)
+        if (rule.name, register, ()) not in self._violations:  # else the access that caused it told already
+            self._add(Violation(rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)), (first, second))
+
+    def _add(self, violation: Violation, values: tuple[int, ...]) -> None:
+        """Once for each place, however often a driver repeats it."""
+        self._violations.setdefault((violation.rule.name, violation.register, values), violation)
+        if self._raised is None:
+            self._raised = violation
+
+    def clear(self) -> None:
+        self._engine.call("nic_clear_findings")
+        self._violations.clear()
+        self._taken, self._raised = 0, None
+
+    @property
+    def violations(self) -> list[Violation]:
+        return list(self._violations.values())
+
+    def raise_broken(self) -> None:
+        """RAISE: the first that was not raised yet."""
+        if self._engine.call("nic_finding_count") > self._taken:
+            self.take()
+        broken, self._raised = self._raised, None
+        if broken is not None:
+            raise RuleBroken(broken)

@@ -1,0 +1,271 @@
+"""Taking a NIC from its driver for a program, and giving it back.
+
+`driver_override` names the one driver that may have a function; `drivers_probe` lets it try (Documentation/ABI/testing/sysfs-bus-pci).
+What was there before is noted in /run/ixrings, which is empty after a boot, as the bindings are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .netdev import why_in_use
+from .discovery import FOR_PROGRAMS, ROOT, UIO_DRIVERS, VFIO_DRIVERS, Function, check_is_82599, group_blockers, holders, in_use, look_up, remembered, state_file, why_not_uio
+from hw.register import DeviceError
+
+NODE_S = 2.0  # the device node is made with the binding, udev may set its owner a moment later
+NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads its module first
+
+
+class BindError(DeviceError):
+    """A function could not be bound or given back; it is where it was before, or the message says where."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What bind() did. blockers: other functions of the group that still keep programs out. nodes: what a program will open."""
+
+    function: Function
+    former: str
+    blockers: tuple[Function, ...]
+    nodes: tuple[Path, ...]
+
+
+def bind(address: str, driver: str = "vfio-pci", *, force: bool = False, group: bool = False, owner: str = "", root: Path = ROOT) -> list[Bound]:
+    """Hand a NIC to `driver`, with `group` also the other 82599s of its IOMMU group; all of them or none.
+
+    force: also when Linux uses it for an address or a route. owner: a user who may open it without root. Raises BindError, DeviceError.
+    """
+    with locked(root):
+        function = look_up(address, root)
+        wanted = [function] + [each for each in group_blockers(function, root) if group and each.is_82599]
+        uid = check(wanted, driver, force, owner, root)
+        load_module(driver, root)
+        with ExitStack() as undo:
+            done = [bind_one(each, driver, root, undo) for each in wanted]
+            for node in [node for bound in done for node in bound.nodes] if owner else ():
+                try:
+                    os.chown(node, uid, -1)
+                except OSError as error:
+                    raise BindError(f"{node} cannot be given to {owner}: {error.strerror}. Run as root (sudo)") from None
+            undo.pop_all()
+        return [replace(bound, blockers=tuple(group_blockers(bound.function, root))) for bound in done]
+
+
+def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root: Path) -> int:
+    """All that can be known before anything is touched; returns the owner's uid. Raises DeviceError."""
+    if driver not in FOR_PROGRAMS:
+        raise BindError(f"{driver} hands no NIC to programs; use --driver vfio-pci, or uio_pci_generic where there is no IOMMU")
+    if owner and driver in UIO_DRIVERS:
+        raise BindError(f"{driver} needs root for physical addresses, whoever owns the device file. Without root: use --driver vfio-pci")
+    for function in wanted:
+        check_is_82599(function)
+        who = holders(root, *nodes_of(function, root))
+        if who:
+            raise BindError(in_use(function, who))
+        reason = "" if force else why_in_use(function.netdevs, root)
+        if reason:
+            raise BindError(f"{function.address} is in use by Linux: {reason}. If that may go: ixrings bind {function.address} --force")
+        if driver in VFIO_DRIVERS and function.iommu_group is None and not noiommu_mode(root):
+            raise BindError(f"{function.address} is behind no IOMMU, and vfio-pci refuses it then: boot with intel_iommu=on or amd_iommu=on "
+                            f"(and VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver uio_pci_generic")
+        if driver in UIO_DRIVERS and why_not_uio(function):
+            raise BindError(why_not_uio(function))
+    try:
+        return pwd.getpwnam(owner).pw_uid if owner else -1
+    except KeyError:
+        raise BindError(f"there is no user {owner}; --chown wants a name from: getent passwd") from None
+
+
+def noiommu_mode(root: Path) -> bool:
+    try:
+        return (root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode").read_text().strip() in ("Y", "1")
+    except OSError:
+        return False
+
+
+def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bound:
+    """One function from its driver to `driver`; the way back is on `undo`. Raises BindError."""
+    former = function.driver
+    if former != driver:
+        try:
+            remember(function, root, undo)
+            undo.callback(give_back, function, former, root)
+            hand_over(function, driver, root)
+        except OSError as error:
+            raise BindError(f"{function.address} could not be taken from {former or 'nobody'}: {error.strerror} ({error.filename}). "
+                            "Run as root (sudo)") from None
+    bound = look_up(function.address, root)
+    return Bound(bound, former, (), wait_nodes(bound, root))
+
+
+def hand_over(function: Function, driver: str, root: Path) -> None:
+    (function.path / "driver_override").write_text(f"{driver}\n")
+    detach(function)
+    probe(function, root)
+    now = look_up(function.address, root).driver
+    if now != driver:
+        why = {"vfio-pci": "is there an IOMMU, and is it on?", "uio_pci_generic": "has it an interrupt line that can be masked?"}.get(driver, "")
+        raise BindError(f"{driver} did not take {function.address}: {why} The kernel's reason: sudo dmesg | grep {function.address}")
+
+
+def detach(function: Function) -> None:
+    """Blocks in the kernel for as long as a program has the function open: look for such programs before."""
+    if (function.path / "driver").exists():
+        (function.path / "driver/unbind").write_text(function.address)
+
+
+def probe(function: Function, root: Path) -> None:
+    """Let the drivers try; what came of it is in the `driver` link, the write reports only some failures."""
+    try:
+        (root / "sys/bus/pci/drivers_probe").write_text(function.address)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
+
+
+def give_back(function: Function, driver: str, root: Path) -> None:
+    """As far as it goes: no override, and back to `driver`, or to none."""
+    try:
+        (function.path / "driver_override").write_text("\n")
+        if look_up(function.address, root).driver == driver:
+            return
+        detach(function)
+        if driver in FOR_PROGRAMS:
+            (function.path / "driver_override").write_text(f"{driver}\n")
+        if driver:
+            probe(function, root)
+    except (OSError, DeviceError):  # the error that led here is the one to tell
+        pass
+
+
+def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
+    """Give a NIC back to the driver it had; returns it and the interface that came back, "" if none did within 10 s.
+
+    Raises BindError, DeviceError.
+    """
+    with locked(root):
+        function = look_up(address, root)
+        noted = remembered(address, root)
+        former = noted.get("driver", "")
+        if function.driver not in FOR_PROGRAMS and function.driver:
+            raise BindError(f"{address} is with {function.driver}, which is no driver that hands NICs to programs: there is nothing to give back")
+        who = holders(root, *nodes_of(function, root))
+        if who:
+            raise BindError(in_use(function, who))
+        try:
+            (function.path / "driver_override").write_text("\n")
+            detach(function)
+            load_kernel_driver(function, former, root)
+            probe(function, root)
+        except OSError as error:
+            raise BindError(f"{address} could not be given back: {error.strerror} ({error.filename}). Run as root (sudo)") from None
+        now = look_up(address, root)
+        if former and now.driver != former:
+            raise BindError(f"{former} did not take {address} back; it has {now.driver or 'no driver'} now. "
+                            f"Run: sudo modprobe {former} && echo {address} | sudo tee /sys/bus/pci/drivers_probe")
+        state_file(address, root).unlink(missing_ok=True)
+        expected = now.driver and now.driver not in FOR_PROGRAMS and noted.get("netdev", "?")  # nothing noted: it may have had one
+        return now, wait_netdev(now, root) if expected else ""
+
+
+# ---- what the steps need ----
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """One `ixrings bind` at a time."""
+    try:
+        state_file("", root).parent.mkdir(parents=True, exist_ok=True)
+        lock = open(root / "run/ixrings/lock", "w", encoding="ascii")
+    except OSError as error:
+        raise BindError(f"{error.filename} cannot be written: {error.strerror}. Run as root (sudo)") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BindError("another ixrings bind or unbind is at work; try again when it is done") from None
+        yield
+
+
+def remember(function: Function, root: Path, undo: ExitStack) -> None:
+    """The first driver counts: from vfio-pci to uio_pci_generic and back, it is still the kernel's own that gets it in the end."""
+    file = state_file(function.address, root)
+    if function.driver in FOR_PROGRAMS or (not function.driver and file.exists()):
+        return
+    before = file.read_text() if file.exists() else None
+    undo.callback(lambda: file.unlink(missing_ok=True) if before is None else file.write_text(before))
+    file.write_text(json.dumps({"driver": function.driver, "netdev": next(iter(function.netdevs), "")}))
+
+
+def load_module(driver: str, root: Path) -> None:
+    if not (root / "sys/bus/pci/drivers" / driver).exists():
+        modprobe(driver)
+    if not (root / "sys/bus/pci/drivers" / driver).exists():
+        raise BindError(f"this kernel has no driver {driver}. Run: sudo modprobe {driver}")
+
+
+def load_kernel_driver(function: Function, former: str, root: Path) -> None:
+    """The former driver's module, or the one that the function's own description asks for; it may be built in."""
+    try:
+        wanted = former or (function.path / "modalias").read_text().strip()
+    except OSError:
+        return
+    if wanted and not (former and (root / "sys/bus/pci/drivers" / former).exists()):
+        modprobe(wanted)
+
+
+def modprobe(module: str) -> None:
+    """Whether it worked is seen in sysfs."""
+    command = shutil.which("modprobe") or "/sbin/modprobe"
+    try:
+        subprocess.run([command, "--", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+
+
+def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
+    """Device nodes that a program opens to have it. (Not those that everyone shares.)"""
+    if function.driver in UIO_DRIVERS and function.uio:
+        return (root / "dev" / function.uio,)
+    if function.driver not in VFIO_DRIVERS:
+        return ()
+    names = [f"{'noiommu-' if function.iommu_type == 'none' else ''}{function.iommu_group}"]
+    if function.vfio_cdev:
+        names.append(f"devices/{function.vfio_cdev}")
+    return tuple(root / "dev/vfio" / name for name in names)
+
+
+def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
+    """What a program will open, as soon as there is something. Raises BindError after NODE_S."""
+    wanted = nodes_of(function, root)
+    end = time.monotonic() + NODE_S
+    while True:
+        there = tuple(node for node in wanted if node.exists())
+        if there and all(node.parent.name == "devices" for node in there):
+            there += (root / "dev/iommu",)  # a kernel without groups: iommufd is the only way
+        if there:
+            return there
+        if time.monotonic() >= end:
+            raise BindError(f"{function.address} is bound to {function.driver}, but {' or '.join(map(str, wanted)) or 'its device node'} did not appear. "
+                            "Is /dev a devtmpfs?")
+        time.sleep(0.02)
+
+
+def wait_netdev(function: Function, root: Path) -> str:
+    end = time.monotonic() + NETDEV_S
+    while True:
+        netdevs = look_up(function.address, root).netdevs
+        if netdevs or time.monotonic() >= end:
+            return next(iter(netdevs), "")
+        time.sleep(0.02)

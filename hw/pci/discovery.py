@@ -1,0 +1,242 @@
+"""NICs as the kernel shows them in sysfs: what they are, who drives them, and whether a program may have them.
+
+`root` everywhere is the directory that holds sys, proc, dev and run: "/", or a tree made for a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw.register import DeviceError
+
+ROOT = Path("/")
+ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+INTEL = 0x8086
+# Physical functions of the 82599 family; the SFP+ ones, which this driver knows, are marked in SFP_PLUS.
+NAMES = {
+    0x10D8: "82599 before its EEPROM is loaded", 0x10F7: "82599 KX4", 0x10F8: "82599 combined backplane", 0x10F9: "82599 CX4",
+    0x10FB: "82599ES SFI/SFP+", 0x10FC: "82599 XAUI/BX4", 0x1507: "82599 SFP+ EM", 0x1514: "82599 KX4 mezzanine", 0x1517: "82599 KR",
+    0x151C: "82599 10GBASE-T", 0x1529: "82599 SFP+ FCoE", 0x152A: "82599 backplane FCoE", 0x154A: "82599 quad SFP+", 0x154D: "82599 SFP+ SF2",
+    0x154F: "82599 LS", 0x1557: "82599EN SFP+", 0x1558: "82599 quad QSFP+",
+}
+SFP_PLUS = (0x10FB, 0x1507, 0x1529, 0x154A, 0x154D, 0x1557)
+VIRTUAL_FUNCTION = 0x10ED
+NETWORK_CLASS = 0x02
+BRIDGE_CLASS = 0x0604
+VFIO_DRIVERS = ("vfio-pci",)
+UIO_DRIVERS = ("uio_pci_generic", "igb_uio")
+FOR_PROGRAMS = (*VFIO_DRIVERS, *UIO_DRIVERS)
+# Drivers that do no DMA of their own and so may sit beside a function that a program has (the kernel's driver_managed_dma).
+HARMLESS_DRIVERS = (*VFIO_DRIVERS, "pci-stub", "pcieport")
+
+
+class NoSuchFunction(DeviceError):
+    """There is no PCI function at that address."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One PCI function, as it was when it was looked at.
+
+    driver: "" when none. netdevs: its Linux interfaces. iommu_group: None without an IOMMU. iommu_type: of the group: "DMA", "DMA-FQ",
+    "identity", "none" for VFIO's group without an IOMMU, "" where the kernel does not say. group_members: the other functions in the group. numa_node: -1 when unknown.
+    uio: "uio0", vfio_cdev: "vfio0", or "". link: operstate and speed of the first interface in words, "" without one.
+    """
+
+    address: str
+    path: Path
+    vendor: int
+    device: int
+    class_code: int
+    driver: str
+    netdevs: tuple[str, ...]
+    iommu_group: int | None
+    iommu_type: str
+    group_members: tuple[str, ...]
+    numa_node: int
+    uio: str
+    vfio_cdev: str
+    link: str
+
+    @property
+    def is_nic(self) -> bool:
+        return self.class_code >> 16 == NETWORK_CLASS
+
+    @property
+    def is_82599(self) -> bool:
+        return self.vendor == INTEL and self.device in NAMES
+
+    @property
+    def name(self) -> str:
+        if self.vendor == INTEL and self.device in NAMES:
+            return NAMES[self.device]
+        if self.vendor == INTEL and self.device == VIRTUAL_FUNCTION:
+            return "82599 virtual function"
+        return f"{self.vendor:04x}:{self.device:04x}"
+
+    @property
+    def harmless(self) -> bool:
+        """Whether, where it is in a group, the group stays viable: nobody but VFIO makes it do DMA."""
+        return not self.driver or self.driver in HARMLESS_DRIVERS or self.class_code >> 8 == BRIDGE_CLASS
+
+
+def look_up(address: str, root: Path = ROOT) -> Function:
+    """The function at `address` (with its domain). Raises NoSuchFunction."""
+    path = root / "sys/bus/pci/devices" / address
+    if not ADDRESS.fullmatch(address) or not path.exists():
+        raise NoSuchFunction(f"there is no PCI device {address}. Run: ixrings list")
+    group, kind, members = _group(path)
+    netdevs = tuple(sorted(netdev for folder in (path, *path.glob("virtio*")) for netdev in entries_of(folder / "net")))
+    return Function(
+        address, path, _hex(path / "vendor"), _hex(path / "device"), _hex(path / "class"), _target(path / "driver"), netdevs, group, kind,
+        tuple(sorted(set(members) - {address})), int(text_of(path / "numa_node") or -1), next(iter(sorted(entries_of(path / "uio"))), ""),
+        next(iter(sorted(entries_of(path / "vfio-dev"))), ""), _link(root / "sys/class/net" / netdevs[0]) if netdevs else "")
+
+
+def check_is_82599(function: Function) -> None:
+    """Raises DeviceError for anything else."""
+    if not function.is_82599:
+        what = "a NIC, but" if function.is_nic else "no NIC, and"
+        raise DeviceError(f"{function.address} is {what} no 82599: it is {function.name}, class {function.class_code >> 8:04x}. Run: ixrings list")
+
+
+def find_nics(root: Path = ROOT) -> list[Function]:
+    """Every PCI function that is a network controller, by address."""
+    found = []
+    for address in sorted(entries_of(root / "sys/bus/pci/devices")):
+        try:
+            function = look_up(address, root)
+        except NoSuchFunction:  # it went while we looked
+            continue
+        if function.is_nic:
+            found.append(function)
+    return found
+
+
+def group_blockers(function: Function, root: Path = ROOT) -> list[Function]:
+    """Functions in the same IOMMU group whose drivers keep programs out of it."""
+    return [member for member in members(function, root) if not member.harmless]
+
+
+def members(function: Function, root: Path = ROOT) -> Iterator[Function]:
+    """The other functions of its group."""
+    for address in function.group_members:
+        try:
+            yield look_up(address, root)
+        except NoSuchFunction:
+            continue
+
+
+def not_viable(function: Function, blockers: Iterable[Function]) -> str:
+    """The sentence about a group that a host driver is in."""
+    blockers = list(blockers)
+    who = ", ".join(f"{each.address} is bound to {each.driver}" for each in blockers)
+    how = "; ".join(f"ixrings bind {each.address}" if each.is_82599 else f"echo {each.address} > /sys/bus/pci/devices/{each.address}/driver/unbind"
+                    for each in blockers)
+    return f"Group {function.iommu_group} is not viable: {who or 'another device in it has a host driver'}. Run: {how or 'ixrings doctor'}"
+
+
+def why_not(function: Function, root: Path = ROOT) -> str:
+    """Why a program cannot open this NIC now; "" when it can. Ends with what to type, where something can be typed."""
+    if not function.is_82599:
+        return "not an 82599" if function.device != VIRTUAL_FUNCTION else "a virtual function; this driver needs the physical one"
+    if function.device not in SFP_PLUS:
+        return "an 82599 without SFP+: this driver sets up 10G serial links only"
+    if function.driver in VFIO_DRIVERS:
+        if function.iommu_group is None:
+            return "vfio-pci without an IOMMU: boot with intel_iommu=on or amd_iommu=on"
+        if function.iommu_type == "none":
+            return f"no IOMMU; only as vfio-noiommu:{function.address}, and at this machine's risk"
+        blockers = group_blockers(function, root)
+        return not_viable(function, blockers) if blockers else ""
+    if function.driver in UIO_DRIVERS:
+        return why_not_uio(function)
+    if not function.driver:
+        return f"no driver. Run: ixrings bind {function.address}"
+    return f"{function.driver} has it. Run: ixrings bind {function.address}"
+
+
+def why_not_uio(function: Function) -> str:
+    """Why physical addresses would not reach memory; "" when they do."""
+    if function.iommu_group is None or function.iommu_type in ("identity", "none"):
+        return ""
+    kind = f", type {function.iommu_type}" if function.iommu_type else ""
+    return (f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), so the physical addresses that UIO works with "
+            f"reach nothing. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)")
+
+
+def holders(root: Path, *nodes: Path) -> list[str]:
+    """Processes that have one of the device nodes open, as `python3 (1234)`; of other users only root sees them."""
+    wanted = {str(node) for node in nodes}
+    found = []
+    for process in entries_of(root / "proc"):
+        if process.isdigit() and any(link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")):
+            found.append(f"{text_of(root / 'proc' / process / 'comm') or 'a process'} ({process})")
+    return found
+
+
+def in_use(function: Function, who: Iterable[str]) -> str:
+    """The sentence about a device that another program has."""
+    group = f" (group {function.iommu_group})" if function.iommu_group is not None else ""
+    return f"{function.address}{group} is in use by {', '.join(who) or 'another program'}; one program at a time can have it. End that one first"
+
+
+def remembered(address: str, root: Path = ROOT) -> dict[str, str]:
+    """What `bind` noted about the function: its former driver; {} when nothing."""
+    try:
+        noted = json.loads(state_file(address, root).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
+
+
+def state_file(address: str, root: Path = ROOT) -> Path:
+    return root / "run/ixrings" / f"{address}.json"
+
+
+def _group(path: Path) -> tuple[int | None, str, list[str]]:
+    number = _target(path / "iommu_group")
+    if not number.isdigit():
+        return None, "", []
+    made_up = text_of(path / "iommu_group/name") == "vfio-noiommu"
+    return int(number), "none" if made_up else text_of(path / "iommu_group/type"), entries_of(path / "iommu_group/devices")
+
+
+def _link(netdev: Path) -> str:
+    state = text_of(netdev / "operstate") or "unknown"
+    speed = text_of(netdev / "speed")
+    return f"{state}, {int(speed) / 1000:g} Gbit/s" if state == "up" and speed.isdigit() else state
+
+
+def entries_of(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _target(link: Path) -> str:
+    return os.path.basename(link_of(link))
+
+
+def link_of(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _hex(file: Path) -> int:
+    return int(text_of(file) or "0", 16)

@@ -1,0 +1,138 @@
+"""What stands between a program and a NIC on this machine: one look at everything, and the command that mends what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hw.memory.hugepages import free_hugepages, reserve
+from .discovery import FOR_PROGRAMS, ROOT, UIO_DRIVERS, VFIO_DRIVERS, Function, entries_of, find_nics, group_blockers, look_up, members, not_viable, text_of, why_not
+from .binding import nodes_of
+from hw.vfio.iommufd import present
+
+CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21
+VFIO_NEEDS = ("IOMMU", "interrupt remapping", "vfio-pci", "locked memory")
+UIO_NEEDS = ("hugepages", "kernel lockdown")
+ENOUGH_LOCKED = 64 << 20  # bytes: a port of one queue each way needs 5 MB, sixteen with 2048 slots 140 MB
+
+
+@dataclass(frozen=True)
+class Check:
+    """ok: nothing to do. text: what was found. mend: what to type when not ok. needed: whether programs fail without it."""
+
+    name: str
+    ok: bool
+    text: str
+    mend: str = ""
+    needed: bool = True
+
+
+def examine(address: str = "", root: Path = ROOT) -> list[Check]:
+    """The machine, then the NIC at `address`, or every 82599. Raises NoSuchFunction."""
+    functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_82599]
+    by_uio = bool(functions) and all(function.driver in UIO_DRIVERS for function in functions)
+    checks = [replace(each, needed=each.name in UIO_NEEDS if by_uio else each.name in VFIO_NEEDS) for each in machine(root)]
+    if not functions:
+        checks.append(Check("NIC", False, "no 82599 on the PCI bus", "lspci -nn -d 8086:"))
+    for function in functions:
+        checks += nic(function, root)
+    return checks
+
+
+def machine(root: Path) -> Iterator[Check]:
+    yield iommu(root)
+    if platform.machine() == "x86_64":
+        yield interrupt_remapping(root)
+    loaded = (root / "sys/bus/pci/drivers/vfio-pci").exists()
+    yield Check("vfio-pci", loaded, "loaded" if loaded else "not loaded", "sudo modprobe vfio-pci")
+    iommufd = (root / "dev/iommu").exists()
+    yield Check("iommufd", True, "there" if iommufd else "not in this kernel, or not loaded; VFIO groups do as well")
+    pages = free_hugepages(root)
+    yield Check("hugepages", pages > 0, f"{pages} of 2 MiB free", reserve(root=root))
+    yield memlock(root)
+    yield lockdown(root)
+
+
+def iommu(root: Path) -> Check:
+    groups = len(entries_of(root / "sys/kernel/iommu_groups"))
+    if groups:
+        return Check("IOMMU", True, f"on, {groups} groups")
+    asked = [word for word in text_of(root / "proc/cmdline").split() if word in ("intel_iommu=on", "amd_iommu=on")]
+    if asked:
+        return Check("IOMMU", False, f"asked for by {asked[0]}, but not there: switch VT-d or AMD-Vi on in the BIOS", "systemctl reboot --firmware-setup")
+    return Check("IOMMU", False, "off", 'echo \'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=on iommu=pt"\' | sudo tee -a /etc/default/grub '
+                 "&& sudo update-grub && sudo reboot   (AMD: amd_iommu=on)")
+
+
+def interrupt_remapping(root: Path) -> Check:
+    """Remapped interrupts have IR- before the name of their chip."""
+    if " IR-" in text_of(root / "proc/interrupts"):
+        return Check("interrupt remapping", True, "on")
+    if not entries_of(root / "sys/kernel/iommu_groups"):
+        return Check("interrupt remapping", False, "off, as the IOMMU is")
+    unsafe = text_of(root / "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") in ("Y", "1")
+    if unsafe:
+        return Check("interrupt remapping", True, "off, and allow_unsafe_interrupts accepts that")
+    return Check("interrupt remapping", False, "off: VFIO hands nothing out", "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+
+
+def memlock(root: Path) -> Check:
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if has_capability(CAP_IPC_LOCK, root) or limit == resource.RLIM_INFINITY:
+        return Check("locked memory", True, "not limited")
+    return Check("locked memory", limit >= ENOUGH_LOCKED, f"limited to {limit >> 10} KiB", "sudo prlimit --memlock=unlimited --pid $$")
+
+
+def lockdown(root: Path) -> Check:
+    text = text_of(root / "sys/kernel/security/lockdown")
+    mode = text.partition("[")[2].partition("]")[0] or "none"
+    if mode == "none":
+        return Check("kernel lockdown", True, "none")
+    return Check("kernel lockdown", False, f"{mode}: UIO and vfio-noiommu cannot work, VFIO can", "mokutil --disable-validation")
+
+
+def nic(function: Function, root: Path) -> Iterator[Check]:
+    reason = why_not(function, root)
+    text, _, command = reason.partition(" Run: ")
+    driver = f"{function.name}, {function.driver or 'no driver'}"
+    yield Check(function.address, not reason, driver if not reason else text.rstrip("."), command)
+    if function.iommu_group is not None and function.iommu_type != "none":
+        yield group(function, root)
+    if function.driver in FOR_PROGRAMS:
+        yield permissions(function, root)
+
+
+def group(function: Function, root: Path) -> Check:
+    blockers = group_blockers(function, root)
+    others = ", ".join(f"{each.address} ({each.driver or 'no driver'})" for each in members(function, root))
+    name = f"{function.address} group {function.iommu_group}"
+    if blockers:
+        text, _, command = not_viable(function, blockers).partition(" Run: ")
+        return Check(name, False, text.rstrip("."), command)
+    return Check(name, True, f"viable, with {others}" if others else "viable, alone in it")
+
+
+def permissions(function: Function, root: Path) -> Check:
+    """Whether the one who asks may open it."""
+    name = f"{function.address} permissions"
+    if function.driver in UIO_DRIVERS:
+        allowed = has_capability(CAP_SYS_ADMIN, root)
+        return Check(name, allowed, "physical addresses are shown" if allowed else "UIO needs root, for physical addresses", "sudo -s")
+    nodes = [node for node in nodes_of(function, root) if node.exists()]
+    mine = [node for node in nodes if os.access(node, os.R_OK | os.W_OK)]
+    if present(function, root) and not os.access(root / "dev/iommu", os.R_OK | os.W_OK):
+        mine = [node for node in mine if node.parent.name != "devices"]
+    if mine:
+        return Check(name, True, f"{mine[0]} may be opened")
+    return Check(name, False, f"{', '.join(map(str, nodes)) or 'its device node'} may not be opened", f"sudo ixrings bind {function.address} --driver {VFIO_DRIVERS[0]} --chown $USER")
+
+
+def has_capability(number: int, root: Path = ROOT) -> bool:
+    for line in text_of(root / "proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False

@@ -1,0 +1,1 @@
+"""Register traces: recorded around a device, and read back from a file."""

@@ -1,0 +1,260 @@
+"""Every access to a NIC as a sentence: `write RXDCTL[0] 0x02000000 ENABLE=1`.
+
+    with TracedDevice(Emulated82599(), sys.stderr) as device:        # prints; a file records
+        Registers(device).CTRL.update(RST=1)
+
+hw/trace/file.py reads what was recorded here or by others, `ixrings trace FILE` shows it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import TextIO
+
+from hw import device, register, registers
+from hw.device import Device, DmaMapping
+from hw.register import ALL_ONES, Place, Word
+from hw.registers import Registers
+
+HOT_LOOP = "rings/hotloop.c"  # who stores tails
+BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # what stands between a driver's step and the access
+
+
+def place_name(offset: int) -> str:
+    """`RXDCTL[0]`; `SRRCTL[0]@0x02100` by its second address, `0x01234` where the table has nothing."""
+    place = Registers.find(offset)
+    if place is None:
+        return f"{offset:#07x}"
+    label = place.row.label(place.index)
+    return label if offset == place.row.offset(place.index) else f"{label}@{offset:#07x}"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One read or write of a register, or of configuration space.
+
+    value: what was read or written; only its bits in `mask` are known (a trace may have just the bits that a step sets or looks at).
+    time_s: seconds from the trace's start, None in traces without times. size: bytes. caller: `driver/queues.py:enable_transmit`, or "".
+    """
+
+    time_s: float | None
+    write: bool
+    offset: int
+    value: int
+    mask: int = ALL_ONES
+    size: int = 4
+    config: bool = False
+    caller: str = ""
+
+    @property
+    def place(self) -> Place | None:
+        return None if self.config else Registers.find(self.offset)
+
+    @property
+    def name(self) -> str:
+        return f"CONFIG+{self.offset:#04x}" if self.config else place_name(self.offset)
+
+    @property
+    def register(self) -> str:
+        """As `name`, and the same whichever of its addresses was used."""
+        return self.name.partition("@")[0]
+
+    @property
+    def section(self) -> str:
+        """Where the datasheet has the register, or ""."""
+        return "9.3" if self.config else self.place.row.section if self.place else ""
+
+    @property
+    def number(self) -> str:
+        """`0x02000000`; `0x02000000 in bits 0x02000001` or `?` when not all of it is known."""
+        text = f"{self.value:#0{2 + 2 * self.size}x}"
+        return text if self.mask == ALL_ONES else f"{text} in bits {self.mask:#010x}" if self.mask else "?"
+
+    @property
+    def fields(self) -> str:
+        """`ENABLE=1`: fields that are not zero; of a value of which only some bits are known, those that are in them."""
+        if self.place is None:
+            return ""
+        word: Word = self.place.row.layout(self.value)
+        if self.mask == ALL_ONES:
+            return word.describe()
+        return " ".join(f"{name}={(self.value >> each.low) & each.max}" for name, each in word.fields.items() if each.mask & self.mask)
+
+    def __str__(self) -> str:
+        return f"{'write' if self.write else 'read '} {self.name} {self.number} {self.fields}".rstrip()
+
+
+@dataclass
+class Tail:
+    """A tail register: the word that the C loop stores to, and the real one."""
+
+    word: ctypes.c_uint32
+    real: memoryview
+    passed_on: int = 0
+
+
+class TracedDevice(Device):
+    """`inner`, with a line in `file` for each access to a register or to configuration space: time, access, fields, who did it.
+
+    Tails are stored by C code, which no wrapper sees. So it is given words of this object's to store to, and they are passed on, and
+    recorded, after the sync and before any other access: the NIC sees the same accesses in the same order. Of a sync that moved a tail
+    several times the last value shows. The wrapper may be used by two threads where `inner` may. It does not own `file`.
+
+    A file that cannot be written to (a full disk) ends the trace with a warning, and nothing else.
+    """
+
+    doorbells_need_ringing = True
+
+    def __init__(self, inner: Device, file: TextIO) -> None:
+        self.inner = inner
+        self.name, self.max_vectors, self.hugepages, self.scattered = inner.name, inner.max_vectors, inner.hugepages, inner.scattered
+        self._file: TextIO | None = file
+        self._start = time.monotonic()
+        self._tails: dict[int, Tail] = {}
+        self._callers: dict[CodeType, str] = {}
+        self._lock = threading.RLock()  # lines stand in the order of the accesses
+        self._write_line(f"# ixrings trace of {inner.name}, in seconds since it began\n")
+
+    @property
+    def owner(self) -> str:
+        return self.inner.owner
+
+    @owner.setter
+    def owner(self, name: str) -> None:
+        self.inner.owner = name
+
+    @classmethod
+    @contextmanager
+    def recording(cls, inner: Device, path: str | Path) -> Iterator[TracedDevice]:
+        """`inner` traced into a new file at `path`. Raises OSError when there can be none."""
+        file = open(path, "w", encoding="ascii", errors="backslashreplace")
+        device = cls(inner, file)
+        try:
+            yield device
+        finally:
+            device._tails.clear()  # `inner` may close now, and their addresses with it
+            with suppress(OSError):  # said when it happened: every line is flushed
+                file.close()
+
+    # ---- what is recorded ----
+
+    def read32(self, offset: int, /) -> int:
+        with self._lock:
+            self._pass_tails_on()
+            value = self.inner.read32(offset)
+            self._record(False, offset, value)
+            return value
+
+    def write32(self, offset: int, value: int, /) -> None:
+        with self._lock:
+            self._pass_tails_on()
+            self._record(True, offset, value)
+            self.inner.write32(offset, value)
+
+    def config_read(self, offset: int, size: int) -> int:
+        with self._lock:
+            self._pass_tails_on()
+            value = self.inner.config_read(offset, size)
+            self._record(False, offset, value, size, config=True)
+            return value
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        with self._lock:
+            self._pass_tails_on()
+            self._record(True, offset, value, size, config=True)
+            self.inner.config_write(offset, size, value)
+
+    def reset(self) -> None:
+        self._remark("function reset")
+        self.inner.reset()
+
+    # ---- doorbells ----
+
+    def doorbell(self, offset: int) -> int:
+        """A queue that is set up again starts at 0 again, as its register does after a reset."""
+        real = (ctypes.c_uint32 * 1).from_address(self.inner.doorbell(offset))
+        # A memoryview of 32-bit words does exactly one store (hw/bar.py).
+        tail = self._tails[offset] = Tail(ctypes.c_uint32(0), memoryview(real).cast("B").cast("I"))
+        return ctypes.addressof(tail.word)
+
+    def ring_doorbells(self) -> None:
+        with self._lock:
+            self._pass_tails_on()
+
+    def _pass_tails_on(self) -> None:
+        """The C loop's barrier stands before its store, so descriptors are in memory before the word here changes."""
+        rung = False
+        for offset, tail in self._tails.items():
+            value = tail.word.value
+            if value != tail.passed_on:
+                self._record(True, offset, value, caller=HOT_LOOP)
+                tail.real[0] = value
+                tail.passed_on = value
+                rung = True
+        if rung and self.inner.doorbells_need_ringing:
+            self.inner.ring_doorbells()
+
+    # ---- the record ----
+
+    def _record(self, write: bool, offset: int, value: int, size: int = 4, *, config: bool = False, caller: str = "") -> None:
+        if self._file is not None:
+            access = Access(time.monotonic() - self._start, write, offset, value, size=size, config=config)
+            self._write_line(f"{access.time_s:11.6f} {access}  # {caller or self._caller()}\n")
+
+    def _remark(self, text: str) -> None:
+        with self._lock:
+            self._pass_tails_on()
+            self._write_line(f"# {time.monotonic() - self._start:.6f} {text}\n")
+
+    def _write_line(self, line: str) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(line)
+            self._file.flush()  # what was done before a crash or a hang is what one wants to see
+        except (OSError, ValueError) as error:
+            self._file = None
+            warnings.warn(f"the trace of {self.name} ends here: {error}", stacklevel=2)
+
+    def _caller(self) -> str:
+        """The driver's step: the first function on the stack that is not a way to a register."""
+        frame = sys._getframe(2)
+        while frame.f_back is not None and frame.f_code.co_filename in BETWEEN:
+            frame = frame.f_back
+        code = frame.f_code
+        if code not in self._callers:
+            self._callers[code] = f"{'/'.join(code.co_filename.split('/')[-2:])}:{code.co_name}"
+        return self._callers[code]
+
+    # ---- what is not ----
+
+    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
+        return self.inner.map_dma(fd, address, size)
+
+    def unmap_dma(self, mapping: DmaMapping) -> None:
+        self.inner.unmap_dma(mapping)
+
+    def enable_interrupts(self, vectors: int) -> list[int]:
+        return self.inner.enable_interrupts(vectors)
+
+    def disable_interrupts(self) -> None:
+        self.inner.disable_interrupts()
+
+    def rearm_line(self) -> None:
+        self.inner.rearm_line()
+
+    def link_trouble(self) -> str:
+        return self.inner.link_trouble()
+
+    def close(self) -> None:
+        self._tails.clear()
+        self.inner.close()

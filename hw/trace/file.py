@@ -1,0 +1,182 @@
+"""Register traces read: TracedDevice's (hw/trace/device.py), those of vfio-user servers (`ixrings emulate --trace`), and plain listings of a driver's steps.
+
+    for access in TraceFile("port.trace"): ...
+
+The kinds of lines are told apart line by line, so a file may have several; .gz is read as it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from hw.register import ALL_ONES, Row
+from hw.registers import Registers
+from .device import Access
+
+LONGEST_LINE = 1 << 16
+PATIENCE = 1000  # lines that are not understood, before a file without any that is gets called foreign
+LONGEST_LOOP = 4096
+BAR_SIZE = 1 << 19  # registers and flash (9.3.6.1)
+
+# 0.004211 write RXDCTL[0] 0x02000000 ENABLE=1  # driver/queues.py:enable_receive_queue
+OURS = re.compile(r" *(\d+\.\d+) (read|write) +(\S+) 0x((?:[0-9a-f]{2}){1,4})\b(?: (?! #).*?)?(?:  # (.+))?")
+CONFIG_NAME = re.compile(r"CONFIG\+(0x[0-9a-f]+)")
+REGISTER_NAME = re.compile(r"(?:.*@)?(0x[0-9a-f]+)|(\w+?)(?:\[(\d+)\])?")
+
+# 0.16400 R BAR0 0x06018 4 00000005, perhaps without the time or the 0x, perhaps with how a write was sent
+MESSAGE = re.compile(r" *(?:(\d+\.\d+) +)?([RW]) (BAR0|CFG|CONFIG) (?:0x)?([0-9a-f]+) (\d+) ([0-9a-f]+)(?: posted| sync)?")
+
+# A listing of steps: whole registers (R, W), bits set, cleared or tested, fields, and waits until bits are 0 or 1
+STEP = re.compile(r"(R|W|SET|CLR|TEST|POLL0|POLL1|FIELD) +([0-9a-f]+) +\S+(?: +\(alias [^)]*\))? +(?:mask )?([0-9a-f]{8})(?: = ([0-9a-f]+))?")
+LOOP = re.compile(r"loop x(\d+): (.+?) +\.\.\. last \S+")
+CONFIG_STEP = re.compile(r"PCI-([RW]) ([0-9a-f]{2})(?: ([0-9a-f]{8}))?")
+
+# What traces have beside accesses to registers: comments, headings, pauses, messages of other kinds, accesses that were refused
+BESIDE = re.compile(r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|"
+                    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|.* errno \d+)|")
+
+
+class TraceError(ValueError):
+    """A file is no register trace."""
+
+
+class TraceFile:
+    """The accesses in a file, in its order; iterate over it once. Lines that are not understood are left out and counted.
+
+    Raises OSError, and TraceError when there is nothing in it that is understood.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.lines = self.accesses = self.not_understood = 0
+        self._first = self._damage = ""
+
+    def __iter__(self) -> Iterator[Access]:
+        for line in self._read_lines():
+            found = parse_line(line) if line.endswith("\n") else None  # what a cut leaves may read as another value
+            if found is not None:
+                self.accesses += len(found)
+                yield from found
+                continue
+            self._first = self._first or f"line {self.lines}: {line[:60].rstrip()!r}"
+            self.not_understood += 1
+            if self.not_understood >= PATIENCE and not self.accesses:
+                break
+        if not self.accesses and (self.not_understood or not self.lines):
+            what = f"{self._first} is no access" if self._first else self._damage or "it is empty"
+            raise TraceError(f"{self.path} is no register trace: {what}. One is made by open_port(..., trace=FILE), "
+                             "an example with --trace FILE, or ixrings emulate --trace FILE")
+
+    def complaint(self) -> str:
+        """What of the file was of no use, in a sentence; "" when all was."""
+        parts = [self._damage] if self._damage else []
+        if self.not_understood:
+            parts.append(f"{self.not_understood} of {self.lines} lines {'is' if self.not_understood == 1 else 'are'} not understood and left out, "
+                         f"first {self._first}")
+        return f"{self.path}: {'; '.join(parts)}" if parts else ""
+
+    def _read_lines(self) -> Iterator[str]:
+        with open(self.path, "rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+            try:
+                while line := stream.readline(LONGEST_LINE):
+                    self.lines += 1
+                    yield line.decode("ascii", "replace")
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                self._damage = f"it is compressed, and cut off or damaged after line {self.lines} ({error})"
+
+
+def parse_line(line: str) -> list[Access] | None:
+    """The accesses in a line, none for what stands beside them; None when it is not understood."""
+    text = line.strip()
+    try:
+        if match := OURS.fullmatch(text):
+            return [_ours(match)]
+        if match := MESSAGE.fullmatch(text):
+            return _message(match)
+        if match := STEP.fullmatch(text):
+            return [_step(match)]
+        if match := LOOP.fullmatch(text):
+            return _loop(match)
+        if match := CONFIG_STEP.fullmatch(text):
+            letter, offset, value = match.groups()
+            return [Access(None, letter == "W", int(offset, 16), int(value or "0", 16), ALL_ONES if value else 0, config=True)]
+    except (LookupError, ValueError):
+        return None
+    return [] if BESIDE.fullmatch(text) else None
+
+
+def register_offset(name: str) -> int:
+    """Of a name as place_name() gives it. Raises LookupError, ValueError."""
+    match = REGISTER_NAME.fullmatch(name)
+    if match is None:
+        raise LookupError(name)
+    offset, register, index = match.groups()
+    if offset:
+        return _checked(int(offset, 16))
+    row = getattr(Registers, register, None)
+    if not isinstance(row, Row):
+        raise LookupError(name)
+    return int(row.offset(int(index or 0)))
+
+
+def _checked(offset: int) -> int:
+    if offset % 4 or offset >= BAR_SIZE:
+        raise ValueError(f"no register can be at {offset:#x}")
+    return offset
+
+
+def _ours(match: re.Match[str]) -> Access:
+    time, verb, name, digits, caller = match.groups()
+    config = CONFIG_NAME.fullmatch(name)
+    if not config and len(digits) != 8:
+        raise ValueError(digits)
+    offset = int(config[1], 16) if config else register_offset(name)
+    return Access(float(time), verb == "write", offset, int(digits, 16), size=len(digits) // 2, config=bool(config), caller=caller or "")
+
+
+def _message(match: re.Match[str]) -> list[Access]:
+    """One access; of a block of configuration space that is read at once, or written, nothing is shown."""
+    time, letter, region, digits, size_text, value = match.groups()
+    offset, size, config = int(digits, 16), int(size_text), region != "BAR0"
+    if config and size not in (1, 2, 4):
+        return []
+    if len(value) != 2 * size or (not config and size != 4):
+        raise ValueError(value)
+    return [Access(float(time) if time else None, letter == "W", offset if config else _checked(offset), int(value, 16), size=size, config=config)]
+
+
+def _step(match: re.Match[str]) -> Access:
+    kind, offset_text, digits, new = match.groups()
+    offset, bits = _checked(int(offset_text, 16)), int(digits, 16)
+    if kind in "RW":
+        return Access(None, kind == "W", offset, bits)
+    if kind == "FIELD":
+        return Access(None, True, offset, int(new, 16) << ((bits & -bits).bit_length() - 1) & bits, bits)
+    if kind in ("SET", "CLR"):
+        return Access(None, True, offset, bits if kind == "SET" else 0, bits)
+    known = bits if kind.startswith("POLL") else 0  # a wait ends with the bits as they were waited for, a test may find anything
+    return Access(None, False, offset, bits if kind == "POLL1" else 0, known)
+
+
+def _loop(match: re.Match[str]) -> list[Access]:
+    """Steps that are repeated for one entry of an array after the other."""
+    count, body = int(match[1]), [step for step in match[2].split("; ") if not step.startswith("SLEEP")]
+    steps = [STEP.fullmatch(step) for step in body]
+    if count > LONGEST_LOOP or None in steps:
+        raise ValueError(match[0])
+    first = [_step(step) for step in steps if step]
+    return [Access(None, each.write, _entry(each, i), each.value, each.mask) for i in range(count) for each in first]
+
+
+def _entry(access: Access, further: int) -> int:
+    """Offset of the entry `further` on in the array that the access was to."""
+    if access.place is None:
+        raise LookupError(access.name)
+    return int(access.place.row.offset(access.place.index + further))

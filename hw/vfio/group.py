@@ -1,0 +1,126 @@
+"""An IOMMU group in its container. All functions of a group have one address space, and the kernel lets it be opened once."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from . import abi as abi
+from hw.memory.iova import IovaSpace, Range
+from hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
+from hw.register import DeviceError
+from .abi import Request
+from .errors import load_vfio, no_permission
+from .space import Spaces
+
+WHOLE = Range(0, (1 << 39) - 1)  # of an IOMMU that does not tell its ranges: the least width of VT-d's tables
+
+
+class Group:
+    """Owns the descriptors of container and group."""
+
+    def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
+        self._function, self._root, self._noiommu = function, root, noiommu
+        self.node = node_of(function, root, noiommu=noiommu)
+        self.container = self.fd = -1
+        self.members: set[str] = set()
+        try:
+            self.container = self._open(root / "dev/vfio/vfio")
+            self._check_api()
+            self.fd = self._open(self.node)
+            self._check_viable()
+            fcntl.ioctl(self.fd, Request.GROUP_SET_CONTAINER, struct.pack("i", self.container))
+            self._set_iommu()
+            self.iova = None if noiommu else IovaSpace(self.iova_ranges())
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, node: Path) -> int:
+        try:
+            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                raise DeviceError(load_vfio(self._function, node)) from None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise DeviceError(no_permission(self._function, node, noiommu=self._noiommu)) from None
+            if error.errno == errno.EBUSY:
+                raise DeviceError(in_use(self._function, holders(self._root, self.node))) from None
+            raise
+
+    def _check_api(self) -> None:
+        version = fcntl.ioctl(self.container, Request.GET_API_VERSION)
+        if version != abi.API_VERSION:
+            raise DeviceError(f"this kernel speaks version {version} of VFIO; version {abi.API_VERSION} is the only one known")
+        wanted = abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU
+        if fcntl.ioctl(self.container, Request.CHECK_EXTENSION, wanted) <= 0:
+            how = ("Run: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode" if self._noiommu
+                   else "Run: sudo modprobe vfio_iommu_type1")
+            raise DeviceError(f"VFIO has no {'no-IOMMU mode' if self._noiommu else 'type 1 IOMMU driver'} here. {how}")
+
+    def _check_viable(self) -> None:
+        status = abi.GroupStatus(argsz=ctypes.sizeof(abi.GroupStatus))
+        abi.call(self.fd, Request.GROUP_GET_STATUS, status)
+        if not status.flags & abi.GroupFlag.VIABLE:
+            raise DeviceError(not_viable(self._function, group_blockers(self._function, self._root)))
+        if status.flags & abi.GroupFlag.CONTAINER_SET:
+            raise DeviceError(in_use(self._function, holders(self._root, self.node)))
+
+    def _set_iommu(self) -> None:
+        try:
+            fcntl.ioctl(self.container, Request.SET_IOMMU, abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU)
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise DeviceError(
+                f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
+                "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
+                "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") from None
+
+    def iova_ranges(self) -> list[Range]:
+        """What the IOMMU carries, from the chain of capabilities behind the info."""
+        info = abi.Type1Info(argsz=ctypes.sizeof(abi.Type1Info))
+        abi.call(self.container, Request.IOMMU_GET_INFO, info)
+        buffer = bytearray(max(info.argsz, ctypes.sizeof(abi.Type1Info)))
+        struct.pack_into("I", buffer, 0, len(buffer))
+        fcntl.ioctl(self.container, Request.IOMMU_GET_INFO, buffer)
+        info = abi.Type1Info.from_buffer_copy(buffer)
+        return parse_ranges(buffer, info.cap_offset) if info.flags & abi.INFO_CAPS else [WHOLE]
+
+    def close(self) -> None:
+        """Once no device of it is open."""
+        if self.fd >= 0:
+            try:
+                fcntl.ioctl(self.fd, Request.GROUP_UNSET_CONTAINER)
+            except OSError:  # it was not set, or the last close below does it
+                pass
+            os.close(self.fd)
+        if self.container >= 0:
+            os.close(self.container)
+        self.container = self.fd = -1
+
+
+GROUPS: Spaces[Group] = Spaces()  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
+
+
+def node_of(function: Function, root: Path, *, noiommu: bool) -> Path:
+    return root / "dev/vfio" / (f"noiommu-{function.iommu_group}" if noiommu else str(function.iommu_group))
+
+
+def parse_ranges(info: bytes | bytearray, offset: int) -> list[Range]:
+    """The IOVA_RANGE capability in the chain that starts at `offset`; WHOLE when there is none. Bounded: offsets must grow."""
+    while 0 < offset <= len(info) - ctypes.sizeof(abi.CapHeader):
+        header = abi.CapHeader.from_buffer_copy(info, offset)
+        if header.id == abi.CAP_IOVA_RANGE:
+            first = offset + ctypes.sizeof(abi.CapIovaRange)
+            count = abi.CapIovaRange.from_buffer_copy(info, offset).nr_iovas
+            found = [abi.IovaRange.from_buffer_copy(info, first + i * ctypes.sizeof(abi.IovaRange)) for i in range(count)]
+            return [Range(each.start, each.last) for each in found]
+        if header.next <= offset:
+            break
+        offset = header.next
+    return [WHOLE]

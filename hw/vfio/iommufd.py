@@ -1,0 +1,139 @@
+"""The newer way to a device under VFIO: its own character device, bound to an address space of /dev/iommu (linux/iommufd.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from . import abi as abi
+from hw.memory.iova import IovaSpace, Range
+from hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
+from hw.register import DeviceError
+from .abi import Request
+from .errors import load_vfio, map_error, no_permission
+from .space import DeviceSpace, Spaces
+
+IOMMU = "dev/iommu"
+RANGES = 64  # room for that many at the first try
+
+
+def device_node(function: Function, root: Path) -> Path:
+    return root / "dev/vfio/devices" / function.vfio_cdev
+
+
+def present(function: Function, root: Path) -> bool:
+    """Whether the kernel has all of it for this device."""
+    return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()
+
+
+class Ioas:
+    """Owns /dev/iommu's descriptor and an address space in it. A group has one owner in the kernel, so its functions share this."""
+
+    def __init__(self, function: Function, root: Path) -> None:
+        self.node = group_node(function, root)
+        self.members: set[str] = set()
+        self.iova: IovaSpace | None = None  # the kernel knows its limits once a device is attached
+        self.fd = open_node(function, root, root / IOMMU)
+        try:
+            allocate = abi.IoasAlloc(size=ctypes.sizeof(abi.IoasAlloc))
+            abi.call(self.fd, Request.IOAS_ALLOC, allocate)
+            self.id = allocate.out_ioas_id
+        except BaseException:
+            self.close()
+            raise
+
+    def iova_ranges(self) -> list[Range]:
+        """Of the devices that are attached."""
+        count = RANGES
+        while True:
+            table = (abi.IovaRange * count)()
+            query = abi.IoasIovaRanges(size=ctypes.sizeof(abi.IoasIovaRanges), ioas_id=self.id, num_iovas=count,
+                                       allowed_iovas=ctypes.addressof(table))
+            try:
+                abi.call(self.fd, Request.IOAS_IOVA_RANGES, query)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE or query.num_iovas <= count:
+                    raise DeviceError(f"the kernel does not say which addresses the IOMMU carries: {error.strerror}") from None
+                count = query.num_iovas
+                continue
+            return [Range(each.start, each.last) for each in table[: query.num_iovas]]
+
+    def close(self) -> None:
+        """Once no device of it is open: the address space goes with the descriptor."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+SPACES: Spaces[Ioas] = Spaces()  # one a process, as the kernel's side is
+
+
+class Iommufd(DeviceSpace[Ioas]):
+    """A device by its own character device, attached to its group's address space."""
+
+    def __init__(self, function: Function, root: Path) -> None:
+        self._node = device_node(function, root)
+        super().__init__(function, root, SPACES, group_node(function, root), lambda: Ioas(function, root), through=str(self._node))
+
+    def _open_device(self) -> None:
+        self.device = open_node(self._function, self._root, self._node)
+        self._bind()
+        self._attach()
+        if self._space.iova is None:
+            self._space.iova = IovaSpace(self._space.iova_ranges())
+
+    def _bind(self) -> None:
+        """First of all calls on the device: until then it answers to nothing else."""
+        try:
+            abi.call(self.device, Request.DEVICE_BIND_IOMMUFD, abi.BindIommufd(argsz=ctypes.sizeof(abi.BindIommufd), iommufd=self._space.fd))
+        except OSError as error:
+            blockers = group_blockers(self._function, self._root)
+            if blockers:  # the kernel says EBUSY, EINVAL or EPERM for that, by version
+                raise DeviceError(not_viable(self._function, blockers)) from None
+            if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the same device is bound
+                others = [who for who in holders(self._root, self._node, self._space.node) if not who.endswith(f"({os.getpid()})")]
+                raise DeviceError(in_use(self._function, others)) from None
+            raise
+
+    def _attach(self) -> None:
+        request = abi.AttachIommufdPt(argsz=ctypes.sizeof(abi.AttachIommufdPt), pt_id=self._space.id)
+        try:
+            abi.call(self.device, Request.DEVICE_ATTACH_IOMMUFD_PT, request)
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise DeviceError(
+                f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
+                "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
+                "echo 1 | sudo tee /sys/module/iommufd/parameters/allow_unsafe_interrupts") from None
+
+    def _map(self, address: int, iova: int, size: int) -> None:
+        flags = abi.IoasMapFlag.FIXED_IOVA | abi.IoasMapFlag.WRITEABLE | abi.IoasMapFlag.READABLE
+        request = abi.IoasMap(size=ctypes.sizeof(abi.IoasMap), flags=flags, ioas_id=self._space.id, user_va=address, length=size, iova=iova)
+        try:
+            abi.call(self._space.fd, Request.IOAS_MAP, request)
+        except OSError as error:
+            raise map_error(self._function, error, iova, size) from None
+
+    def _unmap(self, iova: int, size: int) -> None:
+        request = abi.IoasUnmap(size=ctypes.sizeof(abi.IoasUnmap), ioas_id=self._space.id, iova=iova, length=size)
+        abi.call(self._space.fd, Request.IOAS_UNMAP, request)
+
+
+def group_node(function: Function, root: Path) -> Path:
+    return root / "dev/vfio" / str(function.iommu_group)
+
+
+def open_node(function: Function, root: Path, node: Path) -> int:
+    """Raises DeviceError, OSError."""
+    try:
+        return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            needed = (device_node(function, root), root / IOMMU)
+            raise DeviceError(no_permission(function, *(each for each in needed if each == node or not os.access(each, os.R_OK | os.W_OK)))) from None
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            raise DeviceError(load_vfio(function, node)) from None
+        raise

@@ -1,0 +1,1 @@
+"""Tests, laid out as the code is; support/ has what they share, qemu/ the guests, bench/ the benchmarks."""

@@ -1,0 +1,188 @@
+"""`ixrings regs`, `stats` and `sfp` as a user types them, on the emulated NIC."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from driver import open_port
+from driver.cli import main
+from driver.cli.regs import Entry, changes, lines, refuse_effects
+from driver.cli.stats import hardware_counts, per_second
+from hw.emulator import Emulated82599
+from hw.register import DeviceError
+from hw.registers import Registers
+from tests.support.programs import Process, interrupt, started
+from rings import Region, RegionError
+
+
+def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+def registers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, object]]:
+    return {entry["name"]: entry for entry in json.loads(output(capsys, "regs", *words, "--json"))["registers"]}
+
+
+IXRINGS = [sys.executable, "-m", "driver.cli"]
+
+
+def next_line(process: Process) -> str:
+    """Of its output, in bounded time."""
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 10)[0], "nothing was printed in 10 s"
+    return process.stdout.readline()
+
+
+def ended_by_ctrl_c(process: Process) -> None:
+    """--watch takes it as the end that it is."""
+    _, complaint = interrupt(process)
+    assert (process.returncode, complaint) == (0, "")
+
+
+# ---- regs ----
+
+
+def test_regs_shows_every_register_that_can_be_read_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    found = registers(capsys, "emulated")
+    assert {"CTRL", "STATUS", "LINKS", "AUTOC"} <= set(found)
+    by_name = {row.name: row for row in Registers.rows()}
+    assert not [name for name in found if by_name[name.partition("[")[0]].access.read_has_effect]
+    assert found["LINKS"]["offset"] == "0x042a4"
+
+
+def test_regs_by_name_shows_all_of_an_array_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(registers(capsys, "emulated", "SRRCTL", "AUTOC")) == 129
+    first, others, last = output(capsys, "regs", "emulated", "SRRCTL", "AUTOC").splitlines()
+    assert first.startswith("0x01014  SRRCTL[0] ") and "DESCTYPE=1 (advanced, one buffer)" in first
+    assert others.startswith("0x01054  SRRCTL[1..127] ") and "BSIZEPACKET=2" in others
+    assert "LMS=3 (10G serial)" in last
+
+
+@pytest.mark.parametrize(("name", "finds"), [
+    ("TXPBS*", {f"TXPBSIZE[{i}]" for i in range(8)}),
+    ("rxdctl[5]", {"RXDCTL[5]"}),
+    ("VMOLR", {f"PFVML2FLT[{i}]" for i in range(64)}),
+    ("VMOLR[3]", {"PFVML2FLT[3]"}),
+    ("MHAD?", {"MAXFRS"}),
+    ("8.2.3.22.19", {"AUTOC"}),
+    ("GPRC", {"GPRC"}),
+    ("RUC*", set()),
+])
+def test_a_register_is_found_by_part_of_its_name_another_drivers_or_its_section(capsys: pytest.CaptureFixture[str], name: str, finds: set[str]) -> None:
+    if finds:
+        assert set(registers(capsys, "emulated", name)) == finds
+    else:
+        assert main(["regs", "emulated", name]) == 1  # its read clears it: not by a part of its name
+
+
+def test_diff_shows_what_the_driver_has_set_field_by_field(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "regs", "emulated", "--diff").splitlines()
+    (fctrl,) = [each for each in text if " FCTRL " in each]
+    assert fctrl.endswith("0x00000000 -> 0x00000400  BAM=0->1")
+    found = registers(capsys, "emulated", "--diff", "8.2.3.5")
+    assert {"GPIE", "EITR[0]", "IVAR[0]"} <= set(found) and "IVAR[63]" not in found
+    assert all(entry["value"] != entry["reset"] for entry in found.values())
+
+
+def test_a_nic_that_was_not_brought_up_differs_from_reset_by_what_the_eeprom_and_the_wire_say() -> None:
+    with Emulated82599("sink", manual=True) as nic:
+        different = {row.label(index) for row in Registers.rows() for index in range(row.count)
+                     if row.access.name in ("RW", "RO") and nic.read32(row.offset(index)) != row.reset_value(index)}
+    assert different == {"RAL[0]", "RAH[0]", "STATUS", "LINKS"}
+
+
+def test_neighbours_that_say_the_same_share_a_line_and_changes_are_told_by_field() -> None:
+    layout = Registers.RXDCTL.layout
+    values = {Entry(Registers.RXDCTL, index): layout(value) for index, value in ((0, 0), (2, 0), (4, 0), (6, 1 << 25), (7, 0))}
+    assert [each.split()[1] for each in lines(values, {})] == ["RXDCTL[0,2..4]", "RXDCTL[6]", "RXDCTL[7]"]
+    assert list(changes(layout(1 << 25), layout(1 << 30))) == ["ENABLE=1->0", "VME=0->1"]
+
+
+def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    socket = str(tmp_path / "nic")
+    with started([*IXRINGS, "emulate", "--socket", socket, "--wire", "sink"]) as nic:
+        assert "listens" in next_line(nic)
+        assert [registers(capsys, f"vfio-user:{socket}", "RXDCTL[0]", *up)["RXDCTL[0]"]["text"] for up in ((), ("--up",))] == ["", "ENABLE=1"]
+        with started([*IXRINGS, "regs", f"vfio-user:{socket}", "--watch", "0.05", "--json", "8.2.3.1", "LINKS"]) as process:
+            assert json.loads(next_line(process))["registers"] == []
+            nic.send_signal(signal.SIGUSR1)  # pulls the cable
+            seen = {}
+            while not {"STATUS", "LINKS"} <= set(seen):
+                seen.update({entry["name"]: entry for entry in json.loads(next_line(process))["registers"]})
+            ended_by_ctrl_c(process)
+    assert set(seen) == {"STATUS", "LINKS"}
+    assert (seen["STATUS"]["before"], seen["STATUS"]["value"]) == (0x80080, 0x80000)
+
+
+def test_what_a_driver_counts_on_is_not_read_from_under_it() -> None:
+    refuse_effects([Registers.CTRL], "ixgbe")
+    with pytest.raises(DeviceError, match="GPRC is read, cleared by the read, and ixgbe has the NIC"):
+        refuse_effects([Registers.CTRL, Registers.GPRC], "ixgbe")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    with started([*IXRINGS, "regs", "emulated", "*"]) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+# ---- stats ----
+
+
+def test_stats_gives_every_counter_its_datasheet_name(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = json.loads(output(capsys, "stats", "emulated:sink", "--json"))["counts"]
+    assert {"GPRC", "GPTC", "GORC", "RXDGBC", "QPRC[0]", "QBTC[15]"} <= set(counts) and set(counts.values()) == {0}
+    assert not {"GORCL", "RXDGBCH"} & set(counts)
+    assert "GPRC" in output(capsys, "stats", "emulated:sink", "--all")
+    with Emulated82599("loop") as nic:
+        with open_port(nic, promiscuous=True) as port:
+            port.send([bytes(60)] * 7)
+            port.flush()
+            counts = hardware_counts(port.nic)
+        assert counts["GPTC"] == counts["QPTC[0]"] == 7 and counts["GOTC"] == 7 * 64
+
+
+def test_watched_stats_are_totals_with_rates() -> None:
+    with started([*IXRINGS, "stats", "emulated:source", "--watch", "0.05", "--json"]) as process:
+        head, *looks = (json.loads(next_line(process)) for _ in range(9))
+        ended_by_ctrl_c(process)
+    assert head["source"].startswith("counted since it was opened")
+    counted = [look for look in looks if look["counts"]]
+    assert counted[-1]["counts"]["GPRC"] > counted[0]["counts"]["GPRC"] > 0
+    assert all(rate > 0 for look in counted for rate in look["rates"].values())
+
+
+@pytest.mark.parametrize(("name", "rate", "shown"), [
+    ("GPRC", 14_880_952.0, "14.88 M/s"), ("GORC", 1.25e9, "10.00 Gbit/s"), ("QBTC[3]", 125.0, "1.00 kbit/s"), ("MPC", 12.0, "12 /s"),
+])
+def test_rates_have_the_units_of_a_link(name: str, rate: float, shown: str) -> None:
+    assert per_second(name, rate) == shown
+
+
+# ---- sfp ----
+
+
+def test_sfp_shows_the_module_and_what_it_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    module = json.loads(output(capsys, "sfp", "emulated", "--json"))
+    assert (module["vendor"], module["part"], module["serial"], module["types"]) == ("Intel Corp", "IXRINGS-SR", "1", ["10GBASE-SR"])
+    text = output(capsys, "sfp", "emulated")
+    assert "850 nm" in text and "300 m of OM3 fibre" in text and "light received 0.5100 mW (-2.9 dBm)" in text
+
+
+def test_memory_that_cannot_be_had_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Region, "for_ports", refuse_memory)
+    assert main(["ring", "emulated"]) == 1
+    assert capsys.readouterr().err == "ixrings: The region's 0.3 MB cannot be had\n"
+
+
+def refuse_memory(*_: object, **__: object) -> None:
+    raise RegionError("The region's 0.3 MB cannot be had")

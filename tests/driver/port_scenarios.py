@@ -1,0 +1,149 @@
+"""What a port does on any way to a NIC: our driver on a NIC whose cable is looped back, and on one that receives without end.
+
+Not collected with the other tests. Run by itself in guests (qemu/test_our_driver.py) and on vfio-user (test_vfio_user_port.py), with the
+port names in IXRINGS_LOOP and IXRINGS_SOURCE, and the seconds a bridge needs to start and carry something in IXRINGS_BRIDGE_S.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from driver import Port, open_port
+from hw.capture.pcap import read_capture
+from hw.register import DeviceError
+from tests.support.programs import EXAMPLES, interrupt, run_example, started
+
+LOOP, SOURCE = os.environ["IXRINGS_LOOP"], os.environ["IXRINGS_SOURCE"]
+SEQUENCE_AT = 42  # where the source counts its frames
+EXAMPLE_S = 60
+
+
+@pytest.fixture
+def port() -> Iterator[Port]:
+    opened = open_port(LOOP)
+    yield opened
+    opened.close()
+
+
+def frame(to: str, number: int, length: int = 60) -> bytes:
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
+
+
+def udp(to: str, flow: int) -> bytes:
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, flow]))
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x08\x00" + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)).ljust(60, b"\0")
+
+
+def test_every_frame_sent_comes_back_and_is_counted(port: Port) -> None:
+    assert port.link.up
+    frames = [frame(port.mac, n, 60 + n % 1400) for n in range(2000)]
+    got: list[bytes] = []
+    for first in range(0, len(frames), 200):
+        port.send(frames[first : first + 200])
+        received = port.recv(5)
+        got += [next(received) for _ in range(200)]
+    assert got == frames
+    port.flush(5)
+    stats = port.stats()
+    assert stats["GPTC"] == stats["GPRC"] == stats.tx[0]["QPTC"] == stats.rx[0]["QPRC"] == 2000
+
+
+def test_several_queues_send_receive_and_spread() -> None:
+    with open_port(LOOP, tx_queues=4, rx_queues=4, tx_slots=64, rx_slots=64) as port:
+        for k in range(4):
+            port.send([udp(port.mac, flow) for flow in range(16)], ring=k)
+        port.flush(5)
+        assert len(list(port.recv(1))) == 64
+        stats = port.stats()
+        assert [queue["QPTC"] for queue in stats.tx[:4]] == [16] * 4
+        assert sum(queue["QPRC"] for queue in stats.rx[:4]) == 64 and sum(queue["QPRC"] > 0 for queue in stats.rx[:4]) > 1
+
+
+def test_a_sleeping_poll_is_woken_by_an_interrupt(port: Port) -> None:
+    with selectors.DefaultSelector() as selector:
+        assert port.poll(0.05) == 0
+        selector.register(port, selectors.EVENT_READ)
+        assert not selector.select(0.05)
+        for number in range(50):
+            port.send([frame(port.mac, number)])
+            assert selector.select(5), f"no wake-up for frame {number}"
+            port.rxsync()
+            port.rx_rings[0].advance(port.rx_rings[0].space)
+            port.rxsync()
+
+
+def test_jumbo_frames_over_several_slots() -> None:
+    with open_port(LOOP, mtu=9706, buf_size=1024) as port:
+        for length in (9720, 1025, 60):
+            port.send([frame(port.mac, 0, length)])
+            assert next(port.recv(5)) == frame(port.mac, 0, length)
+
+
+def test_it_opens_again_and_again() -> None:
+    for _ in range(5):
+        with open_port(LOOP, tx_slots=64, rx_slots=64) as port:
+            port.send([frame(port.mac, 1)])
+            assert next(port.recv(5)) == frame(port.mac, 1)
+
+
+def test_a_second_program_hears_that_the_nic_is_taken(port: Port) -> None:
+    code = f"from driver import open_port\nopen_port({LOOP!r})"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=EXAMPLE_S)
+    assert second.returncode and "is in use by" in second.stderr, second.stderr
+    port.send([frame(port.mac, 1)])
+    assert next(port.recv(5)) == frame(port.mac, 1)
+
+
+def test_a_nic_that_does_not_exist_is_told_apart_from_one_that_cannot_be_had() -> None:
+    with pytest.raises(DeviceError, match="0000:7f:00.0"):
+        open_port("0000:7f:00.0")
+
+
+def test_pktgen_sends_as_many_as_it_was_told() -> None:
+    done = run_example("pktgen", "-i", LOOP, "-f", "tx", "-n", 20000, "--json", timeout=EXAMPLE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sent"] == 20000
+
+
+def test_pktgen_receives_as_many_as_it_was_told() -> None:
+    done = run_example("pktgen", "-i", SOURCE, "-f", "rx", "-n", 50000, "--json", timeout=EXAMPLE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["received"] >= 50000
+
+
+def test_what_is_captured_has_no_gap(tmp_path: Path) -> None:
+    file = tmp_path / "source.pcap"
+    done = run_example("capture", "-i", SOURCE, "-w", file, "-c", 5000, timeout=EXAMPLE_S)
+    assert done.returncode == 0, done.stderr
+    numbers = [struct.unpack_from("!Q", bytes(packet), SEQUENCE_AT)[0] for packet in frames_of(file)]
+    assert numbers == list(range(numbers[0], numbers[0] + 5000))
+
+
+def frames_of(file: Path) -> Iterator[bytes]:
+    capture = read_capture(str(file))
+    for offset, length in zip(capture.offsets, capture.lengths):
+        yield capture.data[int(offset) : int(offset) + int(length)].tobytes()
+
+
+def test_a_bridge_carries_frames_from_one_nic_to_the_other() -> None:
+    command = [sys.executable, str(EXAMPLES / "bridge.py"), "-i", SOURCE, "-i", LOOP, "--json"]
+    for patience in (1, 4):  # a guest on a busy machine starts it slowly
+        with started(command) as bridge:
+            with suppress(subprocess.TimeoutExpired):
+                bridge.wait(patience * float(os.environ["IXRINGS_BRIDGE_S"]))
+            output, errors = interrupt(bridge, timeout=20)
+        assert bridge.returncode in (0, 130), errors
+        forwarded = json.loads(output or "{}").get("forwarded", 0)
+        if forwarded > 1000:
+            break
+    assert forwarded > 1000, output

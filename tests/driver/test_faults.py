@@ -1,0 +1,224 @@
+"""What the driver does about a NIC that breaks: it recovers, or stops within its bound with a sentence; nothing is left behind."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from driver import PortTimeout, open_port
+from driver.errors import DmaRefused
+from driver.names import PortNameError
+from tests.support.driver_watch import Watched
+from hw.emulator import Emulated82599, Fault
+from hw.register import DeviceError, DeviceGone, RegisterTimeout
+from tests.support.programs import wait_for
+from tests.support.vfio_user_peer import emulate
+
+README = Path(__file__).resolve().parent.parent.parent / "hw/emulator/FAULTS.md"
+FRAME = bytes(60)
+
+
+def test_every_fault_is_in_the_table() -> None:
+    rows = [line.split("`")[1] for line in README.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [fault.value for fault in Fault]
+
+
+def test_a_pulled_cable_is_said_and_frames_wait_until_it_is_back() -> None:
+    with Emulated82599() as nic, open_port(nic, promiscuous=True) as port:
+        nic.inject(Fault.LINK)
+        port.send([FRAME])
+        with pytest.raises(PortTimeout, match="the link is down: the cable is out"):
+            port.flush(0.05)
+        nic.mend(Fault.LINK)
+        assert port.wait_link(2).up
+        port.flush(2)
+        assert list(port.recv(timeout=0.5)) == [FRAME]
+
+
+@pytest.mark.parametrize(("fault", "answer"), [(Fault.NO_MODULE, "there is no SFP\\+ module in the cage"), (Fault.LINK, "the cable is out")])
+def test_a_port_without_a_link_opens_at_once_and_says_why(fault: Fault, answer: str) -> None:
+    with Emulated82599() as nic:
+        nic.inject(fault)
+        start = time.monotonic()
+        with open_port(nic, link_timeout=30) as port:
+            assert time.monotonic() - start < 5
+            port.send([FRAME])
+            with pytest.raises(PortTimeout, match=f"the link is down: {answer}"):
+                port.flush(0.01)
+
+
+def test_a_module_of_somebody_else_works() -> None:
+    with Emulated82599() as nic:
+        nic.inject(Fault.FOREIGN_MODULE)
+        with open_port(nic, promiscuous=True) as port:
+            port.send([FRAME])
+            assert list(port.recv(timeout=0.5)) == [FRAME]
+
+
+@pytest.mark.parametrize(("fault", "error", "answer"), [
+    (Fault.EEPROM_CHECKSUM, DeviceError, r"EEPROM is spoiled: its words add up to 0xbab[b9], not 0xbaba \(82599 6.2\). Reflash it"),
+    (Fault.RESET, RegisterTimeout, r"CTRL \(0x00000\) read 0x04000000 after .* ms: RST is 0x1, expected 0x0 \(82599 8.2.3.1.1\)"),
+    (Fault.QUEUE_ENABLE, RegisterTimeout, r"RXDCTL\[0\] .* ENABLE is 0x0, expected 0x1 \(82599 4.6.7\)"),
+])
+def test_a_nic_that_cannot_be_started_is_refused_in_words_and_opens_once_it_is_mended(fault: Fault, error: type[Exception], answer: str) -> None:
+    with Emulated82599() as nic:
+        nic.inject(fault)
+        device = Watched(nic)
+        start = time.monotonic()
+        with pytest.raises(error, match=answer):
+            open_port(device)
+        assert time.monotonic() - start < 5
+        assert device.mapped == 0 and device.owner == "" and device.unmapped_while_master == []
+        nic.mend(fault)
+        open_port(device).close()
+
+
+def test_a_head_that_is_not_written_back_is_told_from_a_slow_wire_and_goes_on_when_it_comes() -> None:
+    with Emulated82599() as nic, open_port(nic) as port:
+        nic.inject(Fault.HEAD_WRITE_BACK)
+        port.send([FRAME] * 10)
+        with pytest.raises(PortTimeout, match=r"queue 0 has sent them \(TDH is TDT\), but its head write-back does not arrive"):
+            port.flush(0.2)
+        with pytest.raises(PortTimeout, match="no room to send within 0.2 s: queue 0 has sent them"):
+            port.send([FRAME] * 2000, timeout=0.2)
+        nic.mend(Fault.HEAD_WRITE_BACK)
+        port.flush(5)
+
+
+def test_received_frames_that_are_not_written_back_end_a_wait_at_its_bound_and_are_counted() -> None:
+    with Emulated82599() as nic, open_port(nic, promiscuous=True) as port:
+        nic.inject(Fault.RECEIVE_WRITE_BACK)
+        port.send([FRAME] * 10)
+        assert list(port.recv(timeout=0.1)) == []
+        stats = port.stats()
+        assert (stats["GPRC"], stats.rx[0]["QPRC"], stats.rx[0]["QPRDC"]) == (10, 0, 10)
+        nic.mend(Fault.RECEIVE_WRITE_BACK)
+        port.send([FRAME] * 10)
+        assert len(list(port.recv(timeout=0.5))) == 10
+
+
+def test_lost_interrupts_cost_a_second_and_no_frame() -> None:
+    with Emulated82599() as nic, open_port(nic, promiscuous=True) as port:
+        nic.inject(Fault.INTERRUPT)
+        assert list(port.recv(timeout=0)) == []
+        port.send([FRAME])
+        start = time.monotonic()
+        assert next(port.recv(timeout=10)) == FRAME
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.breaks_rules("dma_read", "dma_write")
+def test_memory_that_is_out_of_reach_is_said_to_be_and_the_port_closes() -> None:
+    with Emulated82599() as nic, open_port(nic) as port:
+        nic.inject(Fault.DMA)
+        with pytest.raises(DmaRefused, match="was refused memory that it wanted to read"):
+            port.send([FRAME])
+            port.flush(5)
+
+
+@pytest.mark.parametrize("at", [1, 100, 1000, 2500])
+def test_a_nic_that_goes_at_some_access_is_said_to_be_gone(at: int) -> None:
+    with pytest.raises(DeviceGone, match="no longer answers"):
+        with Emulated82599() as nic:
+            nic.inject(Fault.REMOVAL, at)
+            with open_port(nic, link_timeout=0) as port:
+                for _ in range(1000):
+                    port.stats()
+
+
+def test_a_port_name_may_have_a_fault() -> None:
+    with pytest.raises(RegisterTimeout, match="RST is 0x1"):
+        open_port("emulated@fault=reset")
+    with pytest.raises(PortNameError, match="'emulated@fault=rest': 'rest' is no fault; write link, no-module"):
+        open_port("emulated@fault=rest")
+    with pytest.raises(PortNameError, match="'reset\\+' is no fault"):
+        open_port("emulated@fault=reset+")
+
+
+def test_a_served_nic_may_have_faults(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--fault", "queue-enable", "--fault", "removal+100000") as emulator:
+        with pytest.raises(RegisterTimeout, match="ENABLE is 0x0"):
+            open_port(f"vfio-user:{emulator.path}")
+        emulator.end()
+
+
+def test_what_is_broken_in_a_served_nic_may_come_late(tmp_path: Path) -> None:
+    faults = [word for fault in ("head-write-back", "receive-write-back") for word in ("--fault", fault)]
+    with emulate(tmp_path / "nic.sock", *faults) as emulator, open_port(emulator.port, promiscuous=True) as port:
+        port.send([FRAME])
+        with pytest.raises(PortTimeout):
+            port.flush(0.1)
+        emulator.process.send_signal(signal.SIGUSR2)
+        port.flush(5)
+        port.send([FRAME])
+        assert next(port.recv(timeout=5)) == FRAME
+
+
+def test_a_cable_that_is_out_from_the_start_is_put_in_by_sigusr1(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--fault", "link") as emulator, open_port(emulator.port, link_timeout=0) as port:
+        assert not port.link.up
+        emulator.process.send_signal(signal.SIGUSR1)
+        assert port.wait_link(5).up
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_may_be_given_by_name_on_the_command_line(fault: Fault, tmp_path: Path) -> None:
+    """That the driver's answer is that of the table is shown above; here, that it is told apart from a NIC that works."""
+    with emulate(tmp_path / "nic.sock", "--fault", fault.value) as emulator:
+        with suppress(DeviceError), open_port(emulator.port, promiscuous=True, link_timeout=0) as port:
+            try:
+                port.send([FRAME])
+                port.flush(0.2)
+                came = list(port.recv(timeout=0.2))
+            except (PortTimeout, DeviceError):
+                came = []
+            assert (came == [FRAME]) == (fault in (Fault.FOREIGN_MODULE, Fault.INTERRUPT))
+            return
+        assert fault in (Fault.EEPROM_CHECKSUM, Fault.RESET, Fault.QUEUE_ENABLE, Fault.REMOVAL, Fault.DMA)
+
+
+def test_a_fault_that_is_there_already_stays_as_it_is() -> None:
+    with Emulated82599("sink") as nic:
+        for _ in range(2):
+            nic.inject(Fault.EEPROM_CHECKSUM)
+        with pytest.raises(DeviceError, match="EEPROM is spoiled"):
+            open_port(nic)
+        nic.mend(Fault.EEPROM_CHECKSUM)
+        open_port(nic).close()
+
+
+def test_faults_that_come_while_several_threads_use_the_nic_come_once_and_harm_no_access() -> None:
+    nic, done, errors = Emulated82599("sink"), threading.Event(), []
+
+    def use() -> None:
+        try:
+            while not done.is_set():
+                nic.read32(0x8)
+        except Exception as error:  # noqa: BLE001  # whatever an access raises is what is looked for
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            for fault in (Fault.INTERRUPT, Fault.LINK):
+                nic.inject(fault, at=10)
+            wait_for(lambda: {Fault.INTERRUPT, Fault.LINK} <= {fault for fault in Fault if fault in nic.injected}, "a fault got lost")
+            nic.mend(Fault.LINK)
+            nic.mend(Fault.INTERRUPT)
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for thread in threads:
+            thread.join()
+        nic.close()
+    assert errors == []

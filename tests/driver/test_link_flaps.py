@@ -1,0 +1,161 @@
+"""Links that come and go: trained again (82599 3.7, 8.2.3.22.19), pulled, put back, in the middle of traffic."""
+
+from __future__ import annotations
+
+import random
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.by_hand import ByHand, frame
+from driver import LinkDown, Port, open_port
+from hw.emulator import Emulated82599
+from hw.registers import Registers
+
+TRAINING_S = 0.002
+FLAPS = 50
+BURST, BURSTS = 64, 400
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Emulated82599, Emulated82599]]:
+    with Emulated82599("cable=flaps", link_up_s=TRAINING_S) as left, Emulated82599("cable=flaps", link_up_s=TRAINING_S) as right:
+        yield left, right
+
+
+def retrain(nic: Emulated82599) -> None:
+    Registers(nic).AUTOC.update(RESTART_AN=1)
+
+
+def replug(nic: Emulated82599) -> None:
+    nic.set_link(False)
+    nic.set_link(True)
+
+
+def numbered(first: int) -> list[bytes]:
+    return [frame(64, to=b"\xff" * 6)[:14] + number.to_bytes(4, "big") + bytes(46) for number in range(first, first + BURST)]
+
+
+def test_an_end_that_trains_again_takes_the_link_from_both_and_tells_both() -> None:
+    near, far = ByHand("cable=training", link_up_s=0.5), ByHand("cable=training", link_up_s=0.5)
+    both = (near, far)
+
+    def step(ns: int) -> None:
+        for end in both:
+            end.nic.step(ns=ns)
+
+    def seen() -> list[tuple[int, int]]:
+        return [(end.regs.LINKS.read().LINK_UP, end.regs.EICR.read().LSC) for end in both]
+
+    try:
+        step(500_000_000)
+        assert seen() == [(1, 1), (1, 1)]
+        near.regs.AUTOC.update(RESTART_AN=1)
+        assert seen() == [(0, 1), (0, 1)]
+        near.send(frame(70))
+        far.send(frame(80))
+        step(499_999_999)
+        assert seen() == [(0, 0), (0, 0)] and near.received() == far.received() == []
+        step(1)
+        assert seen() == [(1, 1), (1, 1)]
+        step(0)
+        assert (near.received(), far.received()) == ([frame(80)], [frame(70)])
+    finally:
+        near.close()
+        far.close()
+
+
+def test_a_link_that_is_forced_is_up_at_once_and_leads_through_no_cable_that_is_out() -> None:
+    near, far = ByHand("cable=forced", link_up_s=0.5), ByHand("cable=forced", link_up_s=0.5)
+    loop, source = ByHand("loop"), ByHand("source")
+    try:
+        for end in (near, far, loop, source):
+            end.nic.set_link(False)
+            end.regs.AUTOC.update(FLU=1)
+            assert end.regs.LINKS.read().LINK_UP
+            end.send(frame(70))
+            assert end.regs.GPTC.read() == 1, "into the void"
+        for end in (near, far, loop, source):
+            end.nic.step()
+            assert end.received() == []
+        near.nic.set_link(True)
+        far.nic.set_link(True)
+        near.send(frame(80))
+        assert far.received() == [frame(80)]
+        far.nic.unplug()
+        near.send(frame(90))
+        assert far.received() == [frame(80)], "a NIC that is gone writes no memory"
+    finally:
+        for end in (near, far, loop, source):
+            end.close()
+
+
+@pytest.mark.parametrize("flap", [retrain, replug])
+def test_a_port_goes_on_after_many_flaps(ends: tuple[Emulated82599, Emulated82599], flap: Callable[[Emulated82599], None]) -> None:
+    left, right = ends
+    with open_port(left, link_timeout=0) as a, open_port(right) as b:
+        for number in range(FLAPS):
+            assert a.wait_link(5).up and b.wait_link(5).up
+            a.nic.EICR.read(), b.nic.EICR.read()
+            flap(ends[number % 2])
+            assert a.nic.EICR.read().LSC and b.nic.EICR.read().LSC
+        assert a.wait_link(5).up and b.wait_link(5).up
+        a.send(numbered(0))
+        assert len(list(b.recv(0.2))) == BURST
+
+
+def test_a_link_that_is_lost_wakes_who_waits_for_a_descriptor(ends: tuple[Emulated82599, Emulated82599]) -> None:
+    left, right = ends
+    with open_port(left, link_timeout=0) as a, open_port(right) as b:
+        a.wait_link(5)
+        b.rxsync()
+        for _ in range(5):
+            while select.select([b], [], [], 0.02)[0]:
+                b.rxsync()
+            left.set_link(False)
+            assert select.select([b], [], [], 5)[0], "no message"
+            assert not b.link.up
+            with pytest.raises(LinkDown, match="no link after 0.01 s"):
+                b.wait_link(0.01)
+            left.set_link(True)
+            assert b.wait_link(5).up
+
+
+def lost(port: Port) -> int:
+    stats = port.stats()
+    return stats["MPC"] + sum(queue["QPRDC"] for queue in stats.rx)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flaps_in_the_middle_of_traffic_lose_no_frame_uncounted(ends: tuple[Emulated82599, Emulated82599], seed: int) -> None:
+    left, right = ends
+    stop, flaps = threading.Event(), 0
+
+    def disturb() -> None:
+        nonlocal flaps
+        chance = random.Random(seed)
+        while not stop.wait(chance.uniform(0, 3 * TRAINING_S)):
+            chance.choice((retrain, replug))(chance.choice(ends))
+            flaps += 1
+
+    with open_port(left, link_timeout=0, tx_slots=256) as a, open_port(right) as b:
+        a.wait_link(5)
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        came: list[int] = []
+        try:
+            for burst in range(BURSTS):
+                a.send(numbered(burst * BURST))
+                came += [int.from_bytes(each[14:18], "big") for each in b.recv(0)]
+        finally:
+            stop.set()
+            thread.join()
+        a.wait_link(5)
+        a.flush()
+        came += [int.from_bytes(each[14:18], "big") for each in b.recv(0.2)]
+        assert flaps > 3
+        assert a.stats()["GPTC"] == BURST * BURSTS == len(came) + lost(b)
+        assert came == sorted(set(came)), "in order, and none twice"

@@ -1,0 +1,139 @@
+"""port.sfp: the module's memory over the two-wire bus, and what keeps a driver from it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from driver import Port, open_port, semaphores
+from driver.i2c import I2c
+from driver.sfp import dbm, read_module, text
+from hw.emulator import Emulated82599
+from hw.emulator.blocks.sfp import SfpModule
+from hw.register import DeviceError
+from hw.registers import Registers
+
+
+@pytest.fixture
+def nic() -> Iterator[Emulated82599]:
+    with Emulated82599("sink", manual=True) as device:
+        assert isinstance(device, Emulated82599)
+        yield device
+
+
+@pytest.fixture
+def port(nic: Emulated82599) -> Iterator[Port]:
+    with open_port(nic, link_timeout=0) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("kind", "types", "wavelength", "reach"), [
+    (SfpModule.SR, ("10GBASE-SR",), 850, {"OM2 fibre": 80, "OM1 fibre": 30, "OM3 fibre": 300}),
+    (SfpModule.LR, ("10GBASE-LR",), 1310, {"single mode fibre": 10_000}),
+    (SfpModule.DIRECT_ATTACH, ("passive direct attach",), 0, {"copper cable": 3}),
+])
+def test_a_module_says_what_it_is(nic: Emulated82599, port: Port, kind: SfpModule, types: tuple[str, ...], wavelength: int, reach: dict[str, int]) -> None:
+    nic.insert_module(kind)
+    module = port.sfp
+    assert module is not None
+    assert (module.types, module.wavelength_nm, dict(module.lengths_m)) == (types, wavelength, reach)
+    assert (module.vendor, module.part, module.date) == (kind.value.vendor, kind.value.part, "2026-01-01")
+    assert module.oui == kind.value.oui.hex(":")
+
+
+def test_an_empty_cage_is_none(nic: Emulated82599, port: Port) -> None:
+    nic.insert_module(None)
+    assert port.sfp is None
+    nic.insert_module(SfpModule.SR)
+    assert port.sfp is not None
+
+
+def light(port: Port) -> tuple[float, float] | None:
+    """Sent and received, in mW."""
+    module = port.sfp
+    assert module is not None
+    return module.diagnostics and (module.diagnostics.tx_power_mw, module.diagnostics.rx_power_mw)
+
+
+def test_optics_measure_the_light_and_copper_measures_nothing(nic: Emulated82599, port: Port) -> None:
+    assert light(port) == pytest.approx((0.58, 0.51))
+    nic.set_link(False)
+    assert light(port) == (pytest.approx(0.58), 0)
+    port.nic.ESDP.update(SDP3_DATA=1)
+    assert light(port) == (0, 0)
+    nic.insert_module(SfpModule.DIRECT_ATTACH)
+    assert light(port) is None
+
+
+def test_a_damaged_memory_is_not_believed(nic: Emulated82599, port: Port) -> None:
+    assert nic._cage._module is not None
+    nic._cage._module.put(0xA0, 20, 0x4242)
+    with pytest.raises(DeviceError, match="bytes 0 to 62 do not sum up to byte 63"):
+        port.sfp
+
+
+def test_reading_it_leaves_the_bus_and_the_semaphores_free(nic: Emulated82599, port: Port) -> None:
+    for _ in range(2):
+        assert port.sfp is not None
+    assert int(port.nic.SW_FW_SYNC.read()) == 0 and port.nic.SWSM.read().SMBI == 0
+    port.nic.SWSM.write(0)
+    lines = port.nic.I2CCTL.read()
+    assert (lines.I2C_CLK_IN, lines.I2C_DATA_IN) == (1, 1)
+    assert nic.violations == []
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semaphores, "RESOURCE_S", 0.02)
+    monkeypatch.setattr(semaphores, "SEMAPHORE_S", 0.02)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_bus_that_the_firmware_keeps_is_waited_for_only_so_long(nic: Emulated82599, port: Port) -> None:
+    nic.firmware_takes(FW_PHY_SM0=1)
+    with pytest.raises(DeviceError, match="the firmware has kept FW_PHY_SM0 for 0.02 s"):
+        port.sfp
+    nic.firmware_takes(register=True)
+    with pytest.raises(DeviceError, match="the firmware does not give SWSM.SWESMBI to software"):
+        port.sfp
+    nic.firmware_takes()
+    assert port.sfp is not None
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_firmware_may_give_its_bus_back_in_time(nic: Emulated82599, port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semaphores, "RESOURCE_S", 10)
+    nic.firmware_takes(FW_PHY_SM0=1)
+    threading.Timer(0.05, nic.firmware_takes).start()
+    assert port.sfp is not None
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_a_program_that_died_had_taken_is_taken_back(nic: Emulated82599, port: Port) -> None:
+    registers = Registers(nic)
+    with semaphores.register_semaphore(registers):
+        registers.SW_FW_SYNC.update(SW_PHY_SM0=1)
+    assert registers.SWSM.read().SMBI == 0, "given back, and taken by this look"
+    assert read_module(registers) is not None
+    assert not registers.SW_FW_SYNC.read().SW_PHY_SM0 and not registers.SWSM.read().SMBI
+
+
+def test_what_a_vendor_wrote_cannot_disturb_a_terminal() -> None:
+    assert text(b"ACME\x1b[2J\xff  ") == "ACME?[2J?"
+    assert dbm(1.0) == 0 and dbm(0.0) == -math.inf
+
+
+@pytest.mark.parametrize("bits", range(9))
+def test_a_read_that_was_broken_off_does_not_spoil_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
+    with semaphores.phy_of_port(port.nic):
+        bus = I2c(port.nic)
+        for step in (bus._start, lambda: bus._write(0xA0), lambda: bus._write(20), bus._start, lambda: bus._write(0xA1)):
+            step()
+        for _ in range(bits):
+            bus._bit(1)
+        bus._stop()
+    module = port.sfp
+    assert module is not None and module.vendor == "Intel Corp"

@@ -1,0 +1,413 @@
+"""poll, fileno with select, selectors and asyncio, busy polling: nobody sleeps through a frame, and nobody holds the GIL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import select
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from select import POLLIN, POLLOUT
+
+import pytest
+
+from driver import Port, PortError, open_port, poll_ports
+from driver.waiting import settle_receive
+from tests.support.driver_watch import Watched
+from hw.emulator import Emulated82599
+from hw.registers import Registers
+
+A, B = bytes.fromhex("02000000000a"), bytes.fromhex("02000000000b")
+STEPPED = {"link_timeout": 0.0}
+
+
+def frame(to: bytes, number: int = 0) -> bytes:
+    return to + A + b"\x88\xb5" + number.to_bytes(4, "big") + bytes(42)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Port, Port]]:
+    with open_port("emulated:cable=wait", mac=A) as a, open_port("emulated:cable=wait", mac=B) as b:
+        a.wait_link(5)
+        yield a, b
+
+
+def poll_wait(port: Port) -> None:
+    assert port.poll(10) == POLLIN
+
+
+def busy_wait(port: Port) -> None:
+    assert port.poll(10, busy=True) == POLLIN
+
+
+def select_wait(port: Port) -> None:
+    port.rxsync()
+    while not port.rx_rings[0].space:
+        assert select.select([port], [], [], 10)[0] == [port]
+        port.rxsync()
+
+
+def take_one(port: Port) -> int:
+    """The number in the next frame, which is taken."""
+    ring = port.rx_rings[0]
+    number = int.from_bytes(port.buffers[int(ring.slots["buf_idx"][ring.head]), 14:18].tobytes(), "big")
+    ring.advance(1)
+    return number
+
+
+@pytest.mark.parametrize(("wait", "rounds"), [(poll_wait, 10_000), (select_wait, 10_000), (busy_wait, 200)])
+def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(pair: tuple[Port, Port], wait: Callable[[Port], None], rounds: int) -> None:
+    a, b = pair
+    failures: list[BaseException] = []
+
+    def wait_briefly(port: Port) -> None:
+        start = time.monotonic()
+        wait(port)
+        assert time.monotonic() - start < 0.9  # poll looks once a second without being woken; that must not be what helped
+
+    def answer() -> None:
+        try:
+            for number in range(rounds):
+                wait_briefly(b)
+                assert take_one(b) == number
+                b.send([frame(A, number)])
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        for number in range(rounds):
+            a.send([frame(B, number)])
+            wait_briefly(a)
+            assert take_one(a) == number
+    finally:
+        thread.join(60)
+    assert not failures
+
+
+def test_frames_left_in_the_ring_keep_the_descriptor_readable() -> None:
+    with open_port("emulated") as port:
+        mac = port.nic.RAL[0].read().to_bytes(4, "little") + port.nic.RAH[0].read().RAH.to_bytes(2, "little")
+        fd = port.fileno()
+        for round in range(300):
+            port.send([frame(mac, n) for n in range(3)])
+            for n in range(3):  # take one only, and sleep again: two are still there
+                assert select.select([fd], [], [], 5)[0], f"round {round}: slept with frame {n} in the ring"
+                port.rxsync()
+                select_wait(port)
+                assert take_one(port) == n
+        assert is_quiet(port)
+
+
+def is_quiet(port: Port) -> bool:
+    """Whether syncs make fileno() unreadable; an interrupt that was pending may make it so once more."""
+    for _ in range(3):
+        port.rxsync()
+        port.txsync()
+        if not select.select([port], [], [], 0.05)[0]:
+            return True
+    return False
+
+
+def test_an_idle_descriptor_is_not_readable_after_a_sync() -> None:
+    with open_port("emulated") as port:
+        assert not select.select([port], [], [], 0.05)[0]
+        port.send([frame(B)])  # not for this port: sent, not received
+        port.flush(5)
+        assert is_quiet(port)
+
+
+def test_a_frame_that_comes_just_before_its_message_is_taken_is_seen() -> None:
+    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, **STEPPED) as port:  # type: ignore[arg-type]
+        fd = port.fileno()
+        nic.step(ns=1_000_000)
+        port.rxsync()
+        assert port.rx_rings[0].space == 0  # rxsync has looked; now, before it takes messages and arms again, a frame comes
+        port.send([frame(B, 7)])
+        nic.step(ns=1_000_000)
+        settle_receive(port._open())
+        assert select.select([fd], [], [], 0)[0]
+        assert take_one(port) == 7
+
+
+def test_waiting_for_room_does_not_leave_the_descriptor_readable() -> None:
+    with open_port("emulated@paced:sink", tx_slots=64) as port:
+        port.fileno()
+        for _ in range(20):
+            port.send([bytes(1500)] * 200)  # waits for room by the same interrupts
+            port.flush(5)
+            quiet = 0
+            for _ in range(20):
+                port.rxsync()  # a program that only receives now
+                quiet = quiet + 1 if not select.select([port], [], [], 0.005)[0] else 0
+                if quiet == 2:
+                    break
+            assert quiet == 2
+
+
+def test_a_full_ring_that_gets_room_wakes_a_select() -> None:
+    with open_port("emulated@paced:sink", tx_slots=64) as port:
+        port.fileno()
+        ring = port.tx_rings[0]
+        for _ in range(50):
+            while ring.space:
+                span = ring.reserve(64)
+                span.len[:] = 1500
+                ring.advance(len(span))
+                port.txsync()
+            start = time.monotonic()
+            while not ring.space:
+                assert select.select([port], [], [], 5)[0]
+                port.txsync()
+            assert time.monotonic() - start < 1
+
+
+def test_poll_keeps_the_descriptor_true_too() -> None:
+    with open_port("emulated") as port:
+        mac = bytes.fromhex(port.mac.replace(":", ""))
+        fd = port.fileno()
+        for _ in range(200):
+            port.send([frame(mac, 0), frame(mac, 1)])
+            assert port.poll(5) == POLLIN  # takes the interrupt, leaves the frames
+            assert select.select([fd], [], [], 5)[0]
+            while port.poll(0.0):
+                take_one(port)
+                if not port.rx_rings[0].space:
+                    break
+            assert port.poll(0, POLLOUT) == POLLOUT
+
+
+def test_asyncio_sees_every_frame() -> None:
+    async def receive(port: Port, count: int) -> list[int]:
+        loop, seen, done = asyncio.get_running_loop(), list[int](), asyncio.Event()
+
+        def readable() -> None:
+            port.rxsync()
+            while port.rx_rings[0].space:
+                seen.append(take_one(port))
+            if len(seen) == count:
+                done.set()
+
+        loop.add_reader(port.fileno(), readable)
+        try:
+            for number in range(0, count, 4):
+                port.send([frame(mac, n) for n in range(number, number + 4)])
+                await asyncio.sleep(0)
+                while len(seen) + 200 < number:
+                    await asyncio.sleep(0.001)
+            await asyncio.wait_for(done.wait(), 10)
+        finally:
+            loop.remove_reader(port.fileno())
+        return seen
+
+    with open_port("emulated") as port:
+        mac = bytes.fromhex(port.mac.replace(":", ""))
+        assert asyncio.run(receive(port, 2000)) == list(range(2000))
+
+
+def test_selectors_tell_two_ports_apart(pair: tuple[Port, Port]) -> None:
+    a, b = pair
+    with selectors.DefaultSelector() as selector:
+        for port in pair:
+            selector.register(port, selectors.EVENT_READ)
+            port.rxsync()
+        b.send([frame(A)])
+        ready = [key.fileobj for key, _ in selector.select(5)]
+        assert ready == [a]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_thread_that_waits_holds_no_gil(busy: bool) -> None:
+    with open_port("emulated") as port:
+        naps = 0
+        stop = threading.Event()
+
+        def nap() -> None:
+            nonlocal naps
+            while not stop.is_set():
+                time.sleep(0.001)
+                naps += 1
+
+        thread = threading.Thread(target=nap)
+        thread.start()
+        try:
+            assert port.poll(0.5, busy=busy) == 0
+        finally:
+            stop.set()
+            thread.join()
+        assert naps > 60  # with the GIL held through each of 25 spins there would be about as many
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_poll_returns_after_its_timeout(busy: bool) -> None:
+    with open_port("emulated") as port:
+        for timeout in (0.0, 0.03, 0.1):
+            start = time.monotonic()
+            assert port.poll(timeout, busy=busy) == 0
+            assert timeout <= time.monotonic() - start + 0.001 < timeout + 0.5
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_ctrl_c_ends_a_wait_for_ever(busy: bool) -> None:
+    with open_port("emulated") as port:
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            port.poll(None, busy=busy)
+        assert time.monotonic() - start < 1
+        timer.join()
+        assert port.poll(0) == 0  # and the port goes on working
+
+
+def test_poll_flushes_what_was_put_on_tx_rings() -> None:
+    with open_port("emulated:sink") as port:
+        ring = port.tx_rings[0]
+        span = ring.reserve(5)
+        span.len[:] = 60
+        ring.advance(5)
+        assert port.poll(0.01) == 0
+        port.flush(5)
+        assert port.stats()["GPTC"] == 5
+
+
+def test_poll_for_room_waits_while_the_ring_is_full() -> None:
+    with Emulated82599("sink", manual=True) as nic, open_port(nic, link_timeout=0, tx_slots=64) as port:
+        assert port.poll(0, POLLIN | POLLOUT) == POLLOUT
+        ring = port.tx_rings[0]
+        ring.slots["len"][:] = 60
+        ring.advance(63)
+        assert port.poll(0.02, POLLOUT) == 0
+        nic.step(frames=40)  # the NIC reports its head every 32 descriptors
+        assert port.poll(0.02, POLLOUT) == POLLOUT
+        assert ring.space == 32
+
+
+def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
+    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, interrupt_interval_us=0, **STEPPED) as port:  # type: ignore[arg-type]
+        port.fileno()
+        for _ in range(5):
+            port.send([frame(B)])
+            nic.step(ns=100_000)
+        assert os.eventfd_read(nic._eventfds[0]) == 1
+        port.rxsync()
+        port.rx_rings[0].advance(5)
+        port.rxsync()
+        port.send([frame(B)])
+        nic.step(ns=100_000)
+        assert port.poll(0) == POLLIN
+
+
+def test_interrupts_keep_their_distance() -> None:
+    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, interrupt_interval_us=100, **STEPPED) as port:  # type: ignore[arg-type]
+        fd, ring = port.fileno(), port.rx_rings[0]
+        messages = 0
+        nic.step(ns=1_000_000)
+        for _ in range(100):  # a frame each 10 us, taken at once: 1 ms in all
+            port.send([frame(B)])
+            nic.step(ns=10_000)
+            messages += bool(select.select([fd], [], [], 0)[0])
+            port.rxsync()
+            ring.advance(ring.space)
+            port.rxsync()
+        assert 5 <= messages <= 15
+
+
+def test_a_busy_ring_costs_no_register_access() -> None:
+    inner = Emulated82599("source")
+    device = Watched(inner)
+    with inner, open_port(device) as port:
+        port.fileno()
+        assert port.poll(5)
+        ring, busy = port.rx_rings[0], 0
+        while busy < 300:
+            ring.advance(min(ring.space, 1))
+            before = device.accesses
+            port.rxsync()
+            if ring.space:
+                assert device.accesses == before
+                busy += 1
+            else:
+                assert port.poll(5)
+
+
+def test_one_thread_sends_while_another_receives_on_the_same_port() -> None:
+    with open_port("emulated", tx_slots=64, rx_slots=64, drop=False) as port:
+        mac, count = bytes.fromhex(port.mac.replace(":", "")), 20_000
+        failures: list[BaseException] = []
+        taken = 0
+
+        def frames() -> Iterator[bytes]:
+            for number in range(count):
+                while number - taken > 2000:  # what packet buffer and ring hold
+                    time.sleep(0.0005)
+                yield frame(mac, number)
+
+        def send() -> None:
+            try:
+                port.send(frames())
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        for received in port.recv(5):
+            assert int.from_bytes(received[14:18], "big") == taken
+            taken += 1
+            if taken == count:
+                break
+        thread.join(10)
+        assert not failures
+        assert taken == count
+
+
+def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
+    with Emulated82599() as nic, open_port(nic) as port:
+        port.rxsync()
+        fd = port.fileno()
+        nic.set_link(False)
+        nic.set_link(True)
+        deadline = time.monotonic() + 5
+        while select.select([fd], [], [], 0.05)[0]:
+            port.rxsync()
+            assert time.monotonic() < deadline
+        assert Registers(nic).EIMS.read().LSC  # and the next change is told again
+
+
+def test_several_ports_are_polled_together_asleep_and_spinning(pair: tuple[Port, Port]) -> None:
+    far, near = pair
+    with open_port("emulated:sink") as other:
+        for busy in (False, True):
+            assert poll_ports([other, near], 0.05, busy=busy) == []
+            sender = threading.Timer(0.1, far.send, [[frame(B)]])
+            sender.start()
+            assert poll_ports([other, near], 5, busy=busy) == [(near, POLLIN)]
+            sender.join()
+            assert list(near.recv(0.05)) == [frame(B)]
+        assert poll_ports([other, near], 0, POLLIN | POLLOUT) == [(other, POLLOUT), (near, POLLOUT)]
+        before = time.thread_time()
+        poll_ports([other, near], 0.5)
+        assert time.thread_time() - before < 0.2, "it did not sleep"
+
+
+def test_several_ports_are_waited_for_beyond_1024_descriptors(pair: tuple[Port, Port]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        with open_port("emulated:sink") as late:
+            assert poll_ports([*pair, late], 0.05) == []
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_polling_no_port_is_refused() -> None:
+    with pytest.raises(PortError, match="a port or more"):
+        poll_ports([], 0.01)

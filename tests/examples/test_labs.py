@@ -1,0 +1,104 @@
+"""The labs of examples/labs: solutions pass, and what is missing or wrong is explained; each verdict by a run on a NIC."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from tests.support.lab_mistakes import MISTAKES, Mistake
+from tests.support.lab_verdicts import LABS, Case, Verdict, judged
+
+sys.path.insert(0, str(LABS))
+
+from gaps import numbers, open_gaps  # noqa: E402
+
+SOLUTIONS = {file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))}
+EVERYDAY = ("01", "03")  # the others' gaps, and all mistakes, are slow tests
+
+
+def hasty(text: str) -> str:
+    """A NIC that lacks something does not get better while a script waits for it."""
+    return re.sub(r"^PATIENCE_S = .*$", "PATIENCE_S = 0.3", text, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def solved() -> dict[str, Verdict]:
+    return dict(zip(SOLUTIONS, judged([Case(*entry) for entry in SOLUTIONS.items()])))
+
+
+@pytest.fixture(scope="module")
+def with_a_gap() -> Callable[[str], dict[int, Verdict]]:
+    """Of a lab, by the gap that is open."""
+
+    @cache
+    def of(lab: str) -> dict[int, Verdict]:
+        gaps = numbers(SOLUTIONS[lab])
+        return dict(zip(gaps, judged([Case(lab, hasty(open_gaps(SOLUTIONS[lab], [gap]))) for gap in gaps])))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def mistaken() -> dict[Mistake, Verdict]:
+    return dict(zip(MISTAKES, judged([Case(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES])))
+
+
+# ---- what there is ----
+
+
+def test_there_are_ten_labs_each_with_a_text_a_script_a_solution_and_hints() -> None:
+    folders = sorted(LABS.glob("[0-9][0-9]_*"))
+    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 11)]
+    for folder in folders:
+        assert {file.name for file in folder.iterdir()} >= {"README.md", "lab.py", "solution.py", "hints.md"}, folder.name
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_a_lab_is_its_solution_with_the_gaps_open(lab: str) -> None:
+    file = next(LABS.glob(f"{lab}_*/lab.py"))
+    assert file.read_text(encoding="utf-8") == open_gaps(SOLUTIONS[lab]), "run: python examples/labs/gaps.py"
+    assert numbers(SOLUTIONS[lab]) == list(range(1, len(numbers(SOLUTIONS[lab])) + 1))
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_a_lab_before_the_last_uses_hw_and_no_driver(lab: str) -> None:
+    imported = {name.name.split(".")[0] for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {(node.module or "").split(".")[0] for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.ImportFrom)}
+    ours = imported - set(sys.stdlib_module_names)
+    assert ours <= ({"course", "driver", "rings"} if lab == "10" else {"course", "hw"})
+
+
+# ---- verdicts ----
+
+
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdict]) -> None:
+    assert solved[lab] == Verdict(True, "", [], [], "", [], "")
+
+
+@pytest.mark.parametrize("lab", [pytest.param(lab, marks=pytest.mark.slow) if lab not in EVERYDAY else lab for lab in SOLUTIONS])
+def test_each_gap_left_open_has_an_explanation_of_its_own(lab: str, with_a_gap: Callable[[str], dict[int, Verdict]]) -> None:
+    verdicts = with_a_gap(lab)
+    assert [gap for gap, verdict in verdicts.items() if verdict.passed or not verdict.missing or verdict.open_gaps != [gap]] == []
+    told = Counter(re.sub(r"\d+", "N", verdict.missing) for verdict in verdicts.values())
+    assert [sentence for sentence, times in told.items() if times > 1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.lab} {mistake.name}")
+def test_a_typical_mistake_is_explained(mistake: Mistake, mistaken: dict[Mistake, Verdict]) -> None:
+    assert mistake.right in SOLUTIONS[mistake.lab], "the solution does not do that any more"
+    verdict = mistaken[mistake]
+    assert not verdict.passed
+    assert mistake.told in verdict.missing
+
+
+def test_each_lab_has_three_typical_mistakes() -> None:
+    assert min(Counter(mistake.lab for mistake in MISTAKES).values()) >= 3
+    assert {mistake.lab for mistake in MISTAKES} == set(SOLUTIONS)

@@ -1,0 +1,211 @@
+"""examples/labs/check.py as a student and a teacher run it, and scripts that do what no script should."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hw.capture.pcap import read_capture
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABS = ROOT / "examples" / "labs"
+OPEN = "from course import open_nic\nfrom hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
+
+
+def check(*arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, str(LABS / "check.py"), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def script(folder: Path, text: str) -> Path:
+    file = folder / "lab.py"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def solution(lab: str) -> Path:
+    return next(LABS.glob(f"{lab}_*/solution.py"))
+
+
+# ---- one lab ----
+
+
+def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_the_file(tmp_path: Path) -> None:
+    done = check("03", script(tmp_path, solution("03").read_text()))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "| sent" in done.stdout and "Lab 03 send one frame: passed." in done.stdout
+    (frame,) = read_capture(tmp_path / "packets.pcap")
+    assert frame[12:26] == b"\x88\xb5Hello, wire!"
+    trace = (tmp_path / "trace.txt").read_text()
+    assert re.search(r"^ +\d+\.\d+ write TDT\[0\] 0x00000001$", trace, re.MULTILINE)
+
+
+def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
+    check("01", script(tmp_path, solution("01").read_text()))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "driver.cli", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"], env=environment,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr
+    assert re.search(r"read +EEC +0x\w+ +.*AUTO_RD=1", done.stdout)
+
+
+def test_what_came_in_is_in_the_capture_too(tmp_path: Path) -> None:
+    done = check("04", script(tmp_path, solution("04").read_text()))
+    (frame,) = read_capture(tmp_path / "packets.pcap")
+    assert f"| {frame.hex()}" in done.stdout
+
+
+def test_a_lab_that_was_not_begun_names_its_gaps_and_the_first_hint(tmp_path: Path) -> None:
+    done = check("01", script(tmp_path, next(LABS.glob("01_*/lab.py")).read_text()))
+    assert done.returncode == 1
+    assert "not yet" in done.stdout and "GAP 1, 2, 3, 4, 5" in done.stdout and "--hint 1" in done.stdout
+
+
+@pytest.mark.parametrize("lab", [f"{number:02}" for number in range(1, 11)])
+def test_a_lab_has_hints_in_steps(lab: str) -> None:
+    hints = (next(LABS.glob(f"{lab}_*")) / "hints.md").read_text()
+    assert len(re.findall(r"^## ", hints, re.MULTILINE)) >= 2
+
+
+def test_hints_come_one_by_one() -> None:
+    first, second = check("03", "--hint", 1), check("03", "--hint", 2)
+    assert first.stdout.startswith("Hint 1 of ") and second.stdout.startswith("Hint 2 of ")
+    assert check("03", "--hint", 99).returncode == 2
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (("11",), "neither a lab"), (("03", "/nowhere/lab.py"), "there is no file"), (("/tmp/no-such-class",), "neither a lab"),
+    (("03", "--hint", "1", "--json"), "leave out --hint and --nic")])  # fmt: skip
+def test_a_wrong_call_is_told_in_a_sentence(arguments: tuple[str, ...], told: str) -> None:
+    done = check(*arguments)
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_real_nic_that_is_not_there_is_told_in_a_sentence() -> None:
+    done = check("01", solution("01"), "--nic", "0000:ff:1f.7")
+    assert done.returncode == 1 and "0000:ff:1f.7" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_is_told_to_programs_too(tmp_path: Path) -> None:
+    passed = check("03", script(tmp_path, solution("03").read_text()), "--json")
+    told = json.loads(passed.stdout)
+    assert passed.returncode == 0 and (told["lab"], told["passed"], told["saved"]) == ("03", True, True) and "sent" in told["output"]
+    failed = check("03", script(tmp_path, "1 / 0"), "--json")
+    told = json.loads(failed.stdout)
+    assert failed.returncode == 1 and not told["passed"] and told["reason"] and "division by zero" in told["output"] + told["explanation"]
+
+
+# ---- a class ----
+
+
+def a_class(folder: Path) -> None:
+    for student, labs in {"ada": {"01": "solution.py", "03": "solution.py"}, "bob": {"01": "lab.py"}}.items():
+        for lab, file in labs.items():
+            theirs = folder / student / solution(lab).parent.name
+            theirs.mkdir(parents=True)
+            shutil.copy(solution(lab).with_name(file), theirs / "lab.py")
+    (folder / "notes").mkdir()
+
+
+def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
+    a_class(tmp_path)
+    done = check(tmp_path)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["student", *(f"{number:02}" for number in range(1, 11))]
+    assert lines[1].split() == ["ada", "passed", "-", "passed", *["-"] * 7]
+    assert lines[2].split() == ["bob", "not", "yet", *["-"] * 9]
+    assert lines[4].startswith("bob 01: The script did not say which device it found.")
+    assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
+
+
+def test_a_class_is_told_to_programs_too(tmp_path: Path) -> None:
+    a_class(tmp_path)
+    done = check(tmp_path, "--json")
+    assert done.returncode == 1, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["student"], row["lab"], row["passed"]) for row in rows] == [("ada", "01", True), ("ada", "03", True), ("bob", "01", False)]
+    assert rows[0]["reason"] == "" and rows[2]["reason"].startswith("The script did not say which device it found.")
+
+
+def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 2 and "STUDENT/NN_*/lab.py" in done.stderr
+
+
+# ---- scripts that do not let themselves be kept to a folder, a process, a time ----
+
+
+@pytest.mark.parametrize("text", [
+    "import os, shutil\nshutil.rmtree(os.getcwd())",
+    "import os\nos.remove('lab.py'); os.mkfifo('lab.py'); os.mkdir('packets.pcap')",
+    "import os\nos.mkdir('trace.txt')",
+])  # fmt: skip
+def test_a_script_that_damages_its_folder_is_judged_all_the_same(tmp_path: Path, text: str) -> None:
+    done = check("01", script(tmp_path, text))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "could not be left beside the file" in done.stdout
+
+
+def test_a_link_to_a_file_of_the_teachers_is_not_written_through(tmp_path: Path) -> None:
+    mine = tmp_path / "grades"
+    mine.write_text("ada 1")
+    folder = tmp_path / "ada"
+    folder.mkdir()
+    (folder / "packets.pcap").symlink_to(mine)
+    check("01", script(folder, "import os\nos.symlink('../grades', 'trace.txt')"))
+    assert mine.read_text() == "ada 1"
+
+
+def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
+    """--nic is for a real one; an emulated one in another process is as foreign."""
+    socket = tmp_path / "nic"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    nic = subprocess.Popen([sys.executable, "-m", "driver.cli", "emulate", "--socket", str(socket), "--wire", "sink"], env=environment,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert nic.stdout is not None and "listens" in nic.stdout.readline()
+        done = check("03", solution("03"), "--nic", f"vfio-user:{socket}")
+    finally:
+        nic.terminate()
+        nic.communicate(timeout=10)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
+
+
+def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
+    file = script(tmp_path, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    checker = subprocess.Popen([sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"], env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 30
+    while not (tmp_path / "running").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    checker.send_signal(signal.SIGINT)
+    _, errors = checker.communicate(timeout=30)
+    assert (checker.returncode, errors) == (130, "")
+    assert not Path(f"/proc/{(tmp_path / 'running').read_text()}").exists()
+
+
+def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
+    text = ("import ctypes, os, time\nlibc = ctypes.CDLL(None)\nfor _ in range(5):\n    if libc.fork() == 0:\n        libc.setsid()\n"
+            "        open('pids', 'a').write(f'{libc.getpid()}\\n')\n        time.sleep(600)\ntime.sleep(0.3)\n")  # fmt: skip
+    check("01", script(tmp_path, text))
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 5
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+@pytest.mark.slow
+def test_a_trace_has_an_end_however_long_a_script_writes(tmp_path: Path) -> None:
+    check("02", script(tmp_path, OPEN + "while True: device.write32(0, 0)"), "--time", 3)
+    trace = (tmp_path / "trace.txt").read_text().splitlines()
+    assert len(trace) <= 50_002 and (len(trace) < 50_000 or re.fullmatch(r"# and \d+ more", trace[-1]))

@@ -1,0 +1,266 @@
+"""What is around the 82599's MAC on its board: SFP+ cage, EEPROM, MDIO, and the registers that command tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.by_hand import ByHand
+from hw.emulator import Emulated82599
+from hw.emulator.blocks.eeprom import checksum
+from hw.emulator.blocks.sfp import SfpModule
+from hw.registers import Registers
+
+
+@pytest.fixture
+def nic() -> Iterator[Emulated82599]:
+    emulated = Emulated82599("sink", manual=True)
+    yield emulated
+    emulated.close()
+
+
+def take_phy(regs: Registers) -> None:
+    """SW_FW_SYNC, behind SWSM's two bits (10.5.4)."""
+    regs.SWSM.read()
+    regs.SWSM.update(SWESMBI=1)
+    regs.SW_FW_SYNC.write(SW_PHY_SM0=1)
+    regs.SWSM.write(0)
+
+
+class Wires:
+    """A bus master in software, as drivers have one; it asserts that each line follows."""
+
+    def __init__(self, nic: Emulated82599) -> None:
+        take_phy(Registers(nic))
+        self.register = Registers(nic).I2CCTL
+        self.clock = self.data = 1
+
+    def set(self, *, clock: int | None = None, data: int | None = None) -> int:
+        self.clock, self.data = self.clock if clock is None else clock, self.data if data is None else data
+        self.register.write(0, I2C_CLK_OUT=self.clock, I2C_DATA_OUT=self.data)
+        lines = self.register.read()
+        assert lines.I2C_CLK_IN == self.clock
+        return lines.I2C_DATA_IN
+
+    def bit(self, data: int) -> int:
+        self.set(data=data)
+        seen = self.set(clock=1)
+        self.set(clock=0)
+        return seen
+
+    def start(self) -> None:
+        self.set(data=1)
+        self.set(clock=1)
+        self.set(data=0)
+        self.set(clock=0)
+
+    def stop(self) -> None:
+        self.set(data=0)
+        self.set(clock=1)
+        self.set(data=1)
+
+    def free(self) -> None:
+        """A module that holds the data line sees no START: clock it until it lets go, then START and STOP under the same clock."""
+        self.set(data=1)
+        while not self.set(clock=1):
+            self.set(clock=0)
+        self.set(data=0)
+        self.set(data=1)
+
+    def write(self, byte: int) -> bool:
+        """True when it was acknowledged."""
+        for position in range(7, -1, -1):
+            self.bit(byte >> position & 1)
+        return not self.bit(1)
+
+    def read(self, more: bool) -> int:
+        byte = 0
+        for _ in range(8):
+            byte = byte << 1 | self.bit(1)
+        self.bit(0 if more else 1)
+        return byte
+
+    def read_from(self, offset: int, count: int, address: int = 0xA0) -> bytes:
+        self.start()
+        assert self.write(address) and self.write(offset)
+        self.start()
+        assert self.write(address | 1)
+        found = bytes(self.read(more=i < count - 1) for i in range(count))
+        self.stop()
+        return found
+
+
+def test_the_modules_memory_is_read_bit_by_bit(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    page = SfpModule.SR.pages()[0xA0]
+    assert wires.read_from(0, 64) == page[:64]
+    assert wires.read_from(0x25, 3) == bytes([0x00, 0x1B, 0x21])
+    assert wires.read_from(250, 8) == page[250:] + page[:2], "the address goes on at 0"
+
+
+def test_nobody_acknowledges_at_another_address_or_in_an_empty_cage(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    wires.start()
+    assert not wires.write(0xB0)
+    wires.stop()
+    nic.insert_module(None)
+    wires.start()
+    assert not wires.write(0xA0)
+    wires.stop()
+
+
+def test_a_transfer_that_was_broken_off_does_not_disturb_the_next(nic: Emulated82599) -> None:
+    wires = Wires(nic)
+    for bits in range(1, 30):
+        wires.start()
+        for position in range(bits):
+            wires.bit(0xA0 >> 7 - position % 8 & 1)
+        wires.free()
+        assert wires.read_from(0, 1) == b"\x03"
+
+
+@pytest.mark.parametrize("kind", SfpModule)
+def test_a_modules_memory_has_right_check_codes(kind: SfpModule) -> None:
+    page = kind.pages()[0xA0]
+    assert len(page) == 256
+    assert page[63] == sum(page[:63]) & 0xFF and page[95] == sum(page[64:95]) & 0xFF
+
+
+def test_the_link_needs_module_light_and_cable(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+
+    def up() -> int:
+        return registers.LINKS.read().LINK_UP
+
+    assert up() and registers.ESDP.read().SDP2_DATA and nic.link_trouble() == ""
+    nic.insert_module(None)
+    assert not up() and not registers.ESDP.read().SDP2_DATA and "no SFP+ module" in nic.link_trouble()
+    nic.insert_module(SfpModule.LR)
+    assert up()
+    registers.ESDP.update(SDP3_DATA=1)
+    assert not up() and "laser" in nic.link_trouble()
+    registers.CTRL.write(RST=1)
+    assert up(), "a reset lets the laser on"
+    nic.set_link(False)
+    assert not up() and "cable" in nic.link_trouble()
+
+
+def test_a_module_that_comes_or_goes_is_a_cause_when_asked_for(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    nic.insert_module(None)
+    assert not registers.EICR.read().GPI_SDP2
+    registers.GPIE.update(SDP2_GPIEN=1)
+    nic.insert_module(SfpModule.SR)
+    assert registers.EICR.read().GPI_SDP2
+
+
+def test_the_eeprom_has_what_drivers_of_sfp_boards_look_for(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+
+    def word(address: int) -> int:
+        registers.EERD.write(START=1, ADDR=address)
+        return registers.EERD.wait(DONE=1, timeout=0.01).DATA
+
+    words = [word(address) for address in range(1024)]
+    assert checksum(words) == 0xBABA
+    entries = words[words[0x2B] + 1 :]
+    assert {entries[at] for at in range(0, entries.index(0xFFFF), 2)} == {3, 4, 5, 6}
+    for settings in (entries[at + 1] for at in range(0, entries.index(0xFFFF), 2)):
+        assert 0xFFFF in words[settings + 1 : settings + 20]
+    assert words[words[words[0x0F] + 4] + 7] > 5, "or Linux warns of a pre-production board"
+    assert words[0x15] == 0xFAFA
+
+
+def test_no_phy_answers_on_mdio(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    take_phy(registers)
+    for clause in ({"OPCODE": 3, "DEVADD": 1}, {"OPCODE": 2, "STCODE": 1}):
+        registers.MSRWD.write(0x1234)
+        for fast, ns in ((1, 2666), (0, 26666)):  # 64 bits at 24 and 2.4 MHz
+            registers.HLREG0.update(MDCSPD=fast)
+            registers.MSCA.write(PHYADD=1, MDICMD=1, **clause)
+            nic.step(ns=ns)
+            assert registers.MSCA.read().MDICMD
+            nic.step(ns=1)
+            assert not registers.MSCA.read().MDICMD
+        assert registers.MSRWD.read() == 0xFFFF_1234
+
+
+@pytest.mark.breaks_rules("mdio_access_awaited")
+def test_mdio_carries_out_one_access_at_a_time(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    take_phy(registers)
+    registers.MSCA.write(OPCODE=0, MDIADD=7, MDICMD=1)
+    registers.MSCA.write(OPCODE=3, MDIADD=9, MDICMD=1)
+    nic.step(ns=2667)
+    assert (registers.MSCA.read().MDIADD, registers.MSCA.read().MDICMD, int(registers.MSRWD.read())) == (7, 0, 0)
+
+
+def test_semaphores_that_the_firmware_has_are_not_to_be_had(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    nic.firmware_takes(register=True, FW_FLASH_SM=1)
+    for _ in range(2):
+        assert registers.FWSM.read().FWSMBI and registers.SW_FW_SYNC.read() == 1 << 9
+        registers.SWSM.read()
+        registers.SWSM.update(SWESMBI=1)
+        assert not registers.SWSM.read().SWESMBI
+        nic.reset()  # the firmware goes on through it
+    nic.firmware_takes(FW_FLASH_SM=1)
+    take_phy(registers)
+    assert registers.SW_FW_SYNC.read() == 1 << 9 | 1 << 1, "software cannot give back what is the firmware's"
+
+
+@pytest.mark.breaks_rules("director_init_awaited", "director_hash_first", "director_filter_leads_somewhere", "director_keys_first")
+def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    registers.IPSRXIDX.write(WRITE=1, TB_IDX=3)
+    registers.FDIRCMD.write(CMD=1)
+    registers.FDIRCTRL.write(PBALLOC=1)
+    assert not registers.IPSRXIDX.read().WRITE
+    assert not registers.FDIRCMD.read().CMD
+    assert registers.FDIRCTRL.read().INIT_DONE
+
+
+@pytest.mark.breaks_rules("unknown_register")
+def test_a_finding_that_repeats_itself_is_recorded_once(nic: Emulated82599) -> None:
+    for value in range(100):
+        nic.write32(0x1FFFC, value)
+    assert len(nic.violations) == 1
+
+
+def test_the_status_register_shows_the_interrupt_line_and_the_command_register_holds_it(nic: Emulated82599) -> None:
+    """How drivers of shared INTx (uio_pci_generic, vfio-pci) tell whose interrupt it is and silence it (PCI 3.0 6.2.2, 6.2.3)."""
+    registers, line = Registers(nic), os.eventfd(0, os.EFD_NONBLOCK)
+    nic.connect_line(line)
+    assert not nic.config_read(0x04, 4) & 1 << 19
+    nic.config_write(0x04, 2, 0x406)
+    registers.EIMS.write(LSC=1)
+    registers.EICS.write(LSC=1)
+    nic.step()
+    assert nic.config_read(0x06, 2) & 8 and nic.config_read(0x04, 4) & 1 << 19
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(line)
+    nic.config_write(0x04, 2, 0x006)
+    assert os.eventfd_read(line) == 1
+    registers.EICR.write(LSC=1)
+    assert not nic.config_read(0x06, 2) & 8
+
+
+@pytest.mark.breaks_rules("dma_read")
+def test_a_read_that_was_refused_shows_in_the_status_register_until_cleared() -> None:
+    by_hand = ByHand("sink")
+    try:
+        assert not by_hand.nic.config_read(0x06, 2) & 0x2000
+        by_hand.post(bytes(60), address=0xDEAD_0000)
+        by_hand.kick()
+        by_hand.nic.step()
+        for offset, size, bit in ((0x04, 4, 29), (0x06, 2, 13), (0x07, 1, 5)):
+            assert by_hand.nic.config_read(offset, size) >> bit & 1
+        by_hand.nic.config_write(0x06, 2, 0x0008)
+        assert by_hand.nic.config_read(0x07, 1) & 0x20
+        by_hand.nic.config_write(0x06, 2, 0x2000)
+        assert not by_hand.nic.config_read(0x07, 1) & 0x20
+    finally:
+        by_hand.close()

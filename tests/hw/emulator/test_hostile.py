@@ -1,0 +1,322 @@
+"""A driver or peer that means harm: what it stores where nobody masks it, frames of sizes that nobody sends, requests without end.
+
+What once ended the process runs in a process of its own: `python test_emulator_hostile.py NAME`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from hw.emulator import Emulated82599, Fault
+from hw.register import DeviceError
+from hw.registers import Registers
+from tests.support.programs import ENVIRONMENT
+
+pytestmark = pytest.mark.breaks_rules  # any of them
+
+MB = 0x100000
+MESSAGES = 9 * MB  # a window whose memory only its owner reaches
+PAGE = 4096
+CONTEXT = struct.pack("<QQ", 0, 2 << 20 | 0x28 << 24)  # with RS
+
+
+def data(address: int, length: int, *, eop: bool = True, paylen: int = -1) -> bytes:
+    """An advanced data descriptor with IFCS and RS (7.2.3.2.4)."""
+    control = 3 << 20 | (0x20 | 8 | 2 | eop) << 24
+    return struct.pack("<QQ", address, length | control | (length if paylen < 0 else paylen) << 46)
+
+
+@contextmanager
+def stepped(wire: str = "sink") -> Iterator[tuple[Emulated82599, Registers]]:
+    with Emulated82599(wire, manual=True) as nic:
+        nic.enable_bus_master(True)
+        regs = Registers(nic)
+        regs.FCTRL.write(BAM=1, UPE=1, MPE=1)
+        regs.RXCTRL.write(RXEN=1)
+        regs.DMATXCTL.update(TE=1)
+        nic.step(0)
+        yield nic, regs
+
+
+def window(nic: Emulated82599, iova: int, size: int) -> int:
+    fd = memory(nic, size)
+    nic.map_dma_at(iova, size, fd)
+    return fd
+
+
+def memory(nic: Emulated82599, size: int) -> int:
+    """Closed with the NIC."""
+    fd = os.memfd_create("hostile")
+    weakref.finalize(nic, os.close, fd)
+    os.ftruncate(fd, size)
+    return fd
+
+
+def before_a_hole(nic: Emulated82599, iova: int) -> int:
+    """A page, and nothing mapped behind it in this process."""
+    fd = memory(nic, 2 * PAGE)
+    nic.map_dma_at(iova - MB, PAGE, fd)
+    nic.map_dma_at(iova, PAGE, fd)
+    nic.unmap_dma_range(iova - MB, PAGE)
+    return fd
+
+
+def transmit_queue(regs: Registers, queue: int, ring: int, slots: int, head: int = 0) -> None:
+    regs.TDBAL[queue].write(ring)
+    regs.TDLEN[queue].write(16 * slots)
+    if head:
+        regs.TDWBAL[queue].write(head | 1)
+    regs.TXDCTL[queue].write(ENABLE=1)
+
+
+def receive_queue(regs: Registers, ring: int, slots: int, kilobytes: int = 2) -> None:
+    regs.RDBAL[0].write(ring)
+    regs.RDLEN[0].write(16 * slots)
+    regs.SRRCTL[0].write(BSIZEPACKET=kilobytes, DESCTYPE=1)
+    regs.RXDCTL[0].write(ENABLE=1)
+
+
+# ---- what once ended the process ----
+
+
+def a_base_stored_in_a_mapped_page_is_aligned() -> None:
+    with stepped("loop") as (nic, regs):
+        page = before_a_hole(nic, 3 * MB)
+        nic.share_doorbells()
+        regs.RDLEN[0].write(128)
+        nic._engine.registers[0x1000 >> 2] = 3 * MB + PAGE - 8  # RDBAL[0], as a client stores it
+        regs.SRRCTL[0].write(BSIZEPACKET=2, DESCTYPE=1)
+        regs.RXDCTL[0].write(ENABLE=1)
+        regs.RDT[0].write(7)
+        os.pwrite(window(nic, MB, 2 * PAGE), data(MB + PAGE, 60), 0)
+        os.pwrite(page, struct.pack("<Q", MB + PAGE), PAGE - 8)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        nic.step(1)
+
+
+def a_captured_frame_longer_than_any_is_dropped() -> None:
+    with tempfile.NamedTemporaryFile(suffix=".pcap") as capture:
+        capture.write(struct.pack("<IHHiIIIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1, 0, 0, 60000, 60000) + b"\xff" * 60000)
+        capture.flush()
+        with stepped(f"pcap={capture.name}") as (nic, regs):
+            fd = window(nic, MB, MB)
+            regs.HLREG0.update(JUMBOEN=1, RXCRCSTRP=0)
+            regs.MAXFRS.write(MFS=65535)
+            os.pwrite(fd, struct.pack("<QQ", MB + 65536, 0) * 64, 0)
+            receive_queue(regs, MB, 64)
+            regs.RDT[0].write(63)
+            nic.step(4)
+            assert regs.ROC.read() == 1
+
+
+def a_frame_shorter_than_an_address_is_read_no_further() -> None:
+    with stepped() as (nic, regs):
+        regs.HLREG0.update(TXPADEN=0)
+        ring = window(nic, MB, PAGE)
+        os.pwrite(before_a_hole(nic, 3 * MB), b"\1", PAGE - 1)
+        os.pwrite(ring, data(3 * MB + PAGE - 1, 1), 0)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        assert nic.step(1) == 1
+
+
+def mending_write_backs_mends_no_queue_that_is_set_up_wrong() -> None:
+    with stepped("loop") as (nic, regs):
+        fd = window(nic, MB, 2 * PAGE)
+        receive_queue(regs, MB, 8, kilobytes=0)
+        nic.inject(Fault.RECEIVE_WRITE_BACK)
+        nic.mend(Fault.RECEIVE_WRITE_BACK)
+        os.pwrite(fd, data(MB + PAGE, 60), 0)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        nic.step(1)
+
+
+def a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end() -> None:
+    with stepped("loop") as (nic, regs):
+        fd = window(nic, MB, 2 * PAGE)
+        regs.MFLCN.write(PMCF=1)
+        regs.FCCFG.write(TFCE=1)
+        regs.FCRTH[0].write(FCEN=1)  # and FCTTV is 0: each frame behind this threshold asks for another pause
+        receive_queue(regs, MB + PAGE, 8)  # without a tail, so all stays in the packet buffer
+        os.pwrite(fd, data(MB + 256, 60), 0)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        nic.step(1)
+        assert regs.LXONTXC.read() == 2  # for the frame, and once more in the step
+
+
+def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
+    accesses: list[Callable[[Emulated82599], object]] = [
+        lambda nic: nic.read32(0x4074), lambda nic: nic.write32(0x5080, 0), lambda nic: nic.write32(0x1018, 0), lambda nic: nic.write32(0x1FFFC, 0)]
+    for access in accesses:
+        closed_while(access)
+
+
+def closed_while(access: Callable[[Emulated82599], object]) -> None:
+    nic = Emulated82599("sink")
+    closed, waiting = threading.Event(), threading.Event()
+    said: list[BaseException] = []
+    frozen = nic._engine.frozen()
+
+    class Late:
+        """The other thread comes to the lock first, and gets it last."""
+
+        def __enter__(self) -> object:
+            if threading.current_thread() is other:
+                waiting.set()
+                closed.wait(5)
+            return frozen.__enter__()
+
+        def __exit__(self, *error: object) -> object:
+            return frozen.__exit__(*error)  # type: ignore[arg-type]
+
+    nic._engine._frozen = Late()  # type: ignore[assignment]
+
+    def use() -> None:
+        try:
+            access(nic)
+        except Exception as error:
+            said.append(error)
+
+    other = threading.Thread(target=use)
+    other.start()
+    waiting.wait(5)
+    nic.close()
+    closed.set()
+    other.join(5)
+    assert isinstance(said[0], DeviceError) and "is closed" in str(said[0]), said
+
+
+ENDED: list[Callable[[], None]] = [
+    a_base_stored_in_a_mapped_page_is_aligned, a_captured_frame_longer_than_any_is_dropped, a_frame_shorter_than_an_address_is_read_no_further,
+    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end,
+    a_nic_closed_while_another_thread_waits_for_it_says_so,
+]
+
+
+@pytest.mark.parametrize("name", [each.__name__ for each in ENDED])
+def test_the_process_lives_on(name: str) -> None:
+    done = subprocess.run([sys.executable, __file__, name], env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-2000:]}"
+
+
+# ---- what was too much, too late or lost ----
+
+
+def test_a_length_stored_in_a_mapped_page_costs_no_memory() -> None:
+    with stepped() as (nic, regs):
+        nic.share_doorbells()
+        asked: list[int] = []
+        nic._inspector._memory = lambda iova, size: asked.append(size)  # type: ignore[method-assign, func-returns-value]
+        receive_queue(regs, MB, 8)
+        nic._engine.registers[0x1008 >> 2] = 0xFFFFFFF0  # RDLEN[0]
+        nic._engine.registers[0x1018 >> 2] = 0x10000  # RDT[0]
+        regs.RDT[0].write(1)
+        assert max(asked, default=0) <= 1 << 20
+
+
+def test_rows_that_a_table_does_not_have_are_not_kept() -> None:
+    with stepped() as (nic, regs):
+        for row in range(0, 0x100000, 0x400):
+            regs.RTTDQSEL.write(row)
+            regs.RTTDT1C.write(0)
+        assert nic._inspector._history.written["RTTDT1C"] == {0}
+
+
+def test_a_former_client_has_no_hand_on_the_next_ones_queues() -> None:
+    with stepped() as (nic, regs):
+        with mmap.mmap(nic.share_doorbells(), 4 * PAGE) as former:
+            regs.TDLEN[0].write(128)
+            nic.unshare_doorbells()
+            assert regs.TDLEN[0].read() == 128
+            nic.share_doorbells()
+            former[2 * PAGE + 0x18 : 2 * PAGE + 0x1C] = b"\5\0\0\0"  # TDT[0]
+            assert regs.TDT[0].read() == 0
+
+
+def test_what_repeats_itself_hides_no_fault() -> None:
+    with stepped() as (nic, regs):
+        fd = window(nic, MB, 2 * PAGE)
+        regs.HLREG0.update(TXPADEN=1)
+        os.pwrite(fd, data(MB + PAGE, 16) * 100 + data(MESSAGES, 60), 0)
+        transmit_queue(regs, 0, MB, 128)
+        regs.TDT[0].write(101)
+        nic.step(200)
+        assert nic.faults
+
+
+def test_writes_that_nobody_takes_hold_the_queue_up() -> None:
+    with stepped() as (nic, regs):
+        os.pwrite(window(nic, MB, 1 << 16), CONTEXT * 4096, 0)
+        nic.map_dma_at(MESSAGES, PAGE, None)
+        transmit_queue(regs, 0, MB, 4096, head=MESSAGES)
+        for turn in range(4):
+            nic._engine.registers[0x6018 >> 2] = (turn + 1) * 4000 % 4096  # TDT[0]
+            nic.step(4096)
+        assert sum(1 for _ in itertools.islice(nic.dma_messages.take(), 5000)) <= 300
+
+
+@pytest.mark.parametrize(("queues", "descriptors"), [(3, 40), (8, 18), (16, 10)])
+def test_queues_that_share_the_places_for_messages_all_get_on(queues: int, descriptors: int) -> None:
+    with stepped() as (nic, regs):
+        nic.map_dma_at(MB, 16 * MB, None)
+        memory: dict[int, bytes] = {}
+        for queue in range(queues):
+            for i in range(descriptors):
+                memory[MB + queue * PAGE + 16 * i] = data(2 * MB + queue * 65536 + 1024 * i, 64, eop=i == descriptors - 1, paylen=64 * descriptors)
+            transmit_queue(regs, queue, MB + queue * PAGE, 64)
+            regs.TDT[queue].write(descriptors)
+        moved = 0
+        for _ in range(1500):
+            moved += nic.step(64)
+            for request in nic.dma_messages.take():
+                nic.dma_messages.answer(request.id, memory.get(request.iova, bytes(request.length)) if request.data is None else b"")
+        assert moved == queues
+
+
+def test_dd_comes_after_the_bytes_that_it_promises() -> None:
+    with stepped("loop") as (nic, regs):
+        fd = window(nic, MB, 4 * PAGE)
+        nic.map_dma_at(MESSAGES, PAGE, None)
+        os.pwrite(fd, struct.pack("<QQ", MESSAGES, 0) * 8, 0)
+        os.pwrite(fd, data(MB + 2 * PAGE, 60), PAGE)
+        os.pwrite(fd, b"\xff" * 60, 2 * PAGE)
+        receive_queue(regs, MB, 8)
+        regs.RDT[0].write(7)
+        transmit_queue(regs, 0, MB + PAGE, 8)
+        regs.TDT[0].write(1)
+        nic.step(4)
+        assert not os.pread(fd, 1, 8)[0] & 1, "DD before the frame"
+        written = [(request.iova, request.length) for request in nic.dma_messages.take()]
+        assert written == [(MESSAGES, 60), (MB, 16)]
+
+
+def test_a_frame_lost_to_a_queue_that_is_off_counts_in_its_own_set() -> None:
+    with stepped("loop") as (nic, regs):
+        fd = window(nic, MB, 4 * PAGE)
+        regs.RQSMR[0].write(0x03020107)
+        os.pwrite(fd, data(MB + 2 * PAGE, 60), 0)
+        os.pwrite(fd, b"\xff" * 60, 2 * PAGE)
+        transmit_queue(regs, 0, MB, 8)
+        regs.TDT[0].write(1)
+        nic.step(4)
+        assert {number: count for number in range(16) if (count := int(regs.QPRDC[number].read()))} == {7: 1}
+
+
+if __name__ == "__main__":
+    next(each for each in ENDED if each.__name__ == sys.argv[1])()
+    os._exit(0)  # what the NIC noticed is nobody's business here

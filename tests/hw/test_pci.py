@@ -1,0 +1,265 @@
+"""NICs in sysfs: what is read of them, who may have them, and that binding is all or nothing. On a machine that is made up."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from hw.pci.doctor import examine
+from hw.pci.discovery import NoSuchFunction, find_nics, holders, look_up, remembered, why_not
+from hw.pci.binding import BindError, bind, unbind
+from hw.register import DeviceError
+from tests.support.sysfs_tree import Machine, machine
+
+__all__ = ["machine"]
+A, B, C = "0000:03:00.0", "0000:03:00.1", "0000:04:00.0"
+
+
+def test_a_nic_is_described_as_sysfs_has_it(machine: Machine) -> None:
+    machine.add(A, netdev="enp3s0f0", numa=1)
+    machine.add(B)
+    machine.add(C, vendor=0x14E4, device=0x1657, driver="tg3", group=13)
+    machine.add("0000:00:01.0", class_code=0x060400, driver="pcieport", group=1)
+    nics = find_nics(machine.root)
+    assert [(nic.address, nic.name, nic.driver) for nic in nics] == [
+        (A, "82599ES SFI/SFP+", "ixgbe"), (B, "82599ES SFI/SFP+", "ixgbe"), (C, "14e4:1657", "tg3")]
+    assert (nics[0].netdevs, nics[0].link, nics[0].iommu_group, nics[0].group_members, nics[0].numa_node) == (
+        ("enp3s0f0",), "up, 10 Gbit/s", 12, (B,), 1)
+    assert why_not(nics[2], machine.root) == "not an 82599"
+    with pytest.raises(NoSuchFunction, match="ixrings list"):
+        look_up("0000:05:00.0", machine.root)
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({}, f"ixgbe has it. Run: ixrings bind {A}"),
+    ({"driver": ""}, f"no driver. Run: ixrings bind {A}"),
+    ({"driver": "vfio-pci"}, ""),
+    ({"driver": "vfio-pci", "group": None}, "vfio-pci without an IOMMU"),
+    ({"driver": "uio_pci_generic", "group": None}, ""),
+    ({"driver": "uio_pci_generic", "kind": "identity"}, ""),
+    ({"driver": "uio_pci_generic"}, "the IOMMU translates"),
+    ({"device": 0x10ED}, "a virtual function"),
+    ({"device": 0x151C}, "an 82599 without SFP+"),
+    ({"device": 0x1572}, "not an 82599"),
+])
+def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[str, object], says: str) -> None:
+    if options.get("driver") == "vfio-pci" and options.get("group", 12) is None:
+        options = {**options, "driver": ""}
+        machine.add(A, **options)  # type: ignore[arg-type]
+        (machine.root / "sys/bus/pci/devices" / A / "driver").symlink_to(machine.root / "sys/bus/pci/drivers/vfio-pci")
+    else:
+        machine.add(A, **options)  # type: ignore[arg-type]
+    reason = why_not(look_up(A, machine.root), machine.root)
+    assert reason.startswith(says) if says else reason == ""
+
+
+def test_a_group_with_a_host_driver_in_it_is_not_viable_and_the_command_is_named(machine: Machine) -> None:
+    machine.add(A, driver="vfio-pci")
+    machine.add(B)
+    machine.add("0000:00:01.0", class_code=0x060400, driver="pcieport")
+    assert why_not(look_up(A, machine.root), machine.root) == f"Group 12 is not viable: {B} is bound to ixgbe. Run: ixrings bind {B}"
+
+
+def test_bind_and_unbind_go_there_and_back_with_the_interface(machine: Machine) -> None:
+    machine.add(A, netdev="enp3s0f0")
+    for _ in range(2):
+        (bound,) = bind(A, root=machine.root)
+        assert (machine.driver(A), bound.former, bound.blockers) == ("vfio-pci", "ixgbe", ())
+        assert bound.nodes == (machine.root / "dev/vfio/12",)
+        assert remembered(A, machine.root) == {"driver": "ixgbe", "netdev": "enp3s0f0"}
+        nic, netdev = unbind(A, root=machine.root)
+        assert (nic.driver, netdev, remembered(A, machine.root)) == ("ixgbe", "enp3s0f0", {})
+        assert (machine.root / "sys/bus/pci/devices" / A / "driver_override").read_text().strip() == ""
+
+
+def test_the_kernels_own_driver_gets_it_back_whatever_was_in_between(machine: Machine) -> None:
+    machine.add(A, kind="identity")
+    bind(A, root=machine.root)
+    bind(A, "uio_pci_generic", root=machine.root)
+    assert machine.driver(A) == "uio_pci_generic"
+    assert unbind(A, root=machine.root)[0].driver == "ixgbe"
+
+
+@pytest.mark.parametrize("former", ["ixgbe", "", "uio_pci_generic"])
+def test_a_bind_that_fails_leaves_everything_where_it_was(machine: Machine, former: str) -> None:
+    machine.add(A, driver=former, netdev="enp3s0f0", kind="identity")
+    machine.knows[A] = "ixgbe"
+    machine.refuses.add(("vfio-pci", A))
+    with pytest.raises(BindError, match=r"vfio-pci did not take 0000:03:00\.0.*dmesg"):
+        bind(A, root=machine.root)
+    assert machine.driver(A) == former
+    assert remembered(A, machine.root) == {}
+    assert (machine.root / "sys/bus/pci/devices" / A / "driver_override").read_text().strip() == (former if former.startswith("uio") else "")
+
+
+def test_of_a_group_all_are_bound_or_none(machine: Machine) -> None:
+    machine.add(A)
+    machine.add(B)
+    (bound,) = bind(A, root=machine.root)
+    assert [each.address for each in bound.blockers] == [B]
+    unbind(A, root=machine.root)
+    machine.refuses.add(("vfio-pci", B))
+    with pytest.raises(BindError, match="did not take 0000:03:00.1"):
+        bind(A, group=True, root=machine.root)
+    assert (machine.driver(A), machine.driver(B)) == ("ixgbe", "ixgbe")
+    machine.refuses.clear()
+    assert [each.function.address for each in bind(A, group=True, root=machine.root)] == [A, B]
+    assert (machine.driver(A), machine.driver(B)) == ("vfio-pci", "vfio-pci")
+
+
+def route(machine: Machine) -> None:
+    (machine.root / "proc/net/route").write_text("Iface\tDestination\tGateway\nenp3s0f0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\n")
+
+
+def route6(machine: Machine) -> None:
+    (machine.root / "proc/net/ipv6_route").write_text(f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 28} 00000400 1 0 3 enp3s0f0\n")
+
+
+def address6(machine: Machine) -> None:
+    (machine.root / "proc/net/if_inet6").write_text(f"fe80{'0' * 27}1 02 40 20 80 enp3s0f0\n20010db8{'0' * 23}1 02 40 00 80 enp3s0f0\n")
+
+
+def bridge(machine: Machine) -> None:
+    (machine.root / "sys/class/net/enp3s0f0/upper_br0").touch()
+
+
+@pytest.mark.parametrize(("use", "says"), [
+    (route, "carries the default route"), (route6, "carries the IPv6 default route"), (address6, "has the address 2001:db8::1"), (bridge, "is part of br0"),
+])
+def test_a_nic_that_linux_uses_is_not_taken_unless_forced(machine: Machine, use: object, says: str) -> None:
+    machine.add(A, netdev="enp3s0f0")
+    assert callable(use)
+    use(machine)
+    with pytest.raises(BindError, match=f"in use by Linux: enp3s0f0 {says}.*--force"):
+        bind(A, root=machine.root)
+    assert machine.driver(A) == "ixgbe"
+    bind(A, force=True, root=machine.root)
+    assert machine.driver(A) == "vfio-pci"
+
+
+def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> None:
+    machine.add(A, netdev="lo")  # the one interface that has an address wherever this runs
+    with pytest.raises(BindError, match=r"lo has the address 127\.0\.0\.1"):
+        bind(A, root=machine.root)
+
+
+@pytest.mark.parametrize(("options", "arguments", "says"), [
+    ({"vendor": 0x14E4}, {}, "is a NIC, but no 82599: it is 14e4:10fb"),
+    ({"class_code": 0x010802, "device": 0x0953}, {}, "is no NIC, and no 82599"),
+    ({"group": None}, {}, r"behind no IOMMU.*intel_iommu=on.*--driver uio_pci_generic"),
+    ({}, {"driver": "uio_pci_generic"}, r"the IOMMU translates.*--driver vfio-pci"),
+    ({}, {"driver": "tg3"}, "hands no NIC to programs"),
+    ({}, {"owner": "nobody-of-that-name"}, "there is no user nobody-of-that-name"),
+    ({"group": None}, {"driver": "uio_pci_generic", "owner": "root"}, "needs root for physical addresses"),
+])
+def test_what_cannot_be_bound_is_refused_before_anything_is_touched(
+        machine: Machine, options: dict[str, object], arguments: dict[str, str], says: str) -> None:
+    machine.add(A, **options)  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match=says):
+        bind(A, **arguments, root=machine.root)  # type: ignore[arg-type]
+    assert machine.driver(A) == "ixgbe"
+    assert not (machine.root / "run/ixrings" / f"{A}.json").exists()
+
+
+def test_a_nic_that_a_program_has_open_is_neither_bound_nor_given_back(machine: Machine) -> None:
+    machine.add(A, driver="vfio-pci")
+    process = machine.root / "proc/4711"
+    (process / "fd").mkdir(parents=True)
+    (process / "comm").write_text("python3\n")
+    (process / "fd/5").symlink_to(machine.root / "dev/vfio/12")
+    assert holders(machine.root, machine.root / "dev/vfio/12") == ["python3 (4711)"]
+    for attempt in (lambda: unbind(A, root=machine.root), lambda: bind(A, "uio_pci_generic", root=machine.root)):
+        with pytest.raises(DeviceError, match=r"in use by python3 \(4711\)"):
+            attempt()
+    assert machine.driver(A) == "vfio-pci"
+
+
+def test_a_nic_that_was_never_bound_is_not_given_back(machine: Machine) -> None:
+    machine.add(A)
+    with pytest.raises(BindError, match="nothing to give back"):
+        unbind(A, root=machine.root)
+
+
+def test_a_former_driver_that_refuses_is_reported(machine: Machine) -> None:
+    machine.add(A)
+    bind(A, root=machine.root)
+    machine.refuses.add(("ixgbe", A))
+    with pytest.raises(BindError, match="ixgbe did not take 0000:03:00.0 back; it has no driver now.*modprobe ixgbe"):
+        unbind(A, root=machine.root)
+    assert remembered(A, machine.root)["driver"] == "ixgbe"
+
+
+def test_the_owner_may_open_what_was_bound(machine: Machine) -> None:
+    if os.geteuid():
+        pytest.skip("chown needs root")
+    machine.add(A)
+    (bound,) = bind(A, owner="nobody", root=machine.root)
+    assert [node.owner() for node in bound.nodes] == ["nobody"]
+
+
+def test_what_was_remembered_survives_nonsense_in_its_file(machine: Machine) -> None:
+    machine.add(A, driver="vfio-pci")
+    for text in ("", "[1]", "{", json.dumps({"driver": 5})):
+        (machine.root / "run/ixrings").mkdir(exist_ok=True)
+        (machine.root / "run/ixrings" / f"{A}.json").write_text(text)
+        assert remembered(A, machine.root).get("driver", "") in ("", "5")
+
+
+# ---- doctor ----
+
+
+def fine(machine: Machine) -> None:
+    (machine.root / "proc/interrupts").write_text("  24: 0 IR-PCI-MSI 0-edge\n")
+    (machine.root / "proc/self").mkdir(exist_ok=True)
+    (machine.root / "proc/self/status").write_text("CapEff:\t000001ffffffffff\n")
+    pages = machine.root / "sys/kernel/mm/hugepages/hugepages-2048kB"
+    pages.mkdir(parents=True)
+    (pages / "free_hugepages").write_text("64\n")
+
+
+def bad(machine: Machine, address: str = "") -> dict[str, str]:
+    return {check.name: check.mend for check in examine(address, machine.root) if not check.ok}
+
+
+def test_a_machine_that_is_ready_has_nothing_wrong_with_it(machine: Machine) -> None:
+    fine(machine)
+    machine.add(A, driver="vfio-pci")
+    assert bad(machine) == {}
+
+
+def test_every_line_that_is_not_ok_has_its_command(machine: Machine) -> None:
+    machine.add(A)
+    machine.add(B, driver="vfio-pci")
+    (machine.root / "sys/bus/pci/drivers/vfio-pci").rmdir()
+    (machine.root / "sys/kernel/security").mkdir()
+    (machine.root / "sys/kernel/security/lockdown").write_text("none [integrity] confidentiality\n")
+    wrong = bad(machine)
+    assert wrong["vfio-pci"] == "sudo modprobe vfio-pci"
+    assert "allow_unsafe_interrupts" in wrong["interrupt remapping"]
+    assert wrong["hugepages"] == "echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
+    assert wrong[A] == f"ixrings bind {A}"
+    assert wrong[f"{B} group 12"] == f"ixrings bind {A}"
+    assert "kernel lockdown" in wrong
+    assert set(bad(machine, A)) - set(wrong) == set()
+
+
+def test_a_machine_without_an_iommu_is_told_how_to_boot(machine: Machine) -> None:
+    assert "intel_iommu=on" in bad(machine)["IOMMU"]
+    (machine.root / "proc/cmdline").write_text("root=/dev/sda1 intel_iommu=on\n")
+    assert "firmware" in bad(machine)["IOMMU"]
+    assert bad(machine)["NIC"].startswith("lspci")
+
+
+def test_a_nic_on_uio_needs_no_iommu_but_hugepages(machine: Machine) -> None:
+    fine(machine)
+    machine.add(A, driver="uio_pci_generic", group=None)
+    assert [check.name for check in examine(A, machine.root) if check.needed and not check.ok] == []
+
+
+def test_who_may_not_open_the_group_is_told_so(machine: Machine, tmp_path: Path) -> None:
+    machine.add(A, driver="vfio-pci")
+    (machine.root / "dev/vfio/12").unlink()
+    assert "--chown $USER" in bad(machine)[f"{A} permissions"]

@@ -1,0 +1,233 @@
+"""UIO and hugepages. The device files are plain files here, so that what is read and written of them can be looked at."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from driver import open_port
+from driver.opening import hugepages
+from hw.memory import physical
+from hw.device import Device, DmaMapping
+from hw.emulator import Emulated82599
+from hw.memory.hugepages import HUGEPAGE, DmaError, free_hugepages, make_memfd
+from hw.register import DeviceError
+from hw.uio import INTX_DISABLE, UioDevice
+from rings import Region, RegionError
+from tests.support.sysfs_tree import Machine, machine
+
+__all__ = ["machine"]
+A = "0000:03:00.0"
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="physical addresses are shown to root only")
+needs_hugepages = pytest.mark.usefixtures("some_hugepages")
+
+
+def add(machine: Machine) -> Path:
+    path = machine.add(A, driver="uio_pci_generic", group=None)
+    (path / "resource0").write_bytes(bytes(0x80000))
+    (path / "config").write_bytes(bytes.fromhex("8680fb10") + bytes(252))
+    (path / "reset").touch()
+    (machine.root / "dev/uio0").unlink()
+    os.mkfifo(machine.root / "dev/uio0")
+    return path
+
+
+def command(path: Path) -> int:
+    return int.from_bytes((path / "config").read_bytes()[4:6], "little")
+
+
+@as_root
+def test_registers_are_those_of_resource0(machine: Machine) -> None:
+    path = add(machine)
+    with UioDevice(A, machine.root) as nic:
+        nic.write32(0x42A0, 0x1234_5678)
+        assert (path / "resource0").read_bytes()[0x42A0:0x42A8] == bytes.fromhex("78563412 00000000")
+        assert nic.read32(0x42A0) == 0x1234_5678
+        ctypes.c_uint32.from_address(nic.doorbell(0x6018)).value = 77
+        assert nic.read32(0x6018) == 77
+        for wrong in (0x42A2, -4, 0x20000):
+            with pytest.raises(ValueError, match="none at"):
+                nic.read32(wrong)
+        with pytest.raises(ValueError, match="no tail register"):
+            nic.doorbell(0x42A0)
+
+
+@as_root
+def test_the_bus_is_mastered_only_between_the_drivers_on_and_off(machine: Machine) -> None:
+    path = add(machine)
+    (path / "config").write_bytes(bytes.fromhex("8680fb10 0704") + bytes(250))  # whoever had it before left it on
+    with UioDevice(A, machine.root) as nic:
+        assert command(path) & 0x7 == 0x3
+        nic.enable_bus_master(True)
+        assert command(path) & 0x6 == 0x6
+    assert command(path) & 0x4 == 0
+
+
+@as_root
+def test_the_line_is_rearmed_in_configuration_space(machine: Machine) -> None:
+    path = add(machine)
+    with UioDevice(A, machine.root) as nic:
+        (fd,) = nic.enable_interrupts(3)
+        assert not command(path) & INTX_DISABLE
+        (path / "config").write_bytes(bytes.fromhex("8680fb10 0604") + bytes(250))  # the kernel, as an interrupt comes
+        nic.rearm_line()
+        assert not command(path) & INTX_DISABLE
+        nic.disable_interrupts()
+        assert command(path) & INTX_DISABLE and fd >= 0
+
+
+@as_root
+def test_two_programs_cannot_have_it_at_once(machine: Machine) -> None:
+    add(machine)
+    with UioDevice(A, machine.root):
+        with pytest.raises(DeviceError, match="in use by .*one program at a time"):
+            UioDevice(A, machine.root)
+    UioDevice(A, machine.root).close()
+
+
+@as_root
+def test_a_closed_device_says_so_and_closing_twice_is_harmless(machine: Machine) -> None:
+    add(machine)
+    nic = UioDevice(A, machine.root)
+    nic.close()
+    nic.close()
+    with pytest.raises(DeviceError, match=f"uio:{A} is closed"):
+        nic.read32(0)
+
+
+def test_a_translating_iommu_is_the_reason_to_refuse(machine: Machine) -> None:
+    machine.add(A, driver="uio_pci_generic", kind="DMA-FQ")
+    with pytest.raises(DeviceError, match=r"the IOMMU translates for 0000:03:00\.0 \(group 12, type DMA-FQ\).*ixrings bind 0000:03:00\.0 --driver vfio-pci"):
+        UioDevice(A, machine.root)
+
+
+@pytest.mark.parametrize(("driver", "says"), [("ixgbe", "ixgbe has it"), ("", "it has no driver")])
+def test_a_nic_without_a_uio_driver_is_refused_with_the_command(machine: Machine, driver: str, says: str) -> None:
+    machine.add(A, driver=driver, group=None)
+    with pytest.raises(DeviceError, match=f"{says}. Run: ixrings bind {A} --driver uio_pci_generic"):
+        UioDevice(A, machine.root)
+
+
+def test_a_bar_that_is_too_small_is_no_82599s(machine: Machine) -> None:
+    (add(machine) / "resource0").write_bytes(bytes(4096))
+    with pytest.raises(DeviceError, match=r"BAR0 has 4096 bytes"):
+        UioDevice(A, machine.root)
+
+
+# ---- physical addresses ----
+
+
+def test_hidden_addresses_are_said_to_be_hidden(tmp_path: Path) -> None:
+    pagemap = tmp_path / "pagemap"
+    pagemap.write_bytes((1 << 63).to_bytes(8, "little") * 8)
+    with pytest.raises(DmaError, match="shows no addresses: that needs CAP_SYS_ADMIN"):
+        physical.physical_address(4096, pagemap)
+    pagemap.write_bytes(bytes(64))
+    with pytest.raises(DmaError, match="not in memory"):
+        physical.physical_address(4096, pagemap)
+    pagemap.write_bytes(b"")
+    with pytest.raises(DmaError, match="Run as root"):
+        physical.physical_address(4096, pagemap)
+    pagemap.write_bytes(b"".join(((1 << 63) + frame).to_bytes(8, "little") for frame in (5, 6, 7)))
+    assert physical.physical_address(4096 + 17, pagemap) == 6 * 4096
+
+
+def test_plain_pages_are_not_handed_to_a_device_by_physical_address() -> None:
+    fd, _ = make_memfd("test", 4096, False)
+    try:
+        with pytest.raises(DmaError, match="must be on hugepages.*nr_hugepages"):
+            physical.map_physical("uio:x", fd, 0, 4096)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(free_hugepages() > 0, reason="this machine has hugepages")
+def test_missing_hugepages_are_asked_for_in_words() -> None:
+    with pytest.raises(RegionError, match=r"3 free hugepages of 2 MiB.*nr_hugepages"):
+        Region.for_ports(hugepages=True)
+    with pytest.raises(DmaError, match=r"1 hugepages of 2 MiB are needed and 0 are free"):
+        make_memfd("test", 4096, True)
+    with pytest.raises(RegionError, match=r"needs (\d\d\d) free hugepages.* Run: echo \1 \| sudo tee"):
+        Region.for_ports(tx_slots=8192, rx_slots=8192, tx_rings=13, hugepages=True)
+    with Region.for_ports(hugepages=None) as region:
+        assert region.page_size == 4096
+
+
+@as_root
+@needs_hugepages
+def test_a_region_on_hugepages_is_whole_pages_whose_places_are_known() -> None:
+    with Region.for_ports(hugepages=True) as region:
+        assert region.page_size == HUGEPAGE and region.size % HUGEPAGE == 0 and region.address % HUGEPAGE == 0
+        mapping = physical.map_physical("uio:x", region.fd, region.address, region.size)
+        places = [mapping.bus_address(offset) for offset in range(0, region.size, HUGEPAGE)]
+        assert len(set(places)) == region.size // HUGEPAGE and all(place and place % HUGEPAGE == 0 for place in places)
+
+
+class OnHugepages(Emulated82599):
+    """An 82599 that takes what there is, as the real one does."""
+
+    hugepages = None
+
+
+@needs_hugepages
+def test_a_port_on_hugepages_shares_one_between_its_descriptor_rings() -> None:
+    nic = OnHugepages("loop")
+    with nic:
+        before = free_hugepages()
+        with open_port(nic, promiscuous=True, tx_queues=4, rx_queues=4, tx_slots=64, rx_slots=64) as port:
+            assert port.memory == "2 MiB hugepages"
+            assert before - free_hugepages() == port.region.size // HUGEPAGE + 1
+            port.send([bytes(60)])
+            assert next(port.recv(timeout=5)) == bytes(60)
+        assert nic.faults == []
+    assert free_hugepages() == before
+
+
+def test_a_port_says_what_its_memory_lies_on() -> None:
+    with open_port("emulated") as port:
+        assert port.memory == "4 KiB pages"
+
+
+def test_ports_of_real_nics_get_hugepages_when_there_are_some_and_emulated_ones_leave_them() -> None:
+    class Needs(Emulated82599):
+        hugepages = True
+
+    with Needs("sink") as nic:
+        ports: list[list[str | Device]] = [["emulated"], ["emulated", A], ["vfio:" + A], [A, nic]]
+        assert [hugepages(names) for names in ports] == [False, None, None, True]
+
+
+class Counting(Emulated82599):
+    """Hugepages played by plain memory: one window for several rings."""
+
+    mapped = 0
+
+    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
+        self.mapped += 1
+        return super().map_dma(fd, address, size)
+
+
+def test_each_ring_on_plain_pages_has_a_window_of_its_own() -> None:
+    nic = Counting("sink")
+    with nic:
+        parts = [nic.alloc_dma(size) for size in (4096, 8192, 100)]
+        assert nic.mapped == 3
+        assert [part.size for part in parts] == [4096, 8192, 4096]
+        for part in parts:
+            part.release()
+            part.release()
+
+
+def test_a_locked_down_kernel_is_named_by_the_first_that_it_refuses(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(machine)
+
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pwrite", refused)
+    with pytest.raises(DeviceError, match="locked down.*ixrings bind .* --driver vfio-pci"):
+        UioDevice(A, machine.root)

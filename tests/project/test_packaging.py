@@ -1,0 +1,84 @@
+"""What is built and installed: the C header made from the register table, the wheel, the sentence without a compiler."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hw.emulator.engine import header
+from hw.registers import Registers
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def constants() -> dict[str, int]:
+    return {name: int(value.rstrip("u"), 0) for name, value in re.findall(r"^#define (\w+) (\w+)$", header.text(), re.MULTILINE)}
+
+
+def test_c_knows_every_register_at_the_address_that_the_table_gives() -> None:
+    known = constants()
+    for row in Registers.rows():
+        first = known[f"R_{row.name}"]
+        assert first == row.offset(0)
+        if row.count > 1:
+            later = [run.index for run in row.runs[1:]]
+            assert known[f"R_{row.name}_COUNT"] == row.count
+            assert row.runs[0].count == 1 or first + known[f"R_{row.name}_STRIDE"] == row.offset(1)
+            assert [known[f"R_{row.name}_{index}"] for index in later] == [row.offset(index) for index in later]
+
+
+def test_c_knows_every_field_where_the_table_has_it() -> None:
+    known = constants()
+    assert (known["F_RXDCTL_ENABLE_SHIFT"], known["F_RXDCTL_ENABLE_MASK"]) == (25, 1 << 25)
+    for row in Registers.rows():
+        for field in row.layout.fields.values():
+            name = f"F_{row.name}_{field.name}"
+            assert (known[f"{name}_SHIFT"], known[f"{name}_MASK"]) == (field.low, field.mask)
+
+
+def test_the_header_compiles_and_no_name_in_it_stands_for_two_things(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler; run: apt install gcc libc6-dev")
+    (tmp_path / "registers.h").write_text(header.text())
+    (tmp_path / "use.c").write_text('#include "registers.h"\n_Static_assert(R_RDBAL_64 == 0xD000u, "second run");\nint used;\n')
+    subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-c", "use.c"], cwd=tmp_path, check=True, timeout=20)
+    names = re.findall(r"^#define (\w+)", header.text(), re.MULTILINE)
+    assert len(names) == len(set(names))
+
+
+def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`pip wheel` of a copy of the sources, in an environment of pip's own that has setuptools and no numpy."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.so", "*.egg-info", "__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path), str(source)]
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -> None:
+    done = build(tmp_path)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"rings/libhotloop.so", "hw/emulator/engine/libengine.so", "driver/py.typed", "hw/py.typed", "rings/py.typed"} <= names
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"driver", "hw", "rings", "ixrings"}
+    assert not [name for name in names if name.endswith((".c", ".h"))]
+
+
+@pytest.mark.slow
+def test_without_a_c_compiler_one_line_names_the_package(tmp_path: Path) -> None:
+    done = build(tmp_path, PATH=str(tmp_path), CC="")
+    assert done.returncode != 0
+    ours = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "ixrings is partly C" in line]
+    assert ours == ["ixrings is partly C and no C compiler is there. Run: apt install gcc libc6-dev"]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,71 @@
+"""Verdicts on scripts of the labs. The checker forks, so it runs in processes of its own: this file again, as a program."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABS = ROOT / "examples" / "labs"
+WORKERS = 2
+LIMIT_S = 8.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """As judge/explain.py has it."""
+
+    passed: bool
+    missing: str
+    complaints: list[str]
+    remarks: list[str]
+    ending: str
+    open_gaps: list[int]
+    note: str
+
+
+@dataclass(frozen=True)
+class Case:
+    lab: str
+    script: str
+    limit_s: float = LIMIT_S
+
+
+def judged(cases: Sequence[Case]) -> list[Verdict]:
+    """One after the other in each of WORKERS checkers, so that what one script breaks shows in the next."""
+    workers = [subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    for i, worker in enumerate(workers):
+        assert worker.stdin is not None
+        with worker.stdin as questions:
+            json.dump([dataclasses.astuple(case) for case in cases[i::WORKERS]], questions)
+        worker.stdin = None
+    answers = [json.loads(worker.communicate(timeout=110)[0]) for worker in workers]
+    return [Verdict(**answers[i % WORKERS][i // WORKERS]) for i in range(len(cases))]
+
+
+def main() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    sys.path[:0] = [str(ROOT), str(LABS)]
+    from judge.explain import judge
+    from judge.labs import LABS as BY_NUMBER
+    from judge.trial import try_script
+
+    verdicts = []
+    for number, script, limit_s in json.load(sys.stdin):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "lab.py"
+            file.write_text(script, encoding="utf-8")
+            lab = BY_NUMBER[number]
+            verdicts.append(dataclasses.asdict(judge(lab, try_script(lab, file, limit_s=limit_s), script)))
+    json.dump(verdicts, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

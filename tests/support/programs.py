@@ -1,0 +1,70 @@
+"""Examples and other programs as a user runs them: in a process of their own, always ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "examples"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+Process = subprocess.Popen[str]
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    """The command line of examples/NAME.py."""
+    return [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+
+
+def run_example(name: str, *arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, *arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout)
+
+
+@contextmanager
+def started(arguments: list[str]) -> Iterator[Process]:
+    """The program runs inside; afterwards it has ended, if need be by force."""
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def interrupt(process: Process, timeout: float = 10) -> tuple[str, str]:
+    """Ctrl-C; stdout and stderr of the program, which has ended then."""
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=timeout)
+
+
+def wait_for(what: Callable[[], object], sentence: str, timeout: float = 10) -> None:
+    """Until `what()` is true; AssertionError with `sentence` when it does not become so."""
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, f"{sentence} after {timeout} s"
+        time.sleep(0.005)
+
+
+def has_loaded(process: Process, library: str) -> bool:
+    """Whether a shared library with that in its path is mapped in the program."""
+    try:
+        return library in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def handles_interrupt(process: Process) -> bool:
+    """Whether the program catches SIGINT now (proc(5), SigCgt)."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(caught) and bool(int(caught[0], 16) >> signal.SIGINT - 1 & 1)

@@ -1,0 +1,69 @@
+"""Messages of IEEE 1588, as far as the 82599 looks at them, and the exchange that tells two clocks' difference."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from driver import Offload, Port
+from tests.support.steered import UDP, ethernet, packet
+
+SYNC, DELAY_REQ, PDELAY_REQ, PDELAY_RESP, FOLLOW_UP = 0, 1, 2, 3, 8
+ETHER_TYPE, EVENT_PORT = 0x88F7, 319
+SOURCE = bytes([1, 2, 3, 4, 5, 6])  # where version 1 has sourceUuid, version 2 the end of clockIdentity
+
+
+def message(kind: int = SYNC, sequence: int = 1, *, version: int = 2, length: int = 44) -> bytes:
+    """kind: messageType, or of version 1 control."""
+    header = struct.pack("!BB20x6s2xHB3x", kind if version == 2 else 0, version, SOURCE, sequence, kind)
+    return header.ljust(length, b"\0")[:length]
+
+
+def on_ethernet(body: bytes, *, tag: int | None = None) -> bytes:
+    return ethernet(body, ETHER_TYPE, tag=tag)
+
+
+def on_udp(body: bytes, port: int = EVENT_PORT) -> bytes:
+    """The checksum is left out (RFC 768)."""
+    ip = bytearray(packet(UDP, dport=port)[:20])
+    ip[2:4] = struct.pack("!H", 28 + len(body))
+    return ethernet(bytes(ip) + struct.pack("!HHHH", EVENT_PORT, port, 8 + len(body), 0) + body)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Sync and Delay_Req, by four stamps. offset: how far the slave is ahead; delay: of the wire, one way; ns."""
+
+    t1: int
+    t2: int
+    t3: int
+    t4: int
+
+    @property
+    def offset(self) -> float:
+        return ((self.t2 - self.t1) - (self.t4 - self.t3)) / 2
+
+    @property
+    def delay(self) -> float:
+        return ((self.t2 - self.t1) + (self.t4 - self.t3)) / 2
+
+    def unsure(self, ppm: float) -> float:
+        """By how much the offset is wrong at most, of clocks whose rates differ by no more than `ppm`: each way took 0 or longer."""
+        return self.delay + 2 * ppm / 1e6 * (self.t4 - self.t1)
+
+
+def crossing(sender: Port, receiver: Port, kind: int, sequence: int) -> tuple[int, int]:
+    """When a message left and when it came, each by its own port's clock."""
+    sender.send([on_ethernet(message(kind, sequence))], offload=Offload(timestamp=True))
+    left, came = sender.clock.sent(1), receiver.clock.received()
+    assert came is not None and came.sequence == sequence
+    return left, came.ns
+
+
+def exchange(master: Port, slave: Port, sequence: int) -> Exchange:
+    return Exchange(*crossing(master, slave, SYNC, sequence), *crossing(slave, master, DELAY_REQ, sequence))
+
+
+def best(master: Port, slave: Port, tries: int = 20) -> Exchange:
+    """That which was held up least, by a machine with other things to do."""
+    return min((exchange(master, slave, sequence) for sequence in range(tries)), key=lambda each: each.t4 - each.t1)
