@@ -35,11 +35,11 @@ def registers_header() -> str:
 
     The packages are entered without running their __init__.py: what those import (numpy) is not there while a wheel is built.
     """
-    for name in ("hw", "hw.emulator", "hw.emulator.engine"):
+    for name in ("ixrings", "ixrings.hw", "ixrings.hw.emulator", "ixrings.hw.emulator.engine"):
         package = types.ModuleType(name)
-        package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
+        package.__path__ = [str(ROOT.joinpath(*name.split(".")[1:]))]
         sys.modules[name] = package
-    text: str = importlib.import_module("hw.emulator.engine.header").text()
+    text: str = importlib.import_module("ixrings.hw.emulator.engine.header").text()
     return text
 
 
@@ -84,6 +84,6 @@ def library(name: str, folder: str) -> Extension:
 
 compiler()
 setup(
-    ext_modules=[library("rings.libhotloop", "rings"), library("hw.emulator.engine.libengine", "hw/emulator/engine")],
+    ext_modules=[library("ixrings.rings.libhotloop", "rings"), library("ixrings.hw.emulator.engine.libengine", "hw/emulator/engine")],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
 )

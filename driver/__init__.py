@@ -1,6 +1,6 @@
 """A Python driver for the Intel 82599: open_port() gives netmap-shaped rings.
 
-    from driver import open_port
+    from ixrings.driver import open_port
 
     with open_port("emulated") as port:
         port.send([bytes(60)])
@@ -8,10 +8,10 @@
 
 from .clock import Clock, Stamp
 from .config import PortConfig
-from .errors import DmaRefused, PortBusy, PortClosed, PortError, PortTimeout
+from .errors import DmaRefused, LinkDown, PortBusy, PortClosed, PortError, PortNameError, PortTimeout
 from .flow_director import FlowDirector, FlowFilter, Protocol
-from .link import Link, LinkDown
-from .names import PortName, PortNameError, parse_port_name
+from .link import Link
+from .names import PortName, parse_port_name
 from .offload import Offload
 from .opening import open_port, open_ports
 from .port import Port, poll_ports

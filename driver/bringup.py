@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hw.device import Device, DmaMemory
-from hw.register import DeviceError, DeviceGone
-from hw.registers import Registers
-from rings import Interface, Region, RxRing, TxRing
-from rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.hw.device import Device, DmaMemory
+from ixrings.hw.errors import DeviceError, DeviceGone
+from ixrings.hw.registers import Registers
+from ixrings.rings import Interface, Region, RxRing, TxRing
+from ixrings.rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 from . import filters, link, queues, reset, rss
 from .clock import Clock

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from hw.register import RegisterTimeout
-from hw.registers import Registers
+from ixrings.hw.errors import RegisterTimeout
+from ixrings.hw.registers import Registers
 
 from .errors import PortTimeout
 from .steering import PTP_ETHER_TYPE, ether_type_entry

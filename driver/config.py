@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hw.registers import QUEUES
+from ixrings.hw.registers import QUEUES
 
 from .flow_director import BUFFER_KB, FlowDirector
 

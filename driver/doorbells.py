@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hw.device import Device
-from rings.hotloop import Forward, RxQueue, TxQueue
+from ixrings.hw.device import Device
+from ixrings.rings.hotloop import Forward, RxQueue, TxQueue
 
 Sync = Callable[[], bool]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 from .config import unicast_mac
 from .queues import reception_stopped

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 from .errors import PortError
 

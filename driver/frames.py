@@ -8,8 +8,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rings import Context, RxRing, TxRing
-from rings.layout import MAX_CHAIN, SlotFlag
+from ixrings.rings import Context, RxRing, TxRing
+from ixrings.rings.layout import MAX_CHAIN, SlotFlag
 
 from .offload import Offload
 

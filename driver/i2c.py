@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
 
 CLOCKS_A_BYTE = 9  # its bits and the acknowledgement
 HALF_CLOCK_NS = 5_000  # standard mode, 100 kHz: what every module understands

@@ -14,9 +14,9 @@ import os
 import select
 from collections.abc import Collection, Sequence
 
-from hw.device import Device
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.hw.device import Device
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
 
 from .config import ITR_UNIT_US
 from .line import OTHER, OTHER_CAUSES, RX, TX, Line, LineWakeups

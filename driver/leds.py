@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 ON = 14  # LEDn_MODE
 LEDS = range(4)

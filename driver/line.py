@@ -12,8 +12,8 @@ import select
 import threading
 from collections.abc import Mapping
 
-from hw.device import Device
-from hw.registers import Registers
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 from .wakeups import Wakeups
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from hw.device import Device
-from hw.fields import LINKS
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.hw.device import Device
+from ixrings.hw.fields import LINKS
+from ixrings.hw.registers import Registers
 
 LMS_10G_SERIAL = 3
 SERIAL_SFI = 2
 SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}
 POLL_S = 0.005
-
-
-class LinkDown(DeviceError):
-    """The link did not come up in time; the message says why, as far as the NIC knows."""
 
 
 @dataclass(frozen=True)

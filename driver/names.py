@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from .errors import PortNameError
+
 BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
 HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
@@ -23,10 +25,6 @@ NAMED_WIRES = ("cable=", "pcap=", "tap=")
 GRAMMAR = ("a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
            "with [-queue][/flags][@options]")
 WIRES = "a wire is loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
-
-
-class PortNameError(ValueError):
-    """A port name that cannot be read; the message says what is allowed."""
 
 
 class Kind(Enum):

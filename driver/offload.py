@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-from rings import L4, Context
+from ixrings.rings import L4, Context
 
 ADDRESSES = 12
 TAGS = (0x8100, 0x88A8)

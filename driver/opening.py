@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hw.device import Device
-from hw.pci.discovery import UIO_DRIVERS, look_up
-from hw.trace.device import TracedDevice
-from hw.uio import UioDevice
-from hw.vfio import VfioDevice, Way
-from rings import Region
+from ixrings.hw.device import Device
+from ixrings.hw.pci.discovery import UIO_DRIVERS, look_up
+from ixrings.hw.trace.device import TracedDevice
+from ixrings.hw.uio import UioDevice
+from ixrings.hw.vfio import VfioDevice, Way
+from ixrings.rings import Region
 
 from .bringup import Bound, Session, bring_up
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, PortConfig, unicast_mac
-from .errors import PortError
+from .errors import PortError, PortNameError
 from .flow_director import FlowDirector
 from .link import read_link, wait_link
-from .names import Kind, PortName, PortNameError, parse_port_name
+from .names import Kind, PortName, parse_port_name
 from .port import Port
 
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
@@ -91,12 +91,12 @@ def bound_queues(name: PortName, config: PortConfig) -> Bound:
 def open_device(name: PortName) -> Device:
     """The transport that the name asks for, or for a bare PCI address the one that its driver is for. Raises DeviceError."""
     if name.kind is Kind.VFIO_USER:
-        from hw.vfio_user import VfioUserDevice
+        from ixrings.hw.vfio_user import VfioUserDevice
 
         return VfioUserDevice(name.target)
     if name.kind is not Kind.EMULATED:
         return open_pci(name)
-    from hw.emulator import Emulated82599, Policy, parse_fault  # loads a C library that real NICs do not need
+    from ixrings.hw.emulator import Emulated82599, Policy, parse_fault  # loads a C library that real NICs do not need
 
     try:
         fault = parse_fault(name.fault) if name.fault else None

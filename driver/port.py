@@ -12,20 +12,20 @@ from select import POLLIN, POLLOUT
 import numpy as np
 import numpy.typing as npt
 
-from hw.device import Device
-from hw.registers import Registers
-from rings import Region, RxRing, Span, TxRing
-from rings.hotloop import Forward
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
+from ixrings.rings import Region, RxRing, Span, TxRing
+from ixrings.rings.hotloop import Forward
 
 from . import filters
 from .bringup import Session
 from .clock import Clock
 from .config import mac_bytes
 from .doorbells import join
-from .errors import PortClosed, PortError, PortTimeout
+from .errors import LinkDown, PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
-from .link import Link, LinkDown, read_link, wait_link
+from .link import Link, read_link, wait_link
 from .offload import Offload
 from .received import Received
 from .rss import Rss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 from .config import STANDARD_FRAME, PortConfig
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from hw.device import Device
-from hw.register import DeviceError, RegisterTimeout
-from hw.registers import QUEUES, Registers
+from ixrings.hw.device import Device
+from ixrings.hw.errors import DeviceError, RegisterTimeout
+from ixrings.hw.registers import QUEUES, Registers
 
 ALL_CAUSES = 0x7FFF_FFFF
 DEVICE_STATUS = 0xAA  # PCIe device status (9.3.10.6)

@@ -18,7 +18,7 @@ from enum import Enum
 
 import numpy as np
 
-from rings import Interface, RxRing, TxRing
+from ixrings.rings import Interface, RxRing, TxRing
 
 from . import descriptors
 from .port import Port

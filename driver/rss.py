@@ -8,8 +8,8 @@ from enum import Flag
 import numpy as np
 import numpy.typing as npt
 
-from hw import fields as f
-from hw.registers import Registers
+from ixrings.hw import fields as f
+from ixrings.hw.registers import Registers
 
 from .config import RSS_KEY
 from .queues import reception_stopped

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hw.register import DeviceError, RegisterTimeout
-from hw.registers import Registers
+from ixrings.hw.errors import DeviceError, RegisterTimeout
+from ixrings.hw.registers import Registers
 
 SEMAPHORE_S = 0.1  # each step of taking one, as Linux; holders keep it for some ms
 RESOURCE_S = 1.0

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
 
 from .i2c import I2c, NobodyAnswers
 from .semaphores import phy_of_port

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hw.register import Row, Word
-from hw.registers import COUNTERS, QUEUES, Registers
+from ixrings.hw.register import Row, Word
+from ixrings.hw.registers import COUNTERS, QUEUES, Registers
 
 ACCUMULATE_S = 20.0  # 36 bits of octets last 55 s at 10 Gbit/s
 PAIR_BITS = 36

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from hw.fields import ETQF
-from hw.registers import Registers
+from ixrings.hw.fields import ETQF
+from ixrings.hw.registers import Registers
 
 from .errors import PortError
 from .flow_director import DROP_QUEUE, Director, FlowFilter, Protocol

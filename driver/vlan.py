@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 LAST_ID = 4094  # 4095 is reserved (802.1Q 9.6)
 WORD_BITS = 32

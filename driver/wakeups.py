@@ -6,7 +6,7 @@ import os
 import select
 from collections.abc import Mapping
 
-from hw.registers import Registers
+from ixrings.hw.registers import Registers
 
 ALL = 0xFFFF_FFFF
 

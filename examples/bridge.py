@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 from select import POLLOUT
 
-from driver import Port, open_ports, poll_ports
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
+from ixrings import Port, open_ports, poll_ports
 
 
 def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 import time
 from pathlib import Path
 
-from driver import Port, open_port
-from hw.capture.pcap import CaptureWriter
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
+from ixrings import Port, open_port
+from ixrings.hw.capture.pcap import CaptureWriter
 
 UNIT = 1024  # the NIC counts buffers in KB
 

@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 import time
 from select import POLLIN
 
 import numpy as np
 import numpy.typing as npt
-
-from driver import Port, open_port
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 from packets import SHORTEST, mac, udp_frame
+
+from ixrings import Port, open_port
 
 LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second: 8 bytes of preamble and 12 of gap each
 WORDS = SHORTEST // 4

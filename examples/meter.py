@@ -15,11 +15,10 @@ import time
 import types
 from collections.abc import Callable, Mapping
 
-from driver import PortError
-from hw.capture.frames import CaptureError
-from hw.register import DeviceError
-from rings import RegionError, RingError
-from rings.hotloop import LibraryError
+from ixrings import PortError
+from ixrings.hw.errors import CaptureError, DeviceError
+from ixrings.rings import RegionError, RingError
+from ixrings.rings.errors import LibraryError
 
 MISTAKES = (DeviceError, PortError, RingError, RegionError, LibraryError, CaptureError, ValueError, OSError)
 

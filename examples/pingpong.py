@@ -7,9 +7,10 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 
-from driver import Port
 from meter import Meter
 from packets import HEADERS
+
+from ixrings import Port
 
 STAMP = struct.Struct("!QQ")  # sequence number and nanoseconds, behind the headers
 PATIENCE_S = 1.0

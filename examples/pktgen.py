@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 import time
 from select import POLLIN, POLLOUT
 
-from driver import Port, open_port
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 from packets import SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
+
+from ixrings import Port, open_port
 
 PACE_S = 0.001  # with -R: frames are released at least that often
 UNIT = 1024  # the NIC counts buffers in KB

@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 import time
 from pathlib import Path
 from select import POLLOUT
 
 import numpy as np
 import numpy.typing as npt
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 
-from driver import Port, open_port
-from hw.capture.frames import Capture
-from hw.capture.pcap import read_capture
+from ixrings import Port, open_port
+from ixrings.hw.capture.frames import Capture
+from ixrings.hw.capture.pcap import read_capture
 
 UNIT = 1024  # the NIC counts buffers in KB
 

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
-
 import ipaddress
 import struct
 
-from driver import open_port
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 from packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, checksum, ipv4, mac
+
+from ixrings import open_port
 
 ARP = struct.Struct("!HHBBH6s4s6s4s")
 REQUEST, REPLY = 1, 2

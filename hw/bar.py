@@ -7,7 +7,8 @@ import mmap
 import numpy as np
 
 from .device import Device
-from .register import ALL_ONES, DeviceError
+from .errors import DeviceError
+from .register import ALL_ONES
 from .registers import BAR0_SIZE, Registers
 
 

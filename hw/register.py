@@ -16,19 +16,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
+from .errors import RegisterTimeout
+
 ALL_ONES = 0xFFFF_FFFF
-
-
-class DeviceError(Exception):
-    """The NIC, or the way to it, did not do what was asked. The message says what to do."""
-
-
-class DeviceGone(DeviceError):
-    """Every read returns 0xFFFFFFFF: the function was removed, reset from outside, or put to sleep."""
-
-
-class RegisterTimeout(DeviceError):
-    """A register did not reach the value waited for within the bound."""
 
 
 class AddressSpace(Protocol):

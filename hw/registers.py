@@ -11,7 +11,8 @@ Other drivers name some more: RCTL is no register of the 82599; TDSTAT, TDHMPN a
 from __future__ import annotations
 
 from . import fields as f
-from .register import ALL_ONES, Access, DeviceGone, Register, RegisterArray, Run, Word
+from .errors import DeviceGone
+from .register import ALL_ONES, Access, Register, RegisterArray, Run, Word
 from .registers_system import COUNTERS, SystemRegisters
 
 __all__ = ["BAR0_SIZE", "COUNTERS", "QUEUES", "Registers"]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from .bar import Bar, MappedDevice
 from .device import DmaMapping
-from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
+from .errors import DeviceError
 from .memory.physical import map_physical, physical_address
-from .register import DeviceError
+from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10

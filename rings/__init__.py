@@ -5,9 +5,10 @@
 """
 
 from .context import L4, Context
+from .errors import RingError
 from .interface import Interface, attach
 from .region import Region, RegionError
 from .ring import Ring, RxRing, Span, TxRing
-from .rules import RingError, Rule
+from .rules import Rule
 
 __all__ = ["L4", "Context", "Interface", "Region", "RegionError", "Ring", "RingError", "Rule", "RxRing", "Span", "TxRing", "attach"]

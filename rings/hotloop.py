@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from .errors import LibraryError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
 from .region import Region
 from .ring import RxRing, TxRing
-from .rules import RingError, Rule
+from .rules import Rule
 
 DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
 _NEVER = 2**64 - 1
@@ -336,10 +337,6 @@ def _raise_violations(queues: Sequence[Queue]) -> None:
     if errors:
         errors[0].also = tuple(errors[1:])
         raise errors[0]
-
-
-class LibraryError(Exception):
-    """The C library is missing or of another version; the text says what to type."""
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,28 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from .interface import Interface, RegionError
-from .layout import BUF_SIZE_STEP, IF_HEADER_SIZE, IFNAMSIZ, MAX_BUF_SIZE, MAX_SLOTS, MIN_BUF_SIZE, MIN_SLOTS, NETMAP_API, NETMAP_IF, NETMAP_RING, NETMAP_SLOT, RESERVED_BUFFERS, RING_HEADER_SIZE, SLOTS_STEP, Direction, align_up, if_size, ring_size
+from .errors import RegionError
+from .interface import Interface
+from .layout import (
+    BUF_SIZE_STEP,
+    IF_HEADER_SIZE,
+    IFNAMSIZ,
+    MAX_BUF_SIZE,
+    MAX_SLOTS,
+    MIN_BUF_SIZE,
+    MIN_SLOTS,
+    NETMAP_API,
+    NETMAP_IF,
+    NETMAP_RING,
+    NETMAP_SLOT,
+    RESERVED_BUFFERS,
+    RING_HEADER_SIZE,
+    SLOTS_STEP,
+    Direction,
+    align_up,
+    if_size,
+    ring_size,
+)
 from .mapping import Mapping, map_shared
 
 __all__ = ["Region", "RegionError"]

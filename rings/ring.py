@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .errors import RingError
 from .layout import NETMAP_SLOT, RING_HEADER_SIZE, SLOT_SIZE, Direction, RingFlag, Word
 from .mapping import Mapping
-from .rules import RingError, Rule
+from .rules import Rule
 
 # Plain ints: an enum member costs more than the access it indexes.
 _HEAD = int(Word.HEAD)

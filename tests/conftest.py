@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hw.emulator.rules.inspector import Inspector
-from hw.memory.hugepages import free_hugepages, reserve
+from ixrings.hw.emulator.rules.inspector import Inspector
+from ixrings.hw.memory.hugepages import free_hugepages, reserve
 from tests.support.leaks import held
 
 PATIENCE_S = 1.0  # a thread that was joined may be listed for a moment longer

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hw.register import DeviceError
-from rings import RegionError, RingError
-from rings.hotloop import LibraryError
+from ixrings.driver.errors import PortError
+from ixrings.hw.errors import DeviceError
+from ixrings.rings import RegionError, RingError
+from ixrings.rings.errors import LibraryError
 
 from . import emulate, nic, port, regs, ring, sfp, stats, trace
-from driver.errors import PortError
 
 # Each has `add(subparsers)`; its parser's default `run` does it and gives the exit status.
 COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate)

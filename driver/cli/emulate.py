@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from driver.config import unicast_mac
-from driver.names import POLICIES
+from ixrings.driver.config import unicast_mac
+from ixrings.driver.names import POLICIES
 
 if TYPE_CHECKING:
-    from hw.emulator import Fault, Violation
-    from hw.emulator.blocks.sfp import SfpModule
+    from ixrings.hw.emulator import Fault, Violation
+    from ixrings.hw.emulator.blocks.sfp import SfpModule
 
 EPILOG = """\
 WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 
 def sfp_module(text: str) -> SfpModule | None:
     """Raises ValueError for a module that nobody makes."""
-    from hw.emulator.blocks.sfp import SfpModule
+    from ixrings.hw.emulator.blocks.sfp import SfpModule
 
     names = {kind.name.lower().replace("_", "-"): kind for kind in SfpModule}
     if text != "none" and text not in names:
@@ -71,7 +71,7 @@ def sfp_module(text: str) -> SfpModule | None:
 
 def fault_of(text: str) -> tuple[Fault, int]:
     """Raises ValueError."""
-    from hw.emulator import parse_fault
+    from ixrings.hw.emulator import parse_fault
 
     return parse_fault(text)
 
@@ -83,8 +83,8 @@ def facts(violation: Violation) -> dict[str, object]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
-    from hw.vfio_user.server import Server
+    from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
+    from ixrings.hw.vfio_user.server import Server
 
     start = time.monotonic()
     asked: deque[Callable[[], None]] = deque()  # by signals, whose handlers may not touch the NIC

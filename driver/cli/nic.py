@@ -6,11 +6,10 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from hw.pci.doctor import examine
-from hw.pci.discovery import FOR_PROGRAMS, Function, find_nics, remembered, why_not
-from hw.pci.binding import Bound, bind, unbind
-
-from driver.names import pci_address
+from ixrings.driver.names import pci_address
+from ixrings.hw.pci.binding import Bound, bind, unbind
+from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics, remembered, why_not
+from ixrings.hw.pci.doctor import examine
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

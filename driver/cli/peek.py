@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hw.bar import Bar
-from hw.device import Device
-from hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, in_use, look_up
-from hw.pci.binding import nodes_of
-from hw.register import DeviceError
-from hw.registers import Registers
-
-from driver.names import parse_port_name
-from driver.opening import PCI, open_device, open_port
-from driver.port import Port
+from ixrings.driver.names import parse_port_name
+from ixrings.driver.opening import PCI, open_device, open_port
+from ixrings.driver.port import Port
+from ixrings.hw.bar import Bar
+from ixrings.hw.device import Device
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.binding import nodes_of
+from ixrings.hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, in_use, look_up
+from ixrings.hw.registers import Registers
 
 COMMAND = 0x04
 MEMORY_SPACE = 0x2

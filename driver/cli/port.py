@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from hw.pci.discovery import ROOT, Function, text_of
+from ixrings.driver import filters
+from ixrings.driver.link import SPEEDS_MBPS, read_link, setup_link, wait_link
+from ixrings.driver.reset import wait_eeprom_auto_read
+from ixrings.hw.pci.discovery import ROOT, Function, text_of
 
-from driver import filters
-from driver.link import SPEEDS_MBPS, read_link, setup_link, wait_link
 from .peek import LINK_S, Peek, RegistersHidden, peek
-from driver.reset import wait_eeprom_auto_read
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -11,13 +11,14 @@ from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from hw.register import Access, DeviceError, Row, Word
-from hw.registers import Registers
+from ixrings.driver.errors import PortError
+from ixrings.driver.names import Kind, parse_port_name
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.register import Access, Row, Word
+from ixrings.hw.registers import Registers
 
-from .watch import add_watch, repeat
-from driver.errors import PortError
-from driver.names import Kind, parse_port_name
 from .peek import peek
+from .watch import add_watch, repeat
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -13,17 +13,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rings.interface import Interface, RegionError, attach
-from rings.layout import ring_size
+from ixrings.driver.errors import PortError
+from ixrings.driver.names import Kind, parse_port_name
+from ixrings.driver.opening import open_port
+from ixrings.driver.ring_view import Owner, Step, view_interface, view_port
+from ixrings.rings.errors import RegionError
+from ixrings.rings.interface import Interface, attach
+from ixrings.rings.layout import ring_size
 
-from .watch import add_watch, repeat
-from driver.errors import PortError
-from driver.names import Kind, parse_port_name
-from driver.opening import open_port
 from .ring_draw import draw
 from .ring_html import page
 from .ring_story import play
-from driver.ring_view import Owner, Step, view_interface, view_port
+from .watch import add_watch, repeat
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -67,7 +68,7 @@ def scene(name: str, frames: bool) -> list[Step]:
         raise PortError(f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}")
     with ExitStack() as undo:
         if parsed.kind is Kind.EMULATED:
-            from hw.emulator import Emulated82599
+            from ixrings.hw.emulator import Emulated82599
 
             nic = Emulated82599(parsed.target, manual=True)
             undo.callback(nic.close)

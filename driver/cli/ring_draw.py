@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from driver.ring_view import Owner, RingView
+from ixrings.driver.ring_view import Owner, RingView
 
 CELLS = 64  # at most: a longer ring has several slots in a cell
 ROWS, COLUMNS = 11, 23  # radius; a character is about twice as high as wide

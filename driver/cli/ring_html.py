@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from driver.ring_view import Owner, RingView, Step
+from ixrings.driver.ring_view import Owner, RingView, Step
 
 COLOURS = {Owner.PROGRAM: "#4c9f50", Owner.GIVEN: "#e8b93c", Owner.NIC: "#3b6fb5", Owner.DONE: "#a05cb5", Owner.NOBODY: "#c8c8c8", Owner.DRIVER: "#3b6fb5"}
 

@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from hw.register import DeviceError
+from ixrings.driver.sfp import Diagnostics, Module, dbm, read_module
+from ixrings.hw.errors import DeviceError
 
 from .peek import peek
-from driver.sfp import Diagnostics, Module, dbm, read_module
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw.pci.discovery import Function, text_of
-from hw.register import DeviceError
-from hw.registers import COUNTERS, Registers
+from ixrings.driver.names import Kind, parse_port_name
+from ixrings.driver.port import Port
+from ixrings.driver.statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.discovery import Function, text_of
+from ixrings.hw.registers import COUNTERS, Registers
 
-from .watch import add_watch, repeat
-from driver.names import Kind, parse_port_name
 from .peek import Peek, RegistersHidden, peek
-from driver.port import Port
-from driver.statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
+from .watch import add_watch, repeat
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from hw.trace.device import Access
-from hw.trace.file import TraceFile
+from ixrings.hw.trace.device import Access
+from ixrings.hw.trace.file import TraceFile
 
 from .trace_compare import Written, compared, differences, family, ranges
 from .trace_fold import fold

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from hw.register import ALL_ONES
-from hw.trace.device import Access
+from ixrings.hw.register import ALL_ONES
+from ixrings.hw.trace.device import Access
 
 MOST_VALUES = 1_000_000  # of one trace
 SHOWN = 6  # values of one register

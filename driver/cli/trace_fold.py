@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hw.trace.device import Access
+from ixrings.hw.trace.device import Access
 
 LONGEST_LOOP = 4  # accesses
 SELECTS = {"RTTDQSEL"}  # its value is an index: which queue the registers after it are about (8.2.3.10.13)

@@ -22,11 +22,12 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a fork should leave no threads behind
 
-from hw.register import DeviceError
 from judge.evidence import Evidence, Lab
 from judge.explain import Verdict, judge
 from judge.labs import LABS
 from judge.trial import LIMIT_S, try_script
+
+from ixrings.hw.errors import DeviceError
 
 HERE = Path(__file__).resolve().parent
 MOST_SOURCE = 1 << 20  # characters of a script that are looked at for open gaps

@@ -10,11 +10,11 @@ import struct
 import sys
 import time
 
-from hw.device import Device, DmaMemory
-from hw.register import DeviceError
-from hw.registers import Registers
-from hw.vfio import VfioDevice
-from hw.vfio_user import VfioUserDevice
+from ixrings.hw.device import Device, DmaMemory
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
+from ixrings.hw.vfio import VfioDevice
+from ixrings.hw.vfio_user import VfioUserDevice
 
 DESCRIPTOR = 16  # bytes
 

@@ -8,17 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ixrings.hw.errors import CaptureError, CaptureTruncated
+
 LINKTYPE_ETHERNET = 1
 MAX_FRAME = 262144  # libpcap's own bound on a record (MAXIMUM_SNAPLEN)
 NS = 1_000_000_000
-
-
-class CaptureError(Exception):
-    """A capture file that cannot be read or written; the message says why and what to do."""
-
-
-class CaptureTruncated(CaptureError):
-    """A capture file that ends within a record: its writer was stopped, or is still at work."""
 
 
 @dataclass(frozen=True, eq=False)

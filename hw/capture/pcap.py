@@ -18,7 +18,9 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, CaptureError, CaptureTruncated, bad_length, check_linktype, cut_short, gather, to_capture
+from ixrings.hw.errors import CaptureError, CaptureTruncated
+
+from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, bad_length, check_linktype, cut_short, gather, to_capture
 from .pcapng import PCAPNG_MAGIC, read_pcapng
 
 __all__ = ["Capture", "CaptureError", "CaptureTruncated", "CaptureWriter", "read_capture"]

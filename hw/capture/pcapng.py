@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .frames import MAX_FRAME, NS, Capture, CaptureError, bad_length, check_linktype, cut_short, first_true, gather, to_capture
+from ixrings.hw.errors import CaptureError
+
+from .frames import MAX_FRAME, NS, Capture, bad_length, check_linktype, cut_short, first_true, gather, to_capture
 
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION = 0x0A0D0D0A  # reads the same in both byte orders

@@ -1,8 +1,10 @@
 """The software 82599: `Emulated82599` is a Device like any other."""
 
+from ixrings.hw.errors import WireError
+
 from .faults import Fault, parse_fault
-from .rules.findings import Policy, RuleBroken, Severity, Violation
 from .nic import DEFAULT_MAC, Emulated82599
-from .wires import WIRES, WireError
+from .rules.findings import Policy, RuleBroken, Severity, Violation
+from .wires import WIRES
 
 __all__ = ["DEFAULT_MAC", "WIRES", "Emulated82599", "Fault", "Policy", "RuleBroken", "Severity", "Violation", "WireError", "parse_fault"]

@@ -13,29 +13,41 @@ from typing import Any
 
 import numpy as np
 
-from hw.bar import check_offset, check_tail, check_value
-from hw.device import Device, DmaError, DmaMapping
-from hw.fields import SW_FW_SYNC
-from hw.register import ALL_ONES, Access, DeviceError, Row
-from hw.registers import BAR0_SIZE, Registers
+from ixrings.hw.bar import check_offset, check_tail, check_value
+from ixrings.hw.device import Device, DmaMapping
+from ixrings.hw.errors import DeviceError, DmaError
+from ixrings.hw.fields import SW_FW_SYNC
+from ixrings.hw.register import ALL_ONES, Access, Row
+from ixrings.hw.registers import BAR0_SIZE, Registers
+
 from .blocks.block import Block
 from .blocks.cage import Cage
 from .blocks.clock import Clock
-from .blocks.config_space import COMMAND, DEVICE_CONTROL, DEVICE_CONTROL_FLR, STATUS, STATUS_INTERRUPT, STATUS_MASTER_ABORT, VECTORS, ConfigSpace
+from .blocks.config_space import (
+    COMMAND,
+    DEVICE_CONTROL,
+    DEVICE_CONTROL_FLR,
+    STATUS,
+    STATUS_INTERRUPT,
+    STATUS_MASTER_ABORT,
+    VECTORS,
+    ConfigSpace,
+)
 from .blocks.control import Control, Semaphores
 from .blocks.eeprom import CHECKSUM_WORD, Eeprom
-from .engine.library import Engine
 from .blocks.filters import Filters
-from .faults import Fault, Faults
-from .rules.findings import Policy, Violation
-from .rules.inspector import Inspector
 from .blocks.interrupts import Interrupts
 from .blocks.link import Link
 from .blocks.mdio import Mdio
-from .engine.messages import DmaMessages
 from .blocks.queues import ReceiveQueues, TransmitQueues
 from .blocks.sfp import SfpModule
 from .blocks.tables import Tables
+from .engine.library import Engine
+from .engine.messages import DmaMessages
+from .faults import Fault
+from .injection import Faults
+from .rules.findings import Policy, Violation
+from .rules.inspector import Inspector
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])

@@ -7,9 +7,10 @@ import fcntl
 import os
 import struct
 
-from hw.capture.frames import Capture, CaptureError
-from hw.capture.pcap import read_capture
-from hw.register import DeviceError
+from ixrings.hw.capture.frames import Capture
+from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.errors import CaptureError, WireError
+
 from .engine.library import Engine
 
 WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
@@ -18,10 +19,6 @@ IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 IFNAMSIZ = 16
 SHORTEST, LONGEST = 60, 9724  # a source's frames, without CRC
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
-
-
-class WireError(DeviceError):
-    """A wire that cannot be had. The message says what can."""
 
 
 class Wire:

@@ -10,16 +10,12 @@ import mmap
 import os
 from pathlib import Path
 
-from hw.register import DeviceError
+from ixrings.hw.errors import DmaError
 
 PAGE = mmap.PAGESIZE
 HUGEPAGE = 2 << 20
 COUNTS = "sys/kernel/mm/hugepages/hugepages-2048kB"
 AT_LEAST = 64  # pages to reserve: enough for a port or two
-
-
-class DmaError(DeviceError):
-    """Memory could not be made reachable for the device."""
 
 
 def align_up(value: int, step: int) -> int:

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .hugepages import HUGEPAGE, DmaError, align_up
+from ixrings.hw.errors import DmaError
+
+from .hugepages import HUGEPAGE, align_up
 
 MSI_FIRST, MSI_LAST = 0xFEE0_0000, 0xFEEF_FFFF  # a write there is an interrupt, never memory (x86)
 LOWEST = 0x1000_0000  # far from 0: a descriptor that nobody filled in is a fault

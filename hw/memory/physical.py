@@ -6,8 +6,10 @@ import os
 import struct
 from pathlib import Path
 
-from hw.device import DmaMapping
-from .hugepages import HUGEPAGE, PAGE, DmaError, align_up, reserve
+from ixrings.hw.errors import DmaError
+
+from .dma import DmaMapping
+from .hugepages import HUGEPAGE, PAGE, align_up, reserve
 
 PAGEMAP = Path("/proc/self/pagemap")
 PRESENT = 1 << 63

@@ -18,16 +18,27 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ixrings.hw.errors import BindError, DeviceError
+
+from .discovery import (
+    FOR_PROGRAMS,
+    ROOT,
+    UIO_DRIVERS,
+    VFIO_DRIVERS,
+    Function,
+    check_is_82599,
+    group_blockers,
+    holders,
+    in_use,
+    look_up,
+    remembered,
+    state_file,
+    why_not_uio,
+)
 from .netdev import why_in_use
-from .discovery import FOR_PROGRAMS, ROOT, UIO_DRIVERS, VFIO_DRIVERS, Function, check_is_82599, group_blockers, holders, in_use, look_up, remembered, state_file, why_not_uio
-from hw.register import DeviceError
 
 NODE_S = 2.0  # the device node is made with the binding, udev may set its owner a moment later
 NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads its module first
-
-
-class BindError(DeviceError):
-    """A function could not be bound or given back; it is where it was before, or the message says where."""
 
 
 @dataclass(frozen=True)

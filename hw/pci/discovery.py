@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.register import DeviceError
+from ixrings.hw.errors import DeviceError, NoSuchFunction
 
 ROOT = Path("/")
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -29,14 +29,11 @@ VIRTUAL_FUNCTION = 0x10ED
 NETWORK_CLASS = 0x02
 BRIDGE_CLASS = 0x0604
 VFIO_DRIVERS = ("vfio-pci",)
+IOMMU = "dev/iommu"
 UIO_DRIVERS = ("uio_pci_generic", "igb_uio")
 FOR_PROGRAMS = (*VFIO_DRIVERS, *UIO_DRIVERS)
 # Drivers that do no DMA of their own and so may sit beside a function that a program has (the kernel's driver_managed_dma).
 HARMLESS_DRIVERS = (*VFIO_DRIVERS, "pci-stub", "pcieport")
-
-
-class NoSuchFunction(DeviceError):
-    """There is no PCI function at that address."""
 
 
 @dataclass(frozen=True)
@@ -240,3 +237,12 @@ def text_of(file: Path) -> str:
 
 def _hex(file: Path) -> int:
     return int(text_of(file) or "0", 16)
+
+
+def device_node(function: Function, root: Path) -> Path:
+    return root / "dev/vfio/devices" / function.vfio_cdev
+
+
+def has_iommufd(function: Function, root: Path) -> bool:
+    """Whether the kernel offers this device through iommufd: its character device and /dev/iommu are there."""
+    return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()

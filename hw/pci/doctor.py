@@ -9,10 +9,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw.memory.hugepages import free_hugepages, reserve
-from .discovery import FOR_PROGRAMS, ROOT, UIO_DRIVERS, VFIO_DRIVERS, Function, entries_of, find_nics, group_blockers, look_up, members, not_viable, text_of, why_not
+from ixrings.hw.memory.hugepages import free_hugepages, reserve
+
 from .binding import nodes_of
-from hw.vfio.iommufd import present
+from .discovery import (
+    FOR_PROGRAMS,
+    ROOT,
+    UIO_DRIVERS,
+    VFIO_DRIVERS,
+    Function,
+    entries_of,
+    find_nics,
+    group_blockers,
+    has_iommufd,
+    look_up,
+    members,
+    not_viable,
+    text_of,
+    why_not,
+)
 
 CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21
 VFIO_NEEDS = ("IOMMU", "interrupt remapping", "vfio-pci", "locked memory")
@@ -124,7 +139,7 @@ def permissions(function: Function, root: Path) -> Check:
         return Check(name, allowed, "physical addresses are shown" if allowed else "UIO needs root, for physical addresses", "sudo -s")
     nodes = [node for node in nodes_of(function, root) if node.exists()]
     mine = [node for node in nodes if os.access(node, os.R_OK | os.W_OK)]
-    if present(function, root) and not os.access(root / "dev/iommu", os.R_OK | os.W_OK):
+    if has_iommufd(function, root) and not os.access(root / "dev/iommu", os.R_OK | os.W_OK):
         mine = [node for node in mine if node.parent.name != "devices"]
     if mine:
         return Check(name, True, f"{mine[0]} may be opened")

@@ -20,12 +20,13 @@ from pathlib import Path
 from types import CodeType
 from typing import TextIO
 
-from hw import device, register, registers
-from hw.device import Device, DmaMapping
-from hw.register import ALL_ONES, Place, Word
-from hw.registers import Registers
+from ixrings.hw import device, register, registers
+from ixrings.hw.device import Device, DmaMapping
+from ixrings.hw.register import ALL_ONES, Place, Word
+from ixrings.hw.registers import Registers
 
 HOT_LOOP = "rings/hotloop.c"  # who stores tails
+PROJECT = f"{Path(__file__).parents[2]}/"
 BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # what stands between a driver's step and the access
 
 
@@ -232,7 +233,7 @@ class TracedDevice(Device):
             frame = frame.f_back
         code = frame.f_code
         if code not in self._callers:
-            self._callers[code] = f"{'/'.join(code.co_filename.split('/')[-2:])}:{code.co_name}"
+            self._callers[code] = f"{_short(code.co_filename)}:{code.co_name}"
         return self._callers[code]
 
     # ---- what is not ----
@@ -258,3 +259,8 @@ class TracedDevice(Device):
     def close(self) -> None:
         self._tails.clear()
         self.inner.close()
+
+
+def _short(path: str) -> str:
+    """`driver/queues.py` of a file of this project, folder and name of another."""
+    return path.removeprefix(PROJECT) if path.startswith(PROJECT) else "/".join(path.split("/")[-2:])

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from hw.register import ALL_ONES, Row
-from hw.registers import Registers
+from ixrings.hw.register import ALL_ONES, Row
+from ixrings.hw.registers import Registers
+
 from .device import Access
 
 LONGEST_LINE = 1 << 16

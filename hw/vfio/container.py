@@ -7,9 +7,10 @@ import errno
 import fcntl
 from pathlib import Path
 
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.discovery import Function, holders, in_use
+
 from . import abi as abi
-from hw.pci.discovery import Function, holders, in_use
-from hw.register import DeviceError
 from .abi import Request
 from .errors import map_error
 from .group import GROUPS, Group, node_of

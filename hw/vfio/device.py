@@ -12,13 +12,23 @@ import warnings
 from enum import Enum
 from pathlib import Path
 
+from ixrings.hw.bar import Bar, MappedDevice
+from ixrings.hw.device import DmaMapping
+from ixrings.hw.errors import DeviceError, DmaError
+from ixrings.hw.memory.physical import map_physical
+from ixrings.hw.pci.discovery import (
+    IOMMU,
+    ROOT,
+    VFIO_DRIVERS,
+    Function,
+    check_is_82599,
+    device_node,
+    has_iommufd,
+    look_up,
+)
+from ixrings.hw.register import ALL_ONES
+
 from . import abi as abi
-from . import iommufd as vfio_iommufd
-from hw.bar import Bar, MappedDevice
-from hw.device import DmaError, DmaMapping
-from hw.pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
-from hw.memory.physical import map_physical
-from hw.register import ALL_ONES, DeviceError
 from .abi import Irq, IrqFlag, Region, RegionFlag, Request
 from .container import Container
 from .errors import load_vfio, no_iommu
@@ -225,9 +235,9 @@ class VfioDevice(MappedDevice):
 
 def choose(function: Function, root: Path) -> Way:
     """iommufd if the kernel has it for this device and we may open it, or if we may not open the group either; else the group."""
-    if not vfio_iommufd.present(function, root):
+    if not has_iommufd(function, root):
         return Way.GROUP
-    nodes = (vfio_iommufd.device_node(function, root), root / vfio_iommufd.IOMMU)
+    nodes = (device_node(function, root), root / IOMMU)
     group = root / "dev/vfio" / str(function.iommu_group)
     allowed = all(os.access(node, os.R_OK | os.W_OK) for node in nodes)
     return Way.CDEV if allowed or not os.access(group, os.R_OK | os.W_OK) else Way.GROUP

@@ -9,10 +9,11 @@ import os
 import struct
 from pathlib import Path
 
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.memory.iova import IovaSpace, Range
+from ixrings.hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
+
 from . import abi as abi
-from hw.memory.iova import IovaSpace, Range
-from hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
-from hw.register import DeviceError
 from .abi import Request
 from .errors import load_vfio, no_permission
 from .space import Spaces

@@ -7,25 +7,16 @@ import errno
 import os
 from pathlib import Path
 
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.memory.iova import IovaSpace, Range
+from ixrings.hw.pci.discovery import IOMMU, Function, device_node, group_blockers, holders, in_use, not_viable
+
 from . import abi as abi
-from hw.memory.iova import IovaSpace, Range
-from hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
-from hw.register import DeviceError
 from .abi import Request
 from .errors import load_vfio, map_error, no_permission
 from .space import DeviceSpace, Spaces
 
-IOMMU = "dev/iommu"
 RANGES = 64  # room for that many at the first try
-
-
-def device_node(function: Function, root: Path) -> Path:
-    return root / "dev/vfio/devices" / function.vfio_cdev
-
-
-def present(function: Function, root: Path) -> bool:
-    """Whether the kernel has all of it for this device."""
-    return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()
 
 
 class Ioas:

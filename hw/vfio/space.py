@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from hw.memory.iova import IovaSpace
-from hw.pci.discovery import Function
-from hw.register import DeviceError
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.memory.iova import IovaSpace
+from ixrings.hw.pci.discovery import Function
 
 
 class Space(Protocol):

@@ -7,10 +7,12 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from hw.bar import check_offset, check_tail, check_value
-from hw.device import Device, DmaError, DmaMapping
-from hw.register import ALL_ONES, DeviceError, DeviceGone
-from hw.registers import BAR0_SIZE
+from ixrings.hw.bar import check_offset, check_tail, check_value
+from ixrings.hw.device import Device, DmaMapping
+from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
+from ixrings.hw.register import ALL_ONES
+from ixrings.hw.registers import BAR0_SIZE
+
 from . import protocol as p
 from .connection import Connection, Refused
 from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from hw.register import DeviceError, DeviceGone
+from ixrings.hw.errors import DeviceError, DeviceGone
+
 from . import protocol as p
 from .protocol import Channel, Command, Message, ProtocolError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from hw.emulator import Emulated82599
+from ixrings.hw.emulator import Emulated82599
+
 from .protocol import Irq, IrqSet
 
 EVENTFD_NAME = "anon_inode:[eventfd]"

@@ -6,8 +6,8 @@ import errno
 import os
 from bisect import bisect_left, bisect_right
 
-from hw.emulator import Emulated82599
-from hw.memory.hugepages import PAGE
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.memory.hugepages import PAGE
 
 TOP = (1 << 64) - PAGE  # of the address space; the last page stays out of it, so that every end is a number of 64 bits
 

@@ -6,8 +6,9 @@ import errno
 import struct
 from typing import Protocol
 
-from hw.emulator import Emulated82599
-from hw.registers import BAR0_SIZE
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import BAR0_SIZE
+
 from .protocol import WORD
 
 BAR4_SIZE = 0x4000

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hw.emulator import Emulated82599
-from hw.register import DeviceError
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import ServerError
+
 from . import protocol as p
 from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError
@@ -21,10 +22,6 @@ from .session import Session
 LOBBY = 16  # further clients that are waiting to hear that there is one already
 HALF_A_MESSAGE_S = 10.0  # after that long its rest is not awaited any more
 TICK_MS = 500
-
-
-class ServerError(DeviceError):
-    """The socket cannot be had; the message says why."""
 
 
 class Server:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hw.emulator import Emulated82599
-from hw.emulator.engine.messages import LONGEST, DmaRequest
-from hw.register import DeviceError
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.emulator.engine.messages import LONGEST, DmaRequest
+from ixrings.hw.errors import DeviceError
+
 from . import protocol as p
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory

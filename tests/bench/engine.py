@@ -19,10 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from driver import open_port
-from hw.emulator import Emulated82599
 from loops import fill
 from machine import cpu_model
+
+from ixrings import open_port
+from ixrings.hw.emulator import Emulated82599
 
 WIRES = {"tx": "sink", "rx": "source", "loop": "loop"}
 STEP = 512  # frames; half a ring

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from driver import Port, open_port
 from loops import FRAME, ROUNDS, fill, on_two_cpus
+
+from ixrings import Port, open_port
 
 ETHERNET, TAG_AND_CRC, UNIT = 14, 8, 1024
 OVERHEAD = 24  # CRC, preamble and gap: what a frame takes of the wire besides itself

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from driver import Port, open_port
-from driver.statistics import PortStatistics
-from hw.emulator import Emulated82599
 from loops import DRAIN_S, WARM_UP_S, Run, check_equal, fill, name, on_two_cpus
+
+from ixrings import Port, open_port
+from ixrings.driver.statistics import PortStatistics
+from ixrings.hw.emulator import Emulated82599
 
 SLOTS = 8192
 QUEUES = 8

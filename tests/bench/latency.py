@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from select import POLLIN, select
 
 import numpy as np
-
-from driver import Port, open_port
 from loops import BenchError, fill, name, on_two_cpus
+
+from ixrings import Port, open_port
 
 WARM_UP_TRIPS = 200
 PATIENCE_S = 1.0

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from driver import Port, open_port, open_ports
 from machine import choose_cpus
+
+from ixrings import Port, open_port, open_ports
 
 FRAME = 60  # bytes, without CRC
 TOUCHED = 26  # which byte of a packet: the first of an IPv4 source address

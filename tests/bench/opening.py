@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from driver import open_port
 from loops import fill
+
+from ixrings import open_port
 
 PORTS = 4
 SLOTS = (64, 1024, 8192)

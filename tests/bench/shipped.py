@@ -34,7 +34,7 @@ class Shipped:
 
 def run(arguments: list[str], interrupt_after_s: float | None) -> tuple[int, float]:
     """Frames and seconds, as the program says."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))}
     with subprocess.Popen([sys.executable, *arguments, "--json"], stdout=subprocess.PIPE, env=environment, text=True) as program:
         if interrupt_after_s is not None:
             time.sleep(interrupt_after_s)

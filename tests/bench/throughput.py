@@ -41,7 +41,8 @@ import opening
 import shipped
 from loops import RUNS, BenchError
 from machine import choose_cpus, cpu_model, page_size_kb
-from rings import RingError
+
+from ixrings.rings import RingError
 
 PACED = (False, True)
 BATCHES = (256, 32)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, open_port
-from hw.capture.pcap import read_capture
-from hw.register import DeviceError
+from ixrings import Port, open_port
+from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.errors import DeviceError
 from tests.support.programs import EXAMPLES, interrupt, run_example, started
 
 LOOP, SOURCE = os.environ["IXRINGS_LOOP"], os.environ["IXRINGS_SOURCE"]
@@ -97,7 +97,7 @@ def test_it_opens_again_and_again() -> None:
 
 
 def test_a_second_program_hears_that_the_nic_is_taken(port: Port) -> None:
-    code = f"from driver import open_port\nopen_port({LOOP!r})"
+    code = f"from ixrings import open_port\nopen_port({LOOP!r})"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=EXAMPLE_S)
     assert second.returncode and "is in use by" in second.stderr, second.stderr
     port.send([frame(port.mac, 1)])

@@ -23,14 +23,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driver import Port, PortBusy, open_port, open_ports
-from hw.emulator import Emulated82599
-from hw.emulator.wires import WireError
-from hw.capture.pcap import CaptureWriter, read_capture
+from ixrings import Port, PortBusy, open_port, open_ports
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import WireError
+from ixrings.rings import RegionError, RingError
+from ixrings.rings.layout import SlotFlag
 from tests.support.leaks import held
-from tests.support.programs import ENVIRONMENT, Process, command, handles_interrupt, has_loaded, run_example, started, wait_for
-from rings import RegionError, RingError
-from rings.layout import SlotFlag
+from tests.support.programs import (
+    ENVIRONMENT,
+    Process,
+    command,
+    handles_interrupt,
+    has_loaded,
+    run_example,
+    started,
+    wait_for,
+)
 
 FRAME = b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 9, 0x88, 0xB5]) + bytes(46)
 
@@ -294,7 +303,7 @@ class Moments:
 
     def trace(self, frame: types.FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith(("driver", "rings", "hw")):
+        if not name.startswith("ixrings."):
             return None
         self.count += 1
         if self.count == self.at:
@@ -367,7 +376,7 @@ def test_a_signal_handler_that_raises_at_any_moment_neither_hangs_the_engine_nor
 def test_ctrl_c_while_waiting_for_the_engine_does_not_stop_it_for_ever() -> None:
     code = """
 import signal, threading, time
-from hw.emulator import Emulated82599
+from ixrings.hw.emulator import Emulated82599
 
 def interrupt(number, frame):
     raise KeyboardInterrupt

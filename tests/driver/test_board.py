@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from driver import open_port
-from hw.emulator import Emulated82599
+from ixrings import open_port
+from ixrings.hw.emulator import Emulated82599
 from tests.support.steered import ethernet, packet
 
 

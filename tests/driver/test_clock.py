@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import driver.clock
+import ixrings.driver.clock
+from ixrings import Clock, EtherTypeFilter, Offload, Port, PortError, PortTimeout, Stamp, open_port
 from tests.support.by_hand import ByHand
-from driver import Clock, EtherTypeFilter, Offload, Port, PortError, PortTimeout, Stamp, open_port
 from tests.support.ptp import ETHER_TYPE, best, message, on_ethernet, on_udp
 from tests.support.steered import queue_of
 
@@ -132,7 +132,7 @@ def test_systim_may_go_round_seen_or_unseen(monkeypatch: pytest.MonkeyPatch) -> 
             nic.nic.step(ns=HOUR_NS)
             assert clock.now() == pytest.approx(hours * HOUR_NS, rel=1e-7)
         machines = time.monotonic()
-        monkeypatch.setattr(driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
+        monkeypatch.setattr(ixrings.driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
         nic.nic.step(ns=100 * HOUR_NS)
         assert clock.now() == pytest.approx(107 * HOUR_NS, rel=1e-7)
     finally:
@@ -146,7 +146,7 @@ def test_a_clock_that_goes_much_faster_or_slower_goes_round_unseen_as_well(monke
         clock = Clock(nic.regs)
         clock.adjust(ppm)
         machines = time.monotonic()
-        monkeypatch.setattr(driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
+        monkeypatch.setattr(ixrings.driver.clock.time, "monotonic", lambda: machines + 100 * 3600)
         nic.nic.step(ns=100 * HOUR_NS)
         assert clock.now() == pytest.approx(100 * HOUR_NS * (1 + clock.ppm / 1e6), rel=1e-7)
     finally:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from driver import PortTimeout, open_port
-from driver.errors import DmaRefused
-from driver.names import PortNameError
+from ixrings import PortTimeout, open_port
+from ixrings.driver.errors import DmaRefused, PortNameError
+from ixrings.hw.emulator import Emulated82599, Fault
+from ixrings.hw.errors import DeviceError, DeviceGone, RegisterTimeout
 from tests.support.driver_watch import Watched
-from hw.emulator import Emulated82599, Fault
-from hw.register import DeviceError, DeviceGone, RegisterTimeout
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import emulate
 

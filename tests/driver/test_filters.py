@@ -7,10 +7,22 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from driver import EtherTypeFilter, Filter, FiveTupleFilter, FlowDirector, FlowFilter, Port, PortError, Protocol, RssHeaders, SynFilter, open_port
-from driver.flow_director import Mask
-from hw.emulator import Emulated82599
-from hw.registers import Registers
+from ixrings import (
+    EtherTypeFilter,
+    Filter,
+    FiveTupleFilter,
+    FlowDirector,
+    FlowFilter,
+    Port,
+    PortError,
+    Protocol,
+    RssHeaders,
+    SynFilter,
+    open_port,
+)
+from ixrings.driver.flow_director import Mask
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
 from tests.support.steered import ACK, FIRST_FRAGMENT, ICMP, SCTP, SYN, TCP, UDP, ethernet, packet, queue_of
 
 QUEUES = 8

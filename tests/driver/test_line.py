@@ -13,12 +13,12 @@ from select import POLLIN, POLLOUT
 import numpy as np
 import pytest
 
-from driver import Port, open_port
-from hw.device import DmaMapping
-from hw.emulator import Emulated82599
-from hw.registers import Registers
-from rings import Region
-from rings.hotloop import PageTable
+from ixrings import Port, open_port
+from ixrings.hw.device import DmaMapping
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
+from ixrings.rings import Region
+from ixrings.rings.hotloop import PageTable
 from tests.support.rings_nic import RxSide, TxSide
 
 PAGE = 64 << 10

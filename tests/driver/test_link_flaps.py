@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 import select
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from ixrings import LinkDown, Port, open_port
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
 from tests.support.by_hand import ByHand, frame
-from driver import LinkDown, Port, open_port
-from hw.emulator import Emulated82599
-from hw.registers import Registers
 
 TRAINING_S = 0.002
 FLAPS = 50

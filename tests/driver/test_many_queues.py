@@ -9,10 +9,10 @@ from select import POLLIN, POLLOUT
 
 import pytest
 
-from driver import FiveTupleFilter, FlowDirector, FlowFilter, Port, Protocol, open_port
-from driver.cli.stats import port_counts
-from driver.interrupts import share_vectors
-from hw.emulator import Emulated82599
+from ixrings import FiveTupleFilter, FlowDirector, FlowFilter, Port, Protocol, open_port
+from ixrings.driver.cli.stats import port_counts
+from ixrings.driver.interrupts import share_vectors
+from ixrings.hw.emulator import Emulated82599
 from tests.support.steered import TCP, UDP, ethernet, packet, queue_of, take
 
 TO_100, TO_77 = ethernet(packet(UDP, dport=100)), ethernet(packet(TCP, dport=77))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from driver import PortName, PortNameError, open_port, parse_port_name
-from driver.names import Kind
-from hw.register import DeviceError
+from ixrings import PortName, PortNameError, open_port, parse_port_name
+from ixrings.driver.names import Kind
+from ixrings.hw.errors import DeviceError
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from ixrings import Checksum, Offload, Port, open_port
+from ixrings.rings import RxRing, Span
+from ixrings.rings.layout import SlotFlag
 from tests.support.checksums import total
-from driver import Checksum, Offload, Port, open_port
-from rings import RxRing, Span
-from rings.layout import SlotFlag
 
 OTHER = b"\x02\0\0\0\0\x02"
 TCP, UDP, SCTP, IGMP = 6, 17, 132, 2

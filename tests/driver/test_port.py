@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from driver import LinkDown, Port, PortBusy, PortClosed, PortError, PortTimeout, open_port, open_ports
-from driver.config import RSS_KEY
-from hw.emulator import Emulated82599
-from rings import Region, RegionError
-from rings.layout import SlotFlag
+from ixrings import LinkDown, Port, PortBusy, PortClosed, PortError, PortTimeout, open_port, open_ports
+from ixrings.driver.config import RSS_KEY
+from ixrings.hw.emulator import Emulated82599
+from ixrings.rings import Region, RegionError
+from ixrings.rings.layout import SlotFlag
 
 A, B, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from driver import DmaRefused, open_port
-from hw.device import DmaMapping
-from hw.emulator import Emulated82599
-from hw.emulator.nic import FIRST_IOVA
+from ixrings import DmaRefused, open_port
+from ixrings.hw.device import DmaMapping
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.emulator.nic import FIRST_IOVA
 
 
 @pytest.mark.breaks_rules("dma_read")

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from driver import Port, open_port, semaphores
-from driver.i2c import I2c
-from driver.sfp import dbm, read_module, text
-from hw.emulator import Emulated82599
-from hw.emulator.blocks.sfp import SfpModule
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings import Port, open_port
+from ixrings.driver import semaphores
+from ixrings.driver.i2c import I2c
+from ixrings.driver.sfp import dbm, read_module, text
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.emulator.blocks.sfp import SfpModule
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from driver import open_port
-from driver.statistics import PAIRS, Statistics
-from hw.registers import Registers
+from ixrings import open_port
+from ixrings.driver.statistics import PAIRS, Statistics
+from ixrings.hw.registers import Registers
 
 
 class Counting:

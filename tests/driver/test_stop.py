@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, PortClosed, open_port, open_ports
+from ixrings import Port, PortClosed, open_port, open_ports
+from ixrings.hw.device import Device
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import DeviceGone, RegisterTimeout
+from ixrings.hw.registers import Registers
+from ixrings.rings import Region, RegionError
 from tests.support.driver_watch import Watched, held
-from hw.device import Device
-from hw.emulator import Emulated82599
-from hw.register import DeviceGone, RegisterTimeout
-from hw.registers import Registers
-from rings import Region, RegionError
 
 ROOT = Path(__file__).parent.parent.parent
 RST, GIO_DIS = 1 << 26, 1 << 2
@@ -229,7 +229,7 @@ def test_a_port_in_a_loop_over_frames_that_is_closed_meanwhile_says_so() -> None
 
 
 def test_a_program_that_just_ends_leaves_without_a_word() -> None:
-    script = "from driver import open_port\nport = open_port('emulated')\nport.send([bytes(60)] * 10)\n"
+    script = "from ixrings import open_port\nport = open_port('emulated')\nport.send([bytes(60)] * 10)\n"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

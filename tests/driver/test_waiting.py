@@ -15,11 +15,11 @@ from select import POLLIN, POLLOUT
 
 import pytest
 
-from driver import Port, PortError, open_port, poll_ports
-from driver.waiting import settle_receive
+from ixrings import Port, PortError, open_port, poll_ports
+from ixrings.driver.waiting import settle_receive
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
 from tests.support.driver_watch import Watched
-from hw.emulator import Emulated82599
-from hw.registers import Registers
 
 A, B = bytes.fromhex("02000000000a"), bytes.fromhex("02000000000b")
 STEPPED = {"link_timeout": 0.0}

@@ -20,8 +20,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from driver import open_ports
-from hw.capture.pcap import CaptureWriter, read_capture
+from ixrings import open_ports
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
 from tests.support.programs import ENVIRONMENT, EXAMPLES, command, interrupt, run_example, started, wait_for
 
 PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from hw.capture.pcap import read_capture
+from ixrings.hw.capture.pcap import read_capture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABS = ROOT / "examples" / "labs"
-OPEN = "from course import open_nic\nfrom hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
+OPEN = "from course import open_nic\nfrom ixrings.hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
 
 
 def check(*arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
     return subprocess.run([sys.executable, str(LABS / "check.py"), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=timeout)
 
 
@@ -51,8 +51,8 @@ def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_t
 
 def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
     check("01", script(tmp_path, solution("01").read_text()))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "driver.cli", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"], env=environment,
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+    done = subprocess.run([sys.executable, "-m", "ixrings", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"], env=environment,
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stderr
     assert re.search(r"read +EEC +0x\w+ +.*AUTO_RD=1", done.stdout)
@@ -169,8 +169,8 @@ def test_a_link_to_a_file_of_the_teachers_is_not_written_through(tmp_path: Path)
 def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
     """--nic is for a real one; an emulated one in another process is as foreign."""
     socket = tmp_path / "nic"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    nic = subprocess.Popen([sys.executable, "-m", "driver.cli", "emulate", "--socket", str(socket), "--wire", "sink"], env=environment,
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+    nic = subprocess.Popen([sys.executable, "-m", "ixrings", "emulate", "--socket", str(socket), "--wire", "sink"], env=environment,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert nic.stdout is not None and "listens" in nic.stdout.readline()
@@ -183,7 +183,7 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
     file = script(tmp_path, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
     checker = subprocess.Popen([sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"], env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 30

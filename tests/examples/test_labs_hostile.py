@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.lab_verdicts import Case, Verdict, judged
 
-OPEN = "from course import open_nic\nfrom hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
+OPEN = "from course import open_nic\nfrom ixrings.hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
 SOON_S = 0.5
 OUT_OF_MEMORY = "AddressSanitizer" if "asan" in os.environ.get("LD_PRELOAD", "") else "more than 512 MB of memory"  # who sees it first
 

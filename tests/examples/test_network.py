@@ -11,11 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from driver import PortTimeout, open_port
-from hw.capture.frames import Capture
-from hw.emulator.wires import WireError
-from hw.capture.pcap import read_capture
-from tests.support.namespaces import LEFT, RIGHT, Namespace, bridged, exists, frames_tcpdump_reads, ip, namespace, tcpdump, unique, why_not
+from ixrings import PortTimeout, open_port
+from ixrings.hw.capture.frames import Capture
+from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.errors import WireError
+from tests.support.namespaces import (
+    LEFT,
+    RIGHT,
+    Namespace,
+    bridged,
+    exists,
+    frames_tcpdump_reads,
+    ip,
+    namespace,
+    tcpdump,
+    unique,
+    why_not,
+)
 from tests.support.programs import command, interrupt, run_example, started, wait_for
 
 WHY_NOT = why_not()

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.capture.pcap import Capture, CaptureError, CaptureTruncated, CaptureWriter, read_capture
+from ixrings.hw.capture.pcap import Capture, CaptureTruncated, CaptureWriter, read_capture
+from ixrings.hw.errors import CaptureError
 
 FRAMES = [bytes([i]) * (60 + 7 * i) for i in range(5)]
 TIMES = [1_700_000_000_123_456_000 + i * 1_000_001_000 for i in range(5)]
@@ -311,7 +312,7 @@ def test_a_writer_writes_to_an_open_file_and_leaves_it_open() -> None:
 
 
 def test_a_writer_writes_to_standard_output(tmp_path: Path) -> None:
-    program = "from hw.capture.pcap import CaptureWriter\nwith CaptureWriter('-') as w: w.write(bytes(60), 7)"
+    program = "from ixrings.hw.capture.pcap import CaptureWriter\nwith CaptureWriter('-') as w: w.write(bytes(60), 7)"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, check=True, timeout=20)
     assert parse(tmp_path, done.stdout).times_ns.tolist() == [7] and done.stderr == b""
 
@@ -324,7 +325,7 @@ def test_flush_shows_what_was_written_so_far(tmp_path: Path) -> None:
 
 
 def run_program(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY / ".package")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -334,7 +335,7 @@ def run_program(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
 def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> None:
     program = (
         "import resource, signal, numpy as np\n"
-        "from hw.capture.pcap import CaptureError, CaptureWriter\n"
+        "from ixrings.hw.capture.pcap import CaptureError, CaptureWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_001, 2_500_001))\n"
         "writer = CaptureWriter('full.pcap')\n"
@@ -353,7 +354,7 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> Non
 def test_ctrl_c_at_any_moment_leaves_whole_records_each_once(tmp_path: Path) -> None:
     program = (
         "import random, signal, numpy as np\n"
-        "from hw.capture.pcap import CaptureWriter, read_capture\n"
+        "from ixrings.hw.capture.pcap import CaptureWriter, read_capture\n"
         "chance = random.Random(5)\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "frames, lengths = np.zeros((300, 900), np.uint8), np.array([60, 900, 333] * 100)\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hw.pci.doctor import examine
-from hw.pci.discovery import NoSuchFunction, find_nics, holders, look_up, remembered, why_not
-from hw.pci.binding import BindError, bind, unbind
-from hw.register import DeviceError
+from ixrings.hw.errors import BindError, DeviceError, NoSuchFunction
+from ixrings.hw.pci.binding import bind, unbind
+from ixrings.hw.pci.discovery import find_nics, holders, look_up, remembered, why_not
+from ixrings.hw.pci.doctor import examine
 from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]

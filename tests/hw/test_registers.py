@@ -9,9 +9,9 @@ from itertools import combinations
 
 import pytest
 
-from hw.emulator import Emulated82599
-from hw.register import ALL_ONES, Access, RegisterMap, Register, Run, Word, bit
-from hw.registers import BAR0_SIZE, Registers
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.register import ALL_ONES, Access, Register, RegisterMap, Run, Word, bit
+from ixrings.hw.registers import BAR0_SIZE, Registers
 
 ROWS = Registers.rows()
 LAYOUTS = sorted({row.layout for row in ROWS} - {Word}, key=lambda layout: layout.__name__)

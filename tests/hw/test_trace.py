@@ -10,18 +10,18 @@ from select import select
 
 import pytest
 
-from driver import Port, PortBusy, open_port, open_ports
+from ixrings import Port, PortBusy, open_port, open_ports
+from ixrings.hw.device import Device
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
+from ixrings.hw.trace.device import Access, TracedDevice
+from ixrings.hw.trace.file import TraceFile
+from ixrings.hw.uio import UioDevice
+from ixrings.hw.vfio import VfioDevice
+from ixrings.hw.vfio_user import VfioUserDevice
+from ixrings.rings.hotloop import RxSync, TxSync
 from tests.support.driver_watch import Watched
-from hw.device import Device
-from hw.emulator import Emulated82599
-from hw.registers import Registers
-from hw.trace.device import Access, TracedDevice
-from hw.trace.file import TraceFile
-from hw.uio import UioDevice
-from hw.vfio import VfioDevice
-from hw.vfio_user import VfioUserDevice
 from tests.support.programs import EXAMPLES, command, interrupt, run_example, started, wait_for
-from rings.hotloop import RxSync, TxSync
 from tests.support.vfio_user_peer import emulate
 
 MODES = [(), ("--trap-all",)]

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from driver import open_port
-from driver.opening import hugepages
-from hw.memory import physical
-from hw.device import Device, DmaMapping
-from hw.emulator import Emulated82599
-from hw.memory.hugepages import HUGEPAGE, DmaError, free_hugepages, make_memfd
-from hw.register import DeviceError
-from hw.uio import INTX_DISABLE, UioDevice
-from rings import Region, RegionError
+from ixrings import open_port
+from ixrings.driver.opening import hugepages
+from ixrings.hw.device import Device, DmaMapping
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import DeviceError, DmaError
+from ixrings.hw.memory import physical
+from ixrings.hw.memory.hugepages import HUGEPAGE, free_hugepages, make_memfd
+from ixrings.hw.uio import INTX_DISABLE, UioDevice
+from ixrings.rings import Region, RegionError
 from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]

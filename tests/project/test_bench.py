@@ -17,7 +17,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
@@ -28,7 +27,7 @@ QUIET = 0.1  # cores that others may use before a time says nothing about us
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The script as a user starts it, with the packages that this test imports."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))
     return subprocess.run([sys.executable, str(BENCH / script), *arguments], capture_output=True, text=True, timeout=100,
                           env={**os.environ, "PYTHONPATH": path})
 

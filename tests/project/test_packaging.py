@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hw.emulator.engine import header
-from hw.registers import Registers
+from ixrings.hw.emulator.engine import header
+from ixrings.hw.registers import Registers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -57,7 +57,7 @@ def test_the_header_compiles_and_no_name_in_it_stands_for_two_things(tmp_path: P
 def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`pip wheel` of a copy of the sources, in an environment of pip's own that has setuptools and no numpy."""
     source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.so", "*.egg-info", "__pycache__"))
+    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "build", "*.so", "*.egg-info", "__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path), str(source)]
     variables = {**os.environ, **environment}
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
@@ -70,8 +70,8 @@ def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -
     (wheel,) = tmp_path.glob("*.whl")
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"rings/libhotloop.so", "hw/emulator/engine/libengine.so", "driver/py.typed", "hw/py.typed", "rings/py.typed"} <= names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"driver", "hw", "rings", "ixrings"}
+    assert {"ixrings/rings/libhotloop.so", "ixrings/hw/emulator/engine/libengine.so", "ixrings/py.typed"} <= names
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ixrings"}, "nothing generic lands in site-packages"
     assert not [name for name in names if name.endswith((".c", ".h"))]
 
 

@@ -1,6 +1,6 @@
 # Runs in the guest as process 1: takes the numbers of scripts from the second serial port and runs them.
 # /share/N.sh holds a script, /share/N.out gets what it prints, and "done N STATUS" goes back when it has ended.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPYCACHEPREFIX=/tmp/pycache PYTHONPATH=/project
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPYCACHEPREFIX=/tmp/pycache PYTHONPATH=/project/.package:/project
 stty -F /dev/ttyS1 raw -echo
 mkdir -p /dev/pts /dev/shm /dev/hugepages /var/log /var/tmp
 ln -s /run /var/run

@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.qemu.guest import Guest
 from tests.qemu.host_end import HOST, HostEnd, LinuxPort
 from tests.qemu.lab import Lab
-from tests.support.namespaces import namespace, unique
 from tests.qemu.served import ServedNic
+from tests.support.namespaces import namespace, unique
 
 
 @dataclass

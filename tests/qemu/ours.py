@@ -10,27 +10,27 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from driver import Port, open_port
+from ixrings import Port, open_port
 from tests.qemu.guest import Guest
 from tests.qemu.lab import Kernel, Lab
-from tests.support.namespaces import unique
 from tests.qemu.served import ServedNic
+from tests.support.namespaces import unique
 
 LEFT, RIGHT = "0000:01:00.0", "0000:02:00.0"
 PRELUDE = """
 cd /tmp
-export PYTHONPATH=/project
-ixrings() { python3 -m driver.cli "$@"; }
+export PYTHONPATH=/project/.package:/project
+ixrings() { python3 -m ixrings "$@"; }
 """
 IN_GUEST = "/project/tests/qemu/in_guest"
 FRAMES = 2000
 AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 OPEN = """python3 -c 'import sys
-from driver import open_port
+from ixrings import open_port
 with open_port(sys.argv[1]) as port:
     port.send([bytes(60)] * 8); port.flush(); print(port.link, port.stats()["GPTC"])'"""
 HOLD = """python3 -c 'import sys, time
-from driver import open_port
+from ixrings import open_port
 port = open_port(sys.argv[1]); print("open", flush=True); time.sleep(60)'"""
 SECOND_PROGRAM = f"""
 mkfifo said; {HOLD} {LEFT} > said & first=$!

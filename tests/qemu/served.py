@@ -7,8 +7,8 @@ import threading
 import types
 from pathlib import Path
 
-from hw.emulator import DEFAULT_MAC, Emulated82599
-from hw.vfio_user.server import Server
+from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599
+from ixrings.hw.vfio_user.server import Server
 
 STOP_S = 10.0
 

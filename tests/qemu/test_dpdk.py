@@ -12,9 +12,9 @@ import pytest
 from tests.qemu.guest import Guest
 from tests.qemu.host_end import HostEnd, warnings
 from tests.qemu.lab import Lab
+from tests.qemu.served import ServedNic
 from tests.support.namespaces import namespace, unique
 from tests.support.programs import wait_for
-from tests.qemu.served import ServedNic
 from tests.support.steered import SYN, TCP, UDP, ethernet, packet
 
 pytestmark = pytest.mark.qemu

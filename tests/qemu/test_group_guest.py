@@ -15,9 +15,9 @@ pytestmark = pytest.mark.qemu
 
 FIRST, SECOND = "0000:01:01.0", "0000:01:02.0"
 
-OPEN_FIRST = f"""python3 -c 'from driver import open_port
+OPEN_FIRST = f"""python3 -c 'from ixrings import open_port
 with open_port("{FIRST}", link_timeout=0) as port: print(port.link.up)' 2>&1 | tail -1"""
-BOTH = f"""python3 -c 'from driver import open_port, open_ports
+BOTH = f"""python3 -c 'from ixrings import open_port, open_ports
 def hundred(port):
     port.send([bytes(60)] * 100); port.flush(); return port.stats()["GPTC"]
 with open_ports("{FIRST}", "{SECOND}") as (a, b):

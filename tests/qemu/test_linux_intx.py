@@ -10,8 +10,8 @@ import pytest
 from tests.qemu.guest import Guest
 from tests.qemu.host_end import HOST, HostEnd, LinuxPort, warnings
 from tests.qemu.lab import Lab
-from tests.support.namespaces import namespace, unique
 from tests.qemu.served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
+from tests.support.namespaces import namespace, unique
 
 pytestmark = pytest.mark.qemu
 

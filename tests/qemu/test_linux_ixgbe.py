@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ixrings.hw.emulator.blocks.sfp import SfpModule
 from tests.qemu.host_end import GUEST, HOST, LINK_LOSS, warnings
-from hw.emulator.blocks.sfp import SfpModule
 from tests.qemu.lab import Lab
 from tests.qemu.linux_world import World, linux_world
-from tests.support.programs import wait_for
 from tests.qemu.served import ETHTOOL_TEST_DOES, LINUX_DOES
+from tests.support.programs import wait_for
 
 pytestmark = pytest.mark.qemu
 

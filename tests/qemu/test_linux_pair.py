@@ -12,9 +12,9 @@ import pytest
 from tests.qemu.guest import Guest
 from tests.qemu.host_end import warnings
 from tests.qemu.lab import Lab
+from tests.qemu.served import ServedNic
 from tests.support.namespaces import unique
 from tests.support.programs import wait_for
-from tests.qemu.served import ServedNic
 
 pytestmark = pytest.mark.qemu
 

@@ -10,14 +10,14 @@ from statistics import median
 
 import pytest
 
-from driver import Offload, Port, open_port
+from ixrings import Offload, Port, open_port
 from tests.qemu.guest import Guest
 from tests.qemu.host_end import LinuxPort, warnings
 from tests.qemu.lab import Lab
+from tests.qemu.served import LINUX_DOES, ServedNic
 from tests.support.namespaces import unique
 from tests.support.programs import wait_for
 from tests.support.ptp import DELAY_REQ, message, on_ethernet
-from tests.qemu.served import LINUX_DOES, ServedNic
 
 pytestmark = pytest.mark.qemu
 

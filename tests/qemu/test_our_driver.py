@@ -17,9 +17,9 @@ from tests.qemu.served import ServedNic
 pytestmark = pytest.mark.qemu
 
 LOOP, SOURCE = "0000:01:00.0", "0000:02:00.0"
-IXRINGS = "python3 -m driver.cli"
+IXRINGS = "python3 -m ixrings"
 SCENARIOS = (
-    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project "
+    "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project/.package:/project "
     "python3 -m pytest -q -W ignore::RuntimeWarning -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
     "/project/tests/driver/port_scenarios.py"
 )
@@ -73,8 +73,8 @@ def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> It
 
 
 def test_the_way_is_the_one_that_was_meant(machine: Machine) -> None:
-    code = f"from driver import open_port; port = open_port('{machine.way.prefix}{LOOP}'); print(getattr(port.device, 'way', 'UIO')); port.close()"
-    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project python3 -c "{code}"').output.endswith(f"{machine.way.called}\n")
+    code = f"from ixrings import open_port; port = open_port('{machine.way.prefix}{LOOP}'); print(getattr(port.device, 'way', 'UIO')); port.close()"
+    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project/.package:/project python3 -c "{code}"').output.endswith(f"{machine.way.called}\n")
 
 
 def test_the_port_and_the_examples_do_there_what_they_do_here(machine: Machine) -> None:

@@ -18,7 +18,7 @@ AS_USER = "setpriv --reuid=1000 --regid=1000 --clear-groups env USER=user HOME=/
 CHECKOUT = """
 mkdir -p /tmp/checkout/.venv/bin && cd /tmp/checkout && ln -s /project/* .
 ln -s /usr/bin/python3 .venv/bin/python
-printf '#!/bin/sh\\nexec python3 -m driver.cli "$@"\\n' > .venv/bin/ixrings && chmod +x .venv/bin/ixrings
+printf '#!/bin/sh\\nexec python3 -m ixrings "$@"\\n' > .venv/bin/ixrings && chmod +x .venv/bin/ixrings
 """
 
 

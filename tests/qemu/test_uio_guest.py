@@ -9,7 +9,19 @@ import pytest
 
 from tests.qemu.host_end import warnings
 from tests.qemu.lab import Lab
-from tests.qemu.ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
+from tests.qemu.ours import (
+    AS_NOBODY,
+    IN_GUEST,
+    LEFT,
+    OPEN,
+    RIGHT,
+    SECOND_PROGRAM,
+    OurGuest,
+    bridge_both_ways,
+    last_json,
+    our_guest,
+    sending,
+)
 from tests.qemu.served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu

@@ -10,7 +10,19 @@ import pytest
 
 from tests.qemu.host_end import warnings
 from tests.qemu.lab import Kernel, Lab
-from tests.qemu.ours import AS_NOBODY, IN_GUEST, LEFT, OPEN, RIGHT, SECOND_PROGRAM, OurGuest, bridge_both_ways, last_json, our_guest, sending
+from tests.qemu.ours import (
+    AS_NOBODY,
+    IN_GUEST,
+    LEFT,
+    OPEN,
+    RIGHT,
+    SECOND_PROGRAM,
+    OurGuest,
+    bridge_both_ways,
+    last_json,
+    our_guest,
+    sending,
+)
 from tests.qemu.served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu
@@ -59,7 +71,7 @@ def test_a_user_without_root_may_be_given_a_nic(bound: OurGuest) -> None:
     bound.run(f"ixrings unbind {LEFT} && ixrings bind {LEFT} --chown nobody")
     with bound.far_end(0):
         assert bound.run(f"prlimit --memlock=67108864 {AS_NOBODY} {OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
-    assert "locked memory: limited to 1024 KiB" in bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} python3 -m driver.cli doctor {LEFT}", status=1)
+    assert "locked memory: limited to 1024 KiB" in bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} python3 -m ixrings doctor {LEFT}", status=1)
     refusal = bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
     assert "cannot be locked: the limit on locked memory is 1024 KiB (ulimit -l). Run: sudo prlimit --memlock=unlimited --pid $$" in refusal
 

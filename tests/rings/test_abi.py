@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, open_port
-from hw.capture.pcap import read_capture
-from rings import Region, RingError
+from ixrings import Port, open_port
+from ixrings.hw.capture.pcap import read_capture
+from ixrings.rings import Region, RingError
 
 COUNT, SEED = 20_000, 7
 SLOTS = (512, 1024)  # TX and RX differ, so that nobody takes one for the other

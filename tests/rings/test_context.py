@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from driver import Port, open_port
-from rings import L4, Context, Region, RingError, Rule
-from rings.hotloop import Forward, PageTable, group
-from rings.layout import SlotFlag
+from ixrings import Port, open_port
+from ixrings.rings import L4, Context, Region, RingError, Rule
+from ixrings.rings.hotloop import Forward, PageTable, group
+from ixrings.rings.layout import SlotFlag
 from tests.support.rings_nic import IOVA, Bench, TxSide
 
 NS_CONTEXT, NS_MOREFRAG, NS_BUF_CHANGED = int(SlotFlag.NS_CONTEXT), int(SlotFlag.NS_MOREFRAG), int(SlotFlag.NS_BUF_CHANGED)

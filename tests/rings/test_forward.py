@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from rings import Region, RingError
-from rings.hotloop import BusyWait, Forward, PageTable, TxSync
+from ixrings.rings import Region, RingError
+from ixrings.rings.hotloop import BusyWait, Forward, PageTable, TxSync
 from tests.support.rings_nic import Bench, RxSide, TxSide
 
 NS_REPORT, NS_MOREFRAG = 2, 0x20

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from rings import Region, attach
-from rings.layout import NETMAP_IF, NETMAP_RING, NETMAP_SLOT
+from ixrings.rings import Region, attach
+from ixrings.rings.layout import NETMAP_IF, NETMAP_RING, NETMAP_SLOT
 
 SLOT = {"buf_idx": (0, 4), "len": (4, 2), "flags": (6, 2), "ptr": (8, 8)}
 RING = {

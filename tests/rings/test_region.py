@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rings import Interface, Region, RegionError, attach
+from ixrings.rings import Interface, Region, RegionError, attach
 
 
 def open_fds() -> int:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from rings import RingError, Rule
-from rings.layout import RingFlag, Word
+from ixrings.rings import RingError, Rule
+from ixrings.rings.layout import RingFlag, Word
 from tests.support.rings_nic import Bench
 
 

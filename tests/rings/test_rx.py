@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rings import RingError, Rule
-from rings.layout import RingFlag
+from ixrings.rings import RingError, Rule
+from ixrings.rings.layout import RingFlag
 from tests.support.rings_nic import DD, IOVA, RXE, Bench, RxSide
 
 NS_BUF_CHANGED, NS_MOREFRAG = 1, 0x20

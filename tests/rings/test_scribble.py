@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rings import Region, RingError
-from rings.hotloop import Forward
+from ixrings.rings import Region, RingError
+from ixrings.rings.hotloop import Forward
 from tests.support.rings_nic import IOVA, RxSide, TxSide
 
 DTYP, CONTEXT = np.uint64(15 << 20), np.uint64(2 << 20)
@@ -23,7 +23,7 @@ SCRIBBLER = """
 import sys
 import time
 import numpy as np
-from rings import L4, Context, attach
+from ixrings.rings import L4, Context, attach
 
 port = attach(int(sys.argv[1]), int(sys.argv[2]))
 rng = np.random.default_rng(int(sys.argv[3]))
@@ -67,7 +67,7 @@ def scribbled() -> tuple[Region, RxSide, TxSide]:
 
 
 def start_scribbler(region: Region, offset: int, seed: int) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent.parent)
+    root = str(Path(__file__).parent.parent.parent / ".package")
     scribbler = subprocess.Popen(
         [sys.executable, "-c", SCRIBBLER, str(region.fd), str(offset), str(seed)],
         pass_fds=[region.fd],

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rings import Region, RingError, Rule
-from rings.hotloop import TxSync
+from ixrings.rings import Region, RingError, Rule
+from ixrings.rings.hotloop import TxSync
 from tests.support.rings_nic import IOVA, Bench, TxDescriptor, TxSide
 
 NS_BUF_CHANGED, NS_REPORT, NS_INDIRECT, NS_MOREFRAG = 1, 2, 0x10, 0x20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from hw.emulator import Emulated82599
-from hw.registers import Registers
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
 
 BUFFER = 2048
 DD, EOP = 1, 2

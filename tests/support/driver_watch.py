@@ -6,8 +6,8 @@ import gc
 import os
 from collections.abc import Callable
 
-from hw.device import Device, DmaMapping
-from hw.emulator import Emulated82599
+from ixrings.hw.device import Device, DmaMapping
+from ixrings.hw.emulator import Emulated82599
 
 
 def held() -> tuple[int, int, int]:

@@ -52,7 +52,7 @@ def judged(cases: Sequence[Case]) -> list[Verdict]:
 
 def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sys.path[:0] = [str(ROOT), str(LABS)]
+    sys.path[:0] = [str(ROOT / ".package"), str(LABS)]
     from judge.explain import judge
     from judge.labs import LABS as BY_NUMBER
     from judge.trial import try_script

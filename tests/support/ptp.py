@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from driver import Offload, Port
+from ixrings import Offload, Port
 from tests.support.steered import UDP, ethernet, packet
 
 SYNC, DELAY_REQ, PDELAY_REQ, PDELAY_RESP, FOLLOW_UP = 0, 1, 2, 3, 8

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rings import Interface, Region, RxRing, TxRing
-from rings.hotloop import PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings import Interface, Region, RxRing, TxRing
+from ixrings.rings.hotloop import PageTable, RxQueue, RxSync, TxQueue, TxSync
 
 IOVA = 0x10_0000_0000
 

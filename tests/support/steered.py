@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from driver import Port
+from ixrings import Port
 
 MAC = b"\x02\x82\x59\x90\x00\x01"
 TCP, UDP, SCTP, ICMP = 6, 17, 132, 1

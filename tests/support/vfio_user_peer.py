@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.emulator import Emulated82599
-from hw.vfio_user import protocol as p
-from hw.vfio_user.protocol import ACCESS, Channel, Command, Message, Region
-from hw.vfio_user.server import Server
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.vfio_user import protocol as p
+from ixrings.hw.vfio_user.protocol import ACCESS, Channel, Command, Message, Region
+from ixrings.hw.vfio_user.server import Server
 from tests.support.programs import Process, started
 
 
@@ -47,7 +47,7 @@ class Emulator:
 
 @contextmanager
 def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
-    with started([sys.executable, "-m", "driver.cli", "emulate", "--socket", str(path), *arguments]) as process:
+    with started([sys.executable, "-m", "ixrings", "emulate", "--socket", str(path), *arguments]) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.endswith(f"listens at {path}\n"), line + process.communicate(timeout=10)[1]

@@ -1,8 +1,9 @@
 """Lab 01: find the NIC and read its MAC address."""
 
 from course import open_nic
-from hw.device import Device
-from hw.registers import Registers
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 
 def find(device: Device) -> None:

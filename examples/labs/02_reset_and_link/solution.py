@@ -3,7 +3,8 @@
 import time
 
 from course import open_nic
-from hw.registers import Registers
+
+from ixrings.hw.registers import Registers
 
 ALL_CAUSES = 0x7FFF_FFFF
 SPEEDS = {1: "100 Mbit/s", 2: "1 Gbit/s", 3: "10 Gbit/s"}

@@ -3,8 +3,9 @@
 import time
 
 from course import bring_up, load, open_nic, prepare_transmit, put, read_mac, store
-from hw.device import DmaMemory
-from hw.registers import Registers
+
+from ixrings.hw.device import DmaMemory
+from ixrings.hw.registers import Registers
 
 PATIENCE_S = 1
 SLOTS = 64  # descriptors in the ring, 16 bytes each

@@ -2,10 +2,22 @@
 
 import time
 
-from course import (bring_up, get, load, open_nic, prepare_receive, prepare_transmit, put, start_receive_queue, start_receiving,
-                    start_transmit_queue, store)
-from hw.device import Device
-from hw.registers import Registers
+from course import (
+    bring_up,
+    get,
+    load,
+    open_nic,
+    prepare_receive,
+    prepare_transmit,
+    put,
+    start_receive_queue,
+    start_receiving,
+    start_transmit_queue,
+    store,
+)
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 FRAMES = 100
 PATIENCE_S = 1

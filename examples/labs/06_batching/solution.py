@@ -3,8 +3,9 @@
 import time
 
 from course import bring_up, get, open_nic, prepare_transmit, put, read_mac, start_transmit_queue, store
-from hw.device import Device
-from hw.registers import Registers
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 SLOTS, BUFFER = 128, 2048
 FRAMES, BATCH = 256, 32

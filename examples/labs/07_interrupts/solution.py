@@ -5,8 +5,9 @@ import select
 import time
 
 from course import bring_up, load, open_nic, prepare_receive, start_receive_queue, start_receiving, store
-from hw.device import Device
-from hw.registers import Registers
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 SLOTS, BUFFER = 64, 2048
 FRAMES = 10

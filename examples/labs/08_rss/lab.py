@@ -3,8 +3,9 @@
 import time
 
 from course import bring_up, load, open_nic, prepare_receive, start_receive_queue, start_receiving, store
-from hw.device import Device
-from hw.registers import Registers
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
 
 QUEUES, SLOTS, BUFFER = 4, 256, 2048
 FRAMES = 192

@@ -3,8 +3,9 @@
 import time
 
 from course import DESCRIPTOR, bring_up, load, open_nic, prepare_transmit, put, read_mac, start_transmit_queue, store
-from hw.device import DmaMemory
-from hw.registers import Registers
+
+from ixrings.hw.device import DmaMemory
+from ixrings.hw.registers import Registers
 
 SLOTS = 64
 PATIENCE_S = 0.5

@@ -4,8 +4,9 @@ import time
 from select import POLLIN
 
 from course import nic_name
-from driver import Port, open_port
-from rings.layout import SlotFlag
+
+from ixrings import Port, open_port
+from ixrings.rings.layout import SlotFlag
 
 FRAMES = 500
 PATIENCE_S = 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from hw.emulator import Violation
+from ixrings.hw.emulator import Violation
 
 from .nic import Access, Descriptor, Pace
 from .sandbox import Run

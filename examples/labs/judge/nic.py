@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from hw.trace import device as trace
-from hw.emulator import Emulated82599
-from hw.fields import CTRL
-from hw.register import ALL_ONES, Word
-from hw.registers import Registers
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.fields import CTRL
+from ixrings.hw.register import ALL_ONES, Word
+from ixrings.hw.registers import Registers
+from ixrings.hw.trace import device as trace
 
 KEPT = 50_000  # accesses; what comes after them is counted only
 MOST_WINDOWS = 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw.emulator import Violation
+from ixrings.hw.emulator import Violation
 
 
 def is_error(violation: Violation) -> bool:

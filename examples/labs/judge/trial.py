@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
-from hw.capture.frames import CaptureError
-from hw.capture.pcap import CaptureWriter, read_capture
-from hw.vfio_user.server import Server
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
+from ixrings.hw.errors import CaptureError
+from ixrings.hw.vfio_user.server import Server
 
 from .evidence import Evidence, Lab
 from .nic import KEPT, WatchedNic

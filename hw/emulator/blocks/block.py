@@ -7,13 +7,12 @@ file itself: reading and writing there has no effect beyond the value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Container
+from typing import Protocol
 
-from hw.registers import Registers
-from hw.emulator.engine.library import Engine
-
-if TYPE_CHECKING:
-    from hw.emulator.nic import Emulated82599
+from ixrings.hw.emulator.engine.library import Engine
+from ixrings.hw.emulator.faults import Fault
+from ixrings.hw.registers import Registers
 
 
 class RegisterFile:
@@ -29,8 +28,17 @@ class RegisterFile:
         self._engine.registers[offset >> 2] = value
 
 
+class Chip(Protocol):
+    """What a block may ask of the NIC that it is a part of."""
+
+    @property
+    def injected(self) -> Container[Fault]: ...
+    def reset_registers(self) -> None: ...
+    def update_bus_master(self) -> None: ...
+
+
 class Block:
-    def __init__(self, nic: Emulated82599, engine: Engine) -> None:
+    def __init__(self, nic: Chip, engine: Engine) -> None:
         self.nic = nic
         self.engine = engine
         self.raw = Registers(RegisterFile(engine))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ixrings.hw import fields as f
+from ixrings.hw.emulator.engine.library import Engine
 
-from hw import fields as f
-from .block import Block
-from hw.emulator.engine.library import Engine
+from .block import Block, Chip
 from .i2c import Module
 from .sfp import A2, AS_USUAL, RX_POWER, TX_POWER, SfpModule
 
-if TYPE_CHECKING:
-    from hw.emulator.nic import Emulated82599
-
 
 class Cage(Block):
-    def __init__(self, nic: Emulated82599, engine: Engine) -> None:
+    def __init__(self, nic: Chip, engine: Engine) -> None:
         super().__init__(nic, engine)
         self._module: Module | None = None
         self._cable = True

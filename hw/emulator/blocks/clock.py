@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hw import fields as f
-from hw.register import ALL_ONES
+from ixrings.hw import fields as f
+from ixrings.hw.register import ALL_ONES
+
 from .block import Block
 
 HIGH = ALL_ONES << 32

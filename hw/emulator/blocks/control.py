@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ixrings.hw import fields as f
+from ixrings.hw.emulator.engine.library import Engine
+from ixrings.hw.emulator.faults import Fault
 
-from hw import fields as f
-from .block import Block
-from hw.emulator.engine.library import Engine
-from hw.emulator.faults import Fault
-
-if TYPE_CHECKING:
-    from hw.emulator.nic import Emulated82599
+from .block import Block, Chip
 
 
 class Control(Block):
@@ -35,7 +31,7 @@ class Control(Block):
 class Semaphores(Block):
     """SWSM and SW_FW_SYNC (10.5.4). What the firmware has taken outlives a reset; nothing, unless Emulated82599.firmware_takes() was told so."""
 
-    def __init__(self, nic: Emulated82599, engine: Engine) -> None:
+    def __init__(self, nic: Chip, engine: Engine) -> None:
         super().__init__(nic, engine)
         self._register, self._resources = 0, f.SW_FW_SYNC()
 

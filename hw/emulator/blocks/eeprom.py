@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hw import fields as f
+from ixrings.hw import fields as f
+
 from .block import Block
 
 ABSENT = 0xFFFF

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hw import fields as f
+from ixrings.hw import fields as f
+
 from .block import Block
 
 

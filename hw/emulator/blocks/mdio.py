@@ -5,7 +5,8 @@ Linux looks for one; our own driver does not, as the module speaks on two wires 
 
 from __future__ import annotations
 
-from hw import fields as f
+from ixrings.hw import fields as f
+
 from .block import Block
 
 NOBODY = 0xFFFF  # the data line is pulled up

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hw import fields as f
+from ixrings.hw import fields as f
+from ixrings.hw.emulator.faults import Fault
+
 from .block import Block
-from hw.emulator.faults import Fault
 
 
 class ReceiveQueues(Block):

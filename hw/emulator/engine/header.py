@@ -1,4 +1,4 @@
-"""registers.h for the C engine, printed from the one table of registers: `python -m hw.emulator.engine.header > registers.h`.
+"""registers.h for the C engine, printed from the one table of registers: `python -m ixrings.hw.emulator.engine.header > registers.h`.
 
 A register is `R_NAME`, its address in BAR0. An array has `R_NAME` (its first), `R_NAME_STRIDE` and `R_NAME_COUNT`; where it goes on
 elsewhere from index 64 on, `R_NAME_64` is the address of that one. A field is `F_NAME_FIELD_SHIFT` and `F_NAME_FIELD_MASK`, the mask
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hw.register import RegisterArray, Row, Word
-from hw.registers import Registers
+from ixrings.hw.register import RegisterArray, Row, Word
+from ixrings.hw.registers import Registers
 
 
 def text() -> str:
@@ -52,4 +52,4 @@ if __name__ == "__main__":
         case [path]:
             Path(path).write_text(text(), encoding="ascii")
         case _:
-            sys.exit("usage: python -m hw.emulator.engine.header [FILE]")
+            sys.exit("usage: python -m ixrings.hw.emulator.engine.header [FILE]")

@@ -1,4 +1,4 @@
-"""README.md of this folder: `python -m hw.emulator.rules > hw/emulator/rules/README.md`."""
+"""README.md of this folder: `python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ and the access before it that mattered. `Emulated82599(rules=Policy.RAISE)`, `em
 `ignore` leaves it alone; `record` is what happens otherwise. An error makes the device misbehave; a warning is what drivers are known to get away with.
 
 A rule is a few lines in its chapter here and a case of the same name in [tests/](../../../tests)`*rule_cases.py`, which keeps it and breaks it:
-`pytest tests/hw/emulator/test_rules.py -k NAME`. This list is printed by `python -m hw.emulator.rules`.
+`pytest tests/hw/emulator/test_rules.py -k NAME`. This list is printed by `python -m ixrings.hw.emulator.rules`.
 """
 TAIL = """
 ## What has no rule

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.register import Accessor, Row
-from hw.registers import Registers
+from ixrings.hw.register import Accessor, Row
+from ixrings.hw.registers import Registers
 
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")

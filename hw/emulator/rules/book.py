@@ -1,4 +1,4 @@
-"""The 82599 datasheet's rules for a driver, a file a chapter: `python -m hw.emulator.rules` prints the list (README.md).
+"""The 82599 datasheet's rules for a driver, a file a chapter: `python -m ixrings.hw.emulator.rules` prints the list (README.md).
 
 A rule is a function behind `@rule`, or a `Rule` of what the C engine finds. A new one is its lines in a chapter; tests/hw/emulator/test_rules.py
 then asks for its case, and for a new print of the list.
@@ -10,8 +10,23 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+from . import (
+    coalescing,
+    dca,
+    descriptors,
+    filters,
+    flow_control,
+    flow_director,
+    initialization,
+    memory,
+    receive,
+    reset,
+    rings,
+    shared,
+    transmit,
+    virtualization,
+)
 from .findings import Found, Rule
-from . import coalescing, dca, descriptors, filters, flow_control, flow_director, initialization, memory, receive, reset, rings, shared, transmit, virtualization
 
 CHAPTERS = (reset, initialization, shared, flow_control, rings, receive, coalescing, filters, flow_director, transmit, descriptors, dca, virtualization, memory)
 ANY = "*"

@@ -5,7 +5,8 @@ The limits are those of Linux and DPDK, which cite the datasheet for them.
 
 from __future__ import annotations
 
-from hw import fields as f
+from ixrings.hw import fields as f
+
 from .access import Access
 from .findings import WARNING, rule
 

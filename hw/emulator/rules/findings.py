@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hw.register import DeviceError
+from ixrings.hw.errors import DeviceError
 
 if TYPE_CHECKING:
     from .access import Access

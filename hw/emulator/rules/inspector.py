@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from hw.register import Row
-from hw.registers import Registers
+from ixrings.hw.emulator.engine.library import Engine, Finding
+from ixrings.hw.register import Row
+from ixrings.hw.registers import Registers
+
 from .access import Access, History, show
-from hw.emulator.engine.library import Engine, Finding
-from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
 from .book import Book
+from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
 
 TAILS = {"RDT": "nic_rx_head", "TDT": "nic_tx_head"}
 

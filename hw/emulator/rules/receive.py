@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hw import fields as f
-from hw.register import Accessor
+from ixrings.hw import fields as f
+from ixrings.hw.register import Accessor
+
 from .access import Access
 from .findings import ERROR, WARNING, Found, Rule, rule
 from .virtualization import plain

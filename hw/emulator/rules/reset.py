@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from hw import fields as f
+from ixrings.hw import fields as f
+
 from .access import QUEUE_CONTROL, Access
 from .findings import ERROR, WARNING, rule
 

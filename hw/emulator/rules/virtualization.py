@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hw import fields as f
-from hw.registers import Registers
+from ixrings.hw import fields as f
+from ixrings.hw.registers import Registers
+
 from .access import Access
 from .findings import ERROR, WARNING, rule
 

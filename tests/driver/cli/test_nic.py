@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from driver.cli import main
-from driver.cli.peek import ReadOnly
-from hw.pci.discovery import find_nics, look_up
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.driver.cli import main
+from ixrings.driver.cli.peek import ReadOnly
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.discovery import find_nics, look_up
+from ixrings.hw.registers import Registers
 from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]
@@ -68,7 +68,7 @@ def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: py
 
 @pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring", "trace", "emulate"])
 def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
-    text = subprocess.run([sys.executable, "-m", "driver.cli", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([sys.executable, "-m", "ixrings", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--json" in text
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from driver import open_port
-from driver.cli import main
-from driver.cli.regs import Entry, changes, lines, refuse_effects
-from driver.cli.stats import hardware_counts, per_second
-from hw.emulator import Emulated82599
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings import open_port
+from ixrings.driver.cli import main
+from ixrings.driver.cli.regs import Entry, changes, lines, refuse_effects
+from ixrings.driver.cli.stats import hardware_counts, per_second
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
+from ixrings.rings import Region, RegionError
 from tests.support.programs import Process, interrupt, started
-from rings import Region, RegionError
 
 
 def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -30,7 +30,7 @@ def registers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict
     return {entry["name"]: entry for entry in json.loads(output(capsys, "regs", *words, "--json"))["registers"]}
 
 
-IXRINGS = [sys.executable, "-m", "driver.cli"]
+IXRINGS = [sys.executable, "-m", "ixrings"]
 
 
 def next_line(process: Process) -> str:

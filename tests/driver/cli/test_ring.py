@@ -16,21 +16,22 @@ from pathlib import Path
 
 import pytest
 
-from driver import Port, descriptors, open_port, open_ports
-from driver.cli import main
-from driver.cli.ring import ports_in
-from driver.cli.ring_draw import draw
-from driver.cli.ring_html import page
-from driver.cli.ring_story import play
-from driver.ring_view import Owner, PortView, Recording, RingView, Step, owners, view_port
-from hw.emulator import Emulated82599
+from ixrings import Port, open_port, open_ports
+from ixrings.driver import descriptors
+from ixrings.driver.cli import main
+from ixrings.driver.cli.ring import ports_in
+from ixrings.driver.cli.ring_draw import draw
+from ixrings.driver.cli.ring_html import page
+from ixrings.driver.cli.ring_story import play
+from ixrings.driver.ring_view import Owner, PortView, Recording, RingView, Step, owners, view_port
+from ixrings.hw.emulator import Emulated82599
+from ixrings.rings.layout import IF_HEADER_SIZE
 from tests.support.programs import started, wait_for
-from rings.layout import IF_HEADER_SIZE
 
-IXRINGS = [sys.executable, "-m", "driver.cli"]
+IXRINGS = [sys.executable, "-m", "ixrings"]
 OTHER = """
 import sys
-from driver import open_ports
+from ixrings import open_ports
 with open_ports("emulated:cable=a", "emulated:cable=b", tx_slots=64, rx_slots=128, tx_queues=2) as (left, right):
     left.tx_rings[1].advance(5)
     print("open", flush=True)

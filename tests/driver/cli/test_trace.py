@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from driver import open_port
-from driver.cli import main
-from driver.cli.trace_compare import ranges
-from driver.cli.trace_fold import Fold, fold
-from hw.register import Register
-from hw.registers import Registers
-from hw.trace.device import Access
-from hw.trace.file import TraceFile, parse_line
+from ixrings import open_port
+from ixrings.driver.cli import main
+from ixrings.driver.cli.trace_compare import ranges
+from ixrings.driver.cli.trace_fold import Fold, fold
+from ixrings.hw.register import Register
+from ixrings.hw.registers import Registers
+from ixrings.hw.trace.device import Access
+from ixrings.hw.trace.file import TraceFile, parse_line
 from tests.support.programs import ENVIRONMENT
 
 LISTING = """\
@@ -345,7 +345,7 @@ def test_an_endless_file_is_given_up(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_more_values_than_can_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driver.cli.trace_compare.MOST_VALUES", 1000)
+    monkeypatch.setattr("ixrings.driver.cli.trace_compare.MOST_VALUES", 1000)
     (tmp_path / "long").write_text("".join(f"W BAR0 0x06018 4 {tail % 512:08x}\n" for tail in range(2000)))
     assert "more than 1000 values" in refusal(capsys, tmp_path / "long", "--compare", tmp_path / "long")
     assert len(output(capsys, tmp_path / "long").splitlines()) == 2000
@@ -373,6 +373,6 @@ def test_no_damage_to_a_trace_is_a_traceback(kind: str, recorded: Path, tmp_path
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "long").write_text("".join(f"W BAR0 0x06018 4 {tail:08x}\n" for tail in range(20_000)))
-    command = f"{sys.executable} -m driver.cli trace {tmp_path / 'long'}; echo $? >&2"
+    command = f"{sys.executable} -m ixrings trace {tmp_path / 'long'}; echo $? >&2"
     done = subprocess.run(["sh", "-c", f"({command}) | head -1"], env=ENVIRONMENT, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("write TDT[0]           0x00000000\n", "0\n")

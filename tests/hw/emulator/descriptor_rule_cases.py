@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.by_hand import ByHand, frame
 from tests.hw.emulator.rule_cases import data, send, up
+from tests.support.by_hand import ByHand
 
 
 def transmit_descriptor_type(nic: ByHand, wrong: bool) -> None:

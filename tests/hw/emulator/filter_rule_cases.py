@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.by_hand import ByHand, Ring
 from tests.hw.emulator.rule_cases import direct, enable_with
+from tests.support.by_hand import ByHand, Ring
 
 # ---- flow_control.py ----
 

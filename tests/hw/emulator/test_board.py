@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.emulator.blocks.eeprom import checksum
+from ixrings.hw.emulator.blocks.sfp import SfpModule
+from ixrings.hw.registers import Registers
 from tests.support.by_hand import ByHand
-from hw.emulator import Emulated82599
-from hw.emulator.blocks.eeprom import checksum
-from hw.emulator.blocks.sfp import SfpModule
-from hw.registers import Registers
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ixrings import Port, open_port
 from tests.support.by_hand import ByHand
-from driver import Port, open_port
 from tests.support.steered import MAC, ethernet
 
 GROUP = bytes.fromhex("0180c2000001")

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from hw.emulator import Emulated82599, Fault
-from hw.register import DeviceError
-from hw.registers import Registers
+from ixrings.hw.emulator import Emulated82599, Fault
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.registers import Registers
 from tests.support.programs import ENVIRONMENT
 
 pytestmark = pytest.mark.breaks_rules  # any of them

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.by_hand import BUFFER, ByHand, frame
 from tests.hw.emulator.test_offload import TCP, UDP, ethernet, ipv4, pseudo, right, tcp, total, udp
+from tests.support.by_hand import BUFFER, ByHand, frame
 
 EOP, IFCS, IC, RS, VLE = 0x01, 0x02, 0x04, 0x08, 0x40  # CMD
 PLAIN = EOP | IFCS | RS

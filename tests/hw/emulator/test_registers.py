@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hw.device import DmaError
-from hw.emulator import DEFAULT_MAC, Emulated82599, WireError
-from hw.register import DeviceError, DeviceGone, RegisterTimeout
-from hw.registers import Registers
+from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, WireError
+from ixrings.hw.errors import DeviceError, DeviceGone, DmaError, RegisterTimeout
+from ixrings.hw.registers import Registers
 
 
 @pytest.fixture

@@ -10,18 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.hw.emulator import descriptor_rule_cases
-from tests.hw.emulator import filter_rule_cases
-from tests.hw.emulator import rule_cases
-from tests.support.by_hand import ByHand, Ring, frame
-from driver import open_port
-from hw.device import DmaMapping
-from hw.emulator import Emulated82599, Policy, RuleBroken, Severity
-from hw.emulator.nic import FIRST_IOVA
-from hw.emulator.rules.book import CHAPTERS, Book
-from hw.emulator.rules.__main__ import text
-from hw.register import DeviceError
+from ixrings import open_port
+from ixrings.hw.device import DmaMapping
+from ixrings.hw.emulator import Emulated82599, Policy, RuleBroken, Severity
+from ixrings.hw.emulator.nic import FIRST_IOVA
+from ixrings.hw.emulator.rules.__main__ import text
+from ixrings.hw.emulator.rules.book import CHAPTERS, Book
+from ixrings.hw.errors import DeviceError
+from tests.hw.emulator import descriptor_rule_cases, filter_rule_cases, rule_cases
 from tests.hw.emulator.rule_cases import cases, up
+from tests.support.by_hand import ByHand, Ring, frame
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
@@ -73,7 +71,7 @@ def test_every_number_of_the_engine_is_a_rules() -> None:
 
 
 def test_the_list_of_rules_is_current() -> None:
-    assert (ROOT / "hw/emulator/rules/README.md").read_text() == text(), "run: python -m hw.emulator.rules > hw/emulator/rules/README.md"
+    assert (ROOT / "hw/emulator/rules/README.md").read_text() == text(), "run: python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md"
 
 
 @pytest.mark.breaks_rules

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ixrings.driver.flow_director import BUCKET_KEY, SIGNATURE_KEY, FlowFilter, Protocol, flow_hash, hash_input
+from ixrings.hw.fields import FDIRCMD
 from tests.support.by_hand import ByHand
-from driver.flow_director import BUCKET_KEY, SIGNATURE_KEY, FlowFilter, Protocol, flow_hash, hash_input
-from hw.fields import FDIRCMD
 from tests.support.steered import SCTP, TCP, UDP, ethernet, packet
 
 ADD, REMOVE, QUERY = 1, 2, 3

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.by_hand import ByHand, frame
-from tests.support.ptp import DELAY_REQ, ETHER_TYPE, EVENT_PORT, FOLLOW_UP, PDELAY_REQ, PDELAY_RESP, SOURCE, SYNC, message, on_ethernet, on_udp
+from tests.support.ptp import (
+    DELAY_REQ,
+    ETHER_TYPE,
+    EVENT_PORT,
+    FOLLOW_UP,
+    PDELAY_REQ,
+    PDELAY_RESP,
+    SOURCE,
+    SYNC,
+    message,
+    on_ethernet,
+    on_udp,
+)
 
 TS = 1 << 16  # of a received descriptor's status
 TSTAMP = 1 << 19  # of a descriptor to send

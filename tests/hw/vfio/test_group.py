@@ -7,13 +7,13 @@ import os
 
 import pytest
 
-from hw.vfio import abi as abi
-from hw.pci.discovery import look_up
-from hw.register import DeviceError
-from hw.vfio.abi import Request
-from hw.vfio.container import Container
-from tests.support.sysfs_tree import Machine, machine
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.discovery import look_up
+from ixrings.hw.vfio import abi as abi
+from ixrings.hw.vfio.abi import Request
+from ixrings.hw.vfio.container import Container
 from tests.hw.vfio.test_vfio import Kernel
+from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]
 A, B = "0000:03:00.0", "0000:03:00.1"

@@ -17,16 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from hw.vfio import abi as abi
-from hw.memory.hugepages import DmaError
-from hw.memory.iova import MSI_FIRST, MSI_LAST, IovaSpace, Range, without_msi
-from hw.pci.discovery import look_up
-from hw.register import DeviceError
-from hw.vfio.device import VfioDevice, Way, choose
-from hw.vfio.abi import Request
-from hw.vfio.errors import map_error
-from hw.vfio.group import WHOLE, parse_ranges
-from hw.vfio.iommufd import Iommufd
+from ixrings.hw.errors import DeviceError, DmaError
+from ixrings.hw.memory.iova import MSI_FIRST, MSI_LAST, IovaSpace, Range, without_msi
+from ixrings.hw.pci.discovery import look_up
+from ixrings.hw.vfio import abi as abi
+from ixrings.hw.vfio.abi import Request
+from ixrings.hw.vfio.device import VfioDevice, Way, choose
+from ixrings.hw.vfio.errors import map_error
+from ixrings.hw.vfio.group import WHOLE, parse_ranges
+from ixrings.hw.vfio.iommufd import Iommufd
 from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]

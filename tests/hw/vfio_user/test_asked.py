@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hw.emulator import Emulated82599
-from hw.vfio_user.memory import TOP, AskedMemory
-from hw.vfio_user.protocol import DMA_ACCESS, Command
-from tests.support.programs import wait_for
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.vfio_user.memory import TOP, AskedMemory
+from ixrings.hw.vfio_user.protocol import DMA_ACCESS, Command
 from tests.hw.vfio_user.test_dma import FRAMES, HEAD, MEMORY, RING, ByMessages, descriptor, faults, reply, request
 from tests.hw.vfio_user.test_dma import ring as ring_tail
+from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, memfd, served
 
 pytestmark = pytest.mark.breaks_rules  # queues here are set up with as few messages as they can be

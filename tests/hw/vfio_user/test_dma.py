@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from driver import open_port
-from hw.device import DmaMapping
-from hw.emulator import Emulated82599
-from hw.register import DeviceGone
-from hw.registers import Registers
-from hw.vfio_user import VfioUserDevice
-from hw.vfio_user import protocol as p
-from hw.vfio_user.client import FIRST_IOVA
-from hw.vfio_user.connection import Connection
-from hw.vfio_user.protocol import ACCESS, DMA_ACCESS, DMA_MAP, Channel, Command, Message
+from ixrings import open_port
+from ixrings.hw.device import DmaMapping
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import DeviceGone
+from ixrings.hw.registers import Registers
+from ixrings.hw.vfio_user import VfioUserDevice
+from ixrings.hw.vfio_user import protocol as p
+from ixrings.hw.vfio_user.client import FIRST_IOVA
+from ixrings.hw.vfio_user.connection import Connection
+from ixrings.hw.vfio_user.protocol import ACCESS, DMA_ACCESS, DMA_MAP, Channel, Command, Message
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, emulate, memfd, served
 
@@ -223,7 +223,7 @@ def test_accesses_are_answered_while_a_dma_request_is_out_and_before_one_is_made
 @pytest.mark.parametrize("answer", ["refused", "short", "long", "empty", "other", "late"])
 def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(nic: Emulated82599, by_hand: ByMessages, answer: str,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hw.vfio_user.session.DMA_ANSWER_S", 0.1 if answer == "late" else 5.0)
+    monkeypatch.setattr("ixrings.hw.vfio_user.session.DMA_ANSWER_S", 0.1 if answer == "late" else 5.0)
     by_hand.transmit_queue()
     ring(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from driver import EtherTypeFilter, Port, PortBusy, open_port, open_ports
-from hw.device import Device
-from hw.emulator import Emulated82599
-from hw.capture.pcap import CaptureWriter, read_capture
-from hw.register import DeviceError, DeviceGone
-from hw.registers import Registers
-from hw.vfio_user import VfioUserDevice
+from ixrings import EtherTypeFilter, Port, PortBusy, open_port, open_ports
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
+from ixrings.hw.device import Device
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import DeviceError, DeviceGone
+from ixrings.hw.registers import Registers
+from ixrings.hw.vfio_user import VfioUserDevice
 from tests.support.programs import ENVIRONMENT, started, wait_for
 from tests.support.vfio_user_peer import Emulator, emulate, served
 
@@ -107,7 +107,7 @@ def test_a_second_program_hears_that_the_nic_is_taken(emulator: Emulator) -> Non
 
 CLIENT = """
 import sys
-from driver import open_port
+from ixrings import open_port
 with open_port(sys.argv[1]) as port:
     port.promiscuous = True
     print("running", flush=True)
@@ -154,7 +154,7 @@ def test_a_server_killed_amid_traffic_is_a_device_that_is_gone(tmp_path: Path) -
 
 
 def test_a_server_that_stops_answering_is_a_device_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hw.vfio_user.connection.ANSWER_S", 0.3)
+    monkeypatch.setattr("ixrings.hw.vfio_user.connection.ANSWER_S", 0.3)
     with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
         emulator.process.send_signal(signal.SIGSTOP)
         try:
@@ -250,7 +250,7 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
 
 
 def test_what_a_driver_does_wrong_is_said_in_json_too(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "driver.cli", "emulate", "--json", "--socket", str(tmp_path / "nic.sock")]
+    command = [sys.executable, "-m", "ixrings", "emulate", "--json", "--socket", str(tmp_path / "nic.sock")]
     with started(command) as process:
         assert process.stdout and json.loads(process.stdout.readline()) == {"name": "emulated:loop", "socket": str(tmp_path / "nic.sock")}
         with VfioUserDevice(str(tmp_path / "nic.sock")) as device:
@@ -282,7 +282,7 @@ def test_the_next_driver_hears_of_the_same_mistake_too(tmp_path: Path) -> None:
 
 
 def emulate_fails(*arguments: object) -> str:
-    command = [sys.executable, "-m", "driver.cli", "emulate", *map(str, arguments)]
+    command = [sys.executable, "-m", "ixrings", "emulate", *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=20)
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]

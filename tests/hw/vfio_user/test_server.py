@@ -13,11 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.registers import Registers
+from ixrings.hw.vfio_user import protocol as p
+from ixrings.hw.vfio_user.protocol import (
+    ACCESS,
+    DMA_MAP,
+    DMA_UNMAP,
+    IRQ_INFO,
+    IRQ_SET,
+    REGION_INFO,
+    Command,
+    Irq,
+    Region,
+)
 from tests.support.driver_watch import held
-from hw.emulator import Emulated82599
-from hw.registers import Registers
-from hw.vfio_user import protocol as p
-from hw.vfio_user.protocol import ACCESS, DMA_MAP, DMA_UNMAP, IRQ_INFO, IRQ_SET, REGION_INFO, Command, Irq, Region
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, memfd, served
 
@@ -383,7 +393,7 @@ def test_a_client_that_hears_nothing_does_not_hold_the_server_for_ever(nic: Emul
 
 
 def test_half_a_message_is_not_waited_for_for_ever(nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hw.vfio_user.server.HALF_A_MESSAGE_S", 0.2)
+    monkeypatch.setattr("ixrings.hw.vfio_user.server.HALF_A_MESSAGE_S", 0.2)
     with Peer(path) as slow:
         slow.raw(header(Command.REGION_READ, 32))
         assert slow.hear() is None

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from driver import open_port
-from hw.pci.binding import bind, unbind
+from ixrings import open_port
+from ixrings.hw.pci.binding import bind, unbind
 
 LINK_S = 20
 

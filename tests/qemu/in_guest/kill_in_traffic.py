@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 VICTIM = """
 import sys
-from driver import open_port
+from ixrings import open_port
 with open_port(sys.argv[1], promiscuous=True) as port:
     print("open", flush=True)
     frames = [bytes([255]) * 6 + bytes(54)] * 64

@@ -12,10 +12,10 @@ from select import POLLIN
 
 import numpy as np
 
-from driver import Port, open_port
-from driver.bringup import Session
-from driver.errors import PortError
-from hw.register import DeviceError
+from ixrings import Port, open_port
+from ixrings.driver.bringup import Session
+from ixrings.driver.errors import PortError
+from ixrings.hw.errors import DeviceError
 
 OUTSIDE = 0x7654_3000  # the lowest windows are from 0x10000000 on, and few
 CANARY = 0xA5

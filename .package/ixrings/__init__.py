@@ -1,0 +1,17 @@
+"""A Python driver for the Intel 82599: open_port() gives netmap-shaped rings.
+
+    from ixrings import open_port
+
+    with open_port("emulated") as port:
+        port.send([bytes(60)])
+
+This folder gives the packages their installed names: ixrings.driver is the folder driver/, ixrings.hw is hw/, ixrings.rings is rings/.
+"""
+
+from pathlib import Path
+
+# In a checkout driver, hw and rings are links. Modules are loaded from behind them, so that tracebacks and debuggers name the real files.
+__path__.insert(0, str(Path(__file__).with_name("driver").resolve().parent))
+
+from ixrings.driver import *
+from ixrings.driver import __all__ as __all__

@@ -1,7 +1,0 @@
-"""`python -m driver.cli`: the `ixrings` command without its script."""
-
-import sys
-
-from driver.cli import main
-
-sys.exit(main())
