@@ -84,6 +84,9 @@ def library(name: str, folder: str) -> Extension:
 
 compiler()
 setup(
-    ext_modules=[library("ixrings.rings.libhotloop", "rings"), library("ixrings.hw.emulator.engine.libengine", "hw/emulator/engine")],
+    ext_modules=[
+        library("ixrings.rings.libhotloop", "rings"),
+        library("ixrings.hw.emulator.engine.libengine", "hw/emulator/engine"),
+    ],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
 )

@@ -1,9 +1,9 @@
 """A Python driver for the Intel 82599: open_port() gives netmap-shaped rings.
 
-    from ixrings.driver import open_port
+from ixrings.driver import open_port
 
-    with open_port("emulated") as port:
-        port.send([bytes(60)])
+with open_port("emulated") as port:
+    port.send([bytes(60)])
 """
 
 from .clock import Clock, Stamp
@@ -20,6 +20,36 @@ from .rss import Rss, RssHeaders
 from .statistics import PortStatistics
 from .steering import EtherTypeFilter, Filter, Filters, FiveTupleFilter, SynFilter
 
-__all__ = ["Checksum", "Clock", "DmaRefused", "EtherTypeFilter", "Filter", "Filters", "FiveTupleFilter", "FlowDirector", "FlowFilter", "Link", "LinkDown",
-           "Offload", "Port", "PortBusy", "PortClosed", "PortConfig", "PortError", "PortName", "PortNameError", "PortStatistics", "PortTimeout",
-           "Protocol", "Received", "Rss", "RssHeaders", "Stamp", "SynFilter", "open_port", "open_ports", "parse_port_name", "poll_ports"]
+__all__ = [
+    "Checksum",
+    "Clock",
+    "DmaRefused",
+    "EtherTypeFilter",
+    "Filter",
+    "Filters",
+    "FiveTupleFilter",
+    "FlowDirector",
+    "FlowFilter",
+    "Link",
+    "LinkDown",
+    "Offload",
+    "Port",
+    "PortBusy",
+    "PortClosed",
+    "PortConfig",
+    "PortError",
+    "PortName",
+    "PortNameError",
+    "PortStatistics",
+    "PortTimeout",
+    "Protocol",
+    "Received",
+    "Rss",
+    "RssHeaders",
+    "Stamp",
+    "SynFilter",
+    "open_port",
+    "open_ports",
+    "parse_port_name",
+    "poll_ports",
+]

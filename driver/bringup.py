@@ -29,7 +29,9 @@ from .flow_director import Director
 from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
 
-HEAD_STRIDE = 128  # bytes between head write-back words: a cache line each, and its neighbour that prefetchers fetch along
+HEAD_STRIDE = (
+    128  # bytes between head write-back words: a cache line each, and its neighbour that prefetchers fetch along
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,10 @@ class Session:
         """Now and then: is the device there, does it reach its memory, have its counters been read lately? Raises DeviceGone, DmaRefused."""
         self.nic.check_present("the port")
         if not self._refused and self.device.dma_refused():
-            raise DmaRefused(f"{self.device.name} was refused memory that it wanted to read, so a queue of it stands still: a descriptor or a buffer index "
-                             "pointed outside of the port's memory. Where: sudo dmesg | grep DMAR. Close the port and open it again")
+            raise DmaRefused(
+                f"{self.device.name} was refused memory that it wanted to read, so a queue of it stands still: a descriptor or a buffer index "
+                "pointed outside of the port's memory. Where: sudo dmesg | grep DMAR. Close the port and open it again"
+            )
         if time.monotonic() >= self.statistics.due_at:
             self.accumulate()
 
@@ -109,20 +113,38 @@ class Session:
         return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
 
 
-def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bound: Bound, region: Region | None) -> Session:
+def bring_up(
+    undo: ExitStack, device: Device, name: str, config: PortConfig, bound: Bound, region: Region | None
+) -> Session:
     """4.6.3 in its order, up to reception; the link may still be training.
 
     Raises DeviceError, RegionError, PortBusy; what was taken is on `undo` by then.
     """
     claim(undo, device, name)
     if region is None:
-        region = undo.enter_context(Region.for_ports(
-            tx_rings=config.tx_queues, rx_rings=config.rx_queues, tx_slots=config.tx_slots, rx_slots=config.rx_slots,
-            buf_size=config.buf_size, extra_bufs=config.extra_bufs, hugepages=device.hugepages))
+        region = undo.enter_context(
+            Region.for_ports(
+                tx_rings=config.tx_queues,
+                rx_rings=config.rx_queues,
+                tx_slots=config.tx_slots,
+                rx_slots=config.rx_slots,
+                buf_size=config.buf_size,
+                extra_bufs=config.extra_bufs,
+                hugepages=device.hugepages,
+            )
+        )
     elif region.buf_size != config.buf_size:
-        raise ValueError(f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}")
-    interface = region.register(name, tx_slots=[config.tx_slots] * config.tx_queues, rx_slots=[config.rx_slots] * config.rx_queues,
-                                bound_tx=bound.tx, bound_rx=bound.rx, extra_bufs=config.extra_bufs)
+        raise ValueError(
+            f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}"
+        )
+    interface = region.register(
+        name,
+        tx_slots=[config.tx_slots] * config.tx_queues,
+        rx_slots=[config.rx_slots] * config.rx_queues,
+        bound_tx=bound.tx,
+        bound_rx=bound.rx,
+        extra_bufs=config.extra_bufs,
+    )
     undo.callback(interface.close)
 
     nic = Registers(device)
@@ -143,13 +165,22 @@ def bring_up(undo: ExitStack, device: Device, name: str, config: PortConfig, bou
     director = Director(nic, config.flow_director) if config.flow_director else None
     set_up(nic, config, joined)
     device.ring_doorbells()
-    interrupts = Interrupts(device, nic, rx_queues=config.rx_queues, tx_queues=config.tx_queues, bound_rx=bound.rx, bound_tx=bound.tx,
-                            interval_us=config.interrupt_interval_us)
+    interrupts = Interrupts(
+        device,
+        nic,
+        rx_queues=config.rx_queues,
+        tx_queues=config.tx_queues,
+        bound_rx=bound.rx,
+        bound_tx=bound.tx,
+        interval_us=config.interrupt_interval_us,
+    )
     undo.callback(interrupts.close)
     if joined.rx:
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
-    return Session(device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director)
+    return Session(
+        device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director
+    )
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
@@ -187,14 +218,35 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
     heads = allocate(HEAD_STRIDE * max(1, len(interface.tx_rings)))
     tx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.tx_rings]
     rx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.rx_rings]
-    tx = tuple(TxQueue(ring, region, region_iova=seen_at, descriptors=descriptors.address,
-                       doorbell=device.doorbell(Registers.TDT.offset(ring.ringid)), head_writeback=heads.address + i * HEAD_STRIDE)
-               for i, (ring, descriptors) in enumerate(zip(interface.tx_rings, tx_rings)))
-    rx = tuple(RxQueue(ring, region, region_iova=seen_at, descriptors=descriptors.address,
-                       doorbell=device.doorbell(Registers.RDT.offset(ring.ringid)))
-               for ring, descriptors in zip(interface.rx_rings, rx_rings))
-    return Joined(tx, rx, tuple(each.iova for each in tx_rings), tuple(each.iova for each in rx_rings),
-                  tuple(heads.iova + i * HEAD_STRIDE for i in range(len(tx))), tuple(memory))
+    tx = tuple(
+        TxQueue(
+            ring,
+            region,
+            region_iova=seen_at,
+            descriptors=descriptors.address,
+            doorbell=device.doorbell(Registers.TDT.offset(ring.ringid)),
+            head_writeback=heads.address + i * HEAD_STRIDE,
+        )
+        for i, (ring, descriptors) in enumerate(zip(interface.tx_rings, tx_rings))
+    )
+    rx = tuple(
+        RxQueue(
+            ring,
+            region,
+            region_iova=seen_at,
+            descriptors=descriptors.address,
+            doorbell=device.doorbell(Registers.RDT.offset(ring.ringid)),
+        )
+        for ring, descriptors in zip(interface.rx_rings, rx_rings)
+    )
+    return Joined(
+        tx,
+        rx,
+        tuple(each.iova for each in tx_rings),
+        tuple(each.iova for each in rx_rings),
+        tuple(heads.iova + i * HEAD_STRIDE for i in range(len(tx))),
+        tuple(memory),
+    )
 
 
 def set_up(nic: Registers, config: PortConfig, joined: Joined) -> None:

@@ -71,7 +71,9 @@ class Clock:
         """Parts per million faster than the oscillator, or slower: adjfine, in steps of 0.075. Raises ValueError."""
         increment = round(NOMINAL * (1 + ppm / 1e6))
         if not 0 < increment <= LARGEST:
-            raise ValueError(f"the clock cannot go {ppm:g} ppm faster; choose -999999 to {int((LARGEST / NOMINAL - 1) * 1e6)} (82599 8.2.3.26)")
+            raise ValueError(
+                f"the clock cannot go {ppm:g} ppm faster; choose -999999 to {int((LARGEST / NOMINAL - 1) * 1e6)} (82599 8.2.3.26)"
+            )
         self._catch_up()  # or what follows would be taken for part of a wrap
         self._nic.TIMINCA.write(INCPERIOD=1, INCVALUE=increment)
         self._rate = increment / NOMINAL
@@ -89,8 +91,10 @@ class Clock:
         try:
             self._nic.TSYNCTXCTL.wait(TXTT=1, timeout=timeout, section="7.9.3.2")
         except RegisterTimeout:
-            raise PortTimeout(f"no frame has been stamped within {timeout:g} s: send one with Offload(timestamp=True), after port.clock was started by a first "
-                              "look at it, and see that the link is up (port.link)") from None
+            raise PortTimeout(
+                f"no frame has been stamped within {timeout:g} s: send one with Offload(timestamp=True), after port.clock was started by a first "
+                "look at it, and see that the link is up (port.link)"
+            ) from None
         return self._stamp(self._nic.TXSTMPL.read() | self._nic.TXSTMPH.read() << 32)
 
     def received(self) -> Stamp | None:
@@ -105,7 +109,9 @@ class Clock:
         return Stamp(self._stamp(self._nic.RXSTMPL.read() | self._nic.RXSTMPH.read() << 32), sequence)
 
     def _systim(self) -> int:
-        return self._nic.SYSTIML.read() | self._nic.SYSTIMH.read() << 32  # in this order: the first holds the second (7.9.3.1)
+        return (
+            self._nic.SYSTIML.read() | self._nic.SYSTIMH.read() << 32
+        )  # in this order: the first holds the second (7.9.3.1)
 
     def _catch_up(self) -> None:
         """SYSTIM goes round; how often it did since the last look, this machine's own clock tells well enough for months."""

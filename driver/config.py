@@ -37,7 +37,9 @@ def unicast_mac(address: str | bytes) -> bytes:
     """As mac_bytes(), for an address that a port can have. Raises ValueError."""
     octets = mac_bytes(address)
     if octets[0] & 1 or not any(octets):
-        raise ValueError(f"{octets.hex(':')} cannot be a port's MAC address: it is {'a multicast address' if octets[0] & 1 else 'zero'}")
+        raise ValueError(
+            f"{octets.hex(':')} cannot be a port's MAC address: it is {'a multicast address' if octets[0] & 1 else 'zero'}"
+        )
     return octets
 
 
@@ -68,12 +70,18 @@ class PortConfig:
             if not 1 <= queues <= QUEUES:
                 raise ValueError(f"{name}={queues}: a port has 1 to {QUEUES} queues each way")
         if not MIN_MTU <= self.mtu <= MAX_FRAME - FRAME_OVERHEAD:
-            raise ValueError(f"mtu={self.mtu}: the 82599 carries {MIN_MTU} to {MAX_FRAME - FRAME_OVERHEAD} bytes "
-                             f"(frames up to {MAX_FRAME} with header and CRC)")
+            raise ValueError(
+                f"mtu={self.mtu}: the 82599 carries {MIN_MTU} to {MAX_FRAME - FRAME_OVERHEAD} bytes "
+                f"(frames up to {MAX_FRAME} with header and CRC)"
+            )
         if len(self.rss_key) != len(RSS_KEY):
-            raise ValueError(f"rss_key has {len(self.rss_key)} bytes; a Toeplitz key has {len(RSS_KEY)} (82599 8.2.3.7.14)")
+            raise ValueError(
+                f"rss_key has {len(self.rss_key)} bytes; a Toeplitz key has {len(RSS_KEY)} (82599 8.2.3.7.14)"
+            )
         if not 0 <= self.interrupt_interval_us <= MAX_INTERVAL_US:
-            raise ValueError(f"interrupt_interval_us={self.interrupt_interval_us}: choose 0 to {int(MAX_INTERVAL_US)} (82599 8.2.3.5.12)")
+            raise ValueError(
+                f"interrupt_interval_us={self.interrupt_interval_us}: choose 0 to {int(MAX_INTERVAL_US)} (82599 8.2.3.5.12)"
+            )
         if not self.link_timeout >= 0:
             raise ValueError(f"link_timeout={self.link_timeout}: a time in seconds, 0 not to wait")
 

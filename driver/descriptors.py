@@ -19,7 +19,11 @@ def transmit(low: int, high: int) -> str:
         return f"context: MACLEN {low >> 9 & 0x7F}, IPLEN {low & 0x1FF}, L4LEN {high >> 40 & 0xFF}, MSS {high >> 48}"
     if kind != DATA:
         return f"{high:#018x}: neither data nor context"
-    words = [f"{high & 0xFFFF} bytes of {high >> 46}", *named(high, {**TX_COMMANDS, **TX_OPTIONS}), *(["DD"] if high >> TX_DD & 1 else [])]
+    words = [
+        f"{high & 0xFFFF} bytes of {high >> 46}",
+        *named(high, {**TX_COMMANDS, **TX_OPTIONS}),
+        *(["DD"] if high >> TX_DD & 1 else []),
+    ]
     return f"{' '.join(words)} at {low:#x}"
 
 

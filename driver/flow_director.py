@@ -74,15 +74,19 @@ class FlowFilter:
         if ports and self.protocol is None:
             raise ValueError("ports are compared with their protocol only; add protocol=Protocol.TCP or UDP")
         if self.protocol is Protocol.SCTP and len(ports) < 2:
-            raise ValueError("flow director compares both ports of SCTP, always (82599 8.2.3.21.7); give source_port and destination_port, "
-                             "or use a FiveTupleFilter")
+            raise ValueError(
+                "flow director compares both ports of SCTP, always (82599 8.2.3.21.7); give source_port and destination_port, "
+                "or use a FiveTupleFilter"
+            )
         object.__setattr__(self, "source", None if self.source is None else str(ip_network(self.source)))
         object.__setattr__(self, "destination", None if self.destination is None else str(ip_network(self.destination)))
         networks = [each for each in (self.source_network, self.destination_network) if each]
         if len({each.version for each in networks}) > 1:
             raise ValueError(f"{self.source} and {self.destination} are of different IP versions")
         if self.ipv6 and any(each.prefixlen != each.max_prefixlen for each in networks):
-            raise ValueError("of IPv6, flow director compares whole addresses (82599 8.2.3.21.8); give them without a prefix length")
+            raise ValueError(
+                "of IPv6, flow director compares whole addresses (82599 8.2.3.21.8); give them without a prefix length"
+            )
 
     @property
     def source_network(self) -> IPv4Network | IPv6Network | None:
@@ -110,8 +114,14 @@ class Mask:
 
     @classmethod
     def of(cls, filter: FlowFilter) -> Mask:
-        return cls(filter.protocol is not None, netmask(filter.source_network), netmask(filter.destination_network),
-                   filter.source_port is not None, filter.destination_port is not None, filter.vlan is not None)
+        return cls(
+            filter.protocol is not None,
+            netmask(filter.source_network),
+            netmask(filter.destination_network),
+            filter.source_port is not None,
+            filter.destination_port is not None,
+            filter.vlan is not None,
+        )
 
     def write(self, nic: Registers) -> None:
         """In the registers, ones are not compared. Ports and IPv6 addresses are compared whole or not at all, so the bits' order, which is
@@ -121,12 +131,29 @@ class Mask:
         nic.FDIRIP6M.write(SIPM=0 if self.source else 0xFFFF, DIPM=0 if self.destination else 0xFFFF)
         for register in (nic.FDIRTCPM, nic.FDIRUDPM):
             register.write(SPORTM=0 if self.source_port else 0xFFFF, DPORTM=0 if self.destination_port else 0xFFFF)
-        nic.FDIRM.write(VLANID=int(not self.vlan), VLANP=1, POOL=1, L4P=int(not self.protocol), FLEX=1, DIPV6=int(not self.destination))
+        nic.FDIRM.write(
+            VLANID=int(not self.vlan),
+            VLANP=1,
+            POOL=1,
+            L4P=int(not self.protocol),
+            FLEX=1,
+            DIPV6=int(not self.destination),
+        )
 
     def __str__(self) -> str:
-        parts = {"protocol": self.protocol, "source": self.source, "destination": self.destination, "source_port": self.source_port,
-                 "destination_port": self.destination_port, "vlan": self.vlan}
-        lengths = {name: f"{name}/{int(bits).bit_count()}" for name, bits in parts.items() if bits and name in ("source", "destination")}
+        parts = {
+            "protocol": self.protocol,
+            "source": self.source,
+            "destination": self.destination,
+            "source_port": self.source_port,
+            "destination_port": self.destination_port,
+            "vlan": self.vlan,
+        }
+        lengths = {
+            name: f"{name}/{int(bits).bit_count()}"
+            for name, bits in parts.items()
+            if bits and name in ("source", "destination")
+        }
         return ", ".join(lengths.get(name, name) for name, compared in parts.items() if compared) or "nothing"
 
 
@@ -147,12 +174,21 @@ def flow_type(filter: FlowFilter) -> int:
 def hash_input(filter: FlowFilter) -> int:
     """336 bits (7.1.2.7.4): tag, source, destination, ports, flexible bytes and pool (not compared: 0), flow type. An IPv4 address fills the
     first word of its 128 bits; where it stands makes no difference to the hash."""
+
     def address(network: IPv4Network | IPv6Network | None) -> int:
         return 0 if network is None else int(network.network_address) << (128 - network.max_prefixlen)
 
     stream = 0
-    for value, width in ((filter.vlan or 0, 16), (address(filter.source_network), 128), (address(filter.destination_network), 128),
-                         (filter.source_port or 0, 16), (filter.destination_port or 0, 16), (0, 16), (0, 8), (flow_type(filter), 8)):
+    for value, width in (
+        (filter.vlan or 0, 16),
+        (address(filter.source_network), 128),
+        (address(filter.destination_network), 128),
+        (filter.source_port or 0, 16),
+        (filter.destination_port or 0, 16),
+        (0, 16),
+        (0, 8),
+        (flow_type(filter), 8),
+    ):
         stream = stream << width | value
     return stream
 
@@ -172,8 +208,14 @@ def init_flow_director(nic: Registers, mode: FlowDirector) -> None:
     """Before reception starts, as the packet buffer shrinks (4.6.7, 8.2.3.8.9)."""
     nic.FDIRHKEY.write(BUCKET_KEY)
     nic.FDIRSKEY.write(SIGNATURE_KEY)
-    nic.FDIRCTRL.write(PBALLOC=PBALLOC, PERFECT_MATCH=int(mode is FlowDirector.PERFECT), DROP_QUEUE=DROP_QUEUE, FLEX_OFFSET=FLEX_OFFSET,
-                       MAX_LENGTH=MAX_LENGTH, FULL_THRESH=FULL_THRESH)
+    nic.FDIRCTRL.write(
+        PBALLOC=PBALLOC,
+        PERFECT_MATCH=int(mode is FlowDirector.PERFECT),
+        DROP_QUEUE=DROP_QUEUE,
+        FLEX_OFFSET=FLEX_OFFSET,
+        MAX_LENGTH=MAX_LENGTH,
+        FULL_THRESH=FULL_THRESH,
+    )
     nic.FDIRCTRL.wait(INIT_DONE=1, timeout=0.010, section="7.1.2.7.3")
 
 
@@ -197,15 +239,19 @@ class Director:
         if flow in self._hashes:
             raise ValueError(f"there is {self._filters[self._hashes[flow]]} already; remove that first")
         if len(self._hashes) == CAPACITY[self._mode]:
-            raise PortError(f"flow director's table is full: {len(self._hashes)} filters. Take one out with port.filters.remove(), "
-                            "or clear() them")
+            raise PortError(
+                f"flow director's table is full: {len(self._hashes)} filters. Take one out with port.filters.remove(), "
+                "or clear() them"
+            )
         if filter.ipv6 and self._mode is FlowDirector.PERFECT:
             raise ValueError("perfect filters know IPv4 only; open the port with flow_director=FlowDirector.SIGNATURE")
         self._agree_on_mask(Mask.of(filter))
         bucket, tag = self._hash(filter)
         # IPv6 addresses are not in perfect filters, and signature filters have no addresses at all.
-        source, destination = (0 if network is None or filter.ipv6 else wire_order(int(network.network_address))
-                               for network in (filter.source_network, filter.destination_network))
+        source, destination = (
+            0 if network is None or filter.ipv6 else wire_order(int(network.network_address))
+            for network in (filter.source_network, filter.destination_network)
+        )
         for word in self._nic.FDIRSIPV6:
             word.write(0)
         self._nic.FDIRIPSA.write(source)
@@ -214,8 +260,16 @@ class Director:
         self._nic.FDIRVLAN.write(VLAN=filter.vlan or 0)
         self._nic.FDIRHASH.write(HASH=bucket, SIGNATURE_SW_INDEX=tag)
         queue = DROP_QUEUE if filter.queue is None else filter.queue
-        self._command(CMD=ADD, FILTER_UPDATE=1, LAST=1, QUEUE_EN=1, L4TYPE=L4TYPE[filter.protocol], IPV6=int(filter.ipv6), RX_QUEUE=queue,
-                      DROP=int(filter.queue is None))
+        self._command(
+            CMD=ADD,
+            FILTER_UPDATE=1,
+            LAST=1,
+            QUEUE_EN=1,
+            L4TYPE=L4TYPE[filter.protocol],
+            IPV6=int(filter.ipv6),
+            RX_QUEUE=queue,
+            DROP=int(filter.queue is None),
+        )
         self._hashes[flow] = bucket, tag
         self._filters[bucket, tag] = filter
 
@@ -236,7 +290,9 @@ class Director:
             return bucket & PERFECT_BUCKET, self._unused.pop()
         signature = flow_hash(SIGNATURE_KEY, stream)
         if other := self._filters.get((bucket, signature)):
-            raise ValueError(f"{filter} has the same hash and signature as {other}; perfect filters could tell them apart")
+            raise ValueError(
+                f"{filter} has the same hash and signature as {other}; perfect filters could tell them apart"
+            )
         return bucket, signature
 
     def _agree_on_mask(self, mask: Mask) -> None:
@@ -246,8 +302,10 @@ class Director:
             return
         first = Mask.of(next(iter(self._filters.values())))
         if mask != first:
-            raise ValueError(f"flow director compares the same fields in all its filters (82599 8.2.3.21.9): now {first}, not {mask}. "
-                             "Remove its filters first, or use a FiveTupleFilter")
+            raise ValueError(
+                f"flow director compares the same fields in all its filters (82599 8.2.3.21.9): now {first}, not {mask}. "
+                "Remove its filters first, or use a FiveTupleFilter"
+            )
 
     def _command(self, **fields: int) -> None:
         """FDIRCMD is the last to be written, and done when its CMD reads 0 (8.2.3.21.22)."""

@@ -76,8 +76,14 @@ def bytes_of(frame: Frame) -> memoryview:
     return view.cast("B")
 
 
-def send_frames(ring: RingBytes, frames: Iterable[Frame], longest: int, wait_for_room: Callable[[int], None],
-                sync: Callable[[], None], offload: Offload | None = None) -> int:
+def send_frames(
+    ring: RingBytes,
+    frames: Iterable[Frame],
+    longest: int,
+    wait_for_room: Callable[[int], None],
+    sync: Callable[[], None],
+    offload: Offload | None = None,
+) -> int:
     """Put every frame on the ring; returns how many. Raises ValueError for a frame that is empty or over `longest` bytes.
 
     wait_for_room(n) returns when n slots are free, or raises. What was put on the ring before an error is sent.
@@ -107,14 +113,20 @@ def check_length(number: int, length: int, context: Context | None, longest: int
         longest -= VLAN_TAG
     if context is None or not context.mss:
         if not 0 < length <= longest:
-            raise ValueError(f"frame {number} has {length} bytes; this port sends 1 to {longest} (its mtu and the Ethernet header). "
-                             "Open it with a larger mtu")
+            raise ValueError(
+                f"frame {number} has {length} bytes; this port sends 1 to {longest} (its mtu and the Ethernet header). "
+                "Open it with a larger mtu"
+            )
         return
     if context.headers + context.mss > longest:
-        raise ValueError(f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port "
-                         f"sends up to {longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu")
+        raise ValueError(
+            f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port "
+            f"sends up to {longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu"
+        )
     if length > longest_cut:
-        raise ValueError(f"frame {number} has {length} bytes; this port cuts up to {longest_cut}. Open it with more tx_slots or a larger buf_size")
+        raise ValueError(
+            f"frame {number} has {length} bytes; this port cuts up to {longest_cut}. Open it with more tx_slots or a larger buf_size"
+        )
 
 
 def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], int]) -> Iterator[bytes]:

@@ -39,11 +39,22 @@ def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, in
 class Interrupts:
     """The port's vectors: `rx` and `tx`, which two threads may use at the same time. Everything is masked until armed."""
 
-    def __init__(self, device: Device, nic: Registers, *, rx_queues: int, tx_queues: int, bound_rx: Collection[int],
-                 bound_tx: Collection[int], interval_us: float) -> None:
+    def __init__(
+        self,
+        device: Device,
+        nic: Registers,
+        *,
+        rx_queues: int,
+        tx_queues: int,
+        bound_rx: Collection[int],
+        bound_tx: Collection[int],
+        interval_us: float,
+    ) -> None:
         if 0 < device.max_vectors < LEAST_VECTORS:
-            raise DeviceError(f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: to receive, to send, "
-                              "and for its link")
+            raise DeviceError(
+                f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: to receive, to send, "
+                "and for its link"
+            )
         rx_vectors, tx_vectors = share_vectors(rx_queues, tx_queues, device.max_vectors)
         count = rx_vectors + tx_vectors + 1
         self._device, self._nic = device, nic
@@ -68,13 +79,17 @@ class Interrupts:
             self.close()
             raise
 
-    def _join_vectors(self, fds: Sequence[int], rx_vectors: int, tx_vectors: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
+    def _join_vectors(
+        self, fds: Sequence[int], rx_vectors: int, tx_vectors: int, bound_rx: Collection[int], bound_tx: Collection[int]
+    ) -> None:
         rx = {fds[vector]: 1 << vector for vector in {queue % rx_vectors for queue in bound_rx}}
         tx = {fds[vector]: 1 << vector for vector in {rx_vectors + queue % tx_vectors for queue in bound_tx}}
         self.rx: Wakeups = VectorWakeups(self._nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
         self.tx: Wakeups = VectorWakeups(self._nic, tx, {})
 
-    def _join_line(self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]) -> None:
+    def _join_line(
+        self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]
+    ) -> None:
         line = Line(self._device, self._nic, fd)
         self._closing.append(line.close)
         line.map_causes(rx_queues, tx_queues)

@@ -49,7 +49,9 @@ class Line:
             self._allocate(queue, 2 * (queue % 2), 0)
         for queue in range(tx_queues):
             self._allocate(queue, 2 * (queue % 2) + 1, 1)
-        nic.IVAR_MISC.write(INT_ALLOC_1=2, INT_ALLOC_VAL_1=1)  # ASSUMPTION: without effect, the other causes have bits of their own
+        nic.IVAR_MISC.write(
+            INT_ALLOC_1=2, INT_ALLOC_VAL_1=1
+        )  # ASSUMPTION: without effect, the other causes have bits of their own
         nic.GPIE.write(0)
         nic.EIAC.write(0)
         nic.EIAM.write(0)

@@ -53,8 +53,10 @@ def why_down(nic: Registers, links: LINKS) -> str:
         return f"AUTOC.LMS is {mode}, not 3 (10G serial): something else programmed the link"
     if not links.LINK_10G_SERIAL_EN:
         return "the 10G serial interface is not running; is an SFP+ module in the cage?"
-    return ("no valid signal from the other end; is the cable plugged in at both ends, is the other port up at 10 Gbit/s, "
-            f"and do both modules match? (LINKS = {links!r})")
+    return (
+        "no valid signal from the other end; is the cable plugged in at both ends, is the other port up at 10 Gbit/s, "
+        f"and do both modules match? (LINKS = {links!r})"
+    )
 
 
 def wait_link(device: Device, nic: Registers, timeout_s: float) -> Link:

@@ -22,8 +22,10 @@ SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<optio
 FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
 POLICIES = ("raise", "record", "ignore")  # hw.emulator.Policy, which comes with a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
-GRAMMAR = ("a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
-           "with [-queue][/flags][@options]")
+GRAMMAR = (
+    "a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
+    "with [-queue][/flags][@options]"
+)
 WIRES = "a wire is loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
 
 
@@ -65,12 +67,12 @@ def parse_port_name(text: str) -> PortName:
     """Raises PortNameError."""
     address = BDF.match(text)
     if address:
-        return _suffixed(PortName(text, Kind.BDF, _address(address)), text[address.end():])
+        return _suffixed(PortName(text, Kind.BDF, _address(address)), text[address.end() :])
     head = HEAD.match(text)
     if not head or (not head["colon"] and head.end() != len(text)):
         raise PortNameError(f"no port is called {text!r}: {GRAMMAR}")
     name = _suffixed(PortName(text, Kind(head["kind"]), ""), head["suffix"] or "")
-    rest = text[head.end():]
+    rest = text[head.end() :]
     if name.kind is Kind.EMULATED:
         return _emulated(name, rest if head["colon"] else "loop")
     if name.kind is Kind.VFIO_USER:
@@ -79,8 +81,10 @@ def parse_port_name(text: str) -> PortName:
         return replace(name, target=rest)
     address = BDF.match(rest)
     if not address:
-        raise PortNameError(f"{text!r}: {rest!r} is no PCI address; write {name.kind.value}:0000:03:00.0 (`lspci -D -d 8086:` lists them)")
-    return _suffixed(replace(name, target=_address(address)), rest[address.end():])
+        raise PortNameError(
+            f"{text!r}: {rest!r} is no PCI address; write {name.kind.value}:0000:03:00.0 (`lspci -D -d 8086:` lists them)"
+        )
+    return _suffixed(replace(name, target=_address(address)), rest[address.end() :])
 
 
 def pci_address(text: str) -> str:
@@ -103,7 +107,7 @@ def _emulated(name: PortName, wire: str) -> PortName:
     fixed = FIXED_WIRE.match(wire)
     if not fixed:
         raise PortNameError(f"{name.text!r}: there is no wire {wire!r}; {WIRES}")
-    return _suffixed(replace(name, target=fixed.group()), wire[fixed.end():])
+    return _suffixed(replace(name, target=fixed.group()), wire[fixed.end() :])
 
 
 def _suffixed(name: PortName, suffix: str) -> PortName:
@@ -125,15 +129,23 @@ def _suffixed(name: PortName, suffix: str) -> PortName:
 def _flags(name: PortName, letters: str) -> frozenset[str]:
     unknown = [letter for letter in letters if letter not in "RTx"]
     if unknown or not letters:
-        raise PortNameError(f"{name.text!r}: flags are R (receive only), T (transmit only) and x (exclusive), not {letters!r}")
+        raise PortNameError(
+            f"{name.text!r}: flags are R (receive only), T (transmit only) and x (exclusive), not {letters!r}"
+        )
     return frozenset(letters)
 
 
 def _options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
-        if name.kind is not Kind.EMULATED or key not in ("paced", "link", "rules", "fault") or (key == "paced" and value):
-            raise PortNameError(f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise and fault=NAME, other ports none")
+        if (
+            name.kind is not Kind.EMULATED
+            or key not in ("paced", "link", "rules", "fault")
+            or (key == "paced" and value)
+        ):
+            raise PortNameError(
+                f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise and fault=NAME, other ports none"
+            )
         match key:
             case "paced":
                 name = replace(name, paced=True)
@@ -148,11 +160,15 @@ def _options(name: PortName, text: str) -> PortName:
 
 def _policy(name: PortName, text: str) -> str:
     if text not in POLICIES:
-        raise PortNameError(f"{name.text!r}: rules={text} is not one of {', '.join(POLICIES)}; write rules=raise to be stopped by a broken datasheet rule")
+        raise PortNameError(
+            f"{name.text!r}: rules={text} is not one of {', '.join(POLICIES)}; write rules=raise to be stopped by a broken datasheet rule"
+        )
     return text
 
 
 def _seconds(name: PortName, text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text):
-        raise PortNameError(f"{name.text!r}: link={text} is not a time; write link=2.5 for a link that needs 2.5 seconds")
+        raise PortNameError(
+            f"{name.text!r}: link={text} is not a time; write link=2.5 for a link that needs 2.5 seconds"
+        )
     return float(text)

@@ -102,7 +102,9 @@ class Headers:
             return None
         end = len(frame) if whole else end
         if length < IPV4_HEADER or not ip + length <= end <= len(frame):
-            raise ValueError(f"the IP header has {length} bytes and its packet {end - ip}, of which the frame holds {len(frame) - ip}")
+            raise ValueError(
+                f"the IP header has {length} bytes and its packet {end - ip}, of which the frame holds {len(frame) - ip}"
+            )
         l4 = PROTOCOLS.get(protocol) if alone else None
         if l4 is not None and end < ip + length + L4_HEADER[l4]:
             raise ValueError(f"the frame holds {end - ip - length} bytes of a {l4.name} header of {L4_HEADER[l4]}")
@@ -121,19 +123,34 @@ class Headers:
             ours[self.ip + 10 : self.ip + 12] = bytes(2)
         if self.l4 is not None:
             at = self.payload_of_ip + L4_CHECKSUM[self.l4]
-            start = bytes(4) if self.l4 is L4.SCTP else self._pseudo_header(frame, 0 if cut else self.end - self.payload_of_ip)
+            start = (
+                bytes(4)
+                if self.l4 is L4.SCTP
+                else self._pseudo_header(frame, 0 if cut else self.end - self.payload_of_ip)
+            )
             ours[at : at + len(start)] = start
         if not self.ipv4 and self.l4 is None:
             return None if tci is None else Context(vlan=tci), memoryview(ours)
-        return Context(self.ip, self.payload_of_ip - self.ip, l4_length, self.l4 or L4.UDP, self.ipv4, ip_checksum=self.ipv4,
-                       l4_checksum=self.l4 is not None, mss=mss if cut else 0, vlan=tci), memoryview(ours)
+        return Context(
+            self.ip,
+            self.payload_of_ip - self.ip,
+            l4_length,
+            self.l4 or L4.UDP,
+            self.ipv4,
+            ip_checksum=self.ipv4,
+            l4_checksum=self.l4 is not None,
+            mss=mss if cut else 0,
+            vlan=tci,
+        ), memoryview(ours)
 
     def _l4_length(self, frame: memoryview) -> int:
         if self.l4 is None:
             return 0
         length = 4 * (frame[self.payload_of_ip + 12] >> 4) if self.l4 is L4.TCP else L4_HEADER[self.l4]
         if not L4_HEADER[self.l4] <= length <= self.end - self.payload_of_ip:
-            raise ValueError(f"the TCP header has {length} bytes by its own word, of which the frame holds {self.end - self.payload_of_ip}")
+            raise ValueError(
+                f"the TCP header has {length} bytes by its own word, of which the frame holds {self.end - self.payload_of_ip}"
+            )
         return length
 
     def _write_lengths(self, ours: bytearray, end: int) -> None:
@@ -141,7 +158,9 @@ class Headers:
         at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.payload_of_ip)
         ours[at : at + 2] = struct.pack("!H", end - start if end else 0)
         if self.l4 is L4.UDP:
-            ours[self.payload_of_ip + 4 : self.payload_of_ip + 6] = struct.pack("!H", end - self.payload_of_ip if end else 0)
+            ours[self.payload_of_ip + 4 : self.payload_of_ip + 6] = struct.pack(
+                "!H", end - self.payload_of_ip if end else 0
+            )
 
     def _pseudo_header(self, frame: memoryview, length: int) -> bytes:
         """Its sum, not inverted: the NIC goes on from it (7.2.5.2)."""

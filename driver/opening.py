@@ -25,11 +25,29 @@ from .port import Port
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
 
-def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-              buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, region: Region | None = None, extra_bufs: int = 0,
-              link_timeout: float = 10.0, rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
-              mac: str | bytes | None = None, busy_poll: bool = False, flow_director: FlowDirector | None = None, loopback: bool = False,
-              flow_control: bool = False, trace: str | Path | None = None) -> Port:
+def open_port(
+    name_or_device: str | Device,
+    *,
+    tx_queues: int = 1,
+    rx_queues: int = 1,
+    tx_slots: int = 1024,
+    rx_slots: int = 1024,
+    buf_size: int | None = None,
+    mtu: int = 1500,
+    promiscuous: bool = False,
+    region: Region | None = None,
+    extra_bufs: int = 0,
+    link_timeout: float = 10.0,
+    rss_key: bytes | None = None,
+    drop: bool | None = None,
+    interrupt_interval_us: float = 20.0,
+    mac: str | bytes | None = None,
+    busy_poll: bool = False,
+    flow_director: FlowDirector | None = None,
+    loopback: bool = False,
+    flow_control: bool = False,
+    trace: str | Path | None = None,
+) -> Port:
     """Take a NIC, bring it up and give its rings.
 
     name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
@@ -53,9 +71,25 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
     nothing is left behind then. Source: 82599 4.6.3.
     """
-    config = PortConfig(tx_queues, rx_queues, tx_slots, rx_slots, BUFFER if buf_size is None else buf_size, mtu, promiscuous, extra_bufs,
-                        link_timeout, RSS_KEY if rss_key is None else bytes(rss_key), drop, interrupt_interval_us,
-                        None if mac is None else unicast_mac(mac), busy_poll, flow_director, loopback, flow_control)
+    config = PortConfig(
+        tx_queues,
+        rx_queues,
+        tx_slots,
+        rx_slots,
+        BUFFER if buf_size is None else buf_size,
+        mtu,
+        promiscuous,
+        extra_bufs,
+        link_timeout,
+        RSS_KEY if rss_key is None else bytes(rss_key),
+        drop,
+        interrupt_interval_us,
+        None if mac is None else unicast_mac(mac),
+        busy_poll,
+        flow_director,
+        loopback,
+        flow_control,
+    )
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
         bound, text = bound_queues(name, config), name_or_device
@@ -65,7 +99,9 @@ def open_port(name_or_device: str | Device, *, tx_queues: int = 1, rx_queues: in
     try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
         if buf_size is None:
-            config = replace(config, buf_size=region.buf_size if region else PAGED_BUFFER if device.scattered else BUFFER)
+            config = replace(
+                config, buf_size=region.buf_size if region else PAGED_BUFFER if device.scattered else BUFFER
+            )
         if trace is not None:
             device = undo.enter_context(TracedDevice.recording(device, trace))
         session = bring_up(undo, device, text, config, bound, region)
@@ -82,8 +118,10 @@ def bound_queues(name: PortName, config: PortConfig) -> Bound:
     tx, rx = range(config.tx_queues), range(config.rx_queues)
     if queue is not None:
         if (name.transmits and queue not in tx) or (name.receives and queue not in rx):
-            raise PortError(f"{name.text!r} asks for queue {queue}, but the port has tx_queues={config.tx_queues}, rx_queues={config.rx_queues}; "
-                            f"open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more")
+            raise PortError(
+                f"{name.text!r} asks for queue {queue}, but the port has tx_queues={config.tx_queues}, rx_queues={config.rx_queues}; "
+                f"open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more"
+            )
         tx = rx = range(queue, queue + 1)
     return Bound(tx if name.transmits else (), rx if name.receives else ())
 
@@ -125,7 +163,10 @@ def wait_for_partner(session: Session, timeout_s: float) -> None:
 
 def hugepages(names: Iterable[str | Device]) -> bool | None:
     """Whether memory for these ports should be on hugepages, as Region has it: a real NIC gains by them, or needs them."""
-    wants = [(None if parse_port_name(name).kind in PCI else False) if isinstance(name, str) else name.hugepages for name in names]
+    wants = [
+        (None if parse_port_name(name).kind in PCI else False) if isinstance(name, str) else name.hugepages
+        for name in names
+    ]
     return True if True in wants else None if None in wants else False
 
 
@@ -141,15 +182,32 @@ def scattered(name: str | Device) -> bool:
     if isinstance(name, Device):
         return name.scattered
     parsed = parse_port_name(name)
-    return parsed.kind in (Kind.UIO, Kind.VFIO_NOIOMMU) or (parsed.kind is Kind.BDF and look_up(parsed.target).driver in UIO_DRIVERS)
+    return parsed.kind in (Kind.UIO, Kind.VFIO_NOIOMMU) or (
+        parsed.kind is Kind.BDF and look_up(parsed.target).driver in UIO_DRIVERS
+    )
 
 
 @contextmanager
-def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-               buf_size: int | None = None, mtu: int = 1500, promiscuous: bool = False, extra_bufs: int = 0, link_timeout: float = 10.0,
-               rss_key: bytes | None = None, drop: bool | None = None, interrupt_interval_us: float = 20.0,
-               busy_poll: bool = False, flow_director: FlowDirector | None = None, loopback: bool = False,
-               flow_control: bool = False, trace: str | Path | None = None) -> Iterator[list[Port]]:
+def open_ports(
+    *names: str | Device,
+    tx_queues: int = 1,
+    rx_queues: int = 1,
+    tx_slots: int = 1024,
+    rx_slots: int = 1024,
+    buf_size: int | None = None,
+    mtu: int = 1500,
+    promiscuous: bool = False,
+    extra_bufs: int = 0,
+    link_timeout: float = 10.0,
+    rss_key: bytes | None = None,
+    drop: bool | None = None,
+    interrupt_interval_us: float = 20.0,
+    busy_poll: bool = False,
+    flow_director: FlowDirector | None = None,
+    loopback: bool = False,
+    flow_control: bool = False,
+    trace: str | Path | None = None,
+) -> Iterator[list[Port]]:
     """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
 
     trace: of several ports each has its own file, `bridge-1.trace` and `bridge-2.trace` for "bridge.trace".
@@ -157,18 +215,50 @@ def open_ports(*names: str | Device, tx_queues: int = 1, rx_queues: int = 1, tx_
         with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
     """
     if not names:
-        raise PortError('open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")')
+        raise PortError(
+            'open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")'
+        )
     if buf_size is None:
         buf_size = PAGED_BUFFER if any(map(scattered, names)) else BUFFER
     with ExitStack() as stack:
-        region = stack.enter_context(Region.for_ports(len(names), tx_rings=tx_queues, rx_rings=rx_queues, tx_slots=tx_slots,
-                                                      rx_slots=rx_slots, buf_size=buf_size, extra_bufs=extra_bufs,
-                                                      hugepages=hugepages(names)))
-        ports = [stack.enter_context(open_port(
-            name, tx_queues=tx_queues, rx_queues=rx_queues, tx_slots=tx_slots, rx_slots=rx_slots, buf_size=buf_size, mtu=mtu,
-            promiscuous=promiscuous, region=region, extra_bufs=extra_bufs, link_timeout=0, rss_key=rss_key, drop=drop,
-            interrupt_interval_us=interrupt_interval_us, busy_poll=busy_poll, flow_director=flow_director, loopback=loopback,
-            flow_control=flow_control, trace=file)) for name, file in zip(names, trace_files(trace, len(names)))]
+        region = stack.enter_context(
+            Region.for_ports(
+                len(names),
+                tx_rings=tx_queues,
+                rx_rings=rx_queues,
+                tx_slots=tx_slots,
+                rx_slots=rx_slots,
+                buf_size=buf_size,
+                extra_bufs=extra_bufs,
+                hugepages=hugepages(names),
+            )
+        )
+        ports = [
+            stack.enter_context(
+                open_port(
+                    name,
+                    tx_queues=tx_queues,
+                    rx_queues=rx_queues,
+                    tx_slots=tx_slots,
+                    rx_slots=rx_slots,
+                    buf_size=buf_size,
+                    mtu=mtu,
+                    promiscuous=promiscuous,
+                    region=region,
+                    extra_bufs=extra_bufs,
+                    link_timeout=0,
+                    rss_key=rss_key,
+                    drop=drop,
+                    interrupt_interval_us=interrupt_interval_us,
+                    busy_poll=busy_poll,
+                    flow_director=flow_director,
+                    loopback=loopback,
+                    flow_control=flow_control,
+                    trace=file,
+                )
+            )
+            for name, file in zip(names, trace_files(trace, len(names)))
+        ]
         for port in ports:  # only now: ports may be each other's partners
             wait_for_partner(port._open(), link_timeout)
         yield ports

@@ -97,7 +97,10 @@ class Port:
         """What packets and descriptors lie on: "2 MiB hugepages", "4 KiB pages", or "2 MiB hugepages and 4 KiB pages"."""
         session = self._open()
         sizes = {session.region.page_size, *(each.page_size for each in session.memory)}
-        return " and ".join(f"{size >> 20} MiB hugepages" if size >= 1 << 20 else f"{size >> 10} KiB pages" for size in sorted(sizes, reverse=True))
+        return " and ".join(
+            f"{size >> 20} MiB hugepages" if size >= 1 << 20 else f"{size >> 10} KiB pages"
+            for size in sorted(sizes, reverse=True)
+        )
 
     @property
     def device(self) -> Device:
@@ -235,7 +238,9 @@ class Port:
         session, target = self._session or self._open(), to._session or to._open()
         pairs = self._forwards.get(to)
         if pairs is None:
-            self._forwards = {port: each for port, each in self._forwards.items() if not port.closed}  # or their memory would be kept
+            self._forwards = {
+                port: each for port, each in self._forwards.items() if not port.closed
+            }  # or their memory would be kept
             pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
         if pairs.attention:
@@ -247,9 +252,13 @@ class Port:
 
     def _join(self, session: Session, target: Session, to: Port) -> Forward:
         if not session.rx or not target.tx:
-            raise PortError(f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
-                            "forwarding needs one of each: open them without /T and /R")
-        return join(session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx)))
+            raise PortError(
+                f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
+                "forwarding needs one of each: open them without /T and /R"
+            )
+        return join(
+            session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx))
+        )
 
     # Waiting
 
@@ -267,7 +276,11 @@ class Port:
         if session.tx_sync() | session.rx_sync():
             session.look_after()
         found = POLLIN if events & POLLIN and session.received() else 0
-        return found | POLLOUT if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings) else found
+        return (
+            found | POLLOUT
+            if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings)
+            else found
+        )
 
     def fileno(self) -> int:
         """A descriptor that is readable when frames have come, or a full TX ring got room: for select, selectors, asyncio.
@@ -301,13 +314,17 @@ class Port:
             return f"the link is {link}"
         for ring in session.interface.tx_rings:
             if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
-                return (f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 7.2.3.5.2). "
-                        "Close the port and open it again")
+                return (
+                    f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 7.2.3.5.2). "
+                    "Close the port and open it again"
+                )
         return "the link is up, but the wire does not take them fast enough"
 
     # Frames as bytes
 
-    def send(self, frames: Iterable[Frame], timeout: float | None = 10.0, ring: int = 0, offload: Offload | None = None) -> int:
+    def send(
+        self, frames: Iterable[Frame], timeout: float | None = 10.0, ring: int = 0, offload: Offload | None = None
+    ) -> int:
         """Copy `frames` (bytes without CRC, or anything that is a buffer of bytes) to TX ring `ring` and start sending.
 
         Longer frames than a buffer take several slots. Returns how many. `offload`: what the NIC does to each of them, such as
@@ -322,7 +339,9 @@ class Port:
 
         def wait_for_room(needed: int) -> None:
             if needed >= slots.ring.num_slots:
-                raise ValueError(f"a frame of {needed} slots does not fit a ring of {slots.ring.num_slots}; open the port with more tx_slots")
+                raise ValueError(
+                    f"a frame of {needed} slots does not fit a ring of {slots.ring.num_slots}; open the port with more tx_slots"
+                )
 
             def room() -> int:
                 if session.tx_sync():
@@ -380,14 +399,18 @@ class Port:
     def __enter__(self) -> Port:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return f"<Port {self.name}{' (closed)' if self.closed else ''}>"
 
 
-def poll_ports(ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None) -> list[tuple[Port, int]]:
+def poll_ports(
+    ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None
+) -> list[tuple[Port, int]]:
     """Port.poll() for several at once: those that are ready, and for what; none after `timeout` seconds.
 
     Costs no interrupt while frames keep coming, unlike fileno(), which has to be true at any time. Raises rings.RingError, DeviceGone.
@@ -398,9 +421,13 @@ def poll_ports(ports: Sequence[Port], timeout: float | None = None, events: int 
     found: list[tuple[Port, int]] = []
 
     def ready() -> int:
-        found[:] = [(port, of_port) for port, session in zip(ports, sessions) if (of_port := port._ready(session, events))]
+        found[:] = [
+            (port, of_port) for port, session in zip(ports, sessions) if (of_port := port._ready(session, events))
+        ]
         return len(found)
 
     side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
-    wait_until(sessions, ready, side, timeout, any(session.config.busy_poll for session in sessions) if busy is None else busy)
+    wait_until(
+        sessions, ready, side, timeout, any(session.config.busy_poll for session in sessions) if busy is None else busy
+    )
     return found

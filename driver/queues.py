@@ -31,7 +31,9 @@ def clear_tables(nic: Registers) -> None:
         for entry in table:
             entry.write(0)
     for index, pool in enumerate(nic.MPSAR):
-        pool.write(1 if index % 2 == 0 else 0)  # every address belongs to pool 0, the only one without VMDq (8.2.3.7.10)
+        pool.write(
+            1 if index % 2 == 0 else 0
+        )  # every address belongs to pool 0, the only one without VMDq (8.2.3.7.10)
     for address in range(1, len(nic.RAH)):  # 0 is the port's own, from the EEPROM
         nic.RAL[address].write(0)
         nic.RAH[address].write(0)
@@ -77,7 +79,9 @@ def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, 
     nic.RDBAH[queue].write(ring_iova >> 32)
     nic.RDLEN[queue].write(slots * DESCRIPTOR_SIZE)
     # BSIZEPACKET counts whole KB: of a 2112-byte buffer the NIC fills 2048, and a longer frame goes on in the next slot.
-    nic.SRRCTL[queue].update(BSIZEPACKET=config.buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(config.drop_en))
+    nic.SRRCTL[queue].update(
+        BSIZEPACKET=config.buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(config.drop_en)
+    )
     nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; left at its reset value it was seen to corrupt payloads
 
 
@@ -123,7 +127,9 @@ def init_transmit(nic: Registers, config: PortConfig) -> None:
     for packet_buffer in range(len(nic.TXPBSIZE)):
         size = TX_BUFFER_KB // classes if packet_buffer < classes else 0
         nic.TXPBSIZE[packet_buffer].write(SIZE=size)
-        nic.TXPBTHRESH[packet_buffer].write(THRESH=size - -(-config.frame_size // KB) if size else 0)  # room for one more whole frame
+        nic.TXPBTHRESH[packet_buffer].write(
+            THRESH=size - -(-config.frame_size // KB) if size else 0
+        )  # room for one more whole frame
     nic.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
     for queue in range(len(nic.TXDCTL)):  # no rate limit; the table is not cleared by a reset
         nic.RTTDQSEL.write(queue)

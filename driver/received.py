@@ -68,7 +68,12 @@ class Received:
     def checksums(self) -> npt.NDArray[np.uint8]:
         """Bits of Checksum."""
         found = np.zeros(len(self), np.uint8)
-        for bit, meaning in ((IPCS, Checksum.IP_CHECKED), (IPE, Checksum.IP_WRONG), (L4I, Checksum.L4_CHECKED), (L4E, Checksum.L4_WRONG)):
+        for bit, meaning in (
+            (IPCS, Checksum.IP_CHECKED),
+            (IPE, Checksum.IP_WRONG),
+            (L4I, Checksum.L4_CHECKED),
+            (L4E, Checksum.L4_WRONG),
+        ):
             found[self._has(bit)] |= np.uint8(meaning)
         return found
 

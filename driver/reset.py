@@ -100,10 +100,14 @@ def wait_eeprom_auto_read(nic: Registers) -> None:
     """MAC address, link mode and analogue settings come from the EEPROM after a reset (4.6.3, 8.2.3.2.1)."""
     control = nic.EEC.wait(AUTO_RD=1, timeout=0.100, section="4.6.3")
     if not control.EE_PRES:  # AUTO_RD is set without an EEPROM too
-        raise DeviceError(f"the NIC has no readable EEPROM: {nic.EEC!r} (82599 8.2.3.2.1). Reflash it, or use another card")
+        raise DeviceError(
+            f"the NIC has no readable EEPROM: {nic.EEC!r} (82599 8.2.3.2.1). Reflash it, or use another card"
+        )
     if nic.FWSM.read().EXT_ERR_IND:
-        raise DeviceError(f"the NIC's firmware reports an EEPROM or start-up fault: {nic.FWSM!r} (82599 4.6.3). "
-                          "Power the machine off and on; if it stays, reflash the EEPROM")
+        raise DeviceError(
+            f"the NIC's firmware reports an EEPROM or start-up fault: {nic.FWSM!r} (82599 4.6.3). "
+            "Power the machine off and on; if it stays, reflash the EEPROM"
+        )
 
 
 def read_eeprom(nic: Registers, word: int) -> int:
@@ -124,8 +128,10 @@ def check_eeprom(nic: Registers) -> None:
         if length not in NO_SECTION:
             total += sum(read_eeprom(nic, section + at) for at in range(1, length + 1))
     if total & 0xFFFF != CHECKSUM:
-        raise DeviceError(f"the NIC's EEPROM is spoiled: its words add up to {total & 0xFFFF:#06x}, not {CHECKSUM:#06x} (82599 6.2). "
-                          "Reflash it, or use another card")
+        raise DeviceError(
+            f"the NIC's EEPROM is spoiled: its words add up to {total & 0xFFFF:#06x}, not {CHECKSUM:#06x} (82599 6.2). "
+            "Reflash it, or use another card"
+        )
 
 
 def wait_dma_init(nic: Registers) -> None:

@@ -91,7 +91,11 @@ def view_port(port: Port) -> PortView:
     for ring in rings:
         head, tail = (nic.TDH, nic.TDT) if isinstance(ring, TxRing) else (nic.RDH, nic.RDT)
         written = session.descriptors(ring).tolist()
-        views.append(view_ring(ring, {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}, written))
+        views.append(
+            view_ring(
+                ring, {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}, written
+            )
+        )
     return PortView(port.name, tuple(views))
 
 
@@ -105,12 +109,27 @@ def view_ring(ring: TxRing | RxRing, nic: Mapping[str, int], written: Sequence[S
     """nic: its head and tail register, none if they cannot be seen; written: the halves of each descriptor."""
     transmits = isinstance(ring, TxRing)
     size = ring.num_slots
-    pointers = {name: index % size for name, index in {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}.items()}  # shared memory may hold anything
+    pointers = {
+        name: index % size for name, index in {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}.items()
+    }  # shared memory may hold anything
     decode = descriptors.transmit if transmits else descriptors.receive
     slots = np.array(ring.slots)
-    return RingView(ring.name, transmits, size, pointers, tuple(
-        SlotView(owner, int(slot["buf_idx"]), int(slot["len"]), int(slot["flags"]), decode(*written[index]) if written else "")
-        for index, (owner, slot) in enumerate(zip(owners(transmits, size, pointers), slots))))
+    return RingView(
+        ring.name,
+        transmits,
+        size,
+        pointers,
+        tuple(
+            SlotView(
+                owner,
+                int(slot["buf_idx"]),
+                int(slot["len"]),
+                int(slot["flags"]),
+                decode(*written[index]) if written else "",
+            )
+            for index, (owner, slot) in enumerate(zip(owners(transmits, size, pointers), slots))
+        ),
+    )
 
 
 def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owner]:
@@ -120,9 +139,27 @@ def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owne
     if nic_head is None or nic_tail is None:
         at, stretches = head, [(Owner.PROGRAM, tail)]
     elif transmits:
-        at, stretches = tail, [(Owner.NOBODY, tail + 1), (Owner.DONE, nic_head), (Owner.NIC, nic_tail), (Owner.GIVEN, head), (Owner.PROGRAM, tail)]
+        at, stretches = (
+            tail,
+            [
+                (Owner.NOBODY, tail + 1),
+                (Owner.DONE, nic_head),
+                (Owner.NIC, nic_tail),
+                (Owner.GIVEN, head),
+                (Owner.PROGRAM, tail),
+            ],
+        )
     else:
-        at, stretches = head, [(Owner.PROGRAM, tail), (Owner.DONE, nic_head), (Owner.NIC, nic_tail), (Owner.NOBODY, nic_tail + 1), (Owner.GIVEN, head)]
+        at, stretches = (
+            head,
+            [
+                (Owner.PROGRAM, tail),
+                (Owner.DONE, nic_head),
+                (Owner.NIC, nic_tail),
+                (Owner.NOBODY, nic_tail + 1),
+                (Owner.GIVEN, head),
+            ],
+        )
     found = [Owner.DRIVER] * size
     for owner, stop in stretches:
         while at != stop % size:

@@ -63,10 +63,14 @@ class Rss:
     def table(self, queues: Sequence[int] | npt.NDArray[np.integer]) -> None:
         table = [int(queue) for queue in queues]
         if not 1 <= len(table) <= TABLE_ENTRIES:
-            raise ValueError(f"the table has {TABLE_ENTRIES} entries; give it 1 to {TABLE_ENTRIES} queues, not {len(table)}")
+            raise ValueError(
+                f"the table has {TABLE_ENTRIES} entries; give it 1 to {TABLE_ENTRIES} queues, not {len(table)}"
+            )
         wrong = [queue for queue in table if not 0 <= queue < self._queues]
         if wrong and self._queues == RSS_QUEUES:
-            raise ValueError(f"RSS cannot choose queue {wrong[0]}: it reaches queues 0 to {RSS_QUEUES - 1} (82599 8.2.3.7.15), port.filters reaches all")
+            raise ValueError(
+                f"RSS cannot choose queue {wrong[0]}: it reaches queues 0 to {RSS_QUEUES - 1} (82599 8.2.3.7.15), port.filters reaches all"
+            )
         if wrong:
             raise ValueError(f"there is no receive queue {wrong[0]}: the port was opened with rx_queues={self._queues}")
         write_table(self._nic, table)

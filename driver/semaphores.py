@@ -38,7 +38,9 @@ def take(nic: Registers, ours: str, firmwares: str) -> None:
                 nic.SW_FW_SYNC.update(**{ours: 1})
                 return
         if late:
-            raise DeviceError(f"the firmware has kept {firmwares} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). Power the machine off and on")
+            raise DeviceError(
+                f"the firmware has kept {firmwares} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). Power the machine off and on"
+            )
         time.sleep(PAUSE_S)
 
 
@@ -57,7 +59,9 @@ def register_semaphore(nic: Registers) -> Iterator[None]:
             if nic.SWSM.read().SWESMBI:  # it only stays when the firmware does not have it
                 break
             if time.monotonic() >= end:
-                raise DeviceError("the firmware does not give SWSM.SWESMBI to software (82599 10.5.4); power the machine off and on")
+                raise DeviceError(
+                    "the firmware does not give SWSM.SWESMBI to software (82599 10.5.4); power the machine off and on"
+                )
             time.sleep(PAUSE_S)
         yield
     finally:

@@ -22,7 +22,13 @@ CONNECTORS = {0x01: "SC", 0x07: "LC", 0x0B: "optical pigtail", 0x21: "copper pig
 TYPES_10G = {4: "10GBASE-SR", 5: "10GBASE-LR", 6: "10GBASE-LRM", 7: "10GBASE-ER"}  # bit of byte 3
 TYPES_1G = {0: "1000BASE-SX", 1: "1000BASE-LX", 2: "1000BASE-CX", 3: "1000BASE-T"}  # bit of byte 6
 CABLES = {2: "passive direct attach", 3: "active direct attach"}  # bit of byte 8
-LENGTHS = {14: ("single mode fibre", 1000), 16: ("OM2 fibre", 10), 17: ("OM1 fibre", 10), 18: ("copper cable", 1), 19: ("OM3 fibre", 10)}  # and metres
+LENGTHS = {
+    14: ("single mode fibre", 1000),
+    16: ("OM2 fibre", 10),
+    17: ("OM1 fibre", 10),
+    18: ("copper cable", 1),
+    19: ("OM3 fibre", 10),
+}  # and metres
 
 
 @dataclass(frozen=True)
@@ -67,20 +73,33 @@ def read_module(nic: Registers) -> Module | None:
             return None
         for start, check in ((0, CHECK_BASE), (CHECK_BASE + 1, CHECK_EXTENDED)):
             if sum(page[start:check]) & 0xFF != page[check]:
-                raise DeviceError(f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not sum up to byte {check}. "
-                                  "Take the module out and put it in again")
-        return identity(page, diagnostics(bus) if page[MONITORING] & MONITORED and not page[MONITORING] & EXTERNAL_CALIBRATION else None)
+                raise DeviceError(
+                    f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not sum up to byte {check}. "
+                    "Take the module out and put it in again"
+                )
+        return identity(
+            page,
+            diagnostics(bus) if page[MONITORING] & MONITORED and not page[MONITORING] & EXTERNAL_CALIBRATION else None,
+        )
 
 
 def identity(page: bytes, measured: Diagnostics | None) -> Module:
     """SFF-8472 tables 4-1 and 5-3 to 6-1."""
     cables = named_bits(page[8], CABLES)
     return Module(
-        identifier=IDENTIFIERS.get(page[0], f"identifier {page[0]:#04x}"), types=named_bits(page[3], TYPES_10G) + named_bits(page[6], TYPES_1G) + cables,
-        connector=CONNECTORS.get(page[2], f"connector {page[2]:#04x}"), vendor=text(page[20:36]), oui=page[37:40].hex(":"), part=text(page[40:56]),
-        revision=text(page[56:60]), serial=text(page[68:84]), date=date(text(page[84:92])),
+        identifier=IDENTIFIERS.get(page[0], f"identifier {page[0]:#04x}"),
+        types=named_bits(page[3], TYPES_10G) + named_bits(page[6], TYPES_1G) + cables,
+        connector=CONNECTORS.get(page[2], f"connector {page[2]:#04x}"),
+        vendor=text(page[20:36]),
+        oui=page[37:40].hex(":"),
+        part=text(page[40:56]),
+        revision=text(page[56:60]),
+        serial=text(page[68:84]),
+        date=date(text(page[84:92])),
         wavelength_nm=0 if cables else int.from_bytes(page[60:62], "big"),  # of a cable these bytes are its compliance
-        lengths_m={name: page[at] * metres for at, (name, metres) in LENGTHS.items() if page[at]}, diagnostics=measured)
+        lengths_m={name: page[at] * metres for at, (name, metres) in LENGTHS.items() if page[at]},
+        diagnostics=measured,
+    )
 
 
 def named_bits(byte: int, names: Mapping[int, str]) -> tuple[str, ...]:
@@ -100,7 +119,9 @@ def date(code: str) -> str:
 def diagnostics(bus: I2c) -> Diagnostics:
     """SFF-8472 9.4, internally calibrated: 1/256 degree, 100 uV, 2 uA, 0.1 uW."""
     values = bus.read(DIAGNOSTICS, MEASURED, MEASURED_SIZE)
-    temperature, supply, bias, tx, rx = (int.from_bytes(values[at : at + 2], "big", signed=at == 0) for at in range(0, MEASURED_SIZE, 2))
+    temperature, supply, bias, tx, rx = (
+        int.from_bytes(values[at : at + 2], "big", signed=at == 0) for at in range(0, MEASURED_SIZE, 2)
+    )
     return Diagnostics(temperature / 256, supply / 10_000, bias / 500, tx / 10_000, rx / 10_000)
 
 

@@ -17,8 +17,12 @@ from ixrings.hw.registers import COUNTERS, QUEUES, Registers
 ACCUMULATE_S = 20.0  # 36 bits of octets last 55 s at 10 Gbit/s
 PAIR_BITS = 36
 LAST_SET = COUNTERS - 1
-PAIRS = {"GORC": ("GORCL", "GORCH"), "GOTC": ("GOTCL", "GOTCH"), "TOR": ("TORL", "TORH"),
-         **{name: (f"{name}L", f"{name}H") for name in ("RXNFGBC", "RXDGBC", "RXDDBC", "RXLPBKBC", "RXDLPBKBC", "TXDGBC")}}
+PAIRS = {
+    "GORC": ("GORCL", "GORCH"),
+    "GOTC": ("GOTCL", "GOTCH"),
+    "TOR": ("TORL", "TORH"),
+    **{name: (f"{name}L", f"{name}H") for name in ("RXNFGBC", "RXDGBC", "RXDDBC", "RXLPBKBC", "RXDLPBKBC", "TXDGBC")},
+}
 RX_QUEUE = {"QPRC": ("QPRC", ""), "QBRC": ("QBRC_L", "QBRC_H"), "QPRDC": ("QPRDC", "")}
 TX_QUEUE = {"QPTC": ("QPTC", ""), "QBTC": ("QBTC_L", "QBTC_H")}
 PORT_SECTION = "8.2.3.23."
@@ -79,7 +83,10 @@ def port_counters() -> dict[str, list[Counter]]:
 
 
 def queue_counters(names: Mapping[str, tuple[str, str]], queue: int) -> dict[str, Counter]:
-    return {name: Counter(_row(low).offset(queue), _row(high).offset(queue) if high else -1) for name, (low, high) in names.items()}
+    return {
+        name: Counter(_row(low).offset(queue), _row(high).offset(queue) if high else -1)
+        for name, (low, high) in names.items()
+    }
 
 
 def _row(name: str) -> Row[Word]:
@@ -125,9 +132,13 @@ class Statistics:
 
     def totals(self) -> PortStatistics:
         """As of the last accumulate()."""
-        return PortStatistics({name: sum(counter.value for counter in counters) for name, counters in self._port.items()},
-                              tuple(values(queue) for queue in self._rx.own), tuple(values(queue) for queue in self._tx.own),
-                              values(self._rx.others), values(self._tx.others))
+        return PortStatistics(
+            {name: sum(counter.value for counter in counters) for name, counters in self._port.items()},
+            tuple(values(queue) for queue in self._rx.own),
+            tuple(values(queue) for queue in self._tx.own),
+            values(self._rx.others),
+            values(self._tx.others),
+        )
 
     def _all(self) -> Iterable[Counter]:
         for counters in self._port.values():

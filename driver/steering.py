@@ -118,24 +118,36 @@ class Filters(Collection[Filter]):
 
     def _add(self, filter: Filter) -> None:
         if filter.queue is not None and not 0 <= filter.queue < self._queues:
-            raise ValueError(f"there is no receive queue {filter.queue}: the port was opened with rx_queues={self._queues}")
+            raise ValueError(
+                f"there is no receive queue {filter.queue}: the port was opened with rx_queues={self._queues}"
+            )
         if filter.queue is None and self._queues > DROP_QUEUE:
-            raise ValueError(f"what a filter drops goes to queue {DROP_QUEUE}, which this port receives from; open it with rx_queues={DROP_QUEUE} or fewer")
+            raise ValueError(
+                f"what a filter drops goes to queue {DROP_QUEUE}, which this port receives from; open it with rx_queues={DROP_QUEUE} or fewer"
+            )
         for each in () if isinstance(filter, FlowFilter) else self._in_registers():
             if replace(each, queue=0) == replace(filter, queue=0):
                 raise ValueError(f"there is {each} already; remove that first")
         match filter:
             case EtherTypeFilter():
-                write_ether_type(self._nic, ether_type_entry(self._nic, filter.ether_type, filter.user_priority), filter)
+                write_ether_type(
+                    self._nic, ether_type_entry(self._nic, filter.ether_type, filter.user_priority), filter
+                )
             case SynFilter():
                 free_entry("SYN", [bool(self._nic.SYNQF.read().QUEUE_ENABLE)])
                 self._nic.SYNQF.write(QUEUE_ENABLE=1, RX_QUEUE=filter.queue, SYNQFP=int(filter.before_five_tuples))
             case FiveTupleFilter():
-                write_five_tuple(self._nic, free_entry("5-tuple", [bool(each.read().QUEUE_ENABLE) for each in self._nic.FTQF]), filter)
+                write_five_tuple(
+                    self._nic,
+                    free_entry("5-tuple", [bool(each.read().QUEUE_ENABLE) for each in self._nic.FTQF]),
+                    filter,
+                )
             case FlowFilter():
                 if self._director is None:
-                    raise PortError("this port was opened without a flow director, which takes room from the packet buffer; open it with "
-                                    "open_port(..., flow_director=FlowDirector.PERFECT), or use a FiveTupleFilter")
+                    raise PortError(
+                        "this port was opened without a flow director, which takes room from the packet buffer; open it with "
+                        "open_port(..., flow_director=FlowDirector.PERFECT), or use a FiveTupleFilter"
+                    )
                 self._director.add(filter)
 
     def remove(self, *filters: Filter) -> None:
@@ -168,8 +180,10 @@ class Filters(Collection[Filter]):
 def free_entry(kind: str, used: list[bool]) -> int:
     """Raises PortError."""
     if all(used):
-        raise PortError(f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
-                        "take one out with port.filters.remove()")
+        raise PortError(
+            f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
+            "take one out with port.filters.remove()"
+        )
     return used.index(False)
 
 
@@ -179,8 +193,19 @@ def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None 
     PTP's are marked for time stamps whatever they are for: a frame is looked for no further than the first that matches. So those of one
     priority are put in from the front, those of any from the back.
     """
-    wanted = ETQF(ETQF.compose("ETQF", 0, {"ETYPE": ether_type, "FILTER_EN": 1, "UP_EN": int(user_priority is not None), "UP": user_priority or 0,
-                                           "TIMESTAMP": int(ether_type == PTP_ETHER_TYPE)}))
+    wanted = ETQF(
+        ETQF.compose(
+            "ETQF",
+            0,
+            {
+                "ETYPE": ether_type,
+                "FILTER_EN": 1,
+                "UP_EN": int(user_priority is not None),
+                "UP": user_priority or 0,
+                "TIMESTAMP": int(ether_type == PTP_ETHER_TYPE),
+            },
+        )
+    )
     entries = [each.read() for each in nic.ETQF]
     if wanted in entries:
         return entries.index(wanted)
@@ -211,13 +236,22 @@ def write_five_tuple(nic: Registers, index: int, filter: FiveTupleFilter) -> Non
     """SAQF, DAQF and SDPQF have their bytes as they come on the wire (8.2.3.7.16 to 8.2.3.7.18). FTQF, which switches it on, is the last."""
     for register, address in ((nic.SAQF[index], filter.source), (nic.DAQF[index], filter.destination)):
         register.write(0 if address is None else int.from_bytes(IPv4Address(address).packed, "little"))
-    nic.SDPQF[index].write(SOURCE_PORT=swapped(filter.source_port or 0), DESTINATION_PORT=swapped(filter.destination_port or 0))
+    nic.SDPQF[index].write(
+        SOURCE_PORT=swapped(filter.source_port or 0), DESTINATION_PORT=swapped(filter.destination_port or 0)
+    )
     # SIZE_BP: the frame's size does not matter. Bit 19 is reserved, and set by every driver that uses these filters for queues.
     nic.L34TIMIR[index].write(SIZE_BP=1, MUST_BE_ONE=1, RX_QUEUE=filter.queue)
-    nic.FTQF[index].write(QUEUE_ENABLE=1, POOL_MASK=1, PRIORITY=filter.priority, PROTOCOL=FTQF_PROTOCOL[filter.protocol] if filter.protocol else 0,
-                          MASK_PROTOCOL=int(filter.protocol is None), MASK_SOURCE_ADDRESS=int(filter.source is None),
-                          MASK_DESTINATION_ADDRESS=int(filter.destination is None), MASK_SOURCE_PORT=int(filter.source_port is None),
-                          MASK_DESTINATION_PORT=int(filter.destination_port is None))
+    nic.FTQF[index].write(
+        QUEUE_ENABLE=1,
+        POOL_MASK=1,
+        PRIORITY=filter.priority,
+        PROTOCOL=FTQF_PROTOCOL[filter.protocol] if filter.protocol else 0,
+        MASK_PROTOCOL=int(filter.protocol is None),
+        MASK_SOURCE_ADDRESS=int(filter.source is None),
+        MASK_DESTINATION_ADDRESS=int(filter.destination is None),
+        MASK_SOURCE_PORT=int(filter.source_port is None),
+        MASK_DESTINATION_PORT=int(filter.destination_port is None),
+    )
 
 
 def read_five_tuple(nic: Registers, index: int) -> FiveTupleFilter | None:
@@ -227,11 +261,16 @@ def read_five_tuple(nic: Registers, index: int) -> FiveTupleFilter | None:
     protocols = {number: protocol for protocol, number in FTQF_PROTOCOL.items()}
     ports = nic.SDPQF[index].read()
     return FiveTupleFilter(
-        nic.L34TIMIR[index].read().RX_QUEUE, None if filter.MASK_PROTOCOL else protocols[filter.PROTOCOL],
+        nic.L34TIMIR[index].read().RX_QUEUE,
+        None if filter.MASK_PROTOCOL else protocols[filter.PROTOCOL],
         None if filter.MASK_SOURCE_ADDRESS else str(IPv4Address(int(nic.SAQF[index].read()).to_bytes(4, "little"))),
-        None if filter.MASK_DESTINATION_ADDRESS else str(IPv4Address(int(nic.DAQF[index].read()).to_bytes(4, "little"))),
+        None
+        if filter.MASK_DESTINATION_ADDRESS
+        else str(IPv4Address(int(nic.DAQF[index].read()).to_bytes(4, "little"))),
         None if filter.MASK_SOURCE_PORT else swapped(ports.SOURCE_PORT),
-        None if filter.MASK_DESTINATION_PORT else swapped(ports.DESTINATION_PORT), filter.PRIORITY)
+        None if filter.MASK_DESTINATION_PORT else swapped(ports.DESTINATION_PORT),
+        filter.PRIORITY,
+    )
 
 
 def swapped(number: int) -> int:

@@ -30,7 +30,9 @@ class Vlan:
         if not self._nic.VLNCTRL.read().VFE:
             return None
         words = [int(word.read()) for word in self._nic.VFTA]
-        return frozenset(WORD_BITS * word + bit for word, value in enumerate(words) for bit in range(WORD_BITS) if value >> bit & 1)
+        return frozenset(
+            WORD_BITS * word + bit for word, value in enumerate(words) for bit in range(WORD_BITS) if value >> bit & 1
+        )
 
     @filter.setter
     def filter(self, ids: AbstractSet[int] | None) -> None:

@@ -25,7 +25,9 @@ class Side(Flag):
     BOTH = 3
 
 
-def wait_until(sessions: Sequence[Session], ready: Callable[[], int], side: Side, timeout_s: float | None, busy: bool) -> int:
+def wait_until(
+    sessions: Sequence[Session], ready: Callable[[], int], side: Side, timeout_s: float | None, busy: bool
+) -> int:
     """`ready()` until it is not 0 or `timeout_s` has passed (None: for ever); returns its last value.
 
     `ready` syncs the rings it looks at. Two threads may wait, if one waits for RX and the other for TX. Raises DeviceGone.

@@ -1,6 +1,6 @@
 """Join two ports: what comes in at one goes out at the other, by swapping buffers, without a copy.
 
-    bridge.py -i emulated:tap=left -i emulated:tap=right
+bridge.py -i emulated:tap=left -i emulated:tap=right
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, count
         moved = left.forward(right, batch) + right.forward(left, batch)
         counted["forwarded"] += moved
         if not moved:
-            full = [to for port, to in ((left, right), (right, left)) if port.rx_rings[0].space]  # frames wait, so it has no room
+            full = [
+                to for port, to in ((left, right), (right, left)) if port.rx_rings[0].space
+            ]  # frames wait, so it has no room
             if full:
                 poll_ports(full, 0.001, POLLOUT, busy=busy)
             else:
@@ -27,7 +29,9 @@ def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, count
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("-i", dest="ports", action="append", required=True, metavar="PORT", help="a port; give it twice")
+    parser.add_argument(
+        "-i", dest="ports", action="append", required=True, metavar="PORT", help="a port; give it twice"
+    )
     parser.add_argument("-b", dest="batch", type=int, default=1024, help="frames a call at most (default: %(default)s)")
     parser.add_argument("--mtu", type=int, default=1500, help="longest payload (default: %(default)s)")
     parser.add_argument("--slots", type=int, default=1024, help="slots of each ring (default: %(default)s)")
@@ -36,7 +40,9 @@ def main() -> None:
     if len(args.ports) != 2:
         parser.error("a bridge joins two ports: -i PORT -i PORT")
     counted: dict[str, float] = {"forwarded": 0}
-    with open_ports(*args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True, trace=args.trace) as (left, right):
+    with open_ports(
+        *args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True, trace=args.trace
+    ) as (left, right):
         with Meter(lambda: counted, as_json=args.json) as meter:
             forward(left, right, args.batch, args.busy, meter, counted)
 

@@ -1,7 +1,7 @@
 """Write what a port receives to a file that tcpdump and Wireshark open.
 
-    capture.py -i emulated:source -w /tmp/source.pcap -c 1000
-    tcpdump -r /tmp/source.pcap
+capture.py -i emulated:source -w /tmp/source.pcap -c 1000
+tcpdump -r /tmp/source.pcap
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> None:
     longest = args.mtu + 22
     buf_size = -(-longest // UNIT) * UNIT if longest > 2 * UNIT else None
     with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
-        with open_port(args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace) as port:
+        with open_port(
+            args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace
+        ) as port:
             with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:
                 capture(port, writer, args.count, args.busy, meter)
 

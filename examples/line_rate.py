@@ -1,7 +1,7 @@
 """The main job: own a NIC, send at line rate, receive it all back, and check every byte of every frame.
 
-    line_rate.py                       the emulated 82599, its cable looped back, paced to 10 Gbit/s
-    line_rate.py -i emulated:loop      the same flat out
+line_rate.py                       the emulated 82599, its cable looped back, paced to 10 Gbit/s
+line_rate.py -i emulated:loop      the same flat out
 """
 
 from __future__ import annotations
@@ -64,7 +64,12 @@ class Check:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("-i", dest="port", default="emulated:loop@paced", help="a port that gets back what it sends (default: %(default)s)")
+    parser.add_argument(
+        "-i",
+        dest="port",
+        default="emulated:loop@paced",
+        help="a port that gets back what it sends (default: %(default)s)",
+    )
     parser.add_argument("-t", dest="seconds", type=float, default=5, help="how long (default: %(default)s)")
     parser.add_argument("-b", dest="batch", type=int, default=512, help="frames a sync (default: %(default)s)")
     args = parser.parse_args()
@@ -72,10 +77,19 @@ def main() -> None:
         link = port.wait_link()
         check = Check(port, args.batch)
         window = port.rx_rings[0].num_slots - 1  # never more on the way than fit: then a loss is the NIC's
-        with Meter(lambda: {"sent": check.sent, "received": check.received, "wrong": check.wrong, "missed": port.stats()["MPC"]},
-                   as_json=args.json) as meter:
+        with Meter(
+            lambda: {
+                "sent": check.sent,
+                "received": check.received,
+                "wrong": check.wrong,
+                "missed": port.stats()["MPC"],
+            },
+            as_json=args.json,
+        ) as meter:
             if not args.json:
-                print(f"{port.name}: {port.mac}, link {link}. Sending 64-byte frames for {args.seconds:g} s.", flush=True)
+                print(
+                    f"{port.name}: {port.mac}, link {link}. Sending 64-byte frames for {args.seconds:g} s.", flush=True
+                )
             start = time.monotonic()
             end = start + args.seconds
             while time.monotonic() < end:
@@ -88,9 +102,14 @@ def main() -> None:
                 pass
         lost, rate = check.sent - check.received, check.sent / elapsed
         if not args.json:
-            print(f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, from one Python thread.")
-            print("Every frame came back in order and every byte was right." if not lost + check.wrong
-                  else f"NOT good: {lost} frames lost, {check.wrong} wrong.")
+            print(
+                f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, from one Python thread."
+            )
+            print(
+                "Every frame came back in order and every byte was right."
+                if not lost + check.wrong
+                else f"NOT good: {lost} frames lost, {check.wrong} wrong."
+            )
         if lost or check.wrong:
             raise SystemExit(1)
 

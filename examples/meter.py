@@ -6,8 +6,12 @@ import os
 import signal
 import sys
 
-if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):  # an example, not a test or a prompt
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules load, Ctrl-C just ends the program; run() takes it over
+if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(
+    os.path.abspath(__file__)
+):  # an example, not a test or a prompt
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # while modules load, Ctrl-C just ends the program; run() takes it over
 
 import argparse
 import json
@@ -42,7 +46,10 @@ class Meter:
             return
         if self._live:
             present = self._counters()
-            rates = [f"{name} {(value - self._before.get(name, 0)) / (now - self._last) / 1e6:.3f} Mpps" for name, value in present.items()]
+            rates = [
+                f"{name} {(value - self._before.get(name, 0)) / (now - self._last) / 1e6:.3f} Mpps"
+                for name, value in present.items()
+            ]
             print(f"{now - self._start:6.0f} s  {', '.join(rates)}", file=sys.stderr)
             self._before = dict(present)
         self._last = now
@@ -50,7 +57,9 @@ class Meter:
     def __enter__(self) -> Meter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> bool:
         if error is None or isinstance(error, KeyboardInterrupt):
             seconds = time.monotonic() - self._start
             counted = dict(self._counters())
@@ -69,7 +78,9 @@ def options(text: str | None) -> argparse.ArgumentParser:
     """An argument parser with --json and --trace; `text` is the example's docstring."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
-    parser.add_argument("--trace", metavar="FILE", help="record every register access there; ixrings trace FILE shows it")
+    parser.add_argument(
+        "--trace", metavar="FILE", help="record every register access there; ixrings trace FILE shows it"
+    )
     return parser
 
 

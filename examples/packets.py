@@ -40,7 +40,9 @@ def ipv4(protocol: int, source: bytes, destination: bytes, payload: bytes) -> by
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
-def udp_frame(length: int, source_mac: bytes, destination_mac: bytes, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:
+def udp_frame(
+    length: int, source_mac: bytes, destination_mac: bytes, source: tuple[bytes, int], destination: tuple[bytes, int]
+) -> bytes:
     """A UDP frame of `length` bytes, CRC not counted, with a payload of zeros and no UDP checksum."""
     if length < HEADERS:
         raise ValueError(f"a UDP frame has at least {HEADERS} bytes, not {length}")

@@ -28,12 +28,20 @@ class RoundTrips:
     def counted(self) -> Mapping[str, float]:
         """Answered frames, those that were not, and of the trips the smallest, the median and the largest."""
         trips = self.trips_us or [0.0]
-        return {"sent": len(self.trips_us), "lost": self.lost, "min_us": min(trips), "median_us": statistics.median(trips), "max_us": max(trips)}
+        return {
+            "sent": len(self.trips_us),
+            "lost": self.lost,
+            "min_us": min(trips),
+            "median_us": statistics.median(trips),
+            "max_us": max(trips),
+        }
 
     def ping(self, left: Callable[[float], float], meter: Meter) -> None:
         """Until left(sent) is 0, answered or not, as netmap's pkt-gen."""
         while left(number := len(self.trips_us) + self.lost) > 0:
-            self.port.send([self.frame[:HEADERS] + STAMP.pack(number, time.monotonic_ns()) + self.frame[HEADERS + STAMP.size :]])
+            self.port.send(
+                [self.frame[:HEADERS] + STAMP.pack(number, time.monotonic_ns()) + self.frame[HEADERS + STAMP.size :]]
+            )
             sent_ns = self.answer_to(number)
             if sent_ns is None:
                 self.lost += 1

@@ -1,8 +1,8 @@
 """Send, receive, or measure round trips, with the options of netmap's pkt-gen.
 
-    pktgen.py -i emulated:sink -f tx               64-byte frames as fast as they go
-    pktgen.py -i emulated:source -f rx -n 1000000  receive a million
-    pktgen.py -i emulated:loop -f ping -n 1000     a thousand round trips; a port at the far end would run -f pong
+pktgen.py -i emulated:sink -f tx               64-byte frames as fast as they go
+pktgen.py -i emulated:source -f rx -n 1000000  receive a million
+pktgen.py -i emulated:loop -f ping -n 1000     a thousand round trips; a port at the far end would run -f pong
 """
 
 from __future__ import annotations
@@ -25,16 +25,34 @@ class Generator:
         parser = options(__doc__)
         parser.add_argument("-i", dest="port", default="emulated", help="port name (default: %(default)s)")
         parser.add_argument("-f", dest="function", choices=("tx", "rx", "ping", "pong"), default="rx")
-        parser.add_argument("-n", dest="count", type=int, default=0, help="stop after that many frames (default: never)")
-        parser.add_argument("-l", dest="length", type=int, default=SHORTEST, help="frame length without CRC (default: %(default)s)")
+        parser.add_argument(
+            "-n", dest="count", type=int, default=0, help="stop after that many frames (default: never)"
+        )
+        parser.add_argument(
+            "-l", dest="length", type=int, default=SHORTEST, help="frame length without CRC (default: %(default)s)"
+        )
         parser.add_argument("-b", dest="batch", type=int, default=256, help="frames a sync (default: %(default)s)")
-        parser.add_argument("-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as they go)")
+        parser.add_argument(
+            "-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as they go)"
+        )
         parser.add_argument("-p", dest="queues", type=int, default=1, help="queues each way (default: %(default)s)")
-        parser.add_argument("-s", dest="source", default="10.0.0.1:1234", help="source IP[:PORT] (default: %(default)s)")
-        parser.add_argument("-d", dest="destination", default="10.1.0.1:1234", help="destination IP[:PORT] (default: %(default)s)")
+        parser.add_argument(
+            "-s", dest="source", default="10.0.0.1:1234", help="source IP[:PORT] (default: %(default)s)"
+        )
+        parser.add_argument(
+            "-d", dest="destination", default="10.1.0.1:1234", help="destination IP[:PORT] (default: %(default)s)"
+        )
         parser.add_argument("-S", dest="source_mac", help="source MAC (default: the port's)")
-        parser.add_argument("-D", dest="destination_mac", default="ff:ff:ff:ff:ff:ff", help="destination MAC (default: %(default)s)")
-        parser.add_argument("-w", dest="link_timeout", type=float, default=10, help="seconds to wait for the link (default: %(default)s)")
+        parser.add_argument(
+            "-D", dest="destination_mac", default="ff:ff:ff:ff:ff:ff", help="destination MAC (default: %(default)s)"
+        )
+        parser.add_argument(
+            "-w",
+            dest="link_timeout",
+            type=float,
+            default=10,
+            help="seconds to wait for the link (default: %(default)s)",
+        )
         parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
         self.args = parser.parse_args()
         if self.args.batch < 1 or self.args.count < 0 or self.args.rate < 0:
@@ -43,9 +61,17 @@ class Generator:
 
     def main(self) -> None:
         args = self.args
-        with open_port(args.port, tx_queues=args.queues, rx_queues=args.queues, mtu=max(1500, args.length - 14), promiscuous=True,
-                       buf_size=-(-args.length // UNIT) * UNIT if args.length > 2 * UNIT else None, link_timeout=args.link_timeout,
-                       busy_poll=args.busy, trace=args.trace) as port:
+        with open_port(
+            args.port,
+            tx_queues=args.queues,
+            rx_queues=args.queues,
+            mtu=max(1500, args.length - 14),
+            promiscuous=True,
+            buf_size=-(-args.length // UNIT) * UNIT if args.length > 2 * UNIT else None,
+            link_timeout=args.link_timeout,
+            busy_poll=args.busy,
+            trace=args.trace,
+        ) as port:
             port.wait_link(args.link_timeout)
             if args.function == "ping":
                 trips = RoundTrips(port, self.frame(port))
@@ -65,7 +91,13 @@ class Generator:
 
     def frame(self, port: Port) -> bytes:
         args = self.args
-        return udp_frame(args.length, mac(args.source_mac or port.mac), mac(args.destination_mac), endpoint(args.source), endpoint(args.destination))
+        return udp_frame(
+            args.length,
+            mac(args.source_mac or port.mac),
+            mac(args.destination_mac),
+            endpoint(args.source),
+            endpoint(args.destination),
+        )
 
     def transmit(self, port: Port, meter: Meter) -> None:
         """The frame is written into every buffer once; from then on only head moves."""
@@ -76,7 +108,10 @@ class Generator:
         sent, start = 0, time.monotonic()
         try:
             while self.left(sent) > 0:
-                allowed = min(self.left(sent), (time.monotonic() - start) * self.args.rate - sent if self.args.rate else float("inf"))
+                allowed = min(
+                    self.left(sent),
+                    (time.monotonic() - start) * self.args.rate - sent if self.args.rate else float("inf"),
+                )
                 before = sent
                 for ring in port.tx_rings:
                     n = max(0, int(min(self.args.batch, ring.space, allowed - (sent - before))))

@@ -1,6 +1,6 @@
 """Send a capture: at its own pace, faster or slower, at a rate, or flat out.
 
-    replay.py -i emulated:pcap=,/tmp/out.pcap /tmp/in.pcap --flat-out
+replay.py -i emulated:pcap=,/tmp/out.pcap /tmp/in.pcap --flat-out
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def put(port: Port, capture: Capture, first: int, count: int) -> int:
     return len(span)
 
 
-def replay(port: Port, capture: Capture, due: npt.NDArray[np.int64], batch: int, meter: Meter, counted: dict[str, float]) -> None:
+def replay(
+    port: Port, capture: Capture, due: npt.NDArray[np.int64], batch: int, meter: Meter, counted: dict[str, float]
+) -> None:
     start = time.monotonic_ns()
     sent = 0
     while sent < len(capture):

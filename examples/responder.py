@@ -1,7 +1,7 @@
 """Answer ARP and ping: a NIC without a kernel that can be pinged.
 
-    responder.py -i emulated:tap=ix0 -a 10.9.0.2 &
-    ip address add 10.9.0.1/24 dev ix0; ip link set ix0 up; ping 10.9.0.2
+responder.py -i emulated:tap=ix0 -a 10.9.0.2 &
+ip address add 10.9.0.1/24 dev ix0; ip link set ix0 up; ping 10.9.0.2
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ def answer_arp(packet: bytes, mine: bytes, address: bytes) -> bytes | None:
     """The ARP packet that answers a request for `address` (RFC 826), or None."""
     if len(packet) < ARP.size:
         return None
-    hardware, protocol, hardware_length, protocol_length, operation, sender, sender_address, _, target = ARP.unpack_from(packet)
-    if (hardware, protocol, hardware_length, protocol_length, operation, target) != (1, ETHERTYPE_IPV4, 6, 4, REQUEST, address):
+    hardware, protocol, hardware_length, protocol_length, operation, sender, sender_address, _, target = (
+        ARP.unpack_from(packet)
+    )
+    if (hardware, protocol, hardware_length, protocol_length, operation, target) != (
+        1,
+        ETHERTYPE_IPV4,
+        6,
+        4,
+        REQUEST,
+        address,
+    ):
         return None
     return ARP.pack(1, ETHERTYPE_IPV4, 6, 4, REPLY, mine, address, sender, sender_address)
 
@@ -45,15 +54,23 @@ def answer_ping(packet: bytes, address: bytes) -> bytes | None:
 def answer(frame: bytes, mine: bytes, address: bytes) -> bytes | None:
     """The frame to send back, or None."""
     kind = int.from_bytes(frame[12:14], "big")
-    packet = {ETHERTYPE_ARP: lambda: answer_arp(frame[14:], mine, address),
-              ETHERTYPE_IPV4: lambda: answer_ping(frame[14:], address)}.get(kind, lambda: None)()
+    packet = {
+        ETHERTYPE_ARP: lambda: answer_arp(frame[14:], mine, address),
+        ETHERTYPE_IPV4: lambda: answer_ping(frame[14:], address),
+    }.get(kind, lambda: None)()
     return frame[6:12] + mine + frame[12:14] + packet if packet else None
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("-i", dest="port", default="emulated:tap=ix0", help="port name (default: %(default)s)")
-    parser.add_argument("-a", dest="address", type=ipaddress.IPv4Address, default="10.9.0.2", help="address to answer for (default: %(default)s)")
+    parser.add_argument(
+        "-a",
+        dest="address",
+        type=ipaddress.IPv4Address,
+        default="10.9.0.2",
+        help="address to answer for (default: %(default)s)",
+    )
     parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many answers (default: never)")
     args = parser.parse_args()
     counted: dict[str, float] = {"received": 0, "sent": 0}

@@ -22,7 +22,9 @@ class Device(abc.ABC):
     name: str
     max_vectors: int
     owner: str = ""  # the port that drives it, so that a second opener can be told
-    hugepages: bool | None = False  # DMA memory on 2 MiB pages: only so (True), when there are enough (None), not (False)
+    hugepages: bool | None = (
+        False  # DMA memory on 2 MiB pages: only so (True), when there are enough (None), not (False)
+    )
     scattered: bool = False  # what map_dma maps may have pages here and there in the device's eyes: without an IOMMU
     doorbells_need_ringing: bool = False  # a store at `doorbell` is not enough: ring_doorbells() has to follow
     _window: DmaWindow | None = None
@@ -119,5 +121,7 @@ class Device(abc.ABC):
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
         self.close()

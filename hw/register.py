@@ -71,7 +71,9 @@ class Field:
     def place(self, number: int) -> int:
         """`number` shifted to where the field is; ValueError when it does not fit."""
         if not 0 <= number <= self.max:
-            raise ValueError(f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], at most {self.max:#x}")
+            raise ValueError(
+                f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], at most {self.max:#x}"
+            )
         return number << self.low
 
 
@@ -98,7 +100,9 @@ class Word(int):
         for name, number in numbers.items():
             field = cls.fields.get(name)
             if field is None:
-                raise AttributeError(f"{register} has no field {name}; it has: {', '.join(cls.fields) or 'no named fields'}")
+                raise AttributeError(
+                    f"{register} has no field {name}; it has: {', '.join(cls.fields) or 'no named fields'}"
+                )
             try:
                 value = (value & ~field.mask) | field.place(int(number))
             except ValueError as error:
@@ -137,8 +141,18 @@ class Run:
 class Row(Generic[W]):
     """One line of the table: a register, or an array of registers, of one layout."""
 
-    def __init__(self, layout: type[W], runs: tuple[Run, ...], access: Access, reset: int, section: str,
-                 aliases: tuple[Run, ...], mask: int, also: tuple[str, ...], only_first: bool = False) -> None:
+    def __init__(
+        self,
+        layout: type[W],
+        runs: tuple[Run, ...],
+        access: Access,
+        reset: int,
+        section: str,
+        aliases: tuple[Run, ...],
+        mask: int,
+        also: tuple[str, ...],
+        only_first: bool = False,
+    ) -> None:
         self.layout, self.runs, self.access = layout, runs, access
         self.reset, self.section, self.aliases, self.mask, self.also = reset, section, aliases, mask, also
         self.only_first = only_first
@@ -166,10 +180,28 @@ class Row(Generic[W]):
 class Register(Row[W]):
     """A single register: `nic.CTRL`."""
 
-    def __init__(self, layout: type[W], offset: int, access: Access, reset: int = 0, section: str = "", *,
-                 aliases: tuple[int, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = ()) -> None:
-        super().__init__(layout, (Run(offset, 4, 1),), access, reset, section,
-                         tuple(Run(alias, 4, 1) for alias in aliases), mask, also)
+    def __init__(
+        self,
+        layout: type[W],
+        offset: int,
+        access: Access,
+        reset: int = 0,
+        section: str = "",
+        *,
+        aliases: tuple[int, ...] = (),
+        mask: int = ALL_ONES,
+        also: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(
+            layout,
+            (Run(offset, 4, 1),),
+            access,
+            reset,
+            section,
+            tuple(Run(alias, 4, 1) for alias in aliases),
+            mask,
+            also,
+        )
 
     @overload
     def __get__(self, nic: None, owner: type) -> Register[W]: ...
@@ -182,9 +214,22 @@ class Register(Row[W]):
 class RegisterArray(Row[W]):
     """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`. only_first: the others' reset value is 0."""
 
-    def __init__(self, layout: type[W], runs: Run | tuple[Run, ...], access: Access, reset: int = 0, section: str = "", *,
-                 aliases: tuple[Run, ...] = (), mask: int = ALL_ONES, also: tuple[str, ...] = (), only_first: bool = False) -> None:
-        super().__init__(layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also, only_first)
+    def __init__(
+        self,
+        layout: type[W],
+        runs: Run | tuple[Run, ...],
+        access: Access,
+        reset: int = 0,
+        section: str = "",
+        *,
+        aliases: tuple[Run, ...] = (),
+        mask: int = ALL_ONES,
+        also: tuple[str, ...] = (),
+        only_first: bool = False,
+    ) -> None:
+        super().__init__(
+            layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also, only_first
+        )
 
     @overload
     def __get__(self, nic: None, owner: type) -> RegisterArray[W]: ...
@@ -197,7 +242,7 @@ class RegisterArray(Row[W]):
 class Accessor(Generic[W]):
     """One register of one NIC."""
 
-    __slots__ = ("_space", "row", "index", "offset")
+    __slots__ = ("_space", "index", "offset", "row")
 
     def __init__(self, nic: RegisterMap, row: Row[W], index: int) -> None:
         self._space, self.row, self.index, self.offset = nic, row, index, row.offset(index)
@@ -237,9 +282,11 @@ class Accessor(Generic[W]):
             time.sleep(min(50e-6, timeout))
 
     def _missed(self, value: W, fields: Mapping[str, int], waited: float, section: str) -> str:
-        wrong = [f"{name} is {(value >> field.low) & field.max:#x}, expected {fields[name]:#x}"
-                 for name, field in self.row.layout.fields.items()
-                 if name in fields and (value >> field.low) & field.max != fields[name]]
+        wrong = [
+            f"{name} is {(value >> field.low) & field.max:#x}, expected {fields[name]:#x}"
+            for name, field in self.row.layout.fields.items()
+            if name in fields and (value >> field.low) & field.max != fields[name]
+        ]
         return f"{self.name} ({self.offset:#07x}) read {value:#010x} after {waited * 1e3:.1f} ms: {', '.join(wrong)} (82599 {section})"
 
     def __repr__(self) -> str:

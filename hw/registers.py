@@ -35,6 +35,7 @@ def tx_queue(first: int) -> Run:
 class Registers(SystemRegisters):
     """`Registers(device)`: the register block of one NIC."""
 
+    # fmt: off
     # 8.2.3.1 general control
     CTRL = Register(f.CTRL, 0x00000, RW, 0x0000_0000, "8.2.3.1.1", aliases=(0x00004,))
     STATUS = Register(f.STATUS, 0x00008, RO, 0x0008_0000, "8.2.3.1.2")
@@ -346,9 +347,12 @@ class Registers(SystemRegisters):
     CORECTL = Register(f.CORECTL, 0x14F00, RW, 0, "8.2.3.22.32")
     SMADARCTL = Register(f.CORECTL, 0x14F10, RW, 0, "8.2.3.22.33", mask=0x0001_FFFF)
     SGMIIC = Register(f.SGMIIC, 0x04314, RW, 0, "8.2.3.22.35", mask=0x0002_FFFF)
+    # fmt: on
 
     def check_present(self, name: str) -> None:
         # STATUS has reserved bits that read 0, so all ones there are the bus answering for a device that is gone.
         if self.space.read32(Registers.STATUS.offset()) == ALL_ONES:
-            raise DeviceGone(f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to sleep; "
-                             "close the port, check `lspci`, and open it again")
+            raise DeviceGone(
+                f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to sleep; "
+                "close the port, check `lspci`, and open it again"
+            )

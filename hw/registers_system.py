@@ -11,6 +11,7 @@ COUNTERS = 16  # statistics sets that queues are mapped to
 
 
 class SystemRegisters(RegisterMap):
+    # fmt: off
     # 8.2.3.23 statistics: cleared by the read, stuck at the maximum until then
     CRCERRS = Register(Word, 0x04000, RC, 0, "8.2.3.23.1")
     ILLERRC = Register(Word, 0x04004, RC, 0, "8.2.3.23.2")
@@ -168,3 +169,4 @@ class SystemRegisters(RegisterMap):
     PVFGPTC = RegisterArray(Word, Run(0x08300, 4, 64), RO, 0, "8.2.3.27")
     PVFGOTC_LSB = RegisterArray(Word, Run(0x08400, 8, 64), RO, 0, "8.2.3.27")
     PVFGOTC_MSB = RegisterArray(Word, Run(0x08404, 8, 64), RO, 0, "8.2.3.27")
+    # fmt: on

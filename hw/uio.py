@@ -58,9 +58,13 @@ class UioDevice(MappedDevice):
             return os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_SYNC)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM):
-                raise DeviceError(f"{node} is not yours to open, and UIO needs root for physical addresses anyway. Run as root (sudo), "
-                                  f"or: ixrings bind {self._function.address} --driver vfio-pci") from None
-            raise DeviceError(f"{node} cannot be opened: {error.strerror}. Run: ixrings doctor {self._function.address}") from None
+                raise DeviceError(
+                    f"{node} is not yours to open, and UIO needs root for physical addresses anyway. Run as root (sudo), "
+                    f"or: ixrings bind {self._function.address} --driver vfio-pci"
+                ) from None
+            raise DeviceError(
+                f"{node} cannot be opened: {error.strerror}. Run: ixrings doctor {self._function.address}"
+            ) from None
 
     def _lock(self, root: Path) -> None:
         """UIO lets anyone in; two drivers at once would be worse than an error.
@@ -71,7 +75,11 @@ class UioDevice(MappedDevice):
         try:
             fcntl.flock(self._config, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            who = [each for each in holders(root, root / "dev" / self._function.uio) if not each.endswith(f"({os.getpid()})")]
+            who = [
+                each
+                for each in holders(root, root / "dev" / self._function.uio)
+                if not each.endswith(f"({os.getpid()})")
+            ]
             raise DeviceError(in_use(self._function, who)) from None
 
     def _quiet(self) -> None:
@@ -81,7 +89,9 @@ class UioDevice(MappedDevice):
         except OSError as error:
             if error.errno == errno.EPERM:
                 raise DeviceError(LOCKED_DOWN.format(self._function.address)) from None
-            raise DeviceError(f"{self.name} does not take its command register: {error.strerror}. Run: ixrings doctor {self._function.address}") from None
+            raise DeviceError(
+                f"{self.name} does not take its command register: {error.strerror}. Run: ixrings doctor {self._function.address}"
+            ) from None
 
     def _map_bar(self, function: Function) -> Bar:
         node = function.path / "resource0"
@@ -128,7 +138,9 @@ class UioDevice(MappedDevice):
         try:
             self.rearm_line()
         except OSError as error:  # EIO: the kernel found no interrupt for it
-            raise DeviceError(f"{self.name} has no interrupt line ({error.strerror}). Run: ixrings bind {self._function.address} --driver vfio-pci") from None
+            raise DeviceError(
+                f"{self.name} has no interrupt line ({error.strerror}). Run: ixrings bind {self._function.address} --driver vfio-pci"
+            ) from None
         return [self._line]
 
     def disable_interrupts(self) -> None:
@@ -159,7 +171,9 @@ class UioDevice(MappedDevice):
         try:
             (self._function.path / "reset").write_text("1")
         except OSError as error:
-            raise DeviceError(f"{self.name} cannot be reset through {self._function.path}/reset: {error.strerror}") from None
+            raise DeviceError(
+                f"{self.name} cannot be reset through {self._function.path}/reset: {error.strerror}"
+            ) from None
         self.enable_bus_master(False)
 
     def close(self) -> None:
@@ -192,7 +206,9 @@ def check_usable(function: Function) -> None:
     check_is_82599(function)
     if function.driver not in UIO_DRIVERS or not function.uio:
         has = f"{function.driver} has it" if function.driver else "it has no driver"
-        raise DeviceError(f"{function.address} is not bound to a UIO driver: {has}. Run: ixrings bind {function.address} --driver uio_pci_generic")
+        raise DeviceError(
+            f"{function.address} is not bound to a UIO driver: {has}. Run: ixrings bind {function.address} --driver uio_pci_generic"
+        )
     trouble = why_not_uio(function)
     if trouble:
         raise DeviceError(trouble)

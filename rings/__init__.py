@@ -11,4 +11,17 @@ from .region import Region, RegionError
 from .ring import Ring, RxRing, Span, TxRing
 from .rules import Rule
 
-__all__ = ["L4", "Context", "Interface", "Region", "RegionError", "Ring", "RingError", "Rule", "RxRing", "Span", "TxRing", "attach"]
+__all__ = [
+    "L4",
+    "Context",
+    "Interface",
+    "Region",
+    "RegionError",
+    "Ring",
+    "RingError",
+    "Rule",
+    "RxRing",
+    "Span",
+    "TxRing",
+    "attach",
+]

@@ -24,8 +24,12 @@
 #define CONTEXT_WISHES (CONTEXT_VLE | CONTEXT_IN_HEADERS | CONTEXT_TSTAMP)
 
 enum {
-    MIN_MAC_HEADER = 14, MIN_IPV4_HEADER = 20, IPV6_HEADER = 40,
-    UDP = 0, TCP = 1, SCTP = 2, /* L4T */
+    MIN_MAC_HEADER = 14,
+    MIN_IPV4_HEADER = 20,
+    IPV6_HEADER = 40,
+    UDP = 0,
+    TCP = 1,
+    SCTP = 2, /* L4T */
     TAG_AND_CRC = 8,
     MAX_PAYLEN = (1 << 18) - 1,
 };
@@ -46,7 +50,8 @@ static inline uint32_t least_l4_header(uint32_t l4)
 /* Whether the word asks for what the NIC does, of headers that there can be. */
 static bool word_holds(uint64_t word)
 {
-    uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF, mss = (uint32_t)(word >> 48);
+    uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF,
+             mss = (uint32_t)(word >> 48);
     bool ipv4 = word & CONTEXT_IPV4;
     if (!(word & CONTEXT_WISHES) || mac < MIN_MAC_HEADER || l4 > SCTP)
         return false;
@@ -59,7 +64,8 @@ static bool word_holds(uint64_t word)
     /* ASSUMPTION: frames are cut with all their checksums or not at all; no driver is known that asks otherwise. */
     if (!(word & CONTEXT_TXSM) || (ipv4 && !(word & CONTEXT_IXSM)))
         return false;
-    return l4 <= TCP && l4_length >= least_l4_header(l4) && mss && mac + ip + l4_length + mss <= MAX_FRAME - TAG_AND_CRC;
+    return l4 <= TCP && l4_length >= least_l4_header(l4) && mss &&
+           mac + ip + l4_length + mss <= MAX_FRAME - TAG_AND_CRC;
 }
 
 /* A word that holds, in the frame's terms. */
@@ -69,8 +75,11 @@ static struct context context_of(uint64_t word)
     bool cut = word & CONTEXT_TSE;
     uint32_t headers = mac + ip + (cut ? l4_length : word & CONTEXT_TXSM ? least_l4_header(l4) : 0);
     return (struct context){
-        .commands = (word >> 35 & 3) << TX_VLE_SHIFT | (word >> 37 & 3) << TX_IXSM_SHIFT | (word & CONTEXT_TSTAMP ? TX_TSTAMP : 0),
-        .headers = headers, .uncounted = cut ? headers : 0, .longest = cut ? headers + MAX_PAYLEN : MAX_FRAME - TAG_AND_CRC,
+        .commands = (word >> 35 & 3) << TX_VLE_SHIFT | (word >> 37 & 3) << TX_IXSM_SHIFT |
+                    (word & CONTEXT_TSTAMP ? TX_TSTAMP : 0),
+        .headers = headers,
+        .uncounted = cut ? headers : 0,
+        .longest = cut ? headers + MAX_PAYLEN : MAX_FRAME - TAG_AND_CRC,
     };
 }
 

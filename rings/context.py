@@ -46,8 +46,13 @@ class Context:
     timestamp: bool = False
 
     def __post_init__(self) -> None:
-        limits = (("mac_length", self.mac_length, 0x7F), ("ip_length", self.ip_length, 0x1FF), ("l4_length", self.l4_length, 0xFF),
-                  ("mss", self.mss, 0xFFFF), ("vlan", self.vlan or 0, 0xFFFF))
+        limits = (
+            ("mac_length", self.mac_length, 0x7F),
+            ("ip_length", self.ip_length, 0x1FF),
+            ("l4_length", self.l4_length, 0xFF),
+            ("mss", self.mss, 0xFFFF),
+            ("vlan", self.vlan or 0, 0xFFFF),
+        )
         for name, value, most in limits:
             if not 0 <= value <= most:
                 raise ValueError(f"{name} is {value}; a context has room for 0 to {most}")
@@ -60,6 +65,20 @@ class Context:
     def word(self) -> int:
         """For the ptr of a slot with NS_CONTEXT; context.h takes it apart."""
         cut = self.mss > 0
-        wishes = (self.vlan is not None) | cut << 1 | (self.ip_checksum or (cut and self.ipv4)) << 2 | (self.l4_checksum or cut) << 3 | self.timestamp << 4
-        return (self.ip_length | self.mac_length << 9 | (self.vlan or 0) << 16 | self.ipv4 << 32 | self.l4 << 33 | wishes << 35
-                | self.l4_length << 40 | self.mss << 48)
+        wishes = (
+            (self.vlan is not None)
+            | cut << 1
+            | (self.ip_checksum or (cut and self.ipv4)) << 2
+            | (self.l4_checksum or cut) << 3
+            | self.timestamp << 4
+        )
+        return (
+            self.ip_length
+            | self.mac_length << 9
+            | (self.vlan or 0) << 16
+            | self.ipv4 << 32
+            | self.l4 << 33
+            | wishes << 35
+            | self.l4_length << 40
+            | self.mss << 48
+        )

@@ -21,7 +21,8 @@ static bool tx_slot_holds(struct queue *q, uint32_t i, struct netmap_slot slot)
 }
 
 /* The frame as far as slot `i`, its `slots`-th. */
-static bool frame_holds(struct queue *q, const struct context *context, uint32_t i, uint32_t bytes, uint32_t slots, bool ends)
+static bool frame_holds(struct queue *q, const struct context *context, uint32_t i, uint32_t bytes, uint32_t slots,
+                        bool ends)
 {
     uint32_t needed = context->headers + (ends && context->uncounted ? 1 : 0); /* something is left to be cut */
     if (slots > MAX_CHAIN)

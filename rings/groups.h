@@ -43,8 +43,10 @@ struct buffers {
 TARGET static inline struct buffers buffers_of(const struct queue *q, uint32_t least_length, uint32_t length_range)
 {
     return (struct buffers){
-        .iova = ALL((int64_t)q->buffers_iova), .stride = ALL(q->buf_size),
-        .least = halves(least_length, RESERVED_BUFFERS), .range = halves(length_range, q->total_buffers - 1 - RESERVED_BUFFERS),
+        .iova = ALL((int64_t)q->buffers_iova),
+        .stride = ALL(q->buf_size),
+        .least = halves(least_length, RESERVED_BUFFERS),
+        .range = halves(length_range, q->total_buffers - 1 - RESERVED_BUFFERS),
     };
 }
 
@@ -110,7 +112,8 @@ TARGET struct run GROUPS(rx_write)(const struct queue *q, uint32_t from, uint32_
  * business to. */
 TARGET struct run GROUPS(rx)(const struct queue *q, uint32_t from, uint32_t count)
 {
-    const VECTOR looked_at = halves(UINT16_MAX, (uint32_t)(RX_DD | RX_EOP | RX_RXE)), length_only = halves(UINT16_MAX, 0);
+    const VECTOR looked_at = halves(UINT16_MAX, (uint32_t)(RX_DD | RX_EOP | RX_RXE)),
+                 length_only = halves(UINT16_MAX, 0);
     const VECTOR least = halves(0, (uint32_t)(RX_DD | RX_EOP)), range = halves(q->buf_size, 0);
     struct netmap_slot *slot = &q->ring->slot[from];
     const struct descriptor *descriptor = &q->descriptors[from];
@@ -130,9 +133,11 @@ TARGET struct run GROUPS(rx)(const struct queue *q, uint32_t from, uint32_t coun
 
 /* Frames in one slot go from a receive to a send ring: buffers change places, and both slots become descriptors, that for sending
  * without RS. Both queues have buffers of the same memory. */
-TARGET struct run GROUPS(forward)(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+TARGET struct run GROUPS(forward)(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                                  uint32_t count)
 {
-    const struct buffers sent = buffers_of(tx, MIN_FRAME, tx->buf_size - MIN_FRAME), given = buffers_of(rx, 0, UINT32_MAX);
+    const struct buffers sent = buffers_of(tx, MIN_FRAME, tx->buf_size - MIN_FRAME),
+                         given = buffers_of(rx, 0, UINT32_MAX);
     const VECTOR kept = MIXED(ALL(-1), halves(~((uint32_t)NS_BUF_CHANGED << 16), UINT32_MAX), WORD);
     struct netmap_slot *rx_slot = &rx->ring->slot[from], *tx_slot = &tx->ring->slot[to];
     struct descriptor *rx_descriptor = &rx->descriptors[from], *tx_descriptor = &tx->descriptors[to];

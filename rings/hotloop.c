@@ -115,7 +115,8 @@ __attribute__((noinline)) static struct sending tx_frame(struct queue *q, struct
         if (report)
             s.unreported = 0;
         if (ends) {
-            q->descriptors[first].control |= context.commands | (uint64_t)(length - context.uncounted) << TX_PAYLEN_SHIFT;
+            q->descriptors[first].control |= context.commands | (uint64_t)(length - context.uncounted)
+                                                                    << TX_PAYLEN_SHIFT;
             s.next = after(i, q->num_slots);
             s.packets++;
             s.broken = false;
@@ -448,7 +449,8 @@ static inline int rx_sync_one(struct rx_queue *rx)
     struct netmap_ring *ring = q->ring;
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
-    if ((rx_refill_one(q, ring, head, cur) || nothing_changed(q, head, cur)) && !(rx_status(q, rx->next) & RX_DD) && !wants_time(ring))
+    if ((rx_refill_one(q, ring, head, cur) || nothing_changed(q, head, cur)) && !(rx_status(q, rx->next) & RX_DD) &&
+        !wants_time(ring))
         return check_due(q);
     return rx_sync_any(rx, head, cur);
 }
@@ -586,7 +588,8 @@ static void hand_over(struct forward *pair, uint32_t from, uint32_t to, uint32_t
 }
 
 /* Frames in one slot each, in one pass: the swap, the descriptor to send, and the one to fill. Stops at the first slot that is not so. */
-static struct run forward_slots(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t slots)
+static struct run forward_slots(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                                uint32_t slots)
 {
     struct run run = {0};
     if (slots >= LEAST_GROUP && tx->group)
@@ -617,7 +620,8 @@ static uint32_t forward_frames(struct forward *pair, uint32_t limit)
 {
     struct queue *rx = &pair->rx->q, *tx = &pair->tx->q;
     uint32_t from = rx->hwcur, to = tx->hwcur, moved = 0, unreported = 0;
-    uint32_t most = least(limit, least(distance(from, rx->hwtail, rx->num_slots), distance(to, tx->hwtail, tx->num_slots)));
+    uint32_t most =
+        least(limit, least(distance(from, rx->hwtail, rx->num_slots), distance(to, tx->hwtail, tx->num_slots)));
     if (most == 0 || rx->pages || tx->pages)
         return 0;
     uint32_t wanted, done;
@@ -682,14 +686,29 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
 
 /* Sizes and offsets, for the mirror of these structures in hotloop.py to be compared with. */
 const uint32_t hotloop_layout[] = {
-    sizeof(struct violation), sizeof(struct queue), sizeof(struct tx_queue), sizeof(struct rx_queue), sizeof(struct forward),
-    offsetof(struct queue, doorbell), offsetof(struct queue, hwcur), offsetof(struct queue, group), offsetof(struct queue, pages),
-    offsetof(struct queue, packets), offsetof(struct queue, page_size), offsetof(struct queue, last), offsetof(struct violation, value),
-    offsetof(struct queue, direct_buffers), offsetof(struct queue, frame_lengths),
+    sizeof(struct violation),
+    sizeof(struct queue),
+    sizeof(struct tx_queue),
+    sizeof(struct rx_queue),
+    sizeof(struct forward),
+    offsetof(struct queue, doorbell),
+    offsetof(struct queue, hwcur),
+    offsetof(struct queue, group),
+    offsetof(struct queue, pages),
+    offsetof(struct queue, packets),
+    offsetof(struct queue, page_size),
+    offsetof(struct queue, last),
+    offsetof(struct violation, value),
+    offsetof(struct queue, direct_buffers),
+    offsetof(struct queue, frame_lengths),
     offsetof(struct tx_queue, head_writeback),
     offsetof(struct tx_queue, nic_head),
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
-    RULE_CONTEXT_HEADERS, CHECK_EVERY, MAX_CHAIN, MIN_FRAME, MOVED_SHIFT,
+    RULE_CONTEXT_HEADERS,
+    CHECK_EVERY,
+    MAX_CHAIN,
+    MIN_FRAME,
+    MOVED_SHIFT,
 };
 const uint32_t hotloop_layout_count = sizeof(hotloop_layout) / sizeof(hotloop_layout[0]);

@@ -26,7 +26,8 @@ enum {
     RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
     CHECK_EVERY = 4096,     /* syncs */
     MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */
-    MAX_FRAME = 16380,      /* ASSUMPTION: 16 KB with the CRC is the most that any NIC carries; the port's own MTU is the driver's affair */
+    MAX_FRAME =
+        16380, /* ASSUMPTION: 16 KB with the CRC is the most that any NIC carries; the port's own MTU is the driver's affair */
 };
 
 /* One 64-bit word holds all that a sync needs, so that one load gives a consistent copy. */
@@ -110,25 +111,26 @@ struct violation {
 struct queue {
     /* Set when the queue is made. */
     struct netmap_ring *ring;
-    uint8_t *buffers;               /* buffer 0 in this process */
-    uint64_t buffers_iova;          /* and as the NIC sees it */
+    uint8_t *buffers; /* buffer 0 in this process */
+    uint64_t buffers_iova; /* and as the NIC sees it */
     struct descriptor *descriptors; /* num_slots of them */
-    uint32_t *doorbell;             /* TDT or RDT */
+    uint32_t *doorbell; /* TDT or RDT */
     uint32_t buf_size;
     uint32_t total_buffers;
     uint32_t num_slots;
-    uint32_t group;                 /* slots that vectors.h takes at once: 0 for none, or 4 or 8, up to what widest() says */
-    const uint64_t *pages;          /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
+    uint32_t group; /* slots that vectors.h takes at once: 0 for none, or 4 or 8, up to what widest() says */
+    const uint64_t *pages; /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
     /* Written by each sync. */
-    uint32_t hwcur;  /* first slot not yet handed to the NIC */
+    uint32_t hwcur; /* first slot not yet handed to the NIC */
     uint32_t hwtail; /* first slot that is not the application's */
     uint64_t packets;
     uint64_t bytes;
     uint64_t syncs_left; /* until one returns ATTENTION_DRIVER, whatever was moved */
     uint64_t statistics_due; /* number of packets from which on a sync that moves several returns ATTENTION_DRIVER */
     uint64_t violations;
-    uint32_t direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
-    uint32_t frame_lengths;  /* and how many lengths a frame in one buffer may have, from MIN_FRAME on */
+    uint32_t
+        direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
+    uint32_t frame_lengths; /* and how many lengths a frame in one buffer may have, from MIN_FRAME on */
     uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
     struct violation last;
 };
@@ -136,14 +138,14 @@ struct queue {
 struct tx_queue {
     struct queue q;
     const uint32_t *head_writeback; /* index of the descriptor the NIC sends next (7.2.3.5.2) */
-    uint32_t nic_head;              /* what was read there last */
+    uint32_t nic_head; /* what was read there last */
 };
 
 struct rx_queue {
     struct queue q;
-    uint64_t errors;  /* descriptors with RXE, more bytes than a buffer, or a frame without end */
-    uint32_t next;    /* descriptor the NIC completes next */
-    uint32_t chain;   /* descriptors before `next` of a frame whose end is yet to come */
+    uint64_t errors; /* descriptors with RXE, more bytes than a buffer, or a frame without end */
+    uint32_t next; /* descriptor the NIC completes next */
+    uint32_t chain; /* descriptors before `next` of a frame whose end is yet to come */
 };
 
 struct forward {
@@ -156,7 +158,7 @@ struct forward {
 /* What a sync returns: 0, or a sum of these; forward() has above them how many frames moved. */
 enum {
     ATTENTION_VIOLATION = 1, /* a queue's `last` says which rule */
-    ATTENTION_DRIVER = 2,    /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
+    ATTENTION_DRIVER = 2, /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
     MOVED_SHIFT = 2,
 };
 

@@ -57,7 +57,9 @@ class PageTable:
     def check(self, region: Region) -> None:
         """Raises ValueError when the region is larger than the table, or a buffer of it lies in two pages."""
         if len(self._pages) * self.page_size < region.size:
-            raise ValueError(f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}")
+            raise ValueError(
+                f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}"
+            )
         if self.page_size % region.buf_size or region.buffers_offset % region.buf_size:
             raise ValueError(
                 f"without an IOMMU a buffer must not lie in two pages, and {self.page_size}-byte pages are no multiple of "
@@ -161,7 +163,14 @@ class TxQueue(Queue):
     _nic_head: int
 
     def __init__(
-        self, ring: TxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int, head_writeback: int
+        self,
+        ring: TxRing,
+        region: Region,
+        *,
+        region_iova: int | PageTable,
+        descriptors: int,
+        doorbell: int,
+        head_writeback: int,
     ) -> None:
         super().__init__()
         if head_writeback % 4:
@@ -187,7 +196,9 @@ class RxQueue(Queue):
     _next: int
     _chain: int
 
-    def __init__(self, ring: RxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int) -> None:
+    def __init__(
+        self, ring: RxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int
+    ) -> None:
         super().__init__()
         self._join(ring, region, region_iova, descriptors, doorbell)
 
@@ -308,7 +319,7 @@ class BusyWait:
     For RX that is a completed descriptor, for TX a NIC that has sent more than the last sync saw.
     """
 
-    __slots__ = ("_call", "_rx", "_rx_count", "_tx", "_tx_count", "_queues")
+    __slots__ = ("_call", "_queues", "_rx", "_rx_count", "_tx", "_tx_count")
 
     def __init__(self, rx: Sequence[RxQueue], tx: Sequence[TxQueue] = ()) -> None:
         self._queues = (*rx, *tx)
@@ -316,7 +327,9 @@ class BusyWait:
         self._rx_count = len(rx)
         self._tx = _pointers(tx)
         self._tx_count = len(tx)
-        self._call = ctypes.CDLL(_library()._name).busy_wait  # the only call that lets go of the GIL: it waits, and only reads
+        self._call = ctypes.CDLL(
+            _library()._name
+        ).busy_wait  # the only call that lets go of the GIL: it waits, and only reads
 
     def __call__(self, timeout_ns: int) -> bool:
         """True as soon as there is something, False after `timeout_ns`. A signal waits as long: keep it short."""
@@ -343,7 +356,9 @@ def _raise_violations(queues: Sequence[Queue]) -> None:
 def _library() -> ctypes.PyDLL:
     """The shared library beside this file, after a check that it has the structures above. Its functions run with the GIL held."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        raise LibraryError("rings are synced by one thread at a time, which this Python does not see to. Run: python -X gil=1 ...")
+        raise LibraryError(
+            "rings are synced by one thread at a time, which this Python does not see to. Run: python -X gil=1 ..."
+        )
     path = Path(__file__).with_name("libhotloop.so")
     try:
         library = ctypes.PyDLL(str(path))
@@ -392,5 +407,9 @@ _LAYOUT = (
     _offset(TxQueue, "_nic_head"),
     _offset(RxQueue, "errors"),
     _offset(RxQueue, "_next"),
-    Rule.CONTEXT_HEADERS.number, _CHECK_EVERY, MAX_CHAIN, _MIN_FRAME, _MOVED_SHIFT,
+    Rule.CONTEXT_HEADERS.number,
+    _CHECK_EVERY,
+    MAX_CHAIN,
+    _MIN_FRAME,
+    _MOVED_SHIFT,
 )

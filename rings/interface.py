@@ -25,7 +25,11 @@ class Interface:
     """
 
     def __init__(
-        self, mapping: Mapping, offset: int, name: str | None = None, on_close: Callable[[Interface], None] | None = None
+        self,
+        mapping: Mapping,
+        offset: int,
+        name: str | None = None,
+        on_close: Callable[[Interface], None] | None = None,
     ) -> None:
         self._mapping: Mapping | None = mapping
         self._on_close = on_close
@@ -39,7 +43,9 @@ class Interface:
         self._find_rings(mapping, header)
 
     def _find_rings(self, mapping: Mapping, header: np.void) -> None:
-        counts = [int(header[field]) for field in ("ni_tx_rings", "ni_host_tx_rings", "ni_rx_rings", "ni_host_rx_rings")]
+        counts = [
+            int(header[field]) for field in ("ni_tx_rings", "ni_host_tx_rings", "ni_rx_rings", "ni_host_rx_rings")
+        ]
         tx, host_tx, rx, _ = counts
         if sum(counts) > _MAX_RINGS:
             raise RegionError(f"The netmap_if at offset {self.offset} claims {sum(counts)} rings; {_not_ours}")
@@ -47,7 +53,9 @@ class Interface:
             table = mapping.memory[self.offset + IF_HEADER_SIZE :][: 8 * sum(counts)].cast("q")
             ofs = [table[i] for i in range(sum(counts))]
         except (ValueError, IndexError, TypeError) as error:
-            raise RegionError(f"The ring_ofs table at offset {self.offset} ends outside the region; {_not_ours}") from error
+            raise RegionError(
+                f"The ring_ofs table at offset {self.offset} ends outside the region; {_not_ours}"
+            ) from error
         for i in range(tx):
             if ofs[i]:
                 self.tx_rings.append(TxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.TX), self.name))
@@ -139,7 +147,9 @@ def _read_header(mapping: Mapping, offset: int) -> np.void:
     except ValueError as error:
         raise RegionError(f"No netmap_if at offset {offset} of {mapping.size} bytes; {_not_ours}") from error
     if int(header["ni_version"]) != NETMAP_API:
-        raise RegionError(f"No netmap_if at offset {offset} (ni_version {int(header['ni_version'])}, not {NETMAP_API}); {_not_ours}")
+        raise RegionError(
+            f"No netmap_if at offset {offset} (ni_version {int(header['ni_version'])}, not {NETMAP_API}); {_not_ours}"
+        )
     return header
 
 

@@ -48,8 +48,8 @@ static inline uint64_t now_ns(void)
 }
 
 /* Note a violation. Returns false, for `return violated(...)` where false means broken. */
-__attribute__((noinline, cold)) static bool violated(
-    struct queue *q, enum rule rule, uint32_t slot, uint64_t value, uint64_t low, uint64_t high)
+__attribute__((noinline, cold)) static bool violated(struct queue *q, enum rule rule, uint32_t slot, uint64_t value,
+                                                     uint64_t low, uint64_t high)
 {
     q->last = (struct violation){rule, slot, value, low, high};
     q->violations++;

@@ -58,7 +58,9 @@ class Region:
         self.fd = -1
         _check_buf_size(buf_size)
         if buffers <= RESERVED_BUFFERS or buffers > 0xFFFFFFFF or metadata < 0:
-            raise RegionError(f"A region needs more than {RESERVED_BUFFERS} buffers (0 and 1 are reserved), not {buffers}.")
+            raise RegionError(
+                f"A region needs more than {RESERVED_BUFFERS} buffers (0 and 1 are reserved), not {buffers}."
+            )
         self.buf_size = buf_size
         self.total_buffers = buffers
         self.fd, self.page_size = _make_memfd(metadata + buffers * buf_size, hugepages)
@@ -69,7 +71,9 @@ class Region:
         try:
             self._mapping: Mapping | None = map_shared(self.fd, self.size)
         except OSError as error:
-            raise RegionError(f"The region's {_mb(self.size)} cannot be mapped: {error.strerror}. {_SMALLER}") from error
+            raise RegionError(
+                f"The region's {_mb(self.size)} cannot be mapped: {error.strerror}. {_SMALLER}"
+            ) from error
         self.address = self._mapping.address
         self.buffers: npt.NDArray[np.uint8] = self._mapping.bytes(buffers * buf_size, self.buffers_offset).reshape(
             buffers, buf_size
@@ -90,8 +94,12 @@ class Region:
         for slots in (*tx, *rx):
             _check_slots(slots)
         buffers = RESERVED_BUFFERS + ports * (sum(tx) + sum(rx) + extra_bufs)
-        return cls(buffers=max(buffers, RESERVED_BUFFERS + 1), metadata=ports * _metadata(tx, rx), buf_size=buf_size,
-                   hugepages=hugepages)
+        return cls(
+            buffers=max(buffers, RESERVED_BUFFERS + 1),
+            metadata=ports * _metadata(tx, rx),
+            buf_size=buf_size,
+            hugepages=hugepages,
+        )
 
     @property
     def free_buffers(self) -> int:
@@ -112,7 +120,9 @@ class Region:
         rx = _bound(rx_slots, bound_rx)
         needed = sum(tx) + sum(rx) + extra_bufs
         if extra_bufs < 0 or needed > len(self._free):
-            raise RegionError(self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free"))
+            raise RegionError(
+                self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free")
+            )
         size = _metadata(tx, rx)
         offset = self._allocate(size)
         if offset is None:
@@ -300,7 +310,9 @@ def _make_memfd(size: int, hugepages: bool | None) -> tuple[int, int]:
                 ) from error
     available = _available_memory()
     if size > available:
-        raise RegionError(f"The region needs {_mb(size)}, but only {_mb(available)} of memory are available. {_SMALLER}")
+        raise RegionError(
+            f"The region needs {_mb(size)}, but only {_mb(available)} of memory are available. {_SMALLER}"
+        )
     try:
         return _reserve(align_up(size, _PAGE), 0), _PAGE
     except OSError as error:

@@ -25,8 +25,10 @@ enum { AVX2_GROUP = 4, AVX512_GROUP = 8, LEAST_GROUP = AVX2_GROUP }; /* slots */
 
 #define OF_THIS_LIBRARY __attribute__((visibility("hidden")))
 typedef struct run one_ring(const struct queue *q, uint32_t from, uint32_t count);
-typedef struct run two_rings(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count);
-OF_THIS_LIBRARY one_ring tx_groups_avx2, tx_groups_avx512, rx_write_groups_avx2, rx_write_groups_avx512, rx_groups_avx2, rx_groups_avx512;
+typedef struct run two_rings(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                             uint32_t count);
+OF_THIS_LIBRARY one_ring tx_groups_avx2, tx_groups_avx512, rx_write_groups_avx2, rx_write_groups_avx512, rx_groups_avx2,
+    rx_groups_avx512;
 OF_THIS_LIBRARY two_rings forward_groups_avx2, forward_groups_avx512;
 
 /* Processors before those with VBMI2 slow down for a while when they meet a vector of 64 bytes. */
@@ -38,8 +40,8 @@ static inline uint32_t widest_group(void)
 }
 
 /* In wide groups first, and what is left over in narrow ones. */
-__attribute__((always_inline)) static inline struct run in_groups(
-    const struct queue *q, one_ring *wide, one_ring *narrow, uint32_t from, uint32_t count)
+__attribute__((always_inline)) static inline struct run in_groups(const struct queue *q, one_ring *wide,
+                                                                  one_ring *narrow, uint32_t from, uint32_t count)
 {
     struct run run = {0};
     if (q->group == AVX512_GROUP && count >= AVX512_GROUP)
@@ -64,7 +66,8 @@ static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_
     return in_groups(q, rx_groups_avx512, rx_groups_avx2, from, count);
 }
 
-static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                                        uint32_t count)
 {
     struct run run = {0};
     if (tx->group == AVX512_GROUP && count >= AVX512_GROUP)
@@ -97,7 +100,8 @@ static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_
     return tx_groups(q, from, count);
 }
 
-static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to, uint32_t count)
+static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                                        uint32_t count)
 {
     (void)tx, (void)to;
     return tx_groups(rx, from, count);

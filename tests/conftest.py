@@ -59,7 +59,12 @@ def no_datasheet_rule_is_broken(request: pytest.FixtureRequest, monkeypatch: pyt
     if () in asked or request.node.stash.get(FAILED, False):
         return
     allowed = {name for names in asked for name in names}
-    broken = [str(violation) for inspector in inspectors for violation in inspector.violations if violation.rule.name not in allowed]
+    broken = [
+        str(violation)
+        for inspector in inspectors
+        for violation in inspector.violations
+        if violation.rule.name not in allowed
+    ]
     assert not broken, "rules were broken:\n" + "\n".join(broken)
 
 

@@ -32,23 +32,61 @@ A guest gets the NIC with (QEMU 10.1 or later; its memory must be shared, or eac
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("emulate", help="serve an emulated NIC at a vfio-user socket", description=__doc__, epilog=EPILOG,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "emulate",
+        help="serve an emulated NIC at a vfio-user socket",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to make and to listen at")
     parser.add_argument("--wire", default="loop", metavar="WIRE", help="the other end of the cable (default: loop)")
-    parser.add_argument("--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can")
-    parser.add_argument("--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)")
-    parser.add_argument("--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01")
-    parser.add_argument("--sfp", type=sfp_module, default="sr", metavar="MODULE",
-                        help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)")
-    parser.add_argument("--rules", choices=POLICIES, default="record", help="what to do when the driver breaks a rule of the datasheet "
-                        "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing")
-    parser.add_argument("--fault", type=fault_of, action="append", default=[], metavar="NAME[+N]",
-                        help="break something, with the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, queue-enable, "
-                             "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times")
-    parser.add_argument("--trap-all", action="store_true", help="no doorbell region: every register access is a message")
-    parser.add_argument("--trace", type=argparse.FileType("w", encoding="ascii"), metavar="FILE", help="write a line for each message there; ixrings trace FILE shows them")
-    parser.add_argument("--json", action="store_true", help="print JSON instead, an object a line: the socket, then each rule that was broken")
+    parser.add_argument(
+        "--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can"
+    )
+    parser.add_argument(
+        "--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)"
+    )
+    parser.add_argument(
+        "--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01"
+    )
+    parser.add_argument(
+        "--sfp",
+        type=sfp_module,
+        default="sr",
+        metavar="MODULE",
+        help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)",
+    )
+    parser.add_argument(
+        "--rules",
+        choices=POLICIES,
+        default="record",
+        help="what to do when the driver breaks a rule of the datasheet "
+        "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing",
+    )
+    parser.add_argument(
+        "--fault",
+        type=fault_of,
+        action="append",
+        default=[],
+        metavar="NAME[+N]",
+        help="break something, with the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, queue-enable, "
+        "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
+    )
+    parser.add_argument(
+        "--trap-all", action="store_true", help="no doorbell region: every register access is a message"
+    )
+    parser.add_argument(
+        "--trace",
+        type=argparse.FileType("w", encoding="ascii"),
+        metavar="FILE",
+        help="write a line for each message there; ixrings trace FILE shows them",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON instead, an object a line: the socket, then each rule that was broken",
+    )
     parser.set_defaults(run=run)
 
 
@@ -78,8 +116,16 @@ def fault_of(text: str) -> tuple[Fault, int]:
 
 def facts(violation: Violation) -> dict[str, object]:
     rule = violation.rule
-    return {"rule": rule.name, "severity": rule.severity.value, "cite": rule.cite, "sentence": rule.sentence, "register": violation.register,
-            "queue": violation.queue, "values": list(violation.values), "text": violation.text}
+    return {
+        "rule": rule.name,
+        "severity": rule.severity.value,
+        "cite": rule.cite,
+        "sentence": rule.sentence,
+        "register": violation.register,
+        "queue": violation.queue,
+        "values": list(violation.values),
+        "text": violation.text,
+    }
 
 
 def run(options: argparse.Namespace) -> int:
@@ -122,17 +168,36 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as undo:
         if options.trace:
             undo.enter_context(options.trace)
-        nic = Emulated82599(options.wire, paced=options.paced, link_up_s=options.link, mac=options.mac or DEFAULT_MAC, sfp=options.sfp,
-                            rules=Policy(options.rules))
+        nic = Emulated82599(
+            options.wire,
+            paced=options.paced,
+            link_up_s=options.link,
+            mac=options.mac or DEFAULT_MAC,
+            sfp=options.sfp,
+            rules=Policy(options.rules),
+        )
         undo.callback(nic.close)
         for fault in options.fault:
             nic.inject(*fault)
-        server = undo.enter_context(Server(nic, options.socket, trap_all=options.trap_all, trace=trace if options.trace else None,
-                                           on_wake=do_what_is_asked, on_client=client))
+        server = undo.enter_context(
+            Server(
+                nic,
+                options.socket,
+                trap_all=options.trap_all,
+                trace=trace if options.trace else None,
+                on_wake=do_what_is_asked,
+                on_client=client,
+            )
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
             undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))
-        print(json.dumps({"name": nic.name, "socket": options.socket}) if options.json else f"{nic.name} listens at {options.socket}", flush=True)
+        print(
+            json.dumps({"name": nic.name, "socket": options.socket})
+            if options.json
+            else f"{nic.name} listens at {options.socket}",
+            flush=True,
+        )
         server.serve()
     return 0

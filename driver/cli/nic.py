@@ -25,10 +25,17 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("bind", help="take a NIC from Linux for programs")
     parser.set_defaults(run=run_bind)
     parser.add_argument("address", metavar="BDF", help="PCI address, such as 0000:03:00.0")
-    parser.add_argument("--driver", choices=FOR_PROGRAMS, default="vfio-pci", help="vfio-pci (default), or a UIO driver where there is no IOMMU")
+    parser.add_argument(
+        "--driver",
+        choices=FOR_PROGRAMS,
+        default="vfio-pci",
+        help="vfio-pci (default), or a UIO driver where there is no IOMMU",
+    )
     parser.add_argument("--group", action="store_true", help="also the other 82599s of its IOMMU group")
     parser.add_argument("--chown", metavar="USER", default="", help="let this user open it without root")
-    parser.add_argument("--force", action="store_true", help="even if Linux uses it for an address or the default route")
+    parser.add_argument(
+        "--force", action="store_true", help="even if Linux uses it for an address or the default route"
+    )
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
     parser = subparsers.add_parser("unbind", help="give a NIC back to Linux")
@@ -45,9 +52,17 @@ def add(subparsers: Subparsers) -> None:
 def described(nic: Function) -> dict[str, object]:
     reason = why_not(nic)
     return {
-        "address": nic.address, "name": nic.name, "driver": nic.driver, "former_driver": remembered(nic.address).get("driver", ""),
-        "netdevs": list(nic.netdevs), "link": nic.link, "iommu_group": nic.iommu_group, "group_members": list(nic.group_members),
-        "numa_node": nic.numa_node, "usable": not reason, "why_not": reason,
+        "address": nic.address,
+        "name": nic.name,
+        "driver": nic.driver,
+        "former_driver": remembered(nic.address).get("driver", ""),
+        "netdevs": list(nic.netdevs),
+        "link": nic.link,
+        "iommu_group": nic.iommu_group,
+        "group_members": list(nic.group_members),
+        "numa_node": nic.numa_node,
+        "usable": not reason,
+        "why_not": reason,
     }
 
 
@@ -65,14 +80,24 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"    {nic.driver or 'no driver'}, {linux}, {group}{beside}{node}")
         print(f"    {why_not(nic) or 'usable'}")
     if not nics:
-        print("There is no PCI NIC here. The emulated one needs none: open_port(\"emulated\")")
+        print('There is no PCI NIC here. The emulated one needs none: open_port("emulated")')
     return 0
 
 
 def run_bind(options: argparse.Namespace) -> int:
-    done = bind(pci_address(options.address), options.driver, force=options.force, group=options.group, owner=options.chown)
+    done = bind(
+        pci_address(options.address), options.driver, force=options.force, group=options.group, owner=options.chown
+    )
     if options.json:
-        print(json.dumps([{**described(each.function), "former_driver": each.former, "nodes": list(map(str, each.nodes))} for each in done], indent=2))
+        print(
+            json.dumps(
+                [
+                    {**described(each.function), "former_driver": each.former, "nodes": list(map(str, each.nodes))}
+                    for each in done
+                ],
+                indent=2,
+            )
+        )
         return 0
     for each in done:
         tell(each, options.chown)
@@ -104,8 +129,21 @@ def run_doctor(options: argparse.Namespace) -> int:
     """Exit status 1 when something that is needed is missing."""
     checks = examine(pci_address(options.address) if options.address else "")
     if options.json:
-        print(json.dumps([{"name": each.name, "ok": each.ok, "needed": each.needed, "text": each.text, "mend": "" if each.ok else each.mend}
-                          for each in checks], indent=2))
+        print(
+            json.dumps(
+                [
+                    {
+                        "name": each.name,
+                        "ok": each.ok,
+                        "needed": each.needed,
+                        "text": each.text,
+                        "mend": "" if each.ok else each.mend,
+                    }
+                    for each in checks
+                ],
+                indent=2,
+            )
+        )
     else:
         for each in checks:
             print(f"{'ok  ' if each.ok else 'BAD ' if each.needed else 'note'}  {each.name}: {each.text}")

@@ -39,7 +39,9 @@ class ReadOnly:
             with open(function.path / "config", "rb", buffering=0) as config:
                 config.seek(COMMAND)
                 if not config.read(2)[0] & MEMORY_SPACE:
-                    raise DeviceError(f"{function.address} is asleep: its registers cannot be read until a driver opens it")
+                    raise DeviceError(
+                        f"{function.address} is asleep: its registers cannot be read until a driver opens it"
+                    )
             fd = os.open(function.path / "resource0", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._bar = Bar(fd, os.fstat(fd).st_size, writable=False)
@@ -47,11 +49,18 @@ class ReadOnly:
                 os.close(fd)
         except OSError as error:
             if error.errno == errno.EACCES:
-                raise DeviceError(f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)") from None
-            if function.driver in FOR_PROGRAMS:  # IO_STRICT_DEVMEM: a BAR that a driver claimed is mapped through that driver only
+                raise DeviceError(
+                    f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)"
+                ) from None
+            if (
+                function.driver in FOR_PROGRAMS
+            ):  # IO_STRICT_DEVMEM: a BAR that a driver claimed is mapped through that driver only
                 raise DeviceError(in_use(function, holders(ROOT, *nodes_of(function, ROOT)))) from None
-            raise RegistersHidden(f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). Boot "
-                                  f"with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}", function) from None
+            raise RegistersHidden(
+                f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). Boot "
+                f"with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}",
+                function,
+            ) from None
 
     def read32(self, offset: int, /) -> int:
         return self._bar.load(offset)

@@ -44,19 +44,35 @@ def information(port: str, seen: Peek) -> dict[str, object]:
     if seen.device is not None:
         seen.device.enable_bus_master(False)
         wait_eeprom_auto_read(seen.nic)
-    facts: dict[str, object] = {"port": port, "name": seen.function.name if seen.function else "82599ES, emulated", "held_by": seen.holder,
-                                "mac": filters.read_mac(seen.nic).hex(":"), "link": link(seen)}
+    facts: dict[str, object] = {
+        "port": port,
+        "name": seen.function.name if seen.function else "82599ES, emulated",
+        "held_by": seen.holder,
+        "mac": filters.read_mac(seen.nic).hex(":"),
+        "link": link(seen),
+    }
     if seen.device is not None:
         facts["vectors"] = seen.device.max_vectors
-        facts["dma_memory"] = {True: "2 MiB hugepages", None: "2 MiB hugepages if there are enough, else plain pages", False: "plain pages"}[seen.device.hugepages]
+        facts["dma_memory"] = {
+            True: "2 MiB hugepages",
+            None: "2 MiB hugepages if there are enough, else plain pages",
+            False: "plain pages",
+        }[seen.device.hugepages]
     return {**facts, **on_the_bus(seen.function)} if seen.function else facts
 
 
 def what_linux_says(port: str, hidden: RegistersHidden) -> dict[str, object]:
     function = hidden.function
     mac = text_of(ROOT / "sys/class/net" / function.netdevs[0] / "address") if function.netdevs else ""
-    return {"port": port, "name": function.name, "held_by": function.driver, "mac": mac, "link": function.link, "registers": str(hidden),
-            **on_the_bus(function)}
+    return {
+        "port": port,
+        "name": function.name,
+        "held_by": function.driver,
+        "mac": mac,
+        "link": function.link,
+        "registers": str(hidden),
+        **on_the_bus(function),
+    }
 
 
 def link(seen: Peek) -> str:
@@ -69,6 +85,14 @@ def link(seen: Peek) -> str:
 
 
 def on_the_bus(function: Function) -> dict[str, object]:
-    return {"address": function.address, "driver": function.driver, "netdevs": list(function.netdevs), "iommu_group": function.iommu_group,
-            "group_members": list(function.group_members), "numa_node": function.numa_node,
-            "pcie": " x".join(filter(None, (text_of(function.path / "current_link_speed"), text_of(function.path / "current_link_width"))))}
+    return {
+        "address": function.address,
+        "driver": function.driver,
+        "netdevs": list(function.netdevs),
+        "iommu_group": function.iommu_group,
+        "group_members": list(function.group_members),
+        "numa_node": function.numa_node,
+        "pcie": " x".join(
+            filter(None, (text_of(function.path / "current_link_speed"), text_of(function.path / "current_link_width")))
+        ),
+    }

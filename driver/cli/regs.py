@@ -31,12 +31,28 @@ section (8.2.3.5). Registers whose read clears or takes something are read only 
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("regs", help="a NIC's registers, with their fields", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "regs",
+        help="a NIC's registers, with their fields",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
-    parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated; an emulated one is brought up first")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="registers to show (default: all, of arrays what differs from its reset value)")
+    parser.add_argument(
+        "port",
+        metavar="PORT",
+        help="a port's name, such as 0000:03:00.0 or emulated; an emulated one is brought up first",
+    )
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="registers to show (default: all, of arrays what differs from its reset value)",
+    )
     parser.add_argument("--up", action="store_true", help="bring a NIC that nobody has up first, as open_port() does")
-    parser.add_argument("--diff", action="store_true", help="only what differs from its reset value, and which fields do")
+    parser.add_argument(
+        "--diff", action="store_true", help="only what differs from its reset value, and which fields do"
+    )
     add_watch(parser, "keep looking, and show only what changes")
     parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch an object a line")
 
@@ -62,8 +78,14 @@ class Entry:
         return value
 
     def facts(self, value: Word) -> dict[str, object]:
-        return {"name": self.label, "offset": f"{self.offset:#07x}", "value": int(value), "reset": int(self.reset), "text": value.describe(),
-                "section": self.row.section}
+        return {
+            "name": self.label,
+            "offset": f"{self.offset:#07x}",
+            "value": int(value),
+            "reset": int(self.reset),
+            "text": value.describe(),
+            "section": self.row.section,
+        }
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +96,16 @@ def run(options: argparse.Namespace) -> int:
         values = read(seen.nic, wanted or everything())
         shown = {entry: value for entry, value in values.items() if is_shown(entry, value, bool(wanted), options.diff)}
         if options.json and options.watch is None:
-            print(json.dumps({"port": options.port, "held_by": seen.holder, "registers": [entry.facts(value) for entry, value in shown.items()]}, indent=2))
+            print(
+                json.dumps(
+                    {
+                        "port": options.port,
+                        "held_by": seen.holder,
+                        "registers": [entry.facts(value) for entry, value in shown.items()],
+                    },
+                    indent=2,
+                )
+            )
         elif options.watch is None:
             print(*lines(shown, {entry: entry.reset for entry in shown} if options.diff else {}), sep="\n")
         else:
@@ -85,9 +116,20 @@ def run(options: argparse.Namespace) -> int:
 def named(pattern: str) -> list[Entry]:
     """Raises PortError when there is no such register."""
     asked = pattern.upper()
-    found = [Entry(row, index) for row in Registers.rows() for index in range(row.count)
-             if asked in (row.name, *row.also) or (row.count > 1 and asked in (f"{name}[{index}]" for name in (row.name, *row.also)))
-             or (quiet(row) and (in_section(row.section, asked) or (WILD & set(asked) and any(fnmatchcase(name, asked) for name in (row.name, *row.also)))))]
+    found = [
+        Entry(row, index)
+        for row in Registers.rows()
+        for index in range(row.count)
+        if asked in (row.name, *row.also)
+        or (row.count > 1 and asked in (f"{name}[{index}]" for name in (row.name, *row.also)))
+        or (
+            quiet(row)
+            and (
+                in_section(row.section, asked)
+                or (WILD & set(asked) and any(fnmatchcase(name, asked) for name in (row.name, *row.also)))
+            )
+        )
+    ]
     if not found:
         raise PortError(f"the 82599 has no register {pattern} that is known here. All names: ixrings regs emulated '*'")
     return found
@@ -108,7 +150,11 @@ def everything() -> list[Entry]:
 
 def read(nic: Registers, entries: Iterable[Entry]) -> dict[Entry, Word]:
     nic.check_present("the NIC")
-    return {entry: entry.row.layout(nic.space.read32(entry.offset)) for entry in entries if entry.row.access is not Access.WO}
+    return {
+        entry: entry.row.layout(nic.space.read32(entry.offset))
+        for entry in entries
+        if entry.row.access is not Access.WO
+    }
 
 
 def is_shown(entry: Entry, value: Word, by_name: bool, diff: bool) -> bool:
@@ -118,14 +164,20 @@ def is_shown(entry: Entry, value: Word, by_name: bool, diff: bool) -> bool:
 def refuse_effects(rows: Iterable[Row[Any]], holder: str) -> None:
     for row in rows:
         if row.access.read_has_effect:
-            raise DeviceError(f"{row.name} is {row.access.value}, and {holder} has the NIC: reading it would take from its driver what it counts on")
+            raise DeviceError(
+                f"{row.name} is {row.access.value}, and {holder} has the NIC: reading it would take from its driver what it counts on"
+            )
 
 
 def lines(values: Mapping[Entry, Word], before: Mapping[Entry, Word]) -> Iterator[str]:
     """`before`: tell what became of it. Neighbours in an array that say the same share a line."""
     for (row, value, former), run in groupby(values, lambda entry: (entry.row, values[entry], before.get(entry))):
         entries = list(run)
-        became = f"{value:#010x}  {value.describe()}" if former is None else f"{former:#010x} -> {value:#010x}  {' '.join(changes(former, value))}"
+        became = (
+            f"{value:#010x}  {value.describe()}"
+            if former is None
+            else f"{former:#010x} -> {value:#010x}  {' '.join(changes(former, value))}"
+        )
         yield f"{entries[0].offset:#07x}  {label(entries):16} {became}".rstrip()
 
 
@@ -160,6 +212,8 @@ def watch(nic: Registers, values: Mapping[Entry, Word], interval_s: float, as_js
             facts = [{**entry.facts(last[entry]), "before": int(before[entry])} for entry in changed]
             print(json.dumps({"seconds": round(since, 3), "registers": facts}), flush=True)
         elif changed:
-            print(f"after {since:.1f} s", *lines({entry: last[entry] for entry in changed}, before), sep="\n", flush=True)
+            print(
+                f"after {since:.1f} s", *lines({entry: last[entry] for entry in changed}, before), sep="\n", flush=True
+            )
 
     repeat(interval_s, look)

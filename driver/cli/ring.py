@@ -40,13 +40,20 @@ does so with --frames only, because it sends. pid:PID shows the rings of a progr
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("ring", help="rings drawn as rings: who owns which slot", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "ring",
+        help="rings drawn as rings: who owns which slot",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as emulated, or pid:PID for another program")
     parser.add_argument("--frames", action="store_true", help="send frames on a NIC that is not emulated, too")
     parser.add_argument("--steps", action="store_true", help="draw every step of the scene (default: the last one)")
     add_watch(parser, "of another program: draw again")
-    parser.add_argument("--html", metavar="FILE", help="write a page that steps through the scene, or through what was watched")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page that steps through the scene, or through what was watched"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead")
 
 
@@ -54,7 +61,9 @@ def run(options: argparse.Namespace) -> int:
     if options.port.startswith("pid:"):
         return run_other(options)
     if options.watch is not None:
-        raise PortError(f"--watch is for the rings of another program, ixrings ring pid:PID; {options.port} has nobody who would change them")
+        raise PortError(
+            f"--watch is for the rings of another program, ixrings ring pid:PID; {options.port} has nobody who would change them"
+        )
     steps = scene(options.port, options.frames)
     show(steps if options.steps or options.json else steps[-1:], options.json)
     save(steps, options.html)
@@ -65,7 +74,9 @@ def scene(name: str, frames: bool) -> list[Step]:
     """Raises PortNameError, PortError, DeviceError."""
     parsed = parse_port_name(name)
     if not (parsed.transmits and parsed.receives) or parsed.queue:
-        raise PortError(f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}")
+        raise PortError(
+            f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}"
+        )
     with ExitStack() as undo:
         if parsed.kind is Kind.EMULATED:
             from ixrings.hw.emulator import Emulated82599

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 from ixrings.driver.ring_view import Owner, RingView, Step
 
-COLOURS = {Owner.PROGRAM: "#4c9f50", Owner.GIVEN: "#e8b93c", Owner.NIC: "#3b6fb5", Owner.DONE: "#a05cb5", Owner.NOBODY: "#c8c8c8", Owner.DRIVER: "#3b6fb5"}
+COLOURS = {
+    Owner.PROGRAM: "#4c9f50",
+    Owner.GIVEN: "#e8b93c",
+    Owner.NIC: "#3b6fb5",
+    Owner.DONE: "#a05cb5",
+    Owner.NOBODY: "#c8c8c8",
+    Owner.DRIVER: "#3b6fb5",
+}
 
 
 def page(steps: Sequence[Step]) -> str:
@@ -15,14 +22,26 @@ def page(steps: Sequence[Step]) -> str:
     if not steps:
         raise ValueError("there is no step to show: record one first, recording.look(...)")
     seen = {slot.owner for step in steps for ring in step.port.rings for slot in ring.slots}
-    data = {"owners": {owner.letter: {"colour": COLOURS[owner], "words": owner.words} for owner in Owner if owner in seen},
-            "steps": [{"caption": step.caption, "port": step.port.name, "rings": [ring_data(ring) for ring in step.port.rings]} for step in steps]}
-    return PAGE.replace("DATA", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))  # so that no name can end the script
+    data = {
+        "owners": {owner.letter: {"colour": COLOURS[owner], "words": owner.words} for owner in Owner if owner in seen},
+        "steps": [
+            {"caption": step.caption, "port": step.port.name, "rings": [ring_data(ring) for ring in step.port.rings]}
+            for step in steps
+        ],
+    }
+    return PAGE.replace(
+        "DATA", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    )  # so that no name can end the script
 
 
 def ring_data(ring: RingView) -> dict[str, object]:
-    return {"name": ring.name, "tx": ring.transmits, "pointers": dict(ring.pointers), "owners": "".join(slot.owner.letter for slot in ring.slots),
-            "slots": [[slot.buf_idx, slot.len, slot.flags, slot.descriptor] for slot in ring.slots]}
+    return {
+        "name": ring.name,
+        "tx": ring.transmits,
+        "pointers": dict(ring.pointers),
+        "owners": "".join(slot.owner.letter for slot in ring.slots),
+        "slots": [[slot.buf_idx, slot.len, slot.flags, slot.descriptor] for slot in ring.slots],
+    }
 
 
 PAGE = """<!DOCTYPE html>

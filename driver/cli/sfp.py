@@ -43,15 +43,30 @@ def run(options: argparse.Namespace) -> int:
 
 def described(module: Module) -> list[tuple[str, str]]:
     measured = module.diagnostics
-    return [("module", module.identifier), ("type", ", ".join(module.types) or "unknown"), ("connector", module.connector), ("vendor", module.vendor),
-            ("oui", module.oui), ("part", module.part), ("revision", module.revision), ("serial", module.serial), ("date", module.date),
-            ("wavelength", f"{module.wavelength_nm} nm" if module.wavelength_nm else ""),
-            ("reach", ", ".join(f"{metres} m of {name}" for name, metres in module.lengths_m.items())), *(measurements(measured) if measured else [])]
+    return [
+        ("module", module.identifier),
+        ("type", ", ".join(module.types) or "unknown"),
+        ("connector", module.connector),
+        ("vendor", module.vendor),
+        ("oui", module.oui),
+        ("part", module.part),
+        ("revision", module.revision),
+        ("serial", module.serial),
+        ("date", module.date),
+        ("wavelength", f"{module.wavelength_nm} nm" if module.wavelength_nm else ""),
+        ("reach", ", ".join(f"{metres} m of {name}" for name, metres in module.lengths_m.items())),
+        *(measurements(measured) if measured else []),
+    ]
 
 
 def measurements(measured: Diagnostics) -> list[tuple[str, str]]:
-    return [("temperature", f"{measured.temperature_c:.1f} C"), ("supply", f"{measured.supply_v:.2f} V"), ("laser bias", f"{measured.bias_ma:.2f} mA"),
-            ("light sent", light(measured.tx_power_mw)), ("light received", light(measured.rx_power_mw))]
+    return [
+        ("temperature", f"{measured.temperature_c:.1f} C"),
+        ("supply", f"{measured.supply_v:.2f} V"),
+        ("laser bias", f"{measured.bias_ma:.2f} mA"),
+        ("light sent", light(measured.tx_power_mw)),
+        ("light received", light(measured.rx_power_mw)),
+    ]
 
 
 def light(power_mw: float) -> str:

@@ -82,7 +82,9 @@ def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
         return "the NIC's counters, cleared by being read", accumulated
     if seen.function is not None and seen.function.netdevs:
         return linux_counts(seen.function)
-    raise DeviceError(f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())")
+    raise DeviceError(
+        f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())"
+    )
 
 
 def linux_counts(function: Function) -> tuple[str, Callable[[], Counts]]:
@@ -95,9 +97,17 @@ def port_counts(port: Port) -> Counts:
     for ring in port.rx_rings:
         ring.advance(ring.space)
     counts = port.stats()
-    queues = {f"{name}[{number}]": value for side in (counts.rx, counts.tx) for number, queue in enumerate(side) for name, value in queue.items()}
-    others = {f"{name}[{len(own)}..]": value for own, shared in ((counts.rx, counts.rx_others), (counts.tx, counts.tx_others))
-              for name, value in shared.items()}
+    queues = {
+        f"{name}[{number}]": value
+        for side in (counts.rx, counts.tx)
+        for number, queue in enumerate(side)
+        for name, value in queue.items()
+    }
+    others = {
+        f"{name}[{len(own)}..]": value
+        for own, shared in ((counts.rx, counts.rx_others), (counts.tx, counts.tx_others))
+        for name, value in shared.items()
+    }
     return {**counts.port, **queues, **others}
 
 
@@ -122,7 +132,10 @@ def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts])
     """Until Ctrl-C."""
     start = last_at = time.monotonic()
     last = count()
-    print(json.dumps({"port": options.port, "source": source}) if options.json else f"{options.port}: {source}", flush=True)
+    print(
+        json.dumps({"port": options.port, "source": source}) if options.json else f"{options.port}: {source}",
+        flush=True,
+    )
 
     def look() -> None:
         nonlocal last, last_at
@@ -131,7 +144,16 @@ def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts])
         rates = {name: (value - before[name]) / (last_at - before_at) for name, value in last.items()}
         shown = {name: rate for name, rate in rates.items() if rate or options.all}
         if options.json:
-            print(json.dumps({"seconds": round(last_at - start, 3), "counts": {name: last[name] for name in shown}, "rates": shown}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "seconds": round(last_at - start, 3),
+                        "counts": {name: last[name] for name in shown},
+                        "rates": shown,
+                    }
+                ),
+                flush=True,
+            )
             return
         print(f"after {last_at - start:.1f} s" + ("" if shown else ": nothing"), flush=True)
         for name, rate in shown.items():

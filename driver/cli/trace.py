@@ -27,23 +27,45 @@ PFUTA[0..127] is one entry after the other.
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("trace", help="show, filter, count or compare recorded register accesses", description=__doc__, epilog=EPILOG,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "trace",
+        help="show, filter, count or compare recorded register accesses",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a trace; .gz too")
-    parser.add_argument("--register", metavar="GLOB", action="append", help="only registers of this name, such as RXDCTL, 'RX*', 'RXDCTL[0]', 'CONFIG*'")
-    parser.add_argument("--section", metavar="NUMBER", help="only registers of this section of the datasheet and those below it, such as 8.2.3.5")
+    parser.add_argument(
+        "--register",
+        metavar="GLOB",
+        action="append",
+        help="only registers of this name, such as RXDCTL, 'RX*', 'RXDCTL[0]', 'CONFIG*'",
+    )
+    parser.add_argument(
+        "--section",
+        metavar="NUMBER",
+        help="only registers of this section of the datasheet and those below it, such as 8.2.3.5",
+    )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument("--reads", action="store_true", help="only reads")
     direction.add_argument("--writes", action="store_true", help="only writes")
-    parser.add_argument("--from", dest="begin", type=float, metavar="SECONDS", help="only from this time on, as the file has it")
+    parser.add_argument(
+        "--from", dest="begin", type=float, metavar="SECONDS", help="only from this time on, as the file has it"
+    )
     parser.add_argument("--to", dest="end", type=float, metavar="SECONDS", help="only up to this time")
     parser.add_argument("--callers", action="store_true", help="show the function that did it, where the file has it")
     parser.add_argument("--sections", action="store_true", help="show each register's section of the datasheet")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", action="store_true", help="count accesses by register instead")
-    what.add_argument("--compare", metavar="B", help="what this other trace wrote, and FILE did not, and the other way round")
-    parser.add_argument("--json", action="store_true", help="print JSON instead: every access, an object a line; of --count and --compare an object a register")
+    what.add_argument(
+        "--compare", metavar="B", help="what this other trace wrote, and FILE did not, and the other way round"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON instead: every access, an object a line; of --count and --compare an object a register",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +96,9 @@ def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[A
         wanted.append(lambda access: access.write == options.writes)
     if options.register:
         globs = [glob.replace("[", "[[]") for glob in options.register]  # RXDCTL[0] is a register and no set of letters
-        wanted.append(lambda access: any(fnmatchcase(name, glob) for glob in globs for name in (access.register, family(access))))
+        wanted.append(
+            lambda access: any(fnmatchcase(name, glob) for glob in globs for name in (access.register, family(access)))
+        )
     if options.section:
         wanted.append(lambda access: f"{access.section}.".startswith(f"{options.section.rstrip('.')}."))
     if options.begin is not None:
@@ -95,15 +119,29 @@ def print_folded(files: list[TraceFile], options: argparse.Namespace) -> None:
         for line in each.lines():
             access = line.access
             time = "" if access.time_s is None else f"{access.time_s:11.6f} "
-            words = [f"{time}{'write' if access.write else 'read '} {line.name:16} {line.number:10}", access.fields, line.how_often,
-                     f"({access.section})" if options.sections and access.section else "", f"# {access.caller}" if options.callers and access.caller else ""]
+            words = [
+                f"{time}{'write' if access.write else 'read '} {line.name:16} {line.number:10}",
+                access.fields,
+                line.how_often,
+                f"({access.section})" if options.sections and access.section else "",
+                f"# {access.caller}" if options.callers and access.caller else "",
+            ]
             print("  ".join(filter(None, words)).rstrip())
 
 
 def facts(access: Access) -> dict[str, object]:
     """mask: the bits of `value` that are known; seconds: null where the file has no times."""
-    return {"seconds": access.time_s, "write": access.write, "register": access.register, "offset": access.offset, "value": access.value, "mask": access.mask,
-            "text": access.fields, "section": access.section, "caller": access.caller}
+    return {
+        "seconds": access.time_s,
+        "write": access.write,
+        "register": access.register,
+        "offset": access.offset,
+        "value": access.value,
+        "mask": access.mask,
+        "text": access.fields,
+        "section": access.section,
+        "caller": access.caller,
+    }
 
 
 def print_each(files: list[TraceFile], options: argparse.Namespace) -> None:
@@ -135,7 +173,16 @@ def compare(files: list[TraceFile], options: argparse.Namespace) -> None:
     written = [Written.of(chosen(file, options), file.path) for file in files]
     if options.json:
         for name, found in differences(*written):
-            print(json.dumps({"register": name, "a": list(map(facts, found.a)), "b": list(map(facts, found.b)), "first_difference": found.first}))
+            print(
+                json.dumps(
+                    {
+                        "register": name,
+                        "a": list(map(facts, found.a)),
+                        "b": list(map(facts, found.b)),
+                        "first_difference": found.first,
+                    }
+                )
+            )
         return
     for letter, file, each in zip("AB", files, written):
         print(f"{letter} is {file.path}: {each.writes} writes to {len(each.values)} registers")

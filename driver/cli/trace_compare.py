@@ -13,7 +13,14 @@ MOST_VALUES = 1_000_000  # of one trace
 SHOWN = 6  # values of one register
 
 # Bits that say where memory happens to lie: two drivers, or two runs of one, cannot agree on them.
-ADDRESS_BITS = {"RDBAL": 0xFFFF_FF80, "RDBAH": ALL_ONES, "TDBAL": 0xFFFF_FF80, "TDBAH": ALL_ONES, "TDWBAL": 0xFFFF_FFFC, "TDWBAH": ALL_ONES}
+ADDRESS_BITS = {
+    "RDBAL": 0xFFFF_FF80,
+    "RDBAH": ALL_ONES,
+    "TDBAL": 0xFFFF_FF80,
+    "TDBAH": ALL_ONES,
+    "TDWBAL": 0xFFFF_FFFC,
+    "TDWBAH": ALL_ONES,
+}
 
 
 def agree(one: Access, other: Access) -> bool:
@@ -43,7 +50,9 @@ class Written:
             if access.write:
                 written.add(access)
                 if written.kept > MOST_VALUES:
-                    raise ValueError(f"{source} has more than {MOST_VALUES} values to compare; choose some by --to SECONDS or --register NAME")
+                    raise ValueError(
+                        f"{source} has more than {MOST_VALUES} values to compare; choose some by --to SECONDS or --register NAME"
+                    )
         return written
 
     def add(self, access: Access) -> None:
@@ -81,14 +90,26 @@ def compared(a: Written, b: Written) -> Iterator[str]:
     """The comparison in lines, for a reader."""
     groups: dict[tuple[object, ...], tuple[list[str], Difference]] = {}  # entries of an array that differ alike are one
     for name, difference in differences(a, b):
-        key = (name.partition("[")[0], difference.first, *((each.value, each.mask) for each in difference.a), None,
-               *((each.value, each.mask) for each in difference.b))
+        key = (
+            name.partition("[")[0],
+            difference.first,
+            *((each.value, each.mask) for each in difference.a),
+            None,
+            *((each.value, each.mask) for each in difference.b),
+        )
         groups.setdefault(key, ([], difference))[0].append(name)
     found = [(ranges(names), difference) for names, difference in groups.values()]
     yield from section("Written in A only", (f"  {names:20} {listed(each.a)}" for names, each in found if not each.b))
     yield from section("Written in B only", (f"  {names:20} {listed(each.b)}" for names, each in found if not each.a))
-    yield from section("Written in both, with other values",
-                       (line for names, each in found if each.a and each.b and each.first is not None for line in other_values(names, each)))
+    yield from section(
+        "Written in both, with other values",
+        (
+            line
+            for names, each in found
+            if each.a and each.b and each.first is not None
+            for line in other_values(names, each)
+        ),
+    )
     yield from section("Written in another order (by the first write of each)", other_order(a, b))
     same: dict[str, list[str]] = {}
     for names, each in groups.values():
@@ -109,7 +130,9 @@ def other_values(names: str, difference: Difference) -> Iterator[str]:
     assert difference.first is not None
     yield f"  {names:20} A {listed(difference.a)}"
     yield f"  {'':20} B {listed(difference.b)}"
-    rest = [values[difference.first] if difference.first < len(values) else None for values in (difference.a, difference.b)]
+    rest = [
+        values[difference.first] if difference.first < len(values) else None for values in (difference.a, difference.b)
+    ]
     yield f"  {'':20} first at value {difference.first + 1}: {told_apart(*rest)}"
 
 
@@ -118,8 +141,11 @@ def told_apart(a: Access | None, b: Access | None) -> str:
     if a is None or b is None:
         return f"only {'B' if a is None else 'A'} goes on, {described(a or b)}"
     fields = a.place.row.layout.fields if a.place else {}
-    apart = [f"{name} {(a.value >> each.low) & each.max:#x} in A, {(b.value >> each.low) & each.max:#x} in B"
-             for name, each in fields.items() if (a.value ^ b.value) & each.mask & a.mask & b.mask]
+    apart = [
+        f"{name} {(a.value >> each.low) & each.max:#x} in A, {(b.value >> each.low) & each.max:#x} in B"
+        for name, each in fields.items()
+        if (a.value ^ b.value) & each.mask & a.mask & b.mask
+    ]
     return "; ".join(apart) or f"{a.number} in A, {b.number} in B"
 
 

@@ -57,7 +57,9 @@ class Fold:
         together = f"these {len(self.group)} x {self.times}" if self.times > 1 else ""
         for number, access in enumerate(self.group, 1):
             name, value = self._entries(access)
-            yield Line(access, name, value, "" if number < len(self.group) else together if len(self.group) > 1 else entries)
+            yield Line(
+                access, name, value, "" if number < len(self.group) else together if len(self.group) > 1 else entries
+            )
 
     def _entries(self, access: Access) -> tuple[str, str]:
         place, further = access.place, self.stride * (self.times - 1)

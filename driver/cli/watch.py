@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 
 def add_watch(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--watch", metavar="SECONDS", type=interval, nargs="?", const=1.0, help=f"{text}, every SECONDS (default: 1) until Ctrl-C")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=interval,
+        nargs="?",
+        const=1.0,
+        help=f"{text}, every SECONDS (default: 1) until Ctrl-C",
+    )
 
 
 def interval(text: str) -> float:

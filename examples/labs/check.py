@@ -53,7 +53,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("file", nargs="?", type=Path, help="the script (default: the lab's own lab.py)")
     parser.add_argument("--hint", type=int, metavar="N", help="show the lab's hint N")
     parser.add_argument("--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked, such as 0000:03:00.0")
-    parser.add_argument("--time", type=float, default=LIMIT_S, metavar="SECONDS", help=f"how long a script may run (default: {LIMIT_S:g})")
+    parser.add_argument(
+        "--time",
+        type=float,
+        default=LIMIT_S,
+        metavar="SECONDS",
+        help=f"how long a script may run (default: {LIMIT_S:g})",
+    )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON instead")
     options = parser.parse_args()
     if options.what not in LABS and not Path(options.what).is_dir():
@@ -77,7 +83,17 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         return run_unchecked(file, options.nic)
     evidence, verdict = checked(lab, file, options.time)
     if options.json:
-        print(json.dumps({**found(lab, verdict), "explanation": str(verdict), "output": evidence.run.output, "saved": not evidence.not_left}, indent=2))
+        print(
+            json.dumps(
+                {
+                    **found(lab, verdict),
+                    "explanation": str(verdict),
+                    "output": evidence.run.output,
+                    "saved": not evidence.not_left,
+                },
+                indent=2,
+            )
+        )
         return 0 if verdict.passed else 1
     if evidence.run.output:
         print("\n".join(f"| {line}" for line in evidence.run.output.splitlines()[:40]) + "\n")
@@ -85,7 +101,9 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     if str(verdict):
         print(f"{verdict}\n")
     if not evidence.not_left:
-        print(f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap what was on the wire (tcpdump -XXr packets.pcap).")
+        print(
+            f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap what was on the wire (tcpdump -XXr packets.pcap)."
+        )
     if not verdict.passed:
         print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
     return 0 if verdict.passed else 1
@@ -138,8 +156,12 @@ def whole_class(folder: Path, options: argparse.Namespace) -> int:
 
 
 def class_as_json(students: list[Path], limit_s: float) -> int:
-    rows = [{"student": student.name, **found(LABS[number], verdict)}
-            for student in students for number, verdict in verdicts_of(student, limit_s).items() if verdict]
+    rows = [
+        {"student": student.name, **found(LABS[number], verdict)}
+        for student in students
+        for number, verdict in verdicts_of(student, limit_s).items()
+        if verdict
+    ]
     print(json.dumps(rows, indent=2))
     return 0 if all(row["passed"] for row in rows) else 1
 

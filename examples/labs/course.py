@@ -1,7 +1,7 @@
 """What the labs' scripts start from: the NIC, and what earlier labs have already made of it.
 
-    python examples/labs/check.py 03                        # your lab.py on a strict emulated 82599
-    python examples/labs/check.py 03 --nic 0000:03:00.0     # the same file on a real one, unchecked
+python examples/labs/check.py 03                        # your lab.py on a strict emulated 82599
+python examples/labs/check.py 03 --nic 0000:03:00.0     # the same file on a real one, unchecked
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
-WRITE_BUFFER = RECORD_HEADER + MAX_FRAME  # bytes, the longest record; more would not help: they are copied once more by the kernel, and should still be in the cache then
+WRITE_BUFFER = (
+    RECORD_HEADER + MAX_FRAME
+)  # bytes, the longest record; more would not help: they are copied once more by the kernel, and should still be in the cache then
 
 
 def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
@@ -53,7 +55,9 @@ def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
     try:
         return (_read_pcap if data[:4] in PCAP_MAGICS else read_pcapng)(data, allow_truncated)
     except CaptureTruncated as error:
-        raise CaptureTruncated(f"{name}: {error}; to keep the whole frames run: tcpdump -r {name} -w whole.pcap") from None
+        raise CaptureTruncated(
+            f"{name}: {error}; to keep the whole frames run: tcpdump -r {name} -w whole.pcap"
+        ) from None
     except CaptureError as error:
         raise CaptureError(f"{name}: {error}") from None
 
@@ -100,7 +104,9 @@ def _read_pcap(data: bytes, allow_truncated: bool) -> Capture:
         raise CaptureError(f"the link type word {linktype:#010x} says that frames end in their FCS; capture without it")
     check_linktype(linktype, "the file")
     positions = _scan_records(data, order, allow_truncated)
-    layout = np.dtype([("seconds", order + "u4"), ("fraction", order + "u4"), ("captured", order + "u4"), ("wire", order + "u4")])
+    layout = np.dtype(
+        [("seconds", order + "u4"), ("fraction", order + "u4"), ("captured", order + "u4"), ("wire", order + "u4")]
+    )
     records = gather(data, layout, positions)
     times = records["seconds"].astype(np.int64) * NS + records["fraction"].astype(np.int64) * unit_ns
     return to_capture(data, positions + RECORD_HEADER, records["captured"], records["wire"], times)
@@ -144,7 +150,9 @@ class CaptureWriter:
         self._saved_frames = 0
         self._file, self._mine, self._name = _open_target(target)
         self._open = True
-        self._position = 0 if self._mine and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and target != "-" else None
+        self._position = (
+            0 if self._mine and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and target != "-" else None
+        )
         struct.pack_into("<IHHiIII", self._buffer, 0, 0xA1B23C4D, 2, 4, 0, 0, snaplen, LINKTYPE_ETHERNET)
         self._used = PCAP_HEADER
         try:
@@ -162,7 +170,9 @@ class CaptureWriter:
         seconds, nanoseconds = divmod(time_ns, NS)
         self._check_open()
         if not length or wire >= 2**32 or not 0 <= seconds < 2**32:
-            raise ValueError(f"frame of {length} bytes at {time_ns} ns: a record has at least 1 byte and a time from 1970 to 2106")
+            raise ValueError(
+                f"frame of {length} bytes at {time_ns} ns: a record has at least 1 byte and a time from 1970 to 2106"
+            )
         if self._used + RECORD_HEADER + captured > WRITE_BUFFER:
             self.flush()
         at = self._used
@@ -173,7 +183,10 @@ class CaptureWriter:
         self.frames += 1
 
     def write_batch(
-        self, frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int,
+        self,
+        frames: npt.NDArray[np.uint8],
+        lengths: npt.NDArray[np.integer],
+        times_ns: npt.NDArray[np.integer] | int,
         rows: npt.NDArray[np.integer] | None = None,
     ) -> None:
         """Many frames at once: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
@@ -182,7 +195,10 @@ class CaptureWriter:
         which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
         """
         self._check_open()
-        lengths, rows = lengths.astype(np.int64), None if rows is None else rows.copy()  # they may be shared memory: check what is used
+        lengths, rows = (
+            lengths.astype(np.int64),
+            None if rows is None else rows.copy(),
+        )  # they may be shared memory: check what is used
         _check_batch(frames, lengths, times_ns, rows)
         if not len(lengths):
             return
@@ -223,7 +239,9 @@ class CaptureWriter:
             self._write_out()
         except (OSError, ValueError) as error:  # ValueError: a file object that its owner closed
             reason = getattr(error, "strerror", None) or error
-            raise CaptureError(f"{self._name} cannot be written: {reason}; {self._saved_frames} frames are in it") from error
+            raise CaptureError(
+                f"{self._name} cannot be written: {reason}; {self._saved_frames} frames are in it"
+            ) from error
 
     def _check_open(self) -> None:
         if not self._open:
@@ -268,7 +286,9 @@ class CaptureWriter:
     def __enter__(self) -> CaptureWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -297,14 +317,19 @@ def _headers(
 ) -> npt.NDArray[np.void]:
     """Of a batch's records, each as one item; a single one when all are the same, which takes a tenth off examples/capture.py's time."""
     same = np.ndim(times_ns) == 0 and int(lengths.min()) == int(lengths.max())
-    headers = np.empty(1 if same else len(lengths), [(name, "<u4") for name in ("seconds", "fraction", "captured", "wire")])
+    headers = np.empty(
+        1 if same else len(lengths), [(name, "<u4") for name in ("seconds", "fraction", "captured", "wire")]
+    )
     headers["seconds"], headers["fraction"] = divmod(times_ns, NS)
     headers["captured"], headers["wire"] = captured[: len(headers)], lengths[: len(headers)]
     return headers.view(f"V{RECORD_HEADER}")
 
 
 def _check_batch(
-    frames: npt.NDArray[np.uint8], lengths: npt.NDArray[np.integer], times_ns: npt.NDArray[np.integer] | int, rows: npt.NDArray[np.integer] | None
+    frames: npt.NDArray[np.uint8],
+    lengths: npt.NDArray[np.integer],
+    times_ns: npt.NDArray[np.integer] | int,
+    rows: npt.NDArray[np.integer] | None,
 ) -> None:
     count = len(lengths)
     times = np.asarray(times_ns)
@@ -314,9 +339,15 @@ def _check_batch(
             f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows;"
             " needed are uint8 (n, stride), (n,) and (n,)"
         )
-    if rows is not None and (rows.ndim != 1 or rows.dtype.kind not in "iu" or (count and not 0 <= int(rows.min()) <= int(rows.max()) < len(frames))):
+    if rows is not None and (
+        rows.ndim != 1
+        or rows.dtype.kind not in "iu"
+        or (count and not 0 <= int(rows.min()) <= int(rows.max()) < len(frames))
+    ):
         raise ValueError(f"rows {rows.dtype}{rows.shape} must be numbers of rows of frames, 0..{len(frames) - 1}")
     if count and (lengths.min() < 1 or lengths.max() >= 2**32 or not frames.shape[1]):
-        raise ValueError(f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte")
+        raise ValueError(
+            f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte"
+        )
     if count and (times.min() < 0 or times.max() >= 2**32 * NS):
         raise ValueError(f"times_ns {times.min()}..{times.max()}: a record has a time from 1970 to 2106")

@@ -34,7 +34,9 @@ class _Interface:
 class _Section:
     order: str
     interfaces: list[_Interface] = field(default_factory=list)
-    packets: dict[int, array[int]] = field(default_factory=lambda: {kind: array("q") for kind in (ENHANCED, SIMPLE, OBSOLETE)})
+    packets: dict[int, array[int]] = field(
+        default_factory=lambda: {kind: array("q") for kind in (ENHANCED, SIMPLE, OBSOLETE)}
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _scan_blocks(data: bytes, allow_truncated: bool) -> list[_Section]:
             head = struct.Struct(order + "II").unpack_from
             kind, length = head(data, at)
         if length & 3 or length < smallest(kind, 12):
-            raise CaptureError(f"the block at byte {at} claims {length} bytes, which no block of type {kind:#x} has; the file is damaged")
+            raise CaptureError(
+                f"the block at byte {at} claims {length} bytes, which no block of type {kind:#x} has; the file is damaged"
+            )
         if at + length > size:
             break
         if kind == SECTION:
@@ -116,13 +120,17 @@ def _byte_order(data: bytes, at: int) -> str:
         case b"\x1a\x2b\x3c\x4d":
             return ">"
         case other:
-            raise CaptureError(f"the section at byte {at} has the unknown byte-order magic {other.hex(' ')}; the file is damaged")
+            raise CaptureError(
+                f"the section at byte {at} has the unknown byte-order magic {other.hex(' ')}; the file is damaged"
+            )
 
 
 def _section(data: bytes, at: int, order: str) -> _Section:
     major, minor = struct.unpack_from(order + "HH", data, at + 12)
     if major != 1:
-        raise CaptureError(f"pcapng version {major}.{minor} at byte {at} is not known; every current program writes 1.0")
+        raise CaptureError(
+            f"pcapng version {major}.{minor} at byte {at} is not known; every current program writes 1.0"
+        )
     return _Section(order)
 
 
@@ -138,7 +146,9 @@ def _interface(data: bytes, at: int, length: int, order: str, number: int) -> _I
         elif code == OPTION_FCSLEN and value[:1] not in (b"", b"\0"):
             raise CaptureError(f"interface {number} says that its frames end in their FCS; capture without it")
     if resolution & 0x7F > (63 if resolution & 0x80 else 18) or abs(offset_s) > MAX_SECONDS:
-        raise CaptureError(f"interface {number} has a clock that makes no sense (if_tsresol {resolution:#x}, if_tsoffset {offset_s})")
+        raise CaptureError(
+            f"interface {number} has a clock that makes no sense (if_tsresol {resolution:#x}, if_tsoffset {offset_s})"
+        )
     return _Interface(snaplen, resolution, offset_s)
 
 
@@ -156,7 +166,9 @@ def _packet_layout(kind: int, order: str) -> np.dtype[np.void]:
     if kind == SIMPLE:
         return np.dtype([("type", u4), ("total", u4), ("wire", u4)])
     interface = [("interface", u4)] if kind == ENHANCED else [("interface", u2), ("drops", u2)]
-    return np.dtype([("type", u4), ("total", u4), *interface, ("high", u4), ("low", u4), ("captured", u4), ("wire", u4)])
+    return np.dtype(
+        [("type", u4), ("total", u4), *interface, ("high", u4), ("low", u4), ("captured", u4), ("wire", u4)]
+    )
 
 
 def _decode_packets(data: bytes, section: _Section, kind: int, positions: npt.NDArray[np.int64]) -> _Frames:
@@ -169,7 +181,9 @@ def _decode_packets(data: bytes, section: _Section, kind: int, positions: npt.ND
     else:
         interface = blocks["interface"].astype(np.int64)
     if (i := first_true(interface >= len(section.interfaces))) is not None:
-        raise CaptureError(f"the packet at byte {positions[i]} is of interface {interface[i]}, which is not described; the file is damaged")
+        raise CaptureError(
+            f"the packet at byte {positions[i]} is of interface {interface[i]}, which is not described; the file is damaged"
+        )
     if kind == SIMPLE:  # its captured length is not written down: the snaplen of interface 0 cut it
         captured = np.minimum(wire, section.interfaces[0].snaplen or NO_SNAPLEN)
         times = np.zeros(len(blocks), np.int64)
@@ -191,10 +205,14 @@ def _check_packets(
     if (i := first_true((captured == 0) | (captured > MAX_FRAME))) is not None:
         raise CaptureError(f"the packet at byte {positions[i]} {bad_length(int(captured[i]))}")
     if (i := first_true(captured > total - header - 4)) is not None:
-        raise CaptureError(f"the packet at byte {positions[i]} claims {captured[i]} bytes in a block of {total[i]}; the file is damaged")
+        raise CaptureError(
+            f"the packet at byte {positions[i]} claims {captured[i]} bytes in a block of {total[i]}; the file is damaged"
+        )
     trailer = gather(data, np.dtype([("total", order + "u4")]), positions + total - 4)["total"]
     if (i := first_true(trailer != total)) is not None:
-        raise CaptureError(f"the packet at byte {positions[i]} has length {total[i]} before and {trailer[i]} after; the file is damaged")
+        raise CaptureError(
+            f"the packet at byte {positions[i]} has length {total[i]} before and {trailer[i]} after; the file is damaged"
+        )
 
 
 def _times_ns(
@@ -211,11 +229,15 @@ def _times_ns(
         whole, nanoseconds[mine] = _split_ticks(ticks[mine], described.resolution)
         seconds[mine] = np.minimum(whole, MAX_SECONDS * 2).astype(np.int64) + described.offset_s
     if (i := first_true(np.abs(seconds) > MAX_SECONDS)) is not None:
-        raise CaptureError(f"the packet at byte {positions[i]} has a time stamp {seconds[i]} seconds from 1970; the file is damaged")
+        raise CaptureError(
+            f"the packet at byte {positions[i]} has a time stamp {seconds[i]} seconds from 1970; the file is damaged"
+        )
     return seconds * NS + nanoseconds
 
 
-def _split_ticks(ticks: npt.NDArray[np.uint64], resolution: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _split_ticks(
+    ticks: npt.NDArray[np.uint64], resolution: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Whole seconds, and the rest of each in ns, of ticks of if_tsresol."""
     exponent = resolution & 0x7F
     a_second = np.uint64(2**exponent if resolution & 0x80 else 10**exponent)

@@ -7,4 +7,15 @@ from .nic import DEFAULT_MAC, Emulated82599
 from .rules.findings import Policy, RuleBroken, Severity, Violation
 from .wires import WIRES
 
-__all__ = ["DEFAULT_MAC", "WIRES", "Emulated82599", "Fault", "Policy", "RuleBroken", "Severity", "Violation", "WireError", "parse_fault"]
+__all__ = [
+    "DEFAULT_MAC",
+    "WIRES",
+    "Emulated82599",
+    "Fault",
+    "Policy",
+    "RuleBroken",
+    "Severity",
+    "Violation",
+    "WireError",
+    "parse_fault",
+]

@@ -25,5 +25,7 @@ def parse_fault(text: str) -> tuple[Fault, int]:
     """`reset`, or `removal+500`: with the 500th register access. Raises ValueError."""
     name, _, at = text.partition("+")
     if name not in {fault.value for fault in Fault} or not (at or "0").isdecimal() or text.endswith("+"):
-        raise ValueError(f"{text!r} is no fault; write {', '.join(fault.value for fault in Fault)}, with +N behind it for the N-th register access")
+        raise ValueError(
+            f"{text!r} is no fault; write {', '.join(fault.value for fault in Fault)}, with +N behind it for the N-th register access"
+        )
     return Fault(name), int(at or 0)

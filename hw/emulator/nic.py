@@ -64,9 +64,17 @@ class Emulated82599(Device):
     rules: what is done about a datasheet rule that is broken (rules/README.md lists them).
     """
 
-    def __init__(self, wire: str = "loop", *, paced: bool = False, link_up_s: float = 0.0,
-                 mac: bytes = DEFAULT_MAC, manual: bool = False, sfp: SfpModule | None = SfpModule.SR,
-                 rules: Policy = Policy.RECORD) -> None:
+    def __init__(
+        self,
+        wire: str = "loop",
+        *,
+        paced: bool = False,
+        link_up_s: float = 0.0,
+        mac: bytes = DEFAULT_MAC,
+        manual: bool = False,
+        sfp: SfpModule | None = SfpModule.SR,
+        rules: Policy = Policy.RECORD,
+    ) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is no unicast MAC address of 6 bytes")
         self.name = f"emulated:{wire}"
@@ -82,9 +90,14 @@ class Emulated82599(Device):
         self._semaphores = Semaphores(self, self._engine)
         self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores] + [
             block(self, self._engine)
-            for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)]
-        self._reads = {name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")}
-        self._writes = {name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")}
+            for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)
+        ]
+        self._reads = {
+            name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")
+        }
+        self._writes = {
+            name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")
+        }
         self._raw = self._eeprom.raw
         self.injected = Faults(self)
         self._inspector = Inspector(self._engine, self._raw, rules)
@@ -227,7 +240,9 @@ class Emulated82599(Device):
         value = self._config.read(offset, size)
         if offset < STATUS + 2 and STATUS < offset + size:
             with self._engine.frozen():
-                status = STATUS_INTERRUPT * self._engine.call("nic_line_asserted") | STATUS_MASTER_ABORT * self._engine.call("nic_master_abort")
+                status = STATUS_INTERRUPT * self._engine.call(
+                    "nic_line_asserted"
+                ) | STATUS_MASTER_ABORT * self._engine.call("nic_master_abort")
             value |= status << 8 * STATUS >> 8 * offset
         return value & ALL_ONES >> (32 - 8 * size)
 
@@ -243,7 +258,11 @@ class Emulated82599(Device):
             with self._engine.frozen():
                 self.update_bus_master()
                 self._engine.call("nic_disable_line", self._config.intx_disabled)
-        if offset <= DEVICE_CONTROL and DEVICE_CONTROL + 2 <= offset + size and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR:
+        if (
+            offset <= DEVICE_CONTROL
+            and DEVICE_CONTROL + 2 <= offset + size
+            and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR
+        ):
             self.reset()
 
     def update_bus_master(self) -> None:
@@ -267,7 +286,9 @@ class Emulated82599(Device):
         if not self._closed:
             self.unmap_dma_range(mapping.iova, mapping.size)
 
-    def map_dma_at(self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True) -> None:
+    def map_dma_at(
+        self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
+    ) -> None:
         """A window at an address of the caller's choice: a part of file `fd`, or (None) memory that only messages reach (`dma_messages`).
 
         All numbers are multiples of 4096. Raises OSError: EEXIST when windows would overlap, EINVAL, ENOMEM, EACCES.
@@ -317,7 +338,9 @@ class Emulated82599(Device):
         self._check_open()
         with self._engine.frozen():
             if not self._engine.call("nic_unshare_doorbells"):
-                raise DeviceError(f"{self.name} has no memory to take its doorbells back. Start a new one: ixrings emulate --socket PATH")
+                raise DeviceError(
+                    f"{self.name} has no memory to take its doorbells back. Start a new one: ixrings emulate --socket PATH"
+                )
 
     def guard_memory(self, on: bool) -> None:
         """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process.

@@ -32,9 +32,19 @@ class Wire:
         self._capture: Capture | None = None  # the engine reads its arrays
         self._cable = ""
         kind, separator, self._argument = name.partition("=")
-        connect = {"loop": self._loop, "sink": self._sink, "source": self._source, "cable": self._connect_cable,
-                   "pcap": self._pcap, "tap": self._tap}.get(kind)
-        if connect is None or (separator and kind in ("loop", "sink")) or (not self._argument and kind in ("cable", "pcap", "tap")):
+        connect = {
+            "loop": self._loop,
+            "sink": self._sink,
+            "source": self._source,
+            "cable": self._connect_cable,
+            "pcap": self._pcap,
+            "tap": self._tap,
+        }.get(kind)
+        if (
+            connect is None
+            or (separator and kind in ("loop", "sink"))
+            or (not self._argument and kind in ("cable", "pcap", "tap"))
+        ):
             raise WireError(f"there is no wire {name!r}. Wires are: {WIRES}")
         self._connect = connect
 
@@ -82,8 +92,16 @@ class Wire:
             self._check(self._engine.call("wire_pcap", None, None, None, 0, fd))
         else:
             capture = self._capture
-            self._check(self._engine.call("wire_pcap", capture.data.ctypes.data, capture.offsets.ctypes.data,
-                                          capture.lengths.ctypes.data, len(capture), fd))
+            self._check(
+                self._engine.call(
+                    "wire_pcap",
+                    capture.data.ctypes.data,
+                    capture.offsets.ctypes.data,
+                    capture.lengths.ctypes.data,
+                    len(capture),
+                    fd,
+                )
+            )
 
     def _tap(self, name: str) -> None:
         fd = open_tap(name)
@@ -139,7 +157,9 @@ _CABLES = Cables()
 def source_frame(mac: bytes, length: int) -> bytes:
     """A UDP frame to `mac`; the engine puts the flow into the source port and a sequence number behind the headers."""
     payload = length - 14 - 20 - 8
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + payload, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    ip = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 28 + payload, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    )
     total = sum(struct.unpack("!10H", ip))
     total = (total & 0xFFFF) + (total >> 16)
     ip = ip[:10] + struct.pack("!H", ~total & 0xFFFF) + ip[12:]

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from ixrings.hw.register import Word, bit, bits
 
-LED_MODES = {0: "link up", 1: "link at 10 Gbit/s", 2: "MAC activity", 3: "filter activity", 4: "link and activity", 5: "link at 1 Gbit/s",
-             14: "on", 15: "off"}
+LED_MODES = {
+    0: "link up",
+    1: "link at 10 Gbit/s",
+    2: "MAC activity",
+    3: "filter activity",
+    4: "link and activity",
+    5: "link at 1 Gbit/s",
+    14: "on",
+    15: "off",
+}
 
 
 # 8.2.3.1 general control

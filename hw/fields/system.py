@@ -108,7 +108,9 @@ class FWSTS(Word):
 
 class TSYNCRXCTL(Word):
     RXTT = bit(0)  # a time stamp waits, until RXSTMPH is read
-    TYPE = bits(3, 1, {0: "L2, version 2", 1: "L4, version 1", 2: "L2 and L4, version 2", 4: "all", 5: "events, version 2"})
+    TYPE = bits(
+        3, 1, {0: "L2, version 2", 1: "L4, version 1", 2: "L2 and L4, version 2", 4: "all", 5: "events, version 2"}
+    )
     EN = bit(4)
 
 

@@ -51,13 +51,17 @@ class DmaWindow:
         fd, self.page_size = make_memfd("ixrings-dma", size, hugepages)
         try:
             self.size = align_up(size, self.page_size)
-            self.view = np.frombuffer(mmap.mmap(fd, self.size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), dtype=np.uint8)
+            self.view = np.frombuffer(
+                mmap.mmap(fd, self.size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), dtype=np.uint8
+            )
             self.address = int(self.view.ctypes.data)
             self.mapping = device.map_dma(fd, self.address, self.size)
             if self.mapping.pages and size > self.mapping.page_size:
                 device.unmap_dma(self.mapping)
-                raise DmaError(f"{size} bytes in one piece are needed, and pages of {self.mapping.page_size} bytes are not neighbours. "
-                               "Reserve hugepages early: boot with hugepages=64")
+                raise DmaError(
+                    f"{size} bytes in one piece are needed, and pages of {self.mapping.page_size} bytes are not neighbours. "
+                    "Reserve hugepages early: boot with hugepages=64"
+                )
         except OSError as error:
             raise DmaError(f"no memory for {size} bytes of descriptors: {error.strerror}") from None
         finally:

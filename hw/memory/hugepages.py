@@ -51,7 +51,9 @@ def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
         except OSError as error:
             if hugepages:
                 needed = align_up(size, HUGEPAGE) // HUGEPAGE
-                raise DmaError(f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). Run: {reserve(needed)}") from None
+                raise DmaError(
+                    f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). Run: {reserve(needed)}"
+                ) from None
     try:
         return _make(name, align_up(size, PAGE), 0), PAGE
     except OSError as error:

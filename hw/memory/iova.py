@@ -27,8 +27,14 @@ def without_msi(ranges: Iterable[Range]) -> list[Range]:
     """`ranges` with the MSI window cut out, as kernels do that tell their ranges; in order."""
     kept = []
     for each in sorted(ranges, key=lambda each: each.first):
-        kept += [part for part in (Range(each.first, min(each.last, MSI_FIRST - 1)), Range(max(each.first, MSI_LAST + 1), each.last))
-                 if part.first <= part.last]
+        kept += [
+            part
+            for part in (
+                Range(each.first, min(each.last, MSI_FIRST - 1)),
+                Range(max(each.first, MSI_LAST + 1), each.last),
+            )
+            if part.first <= part.last
+        ]
     return kept
 
 
@@ -49,7 +55,9 @@ class IovaSpace:
                     self._taken[iova] = size
                     return iova
         shown = ", ".join(f"{each.first:#x}-{each.last:#x}" for each in self._ranges)
-        raise DmaError(f"the IOMMU has no room for a window of {size} bytes; it carries {shown or 'nothing'}. Use smaller rings, or close other ports")
+        raise DmaError(
+            f"the IOMMU has no room for a window of {size} bytes; it carries {shown or 'nothing'}. Use smaller rings, or close other ports"
+        )
 
     def _first_fit(self, lowest: int, size: int) -> int:
         iova = align_up(lowest, HUGEPAGE)

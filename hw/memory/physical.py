@@ -24,8 +24,10 @@ def map_physical(name: str, fd: int, address: int, size: int) -> DmaMapping:
     """
     page_size = os.fstatvfs(fd).f_bsize
     if page_size < HUGEPAGE:
-        raise DmaError(f"{name} has no IOMMU and works with physical addresses, so its memory must be on hugepages. "
-                       f"Run: {reserve(align_up(size, HUGEPAGE) // HUGEPAGE)}")
+        raise DmaError(
+            f"{name} has no IOMMU and works with physical addresses, so its memory must be on hugepages. "
+            f"Run: {reserve(align_up(size, HUGEPAGE) // HUGEPAGE)}"
+        )
     if address % page_size or size % page_size:
         raise DmaError(f"{name}: {size} bytes at {address:#x} are not whole pages of {page_size}")
     pages = [physical_address(page) for page in range(address, address + size, page_size)]
@@ -42,9 +44,13 @@ def physical_address(address: int, pagemap: Path = PAGEMAP) -> int:
             data = entries.read(8)
         entry = int(struct.unpack("<Q", data)[0])
     except (OSError, struct.error) as error:
-        raise DmaError(f"{pagemap} cannot be read ({error}), so physical addresses are unknown. Run as root (sudo)") from None
+        raise DmaError(
+            f"{pagemap} cannot be read ({error}), so physical addresses are unknown. Run as root (sudo)"
+        ) from None
     if not entry & PRESENT:
         raise DmaError(f"the page at {address:#x} is not in memory")
     if not entry & FRAME:
-        raise DmaError(f"{pagemap} shows no addresses: that needs CAP_SYS_ADMIN. Run as root (sudo), or use vfio-pci, which needs none")
+        raise DmaError(
+            f"{pagemap} shows no addresses: that needs CAP_SYS_ADMIN. Run as root (sudo), or use vfio-pci, which needs none"
+        )
     return (entry & FRAME) * PAGE

@@ -51,7 +51,15 @@ class Bound:
     nodes: tuple[Path, ...]
 
 
-def bind(address: str, driver: str = "vfio-pci", *, force: bool = False, group: bool = False, owner: str = "", root: Path = ROOT) -> list[Bound]:
+def bind(
+    address: str,
+    driver: str = "vfio-pci",
+    *,
+    force: bool = False,
+    group: bool = False,
+    owner: str = "",
+    root: Path = ROOT,
+) -> list[Bound]:
     """Hand a NIC to `driver`, with `group` also the other 82599s of its IOMMU group; all of them or none.
 
     force: also when Linux uses it for an address or a route. owner: a user who may open it without root. Raises BindError, DeviceError.
@@ -67,7 +75,9 @@ def bind(address: str, driver: str = "vfio-pci", *, force: bool = False, group: 
                 try:
                     os.chown(node, uid, -1)
                 except OSError as error:
-                    raise BindError(f"{node} cannot be given to {owner}: {error.strerror}. Run as root (sudo)") from None
+                    raise BindError(
+                        f"{node} cannot be given to {owner}: {error.strerror}. Run as root (sudo)"
+                    ) from None
             undo.pop_all()
         return [replace(bound, blockers=tuple(group_blockers(bound.function, root))) for bound in done]
 
@@ -75,9 +85,13 @@ def bind(address: str, driver: str = "vfio-pci", *, force: bool = False, group: 
 def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root: Path) -> int:
     """All that can be known before anything is touched; returns the owner's uid. Raises DeviceError."""
     if driver not in FOR_PROGRAMS:
-        raise BindError(f"{driver} hands no NIC to programs; use --driver vfio-pci, or uio_pci_generic where there is no IOMMU")
+        raise BindError(
+            f"{driver} hands no NIC to programs; use --driver vfio-pci, or uio_pci_generic where there is no IOMMU"
+        )
     if owner and driver in UIO_DRIVERS:
-        raise BindError(f"{driver} needs root for physical addresses, whoever owns the device file. Without root: use --driver vfio-pci")
+        raise BindError(
+            f"{driver} needs root for physical addresses, whoever owns the device file. Without root: use --driver vfio-pci"
+        )
     for function in wanted:
         check_is_82599(function)
         who = holders(root, *nodes_of(function, root))
@@ -85,10 +99,14 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
             raise BindError(in_use(function, who))
         reason = "" if force else why_in_use(function.netdevs, root)
         if reason:
-            raise BindError(f"{function.address} is in use by Linux: {reason}. If that may go: ixrings bind {function.address} --force")
+            raise BindError(
+                f"{function.address} is in use by Linux: {reason}. If that may go: ixrings bind {function.address} --force"
+            )
         if driver in VFIO_DRIVERS and function.iommu_group is None and not noiommu_mode(root):
-            raise BindError(f"{function.address} is behind no IOMMU, and vfio-pci refuses it then: boot with intel_iommu=on or amd_iommu=on "
-                            f"(and VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver uio_pci_generic")
+            raise BindError(
+                f"{function.address} is behind no IOMMU, and vfio-pci refuses it then: boot with intel_iommu=on or amd_iommu=on "
+                f"(and VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver uio_pci_generic"
+            )
         if driver in UIO_DRIVERS and why_not_uio(function):
             raise BindError(why_not_uio(function))
     try:
@@ -113,8 +131,10 @@ def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bo
             undo.callback(give_back, function, former, root)
             hand_over(function, driver, root)
         except OSError as error:
-            raise BindError(f"{function.address} could not be taken from {former or 'nobody'}: {error.strerror} ({error.filename}). "
-                            "Run as root (sudo)") from None
+            raise BindError(
+                f"{function.address} could not be taken from {former or 'nobody'}: {error.strerror} ({error.filename}). "
+                "Run as root (sudo)"
+            ) from None
     bound = look_up(function.address, root)
     return Bound(bound, former, (), wait_nodes(bound, root))
 
@@ -125,8 +145,13 @@ def hand_over(function: Function, driver: str, root: Path) -> None:
     probe(function, root)
     now = look_up(function.address, root).driver
     if now != driver:
-        why = {"vfio-pci": "is there an IOMMU, and is it on?", "uio_pci_generic": "has it an interrupt line that can be masked?"}.get(driver, "")
-        raise BindError(f"{driver} did not take {function.address}: {why} The kernel's reason: sudo dmesg | grep {function.address}")
+        why = {
+            "vfio-pci": "is there an IOMMU, and is it on?",
+            "uio_pci_generic": "has it an interrupt line that can be masked?",
+        }.get(driver, "")
+        raise BindError(
+            f"{driver} did not take {function.address}: {why} The kernel's reason: sudo dmesg | grep {function.address}"
+        )
 
 
 def detach(function: Function) -> None:
@@ -170,7 +195,9 @@ def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
         noted = remembered(address, root)
         former = noted.get("driver", "")
         if function.driver not in FOR_PROGRAMS and function.driver:
-            raise BindError(f"{address} is with {function.driver}, which is no driver that hands NICs to programs: there is nothing to give back")
+            raise BindError(
+                f"{address} is with {function.driver}, which is no driver that hands NICs to programs: there is nothing to give back"
+            )
         who = holders(root, *nodes_of(function, root))
         if who:
             raise BindError(in_use(function, who))
@@ -180,13 +207,19 @@ def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
             load_kernel_driver(function, former, root)
             probe(function, root)
         except OSError as error:
-            raise BindError(f"{address} could not be given back: {error.strerror} ({error.filename}). Run as root (sudo)") from None
+            raise BindError(
+                f"{address} could not be given back: {error.strerror} ({error.filename}). Run as root (sudo)"
+            ) from None
         now = look_up(address, root)
         if former and now.driver != former:
-            raise BindError(f"{former} did not take {address} back; it has {now.driver or 'no driver'} now. "
-                            f"Run: sudo modprobe {former} && echo {address} | sudo tee /sys/bus/pci/drivers_probe")
+            raise BindError(
+                f"{former} did not take {address} back; it has {now.driver or 'no driver'} now. "
+                f"Run: sudo modprobe {former} && echo {address} | sudo tee /sys/bus/pci/drivers_probe"
+            )
         state_file(address, root).unlink(missing_ok=True)
-        expected = now.driver and now.driver not in FOR_PROGRAMS and noted.get("netdev", "?")  # nothing noted: it may have had one
+        expected = (
+            now.driver and now.driver not in FOR_PROGRAMS and noted.get("netdev", "?")
+        )  # nothing noted: it may have had one
         return now, wait_netdev(now, root) if expected else ""
 
 
@@ -240,7 +273,13 @@ def modprobe(module: str) -> None:
     """Whether it worked is seen in sysfs."""
     command = shutil.which("modprobe") or "/sbin/modprobe"
     try:
-        subprocess.run([command, "--", module], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+        subprocess.run(
+            [command, "--", module],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+        )
     except (OSError, subprocess.TimeoutExpired):
         pass
 
@@ -268,8 +307,10 @@ def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
         if there:
             return there
         if time.monotonic() >= end:
-            raise BindError(f"{function.address} is bound to {function.driver}, but {' or '.join(map(str, wanted)) or 'its device node'} did not appear. "
-                            "Is /dev a devtmpfs?")
+            raise BindError(
+                f"{function.address} is bound to {function.driver}, but {' or '.join(map(str, wanted)) or 'its device node'} did not appear. "
+                "Is /dev a devtmpfs?"
+            )
         time.sleep(0.02)
 
 

@@ -19,10 +19,23 @@ ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 INTEL = 0x8086
 # Physical functions of the 82599 family; the SFP+ ones, which this driver knows, are marked in SFP_PLUS.
 NAMES = {
-    0x10D8: "82599 before its EEPROM is loaded", 0x10F7: "82599 KX4", 0x10F8: "82599 combined backplane", 0x10F9: "82599 CX4",
-    0x10FB: "82599ES SFI/SFP+", 0x10FC: "82599 XAUI/BX4", 0x1507: "82599 SFP+ EM", 0x1514: "82599 KX4 mezzanine", 0x1517: "82599 KR",
-    0x151C: "82599 10GBASE-T", 0x1529: "82599 SFP+ FCoE", 0x152A: "82599 backplane FCoE", 0x154A: "82599 quad SFP+", 0x154D: "82599 SFP+ SF2",
-    0x154F: "82599 LS", 0x1557: "82599EN SFP+", 0x1558: "82599 quad QSFP+",
+    0x10D8: "82599 before its EEPROM is loaded",
+    0x10F7: "82599 KX4",
+    0x10F8: "82599 combined backplane",
+    0x10F9: "82599 CX4",
+    0x10FB: "82599ES SFI/SFP+",
+    0x10FC: "82599 XAUI/BX4",
+    0x1507: "82599 SFP+ EM",
+    0x1514: "82599 KX4 mezzanine",
+    0x1517: "82599 KR",
+    0x151C: "82599 10GBASE-T",
+    0x1529: "82599 SFP+ FCoE",
+    0x152A: "82599 backplane FCoE",
+    0x154A: "82599 quad SFP+",
+    0x154D: "82599 SFP+ SF2",
+    0x154F: "82599 LS",
+    0x1557: "82599EN SFP+",
+    0x1558: "82599 quad QSFP+",
 }
 SFP_PLUS = (0x10FB, 0x1507, 0x1529, 0x154A, 0x154D, 0x1557)
 VIRTUAL_FUNCTION = 0x10ED
@@ -90,16 +103,30 @@ def look_up(address: str, root: Path = ROOT) -> Function:
     group, kind, members = _group(path)
     netdevs = tuple(sorted(netdev for folder in (path, *path.glob("virtio*")) for netdev in entries_of(folder / "net")))
     return Function(
-        address, path, _hex(path / "vendor"), _hex(path / "device"), _hex(path / "class"), _target(path / "driver"), netdevs, group, kind,
-        tuple(sorted(set(members) - {address})), int(text_of(path / "numa_node") or -1), next(iter(sorted(entries_of(path / "uio"))), ""),
-        next(iter(sorted(entries_of(path / "vfio-dev"))), ""), _link(root / "sys/class/net" / netdevs[0]) if netdevs else "")
+        address,
+        path,
+        _hex(path / "vendor"),
+        _hex(path / "device"),
+        _hex(path / "class"),
+        _target(path / "driver"),
+        netdevs,
+        group,
+        kind,
+        tuple(sorted(set(members) - {address})),
+        int(text_of(path / "numa_node") or -1),
+        next(iter(sorted(entries_of(path / "uio"))), ""),
+        next(iter(sorted(entries_of(path / "vfio-dev"))), ""),
+        _link(root / "sys/class/net" / netdevs[0]) if netdevs else "",
+    )
 
 
 def check_is_82599(function: Function) -> None:
     """Raises DeviceError for anything else."""
     if not function.is_82599:
         what = "a NIC, but" if function.is_nic else "no NIC, and"
-        raise DeviceError(f"{function.address} is {what} no 82599: it is {function.name}, class {function.class_code >> 8:04x}. Run: ixrings list")
+        raise DeviceError(
+            f"{function.address} is {what} no 82599: it is {function.name}, class {function.class_code >> 8:04x}. Run: ixrings list"
+        )
 
 
 def find_nics(root: Path = ROOT) -> list[Function]:
@@ -133,15 +160,23 @@ def not_viable(function: Function, blockers: Iterable[Function]) -> str:
     """The sentence about a group that a host driver is in."""
     blockers = list(blockers)
     who = ", ".join(f"{each.address} is bound to {each.driver}" for each in blockers)
-    how = "; ".join(f"ixrings bind {each.address}" if each.is_82599 else f"echo {each.address} > /sys/bus/pci/devices/{each.address}/driver/unbind"
-                    for each in blockers)
+    how = "; ".join(
+        f"ixrings bind {each.address}"
+        if each.is_82599
+        else f"echo {each.address} > /sys/bus/pci/devices/{each.address}/driver/unbind"
+        for each in blockers
+    )
     return f"Group {function.iommu_group} is not viable: {who or 'another device in it has a host driver'}. Run: {how or 'ixrings doctor'}"
 
 
 def why_not(function: Function, root: Path = ROOT) -> str:
     """Why a program cannot open this NIC now; "" when it can. Ends with what to type, where something can be typed."""
     if not function.is_82599:
-        return "not an 82599" if function.device != VIRTUAL_FUNCTION else "a virtual function; this driver needs the physical one"
+        return (
+            "not an 82599"
+            if function.device != VIRTUAL_FUNCTION
+            else "a virtual function; this driver needs the physical one"
+        )
     if function.device not in SFP_PLUS:
         return "an 82599 without SFP+: this driver sets up 10G serial links only"
     if function.driver in VFIO_DRIVERS:
@@ -163,8 +198,10 @@ def why_not_uio(function: Function) -> str:
     if function.iommu_group is None or function.iommu_type in ("identity", "none"):
         return ""
     kind = f", type {function.iommu_type}" if function.iommu_type else ""
-    return (f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), so the physical addresses that UIO works with "
-            f"reach nothing. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)")
+    return (
+        f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), so the physical addresses that UIO works with "
+        f"reach nothing. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)"
+    )
 
 
 def holders(root: Path, *nodes: Path) -> list[str]:
@@ -172,7 +209,9 @@ def holders(root: Path, *nodes: Path) -> list[str]:
     wanted = {str(node) for node in nodes}
     found = []
     for process in entries_of(root / "proc"):
-        if process.isdigit() and any(link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")):
+        if process.isdigit() and any(
+            link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")
+        ):
             found.append(f"{text_of(root / 'proc' / process / 'comm') or 'a process'} ({process})")
     return found
 
@@ -201,7 +240,11 @@ def _group(path: Path) -> tuple[int | None, str, list[str]]:
     if not number.isdigit():
         return None, "", []
     made_up = text_of(path / "iommu_group/name") == "vfio-noiommu"
-    return int(number), "none" if made_up else text_of(path / "iommu_group/type"), entries_of(path / "iommu_group/devices")
+    return (
+        int(number),
+        "none" if made_up else text_of(path / "iommu_group/type"),
+        entries_of(path / "iommu_group/devices"),
+    )
 
 
 def _link(netdev: Path) -> str:

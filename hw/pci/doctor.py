@@ -50,7 +50,9 @@ def examine(address: str = "", root: Path = ROOT) -> list[Check]:
     """The machine, then the NIC at `address`, or every 82599. Raises NoSuchFunction."""
     functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_82599]
     by_uio = bool(functions) and all(function.driver in UIO_DRIVERS for function in functions)
-    checks = [replace(each, needed=each.name in UIO_NEEDS if by_uio else each.name in VFIO_NEEDS) for each in machine(root)]
+    checks = [
+        replace(each, needed=each.name in UIO_NEEDS if by_uio else each.name in VFIO_NEEDS) for each in machine(root)
+    ]
     if not functions:
         checks.append(Check("NIC", False, "no 82599 on the PCI bus", "lspci -nn -d 8086:"))
     for function in functions:
@@ -78,9 +80,19 @@ def iommu(root: Path) -> Check:
         return Check("IOMMU", True, f"on, {groups} groups")
     asked = [word for word in text_of(root / "proc/cmdline").split() if word in ("intel_iommu=on", "amd_iommu=on")]
     if asked:
-        return Check("IOMMU", False, f"asked for by {asked[0]}, but not there: switch VT-d or AMD-Vi on in the BIOS", "systemctl reboot --firmware-setup")
-    return Check("IOMMU", False, "off", 'echo \'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=on iommu=pt"\' | sudo tee -a /etc/default/grub '
-                 "&& sudo update-grub && sudo reboot   (AMD: amd_iommu=on)")
+        return Check(
+            "IOMMU",
+            False,
+            f"asked for by {asked[0]}, but not there: switch VT-d or AMD-Vi on in the BIOS",
+            "systemctl reboot --firmware-setup",
+        )
+    return Check(
+        "IOMMU",
+        False,
+        "off",
+        "echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX intel_iommu=on iommu=pt\"' | sudo tee -a /etc/default/grub "
+        "&& sudo update-grub && sudo reboot   (AMD: amd_iommu=on)",
+    )
 
 
 def interrupt_remapping(root: Path) -> Check:
@@ -92,14 +104,24 @@ def interrupt_remapping(root: Path) -> Check:
     unsafe = text_of(root / "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") in ("Y", "1")
     if unsafe:
         return Check("interrupt remapping", True, "off, and allow_unsafe_interrupts accepts that")
-    return Check("interrupt remapping", False, "off: VFIO hands nothing out", "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+    return Check(
+        "interrupt remapping",
+        False,
+        "off: VFIO hands nothing out",
+        "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+    )
 
 
 def memlock(root: Path) -> Check:
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if has_capability(CAP_IPC_LOCK, root) or limit == resource.RLIM_INFINITY:
         return Check("locked memory", True, "not limited")
-    return Check("locked memory", limit >= ENOUGH_LOCKED, f"limited to {limit >> 10} KiB", "sudo prlimit --memlock=unlimited --pid $$")
+    return Check(
+        "locked memory",
+        limit >= ENOUGH_LOCKED,
+        f"limited to {limit >> 10} KiB",
+        "sudo prlimit --memlock=unlimited --pid $$",
+    )
 
 
 def lockdown(root: Path) -> Check:
@@ -107,7 +129,9 @@ def lockdown(root: Path) -> Check:
     mode = text.partition("[")[2].partition("]")[0] or "none"
     if mode == "none":
         return Check("kernel lockdown", True, "none")
-    return Check("kernel lockdown", False, f"{mode}: UIO and vfio-noiommu cannot work, VFIO can", "mokutil --disable-validation")
+    return Check(
+        "kernel lockdown", False, f"{mode}: UIO and vfio-noiommu cannot work, VFIO can", "mokutil --disable-validation"
+    )
 
 
 def nic(function: Function, root: Path) -> Iterator[Check]:
@@ -136,14 +160,24 @@ def permissions(function: Function, root: Path) -> Check:
     name = f"{function.address} permissions"
     if function.driver in UIO_DRIVERS:
         allowed = has_capability(CAP_SYS_ADMIN, root)
-        return Check(name, allowed, "physical addresses are shown" if allowed else "UIO needs root, for physical addresses", "sudo -s")
+        return Check(
+            name,
+            allowed,
+            "physical addresses are shown" if allowed else "UIO needs root, for physical addresses",
+            "sudo -s",
+        )
     nodes = [node for node in nodes_of(function, root) if node.exists()]
     mine = [node for node in nodes if os.access(node, os.R_OK | os.W_OK)]
     if has_iommufd(function, root) and not os.access(root / "dev/iommu", os.R_OK | os.W_OK):
         mine = [node for node in mine if node.parent.name != "devices"]
     if mine:
         return Check(name, True, f"{mine[0]} may be opened")
-    return Check(name, False, f"{', '.join(map(str, nodes)) or 'its device node'} may not be opened", f"sudo ixrings bind {function.address} --driver {VFIO_DRIVERS[0]} --chown $USER")
+    return Check(
+        name,
+        False,
+        f"{', '.join(map(str, nodes)) or 'its device node'} may not be opened",
+        f"sudo ixrings bind {function.address} --driver {VFIO_DRIVERS[0]} --chown $USER",
+    )
 
 
 def has_capability(number: int, root: Path = ROOT) -> bool:

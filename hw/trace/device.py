@@ -27,7 +27,12 @@ from ixrings.hw.registers import Registers
 
 HOT_LOOP = "rings/hotloop.c"  # who stores tails
 PROJECT = f"{Path(__file__).parents[2]}/"
-BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # what stands between a driver's step and the access
+BETWEEN = {
+    __file__,
+    device.__file__,
+    register.__file__,
+    registers.__file__,
+}  # what stands between a driver's step and the access
 
 
 def place_name(offset: int) -> str:
@@ -88,7 +93,11 @@ class Access:
         word: Word = self.place.row.layout(self.value)
         if self.mask == ALL_ONES:
             return word.describe()
-        return " ".join(f"{name}={(self.value >> each.low) & each.max}" for name, each in word.fields.items() if each.mask & self.mask)
+        return " ".join(
+            f"{name}={(self.value >> each.low) & each.max}"
+            for name, each in word.fields.items()
+            if each.mask & self.mask
+        )
 
     def __str__(self) -> str:
         return f"{'write' if self.write else 'read '} {self.name} {self.number} {self.fields}".rstrip()
@@ -117,7 +126,12 @@ class TracedDevice(Device):
 
     def __init__(self, inner: Device, file: TextIO) -> None:
         self.inner = inner
-        self.name, self.max_vectors, self.hugepages, self.scattered = inner.name, inner.max_vectors, inner.hugepages, inner.scattered
+        self.name, self.max_vectors, self.hugepages, self.scattered = (
+            inner.name,
+            inner.max_vectors,
+            inner.hugepages,
+            inner.scattered,
+        )
         self._file: TextIO | None = file
         self._start = time.monotonic()
         self._tails: dict[int, Tail] = {}
@@ -206,7 +220,9 @@ class TracedDevice(Device):
 
     # ---- the record ----
 
-    def _record(self, write: bool, offset: int, value: int, size: int = 4, *, config: bool = False, caller: str = "") -> None:
+    def _record(
+        self, write: bool, offset: int, value: int, size: int = 4, *, config: bool = False, caller: str = ""
+    ) -> None:
         if self._file is not None:
             access = Access(time.monotonic() - self._start, write, offset, value, size=size, config=config)
             self._write_line(f"{access.time_s:11.6f} {access}  # {caller or self._caller()}\n")

@@ -30,16 +30,22 @@ CONFIG_NAME = re.compile(r"CONFIG\+(0x[0-9a-f]+)")
 REGISTER_NAME = re.compile(r"(?:.*@)?(0x[0-9a-f]+)|(\w+?)(?:\[(\d+)\])?")
 
 # 0.16400 R BAR0 0x06018 4 00000005, perhaps without the time or the 0x, perhaps with how a write was sent
-MESSAGE = re.compile(r" *(?:(\d+\.\d+) +)?([RW]) (BAR0|CFG|CONFIG) (?:0x)?([0-9a-f]+) (\d+) ([0-9a-f]+)(?: posted| sync)?")
+MESSAGE = re.compile(
+    r" *(?:(\d+\.\d+) +)?([RW]) (BAR0|CFG|CONFIG) (?:0x)?([0-9a-f]+) (\d+) ([0-9a-f]+)(?: posted| sync)?"
+)
 
 # A listing of steps: whole registers (R, W), bits set, cleared or tested, fields, and waits until bits are 0 or 1
-STEP = re.compile(r"(R|W|SET|CLR|TEST|POLL0|POLL1|FIELD) +([0-9a-f]+) +\S+(?: +\(alias [^)]*\))? +(?:mask )?([0-9a-f]{8})(?: = ([0-9a-f]+))?")
+STEP = re.compile(
+    r"(R|W|SET|CLR|TEST|POLL0|POLL1|FIELD) +([0-9a-f]+) +\S+(?: +\(alias [^)]*\))? +(?:mask )?([0-9a-f]{8})(?: = ([0-9a-f]+))?"
+)
 LOOP = re.compile(r"loop x(\d+): (.+?) +\.\.\. last \S+")
 CONFIG_STEP = re.compile(r"PCI-([RW]) ([0-9a-f]{2})(?: ([0-9a-f]{8}))?")
 
 # What traces have beside accesses to registers: comments, headings, pauses, messages of other kinds, accesses that were refused
-BESIDE = re.compile(r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|"
-                    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|.* errno \d+)|")
+BESIDE = re.compile(
+    r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|"
+    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|.* errno \d+)|"
+)
 
 
 class TraceError(ValueError):
@@ -70,15 +76,19 @@ class TraceFile:
                 break
         if not self.accesses and (self.not_understood or not self.lines):
             what = f"{self._first} is no access" if self._first else self._damage or "it is empty"
-            raise TraceError(f"{self.path} is no register trace: {what}. One is made by open_port(..., trace=FILE), "
-                             "an example with --trace FILE, or ixrings emulate --trace FILE")
+            raise TraceError(
+                f"{self.path} is no register trace: {what}. One is made by open_port(..., trace=FILE), "
+                "an example with --trace FILE, or ixrings emulate --trace FILE"
+            )
 
     def complaint(self) -> str:
         """What of the file was of no use, in a sentence; "" when all was."""
         parts = [self._damage] if self._damage else []
         if self.not_understood:
-            parts.append(f"{self.not_understood} of {self.lines} lines {'is' if self.not_understood == 1 else 'are'} not understood and left out, "
-                         f"first {self._first}")
+            parts.append(
+                f"{self.not_understood} of {self.lines} lines {'is' if self.not_understood == 1 else 'are'} not understood and left out, "
+                f"first {self._first}"
+            )
         return f"{self.path}: {'; '.join(parts)}" if parts else ""
 
     def _read_lines(self) -> Iterator[str]:
@@ -107,7 +117,11 @@ def parse_line(line: str) -> list[Access] | None:
             return _loop(match)
         if match := CONFIG_STEP.fullmatch(text):
             letter, offset, value = match.groups()
-            return [Access(None, letter == "W", int(offset, 16), int(value or "0", 16), ALL_ONES if value else 0, config=True)]
+            return [
+                Access(
+                    None, letter == "W", int(offset, 16), int(value or "0", 16), ALL_ONES if value else 0, config=True
+                )
+            ]
     except (LookupError, ValueError):
         return None
     return [] if BESIDE.fullmatch(text) else None
@@ -139,7 +153,15 @@ def _ours(match: re.Match[str]) -> Access:
     if not config and len(digits) != 8:
         raise ValueError(digits)
     offset = int(config[1], 16) if config else register_offset(name)
-    return Access(float(time), verb == "write", offset, int(digits, 16), size=len(digits) // 2, config=bool(config), caller=caller or "")
+    return Access(
+        float(time),
+        verb == "write",
+        offset,
+        int(digits, 16),
+        size=len(digits) // 2,
+        config=bool(config),
+        caller=caller or "",
+    )
 
 
 def _message(match: re.Match[str]) -> list[Access]:
@@ -150,7 +172,16 @@ def _message(match: re.Match[str]) -> list[Access]:
         return []
     if len(value) != 2 * size or (not config and size != 4):
         raise ValueError(value)
-    return [Access(float(time) if time else None, letter == "W", offset if config else _checked(offset), int(value, 16), size=size, config=config)]
+    return [
+        Access(
+            float(time) if time else None,
+            letter == "W",
+            offset if config else _checked(offset),
+            int(value, 16),
+            size=size,
+            config=config,
+        )
+    ]
 
 
 def _step(match: re.Match[str]) -> Access:
@@ -162,7 +193,9 @@ def _step(match: re.Match[str]) -> Access:
         return Access(None, True, offset, int(new, 16) << ((bits & -bits).bit_length() - 1) & bits, bits)
     if kind in ("SET", "CLR"):
         return Access(None, True, offset, bits if kind == "SET" else 0, bits)
-    known = bits if kind.startswith("POLL") else 0  # a wait ends with the bits as they were waited for, a test may find anything
+    known = (
+        bits if kind.startswith("POLL") else 0
+    )  # a wait ends with the bits as they were waited for, a test may find anything
     return Access(None, False, offset, bits if kind == "POLL1" else 0, known)
 
 

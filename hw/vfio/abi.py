@@ -109,14 +109,27 @@ class GroupStatus(ctypes.Structure):
 
 
 class DeviceInfo(ctypes.Structure):
-    _fields_ = [("argsz", c_uint32), ("flags", c_uint32), ("num_regions", c_uint32), ("num_irqs", c_uint32), ("cap_offset", c_uint32)]
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("num_regions", c_uint32),
+        ("num_irqs", c_uint32),
+        ("cap_offset", c_uint32),
+    ]
     flags: int
     num_regions: int
     num_irqs: int
 
 
 class RegionInfo(ctypes.Structure):
-    _fields_ = [("argsz", c_uint32), ("flags", c_uint32), ("index", c_uint32), ("cap_offset", c_uint32), ("size", c_uint64), ("offset", c_uint64)]
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("index", c_uint32),
+        ("cap_offset", c_uint32),
+        ("size", c_uint64),
+        ("offset", c_uint64),
+    ]
     flags: int
     index: int
     size: int
@@ -197,15 +210,28 @@ class IoasAlloc(ctypes.Structure):
 
 
 class IoasIovaRanges(ctypes.Structure):
-    _fields_ = [("size", c_uint32), ("ioas_id", c_uint32), ("num_iovas", c_uint32), ("reserved", c_uint32), ("allowed_iovas", c_uint64),
-                ("out_iova_alignment", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("ioas_id", c_uint32),
+        ("num_iovas", c_uint32),
+        ("reserved", c_uint32),
+        ("allowed_iovas", c_uint64),
+        ("out_iova_alignment", c_uint64),
+    ]
     num_iovas: int
     out_iova_alignment: int
 
 
 class IoasMap(ctypes.Structure):
-    _fields_ = [("size", c_uint32), ("flags", c_uint32), ("ioas_id", c_uint32), ("reserved", c_uint32), ("user_va", c_uint64),
-                ("length", c_uint64), ("iova", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("flags", c_uint32),
+        ("ioas_id", c_uint32),
+        ("reserved", c_uint32),
+        ("user_va", c_uint64),
+        ("length", c_uint64),
+        ("iova", c_uint64),
+    ]
 
 
 class IoasUnmap(ctypes.Structure):

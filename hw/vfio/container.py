@@ -21,26 +21,46 @@ class Container(DeviceSpace[Group]):
     """`noiommu`: no address space at all, the caller works with physical addresses."""
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
-        super().__init__(function, root, GROUPS, node_of(function, root, noiommu=noiommu), lambda: Group(function, root, noiommu=noiommu),
-                         through=f"VFIO group {function.iommu_group}")
+        super().__init__(
+            function,
+            root,
+            GROUPS,
+            node_of(function, root, noiommu=noiommu),
+            lambda: Group(function, root, noiommu=noiommu),
+            through=f"VFIO group {function.iommu_group}",
+        )
 
     def _open_device(self) -> None:
         try:
             # The descriptor is the result; a bytearray, because of an immutable argument Python returns the argument.
-            self.device = fcntl.ioctl(self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0"))
+            self.device = fcntl.ioctl(
+                self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0")
+            )
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, holders(self._root, self._space.node))) from None
             if error.errno == errno.ENODEV:
-                raise DeviceError(f"{self._function.address} is not bound to vfio-pci. Run: ixrings bind {self._function.address}") from None
+                raise DeviceError(
+                    f"{self._function.address} is not bound to vfio-pci. Run: ixrings bind {self._function.address}"
+                ) from None
             raise
 
     def _map(self, address: int, iova: int, size: int) -> None:
-        request = abi.DmaMap(argsz=ctypes.sizeof(abi.DmaMap), flags=abi.MapFlag.READ | abi.MapFlag.WRITE, vaddr=address, iova=iova, size=size)
+        request = abi.DmaMap(
+            argsz=ctypes.sizeof(abi.DmaMap),
+            flags=abi.MapFlag.READ | abi.MapFlag.WRITE,
+            vaddr=address,
+            iova=iova,
+            size=size,
+        )
         try:
             abi.call(self._space.container, Request.IOMMU_MAP_DMA, request)
         except OSError as error:
             raise map_error(self._function, error, iova, size) from None
 
     def _unmap(self, iova: int, size: int) -> None:
-        abi.call(self._space.container, Request.IOMMU_UNMAP_DMA, abi.DmaUnmap(argsz=ctypes.sizeof(abi.DmaUnmap), iova=iova, size=size))
+        abi.call(
+            self._space.container,
+            Request.IOMMU_UNMAP_DMA,
+            abi.DmaUnmap(argsz=ctypes.sizeof(abi.DmaUnmap), iova=iova, size=size),
+        )

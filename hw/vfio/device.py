@@ -34,8 +34,10 @@ from .container import Container
 from .errors import load_vfio, no_iommu
 from .iommufd import Iommufd
 
-NOIOMMU_WARNING = ("{0} is opened without an IOMMU: a wrong descriptor lets it overwrite any memory of this machine, the kernel's too. "
-                   "Only for machines that you may crash; with an IOMMU, use vfio:{0}")
+NOIOMMU_WARNING = (
+    "{0} is opened without an IOMMU: a wrong descriptor lets it overwrite any memory of this machine, the kernel's too. "
+    "Only for machines that you may crash; with an IOMMU, use vfio:{0}"
+)
 
 
 class Way(Enum):
@@ -75,12 +77,16 @@ class VfioDevice(MappedDevice):
             self._bar = self._map_bar()
             self.enable_bus_master(False)  # memory on, or an access to the BAR is a SIGBUS; DMA off
             if self.config_read(0, 4) == ALL_ONES:
-                raise DeviceError(f"{address} does not answer. Run: echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan")
+                raise DeviceError(
+                    f"{address} does not answer. Run: echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan"
+                )
             self.max_vectors = self._irq_count(Irq.MSIX)
             self._iova = self._space.iova
         except OSError as error:
             self.close()
-            raise DeviceError(f"{self.name} cannot be set up: {error.strerror}. Run: ixrings doctor {address}") from None
+            raise DeviceError(
+                f"{self.name} cannot be set up: {error.strerror}. Run: ixrings doctor {address}"
+            ) from None
         except BaseException:
             self.close()
             raise
@@ -141,7 +147,9 @@ class VfioDevice(MappedDevice):
         try:
             self._space.unmap(mapping.iova, mapping.size)
         except OSError as error:
-            raise DmaError(f"{self.name}: {mapping.size} bytes at {mapping.iova:#x} cannot be unmapped: {error.strerror}") from None
+            raise DmaError(
+                f"{self.name}: {mapping.size} bytes at {mapping.iova:#x} cannot be unmapped: {error.strerror}"
+            ) from None
         self._iova.give_back(mapping.iova)
 
     # ---- interrupts ----
@@ -153,8 +161,10 @@ class VfioDevice(MappedDevice):
             return list(self._fds)
         if self._irq_count(Irq.INTX) and self._trigger(Irq.INTX, 1):
             return list(self._fds)
-        raise DeviceError(f"{self.name} has {self.max_vectors} interrupt vectors, {vectors} were asked for, and it has no interrupt line to fall "
-                          "back on. Open it with fewer queues")
+        raise DeviceError(
+            f"{self.name} has {self.max_vectors} interrupt vectors, {vectors} were asked for, and it has no interrupt line to fall "
+            "back on. Open it with fewer queues"
+        )
 
     def _trigger(self, irq: Irq, count: int) -> bool:
         """An eventfd for each of `count` vectors; False, and none left, when the kernel does not have that many."""
@@ -162,11 +172,15 @@ class VfioDevice(MappedDevice):
         try:
             for _ in range(count):
                 self._fds.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-            missing = self._set_irqs(IrqFlag.DATA_EVENTFD | IrqFlag.TRIGGER, count, struct.pack(f"{count}i", *self._fds))
+            missing = self._set_irqs(
+                IrqFlag.DATA_EVENTFD | IrqFlag.TRIGGER, count, struct.pack(f"{count}i", *self._fds)
+            )
         except OSError as error:
             self._close_eventfds()
             if error.errno == errno.EMFILE:
-                raise DeviceError(f"{self.name}: {count} interrupt vectors need as many descriptors. Run: ulimit -n 4096") from None
+                raise DeviceError(
+                    f"{self.name}: {count} interrupt vectors need as many descriptors. Run: ulimit -n 4096"
+                ) from None
             return False
         if missing:  # positive: how many there are instead; none was switched on
             self._close_eventfds()
@@ -192,7 +206,9 @@ class VfioDevice(MappedDevice):
         self._set_irqs(IrqFlag.DATA_NONE | IrqFlag.UNMASK, 1)  # the kernel masked it as it came
 
     def _set_irqs(self, flags: IrqFlag, count: int, data: bytes = b"") -> int:
-        header = abi.IrqSet(argsz=ctypes.sizeof(abi.IrqSet) + len(data), flags=flags, index=self._irq, start=0, count=count)
+        header = abi.IrqSet(
+            argsz=ctypes.sizeof(abi.IrqSet) + len(data), flags=flags, index=self._irq, start=0, count=count
+        )
         result: int = fcntl.ioctl(self._fd, Request.DEVICE_SET_IRQS, bytearray(bytes(header) + data))
         return result
 
@@ -209,8 +225,10 @@ class VfioDevice(MappedDevice):
             fcntl.ioctl(self._fd, Request.DEVICE_RESET)
         except OSError as error:
             why = "it has no function reset" if error.errno in (errno.EINVAL, errno.ENOTTY) else error.strerror
-            raise DeviceError(f"{self.name} cannot be reset: {why}. End the program and run: echo 1 | sudo tee "
-                              f"/sys/bus/pci/devices/{self.name.partition(':')[2]}/reset") from None
+            raise DeviceError(
+                f"{self.name} cannot be reset: {why}. End the program and run: echo 1 | sudo tee "
+                f"/sys/bus/pci/devices/{self.name.partition(':')[2]}/reset"
+            ) from None
 
     def close(self) -> None:
         """Bus master off first, then interrupts; the kernel resets the device with its last descriptor, and only then memory goes."""
@@ -253,11 +271,15 @@ def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
         raise DeviceError(no_iommu(function))
     if way is Way.NOIOMMU:
         if not (root / "dev/vfio" / f"noiommu-{function.iommu_group}").exists():
-            raise DeviceError(f"{function.address} has an IOMMU or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or run: echo Y | sudo tee "
-                              f"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and: ixrings bind {function.address}")
+            raise DeviceError(
+                f"{function.address} has an IOMMU or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or run: echo Y | sudo tee "
+                f"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and: ixrings bind {function.address}"
+            )
         warnings.warn(NOIOMMU_WARNING.format(function.address), RuntimeWarning, stacklevel=4)
         return Container(function, root, noiommu=True)
     if (root / "dev/vfio" / f"noiommu-{function.iommu_group}").exists():
-        raise DeviceError(f"{function.address} has no IOMMU to keep it in its place. If you may crash this machine, say so by the port's name: "
-                          f"vfio-noiommu:{function.address}")
+        raise DeviceError(
+            f"{function.address} has no IOMMU to keep it in its place. If you may crash this machine, say so by the port's name: "
+            f"vfio-noiommu:{function.address}"
+        )
     return Container(function, root)

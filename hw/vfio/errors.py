@@ -21,14 +21,18 @@ def load_vfio(function: Function, node: Path) -> str:
 
 
 def no_iommu(function: Function) -> str:
-    return (f"{function.address} is behind no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in the BIOS. "
-            f"Without one: ixrings bind {function.address} --driver uio_pci_generic")
+    return (
+        f"{function.address} is behind no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in the BIOS. "
+        f"Without one: ixrings bind {function.address} --driver uio_pci_generic"
+    )
 
 
 def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
     shown = " ".join(map(str, nodes))
     if noiommu:
-        return f"{shown} needs CAP_SYS_RAWIO, because without an IOMMU the device reaches all memory. Run as root (sudo)"
+        return (
+            f"{shown} needs CAP_SYS_RAWIO, because without an IOMMU the device reaches all memory. Run as root (sudo)"
+        )
     return f"{shown} is not yours to open. Run: sudo chown $USER {shown} (or bind with: sudo ixrings bind {function.address} --chown $USER)"
 
 
@@ -38,12 +42,18 @@ def map_error(function: Function, error: OSError, iova: int, size: int) -> DmaEr
     if error.errno == errno.ENOMEM:
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         allowed = "unlimited" if limit == resource.RLIM_INFINITY else f"{limit >> 10} KiB"
-        return DmaError(f"{where} cannot be locked: the limit on locked memory is {allowed} (ulimit -l). "
-                        "Run: sudo prlimit --memlock=unlimited --pid $$ (in a service: LimitMEMLOCK=infinity)")
+        return DmaError(
+            f"{where} cannot be locked: the limit on locked memory is {allowed} (ulimit -l). "
+            "Run: sudo prlimit --memlock=unlimited --pid $$ (in a service: LimitMEMLOCK=infinity)"
+        )
     if error.errno == errno.EEXIST:
         return DmaError(f"{where}: addresses from {iova:#x} on are mapped already")
     if error.errno == errno.ENOSPC:
-        return DmaError(f"{where}: the kernel's table of DMA mappings is full. Run: cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit")
+        return DmaError(
+            f"{where}: the kernel's table of DMA mappings is full. Run: cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
+        )
     if error.errno == errno.EINVAL:
-        return DmaError(f"{where}: the IOMMU does not take {iova:#x}: not a multiple of a page, or outside what it carries")
+        return DmaError(
+            f"{where}: the IOMMU does not take {iova:#x}: not a multiple of a page, or outside what it carries"
+        )
     return DmaError(f"{where} cannot be mapped: {error.strerror}")

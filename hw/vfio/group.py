@@ -56,11 +56,16 @@ class Group:
     def _check_api(self) -> None:
         version = fcntl.ioctl(self.container, Request.GET_API_VERSION)
         if version != abi.API_VERSION:
-            raise DeviceError(f"this kernel speaks version {version} of VFIO; version {abi.API_VERSION} is the only one known")
+            raise DeviceError(
+                f"this kernel speaks version {version} of VFIO; version {abi.API_VERSION} is the only one known"
+            )
         wanted = abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU
         if fcntl.ioctl(self.container, Request.CHECK_EXTENSION, wanted) <= 0:
-            how = ("Run: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode" if self._noiommu
-                   else "Run: sudo modprobe vfio_iommu_type1")
+            how = (
+                "Run: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+                if self._noiommu
+                else "Run: sudo modprobe vfio_iommu_type1"
+            )
             raise DeviceError(f"VFIO has no {'no-IOMMU mode' if self._noiommu else 'type 1 IOMMU driver'} here. {how}")
 
     def _check_viable(self) -> None:
@@ -80,7 +85,8 @@ class Group:
             raise DeviceError(
                 f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
                 "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
-                "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") from None
+                "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+            ) from None
 
     def iova_ranges(self) -> list[Range]:
         """What the IOMMU carries, from the chain of capabilities behind the info."""
@@ -105,7 +111,9 @@ class Group:
         self.container = self.fd = -1
 
 
-GROUPS: Spaces[Group] = Spaces()  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
+GROUPS: Spaces[Group] = (
+    Spaces()
+)  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
 
 
 def node_of(function: Function, root: Path, *, noiommu: bool) -> Path:
@@ -119,7 +127,9 @@ def parse_ranges(info: bytes | bytearray, offset: int) -> list[Range]:
         if header.id == abi.CAP_IOVA_RANGE:
             first = offset + ctypes.sizeof(abi.CapIovaRange)
             count = abi.CapIovaRange.from_buffer_copy(info, offset).nr_iovas
-            found = [abi.IovaRange.from_buffer_copy(info, first + i * ctypes.sizeof(abi.IovaRange)) for i in range(count)]
+            found = [
+                abi.IovaRange.from_buffer_copy(info, first + i * ctypes.sizeof(abi.IovaRange)) for i in range(count)
+            ]
             return [Range(each.start, each.last) for each in found]
         if header.next <= offset:
             break

@@ -40,13 +40,19 @@ class Ioas:
         count = RANGES
         while True:
             table = (abi.IovaRange * count)()
-            query = abi.IoasIovaRanges(size=ctypes.sizeof(abi.IoasIovaRanges), ioas_id=self.id, num_iovas=count,
-                                       allowed_iovas=ctypes.addressof(table))
+            query = abi.IoasIovaRanges(
+                size=ctypes.sizeof(abi.IoasIovaRanges),
+                ioas_id=self.id,
+                num_iovas=count,
+                allowed_iovas=ctypes.addressof(table),
+            )
             try:
                 abi.call(self.fd, Request.IOAS_IOVA_RANGES, query)
             except OSError as error:
                 if error.errno != errno.EMSGSIZE or query.num_iovas <= count:
-                    raise DeviceError(f"the kernel does not say which addresses the IOMMU carries: {error.strerror}") from None
+                    raise DeviceError(
+                        f"the kernel does not say which addresses the IOMMU carries: {error.strerror}"
+                    ) from None
                 count = query.num_iovas
                 continue
             return [Range(each.start, each.last) for each in table[: query.num_iovas]]
@@ -66,7 +72,9 @@ class Iommufd(DeviceSpace[Ioas]):
 
     def __init__(self, function: Function, root: Path) -> None:
         self._node = device_node(function, root)
-        super().__init__(function, root, SPACES, group_node(function, root), lambda: Ioas(function, root), through=str(self._node))
+        super().__init__(
+            function, root, SPACES, group_node(function, root), lambda: Ioas(function, root), through=str(self._node)
+        )
 
     def _open_device(self) -> None:
         self.device = open_node(self._function, self._root, self._node)
@@ -78,13 +86,21 @@ class Iommufd(DeviceSpace[Ioas]):
     def _bind(self) -> None:
         """First of all calls on the device: until then it answers to nothing else."""
         try:
-            abi.call(self.device, Request.DEVICE_BIND_IOMMUFD, abi.BindIommufd(argsz=ctypes.sizeof(abi.BindIommufd), iommufd=self._space.fd))
+            abi.call(
+                self.device,
+                Request.DEVICE_BIND_IOMMUFD,
+                abi.BindIommufd(argsz=ctypes.sizeof(abi.BindIommufd), iommufd=self._space.fd),
+            )
         except OSError as error:
             blockers = group_blockers(self._function, self._root)
             if blockers:  # the kernel says EBUSY, EINVAL or EPERM for that, by version
                 raise DeviceError(not_viable(self._function, blockers)) from None
             if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the same device is bound
-                others = [who for who in holders(self._root, self._node, self._space.node) if not who.endswith(f"({os.getpid()})")]
+                others = [
+                    who
+                    for who in holders(self._root, self._node, self._space.node)
+                    if not who.endswith(f"({os.getpid()})")
+                ]
                 raise DeviceError(in_use(self._function, others)) from None
             raise
 
@@ -98,11 +114,19 @@ class Iommufd(DeviceSpace[Ioas]):
             raise DeviceError(
                 f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
                 "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
-                "echo 1 | sudo tee /sys/module/iommufd/parameters/allow_unsafe_interrupts") from None
+                "echo 1 | sudo tee /sys/module/iommufd/parameters/allow_unsafe_interrupts"
+            ) from None
 
     def _map(self, address: int, iova: int, size: int) -> None:
         flags = abi.IoasMapFlag.FIXED_IOVA | abi.IoasMapFlag.WRITEABLE | abi.IoasMapFlag.READABLE
-        request = abi.IoasMap(size=ctypes.sizeof(abi.IoasMap), flags=flags, ioas_id=self._space.id, user_va=address, length=size, iova=iova)
+        request = abi.IoasMap(
+            size=ctypes.sizeof(abi.IoasMap),
+            flags=flags,
+            ioas_id=self._space.id,
+            user_va=address,
+            length=size,
+            iova=iova,
+        )
         try:
             abi.call(self._space.fd, Request.IOAS_MAP, request)
         except OSError as error:
@@ -124,7 +148,11 @@ def open_node(function: Function, root: Path, node: Path) -> int:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             needed = (device_node(function, root), root / IOMMU)
-            raise DeviceError(no_permission(function, *(each for each in needed if each == node or not os.access(each, os.R_OK | os.W_OK)))) from None
+            raise DeviceError(
+                no_permission(
+                    function, *(each for each in needed if each == node or not os.access(each, os.R_OK | os.W_OK))
+                )
+            ) from None
         if error.errno in (errno.ENOENT, errno.ENODEV):
             raise DeviceError(load_vfio(function, node)) from None
         raise

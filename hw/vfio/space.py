@@ -35,7 +35,9 @@ class Spaces(Generic[S]):
     """Those that this process has open, by node and process: what the kernel keeps once a process has to be kept so here."""
 
     _open: dict[tuple[int, Path], S] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)  # a collected device leaves from wherever its thread is
+    _lock: threading.RLock = field(
+        default_factory=threading.RLock
+    )  # a collected device leaves from wherever its thread is
 
     def join(self, function: Function, node: Path, make: Callable[[], S]) -> S:
         """The space of `node`, made when there is none; `function` is a member of it until leave(). Raises DeviceError, OSError."""
@@ -45,7 +47,9 @@ class Spaces(Generic[S]):
             if space is None:
                 space = self._open[key] = make()
             elif function.address in space.members:
-                raise DeviceError(f"{function.address} is open in this program already; close that port first, or use it")
+                raise DeviceError(
+                    f"{function.address} is open in this program already; close that port first, or use it"
+                )
             space.members.add(function.address)
             return space
 
@@ -63,7 +67,9 @@ class DeviceSpace(ABC, Generic[S]):
 
     device = -1
 
-    def __init__(self, function: Function, root: Path, spaces: Spaces[S], node: Path, make: Callable[[], S], *, through: str) -> None:
+    def __init__(
+        self, function: Function, root: Path, spaces: Spaces[S], node: Path, make: Callable[[], S], *, through: str
+    ) -> None:
         self._function, self._root, self._spaces = function, root, spaces
         self._mapped: dict[int, int] = {}
         try:
@@ -71,7 +77,9 @@ class DeviceSpace(ABC, Generic[S]):
             self._open_device()
         except OSError as error:
             self.close()
-            raise DeviceError(f"{function.address} cannot be opened through {through}: {error.strerror}. Run: ixrings doctor {function.address}") from None
+            raise DeviceError(
+                f"{function.address} cannot be opened through {through}: {error.strerror}. Run: ixrings doctor {function.address}"
+            ) from None
         except BaseException:
             self.close()
             raise

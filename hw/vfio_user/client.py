@@ -56,8 +56,10 @@ class VfioUserDevice(Device):
             answer = self._connection.request(Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities())
         except Refused as error:
             if error.number == errno.EBUSY:
-                raise DeviceError(f"{self.name} is in use by another program; stop that one, or start a second NIC: "
-                                  "ixrings emulate --socket OTHER") from None
+                raise DeviceError(
+                    f"{self.name} is in use by another program; stop that one, or start a second NIC: "
+                    "ixrings emulate --socket OTHER"
+                ) from None
             raise
         try:
             said = p.read_capabilities(answer.payload[p.VERSION.size :])
@@ -69,13 +71,18 @@ class VfioUserDevice(Device):
     def _look(self) -> None:
         """What kind of device it is."""
         _, self._flags, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
-            self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload)
+            self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload
+        )
         id = self.config_read(0, 4)
         size = region_info(self._connection, Region.BAR0).size
         if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
-            raise DeviceError(f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is 8086:10fb with {BAR0_SIZE}")
+            raise DeviceError(
+                f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is 8086:10fb with {BAR0_SIZE}"
+            )
         question = p.IRQ_INFO.pack(p.IRQ_INFO.size, 0, Irq.MSIX, 0)
-        self.max_vectors = p.IRQ_INFO.unpack_from(self._connection.request(Command.DEVICE_GET_IRQ_INFO, question).payload)[3]
+        self.max_vectors = p.IRQ_INFO.unpack_from(
+            self._connection.request(Command.DEVICE_GET_IRQ_INFO, question).payload
+        )[3]
 
     # ---- BAR0 ----
 
@@ -124,7 +131,9 @@ class VfioUserDevice(Device):
     def config_write(self, offset: int, size: int, value: int) -> None:
         self._check_open()
         with suppress(DeviceGone):
-            self._connection.request(Command.REGION_WRITE, p.ACCESS.pack(offset, Region.CONFIG, size) + value.to_bytes(size, "little"))
+            self._connection.request(
+                Command.REGION_WRITE, p.ACCESS.pack(offset, Region.CONFIG, size) + value.to_bytes(size, "little")
+            )
 
     # ---- DMA ----
 
@@ -135,14 +144,18 @@ class VfioUserDevice(Device):
         try:
             self._connection.request(Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, both, 0, iova, size), [fd])
         except Refused as error:
-            raise DmaError(f"{size} bytes of the file cannot be mapped for {self.name}: {os.strerror(error.number)}") from None
+            raise DmaError(
+                f"{size} bytes of the file cannot be mapped for {self.name}: {os.strerror(error.number)}"
+            ) from None
         self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
         return DmaMapping(address, size, iova)
 
     def unmap_dma(self, mapping: DmaMapping) -> None:
         if not self._closed:
             with suppress(DeviceGone):
-                self._connection.request(Command.DMA_UNMAP, p.DMA_UNMAP.pack(p.DMA_UNMAP.size, 0, mapping.iova, mapping.size))
+                self._connection.request(
+                    Command.DMA_UNMAP, p.DMA_UNMAP.pack(p.DMA_UNMAP.size, 0, mapping.iova, mapping.size)
+                )
 
     # ---- interrupts ----
 
@@ -159,7 +172,9 @@ class VfioUserDevice(Device):
         return list(self._eventfds)
 
     def _set_irqs(self, flags: IrqSet, start: int, fds: Sequence[int]) -> None:
-        self._connection.request(Command.DEVICE_SET_IRQS, p.IRQ_SET.pack(p.IRQ_SET.size, flags, Irq.MSIX, start, len(fds)), fds)
+        self._connection.request(
+            Command.DEVICE_SET_IRQS, p.IRQ_SET.pack(p.IRQ_SET.size, flags, Irq.MSIX, start, len(fds)), fds
+        )
 
     def disable_interrupts(self) -> None:
         if not self._eventfds:

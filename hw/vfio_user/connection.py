@@ -78,13 +78,17 @@ class Connection:
 
     def _open_channel(self) -> Channel:
         if self._channel is None:
-            raise DeviceGone(f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port and open it again")
+            raise DeviceGone(
+                f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port and open it again"
+            )
         return self._channel
 
     def _lost(self, reason: str) -> NoReturn:
         self.close()
-        raise DeviceGone(f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); "
-                         "close the port, start the server again, and open it again") from None
+        raise DeviceGone(
+            f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); "
+            "close the port, start the server again, and open it again"
+        ) from None
 
     def close(self) -> None:
         channel, self._channel = self._channel, None
@@ -101,6 +105,8 @@ def connect(path: str) -> socket.socket:
         connected.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise DeviceError(f"nobody listens at {path}. Run: ixrings emulate --socket {path}") from None
-        raise DeviceError(f"{path} cannot be connected to: {error.strerror or error}. vfio-user: wants the socket of a server, "
-                          f"such as one started by: ixrings emulate --socket /tmp/nic.sock") from None
+        raise DeviceError(
+            f"{path} cannot be connected to: {error.strerror or error}. vfio-user: wants the socket of a server, "
+            f"such as one started by: ixrings emulate --socket /tmp/nic.sock"
+        ) from None
     return connected

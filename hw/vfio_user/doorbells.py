@@ -14,7 +14,12 @@ from . import protocol as p
 from .connection import Connection
 from .protocol import WORD, Command, Region, RegionFlag
 
-PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}  # which page of the region is which of BAR0: RX 0..63, RX 64..127, TX 0..63, TX 64..127
+PAGES = {
+    0x01: 0,
+    0x0D: 1,
+    0x06: 2,
+    0x07: 3,
+}  # which page of the region is which of BAR0: RX 0..63, RX 64..127, TX 0..63, TX 64..127
 
 
 @dataclass
@@ -75,7 +80,9 @@ class PostedDoorbells(Doorbells):
         self._lock = threading.Lock()  # of two threads the later must not send the older tail
         self._page = np.zeros(p.PAGE // 4, dtype=np.uint32)
         self._tails = self._page.data
-        self._rung: dict[int, int] = {}  # offset of each tail in use, in the order of their words here: what was sent last
+        self._rung: dict[
+            int, int
+        ] = {}  # offset of each tail in use, in the order of their words here: what was sent last
 
     def address(self, offset: int) -> int:
         """A queue that is set up again starts at 0 again, as its register does after a reset."""
@@ -103,7 +110,12 @@ def map_doorbells(connection: Connection, regions: int) -> MappedDoorbells | Non
     for index in range(Region.DOORBELLS, min(regions, Region.DOORBELLS + 16)):
         info = region_info(connection, index)
         try:
-            if info.type == p.DOORBELL_TYPE and info.flags & RegionFlag.MMAP and len(info.fds) == 1 and info.size >= len(PAGES) * p.PAGE:
+            if (
+                info.type == p.DOORBELL_TYPE
+                and info.flags & RegionFlag.MMAP
+                and len(info.fds) == 1
+                and info.size >= len(PAGES) * p.PAGE
+            ):
                 return MappedDoorbells(info.fds[0], info.offset)
         finally:
             for fd in info.fds:

@@ -38,7 +38,9 @@ class SessionInterrupts:
             self._nic.mask_line(flags == IrqSet.NONE | IrqSet.MASK)
         else:
             known = IrqSet.NONE | IrqSet.BOOL | IrqSet.EVENTFD, IrqSet.MASK | IrqSet.UNMASK | IrqSet.TRIGGER
-            one_of_each = all((flags & group).bit_count() == 1 for group in known) and not flags & ~int(known[0] | known[1])
+            one_of_each = all((flags & group).bit_count() == 1 for group in known) and not flags & ~int(
+                known[0] | known[1]
+            )
             raise refuse(errno.EOPNOTSUPP if one_of_each else errno.EINVAL)
 
     def _connect(self, index: int, start: int, count: int, fds: list[int]) -> None:

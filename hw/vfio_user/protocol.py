@@ -146,7 +146,13 @@ class Message:
 
 def capabilities(**more: object) -> bytes:
     """VERSION's JSON, with its NUL."""
-    said = {"max_msg_fds": MAX_FDS, "max_data_xfer_size": MAX_TRANSFER, "max_dma_maps": MAX_DMA_MAPS, "pgsizes": PAGE, **more}
+    said = {
+        "max_msg_fds": MAX_FDS,
+        "max_data_xfer_size": MAX_TRANSFER,
+        "max_dma_maps": MAX_DMA_MAPS,
+        "pgsizes": PAGE,
+        **more,
+    }
     return json.dumps({"capabilities": said}).encode() + b"\0"
 
 
@@ -221,7 +227,9 @@ class Channel:
         self._at += size
         return message
 
-    def send(self, id: int, command: int, flags: int, payload: bytes = b"", fds: Sequence[int] = (), error: int = 0) -> None:
+    def send(
+        self, id: int, command: int, flags: int, payload: bytes = b"", fds: Sequence[int] = (), error: int = 0
+    ) -> None:
         """Raises OSError, BlockingIOError when the far end takes nothing for SEND_S."""
         data = HEADER.pack(id, command, HEADER.size + len(payload), flags, error) + payload
         if fds:

@@ -79,7 +79,9 @@ class MsixBar:
             raise AccessRefused
         table = self._bytes[: 16 * self._vectors]
         table[offset : offset + len(data)] = data
-        self._bytes[: 16 * self._vectors] = table[: 16 * self._vectors]  # what went beyond hit the pending bits, which are read only
+        self._bytes[: 16 * self._vectors] = table[
+            : 16 * self._vectors
+        ]  # what went beyond hit the pending bits, which are read only
 
 
 class ConfigRegion:
@@ -91,7 +93,9 @@ class ConfigRegion:
         self._nic = nic
 
     def read(self, offset: int, count: int) -> bytes:
-        return b"".join(self._nic.config_read(at, size).to_bytes(size, "little") for at, size in self._pieces(offset, count))
+        return b"".join(
+            self._nic.config_read(at, size).to_bytes(size, "little") for at, size in self._pieces(offset, count)
+        )
 
     def write(self, offset: int, data: bytes) -> None:
         for at, size in self._pieces(offset, len(data)):

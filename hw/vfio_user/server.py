@@ -32,8 +32,17 @@ class Server:
     on_wake: called in serve() after wake(). Raises ServerError.
     """
 
-    def __init__(self, nic: Emulated82599, path: str, *, trap_all: bool = False, ask_beyond: bool = False, trace: Callable[[str], None] | None = None,
-                 on_wake: Callable[[], None] | None = None, on_client: Callable[[bool], None] | None = None) -> None:
+    def __init__(
+        self,
+        nic: Emulated82599,
+        path: str,
+        *,
+        trap_all: bool = False,
+        ask_beyond: bool = False,
+        trace: Callable[[str], None] | None = None,
+        on_wake: Callable[[], None] | None = None,
+        on_client: Callable[[bool], None] | None = None,
+    ) -> None:
         self._nic, self.path = nic, path
         self._trap_all, self._trace, self._on_wake, self._on_client = trap_all, trace, on_wake, on_client
         self._memory = AskedMemory if ask_beyond else ClientMemory
@@ -125,7 +134,9 @@ class Server:
                 self._serve_client(self._session, {self._session.channel.fileno()})
         channel = Channel(connected)
         if self._session is None:
-            self._session = Session(self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace)
+            self._session = Session(
+                self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace
+            )
             if self._on_client:
                 self._on_client(True)
         elif len(self._lobby) < LOBBY:
@@ -189,7 +200,9 @@ def listen(path: str) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = str(error) if error.errno is None else error.strerror  # "AF_UNIX path too long" has no errno
-        raise ServerError(f"no socket can be made at {path}: {reason}. Name one in a folder you may write to, such as /tmp/nic.sock") from None
+        raise ServerError(
+            f"no socket can be made at {path}: {reason}. Name one in a folder you may write to, such as /tmp/nic.sock"
+        ) from None
     return listener
 
 

@@ -23,8 +23,13 @@ from .regions import Bar0, ConfigRegion, MsixBar, RegionOfMessages
 REQUESTS_A_TURN = 512
 DMA_ANSWER_S = 5.0  # a client that does not answer a DMA request for so long has refused it
 EMPTY_REGIONS = {index for index in range(p.Region.DOORBELLS)} - {Region.BAR0, Region.BAR4, Region.CONFIG}
-IRQS = {p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED), p.Irq.MSI: (1, IrqFlag.EVENTFD),
-        p.Irq.MSIX: (0, IrqFlag.EVENTFD), p.Irq.ERR: (0, IrqFlag(0)), p.Irq.REQ: (0, IrqFlag(0))}
+IRQS = {
+    p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
+    p.Irq.MSI: (1, IrqFlag.EVENTFD),
+    p.Irq.MSIX: (0, IrqFlag.EVENTFD),
+    p.Irq.ERR: (0, IrqFlag(0)),
+    p.Irq.REQ: (0, IrqFlag(0)),
+}
 
 
 @dataclass
@@ -53,21 +58,40 @@ class Refused(OSError):
 class Session:
     """From a connection to its end. `receive` answers everything that came, `carry` takes the NIC's requests to the client."""
 
-    def __init__(self, nic: Emulated82599, channel: Channel, memory: ClientMemory, *, trap_all: bool, trace: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        nic: Emulated82599,
+        channel: Channel,
+        memory: ClientMemory,
+        *,
+        trap_all: bool,
+        trace: Callable[[str], None] | None,
+    ) -> None:
         self._memory = memory
         self._nic, self.channel, self._trap_all, self._trace = nic, channel, trap_all, trace
         self._agreed = False
         self._interrupts = SessionInterrupts(nic)
         self._table = MsixBar(nic.max_vectors)
-        self._regions: dict[int, RegionOfMessages] = {Region.BAR0: Bar0(nic), Region.BAR4: self._table, Region.CONFIG: ConfigRegion(nic)}
+        self._regions: dict[int, RegionOfMessages] = {
+            Region.BAR0: Bar0(nic),
+            Region.BAR4: self._table,
+            Region.CONFIG: ConfigRegion(nic),
+        }
         self._asked: dict[int, Asked] = {}
         self._next_id = 0
         self._commands: dict[int, Callable[[Message], Answer]] = {
-            Command.VERSION: self._version, Command.DMA_MAP: self._dma_map, Command.DMA_UNMAP: self._dma_unmap,
-            Command.DEVICE_GET_INFO: self._device_info, Command.DEVICE_GET_REGION_INFO: self._region_info,
-            Command.DEVICE_GET_REGION_IO_FDS: self._region_io_fds, Command.DEVICE_GET_IRQ_INFO: self._irq_info,
-            Command.DEVICE_SET_IRQS: self._set_irqs, Command.REGION_READ: self._region_read, Command.REGION_WRITE: self._region_write,
-            Command.REGION_WRITE_MULTI: self._region_write_multi, Command.DEVICE_RESET: self._device_reset,
+            Command.VERSION: self._version,
+            Command.DMA_MAP: self._dma_map,
+            Command.DMA_UNMAP: self._dma_unmap,
+            Command.DEVICE_GET_INFO: self._device_info,
+            Command.DEVICE_GET_REGION_INFO: self._region_info,
+            Command.DEVICE_GET_REGION_IO_FDS: self._region_io_fds,
+            Command.DEVICE_GET_IRQ_INFO: self._irq_info,
+            Command.DEVICE_SET_IRQS: self._set_irqs,
+            Command.REGION_READ: self._region_read,
+            Command.REGION_WRITE: self._region_write,
+            Command.REGION_WRITE_MULTI: self._region_write_multi,
+            Command.DEVICE_RESET: self._device_reset,
         }
 
     # ---- messages in, answers out ----
@@ -157,7 +181,9 @@ class Session:
         """Says what it is by a type capability. A first question is too short for it: that answer says how long the second must be."""
         fd = self._doorbells()
         needed = p.REGION_INFO.size + p.REGION_TYPE.size
-        info = p.REGION_INFO.pack(needed, RegionFlag.MMAP | RegionFlag.CAPS, Region.DOORBELLS, p.REGION_INFO.size, os.fstat(fd).st_size, 0)
+        info = p.REGION_INFO.pack(
+            needed, RegionFlag.MMAP | RegionFlag.CAPS, Region.DOORBELLS, p.REGION_INFO.size, os.fstat(fd).st_size, 0
+        )
         if argsz < needed:
             return Answer(info)
         return Answer(info + p.REGION_TYPE.pack(p.REGION_TYPE_CAPABILITY, 1, 0, *p.DOORBELL_TYPE), [fd])
@@ -173,7 +199,9 @@ class Session:
         if index not in IRQS:
             raise Refused
         count, flags = IRQS[p.Irq(index)]
-        return Answer(p.IRQ_INFO.pack(p.IRQ_INFO.size, flags, index, self._nic.max_vectors if index == p.Irq.MSIX else count))
+        return Answer(
+            p.IRQ_INFO.pack(p.IRQ_INFO.size, flags, index, self._nic.max_vectors if index == p.Irq.MSIX else count)
+        )
 
     def _set_irqs(self, message: Message) -> Answer:
         _, flags, index, start, count = p.IRQ_SET.unpack_from(message.payload)
@@ -207,10 +235,14 @@ class Session:
 
     def _region_write_multi(self, message: Message) -> Answer:
         (writes,) = p.WRITE_COUNT.unpack_from(message.payload)
-        if message.payload[p.WRITE_COUNT.size + writes * p.WRITE_ONE.size :] or writes * p.WRITE_ONE.size > len(message.payload):
+        if message.payload[p.WRITE_COUNT.size + writes * p.WRITE_ONE.size :] or writes * p.WRITE_ONE.size > len(
+            message.payload
+        ):
             raise Refused
         for i in range(writes):
-            offset, index, count, data = p.WRITE_ONE.unpack_from(message.payload, p.WRITE_COUNT.size + i * p.WRITE_ONE.size)
+            offset, index, count, data = p.WRITE_ONE.unpack_from(
+                message.payload, p.WRITE_COUNT.size + i * p.WRITE_ONE.size
+            )
             if count > len(data):
                 raise Refused
             self._region(index).write(offset, data[:count])
@@ -224,8 +256,14 @@ class Session:
             raise Refused
         if len(self._memory) >= p.MAX_DMA_MAPS:
             raise Refused(errno.ENOSPC)
-        self._memory.map(address, size, message.fds[0] if message.fds else None, offset if message.fds else 0,
-                         readable=bool(flags & p.DMA_READABLE), writable=bool(flags & p.DMA_WRITABLE))
+        self._memory.map(
+            address,
+            size,
+            message.fds[0] if message.fds else None,
+            offset if message.fds else 0,
+            readable=bool(flags & p.DMA_READABLE),
+            writable=bool(flags & p.DMA_WRITABLE),
+        )
         return Answer()
 
     def _dma_unmap(self, message: Message) -> Answer:
@@ -255,7 +293,9 @@ class Session:
                 self.channel.send(self._next_id, Command.DMA_READ, 0, where)
             else:
                 self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
-            if number == REQUESTS_A_TURN:  # the NIC may have more by the time that these are out; the client has its turn first
+            if (
+                number == REQUESTS_A_TURN
+            ):  # the NIC may have more by the time that these are out; the client has its turn first
                 os.eventfd_write(self.dma_event, 1)
                 return
 
@@ -267,7 +307,9 @@ class Session:
         if message.flags & p.ERROR or message.command != wanted:
             self._nic.dma_messages.answer(asked.request.id, None)
         else:
-            self._nic.dma_messages.answer(asked.request.id, message.payload[p.DMA_ACCESS.size :] if wanted is Command.DMA_READ else b"")
+            self._nic.dma_messages.answer(
+                asked.request.id, message.payload[p.DMA_ACCESS.size :] if wanted is Command.DMA_READ else b""
+            )
 
     def expire(self) -> None:
         """DMA requests that were not answered in time are refused."""
@@ -293,7 +335,9 @@ class Session:
 
 def describe(message: Message, answer: Answer, number: int) -> str:
     """A line of a trace: `R BAR0 0x00008 4 00080000`, `W CONFIG 0x00004 2 0006`, `DMA_MAP ...`, with ` errno 22` when it was refused."""
-    name = Command(message.command).name if message.command in Command._value2member_map_ else f"command {message.command}"
+    name = (
+        Command(message.command).name if message.command in Command._value2member_map_ else f"command {message.command}"
+    )
     text = f"{name} {message.payload[:64].hex()} fds={len(message.fds)}"
     if message.command in (Command.REGION_READ, Command.REGION_WRITE) and len(message.payload) >= p.ACCESS.size:
         offset, index, count = p.ACCESS.unpack_from(message.payload)

@@ -1,6 +1,6 @@
 """Cycles a packet over batch size as a drawing: our loop's measurements, and what other drivers need by the same method.
 
-    python tests/bench/hotloop.py --svg tests/bench/hotloop.svg
+python tests/bench/hotloop.py --svg tests/bench/hotloop.svg
 """
 
 from __future__ import annotations
@@ -27,9 +27,17 @@ class Point:
 
 # The same method with the drivers' own sources unmodified, on a 2.6 GHz TSC: fake NIC in plain memory, 60-byte frames, regions of 256 packets.
 PEERS = (
-    Point("TinyNF", "tx", 32, 5.6), Point("TinyNF", "rx", 32, 8.4), Point("TinyNF", "forward", 32, 18.7), Point("TinyNF", "forward", 128, 21.3),
-    Point("ixy", "tx", 32, 11.6), Point("ixy", "rx", 32, 16.8), Point("ixy", "forward", 32, 30.9), Point("ixy", "forward", 256, 38.2),
-    Point("DPDK 22.11", "tx", 32, 20.2), Point("DPDK 22.11", "rx", 32, 26.0), Point("DPDK 22.11", "forward", 32, 47.3),
+    Point("TinyNF", "tx", 32, 5.6),
+    Point("TinyNF", "rx", 32, 8.4),
+    Point("TinyNF", "forward", 32, 18.7),
+    Point("TinyNF", "forward", 128, 21.3),
+    Point("ixy", "tx", 32, 11.6),
+    Point("ixy", "rx", 32, 16.8),
+    Point("ixy", "forward", 32, 30.9),
+    Point("ixy", "forward", 256, 38.2),
+    Point("DPDK 22.11", "tx", 32, 20.2),
+    Point("DPDK 22.11", "rx", 32, 26.0),
+    Point("DPDK 22.11", "forward", 32, 47.3),
     Point("DPDK 22.11", "forward", 256, 62.5),
 )
 SHAPES = {"TinyNF": "circle", "ixy": "square", "DPDK 22.11": "triangle"}
@@ -77,8 +85,12 @@ def key() -> Iterable[str]:
 
 def draw(ours: Sequence[Point], title: str) -> str:
     """An SVG document."""
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
-             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', text(LEFT, 22, title, "start", "#111"), *axes()]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        text(LEFT, 22, title, "start", "#111"),
+        *axes(),
+    ]
     for op, colour in COLOURS.items():
         points = sorted((point.batch, point.cycles) for point in ours if point.op == op)
         line = " ".join(f"{x_of(batch):.1f},{y_of(cycles):.1f}" for batch, cycles in points)

@@ -58,7 +58,17 @@ def instructions(what: str) -> float:
     """A frame's, of all steps together."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "callgrind"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", sys.executable, __file__, "--what", what, "--steps", str(COUNTED_STEPS)]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            f"--callgrind-out-file={file}",
+            sys.executable,
+            __file__,
+            "--what",
+            what,
+            "--steps",
+            str(COUNTED_STEPS),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         return inclusive(file.read_text(encoding="utf-8"), STEPS_NAMES) / (COUNTED_STEPS * STEP)
 

@@ -74,8 +74,18 @@ def rate_mpps(what: str, shape: Shape, seconds: float) -> float:
     """A frame is in one buffer, however long it is."""
     wire = "emulated:sink" if what == "tx" else f"emulated:source={shape.length}"
     buffer = max(2, -(-(shape.length + TAG_AND_CRC) // UNIT)) * UNIT
-    with open_port(wire, tx_slots=shape.slots, rx_slots=shape.slots, tx_queues=shape.queues, rx_queues=shape.queues, buf_size=buffer,
-                   mtu=max(1500, shape.length - ETHERNET)) as port, on_two_cpus():
+    with (
+        open_port(
+            wire,
+            tx_slots=shape.slots,
+            rx_slots=shape.slots,
+            tx_queues=shape.queues,
+            rx_queues=shape.queues,
+            buf_size=buffer,
+            mtu=max(1500, shape.length - ETHERNET),
+        ) as port,
+        on_two_cpus(),
+    ):
         fill(port, shape.length)
         start = time.perf_counter()
         frames = (transmit if what == "tx" else receive)(port, shape.batch, seconds)

@@ -120,7 +120,20 @@ def measure(seconds: float) -> list[Held]:
         with open_port(name(wire, paced=True), tx_slots=SLOTS, rx_slots=SLOTS, rx_queues=queues) as port, on_two_cpus():
             thread, process, start = time.thread_time(), time.process_time(), time.perf_counter()
             done = run(port, seconds, nap)
-            program, both, spent = time.thread_time() - thread, time.process_time() - process, time.perf_counter() - start
-        rows.append(Held(what, round(done.seconds, 2), round(done.mpps, 3), round(100 * done.mpps / WIRE_MPPS, 2), done.lost,
-                         round(100 * program / spent, 1), round(100 * (both - program) / spent, 1)))
+            program, both, spent = (
+                time.thread_time() - thread,
+                time.process_time() - process,
+                time.perf_counter() - start,
+            )
+        rows.append(
+            Held(
+                what,
+                round(done.seconds, 2),
+                round(done.mpps, 3),
+                round(100 * done.mpps / WIRE_MPPS, 2),
+                done.lost,
+                round(100 * program / spent, 1),
+                round(100 * (both - program) / spent, 1),
+            )
+        )
     return rows

@@ -49,8 +49,12 @@ TIMEOUT_S = 120.0
 
 # Cycles a packet, min/median, of the best existing driver by the same method on a 2.6 GHz TSC: TinyNF, flexible flavour.
 PEERS = {
-    ("tx", 32, "same"): "5.6/5.6", ("rx", 32, "same"): "7.8/8.4", ("forward", 32, "same"): "14.9/18.7",
-    ("tx", 32, "other"): "10.9/12.4", ("rx", 32, "other"): "8.8/11.4", ("forward", 32, "other"): "34.8/47.6",
+    ("tx", 32, "same"): "5.6/5.6",
+    ("rx", 32, "same"): "7.8/8.4",
+    ("forward", 32, "same"): "14.9/18.7",
+    ("tx", 32, "other"): "10.9/12.4",
+    ("rx", 32, "other"): "8.8/11.4",
+    ("forward", 32, "other"): "34.8/47.6",
 }
 
 
@@ -95,8 +99,17 @@ def build(folder: Path) -> Path:
     if not compiler:
         raise BenchError("no C compiler is there. Run: apt install gcc libc6-dev")
     program = folder / "hotloop_bench"
-    command = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{RINGS}", "-o", str(program),
-               str(HERE / "hotloop_bench.c"), *map(str, sorted(RINGS.glob("*.c"))), "-lpthread"]
+    command = [
+        *compiler,
+        *FLAGS,
+        *shlex.split(os.environ.get("CFLAGS", "")),
+        f"-I{RINGS}",
+        "-o",
+        str(program),
+        str(HERE / "hotloop_bench.c"),
+        *map(str, sorted(RINGS.glob("*.c"))),
+        "-lpthread",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BenchError(f"the harness did not compile:\n{shlex.join(command)}\n{done.stderr}")
@@ -106,9 +119,21 @@ def build(folder: Path) -> Path:
 def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float, str]:
     """One line of the table, the counter's frequency in Hz, and what the loop is made of."""
     nic_cpu = set_up.cpus.program if set_up.cpus.nic is None else set_up.cpus.nic
-    command = [str(program), op, str(batch), nic, str(set_up.regions), str(set_up.slots), str(set_up.buf_size),
-               "len" if set_up.write_len else "head", str(set_up.group), str(set_up.queues),
-               str(set_up.cpus.program), str(nic_cpu), "huge" if set_up.hugepages else "plain"]
+    command = [
+        str(program),
+        op,
+        str(batch),
+        nic,
+        str(set_up.regions),
+        str(set_up.slots),
+        str(set_up.buf_size),
+        "len" if set_up.write_len else "head",
+        str(set_up.group),
+        str(set_up.queues),
+        str(set_up.cpus.program),
+        str(nic_cpu),
+        "huge" if set_up.hugepages else "plain",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -128,12 +153,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--nic", choices=NICS, action="append", help="only this one (may be repeated)")
     parser.add_argument("--regions", type=int, default=3000, help="timed regions of 256 packets (default: 3000)")
     parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
-    parser.add_argument("--buf-size", type=int, default=2112, help="bytes between packet buffers, a multiple of 64 (default: 2112)")
-    parser.add_argument("--queues", type=int, default=1, help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)")
-    parser.add_argument("--group", type=int, choices=(0, 4, 8), default=8, help="slots at once, by vectors, where the processor has them (default: 8)")
+    parser.add_argument(
+        "--buf-size", type=int, default=2112, help="bytes between packet buffers, a multiple of 64 (default: 2112)"
+    )
+    parser.add_argument(
+        "--queues",
+        type=int,
+        default=1,
+        help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)",
+    )
+    parser.add_argument(
+        "--group",
+        type=int,
+        choices=(0, 4, 8),
+        default=8,
+        help="slots at once, by vectors, where the processor has them (default: 8)",
+    )
     parser.add_argument("--hugepages", action="store_true", help="rings, descriptors and buffers on pages of 2 MB")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw medians over batch size, NIC on the same core (chart.py)")
+    parser.add_argument(
+        "--svg", type=Path, metavar="FILE", help="also draw medians over batch size, NIC on the same core (chart.py)"
+    )
     options = parser.parse_args()
     if not 1 <= options.regions <= 1_000_000:
         parser.error("--regions is 1 to 1000000")
@@ -153,11 +193,19 @@ def row(result: Result) -> str:
 
 def run(options: argparse.Namespace) -> tuple[list[Result], str]:
     """All that was asked for, and what the loop is made of."""
-    set_up = Setup(options.regions, options.slots, options.buf_size, options.write_len, options.group, options.hugepages, options.queues,
-                   choose_cpus())
+    set_up = Setup(
+        options.regions,
+        options.slots,
+        options.buf_size,
+        options.write_len,
+        options.group,
+        options.hugepages,
+        options.queues,
+        choose_cpus(),
+    )
     nics = options.nic or NICS
     if set_up.cpus.nic is None and "other" in nics:
-        print(f'NIC on the other core is left out: {set_up.cpus.why_one}', file=sys.stderr)
+        print(f"NIC on the other core is left out: {set_up.cpus.why_one}", file=sys.stderr)
         nics = tuple(nic for nic in nics if nic != "other")
     results: list[Result] = []
     path = ""
@@ -169,10 +217,14 @@ def run(options: argparse.Namespace) -> tuple[list[Result], str]:
                     result, frequency, path = measure(program, set_up, op, batch, nic)
                     if not options.json:
                         if not results:
-                            print(f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {2048 if options.hugepages else page_size_kb()} KB, {path}; "
-                                  f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
-                                  f"buffers of {options.buf_size} bytes")
-                            print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
+                            print(
+                                f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {2048 if options.hugepages else page_size_kb()} KB, {path}; "
+                                f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
+                                f"buffers of {options.buf_size} bytes"
+                            )
+                            print(
+                                f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)"
+                            )
                         print(row(result), flush=True)
                     results.append(result)
     return results, path

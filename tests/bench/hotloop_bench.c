@@ -73,7 +73,8 @@ static uint8_t *mapped(size_t size, int flags)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     if (memory == MAP_FAILED)
-        fail(flags ? "not enough hugepages of 2 MB. Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages" : "no memory; ask for fewer slots or smaller buffers");
+        fail(flags ? "not enough hugepages of 2 MB. Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
+                   : "no memory; ask for fewer slots or smaller buffers");
     madvise(memory, size, MADV_NOHUGEPAGE);
     memset(memory, 0, size);
     return memory;
@@ -227,16 +228,24 @@ static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint
 }
 
 /* One page for the words that are a cache line each: doorbell, head write-back. */
-static void join(const struct bench *bench, struct queue *q, struct nic_queue *nic, uint32_t first_buffer, uint8_t *buffers)
+static void join(const struct bench *bench, struct queue *q, struct nic_queue *nic, uint32_t first_buffer,
+                 uint8_t *buffers)
 {
     uint8_t *words = pages(PAGE);
     *q = (struct queue){
-        .ring = make_ring(bench->slots, first_buffer, bench->buf_size), .buffers = buffers, .buffers_iova = BUFFERS_IOVA,
-        .descriptors = pages(bench->slots * sizeof(struct descriptor)), .doorbell = (uint32_t *)(void *)words, .buf_size = bench->buf_size,
-        .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues, .num_slots = bench->slots,
+        .ring = make_ring(bench->slots, first_buffer, bench->buf_size),
+        .buffers = buffers,
+        .buffers_iova = BUFFERS_IOVA,
+        .descriptors = pages(bench->slots * sizeof(struct descriptor)),
+        .doorbell = (uint32_t *)(void *)words,
+        .buf_size = bench->buf_size,
+        .total_buffers = RESERVED_BUFFERS + 2 * bench->slots * (uint32_t)bench->queues,
+        .num_slots = bench->slots,
         .direct_buffers = 2 * bench->slots * (uint32_t)bench->queues,
         .frame_lengths = bench->buf_size - MIN_FRAME + 1,
-        .group = bench->group, .statistics_due = UINT64_MAX, .syncs_left = CHECK_EVERY,
+        .group = bench->group,
+        .statistics_due = UINT64_MAX,
+        .syncs_left = CHECK_EVERY,
     };
     *nic = (struct nic_queue){q->descriptors, q->doorbell, (uint32_t *)(void *)(words + 4 * LINE), bench->slots, 0};
 }
@@ -377,7 +386,8 @@ static void receive(struct bench *bench)
             struct netmap_ring *ring = bench->rx[i]->q.ring;
             n = up_to_a_batch(bench, available(ring));
             struct pieces pieces = pieces_of(ring, n);
-            bench->seen += read_lengths(&ring->slot[pieces.start], pieces.first) + read_lengths(&ring->slot[0], pieces.second);
+            bench->seen +=
+                read_lengths(&ring->slot[pieces.start], pieces.first) + read_lengths(&ring->slot[0], pieces.second);
             advance(ring, n);
         }
         got += n;
@@ -431,7 +441,8 @@ static void check(const struct bench *bench, uint64_t packets)
         const struct queue_pair *queue = &bench->queue[i];
         if (queue->tx.q.violations || queue->rx.q.violations || queue->rx.errors)
             fail("the hot loop reported a violation");
-        if ((bench->nic.tx[i].slots && queue->tx.q.packets != packets) || (bench->nic.rx[i].slots && queue->rx.q.packets != packets))
+        if ((bench->nic.tx[i].slots && queue->tx.q.packets != packets) ||
+            (bench->nic.rx[i].slots && queue->rx.q.packets != packets))
             fail("not every packet of a region went through");
     }
 }

@@ -60,7 +60,10 @@ def trip(port: Port, busy: bool) -> int:
 def measure(trips: int) -> list[Trips]:
     rows = []
     for mode in ("busy", "interrupts"):
-        with open_port(name("loop", paced=False), interrupt_interval_us=0, busy_poll=mode == "busy") as port, on_two_cpus():
+        with (
+            open_port(name("loop", paced=False), interrupt_interval_us=0, busy_poll=mode == "busy") as port,
+            on_two_cpus(),
+        ):
             fill(port)
             times = np.array([trip(port, mode == "busy") for _ in range(WARM_UP_TRIPS + trips)][WARM_UP_TRIPS:]) / 1000
         p50, p99, p99_9 = np.percentile(times, (50, 99, 99.9))

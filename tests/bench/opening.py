@@ -37,7 +37,12 @@ class Opening:
 
 def memory_kb() -> int:
     gc.collect()
-    return sum(map(int, re.findall(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)))
+    return sum(
+        map(
+            int,
+            re.findall(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE),
+        )
+    )
 
 
 def times_ms(slots: int) -> tuple[float, float, float]:

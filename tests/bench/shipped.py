@@ -34,8 +34,13 @@ class Shipped:
 
 def run(arguments: list[str], interrupt_after_s: float | None) -> tuple[int, float]:
     """Frames and seconds, as the program says."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))}
-    with subprocess.Popen([sys.executable, *arguments, "--json"], stdout=subprocess.PIPE, env=environment, text=True) as program:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH")))),
+    }
+    with subprocess.Popen(
+        [sys.executable, *arguments, "--json"], stdout=subprocess.PIPE, env=environment, text=True
+    ) as program:
         if interrupt_after_s is not None:
             time.sleep(interrupt_after_s)
             program.send_signal(signal.SIGINT)
@@ -55,12 +60,20 @@ def measure(runs: int, seconds: float) -> list[Shipped]:
             "pktgen tx": ([pktgen, "-i", "emulated:sink", "-f", "tx", "-n", count["pktgen tx"]], None),
             "pktgen rx": ([pktgen, "-i", "emulated:source", "-f", "rx", "-n", count["pktgen rx"]], None),
             "bridge": ([bridge, "-i", "emulated:source", "-i", "emulated:sink"], START_S + seconds),
-            "capture, 64 bytes of a frame": ([capture, "-i", "emulated:source", "-w", file, "-s", "64",
-                                              "-c", count["capture, 64 bytes of a frame"]], None),
+            "capture, 64 bytes of a frame": (
+                [capture, "-i", "emulated:source", "-w", file, "-s", "64", "-c", count["capture, 64 bytes of a frame"]],
+                None,
+            ),
         }
         rows = []
         for program, (arguments, interrupt_after_s) in programs.items():
             done = [run(arguments, interrupt_after_s) for _ in range(runs)]
             rates = [frames / spent / 1e6 for frames, spent in done]
-            rows.append(Shipped(program, done[0][0], *(round(rate, 2) for rate in (min(rates), statistics.median(rates), max(rates)))))
+            rows.append(
+                Shipped(
+                    program,
+                    done[0][0],
+                    *(round(rate, 2) for rate in (min(rates), statistics.median(rates), max(rates))),
+                )
+            )
     return rows

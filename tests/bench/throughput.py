@@ -64,21 +64,37 @@ class Row:
 def measure(what: str, batch: int, paced: bool, runs: int, seconds: float) -> Row:
     done = [RUNS[what](batch, paced, seconds) for _ in range(runs)]
     rates = [run.mpps for run in done]
-    return Row(what, batch, paced, round(min(rates), 2), round(statistics.median(rates), 2), round(max(rates), 2),
-               sum(run.lost for run in done))
+    return Row(
+        what,
+        batch,
+        paced,
+        round(min(rates), 2),
+        round(statistics.median(rates), 2),
+        round(max(rates), 2),
+        sum(run.lost for run in done),
+    )
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Mpps of a Python loop on the emulated NIC, 64-byte frames.")
     parser.add_argument("--json", action="store_true", help="medians by name, and every measurement under rows")
     parser.add_argument("--what", choices=RUNS, action="append", help="only this one (may be repeated)")
-    parser.add_argument("--batch", type=int, action="append", help=f"frames a turn (may be repeated; default: {BATCHES})")
+    parser.add_argument(
+        "--batch", type=int, action="append", help=f"frames a turn (may be repeated; default: {BATCHES})"
+    )
     parser.add_argument("--pace", choices=("flat", "paced"), help="only flat out, or only at 10 Gbit/s")
     parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: 5)")
     parser.add_argument("--seconds", type=float, default=0.3, help="of each run (default: 0.3)")
     parser.add_argument("--require", type=float, metavar="MPPS", help="exit with 1 when a median is lower")
     parser.add_argument("--hold", type=float, metavar="SECONDS", help="10 Gbit/s held, out and in")
-    parser.add_argument("--latency", type=int, nargs="?", const=20000, metavar="TRIPS", help="round trips, in microseconds (default: 20000 of them)")
+    parser.add_argument(
+        "--latency",
+        type=int,
+        nargs="?",
+        const=20000,
+        metavar="TRIPS",
+        help="round trips, in microseconds (default: 20000 of them)",
+    )
     parser.add_argument("--examples", action="store_true", help="the rates of the programs in examples/")
     parser.add_argument("--open", action="store_true", help="time and memory that a port takes")
     parser.add_argument("--grow", action="store_true", help="how cost grows")
@@ -95,7 +111,9 @@ def arguments() -> argparse.Namespace:
 
 
 def where() -> str:
-    return f"{cpu_model()}, pages of {page_size_kb()} KB, {choose_cpus().why_one or 'program and engine on a core each'}"
+    return (
+        f"{cpu_model()}, pages of {page_size_kb()} KB, {choose_cpus().why_one or 'program and engine on a core each'}"
+    )
 
 
 def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]:
@@ -123,7 +141,12 @@ def in_markdown(rows: Iterable[Any]) -> None:
 
 def run_kinds(asked: dict[str, Callable[[], Iterable[Any]]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"machine": machine(), **{kind: [asdict(row) for row in measure()] for kind, measure in asked.items()}}, indent=1))
+        print(
+            json.dumps(
+                {"machine": machine(), **{kind: [asdict(row) for row in measure()] for kind, measure in asked.items()}},
+                indent=1,
+            )
+        )
         return
     print(where())
     for kind, measure in asked.items():
@@ -143,7 +166,10 @@ def run(options: argparse.Namespace) -> list[Row]:
                 row = measure(what, batch, paced, options.runs, options.seconds)
                 rows.append(row)
                 if not options.json:
-                    print(f"{what:14} {batch:5}  {'10 Gbit/s' if paced else 'flat out':9} {row.min:6.2f} {row.median:6.2f} {row.max:6.2f}  {row.lost}", flush=True)
+                    print(
+                        f"{what:14} {batch:5}  {'10 Gbit/s' if paced else 'flat out':9} {row.min:6.2f} {row.median:6.2f} {row.max:6.2f}  {row.lost}",
+                        flush=True,
+                    )
     return rows
 
 
@@ -160,8 +186,11 @@ def as_json(rows: list[Row]) -> str:
 
 
 def too_slow(rows: list[Row], required: float) -> list[str]:
-    return [f"{row.what}, batch {row.batch}, {'paced' if row.paced else 'flat out'}: {row.median} Mpps"
-            for row in rows if row.median < required]
+    return [
+        f"{row.what}, batch {row.batch}, {'paced' if row.paced else 'flat out'}: {row.median} Mpps"
+        for row in rows
+        if row.median < required
+    ]
 
 
 def main() -> int:

@@ -36,12 +36,16 @@ def port() -> Iterator[Port]:
 
 
 def frame(to: str, number: int, length: int = 60) -> bytes:
-    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(
+        length, b"\0"
+    )
 
 
 def udp(to: str, flow: int) -> bytes:
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, flow]))
-    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x08\x00" + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)).ljust(60, b"\0")
+    return (
+        bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x08\x00" + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)
+    ).ljust(60, b"\0")
 
 
 def test_every_frame_sent_comes_back_and_is_counted(port: Port) -> None:
@@ -66,7 +70,9 @@ def test_several_queues_send_receive_and_spread() -> None:
         assert len(list(port.recv(1))) == 64
         stats = port.stats()
         assert [queue["QPTC"] for queue in stats.tx[:4]] == [16] * 4
-        assert sum(queue["QPRC"] for queue in stats.rx[:4]) == 64 and sum(queue["QPRC"] > 0 for queue in stats.rx[:4]) > 1
+        assert (
+            sum(queue["QPRC"] for queue in stats.rx[:4]) == 64 and sum(queue["QPRC"] > 0 for queue in stats.rx[:4]) > 1
+        )
 
 
 def test_a_sleeping_poll_is_woken_by_an_interrupt(port: Port) -> None:

@@ -127,9 +127,9 @@ def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers
     with open_port(f"emulated:pcap=,{recording}") as port:
         port.buffers[2:] = 0xEE
         for length in lengths:
-            port.send([b"\xAB" * length])
+            port.send([b"\xab" * length])
         port.flush()
-    assert list(read_capture(recording)) == [(b"\xAB" * length).ljust(60, b"\0") for length in lengths]
+    assert list(read_capture(recording)) == [(b"\xab" * length).ljust(60, b"\0") for length in lengths]
 
 
 # ---- options, names, owners ----
@@ -149,7 +149,9 @@ def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers
     (("bridge", "-i", "emulated", "-i", "emulated", "--mtu", "20"), ("68",)),
     (("capture", "-w", "/no/such/directory/file"), ("/no/such/directory/file", "No such file")),
 ])  # fmt: skip
-def test_an_example_answers_a_wrong_word_with_one_line_that_tells_the_right_ones(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_an_example_answers_a_wrong_word_with_one_line_that_tells_the_right_ones(
+    arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     assert_refused(run_example(*arguments), *words)
 
 
@@ -200,7 +202,12 @@ def test_files_that_are_missing_giant_or_no_files_are_refused_at_once(tmp_path: 
         file.write(pcap())
         file.truncate(3 << 30)
     os.mkfifo(pipe)
-    for path, words in ((giant, "at most 2147483647"), (pipe, "not a regular file"), (tmp_path, "directory"), (tmp_path / "none", "No such file")):
+    for path, words in (
+        (giant, "at most 2147483647"),
+        (pipe, "not a regular file"),
+        (tmp_path, "directory"),
+        (tmp_path / "none", "No such file"),
+    ):
         with pytest.raises(WireError, match=words):
             open_port(f"emulated:pcap={path}")
         assert_refused(run_example("replay", path, timeout=5), words)
@@ -369,7 +376,9 @@ print("left:", {what for what in held() if not what.startswith("descriptor")} - 
 
 @pytest.mark.parametrize("kind", ["Interruption", "KeyboardInterrupt"])
 def test_a_signal_handler_that_raises_at_any_moment_neither_hangs_the_engine_nor_leaves_memory(kind: str) -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, kind], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, kind], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, "left: set()\n"), done.stdout + done.stderr
 
 

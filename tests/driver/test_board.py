@@ -18,7 +18,10 @@ def test_a_port_in_loopback_receives_what_it_sends_without_a_cable() -> None:
 
 
 def test_a_port_in_loopback_hears_nothing_from_outside_and_tells_nobody() -> None:
-    with open_port("emulated:cable=both") as other, open_port("emulated:cable=both", loopback=True, promiscuous=True) as port:
+    with (
+        open_port("emulated:cable=both") as other,
+        open_port("emulated:cable=both", loopback=True, promiscuous=True) as port,
+    ):
         other.send([ethernet(packet(sport=7))])
         other.flush(5)
         port.send([ethernet(packet(sport=8))])

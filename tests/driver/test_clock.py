@@ -43,7 +43,10 @@ def test_master_and_slave_find_offset_and_rate_and_agree(pair: tuple[Port, Port]
     time.sleep(APART_S)
     second = best(master, slave)
     apart = second.t1 - first.t1
-    fast, unsure = (second.offset - first.offset) / apart * 1e6, (first.unsure(2 * FAST_PPM) + second.unsure(2 * FAST_PPM)) / apart * 1e6 + STEP_PPM
+    fast, unsure = (
+        (second.offset - first.offset) / apart * 1e6,
+        (first.unsure(2 * FAST_PPM) + second.unsure(2 * FAST_PPM)) / apart * 1e6 + STEP_PPM,
+    )
     assert fast == pytest.approx(FAST_PPM, abs=unsure)
 
     slave.clock.adjust(slave.clock.ppm - fast)
@@ -96,7 +99,9 @@ def test_a_stamp_goes_with_other_offloads(port: Port) -> None:
 def test_waiting_for_a_stamp_that_nobody_asked_for_ends_with_a_sentence(port: Port) -> None:
     port.clock.now()
     port.send([on_ethernet(message())])
-    with pytest.raises(PortTimeout, match=r"no frame has been stamped within 0.01 s: send one with Offload\(timestamp=True\)"):
+    with pytest.raises(
+        PortTimeout, match=r"no frame has been stamped within 0.01 s: send one with Offload\(timestamp=True\)"
+    ):
         port.clock.sent(0.01)
 
 
@@ -140,7 +145,9 @@ def test_systim_may_go_round_seen_or_unseen(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("ppm", [-999_999, -200_000, 249_999])
-def test_a_clock_that_goes_much_faster_or_slower_goes_round_unseen_as_well(monkeypatch: pytest.MonkeyPatch, ppm: int) -> None:
+def test_a_clock_that_goes_much_faster_or_slower_goes_round_unseen_as_well(
+    monkeypatch: pytest.MonkeyPatch, ppm: int
+) -> None:
     nic = ByHand("sink")
     try:
         clock = Clock(nic.regs)

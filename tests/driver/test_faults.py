@@ -40,7 +40,9 @@ def test_a_pulled_cable_is_said_and_frames_wait_until_it_is_back() -> None:
         assert list(port.recv(timeout=0.5)) == [FRAME]
 
 
-@pytest.mark.parametrize(("fault", "answer"), [(Fault.NO_MODULE, "there is no SFP\\+ module in the cage"), (Fault.LINK, "the cable is out")])
+@pytest.mark.parametrize(
+    ("fault", "answer"), [(Fault.NO_MODULE, "there is no SFP\\+ module in the cage"), (Fault.LINK, "the cable is out")]
+)
 def test_a_port_without_a_link_opens_at_once_and_says_why(fault: Fault, answer: str) -> None:
     with Emulated82599() as nic:
         nic.inject(fault)
@@ -60,12 +62,25 @@ def test_a_module_of_somebody_else_works() -> None:
             assert list(port.recv(timeout=0.5)) == [FRAME]
 
 
-@pytest.mark.parametrize(("fault", "error", "answer"), [
-    (Fault.EEPROM_CHECKSUM, DeviceError, r"EEPROM is spoiled: its words add up to 0xbab[b9], not 0xbaba \(82599 6.2\). Reflash it"),
-    (Fault.RESET, RegisterTimeout, r"CTRL \(0x00000\) read 0x04000000 after .* ms: RST is 0x1, expected 0x0 \(82599 8.2.3.1.1\)"),
-    (Fault.QUEUE_ENABLE, RegisterTimeout, r"RXDCTL\[0\] .* ENABLE is 0x0, expected 0x1 \(82599 4.6.7\)"),
-])
-def test_a_nic_that_cannot_be_started_is_refused_in_words_and_opens_once_it_is_mended(fault: Fault, error: type[Exception], answer: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "error", "answer"),
+    [
+        (
+            Fault.EEPROM_CHECKSUM,
+            DeviceError,
+            r"EEPROM is spoiled: its words add up to 0xbab[b9], not 0xbaba \(82599 6.2\). Reflash it",
+        ),
+        (
+            Fault.RESET,
+            RegisterTimeout,
+            r"CTRL \(0x00000\) read 0x04000000 after .* ms: RST is 0x1, expected 0x0 \(82599 8.2.3.1.1\)",
+        ),
+        (Fault.QUEUE_ENABLE, RegisterTimeout, r"RXDCTL\[0\] .* ENABLE is 0x0, expected 0x1 \(82599 4.6.7\)"),
+    ],
+)
+def test_a_nic_that_cannot_be_started_is_refused_in_words_and_opens_once_it_is_mended(
+    fault: Fault, error: type[Exception], answer: str
+) -> None:
     with Emulated82599() as nic:
         nic.inject(fault)
         device = Watched(nic)
@@ -82,7 +97,9 @@ def test_a_head_that_is_not_written_back_is_told_from_a_slow_wire_and_goes_on_wh
     with Emulated82599() as nic, open_port(nic) as port:
         nic.inject(Fault.HEAD_WRITE_BACK)
         port.send([FRAME] * 10)
-        with pytest.raises(PortTimeout, match=r"queue 0 has sent them \(TDH is TDT\), but its head write-back does not arrive"):
+        with pytest.raises(
+            PortTimeout, match=r"queue 0 has sent them \(TDH is TDT\), but its head write-back does not arrive"
+        ):
             port.flush(0.2)
         with pytest.raises(PortTimeout, match="no room to send within 0.2 s: queue 0 has sent them"):
             port.send([FRAME] * 2000, timeout=0.2)
@@ -160,7 +177,10 @@ def test_what_is_broken_in_a_served_nic_may_come_late(tmp_path: Path) -> None:
 
 
 def test_a_cable_that_is_out_from_the_start_is_put_in_by_sigusr1(tmp_path: Path) -> None:
-    with emulate(tmp_path / "nic.sock", "--fault", "link") as emulator, open_port(emulator.port, link_timeout=0) as port:
+    with (
+        emulate(tmp_path / "nic.sock", "--fault", "link") as emulator,
+        open_port(emulator.port, link_timeout=0) as port,
+    ):
         assert not port.link.up
         emulator.process.send_signal(signal.SIGUSR1)
         assert port.wait_link(5).up
@@ -211,7 +231,10 @@ def test_faults_that_come_while_several_threads_use_the_nic_come_once_and_harm_n
         for _ in range(100):
             for fault in (Fault.INTERRUPT, Fault.LINK):
                 nic.inject(fault, at=10)
-            wait_for(lambda: {Fault.INTERRUPT, Fault.LINK} <= {fault for fault in Fault if fault in nic.injected}, "a fault got lost")
+            wait_for(
+                lambda: {Fault.INTERRUPT, Fault.LINK} <= {fault for fault in Fault if fault in nic.injected},
+                "a fault got lost",
+            )
             nic.mend(Fault.LINK)
             nic.mend(Fault.INTERRUPT)
     finally:

@@ -58,7 +58,9 @@ def test_the_rss_table_sends_each_hash_where_it_says(port: Port) -> None:
     port.rss.table = np.arange(128) % QUEUES
     before = [queue_of(port, frame) for frame in frames]
     port.rss.table = (np.arange(128) + 1) % QUEUES
-    assert [queue_of(port, frame) for frame in frames] == [(queue + 1) % QUEUES for queue in before if queue is not None]
+    assert [queue_of(port, frame) for frame in frames] == [
+        (queue + 1) % QUEUES for queue in before if queue is not None
+    ]
     assert len(set(before)) > 3
     assert list(port.rss.table[:9]) == [1, 2, 3, 4, 5, 6, 7, 0, 1]
 
@@ -68,7 +70,10 @@ def test_a_short_rss_table_is_repeated(port: Port) -> None:
     assert port.rss.table.tolist() == [i % 3 for i in range(128)]
 
 
-@pytest.mark.parametrize(("table", "words"), [([8], "rx_queues=8"), ([], "128 entries"), ([0] * 129, "128 entries"), ([-1], "no receive queue -1")])
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [([8], "rx_queues=8"), ([], "128 entries"), ([0] * 129, "128 entries"), ([-1], "no receive queue -1")],
+)
 def test_an_rss_table_that_cannot_be_is_refused(port: Port, table: list[int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         port.rss.table = table
@@ -91,7 +96,9 @@ def test_headers_that_rss_does_not_look_at_make_no_difference(port: Port) -> Non
     port.rss.table = range(QUEUES)
     port.rss.headers &= ~RssHeaders.UDPIPV4
     assert port.rss.headers == RssHeaders.ALL ^ RssHeaders.UDPIPV4
-    assert len({queue_of(port, ethernet(packet(UDP, sport=sport))) for sport in range(10)}) == 1, "of UDP, addresses only"
+    assert len({queue_of(port, ethernet(packet(UDP, sport=sport))) for sport in range(10)}) == 1, (
+        "of UDP, addresses only"
+    )
     assert len({queue_of(port, ethernet(packet(TCP, sport=sport))) for sport in range(10)}) > 1
     port.rss.headers = RssHeaders.NONE
     assert {queue_of(port, ethernet(packet(TCP, sport=sport))) for sport in range(10)} == {0}
@@ -118,9 +125,20 @@ def test_a_syn_filter_takes_connections_that_begin(port: Port) -> None:
     assert queue_of(port, ethernet(packet(UDP, flags=SYN))) == RSS_QUEUE
 
 
-FIELDS = {"protocol": Protocol.TCP, "source": "10.0.0.1", "destination": "10.0.0.2", "source_port": 1000, "destination_port": 2000}
-OTHERS = {"protocol": packet(UDP), "source": packet(source="10.0.0.3"), "destination": packet(destination="10.0.0.3"),
-          "source_port": packet(sport=1001), "destination_port": packet(dport=2001)}
+FIELDS = {
+    "protocol": Protocol.TCP,
+    "source": "10.0.0.1",
+    "destination": "10.0.0.2",
+    "source_port": 1000,
+    "destination_port": 2000,
+}
+OTHERS = {
+    "protocol": packet(UDP),
+    "source": packet(source="10.0.0.3"),
+    "destination": packet(destination="10.0.0.3"),
+    "source_port": packet(sport=1001),
+    "destination_port": packet(dport=2001),
+}
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -142,8 +160,11 @@ def test_five_tuple_filters_leave_ipv6_and_fragments_with_ports_alone(port: Port
 
 
 def test_the_five_tuple_filter_of_the_highest_priority_wins_then_the_first(port: Port) -> None:
-    low, first, second = (FiveTupleFilter(1, Protocol.TCP, priority=1), FiveTupleFilter(2, source="10.0.0.1", priority=6),
-                          FiveTupleFilter(3, destination="10.0.0.2", priority=6))
+    low, first, second = (
+        FiveTupleFilter(1, Protocol.TCP, priority=1),
+        FiveTupleFilter(2, source="10.0.0.1", priority=6),
+        FiveTupleFilter(3, destination="10.0.0.2", priority=6),
+    )
     port.filters.add(low, first, second)
     assert list(port.filters) == [first, second, low]
     for filter in (first, second, low):
@@ -154,7 +175,11 @@ def test_the_five_tuple_filter_of_the_highest_priority_wins_then_the_first(port:
 
 def test_filters_take_effect_in_the_datasheets_order(perfect: Port) -> None:
     """7.1.2: EtherType (no IP frame can meet both), SYN before or behind 5-tuples, flow director, RSS."""
-    order: list[Filter] = [SynFilter(1, before_five_tuples=True), FiveTupleFilter(2, Protocol.TCP), FlowFilter(4, Protocol.TCP)]
+    order: list[Filter] = [
+        SynFilter(1, before_five_tuples=True),
+        FiveTupleFilter(2, Protocol.TCP),
+        FlowFilter(4, Protocol.TCP),
+    ]
     perfect.filters.add(*reversed(order))
     assert list(perfect.filters) == order
     for filter in order:
@@ -167,8 +192,12 @@ def test_filters_take_effect_in_the_datasheets_order(perfect: Port) -> None:
 
 
 def test_filters_are_listed_as_they_were_put_in_and_gone_when_removed(port: Port) -> None:
-    filters: list[Filter] = [EtherTypeFilter(0x88F7, 3, user_priority=2), FiveTupleFilter(5, Protocol.SCTP, "1.2.3.4", "5.6.7.8", 9, 10, priority=7),
-               FiveTupleFilter(6), SynFilter(2)]
+    filters: list[Filter] = [
+        EtherTypeFilter(0x88F7, 3, user_priority=2),
+        FiveTupleFilter(5, Protocol.SCTP, "1.2.3.4", "5.6.7.8", 9, 10, priority=7),
+        FiveTupleFilter(6),
+        SynFilter(2),
+    ]
     port.filters.add(*filters)
     assert list(port.filters) == filters and len(port.filters) == 4
     assert filters[1] in port.filters
@@ -187,7 +216,12 @@ def test_there_are_eight_ethertype_filters_and_128_of_five_tuples(port: Port) ->
     port.filters.add(*(FiveTupleFilter(i % QUEUES, Protocol.UDP, destination_port=i) for i in range(128)))
     with pytest.raises(PortError, match="128 5-tuple filters"):
         port.filters.add(FiveTupleFilter(1))
-    assert [queue_of(port, ethernet(packet(UDP, dport=dport))) for dport in (0, 77, 127, 128)] == [0, 77 % QUEUES, 127 % QUEUES, RSS_QUEUE]
+    assert [queue_of(port, ethernet(packet(UDP, dport=dport))) for dport in (0, 77, 127, 128)] == [
+        0,
+        77 % QUEUES,
+        127 % QUEUES,
+        RSS_QUEUE,
+    ]
 
 
 def test_a_new_port_has_no_filters_of_the_one_before() -> None:
@@ -201,27 +235,40 @@ def test_a_new_port_has_no_filters_of_the_one_before() -> None:
             Registers(nic).ETQF[0].write(ETYPE=0x88F7, FILTER_EN=1)
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda: EtherTypeFilter(0x0800, 1), "use a FiveTupleFilter"), (lambda: EtherTypeFilter(100, 1), "0x600"),
-    (lambda: EtherTypeFilter(0x88F7, 1, user_priority=8), "0 to 7"), (lambda: FiveTupleFilter(1, source="10.0.0.300"), "10.0.0.300"),
-    (lambda: FiveTupleFilter(1, source_port=65536), "65535"), (lambda: FiveTupleFilter(1, priority=0), "1 to 7"),
-    (lambda: FlowFilter(1, source_port=1), "protocol=Protocol.TCP"), (lambda: FlowFilter(1, Protocol.SCTP, source_port=1), "both ports"),
-    (lambda: FlowFilter(1, source="10.0.0.1", destination="fe80::1"), "different IP versions"), (lambda: FlowFilter(1, vlan=4096), "4095"),
-    (lambda: FlowFilter(1, source="fe80::/10"), "whole addresses"), (lambda: FlowFilter(1, source="10.0.0.1/8"), "host bits"),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: EtherTypeFilter(0x0800, 1), "use a FiveTupleFilter"),
+        (lambda: EtherTypeFilter(100, 1), "0x600"),
+        (lambda: EtherTypeFilter(0x88F7, 1, user_priority=8), "0 to 7"),
+        (lambda: FiveTupleFilter(1, source="10.0.0.300"), "10.0.0.300"),
+        (lambda: FiveTupleFilter(1, source_port=65536), "65535"),
+        (lambda: FiveTupleFilter(1, priority=0), "1 to 7"),
+        (lambda: FlowFilter(1, source_port=1), "protocol=Protocol.TCP"),
+        (lambda: FlowFilter(1, Protocol.SCTP, source_port=1), "both ports"),
+        (lambda: FlowFilter(1, source="10.0.0.1", destination="fe80::1"), "different IP versions"),
+        (lambda: FlowFilter(1, vlan=4096), "4095"),
+        (lambda: FlowFilter(1, source="fe80::/10"), "whole addresses"),
+        (lambda: FlowFilter(1, source="10.0.0.1/8"), "host bits"),
+    ],
+)
 def test_a_filter_that_cannot_be_is_refused_with_what_can(make: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("filter", [EtherTypeFilter(0x88F7, QUEUES), SynFilter(-1), FiveTupleFilter(99), FlowFilter(QUEUES)])
+@pytest.mark.parametrize(
+    "filter", [EtherTypeFilter(0x88F7, QUEUES), SynFilter(-1), FiveTupleFilter(99), FlowFilter(QUEUES)]
+)
 def test_a_queue_that_the_port_does_not_have_is_refused(perfect: Port, filter: Filter) -> None:
     with pytest.raises(ValueError, match="rx_queues=8"):
         perfect.filters.add(filter)
     assert not len(perfect.filters)
 
 
-@pytest.mark.parametrize("filter", [EtherTypeFilter(0x88F7, 1), SynFilter(1), FiveTupleFilter(1), FlowFilter(1, Protocol.TCP)])
+@pytest.mark.parametrize(
+    "filter", [EtherTypeFilter(0x88F7, 1), SynFilter(1), FiveTupleFilter(1), FlowFilter(1, Protocol.TCP)]
+)
 def test_a_second_filter_for_the_same_frames_is_refused(perfect: Port, filter: Filter) -> None:
     perfect.filters.add(filter)
     with pytest.raises(ValueError, match="already; remove that first"):
@@ -271,7 +318,10 @@ def test_a_flow_filter_without_a_queue_drops(perfect: Port) -> None:
 
 
 def test_signature_filters_know_ipv6(signature: Port) -> None:
-    signature.filters.add(FlowFilter(1, Protocol.TCP, "fe80::1", "fe80::2", 1000, 2000), FlowFilter(2, Protocol.TCP, "10.0.0.1", "10.0.0.2", 1000, 2000))
+    signature.filters.add(
+        FlowFilter(1, Protocol.TCP, "fe80::1", "fe80::2", 1000, 2000),
+        FlowFilter(2, Protocol.TCP, "10.0.0.1", "10.0.0.2", 1000, 2000),
+    )
     assert queue_of(signature, ethernet(packet(TCP, "fe80::1", "fe80::2"))) == 1
     assert queue_of(signature, ethernet(packet(TCP, "fe80::1", "fe80::3"))) == RSS_QUEUE
     assert queue_of(signature, ethernet(packet())) == 2
@@ -317,7 +367,13 @@ def test_flow_filters_fill_the_table_and_one_more_is_refused(perfect: Port) -> N
     assert perfect.nic.FDIRFREE.read().FREE == 0
     with pytest.raises(PortError, match="full: 2046 filters"):
         perfect.filters.add(FlowFilter(1, Protocol.UDP, destination_port=3000))
-    assert [queue_of(perfect, ethernet(packet(UDP, dport=dport))) for dport in (0, 1, 1023, 2045, 2046)] == [0, 1, 7, 2045 % QUEUES, RSS_QUEUE]
+    assert [queue_of(perfect, ethernet(packet(UDP, dport=dport))) for dport in (0, 1, 1023, 2045, 2046)] == [
+        0,
+        1,
+        7,
+        2045 % QUEUES,
+        RSS_QUEUE,
+    ]
 
 
 def test_a_port_without_flow_director_says_how_to_have_one(port: Port) -> None:
@@ -331,5 +387,8 @@ def test_flow_director_takes_its_room_from_the_packet_buffer(port: Port, perfect
 
 
 def test_a_mask_is_said_in_words() -> None:
-    assert str(Mask.of(FlowFilter(1, Protocol.TCP, "10.0.0.0/8", destination_port=1))) == "protocol, source/8, destination_port"
+    assert (
+        str(Mask.of(FlowFilter(1, Protocol.TCP, "10.0.0.0/8", destination_port=1)))
+        == "protocol, source/8, destination_port"
+    )
     assert str(Mask.of(FlowFilter(1))) == "nothing"

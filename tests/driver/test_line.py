@@ -152,7 +152,10 @@ def test_descriptors_point_to_the_page_that_holds_the_buffer() -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64) as region:
         interface = region.register("ix0", tx_slots=[64], rx_slots=[64])
         places = [0x7_0000_0000 - i * 5 * 4096 for i in range(region.size // 4096)]
-        tx, rx = TxSide(region, interface.tx_rings[0], iova=PageTable(places, 4096)), RxSide(region, interface.rx_rings[0], iova=PageTable(places, 4096))
+        tx, rx = (
+            TxSide(region, interface.tx_rings[0], iova=PageTable(places, 4096)),
+            RxSide(region, interface.rx_rings[0], iova=PageTable(places, 4096)),
+        )
         tx.put(*[60] * 63)
         tx.sync()
         for side, slots in ((tx, range(63)), (rx, range(64))):

@@ -21,7 +21,10 @@ BURST, BURSTS = 64, 400
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Emulated82599, Emulated82599]]:
-    with Emulated82599("cable=flaps", link_up_s=TRAINING_S) as left, Emulated82599("cable=flaps", link_up_s=TRAINING_S) as right:
+    with (
+        Emulated82599("cable=flaps", link_up_s=TRAINING_S) as left,
+        Emulated82599("cable=flaps", link_up_s=TRAINING_S) as right,
+    ):
         yield left, right
 
 
@@ -35,7 +38,9 @@ def replug(nic: Emulated82599) -> None:
 
 
 def numbered(first: int) -> list[bytes]:
-    return [frame(64, to=b"\xff" * 6)[:14] + number.to_bytes(4, "big") + bytes(46) for number in range(first, first + BURST)]
+    return [
+        frame(64, to=b"\xff" * 6)[:14] + number.to_bytes(4, "big") + bytes(46) for number in range(first, first + BURST)
+    ]
 
 
 def test_an_end_that_trains_again_takes_the_link_from_both_and_tells_both() -> None:
@@ -93,7 +98,9 @@ def test_a_link_that_is_forced_is_up_at_once_and_leads_through_no_cable_that_is_
 
 
 @pytest.mark.parametrize("flap", [retrain, replug])
-def test_a_port_goes_on_after_many_flaps(ends: tuple[Emulated82599, Emulated82599], flap: Callable[[Emulated82599], None]) -> None:
+def test_a_port_goes_on_after_many_flaps(
+    ends: tuple[Emulated82599, Emulated82599], flap: Callable[[Emulated82599], None]
+) -> None:
     left, right = ends
     with open_port(left, link_timeout=0) as a, open_port(right) as b:
         for number in range(FLAPS):
@@ -129,7 +136,9 @@ def lost(port: Port) -> int:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_flaps_in_the_middle_of_traffic_lose_no_frame_uncounted(ends: tuple[Emulated82599, Emulated82599], seed: int) -> None:
+def test_flaps_in_the_middle_of_traffic_lose_no_frame_uncounted(
+    ends: tuple[Emulated82599, Emulated82599], seed: int
+) -> None:
     left, right = ends
     stop, flaps = threading.Event(), 0
 

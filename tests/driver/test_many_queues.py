@@ -21,8 +21,12 @@ RSS_FRAMES = [ethernet(packet(sport=sport)) for sport in range(200)]
 
 @pytest.fixture
 def port() -> Iterator[Port]:
-    with open_port("emulated", tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64, flow_director=FlowDirector.PERFECT) as opened:
-        opened.filters.add(FiveTupleFilter(100, Protocol.UDP, destination_port=100), FlowFilter(77, Protocol.TCP, destination_port=77))
+    with open_port(
+        "emulated", tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64, flow_director=FlowDirector.PERFECT
+    ) as opened:
+        opened.filters.add(
+            FiveTupleFilter(100, Protocol.UDP, destination_port=100), FlowFilter(77, Protocol.TCP, destination_port=77)
+        )
         yield opened
 
 
@@ -31,7 +35,9 @@ def test_rss_reaches_sixteen_queues_and_filters_all(port: Port) -> None:
     assert queue_of(port, TO_100) == 100 and queue_of(port, TO_77) == 77
     with pytest.raises(ValueError, match="RSS cannot choose queue 16: it reaches queues 0 to 15"):
         port.rss.table = range(17)
-    with pytest.raises(ValueError, match="goes to queue 127, which this port receives from; open it with rx_queues=127"):
+    with pytest.raises(
+        ValueError, match="goes to queue 127, which this port receives from; open it with rx_queues=127"
+    ):
         port.filters.add(FlowFilter(None, Protocol.TCP, destination_port=1))
 
 
@@ -44,7 +50,9 @@ def test_every_transmit_queue_sends_and_shared_counters_are_nobodys(port: Port) 
     assert stats.tx_others["QPTC"] == sum(queue % 3 + 1 for queue in range(15, 128))
     assert stats["GPTC"] == sum(queue % 3 + 1 for queue in range(128))
     assert [queue["QPRC"] for queue in stats.rx] == [0] * 15
-    assert stats.rx_others["QPRC"] + stats.rx_others["QPRDC"] == stats["GPTC"], "a ring of 64 is full at some time, and drops"
+    assert stats.rx_others["QPRC"] + stats.rx_others["QPRDC"] == stats["GPTC"], (
+        "a ring of 64 is full at some time, and drops"
+    )
     assert stats.rx_others["QBRC"] == stats.rx_others["QPRC"] * len(TO_100)
 
 
@@ -83,9 +91,22 @@ def test_a_sleeping_poll_is_woken_when_a_high_transmit_queue_has_room() -> None:
         assert port.stats().tx_others["QPTC"] == 63
 
 
-@pytest.mark.parametrize(("rx", "tx", "vectors", "shares"), [
-    (1, 1, 64, (1, 1)), (16, 16, 64, (16, 16)), (32, 31, 64, (32, 31)), (32, 32, 64, (32, 31)), (128, 128, 64, (32, 31)), (128, 1, 64, (62, 1)),
-    (1, 128, 64, (1, 62)), (40, 20, 64, (40, 20)), (50, 20, 64, (43, 20)), (128, 128, 3, (1, 1)), (128, 128, 0, (128, 128))])
+@pytest.mark.parametrize(
+    ("rx", "tx", "vectors", "shares"),
+    [
+        (1, 1, 64, (1, 1)),
+        (16, 16, 64, (16, 16)),
+        (32, 31, 64, (32, 31)),
+        (32, 32, 64, (32, 31)),
+        (128, 128, 64, (32, 31)),
+        (128, 1, 64, (62, 1)),
+        (1, 128, 64, (1, 62)),
+        (40, 20, 64, (40, 20)),
+        (50, 20, 64, (43, 20)),
+        (128, 128, 3, (1, 1)),
+        (128, 128, 0, (128, 128)),
+    ],
+)
 def test_vectors_are_shared_where_there_are_too_few(rx: int, tx: int, vectors: int, shares: tuple[int, int]) -> None:
     assert share_vectors(rx, tx, vectors) == shares
 
@@ -97,7 +118,9 @@ def test_sixteen_queues_have_counters_of_their_own_and_with_a_flow_director_fift
             port.send([RSS_FRAMES[0]])
             assert port.poll(5)
             stats = port.stats()
-            assert [queue["QPRC"] for queue in stats.rx] + [stats.rx_others["QPRC"]] == [0] * 15 + ([1, 0] if own == 16 else [1])
+            assert [queue["QPRC"] for queue in stats.rx] + [stats.rx_others["QPRC"]] == [0] * 15 + (
+                [1, 0] if own == 16 else [1]
+            )
 
 
 def test_transmit_queues_are_classes_only_where_they_have_to_be() -> None:

@@ -37,33 +37,42 @@ def test_a_name_is_read_as_its_grammar_says(text: str, expected: PortName) -> No
     name = parse_port_name(text)
     assert name.text == text
     assert (name.kind, name.target, name.queue, name.flags, name.paced, name.link_up_s) == (
-        expected.kind, expected.target, expected.queue, expected.flags, expected.paced, expected.link_up_s)
+        expected.kind,
+        expected.target,
+        expected.queue,
+        expected.flags,
+        expected.paced,
+        expected.link_up_s,
+    )
 
 
-@pytest.mark.parametrize(("text", "allowed"), [
-    ("", "emulated[:WIRE]"),
-    ("eth0", "0000:03:00.0"),
-    ("Emulated", "emulated[:WIRE]"),
-    ("emulated:", "loop, sink, source"),
-    ("emulated:loops", "loop, sink, source"),
-    ("emulated:cable=", "needs a name"),
-    ("emulated:tun=tap0", "tap=INTERFACE"),
-    ("emulated-x", "[-queue][/flags][@options]"),
-    ("emulated-0:loop-1", "one -k"),
-    ("emulated/RT", "R (receive only)"),
-    ("emulated/R:loop/T", "leave no ring"),
-    ("emulated/q", "R (receive only), T (transmit only) and x"),
-    ("emulated@fast", "paced, link=SECONDS, rules=raise and fault=NAME"),
-    ("emulated@rules=strict", "not one of raise, record, ignore; write rules=raise"),
-    ("emulated@paced=1", "paced, link=SECONDS, rules=raise and fault=NAME"),
-    ("emulated@link=soon", "link=2.5"),
-    ("emulated@link=-1", "link=2.5"),
-    ("vfio:03", "0000:03:00.0"),
-    ("vfio", "0000:03:00.0"),
-    ("vfio-user:", "vfio-user:/run/nic.sock"),
-    ("0000:03:00.0@paced", "other ports none"),
-    ("0000:03:00.9", "PCI address"),
-])
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("", "emulated[:WIRE]"),
+        ("eth0", "0000:03:00.0"),
+        ("Emulated", "emulated[:WIRE]"),
+        ("emulated:", "loop, sink, source"),
+        ("emulated:loops", "loop, sink, source"),
+        ("emulated:cable=", "needs a name"),
+        ("emulated:tun=tap0", "tap=INTERFACE"),
+        ("emulated-x", "[-queue][/flags][@options]"),
+        ("emulated-0:loop-1", "one -k"),
+        ("emulated/RT", "R (receive only)"),
+        ("emulated/R:loop/T", "leave no ring"),
+        ("emulated/q", "R (receive only), T (transmit only) and x"),
+        ("emulated@fast", "paced, link=SECONDS, rules=raise and fault=NAME"),
+        ("emulated@rules=strict", "not one of raise, record, ignore; write rules=raise"),
+        ("emulated@paced=1", "paced, link=SECONDS, rules=raise and fault=NAME"),
+        ("emulated@link=soon", "link=2.5"),
+        ("emulated@link=-1", "link=2.5"),
+        ("vfio:03", "0000:03:00.0"),
+        ("vfio", "0000:03:00.0"),
+        ("vfio-user:", "vfio-user:/run/nic.sock"),
+        ("0000:03:00.0@paced", "other ports none"),
+        ("0000:03:00.9", "PCI address"),
+    ],
+)
 def test_a_wrong_name_is_answered_with_what_is_allowed(text: str, allowed: str) -> None:
     with pytest.raises(PortNameError) as error:
         parse_port_name(text)

@@ -176,8 +176,13 @@ def test_right_and_wrong_checksums_are_told_apart(port: Port) -> None:
     wrong_ip[14 + 8] -= 1
     wrong_udp[-1] ^= 1
     port.send([good, wrong_ip, wrong_udp, plain(1)])
-    seen = {frame: (Checksum(int(found)), int(kind)) for ring, span in come(port, 4)
-            for frame, found, kind in zip(bytes_of(port, span), port.received(ring, span).checksums, port.received(ring, span).rss_type)}
+    seen = {
+        frame: (Checksum(int(found)), int(kind))
+        for ring, span in come(port, 4)
+        for frame, found, kind in zip(
+            bytes_of(port, span), port.received(ring, span).checksums, port.received(ring, span).rss_type
+        )
+    }
     assert seen[good.ljust(60, b"\0")] == (GOOD, 7)
     assert seen[bytes(wrong_ip).ljust(60, b"\0")] == (GOOD | Checksum.IP_WRONG, 7)
     assert seen[bytes(wrong_udp).ljust(60, b"\0")] == (GOOD | Checksum.L4_WRONG, 7)
@@ -226,12 +231,16 @@ def one() -> Iterator[Port]:
 @pytest.mark.parametrize("length", [26, 27, 1001])
 def test_checksums_are_put_in(one: Port, version: int, protocol: int, length: int) -> None:
     right = packet(version, protocol, bytes(i % 251 for i in range(length)))
-    assert comes_back(one, spoiled(right, version, protocol), offload=Offload(checksums=True)) == [right.ljust(60, b"\0")]
+    assert comes_back(one, spoiled(right, version, protocol), offload=Offload(checksums=True)) == [
+        right.ljust(60, b"\0")
+    ]
 
 
 def test_what_is_behind_the_packet_is_not_summed_up(one: Port) -> None:
     right = packet(4, UDP, b"short")
-    assert comes_back(one, spoiled(right, 4, UDP) + b"\xff" * 13, offload=Offload(checksums=True)) == [right.ljust(60, b"\0")]
+    assert comes_back(one, spoiled(right, 4, UDP) + b"\xff" * 13, offload=Offload(checksums=True)) == [
+        right.ljust(60, b"\0")
+    ]
 
 
 def test_an_sctp_checksum_is_a_crc(one: Port) -> None:
@@ -251,8 +260,12 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFF_FFFF
 
 
-@pytest.mark.parametrize("body, protocol, fragment", [(bytes(40), IGMP, 0), (b"\x55" * 40, UDP, 0x2000), (b"\x55" * 40, TCP, 5)])
-def test_other_protocols_and_fragments_get_the_ip_checksum_only(one: Port, body: bytes, protocol: int, fragment: int) -> None:
+@pytest.mark.parametrize(
+    "body, protocol, fragment", [(bytes(40), IGMP, 0), (b"\x55" * 40, UDP, 0x2000), (b"\x55" * 40, TCP, 5)]
+)
+def test_other_protocols_and_fragments_get_the_ip_checksum_only(
+    one: Port, body: bytes, protocol: int, fragment: int
+) -> None:
     right = ethernet(ip4(protocol, body, fragment=fragment))
     sent = right[:24] + b"\x12\x34" + right[26:]
     assert comes_back(one, sent, offload=Offload(checksums=True)) == [right]
@@ -270,7 +283,9 @@ def test_headers_behind_a_tag_in_the_frame_are_found(one: Port) -> None:
 
 def test_a_tag_is_put_in_and_taken_out_again(one: Port) -> None:
     frames = [plain(1), packet(4, UDP, bytes(200))]
-    assert comes_back(one, *frames, offload=Offload(vlan=4094, priority=7)) == [with_tag(frame, 0xEFFE) for frame in frames]
+    assert comes_back(one, *frames, offload=Offload(vlan=4094, priority=7)) == [
+        with_tag(frame, 0xEFFE) for frame in frames
+    ]
     assert comes_back(one, *frames, offload=Offload(vlan=0)) == [with_tag(frame, 0) for frame in frames]
     one.vlan.strip = True
     one.send(frames, offload=Offload(vlan=5, priority=1))
@@ -286,11 +301,15 @@ def test_a_large_send_is_cut_into_frames(one: Port, version: int, protocol: int,
     whole = packet(version, protocol, payload, flags=ACK | PSH | FIN | CWR)
     pieces = range(0, length, mss)
     flags = [ACK | (CWR if at == 0 else 0) | (PSH | FIN if at + mss >= length else 0) for at in pieces]
-    right = [packet(version, protocol, payload[at : at + mss], number, at, flags[number]) for number, at in enumerate(pieces)]
+    right = [
+        packet(version, protocol, payload[at : at + mss], number, at, flags[number]) for number, at in enumerate(pieces)
+    ]
     if vlan is not None:
         right = [with_tag(frame, vlan) for frame in right]
     right = [frame.ljust(60, b"\0") for frame in right]
-    assert comes_back(one, spoiled(whole, version, protocol, lengths=True), offload=Offload(mss=mss, vlan=vlan)) == right
+    assert (
+        comes_back(one, spoiled(whole, version, protocol, lengths=True), offload=Offload(mss=mss, vlan=vlan)) == right
+    )
     assert one.stats()["GPTC"] == len(right) + 1
 
 
@@ -298,7 +317,9 @@ def test_a_large_send_is_cut_into_frames(one: Port, version: int, protocol: int,
 @pytest.mark.parametrize("length", [0, 1, 1000])
 def test_a_send_that_needs_no_cut_is_only_finished(one: Port, version: int, protocol: int, length: int) -> None:
     right = packet(version, protocol, b"\x77" * length)
-    assert comes_back(one, spoiled(right, version, protocol, lengths=True), offload=Offload(mss=1000)) == [right.ljust(60, b"\0")]
+    assert comes_back(one, spoiled(right, version, protocol, lengths=True), offload=Offload(mss=1000)) == [
+        right.ljust(60, b"\0")
+    ]
 
 
 def test_many_large_and_small_sends_keep_their_order_round_the_ring() -> None:
@@ -308,33 +329,47 @@ def test_many_large_and_small_sends_keep_their_order_round_the_ring() -> None:
             payload = bytes([turn]) * (3000 + 97 * turn)
             port.send([packet(4, UDP, payload)], offload=Offload(mss=1400))
             port.send([plain(turn)])
-            right += [packet(4, UDP, payload[at : at + 1400], part).ljust(60, b"\0") for part, at in enumerate(range(0, len(payload), 1400))]
+            right += [
+                packet(4, UDP, payload[at : at + 1400], part).ljust(60, b"\0")
+                for part, at in enumerate(range(0, len(payload), 1400))
+            ]
             right.append(plain(turn))
         assert comes_back(port, offload=None) == right
         assert port.stats()["GPTC"] == len(right) + 1
 
 
-@pytest.mark.parametrize("frame, offload, words", [
-    (plain(1), Offload(mss=100), "IPv4 and IPv6 only"),
-    (ethernet(ip4(IGMP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
-    (ethernet(ip4(SCTP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
-    (packet(4, TCP, bytes(3000)), Offload(mss=1500), "Choose mss=1464 or less"),
-    (packet(4, TCP, bytes(60_000))[:40], Offload(checksums=True), "of which the frame holds 26"),
-    (ethernet(ip4(TCP, bytes(10))), Offload(checksums=True), "10 bytes of a TCP header of 20"),
-    (ethernet(b"\x45\0"), Offload(checksums=True), "holds no IP header"),
-    (ethernet(ip4(TCP, bytes(12) + b"\xf0" + bytes(30))), Offload(checksums=True), "has 60 bytes by its own word"),
-    (bytes(13), Offload(vlan=1), "no Ethernet header"),
-    (bytes(1515), Offload(vlan=1), "sends 1 to 1514"),
-])
-def test_what_cannot_be_done_is_said_and_what_came_before_is_sent(one: Port, frame: bytes, offload: Offload, words: str) -> None:
+@pytest.mark.parametrize(
+    "frame, offload, words",
+    [
+        (plain(1), Offload(mss=100), "IPv4 and IPv6 only"),
+        (ethernet(ip4(IGMP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
+        (ethernet(ip4(SCTP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
+        (packet(4, TCP, bytes(3000)), Offload(mss=1500), "Choose mss=1464 or less"),
+        (packet(4, TCP, bytes(60_000))[:40], Offload(checksums=True), "of which the frame holds 26"),
+        (ethernet(ip4(TCP, bytes(10))), Offload(checksums=True), "10 bytes of a TCP header of 20"),
+        (ethernet(b"\x45\0"), Offload(checksums=True), "holds no IP header"),
+        (ethernet(ip4(TCP, bytes(12) + b"\xf0" + bytes(30))), Offload(checksums=True), "has 60 bytes by its own word"),
+        (bytes(13), Offload(vlan=1), "no Ethernet header"),
+        (bytes(1515), Offload(vlan=1), "sends 1 to 1514"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_what_came_before_is_sent(
+    one: Port, frame: bytes, offload: Offload, words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         one.send([packet(4, UDP, bytes(30)), frame], offload=offload)
     assert len(comes_back(one, offload=None)) == 1
 
 
-@pytest.mark.parametrize("vlan, priority, mss, words", [
-    (4095, 0, 0, "no VLAN"), (1, 8, 0, "no priority"), (None, 3, 0, "vlan=0"), (None, 0, 65536, "65535 bytes"),
-])
+@pytest.mark.parametrize(
+    "vlan, priority, mss, words",
+    [
+        (4095, 0, 0, "no VLAN"),
+        (1, 8, 0, "no priority"),
+        (None, 3, 0, "vlan=0"),
+        (None, 0, 65536, "65535 bytes"),
+    ],
+)
 def test_an_offload_that_cannot_be_is_refused(vlan: int | None, priority: int, mss: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Offload(vlan, priority, mss=mss)

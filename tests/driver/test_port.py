@@ -49,14 +49,18 @@ def exchange(sender: Port, receiver: Port, frames: list[bytes]) -> list[bytes]:
 def test_what_is_sent_on_a_loop_comes_back_and_no_rule_is_broken() -> None:
     with open_port("emulated") as port:
         frames = [frame(port.mac, bytes([n % 256]) * 30, 60 + n % 1400) for n in range(3000)]
-        for first in range(0, len(frames), 300):  # more at once than ring and packet buffer hold would be lost, as on the wire
+        for first in range(
+            0, len(frames), 300
+        ):  # more at once than ring and packet buffer hold would be lost, as on the wire
             assert exchange(port, port, frames[first : first + 300]) == frames[first : first + 300]
         assert port.device.violations == []  # type: ignore[attr-defined]
 
 
 def test_short_frames_are_padded_to_sixty_bytes_by_the_nic() -> None:
     with open_port("emulated") as port:
-        assert exchange(port, port, [frame(port.mac, length=length) for length in (17, 20, 59)]) == [frame(port.mac)] * 3
+        assert (
+            exchange(port, port, [frame(port.mac, length=length) for length in (17, 20, 59)]) == [frame(port.mac)] * 3
+        )
 
 
 def test_unicast_for_others_is_not_received_until_promiscuous(cable: tuple[Port, Port]) -> None:
@@ -98,7 +102,9 @@ def test_broadcast_is_received_and_multicast_when_asked_for(cable: tuple[Port, P
 
 def tcp(source: str, sport: int, target: str, dport: int, to: str) -> bytes:
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, socket.inet_aton(source), socket.inet_aton(target))
-    return (octets(to) + octets(A) + b"\x08\x00" + ip + struct.pack("!HHIIHHHH", sport, dport, 0, 0, 0x5000, 0, 0, 0)).ljust(60, b"\0")
+    return (
+        octets(to) + octets(A) + b"\x08\x00" + ip + struct.pack("!HHIIHHHH", sport, dport, 0, 0, 0x5000, 0, 0, 0)
+    ).ljust(60, b"\0")
 
 
 VERIFICATION = [  # source, destination, hash over addresses and ports: the published RSS verification suite
@@ -139,7 +145,10 @@ def test_every_transmit_queue_sends() -> None:
         assert [queue["QPTC"] for queue in port.stats().tx] == list(range(1, 17))
 
 
-@pytest.mark.parametrize(("suffix", "tx", "rx"), [("/R", [], [0, 1]), ("/T", [0, 1], []), ("-1", [1], [1]), ("-0/R", [], [0]), ("-1/xT", [1], [])])
+@pytest.mark.parametrize(
+    ("suffix", "tx", "rx"),
+    [("/R", [], [0, 1]), ("/T", [0, 1], []), ("-1", [1], [1]), ("-0/R", [], [0]), ("-1/xT", [1], [])],
+)
 def test_suffixes_leave_the_rings_they_name(suffix: str, tx: list[int], rx: list[int]) -> None:
     with open_port(f"emulated{suffix}", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64) as port:
         assert [ring.ringid for ring in port.tx_rings] == tx
@@ -243,8 +252,11 @@ def test_opening_waits_for_a_link_that_takes_its_time_but_not_for_ever() -> None
 
 
 def test_forwarding_moves_frames_between_ports_without_copying_them() -> None:
-    with open_ports("emulated:cable=left", "emulated:cable=right") as (left, right), \
-         open_port("emulated:cable=left", mac=A) as a, open_port("emulated:cable=right", mac=B) as b:
+    with (
+        open_ports("emulated:cable=left", "emulated:cable=right") as (left, right),
+        open_port("emulated:cable=left", mac=A) as a,
+        open_port("emulated:cable=right", mac=B) as b,
+    ):
         left.promiscuous = right.promiscuous = True
         for port in (a, b, left, right):
             port.wait_link(5)
@@ -293,7 +305,9 @@ def test_an_option_that_cannot_be_says_what_can(options: dict[str, object], sent
         open_port("emulated", **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{"tx_slots": 100}, {"rx_slots": 32}, {"tx_slots": 8200}, {"buf_size": 1000}, {"buf_size": 16384}])
+@pytest.mark.parametrize(
+    "options", [{"tx_slots": 100}, {"rx_slots": 32}, {"tx_slots": 8200}, {"buf_size": 1000}, {"buf_size": 16384}]
+)
 def test_a_ring_or_buffer_size_that_cannot_be_says_what_can(options: dict[str, int]) -> None:
     with pytest.raises(RegionError, match="multiple of"):
         open_port("emulated", **options)  # type: ignore[arg-type]
@@ -301,7 +315,9 @@ def test_a_ring_or_buffer_size_that_cannot_be_says_what_can(options: dict[str, i
 
 def test_buffers_are_as_far_apart_as_pays_and_as_the_memory_allows() -> None:
     with open_port("emulated") as port:
-        assert port.buffers.shape[1] == port.region.buf_size == 2112  # and what another process takes for the stride: nr_buf_size
+        assert (
+            port.buffers.shape[1] == port.region.buf_size == 2112
+        )  # and what another process takes for the stride: nr_buf_size
         assert port.nic.SRRCTL[0].read().BSIZEPACKET == 2
         with open_port("emulated", region=Region.for_ports(buf_size=4096)) as other:
             assert other.buffers.shape[1] == 4096
@@ -339,8 +355,19 @@ def test_a_closed_port_says_so_and_closing_twice_is_fine() -> None:
     port.close()
     port.close()
     assert port.closed
-    for use in (port.txsync, port.rxsync, port.fileno, port.flush, port.stats, lambda: port.poll(0), lambda: port.send([b"x"]),
-                lambda: port.recv(0), lambda: port.mac, lambda: port.tx_rings, lambda: port.nic):
+    for use in (
+        port.txsync,
+        port.rxsync,
+        port.fileno,
+        port.flush,
+        port.stats,
+        lambda: port.poll(0),
+        lambda: port.send([b"x"]),
+        lambda: port.recv(0),
+        lambda: port.mac,
+        lambda: port.tx_rings,
+        lambda: port.nic,
+    ):
         with pytest.raises(PortClosed, match="open it again"):
             use()  # type: ignore[operator]
     assert rings[0].space == 1023  # memory that the user still holds stays readable

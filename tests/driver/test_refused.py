@@ -18,7 +18,10 @@ def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_wo
         assert not port.device.dma_refused()
         port.device.unmap_dma(DmaMapping(port.region.address, port.region.size, FIRST_IOVA))
         port.send([bytes(60)])
-        with pytest.raises(DmaRefused, match=r"^emulated:sink was refused memory .* Where: sudo dmesg \| grep DMAR\. Close the port and open it again$"):
+        with pytest.raises(
+            DmaRefused,
+            match=r"^emulated:sink was refused memory .* Where: sudo dmesg \| grep DMAR\. Close the port and open it again$",
+        ):
             port.flush(2)
         with pytest.raises(DmaRefused):
             port.poll(1.2)

@@ -31,12 +31,17 @@ def port(nic: Emulated82599) -> Iterator[Port]:
         yield opened
 
 
-@pytest.mark.parametrize(("kind", "types", "wavelength", "reach"), [
-    (SfpModule.SR, ("10GBASE-SR",), 850, {"OM2 fibre": 80, "OM1 fibre": 30, "OM3 fibre": 300}),
-    (SfpModule.LR, ("10GBASE-LR",), 1310, {"single mode fibre": 10_000}),
-    (SfpModule.DIRECT_ATTACH, ("passive direct attach",), 0, {"copper cable": 3}),
-])
-def test_a_module_says_what_it_is(nic: Emulated82599, port: Port, kind: SfpModule, types: tuple[str, ...], wavelength: int, reach: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "types", "wavelength", "reach"),
+    [
+        (SfpModule.SR, ("10GBASE-SR",), 850, {"OM2 fibre": 80, "OM1 fibre": 30, "OM3 fibre": 300}),
+        (SfpModule.LR, ("10GBASE-LR",), 1310, {"single mode fibre": 10_000}),
+        (SfpModule.DIRECT_ATTACH, ("passive direct attach",), 0, {"copper cable": 3}),
+    ],
+)
+def test_a_module_says_what_it_is(
+    nic: Emulated82599, port: Port, kind: SfpModule, types: tuple[str, ...], wavelength: int, reach: dict[str, int]
+) -> None:
     nic.insert_module(kind)
     module = port.sfp
     assert module is not None
@@ -105,7 +110,9 @@ def test_a_bus_that_the_firmware_keeps_is_waited_for_only_so_long(nic: Emulated8
 
 
 @pytest.mark.usefixtures("soon")
-def test_the_firmware_may_give_its_bus_back_in_time(nic: Emulated82599, port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_firmware_may_give_its_bus_back_in_time(
+    nic: Emulated82599, port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(semaphores, "RESOURCE_S", 10)
     nic.firmware_takes(FW_PHY_SM0=1)
     threading.Timer(0.05, nic.firmware_takes).start()
@@ -131,7 +138,13 @@ def test_what_a_vendor_wrote_cannot_disturb_a_terminal() -> None:
 def test_a_read_that_was_broken_off_does_not_spoil_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
     with semaphores.phy_of_port(port.nic):
         bus = I2c(port.nic)
-        for step in (bus._start, lambda: bus._write(0xA0), lambda: bus._write(20), bus._start, lambda: bus._write(0xA1)):
+        for step in (
+            bus._start,
+            lambda: bus._write(0xA0),
+            lambda: bus._write(20),
+            bus._start,
+            lambda: bus._write(0xA1),
+        ):
             step()
         for _ in range(bits):
             bus._bit(1)

@@ -47,14 +47,21 @@ def test_a_stop_takes_the_datasheets_steps_in_their_order() -> None:
         use(port)
         device.events.clear()
         port.close()
-        writes = [(place.row.name, place.index, value, at) for at, (what, offset, value) in enumerate(device.events)
-                  if what == "write" and (place := Registers.find(offset))]
+        writes = [
+            (place.row.name, place.index, value, at)
+            for at, (what, offset, value) in enumerate(device.events)
+            if what == "write" and (place := Registers.find(offset))
+        ]
 
         def first(name: str, bits: int = 0) -> int:
             return min(at for register, _, value, at in writes if register == name and value & bits == bits)
 
         unmaps = [at for at, (what, _, _) in enumerate(device.events) if what == "unmap"]
-        master_off = max(at for at, (what, offset, value) in enumerate(device.events) if what == "config" and offset == 4 and not value & 4)
+        master_off = max(
+            at
+            for at, (what, offset, value) in enumerate(device.events)
+            if what == "config" and offset == 4 and not value & 4
+        )
         assert len(unmaps) == 6  # the region, head words, four descriptor rings
         steps = [first("EIMC"), first("RXDCTL"), first("CTRL", GIO_DIS), first("CTRL", RST), master_off, min(unmaps)]
         assert steps == sorted(steps)
@@ -100,9 +107,16 @@ def test_a_gone_device_is_noticed_by_every_way_to_wait_or_look() -> None:
             port.rxsync()
 
     looks: list[Callable[[Port], object]] = [
-        lambda port: port.poll(None), lambda port: port.poll(None, busy=True), lambda port: port.poll(0.01), sync_on,
-        lambda port: list(port.recv()), lambda port: port.stats(), lambda port: port.link, lambda port: port.mac,
-        lambda port: port.wait_link(1), lambda port: setattr(port, "promiscuous", True),
+        lambda port: port.poll(None),
+        lambda port: port.poll(None, busy=True),
+        lambda port: port.poll(0.01),
+        sync_on,
+        lambda port: list(port.recv()),
+        lambda port: port.stats(),
+        lambda port: port.link,
+        lambda port: port.mac,
+        lambda port: port.wait_link(1),
+        lambda port: setattr(port, "promiscuous", True),
     ]
     for look in looks:
         with Emulated82599("sink") as nic, open_port(nic) as port:
@@ -230,11 +244,16 @@ def test_a_port_in_a_loop_over_frames_that_is_closed_meanwhile_says_so() -> None
 
 def test_a_program_that_just_ends_leaves_without_a_word() -> None:
     script = "from ixrings import open_port\nport = open_port('emulated')\nport.send([bytes(60)] * 10)\n"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(("file", "name", "nth"), [("bringup.py", "__call__", 1), ("bringup.py", "stop", 1), ("contextlib.py", "_exit_wrapper", 2)])
+@pytest.mark.parametrize(
+    ("file", "name", "nth"),
+    [("bringup.py", "__call__", 1), ("bringup.py", "stop", 1), ("contextlib.py", "_exit_wrapper", 2)],
+)
 def test_ctrl_c_between_two_steps_of_the_way_out_does_not_skip_the_stop(file: str, name: str, nth: int) -> None:
     left = nth
 

@@ -60,14 +60,18 @@ def take_one(port: Port) -> int:
 
 
 @pytest.mark.parametrize(("wait", "rounds"), [(poll_wait, 10_000), (select_wait, 10_000), (busy_wait, 200)])
-def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(pair: tuple[Port, Port], wait: Callable[[Port], None], rounds: int) -> None:
+def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(
+    pair: tuple[Port, Port], wait: Callable[[Port], None], rounds: int
+) -> None:
     a, b = pair
     failures: list[BaseException] = []
 
     def wait_briefly(port: Port) -> None:
         start = time.monotonic()
         wait(port)
-        assert time.monotonic() - start < 0.9  # poll looks once a second without being woken; that must not be what helped
+        assert (
+            time.monotonic() - start < 0.9
+        )  # poll looks once a second without being woken; that must not be what helped
 
     def answer() -> None:
         try:
@@ -127,7 +131,9 @@ def test_a_frame_that_comes_just_before_its_message_is_taken_is_seen() -> None:
         fd = port.fileno()
         nic.step(ns=1_000_000)
         port.rxsync()
-        assert port.rx_rings[0].space == 0  # rxsync has looked; now, before it takes messages and arms again, a frame comes
+        assert (
+            port.rx_rings[0].space == 0
+        )  # rxsync has looked; now, before it takes messages and arms again, a frame comes
         port.send([frame(B, 7)])
         nic.step(ns=1_000_000)
         settle_receive(port._open())
@@ -289,7 +295,10 @@ def test_poll_for_room_waits_while_the_ring_is_full() -> None:
 
 
 def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
-    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, interrupt_interval_us=0, **STEPPED) as port:  # type: ignore[arg-type]
+    with (
+        Emulated82599(manual=True) as nic,
+        open_port(nic, promiscuous=True, interrupt_interval_us=0, **STEPPED) as port,
+    ):  # type: ignore[arg-type]
         port.fileno()
         for _ in range(5):
             port.send([frame(B)])
@@ -304,7 +313,10 @@ def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
 
 
 def test_interrupts_keep_their_distance() -> None:
-    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, interrupt_interval_us=100, **STEPPED) as port:  # type: ignore[arg-type]
+    with (
+        Emulated82599(manual=True) as nic,
+        open_port(nic, promiscuous=True, interrupt_interval_us=100, **STEPPED) as port,
+    ):  # type: ignore[arg-type]
         fd, ring = port.fileno(), port.rx_rings[0]
         messages = 0
         nic.step(ns=1_000_000)

@@ -41,7 +41,11 @@ def in_json(name: str, *arguments: object) -> dict[str, float]:
 def write_capture(file: Path, frames: list[bytes], times_s: list[float]) -> None:
     with CaptureWriter(file) as writer:
         for frame, at in zip(frames, times_s):
-            writer.write_batch(np.frombuffer(frame, np.uint8).reshape(1, -1), np.array([len(frame)], np.uint16), np.array([int(at * 1e9)], np.int64))
+            writer.write_batch(
+                np.frombuffer(frame, np.uint8).reshape(1, -1),
+                np.array([len(frame)], np.uint16),
+                np.array([int(at * 1e9)], np.int64),
+            )
 
 
 def test_these_are_the_examples() -> None:
@@ -74,13 +78,21 @@ def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     done = run_example("pktgen", "-f", "tx", "-i", "emulated:sink", "-n", "12345")
     assert re.fullmatch(r"sent 12,345 frames \(\d+\.\d\d Mpps\) in \d+\.\d\d s\n", done.stdout), done.stdout
     done = run_example("pktgen", "-f", "ping", "-i", "emulated:loop", "-n", "5")
-    assert re.fullmatch(r"sent 5 frames .*, min_us [\d.,]+, median_us [\d.,]+, max_us [\d.,]+ in .* s\n", done.stdout), done.stdout
+    assert re.fullmatch(
+        r"sent 5 frames .*, min_us [\d.,]+, median_us [\d.,]+, max_us [\d.,]+ in .* s\n", done.stdout
+    ), done.stdout
 
 
 def test_on_a_terminal_the_rates_show_every_second() -> None:
     terminal, end = pty.openpty()
     try:
-        process = subprocess.Popen(command("pktgen", "-f", "tx", "-i", "emulated:sink"), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=end, text=True)
+        process = subprocess.Popen(
+            command("pktgen", "-f", "tx", "-i", "emulated:sink"),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=end,
+            text=True,
+        )
         line = os.read(terminal, 1000).decode()
         while not line.endswith("\n"):
             line += os.read(terminal, 1000).decode()
@@ -94,10 +106,14 @@ def test_on_a_terminal_the_rates_show_every_second() -> None:
 # ---- pktgen ----
 
 
-@pytest.mark.parametrize(("count", "length", "batch", "queues"), [(1, 60, 1, 1), (1000, 60, 256, 1), (777, 1514, 100, 1), (5003, 200, 64, 4)])
+@pytest.mark.parametrize(
+    ("count", "length", "batch", "queues"), [(1, 60, 1, 1), (1000, 60, 256, 1), (777, 1514, 100, 1), (5003, 200, 64, 4)]
+)
 def test_pktgen_sends_exactly_what_it_is_told(count: int, length: int, batch: int, queues: int, tmp_path: Path) -> None:
     sent = tmp_path / "sent.pcap"
-    summary = in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{sent}", "-n", count, "-l", length, "-b", batch, "-p", queues)
+    summary = in_json(
+        "pktgen", "-f", "tx", "-i", f"emulated:pcap=,{sent}", "-n", count, "-l", length, "-b", batch, "-p", queues
+    )
     capture = read_capture(sent)
     assert summary["sent"] == len(capture) == count
     assert set(capture.lengths.tolist()) == {length}
@@ -105,8 +121,23 @@ def test_pktgen_sends_exactly_what_it_is_told(count: int, length: int, batch: in
 
 def test_pktgen_sends_from_and_to_the_addresses_given(tmp_path: Path) -> None:
     sent = tmp_path / "sent.pcap"
-    in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{sent}", "-n", 1, "-s", "192.0.2.1:7", "-d", "198.51.100.2:9",
-            "-S", "02:00:00:00:00:01", "-D", "02:00:00:00:00:02")
+    in_json(
+        "pktgen",
+        "-f",
+        "tx",
+        "-i",
+        f"emulated:pcap=,{sent}",
+        "-n",
+        1,
+        "-s",
+        "192.0.2.1:7",
+        "-d",
+        "198.51.100.2:9",
+        "-S",
+        "02:00:00:00:00:01",
+        "-D",
+        "02:00:00:00:00:02",
+    )
     (frame,) = read_capture(sent)
     assert frame[:14].hex() == "020000000002" + "020000000001" + "0800"
     assert (frame[26:30], frame[30:34]) == (bytes([192, 0, 2, 1]), bytes([198, 51, 100, 2]))
@@ -136,7 +167,9 @@ def pktgen(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-def test_ping_and_pong_meet_on_a_cable(pktgen: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ping_and_pong_meet_on_a_cable(
+    pktgen: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A cable joins ports of one process, so both run in threads here."""
     programs = []
     for options in (["-f", "pong"], ["-f", "ping", "-n", "300"]):
@@ -147,7 +180,9 @@ def test_ping_and_pong_meet_on_a_cable(pktgen: ModuleType, monkeypatch: pytest.M
     ping.start()
     ping.join(30)
     assert pong.ident
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(pong.ident), ctypes.py_object(KeyboardInterrupt))  # its Ctrl-C
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(pong.ident), ctypes.py_object(KeyboardInterrupt)
+    )  # its Ctrl-C
     pong.join(30)
     summaries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (answers,) = (summary for summary in summaries if "min_us" not in summary)
@@ -176,7 +211,9 @@ def test_a_bridge_that_cannot_send_sleeps(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.syspath_prepend(str(EXAMPLES))
     bridge, ticks = importlib.import_module("bridge"), Ticks()
     try:
-        with open_ports("emulated:source", "emulated:cable=alone", promiscuous=True, tx_slots=64, rx_slots=64, link_timeout=0) as (left, right):
+        with open_ports(
+            "emulated:source", "emulated:cable=alone", promiscuous=True, tx_slots=64, rx_slots=64, link_timeout=0
+        ) as (left, right):
             with pytest.raises(Stop):
                 bridge.forward(left, right, 1024, False, ticks, {"forwarded": 0})
     finally:
@@ -244,13 +281,27 @@ def test_replay_takes_the_largest_frames_there_are(tmp_path: Path) -> None:
 
 def test_bridge_takes_frames_across_both_ways_and_counts_them(tmp_path: Path) -> None:
     lefts, rights = tmp_path / "left.pcap", tmp_path / "right.pcap"
-    left_frames, right_frames = ([kind + bytes([n % 256]) * (60 + n % 1000) for n in range(3000)] for kind in (b"left", b"right"))
+    left_frames, right_frames = (
+        [kind + bytes([n % 256]) * (60 + n % 1000) for n in range(3000)] for kind in (b"left", b"right")
+    )
     write_capture(lefts, left_frames, [0.0] * 3000)
     write_capture(rights, right_frames, [0.0] * 3000)
     outputs = tmp_path / "to_left.pcap", tmp_path / "to_right.pcap"
-    with started(command("bridge", "-i", f"emulated:pcap={lefts},{outputs[0]}", "-i", f"emulated:pcap={rights},{outputs[1]}", "--json")) as process:
+    with started(
+        command(
+            "bridge",
+            "-i",
+            f"emulated:pcap={lefts},{outputs[0]}",
+            "-i",
+            f"emulated:pcap={rights},{outputs[1]}",
+            "--json",
+        )
+    ) as process:
         whole = [rights.stat().st_size, lefts.stat().st_size]
-        wait_for(lambda: [file.exists() and file.stat().st_size for file in outputs] == whole, "the bridge has not sent everything")
+        wait_for(
+            lambda: [file.exists() and file.stat().st_size for file in outputs] == whole,
+            "the bridge has not sent everything",
+        )
         output, errors = interrupt(process)
     assert not errors and json.loads(output)["forwarded"] == 6000
     assert [list(read_capture(file)) for file in outputs] == [right_frames, left_frames]
@@ -261,7 +312,9 @@ def echo(address: bytes, length: int) -> bytes:
     icmp = bytes([8, 0, 0, 0, 0, 1, 0, 2]) + bytes(range(256)) * (length // 256 + 1)
     icmp = icmp[: 8 + length]
     icmp = icmp[:2] + internet_checksum(icmp) + icmp[4:]
-    ip = bytes([0x45, 0]) + (20 + len(icmp)).to_bytes(2, "big") + bytes([0, 1, 0, 0, 64, 1, 0, 0, 10, 9, 0, 1]) + address
+    ip = (
+        bytes([0x45, 0]) + (20 + len(icmp)).to_bytes(2, "big") + bytes([0, 1, 0, 0, 64, 1, 0, 0, 10, 9, 0, 1]) + address
+    )
     return MAC + PEER + b"\x08\x00" + ip[:10] + internet_checksum(ip) + ip[12:] + icmp
 
 
@@ -276,11 +329,22 @@ def test_the_responder_answers_arp_and_ping_for_its_address_and_nothing_else(tmp
     arp = b"\xff" * 6 + PEER + b"\x08\x06" + bytes([0, 1, 8, 0, 6, 4, 0, 1]) + PEER + bytes([10, 9, 0, 1]) + bytes(6)
     damaged = bytearray(echo(mine, 10))
     damaged[-1] ^= 1
-    frames = [arp + mine, arp + other, echo(mine, 0), echo(other, 56), bytes(damaged), echo(mine, 57), b"\xff" * 60, echo(mine, 1400)]
+    frames = [
+        arp + mine,
+        arp + other,
+        echo(mine, 0),
+        echo(other, 56),
+        bytes(damaged),
+        echo(mine, 57),
+        b"\xff" * 60,
+        echo(mine, 1400),
+    ]
     write_capture(source, frames, [0.0] * len(frames))
     assert in_json("responder", "-i", f"emulated:pcap={source},{target}", "-a", "10.9.0.2", "-c", 4)["sent"] == 4
     answers = list(read_capture(target))
-    assert answers[0] == (PEER + MAC + b"\x08\x06" + bytes([0, 1, 8, 0, 6, 4, 0, 2]) + MAC + mine + PEER + bytes([10, 9, 0, 1])).ljust(60, b"\0")
+    assert answers[0] == (
+        PEER + MAC + b"\x08\x06" + bytes([0, 1, 8, 0, 6, 4, 0, 2]) + MAC + mine + PEER + bytes([10, 9, 0, 1])
+    ).ljust(60, b"\0")
     for answer, length in zip(answers[1:], (0, 57, 1400), strict=True):
         ip, icmp = answer[14:34], answer[34 : 42 + length]
         assert answer[:12] == PEER + MAC and ip[12:] == mine + bytes([10, 9, 0, 1])

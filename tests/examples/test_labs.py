@@ -16,9 +16,11 @@ from tests.support.lab_verdicts import LABS, Case, Verdict, judged
 
 sys.path.insert(0, str(LABS))
 
-from gaps import numbers, open_gaps  # noqa: E402
+from gaps import numbers, open_gaps
 
-SOLUTIONS = {file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))}
+SOLUTIONS = {
+    file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))
+}
 EVERYDAY = ("01", "03")  # the others' gaps, and all mistakes, are slow tests
 
 
@@ -46,7 +48,12 @@ def with_a_gap() -> Callable[[str], dict[int, Verdict]]:
 
 @pytest.fixture(scope="module")
 def mistaken() -> dict[Mistake, Verdict]:
-    return dict(zip(MISTAKES, judged([Case(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES])))
+    return dict(
+        zip(
+            MISTAKES,
+            judged([Case(each.lab, hasty(SOLUTIONS[each.lab].replace(each.right, each.wrong))) for each in MISTAKES]),
+        )
+    )
 
 
 # ---- what there is ----
@@ -56,7 +63,9 @@ def test_there_are_ten_labs_each_with_a_text_a_script_a_solution_and_hints() -> 
     folders = sorted(LABS.glob("[0-9][0-9]_*"))
     assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 11)]
     for folder in folders:
-        assert {file.name for file in folder.iterdir()} >= {"README.md", "lab.py", "solution.py", "hints.md"}, folder.name
+        assert {file.name for file in folder.iterdir()} >= {"README.md", "lab.py", "solution.py", "hints.md"}, (
+            folder.name
+        )
 
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
@@ -68,7 +77,9 @@ def test_a_lab_is_its_solution_with_the_gaps_open(lab: str) -> None:
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
 def test_a_lab_before_the_last_uses_hw_and_no_driver(lab: str) -> None:
-    imported = {name.name for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names}
+    imported = {
+        name.name for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names
+    }
     imported |= {node.module or "" for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.ImportFrom)}
     ours = {".".join(name.split(".")[:2]) for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
     assert ours <= ({"course", "ixrings", "ixrings.rings"} if lab == "10" else {"course", "ixrings.hw"})
@@ -82,10 +93,16 @@ def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdic
     assert solved[lab] == Verdict(True, "", [], [], "", [], "")
 
 
-@pytest.mark.parametrize("lab", [pytest.param(lab, marks=pytest.mark.slow) if lab not in EVERYDAY else lab for lab in SOLUTIONS])
-def test_each_gap_left_open_has_an_explanation_of_its_own(lab: str, with_a_gap: Callable[[str], dict[int, Verdict]]) -> None:
+@pytest.mark.parametrize(
+    "lab", [pytest.param(lab, marks=pytest.mark.slow) if lab not in EVERYDAY else lab for lab in SOLUTIONS]
+)
+def test_each_gap_left_open_has_an_explanation_of_its_own(
+    lab: str, with_a_gap: Callable[[str], dict[int, Verdict]]
+) -> None:
     verdicts = with_a_gap(lab)
-    assert [gap for gap, verdict in verdicts.items() if verdict.passed or not verdict.missing or verdict.open_gaps != [gap]] == []
+    assert [
+        gap for gap, verdict in verdicts.items() if verdict.passed or not verdict.missing or verdict.open_gaps != [gap]
+    ] == []
     told = Counter(re.sub(r"\d+", "N", verdict.missing) for verdict in verdicts.values())
     assert [sentence for sentence, times in told.items() if times > 1] == []
 

@@ -21,9 +21,15 @@ LABS = ROOT / "examples" / "labs"
 OPEN = "from course import open_nic\nfrom ixrings.hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
 
 
-def check(*arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+def check(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
-    return subprocess.run([sys.executable, str(LABS / "check.py"), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [sys.executable, str(LABS / "check.py"), *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def script(folder: Path, text: str) -> Path:
@@ -52,8 +58,13 @@ def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_t
 def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
     check("01", script(tmp_path, solution("01").read_text()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
-    done = subprocess.run([sys.executable, "-m", "ixrings", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"], env=environment,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "ixrings", "trace", str(tmp_path / "trace.txt"), "--register", "EEC"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0 and not done.stderr
     assert re.search(r"read +EEC +0x\w+ +.*AUTO_RD=1", done.stdout)
 
@@ -98,10 +109,19 @@ def test_a_real_nic_that_is_not_there_is_told_in_a_sentence() -> None:
 def test_a_run_is_told_to_programs_too(tmp_path: Path) -> None:
     passed = check("03", script(tmp_path, solution("03").read_text()), "--json")
     told = json.loads(passed.stdout)
-    assert passed.returncode == 0 and (told["lab"], told["passed"], told["saved"]) == ("03", True, True) and "sent" in told["output"]
+    assert (
+        passed.returncode == 0
+        and (told["lab"], told["passed"], told["saved"]) == ("03", True, True)
+        and "sent" in told["output"]
+    )
     failed = check("03", script(tmp_path, "1 / 0"), "--json")
     told = json.loads(failed.stdout)
-    assert failed.returncode == 1 and not told["passed"] and told["reason"] and "division by zero" in told["output"] + told["explanation"]
+    assert (
+        failed.returncode == 1
+        and not told["passed"]
+        and told["reason"]
+        and "division by zero" in told["output"] + told["explanation"]
+    )
 
 
 # ---- a class ----
@@ -133,7 +153,11 @@ def test_a_class_is_told_to_programs_too(tmp_path: Path) -> None:
     done = check(tmp_path, "--json")
     assert done.returncode == 1, done.stderr
     rows = json.loads(done.stdout)
-    assert [(row["student"], row["lab"], row["passed"]) for row in rows] == [("ada", "01", True), ("ada", "03", True), ("bob", "01", False)]
+    assert [(row["student"], row["lab"], row["passed"]) for row in rows] == [
+        ("ada", "01", True),
+        ("ada", "03", True),
+        ("bob", "01", False),
+    ]
     assert rows[0]["reason"] == "" and rows[2]["reason"].startswith("The script did not say which device it found.")
 
 
@@ -170,8 +194,13 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
     """--nic is for a real one; an emulated one in another process is as foreign."""
     socket = tmp_path / "nic"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
-    nic = subprocess.Popen([sys.executable, "-m", "ixrings", "emulate", "--socket", str(socket), "--wire", "sink"], env=environment,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    nic = subprocess.Popen(
+        [sys.executable, "-m", "ixrings", "emulate", "--socket", str(socket), "--wire", "sink"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert nic.stdout is not None and "listens" in nic.stdout.readline()
         done = check("03", solution("03"), "--nic", f"vfio-user:{socket}")
@@ -182,10 +211,18 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
-    file = script(tmp_path, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)")
+    file = script(
+        tmp_path,
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)",
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
-    checker = subprocess.Popen([sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"], env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checker = subprocess.Popen(
+        [sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     end = time.monotonic() + 30
     while not (tmp_path / "running").exists() and time.monotonic() < end:
         time.sleep(0.01)

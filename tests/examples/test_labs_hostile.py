@@ -11,22 +11,28 @@ from tests.support.lab_verdicts import Case, Verdict, judged
 
 OPEN = "from course import open_nic\nfrom ixrings.hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
 SOON_S = 0.5
-OUT_OF_MEMORY = "AddressSanitizer" if "asan" in os.environ.get("LD_PRELOAD", "") else "more than 512 MB of memory"  # who sees it first
+OUT_OF_MEMORY = (
+    "AddressSanitizer" if "asan" in os.environ.get("LD_PRELOAD", "") else "more than 512 MB of memory"
+)  # who sees it first
 
 ENDLESS = {  # what it does: the script
     "computes": "while True: pass",
     "polls a register": OPEN + "while True: nic.STATUS.read()",
     "ignores every signal": "import signal, time\nfor n in range(1, 30):\n    try: signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(60)",
-    "writes all over the BAR": OPEN + "import random\nwhile True: device.write32(random.randrange(0, 0x20000, 4), random.getrandbits(32))",
+    "writes all over the BAR": OPEN
+    + "import random\nwhile True: device.write32(random.randrange(0, 0x20000, 4), random.getrandbits(32))",
 }
 
 ENDING = {  # what it does: the script, a part of what the checker says
     "fills the BAR": (OPEN + "for at in range(0, 0x20000, 4): device.write32(at, 0xFFFFFFFF)", "EIMC"),
     "has no ring": (OPEN + "nic.TDT[0].write(1)\nnic.RDT[0].write(1)", "TDT[0]"),
     "maps nothing": (
-        OPEN + "device.enable_bus_master(True)\nnic.TDBAL[0].write(0x10000); nic.TDBAH[0].write(0); nic.TDLEN[0].write(1024)\nnic.DMATXCTL.update(TE=1)\n"
+        OPEN
+        + "device.enable_bus_master(True)\nnic.TDBAL[0].write(0x10000); nic.TDBAH[0].write(0); nic.TDLEN[0].write(1024)\nnic.DMATXCTL.update(TE=1)\n"
         "nic.TXDCTL[0].write(ENABLE=1); nic.TXDCTL[0].wait(ENABLE=1, timeout=0.1)\nnic.AUTOC.update(RESTART_AN=1)\nnic.TDT[0].write(1)\n"
-        "import time; time.sleep(0.2)", "IOVA 0x10000, which is not mapped"),
+        "import time; time.sleep(0.2)",
+        "IOVA 0x10000, which is not mapped",
+    ),
     "is empty": ("", "did not open the NIC"),
     "exits at once": ("import os; os._exit(3)", "exit code 3"),
     "exits quietly": ("raise SystemExit", "did not open the NIC"),
@@ -42,18 +48,30 @@ ENDING = {  # what it does: the script, a part of what the checker says
     "maps and keeps": (OPEN + "kept = []\nwhile True: kept.append(device.alloc_dma(1 << 24))", "cannot be mapped"),
     "forks": ("import os\nos.fork()", "may not start processes"),
     "starts a program": ("import subprocess\nsubprocess.run(['true'])", "may not start processes"),
-    "leaves a process": ("import ctypes, time\nif ctypes.CDLL(None).fork() == 0:\n    ctypes.CDLL(None).setsid()\n    time.sleep(600)", "did not open the NIC"),
-    "closes what is open": (OPEN + "import os\nfor fd in range(3, 200):\n    try: os.close(fd)\n    except OSError: pass\nnic.STATUS.read()", "EIMC"),
+    "leaves a process": (
+        "import ctypes, time\nif ctypes.CDLL(None).fork() == 0:\n    ctypes.CDLL(None).setsid()\n    time.sleep(600)",
+        "did not open the NIC",
+    ),
+    "closes what is open": (
+        OPEN
+        + "import os\nfor fd in range(3, 200):\n    try: os.close(fd)\n    except OSError: pass\nnic.STATUS.read()",
+        "EIMC",
+    ),
     "cuts its memory short": (
-        OPEN + "import os\nm = device.alloc_dma(1 << 16)\nfor fd in range(3, 64):\n    try: os.ftruncate(fd, 0)\n    except OSError: pass\n"
-        "nic.TDBAL[0].write(m.iova & 0xffffffff); nic.TDBAH[0].write(m.iova >> 32); nic.TDLEN[0].write(1024)\nnic.TDT[0].write(9)", "EIMC"),
+        OPEN
+        + "import os\nm = device.alloc_dma(1 << 16)\nfor fd in range(3, 64):\n    try: os.ftruncate(fd, 0)\n    except OSError: pass\n"
+        "nic.TDBAL[0].write(m.iova & 0xffffffff); nic.TDBAH[0].write(m.iova >> 32); nic.TDLEN[0].write(1024)\nnic.TDT[0].write(9)",
+        "EIMC",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, Verdict]:
     """One after the other, so that each meets what the one before has left."""
-    cases = {name: Case("02", text, SOON_S) for name, text in ENDLESS.items()} | {name: Case("02", text) for name, (text, _) in ENDING.items()}
+    cases = {name: Case("02", text, SOON_S) for name, text in ENDLESS.items()} | {
+        name: Case("02", text) for name, (text, _) in ENDING.items()
+    }
     return dict(zip(cases, judged(list(cases.values()))))
 
 

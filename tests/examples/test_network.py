@@ -63,7 +63,9 @@ print(count, digest.hexdigest())
 
 
 def bridge_command(mtu: int = 1500, *options: str) -> list[str]:
-    return command("bridge", "-i", f"emulated:tap={unique('ixl')}", "-i", f"emulated:tap={unique('ixr')}", "--mtu", mtu, *options)
+    return command(
+        "bridge", "-i", f"emulated:tap={unique('ixl')}", "-i", f"emulated:tap={unique('ixr')}", "--mtu", mtu, *options
+    )
 
 
 def ping(host: Namespace, address: str, count: int, *options: str) -> int:
@@ -106,7 +108,10 @@ def test_tcp_crosses_the_bridge_with_jumbo_frames_and_while_it_spins() -> None:
 
 def test_linux_pings_the_responder_which_has_no_kernel() -> None:
     tap = unique("ixp")
-    with namespace("ixA") as host, started(command("responder", "-i", f"emulated:tap={tap}", "-a", RIGHT, "--json")) as responder:
+    with (
+        namespace("ixA") as host,
+        started(command("responder", "-i", f"emulated:tap={tap}", "-a", RIGHT, "--json")) as responder,
+    ):
         wait_for(lambda: exists(tap), "the responder has not opened its TAP")
         host.take(tap, f"{LEFT}/24", mtu=9000)
         assert ping(host, RIGHT, 20) == 20
@@ -134,7 +139,11 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def full_frames(traffic: Path) -> Path:
     """Those of at least 60 bytes, which no NIC changes."""
     file = traffic.with_name("full.pcap")
-    subprocess.run(["tcpdump", "-Z", "root", "-r", str(traffic), "-w", str(file), f"greater {SHORTEST}"], check=True, capture_output=True)
+    subprocess.run(
+        ["tcpdump", "-Z", "root", "-r", str(traffic), "-w", str(file), f"greater {SHORTEST}"],
+        check=True,
+        capture_output=True,
+    )
     return file
 
 
@@ -163,7 +172,9 @@ def by_forwarding_to_itself(source: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("way", [by_replay, by_forwarding_to_itself])
-def test_a_capture_of_that_traffic_comes_out_of_the_rings_as_it_went_in(traffic: Path, tmp_path: Path, way: Callable[[Path, Path], None]) -> None:
+def test_a_capture_of_that_traffic_comes_out_of_the_rings_as_it_went_in(
+    traffic: Path, tmp_path: Path, way: Callable[[Path, Path], None]
+) -> None:
     target = tmp_path / "out.pcap"
     way(traffic, target)
     sent, came = read_capture(traffic), read_capture(target)
@@ -172,7 +183,9 @@ def test_a_capture_of_that_traffic_comes_out_of_the_rings_as_it_went_in(traffic:
 
 
 @pytest.mark.parametrize("way", [by_replay, by_forwarding_to_itself])
-def test_frames_of_sixty_bytes_and_more_come_out_to_the_byte(full_frames: Path, tmp_path: Path, way: Callable[[Path, Path], None]) -> None:
+def test_frames_of_sixty_bytes_and_more_come_out_to_the_byte(
+    full_frames: Path, tmp_path: Path, way: Callable[[Path, Path], None]
+) -> None:
     target = tmp_path / "out.pcap"
     way(full_frames, target)
     sent, came = read_capture(full_frames), read_capture(target)
@@ -183,7 +196,10 @@ def test_frames_of_sixty_bytes_and_more_come_out_to_the_byte(full_frames: Path, 
 
 def test_the_example_captures_what_tcpdump_captures(tmp_path: Path) -> None:
     tap, ours, theirs = unique("ixc"), tmp_path / "ours.pcap", tmp_path / "theirs.pcap"
-    with namespace("ixA") as host, started(command("capture", "-i", f"emulated:tap={tap}", "-w", ours, "--json")) as program:
+    with (
+        namespace("ixA") as host,
+        started(command("capture", "-i", f"emulated:tap={tap}", "-w", ours, "--json")) as program,
+    ):
         wait_for(lambda: exists(tap), "the example has not opened its TAP")
         host.take(tap, f"{LEFT}/24")
         with tcpdump(host, tap, theirs):
@@ -194,7 +210,9 @@ def test_the_example_captures_what_tcpdump_captures(tmp_path: Path) -> None:
         assert not errors and not program.returncode
     expected = as_on_the_wire(read_capture(theirs))
     came = list(read_capture(ours))
-    assert len(expected) >= 6 and came[-len(expected) :] == expected  # before tcpdump listened, Linux may have said something
+    assert (
+        len(expected) >= 6 and came[-len(expected) :] == expected
+    )  # before tcpdump listened, Linux may have said something
     assert frames_tcpdump_reads(ours) == len(came) == json.loads(summary)["received"]
 
 

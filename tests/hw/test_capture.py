@@ -54,7 +54,9 @@ def enhanced(order: str, number: int, ticks: int, frame: bytes, wire: int | None
 
 
 def pcapng(order: str = "<") -> bytes:
-    out = section(order) + interface(order, option(order, 2, b"eth0") + option(order, 9, b"\x09") + option(order, 0, b""))
+    out = section(order) + interface(
+        order, option(order, 2, b"eth0") + option(order, 9, b"\x09") + option(order, 0, b"")
+    )
     out += block(order, 4, b"names, which nobody here needs")
     for frame, time in zip(FRAMES, TIMES):
         out += enhanced(order, 0, time, frame, len(frame) + 4)
@@ -123,7 +125,9 @@ def test_a_capture_without_frames_is_a_capture(tmp_path: Path, data: bytes) -> N
         (0x80 | 63, 3 << 62, 1_500_000_000),
     ],
 )
-def test_times_of_every_resolution_become_nanoseconds(tmp_path: Path, resolution: int | None, ticks: int, expected: int) -> None:
+def test_times_of_every_resolution_become_nanoseconds(
+    tmp_path: Path, resolution: int | None, ticks: int, expected: int
+) -> None:
     options = b"" if resolution is None else option("<", 9, bytes([resolution]))
     capture = parse(tmp_path, section("<") + interface("<", options) + enhanced("<", 0, ticks, FRAMES[0]))
     assert capture.times_ns.tolist() == [expected]
@@ -138,7 +142,11 @@ def test_an_interface_may_count_its_time_from_an_offset(tmp_path: Path) -> None:
 def test_interfaces_and_sections_of_both_byte_orders_mix_in_one_file(tmp_path: Path) -> None:
     nanoseconds = option("<", 9, b"\x09")
     data = section("<") + interface("<") + enhanced("<", 0, 1_000_000, FRAMES[0])
-    data += interface("<", nanoseconds) + enhanced("<", 1, 2_000_000_000, FRAMES[1]) + enhanced("<", 0, 3_000_000, FRAMES[2])
+    data += (
+        interface("<", nanoseconds)
+        + enhanced("<", 1, 2_000_000_000, FRAMES[1])
+        + enhanced("<", 0, 3_000_000, FRAMES[2])
+    )
     data += section(">") + interface(">") + enhanced(">", 0, 4_000_000, FRAMES[3])
     capture = parse(tmp_path, data)
     assert list(capture) == FRAMES[:4]
@@ -148,7 +156,9 @@ def test_interfaces_and_sections_of_both_byte_orders_mix_in_one_file(tmp_path: P
 def test_simple_and_obsolete_packet_blocks_are_read_in_file_order(tmp_path: Path) -> None:
     simple = block("<", 3, struct.pack("<I", 100) + bytes([9]) * 64)
     obsolete = block("<", 2, struct.pack("<HHIIII", 0, 7, 0, 5_000_000, 60, 60) + bytes([8]) * 60)
-    data = section("<") + interface("<", snaplen=64) + simple + enhanced("<", 0, 3_000_000, FRAMES[1]) + simple + obsolete
+    data = (
+        section("<") + interface("<", snaplen=64) + simple + enhanced("<", 0, 3_000_000, FRAMES[1]) + simple + obsolete
+    )
     capture = parse(tmp_path, data)
     assert list(capture) == [bytes([9]) * 64, FRAMES[1], bytes([9]) * 64, bytes([8]) * 60]
     assert capture.wire_lengths.tolist() == [100, 67, 100, 60]
@@ -158,7 +168,9 @@ def test_simple_and_obsolete_packet_blocks_are_read_in_file_order(tmp_path: Path
 @every_kind
 def test_a_last_record_cut_short_is_an_error_that_counts_the_whole_ones(tmp_path: Path, data: bytes) -> None:
     cut = data.index(FRAMES[4]) + 10
-    with pytest.raises(CaptureTruncated, match=r"at byte \d+ is cut short.*the 4 frames before it are whole.*run: tcpdump -r .*in.pcap"):
+    with pytest.raises(
+        CaptureTruncated, match=r"at byte \d+ is cut short.*the 4 frames before it are whole.*run: tcpdump -r .*in.pcap"
+    ):
         parse(tmp_path, data[:cut])
     assert list(parse(tmp_path, data[:cut], allow_truncated=True)) == FRAMES[:4]
 
@@ -185,7 +197,9 @@ def test_bad_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
 
 def test_lengths_that_cannot_be_are_refused_with_the_place(tmp_path: Path) -> None:
     header, record = pcap()[:24], struct.Struct("<IIII").pack
-    assert "record 1 at byte 24 claims a frame of 262145 bytes" in error_of(tmp_path, header + record(0, 0, 262145, 60) + bytes(300000))
+    assert "record 1 at byte 24 claims a frame of 262145 bytes" in error_of(
+        tmp_path, header + record(0, 0, 262145, 60) + bytes(300000)
+    )
     assert "record 1 at byte 24 holds a frame of no bytes" in error_of(tmp_path, header + record(0, 0, 0, 0))
     opening = section("<") + interface("<")
     assert f"at byte {len(opening)} holds a frame of no bytes" in error_of(tmp_path, opening + enhanced("<", 0, 0, b""))
@@ -194,9 +208,13 @@ def test_lengths_that_cannot_be_are_refused_with_the_place(tmp_path: Path) -> No
     assert "claims 81 bytes in a block of 92" in error_of(tmp_path, opening + lying)
     assert "interface 3" in error_of(tmp_path, opening + enhanced("<", 3, 0, FRAMES[0]))
     assert "is of interface 0" in error_of(tmp_path, section("<") + enhanced("<", 0, 0, FRAMES[0]))
-    assert "length 92 before and 93 after" in error_of(tmp_path, opening + enhanced("<", 0, 0, FRAMES[0])[:-4] + struct.pack("<I", 93))
+    assert "length 92 before and 93 after" in error_of(
+        tmp_path, opening + enhanced("<", 0, 0, FRAMES[0])[:-4] + struct.pack("<I", 93)
+    )
     assert "claims 6 bytes" in error_of(tmp_path, opening + struct.pack("<III", 6, 6, 6))
-    assert "time stamp" in error_of(tmp_path, section("<") + interface("<", option("<", 9, b"\0")) + enhanced("<", 0, 1 << 60, FRAMES[0]))
+    assert "time stamp" in error_of(
+        tmp_path, section("<") + interface("<", option("<", 9, b"\0")) + enhanced("<", 0, 1 << 60, FRAMES[0])
+    )
 
 
 def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
@@ -283,13 +301,17 @@ def test_a_batch_is_written_as_its_frames_one_by_one_would_be(tmp_path: Path, mi
 def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
     if shutil.which("tcpdump") is None:
         pytest.skip("tcpdump is missing; run: apt install tcpdump")
-    arp = bytes.fromhex("ffffffffffff 020000000001 0806 0001 0800 0604 0001 020000000001 0a000001 000000000000 0a000002") + bytes(18)
+    arp = bytes.fromhex(
+        "ffffffffffff 020000000001 0806 0001 0800 0604 0001 020000000001 0a000001 000000000000 0a000002"
+    ) + bytes(18)
     with CaptureWriter(tmp_path / "out.pcap") as writer:
         writer.write(arp, 1_700_000_000_123_456_789)
         writer.write_batch(np.frombuffer(arp * 2, np.uint8).reshape(2, 60), np.array([60, 42]), np.array([1, 2]))
     command = ["tcpdump", "-n", "-tt", "--nano", "-r", str(tmp_path / "out.pcap")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
-    assert len(printed) == 3 and printed[0].startswith("1700000000.123456789 ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 46")
+    assert len(printed) == 3 and printed[0].startswith(
+        "1700000000.123456789 ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 46"
+    )
 
 
 def test_what_tcpdump_saves_of_a_broken_capture_is_what_the_error_promises(tmp_path: Path) -> None:
@@ -299,7 +321,9 @@ def test_what_tcpdump_saves_of_a_broken_capture_is_what_the_error_promises(tmp_p
     with pytest.raises(CaptureTruncated) as caught:
         read_capture(tmp_path / "broken.pcap")
     command = str(caught.value).rpartition("run: ")[2]
-    subprocess.run(command.split(), cwd=tmp_path, capture_output=True, timeout=20)  # tcpdump too reports the break by its exit status
+    subprocess.run(
+        command.split(), cwd=tmp_path, capture_output=True, timeout=20
+    )  # tcpdump too reports the break by its exit status
     assert list(read_capture(tmp_path / "whole.pcap")) == FRAMES[:4]
 
 
@@ -347,7 +371,10 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> Non
     )
     done = run_program(tmp_path, program)
     capture = read_capture(tmp_path / "full.pcap")
-    assert "full.pcap cannot be written: File too large" in done.stdout and f"; {len(capture)} frames are in it" in done.stdout
+    assert (
+        "full.pcap cannot be written: File too large" in done.stdout
+        and f"; {len(capture)} frames are in it" in done.stdout
+    )
     assert len(capture) > 10_000 and "and again" in done.stdout and done.stderr == ""
 
 
@@ -427,7 +454,9 @@ def test_the_longest_frame_that_snaplen_allows_is_written() -> None:
     assert len(out.getvalue()) == 24 + 2 * (16 + 262144)
 
 
-@pytest.mark.parametrize("lengths", [[60, 60, 60], [60, 42, 60], [60, 99, 60]], ids=["equal", "a short one", "cut to equal"])
+@pytest.mark.parametrize(
+    "lengths", [[60, 60, 60], [60, 42, 60], [60, 99, 60]], ids=["equal", "a short one", "cut to equal"]
+)
 @pytest.mark.parametrize("times", [7_000_000_005, [1, 2, 7_000_000_005]], ids=["one time", "a time each"])
 def test_a_batch_is_written_as_its_frames_would_be_one_by_one(lengths: list[int], times: int | list[int]) -> None:
     frames = np.arange(3 * 100, dtype=np.uint8).reshape(3, 100)
@@ -451,7 +480,9 @@ def test_rows_may_be_longer_than_the_lengths_type_can_say() -> None:
 def test_rows_outside_of_the_frames_are_refused_and_nothing_is_written(tmp_path: Path, bad: int) -> None:
     with CaptureWriter(tmp_path / "x.pcap") as writer:
         with pytest.raises(ValueError, match="rows"):
-            writer.write_batch(np.zeros((4, 2000), np.uint8), np.full(300, 2000), 0, rows=np.r_[np.zeros(299, int), bad])
+            writer.write_batch(
+                np.zeros((4, 2000), np.uint8), np.full(300, 2000), 0, rows=np.r_[np.zeros(299, int), bad]
+            )
         assert writer.frames == 0
 
 
@@ -459,4 +490,8 @@ def test_frames_may_lie_anywhere_in_more_rows(tmp_path: Path) -> None:
     buffers = np.arange(8 * 64, dtype=np.uint8).reshape(8, 64)
     with CaptureWriter(tmp_path / "x.pcap", snaplen=32) as writer:
         writer.write_batch(buffers, np.array([60, 40, 20]), np.array([1, 2, 3]), rows=np.array([5, 0, 7], np.uint32))
-    assert list(read_capture(tmp_path / "x.pcap")) == [buffers[5, :32].tobytes(), buffers[0, :32].tobytes(), buffers[7, :20].tobytes()]
+    assert list(read_capture(tmp_path / "x.pcap")) == [
+        buffers[5, :32].tobytes(),
+        buffers[0, :32].tobytes(),
+        buffers[7, :20].tobytes(),
+    ]

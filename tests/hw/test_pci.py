@@ -25,26 +25,37 @@ def test_a_nic_is_described_as_sysfs_has_it(machine: Machine) -> None:
     machine.add("0000:00:01.0", class_code=0x060400, driver="pcieport", group=1)
     nics = find_nics(machine.root)
     assert [(nic.address, nic.name, nic.driver) for nic in nics] == [
-        (A, "82599ES SFI/SFP+", "ixgbe"), (B, "82599ES SFI/SFP+", "ixgbe"), (C, "14e4:1657", "tg3")]
+        (A, "82599ES SFI/SFP+", "ixgbe"),
+        (B, "82599ES SFI/SFP+", "ixgbe"),
+        (C, "14e4:1657", "tg3"),
+    ]
     assert (nics[0].netdevs, nics[0].link, nics[0].iommu_group, nics[0].group_members, nics[0].numa_node) == (
-        ("enp3s0f0",), "up, 10 Gbit/s", 12, (B,), 1)
+        ("enp3s0f0",),
+        "up, 10 Gbit/s",
+        12,
+        (B,),
+        1,
+    )
     assert why_not(nics[2], machine.root) == "not an 82599"
     with pytest.raises(NoSuchFunction, match="ixrings list"):
         look_up("0000:05:00.0", machine.root)
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    ({}, f"ixgbe has it. Run: ixrings bind {A}"),
-    ({"driver": ""}, f"no driver. Run: ixrings bind {A}"),
-    ({"driver": "vfio-pci"}, ""),
-    ({"driver": "vfio-pci", "group": None}, "vfio-pci without an IOMMU"),
-    ({"driver": "uio_pci_generic", "group": None}, ""),
-    ({"driver": "uio_pci_generic", "kind": "identity"}, ""),
-    ({"driver": "uio_pci_generic"}, "the IOMMU translates"),
-    ({"device": 0x10ED}, "a virtual function"),
-    ({"device": 0x151C}, "an 82599 without SFP+"),
-    ({"device": 0x1572}, "not an 82599"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, f"ixgbe has it. Run: ixrings bind {A}"),
+        ({"driver": ""}, f"no driver. Run: ixrings bind {A}"),
+        ({"driver": "vfio-pci"}, ""),
+        ({"driver": "vfio-pci", "group": None}, "vfio-pci without an IOMMU"),
+        ({"driver": "uio_pci_generic", "group": None}, ""),
+        ({"driver": "uio_pci_generic", "kind": "identity"}, ""),
+        ({"driver": "uio_pci_generic"}, "the IOMMU translates"),
+        ({"device": 0x10ED}, "a virtual function"),
+        ({"device": 0x151C}, "an 82599 without SFP+"),
+        ({"device": 0x1572}, "not an 82599"),
+    ],
+)
 def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[str, object], says: str) -> None:
     if options.get("driver") == "vfio-pci" and options.get("group", 12) is None:
         options = {**options, "driver": ""}
@@ -60,7 +71,10 @@ def test_a_group_with_a_host_driver_in_it_is_not_viable_and_the_command_is_named
     machine.add(A, driver="vfio-pci")
     machine.add(B)
     machine.add("0000:00:01.0", class_code=0x060400, driver="pcieport")
-    assert why_not(look_up(A, machine.root), machine.root) == f"Group 12 is not viable: {B} is bound to ixgbe. Run: ixrings bind {B}"
+    assert (
+        why_not(look_up(A, machine.root), machine.root)
+        == f"Group 12 is not viable: {B} is bound to ixgbe. Run: ixrings bind {B}"
+    )
 
 
 def test_bind_and_unbind_go_there_and_back_with_the_interface(machine: Machine) -> None:
@@ -92,7 +106,9 @@ def test_a_bind_that_fails_leaves_everything_where_it_was(machine: Machine, form
         bind(A, root=machine.root)
     assert machine.driver(A) == former
     assert remembered(A, machine.root) == {}
-    assert (machine.root / "sys/bus/pci/devices" / A / "driver_override").read_text().strip() == (former if former.startswith("uio") else "")
+    assert (machine.root / "sys/bus/pci/devices" / A / "driver_override").read_text().strip() == (
+        former if former.startswith("uio") else ""
+    )
 
 
 def test_of_a_group_all_are_bound_or_none(machine: Machine) -> None:
@@ -111,24 +127,36 @@ def test_of_a_group_all_are_bound_or_none(machine: Machine) -> None:
 
 
 def route(machine: Machine) -> None:
-    (machine.root / "proc/net/route").write_text("Iface\tDestination\tGateway\nenp3s0f0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\n")
+    (machine.root / "proc/net/route").write_text(
+        "Iface\tDestination\tGateway\nenp3s0f0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\n"
+    )
 
 
 def route6(machine: Machine) -> None:
-    (machine.root / "proc/net/ipv6_route").write_text(f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 28} 00000400 1 0 3 enp3s0f0\n")
+    (machine.root / "proc/net/ipv6_route").write_text(
+        f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 28} 00000400 1 0 3 enp3s0f0\n"
+    )
 
 
 def address6(machine: Machine) -> None:
-    (machine.root / "proc/net/if_inet6").write_text(f"fe80{'0' * 27}1 02 40 20 80 enp3s0f0\n20010db8{'0' * 23}1 02 40 00 80 enp3s0f0\n")
+    (machine.root / "proc/net/if_inet6").write_text(
+        f"fe80{'0' * 27}1 02 40 20 80 enp3s0f0\n20010db8{'0' * 23}1 02 40 00 80 enp3s0f0\n"
+    )
 
 
 def bridge(machine: Machine) -> None:
     (machine.root / "sys/class/net/enp3s0f0/upper_br0").touch()
 
 
-@pytest.mark.parametrize(("use", "says"), [
-    (route, "carries the default route"), (route6, "carries the IPv6 default route"), (address6, "has the address 2001:db8::1"), (bridge, "is part of br0"),
-])
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (route, "carries the default route"),
+        (route6, "carries the IPv6 default route"),
+        (address6, "has the address 2001:db8::1"),
+        (bridge, "is part of br0"),
+    ],
+)
 def test_a_nic_that_linux_uses_is_not_taken_unless_forced(machine: Machine, use: object, says: str) -> None:
     machine.add(A, netdev="enp3s0f0")
     assert callable(use)
@@ -146,17 +174,21 @@ def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> 
         bind(A, root=machine.root)
 
 
-@pytest.mark.parametrize(("options", "arguments", "says"), [
-    ({"vendor": 0x14E4}, {}, "is a NIC, but no 82599: it is 14e4:10fb"),
-    ({"class_code": 0x010802, "device": 0x0953}, {}, "is no NIC, and no 82599"),
-    ({"group": None}, {}, r"behind no IOMMU.*intel_iommu=on.*--driver uio_pci_generic"),
-    ({}, {"driver": "uio_pci_generic"}, r"the IOMMU translates.*--driver vfio-pci"),
-    ({}, {"driver": "tg3"}, "hands no NIC to programs"),
-    ({}, {"owner": "nobody-of-that-name"}, "there is no user nobody-of-that-name"),
-    ({"group": None}, {"driver": "uio_pci_generic", "owner": "root"}, "needs root for physical addresses"),
-])
+@pytest.mark.parametrize(
+    ("options", "arguments", "says"),
+    [
+        ({"vendor": 0x14E4}, {}, "is a NIC, but no 82599: it is 14e4:10fb"),
+        ({"class_code": 0x010802, "device": 0x0953}, {}, "is no NIC, and no 82599"),
+        ({"group": None}, {}, r"behind no IOMMU.*intel_iommu=on.*--driver uio_pci_generic"),
+        ({}, {"driver": "uio_pci_generic"}, r"the IOMMU translates.*--driver vfio-pci"),
+        ({}, {"driver": "tg3"}, "hands no NIC to programs"),
+        ({}, {"owner": "nobody-of-that-name"}, "there is no user nobody-of-that-name"),
+        ({"group": None}, {"driver": "uio_pci_generic", "owner": "root"}, "needs root for physical addresses"),
+    ],
+)
 def test_what_cannot_be_bound_is_refused_before_anything_is_touched(
-        machine: Machine, options: dict[str, object], arguments: dict[str, str], says: str) -> None:
+    machine: Machine, options: dict[str, object], arguments: dict[str, str], says: str
+) -> None:
     machine.add(A, **options)  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match=says):
         bind(A, **arguments, root=machine.root)  # type: ignore[arg-type]

@@ -36,7 +36,9 @@ def test_two_registers_at_one_offset_would_be_found() -> None:
         ONE = Register(Word, 0x10, Access.RW)
         TWO = Register(Word, 0x20, Access.RW, aliases=(0x10,))
 
-    assert [run for row in Wrong.rows() for run in (*row.runs, *row.aliases) if run.first == 0x10] == [Run(0x10, 4, 1)] * 2
+    assert [run for row in Wrong.rows() for run in (*row.runs, *row.aliases) if run.first == 0x10] == [
+        Run(0x10, 4, 1)
+    ] * 2
 
 
 def test_no_name_stands_for_two_registers_whoever_uses_it() -> None:
@@ -47,7 +49,12 @@ def test_no_name_stands_for_two_registers_whoever_uses_it() -> None:
 def test_every_register_has_its_section_of_the_datasheets_chapter() -> None:
     assert [row.name for row in ROWS if not re.fullmatch(r"8\.2\.3\.([1-9]|1\d|2[0-7])(\.\d+)?", row.section)] == []
     exact = Counter(row.section for row in ROWS if row.section.count(".") == 4)
-    shared = {"8.2.3.1.4", "8.2.3.9.11", "8.2.3.23.8", "8.2.3.25.7"}  # I2CCTL beside ESDP, TDWBAH beside TDWBAL, SSVPC as cited, MDEF_EXT beside MDEF
+    shared = {
+        "8.2.3.1.4",
+        "8.2.3.9.11",
+        "8.2.3.23.8",
+        "8.2.3.25.7",
+    }  # I2CCTL beside ESDP, TDWBAH beside TDWBAL, SSVPC as cited, MDEF_EXT beside MDEF
     assert {section for section, count in exact.items() if count > 1} == shared
 
 

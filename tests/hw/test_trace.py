@@ -28,7 +28,10 @@ MODES = [(), ("--trap-all",)]
 
 
 def frames(port: Port, count: int) -> list[bytes]:
-    return [(bytes.fromhex(port.mac.replace(":", "")) + bytes(6) + b"\x88\xb5" + number.to_bytes(4, "big")).ljust(60, b"\0") for number in range(count)]
+    return [
+        (bytes.fromhex(port.mac.replace(":", "")) + bytes(6) + b"\x88\xb5" + number.to_bytes(4, "big")).ljust(60, b"\0")
+        for number in range(count)
+    ]
 
 
 def exchange(port: Port, count: int = 300) -> None:
@@ -76,13 +79,20 @@ def test_what_is_recorded_is_read_back_as_it_was(tmp_path: Path) -> None:
     with inner, open_port(inner, trace=tmp_path / "trace") as port:
         exchange(port)
     accesses = read(tmp_path / "trace")
-    assert [("config" if each.config else "write", each.offset, each.value) for each in accesses if each.write and each.caller != "rings/hotloop.c"] == [
-        event for event in inner.events if event[0] in ("write", "config")]
+    assert [
+        ("config" if each.config else "write", each.offset, each.value)
+        for each in accesses
+        if each.write and each.caller != "rings/hotloop.c"
+    ] == [event for event in inner.events if event[0] in ("write", "config")]
     assert len([each for each in accesses if not each.config and each.caller != "rings/hotloop.c"]) == inner.accesses
     times = [each.time_s for each in accesses if each.time_s is not None]
     assert len(times) == len(accesses) and times == sorted(times)
     callers = {each.caller for each in accesses}
-    assert {"driver/queues.py:enable_transmit_queue", "driver/reset.py:global_reset", "driver/statistics.py:read_counter"} <= callers
+    assert {
+        "driver/queues.py:enable_transmit_queue",
+        "driver/reset.py:global_reset",
+        "driver/statistics.py:read_counter",
+    } <= callers
 
 
 def test_the_tail_of_each_sync_shows(tmp_path: Path) -> None:
@@ -103,7 +113,9 @@ def test_whatever_a_device_can_be_asked_reaches_it() -> None:
     set_at_first = {"name", "max_vectors", "hugepages", "scattered"}
     public = {name for name in (*vars(Device), *Device.__annotations__) if not name.startswith("_")}
     assert public - made_of_others - set_at_first - set(vars(TracedDevice)) == set()
-    assert not any(name in vars(kind) for kind in (Emulated82599, VfioDevice, UioDevice, VfioUserDevice) for name in made_of_others)
+    assert not any(
+        name in vars(kind) for kind in (Emulated82599, VfioDevice, UioDevice, VfioUserDevice) for name in made_of_others
+    )
 
 
 @pytest.mark.parametrize("queues", [1, 3])
@@ -140,7 +152,11 @@ def test_a_nic_in_another_process_can_be_traced_from_both_sides(mode: tuple[str,
     tails = ("RDT", "TDT") if not mode else ()  # stored in memory that both have: no message
 
     def writes(accesses: list[Access]) -> list[tuple[str, int]]:
-        return [(each.name, each.value) for each in accesses if each.write and not each.config and not each.name.startswith(tails or "-")]
+        return [
+            (each.name, each.value)
+            for each in accesses
+            if each.write and not each.config and not each.name.startswith(tails or "-")
+        ]
 
     assert writes(ours) == writes(theirs)
     assert any(each.name == "TDT[0]" for each in ours)
@@ -159,13 +175,18 @@ def test_interrupts_and_two_threads_work_on_a_traced_port(tmp_path: Path) -> Non
 
 
 def test_of_several_ports_each_has_its_file(tmp_path: Path) -> None:
-    with open_ports("emulated:source", "emulated:sink", promiscuous=True, trace=tmp_path / "bridge.trace") as (left, right):
+    with open_ports("emulated:source", "emulated:sink", promiscuous=True, trace=tmp_path / "bridge.trace") as (
+        left,
+        right,
+    ):
         moved = 0
         while moved < 1000:
             moved += left.forward(right)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bridge-1.trace", "bridge-2.trace"]
     assert {"RDT[0]"} == {each.name for each in read(tmp_path / "bridge-1.trace") if each.caller == "rings/hotloop.c"}
-    assert {"RDT[0]", "TDT[0]"} == {each.name for each in read(tmp_path / "bridge-2.trace") if each.caller == "rings/hotloop.c"}
+    assert {"RDT[0]", "TDT[0]"} == {
+        each.name for each in read(tmp_path / "bridge-2.trace") if each.caller == "rings/hotloop.c"
+    }
 
 
 def test_a_device_that_is_traced_has_one_owner(tmp_path: Path) -> None:
@@ -204,14 +225,20 @@ def test_an_example_records_itself(name: str, arguments: tuple[str, ...], tmp_pa
     ("bridge", ("-i", "emulated:source", "-i", "emulated:sink"), ("trace-1", "trace-2")),
     ("responder", ("-i", "emulated:sink"), ("trace",)),
 ])  # fmt: skip
-def test_an_example_that_runs_for_ever_records_itself(name: str, arguments: tuple[str, ...], files: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_example_that_runs_for_ever_records_itself(
+    name: str, arguments: tuple[str, ...], files: tuple[str, ...], tmp_path: Path
+) -> None:
     with started(command(name, *arguments, "--trace", tmp_path / "trace")) as process:
         for file in files:
-            wait_for(lambda file=file: (tmp_path / file).exists() and "DRV_LOAD=1" in (tmp_path / file).read_text(),  # type: ignore[misc]
-                     f"{name} did not open its port")
+            wait_for(
+                lambda file=file: (tmp_path / file).exists() and "DRV_LOAD=1" in (tmp_path / file).read_text(),  # type: ignore[misc]
+                f"{name} did not open its port",
+            )
         assert interrupt(process)[1] == ""
     for file in files:
-        assert [each.value for each in read(tmp_path / file) if each.name == "CONFIG+0x04" and each.write][-1] == 0x2  # stopped as it should
+        assert [each.value for each in read(tmp_path / file) if each.name == "CONFIG+0x04" and each.write][
+            -1
+        ] == 0x2  # stopped as it should
 
 
 def test_every_example_hands_its_trace_on() -> None:

@@ -101,7 +101,10 @@ def test_a_closed_device_says_so_and_closing_twice_is_harmless(machine: Machine)
 
 def test_a_translating_iommu_is_the_reason_to_refuse(machine: Machine) -> None:
     machine.add(A, driver="uio_pci_generic", kind="DMA-FQ")
-    with pytest.raises(DeviceError, match=r"the IOMMU translates for 0000:03:00\.0 \(group 12, type DMA-FQ\).*ixrings bind 0000:03:00\.0 --driver vfio-pci"):
+    with pytest.raises(
+        DeviceError,
+        match=r"the IOMMU translates for 0000:03:00\.0 \(group 12, type DMA-FQ\).*ixrings bind 0000:03:00\.0 --driver vfio-pci",
+    ):
         UioDevice(A, machine.root)
 
 
@@ -222,7 +225,9 @@ def test_each_ring_on_plain_pages_has_a_window_of_its_own() -> None:
             part.release()
 
 
-def test_a_locked_down_kernel_is_named_by_the_first_that_it_refuses(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_down_kernel_is_named_by_the_first_that_it_refuses(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(machine)
 
     def refused(*_: object) -> int:

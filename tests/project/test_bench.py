@@ -28,8 +28,13 @@ QUIET = 0.1  # cores that others may use before a time says nothing about us
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The script as a user starts it, with the packages that this test imports."""
     path = os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))
-    return subprocess.run([sys.executable, str(BENCH / script), *arguments], capture_output=True, text=True, timeout=100,
-                          env={**os.environ, "PYTHONPATH": path})
+    return subprocess.run(
+        [sys.executable, str(BENCH / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": path},
+    )
 
 
 def output(script: str, *arguments: str) -> Any:
@@ -48,7 +53,8 @@ def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
     nics = {row["nic"] for row in rows}
     assert nics in ({"same", "other"}, {"same"})
     assert {(row["op"], row["batch"], row["nic"]) for row in rows} == {
-        (op, batch, nic) for op in ("tx", "rx", "forward") for batch in (1, 8, 32, 64, 256) for nic in nics}
+        (op, batch, nic) for op in ("tx", "rx", "forward") for batch in (1, 8, 32, 64, 256) for nic in nics
+    }
     for row in rows:
         assert set(row) == {"op", "batch", "nic", "min", "median"}
         assert 0 < row["min"] <= row["median"]
@@ -60,7 +66,22 @@ def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
 
 
 def test_hotloop_says_on_what_it_ran() -> None:
-    done = run("hotloop.py", "--regions", "5", "--op", "rx", "--batch", "32", "--nic", "same", "--write-len", "--group", "0", "--queues", "3")
+    done = run(
+        "hotloop.py",
+        "--regions",
+        "5",
+        "--op",
+        "rx",
+        "--batch",
+        "32",
+        "--nic",
+        "same",
+        "--write-len",
+        "--group",
+        "0",
+        "--queues",
+        "3",
+    )
     assert done.returncode == 0, done.stderr
     assert "scalar C" in done.stdout and "3 x 1024 slots" in done.stdout
     assert "GHz" in done.stdout and "pages of" in done.stdout and "5 regions of 256 packets" in done.stdout
@@ -70,16 +91,36 @@ def test_hotloop_says_on_what_it_ran() -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to a CPU")
 def test_hotloop_with_one_core_leaves_the_other_core_out_and_says_why() -> None:
     cpu = min(os.sched_getaffinity(0))
-    pinned = f"import os, runpy, sys; os.sched_setaffinity(0, {{{cpu}}}); sys.path.insert(0, {str(BENCH)!r}); sys.argv = sys.argv[1:]; " \
-             f"runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", pinned, str(BENCH / "hotloop.py"), "--json", "--regions", "5", "--op", "tx", "--batch", "32"],
-                          capture_output=True, text=True, timeout=100)
+    pinned = (
+        f"import os, runpy, sys; os.sched_setaffinity(0, {{{cpu}}}); sys.path.insert(0, {str(BENCH)!r}); sys.argv = sys.argv[1:]; "
+        f"runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            pinned,
+            str(BENCH / "hotloop.py"),
+            "--json",
+            "--regions",
+            "5",
+            "--op",
+            "tx",
+            "--batch",
+            "32",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     assert [row["nic"] for row in json.loads(done.stdout)] == ["same"]
     assert f"may use CPU {cpu} only" in done.stderr
 
 
-@pytest.mark.parametrize("wrong", [("--slots", "256"), ("--regions", "0"), ("--queues", "17"), ("--buf-size", "100"), ("--batch", "7")])
+@pytest.mark.parametrize(
+    "wrong", [("--slots", "256"), ("--regions", "0"), ("--queues", "17"), ("--buf-size", "100"), ("--batch", "7")]
+)
 def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
     done = run("hotloop.py", *wrong)
     assert done.returncode == 2
@@ -87,7 +128,19 @@ def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
 
 
 def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
-    output("hotloop.py", "--regions", "5", "--nic", "same", "--batch", "1", "--batch", "256", "--svg", str(tmp_path / "chart.svg"))
+    output(
+        "hotloop.py",
+        "--regions",
+        "5",
+        "--nic",
+        "same",
+        "--batch",
+        "1",
+        "--batch",
+        "256",
+        "--svg",
+        str(tmp_path / "chart.svg"),
+    )
     drawing = ElementTree.parse(tmp_path / "chart.svg")
     lines = drawing.findall(".//{http://www.w3.org/2000/svg}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2]
@@ -98,16 +151,36 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
     ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}
     assert set(found) == ways | {"machine", "rows"}
     assert all(found[way] > 0 for way in ways)
-    assert {(row["what"], row["paced"]) for row in found["rows"]} == {(way, paced) for way in ways for paced in (False, True)}
+    assert {(row["what"], row["paced"]) for row in found["rows"]} == {
+        (way, paced) for way in ways for paced in (False, True)
+    }
     for row in found["rows"]:
         assert set(row) == {"what", "batch", "paced", "min", "median", "max", "lost"}
         assert row["min"] <= row["median"] <= row["max"]
-        assert row["lost"] == 0 or (row["lost"] > 0 and row["paced"] and row["what"] not in ("tx", "loop")), "only a paced source outruns us"
-        assert not row["paced"] or row["min"] < 17, "10 Gbit/s carry 14.88 million; what waited in the rings comes on top"
+        assert row["lost"] == 0 or (row["lost"] > 0 and row["paced"] and row["what"] not in ("tx", "loop")), (
+            "only a paced source outruns us"
+        )
+        assert not row["paced"] or row["min"] < 17, (
+            "10 Gbit/s carry 14.88 million; what waited in the rings comes on top"
+        )
 
 
 def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None:
-    done = run("throughput.py", "--runs", "1", "--seconds", "0.02", "--batch", "32", "--what", "tx", "--pace", "flat", "--require", "100000")
+    done = run(
+        "throughput.py",
+        "--runs",
+        "1",
+        "--seconds",
+        "0.02",
+        "--batch",
+        "32",
+        "--what",
+        "tx",
+        "--pace",
+        "flat",
+        "--require",
+        "100000",
+    )
     assert done.returncode == 1
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
 
@@ -150,11 +223,22 @@ def test_throughput_says_what_opening_a_port_takes() -> None:
 def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
     done = run("throughput.py", "--grow", "--runs", "1", "--seconds", "0.005")
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in done.stdout.splitlines()
+        if line.startswith("|")
+    ]
     assert rows[0] == ["varied", "value", "tx_mpps", "rx_mpps", "tx_gbit", "rx_gbit"] and set("".join(rows[1])) == {"-"}
-    values = {varied: [int(row[1]) for row in rows[2:] if row[0] == varied] for varied in ("slots", "length", "queues", "batch")}
+    values = {
+        varied: [int(row[1]) for row in rows[2:] if row[0] == varied]
+        for varied in ("slots", "length", "queues", "batch")
+    }
     assert {varied: (found[0], found[-1]) for varied, found in values.items()} == {
-        "slots": (64, 8192), "length": (60, 9000), "queues": (1, 16), "batch": (1, 1024)}
+        "slots": (64, 8192),
+        "length": (60, 9000),
+        "queues": (1, 16),
+        "batch": (1, 1024),
+    }
 
 
 @pytest.mark.slow
@@ -207,5 +291,7 @@ def test_python_carries_the_floor_in_each_way(way: str) -> None:
         if not outputs[-1]:
             return
     if min(shares) > QUIET:
-        pytest.skip(f"the machine is busy: others had {min(shares):.1f} cores or more in each of {TRIES} tries; {outputs[-1]}")
+        pytest.skip(
+            f"the machine is busy: others had {min(shares):.1f} cores or more in each of {TRIES} tries; {outputs[-1]}"
+        )
     pytest.fail(f"in {TRIES} tries, others at {shares} cores: {outputs[-1]}")

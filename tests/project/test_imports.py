@@ -36,7 +36,11 @@ def imported(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]
             module = (*base, *(node.module or "").split(".")) if node.module else base
             for alias in node.names:
                 yield node.lineno, ".".join((*module, alias.name))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "import_module", "importlib.import_module"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "__import__",
+            "import_module",
+            "importlib.import_module",
+        ):
             target = node.args[0] if node.args else None
             yield node.lineno, str(target.value) if isinstance(target, ast.Constant) else "a computed name"
 
@@ -116,7 +120,9 @@ def circle(arrows: dict[str, dict[str, str]]) -> list[str]:
     return way[way.index(way[-1]) :]
 
 
-FOLDERS = sorted({str(file.parent.relative_to(ROOT)) for part in ("driver", "hw", "rings") for file in (ROOT / part).rglob("*.py")})
+FOLDERS = sorted(
+    {str(file.parent.relative_to(ROOT)) for part in ("driver", "hw", "rings") for file in (ROOT / part).rglob("*.py")}
+)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -128,7 +134,11 @@ def test_no_import_runs_back_up(folder: str) -> None:
 
 def test_imports_between_folders_are_seen_and_a_circle_is_found() -> None:
     assert {"vfio", "memory"} <= arrows_of(ROOT / "hw").keys() | arrows_of(ROOT / "hw")["vfio"].keys()
-    assert circle({"a": {"b": "", "d": ""}, "b": {"c": ""}, "c": {"a": ""}}) in (["a", "b", "c", "a"], ["b", "c", "a", "b"], ["c", "a", "b", "c"])
+    assert circle({"a": {"b": "", "d": ""}, "b": {"c": ""}, "c": {"a": ""}}) in (
+        ["a", "b", "c", "a"],
+        ["b", "c", "a", "b"],
+        ["c", "a", "b", "c"],
+    )
     assert circle({"a": {"b": "", "c": ""}, "b": {"c": ""}}) == []
 
 
@@ -136,16 +146,22 @@ def test_c_files_include_only_their_own_folder_and_the_system() -> None:
     generated = {"registers.h"}
     for file in [*ROOT.glob("rings/**/*.[ch]"), *ROOT.glob("hw/**/*.[ch]")]:
         for header in re.findall(r'^\s*#\s*include\s*"([^"]+)"', file.read_text(), re.MULTILINE):
-            assert header in generated or ("/" not in header and (file.parent / header).exists()), f"{file.name} includes {header}"
+            assert header in generated or ("/" not in header and (file.parent / header).exists()), (
+                f"{file.name} includes {header}"
+            )
 
 
 def test_nothing_joins_the_top_level_that_the_design_does_not_name() -> None:
-    present = {entry.name for entry in ROOT.iterdir() if not any(fnmatch(entry.name, pattern) for pattern in LEFT_BY_TOOLS)}
+    present = {
+        entry.name for entry in ROOT.iterdir() if not any(fnmatch(entry.name, pattern) for pattern in LEFT_BY_TOOLS)
+    }
     assert present - TOP_LEVEL - PACKAGING == set()
 
 
 def test_every_folder_of_code_is_installed() -> None:
     listed = re.findall(r'^    "(ixrings[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     folders = {file.parent for part in ("driver", "hw", "rings") for file in (ROOT / part).rglob("*.py")}
-    assert sorted(listed) == sorted(["ixrings", *(".".join(("ixrings", *folder.relative_to(ROOT).parts)) for folder in folders)])
+    assert sorted(listed) == sorted(
+        ["ixrings", *(".".join(("ixrings", *folder.relative_to(ROOT).parts)) for folder in folders)]
+    )
     assert (ROOT / ".package/ixrings/py.typed").exists()

@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def constants() -> dict[str, int]:
-    return {name: int(value.rstrip("u"), 0) for name, value in re.findall(r"^#define (\w+) (\w+)$", header.text(), re.MULTILINE)}
+    return {
+        name: int(value.rstrip("u"), 0)
+        for name, value in re.findall(r"^#define (\w+) (\w+)$", header.text(), re.MULTILINE)
+    }
 
 
 def test_c_knows_every_register_at_the_address_that_the_table_gives() -> None:
@@ -48,8 +51,12 @@ def test_the_header_compiles_and_no_name_in_it_stands_for_two_things(tmp_path: P
     if compiler is None:
         pytest.skip("no C compiler; run: apt install gcc libc6-dev")
     (tmp_path / "registers.h").write_text(header.text())
-    (tmp_path / "use.c").write_text('#include "registers.h"\n_Static_assert(R_RDBAL_64 == 0xD000u, "second run");\nint used;\n')
-    subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-c", "use.c"], cwd=tmp_path, check=True, timeout=20)
+    (tmp_path / "use.c").write_text(
+        '#include "registers.h"\n_Static_assert(R_RDBAL_64 == 0xD000u, "second run");\nint used;\n'
+    )
+    subprocess.run(
+        [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-c", "use.c"], cwd=tmp_path, check=True, timeout=20
+    )
     names = re.findall(r"^#define (\w+)", header.text(), re.MULTILINE)
     assert len(names) == len(set(names))
 
@@ -57,7 +64,12 @@ def test_the_header_compiles_and_no_name_in_it_stands_for_two_things(tmp_path: P
 def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`pip wheel` of a copy of the sources, in an environment of pip's own that has setuptools and no numpy."""
     source = tmp_path / "source"
-    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "build", "*.so", "*.egg-info", "__pycache__"))
+    shutil.copytree(
+        ROOT,
+        source,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "build", "*.so", "*.egg-info", "__pycache__"),
+    )
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path), str(source)]
     variables = {**os.environ, **environment}
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
@@ -71,7 +83,9 @@ def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"ixrings/rings/libhotloop.so", "ixrings/hw/emulator/engine/libengine.so", "ixrings/py.typed"} <= names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ixrings"}, "nothing generic lands in site-packages"
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ixrings"}, (
+        "nothing generic lands in site-packages"
+    )
     assert not [name for name in names if name.endswith((".c", ".h"))]
 
 

@@ -26,7 +26,9 @@ def test_the_python_block_runs_as_printed(capsys: pytest.CaptureFixture[str]) ->
     assert "up, 10 Gbit/s" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", sorted(page.relative_to(ROOT) for page in ROOT.glob("[!.]*/**/README.md")) + [Path("README.md")], ids=str)
+@pytest.mark.parametrize(
+    "page", sorted(page.relative_to(ROOT) for page in ROOT.glob("[!.]*/**/README.md")) + [Path("README.md")], ids=str
+)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / page.parent / link).exists()] == []

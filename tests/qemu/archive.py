@@ -28,23 +28,37 @@ def mirror() -> str:
     chosen = os.environ.get(MIRROR)
     if chosen:
         return chosen
-    listing = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], capture_output=True, text=True)
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], capture_output=True, text=True
+    )
     for address in listing.stdout.split():
         if re.fullmatch(r".*/debian/?", address):
             return address
-    raise ArchiveError(f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python -m tests.qemu.prepare, with a mirror that has {SUITE}")
+    raise ArchiveError(
+        f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python -m tests.qemu.prepare, with a mirror that has {SUITE}"
+    )
 
 
 class Apt:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._options = {
-            "Dir::State": folder / "state", "Dir::State::status": folder / "status", "Dir::Cache": folder / "cache",
-            "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "-",
-            "Dir::Etc::preferences": "-", "Dir::Etc::preferencesparts": "-",
-            "APT::Architecture": ARCHITECTURE, "APT::Architectures": ARCHITECTURE, "APT::Install-Recommends": "false",
-            "APT::Sandbox::User": "", "APT::Update::Post-Invoke": "", "APT::Keep-Downloaded-Packages": "true",
-            "Acquire::Languages": "none", "Acquire::Retries": "3", "Acquire::http::Timeout": "30",
+            "Dir::State": folder / "state",
+            "Dir::State::status": folder / "status",
+            "Dir::Cache": folder / "cache",
+            "Dir::Etc::sourcelist": folder / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            "APT::Architecture": ARCHITECTURE,
+            "APT::Architectures": ARCHITECTURE,
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "",
+            "APT::Update::Post-Invoke": "",
+            "APT::Keep-Downloaded-Packages": "true",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "Acquire::http::Timeout": "30",
         }
 
     def update(self, say: Callable[[str], None]) -> None:
@@ -62,8 +76,18 @@ class Apt:
     def resolve(self, part: Part) -> str:
         """Every package that the part is made of, a line each: file name (with the version), size, and hash where the archive gives one."""
         # apt leaves out what is in its cache already: it is shown an empty one.
-        output = self._run(60, "install", "--print-uris", "-qq", "-y", "-t", part.target, "-o", f"Dir::Cache::archives={self._folder / 'none'}",
-                           *part.packages)
+        output = self._run(
+            60,
+            "install",
+            "--print-uris",
+            "-qq",
+            "-y",
+            "-t",
+            part.target,
+            "-o",
+            f"Dir::Cache::archives={self._folder / 'none'}",
+            *part.packages,
+        )
         if part.bare:
             output += self._run(60, "download", "--print-uris", "-qq", "-t", part.target, *part.bare)
         found = re.findall(r"^'[^']*' (\S+) (\d+) (\S*)$", output, re.MULTILINE)
@@ -73,7 +97,9 @@ class Apt:
 
     def download(self, part: Part, say: Callable[[str], None]) -> list[Path]:
         wanted = [line.split()[:2] for line in self.resolve(part).splitlines()]
-        say(f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB (those already there are kept)")
+        say(
+            f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB (those already there are kept)"
+        )
         self._run(DOWNLOAD_S, "install", "--download-only", "-qq", "-y", "-t", part.target, *part.packages)
         cache = self._folder / "cache/archives"
         if part.bare:
@@ -90,11 +116,23 @@ class Apt:
     def _run(self, timeout_s: float, *arguments: str, folder: Path | None = None) -> str:
         options = [part for name, value in self._options.items() for part in ("-o", f"{name}={value}")]
         try:
-            result = subprocess.run(["apt-get", *options, *arguments], capture_output=True, text=True, timeout=timeout_s,
-                                    stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+            result = subprocess.run(
+                ["apt-get", *options, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+                cwd=folder,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
+            )
         except subprocess.TimeoutExpired:
-            raise ArchiveError(f"apt-get {arguments[0]} took more than {timeout_s:.0f} s: is there a network?") from None
+            raise ArchiveError(
+                f"apt-get {arguments[0]} took more than {timeout_s:.0f} s: is there a network?"
+            ) from None
         if result.returncode:
-            reason = "\n  ".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "W:"))) or result.stderr.strip()
+            reason = (
+                "\n  ".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "W:")))
+                or result.stderr.strip()
+            )
             raise ArchiveError(f"apt-get {arguments[0]} failed: is there a network?\n  {reason}")
         return result.stdout

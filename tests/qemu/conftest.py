@@ -67,11 +67,15 @@ def no_datasheet_rule_is_broken() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         for name in ("folder", "module_folder"):
             left = getattr(item, "funcargs", {}).get(name)
             if left is not None:
-                report.sections.append(("QEMU lab", f"console.log, nic.trace, nic.findings and the scripts' output are in {left}"))
+                report.sections.append(
+                    ("QEMU lab", f"console.log, nic.trace, nic.findings and the scripts' output are in {left}")
+                )
     return report

@@ -16,13 +16,17 @@ from tests.qemu.recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNE
 Say = Callable[[str], None]
 KERNEL_BUILD_S = 3600
 MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "run", "var", "project", "share", "usr/lib/modules", "root")
-PASSWD = "root:x:0:0:root:/tmp:/bin/bash\nnobody:x:65534:65534:nobody:/tmp:/bin/bash\nuser:x:1000:1000:user:/tmp:/bin/bash\n"
+PASSWD = (
+    "root:x:0:0:root:/tmp:/bin/bash\nnobody:x:65534:65534:nobody:/tmp:/bin/bash\nuser:x:1000:1000:user:/tmp:/bin/bash\n"
+)
 GROUP = "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n"
 
 
 def finish_qemu(part: Path, say: Say) -> None:
     if not (part / "usr/bin/qemu-system-x86_64").exists():
-        raise LabError("the QEMU package has no usr/bin/qemu-system-x86_64; its layout has changed, see tests/qemu/finish.py")
+        raise LabError(
+            "the QEMU package has no usr/bin/qemu-system-x86_64; its layout has changed, see tests/qemu/finish.py"
+        )
 
 
 def finish_root(part: Path, say: Say) -> None:
@@ -48,15 +52,31 @@ def finish_root(part: Path, say: Say) -> None:
 def compile_python(part: Path) -> None:
     """Ahead of time, for the root is read-only in the guest: importing numpy takes seconds less."""
     libraries = part / "usr/lib/x86_64-linux-gnu"
-    python, = part.glob("usr/bin/python3.[0-9]*")
-    command = [str(part / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(libraries), str(python), "-S", "-m", "compileall", "-q",
-               "-s", str(part), "--invalidation-mode", "unchecked-hash", str(part / "usr/lib/python3"), str(part / "usr/lib" / python.name)]
+    (python,) = part.glob("usr/bin/python3.[0-9]*")
+    command = [
+        str(part / "usr/lib64/ld-linux-x86-64.so.2"),
+        "--library-path",
+        str(libraries),
+        str(python),
+        "-S",
+        "-m",
+        "compileall",
+        "-q",
+        "-s",
+        str(part),
+        "--invalidation-mode",
+        "unchecked-hash",
+        str(part / "usr/lib/python3"),
+        str(part / "usr/lib" / python.name),
+    ]
     # Some packages carry files for tests that do not compile, on purpose; what cannot be compiled is simply read later.
-    subprocess.run(command, cwd=part, capture_output=True, timeout=300, env={**os.environ, "PYTHONHOME": str(part / "usr")})
+    subprocess.run(
+        command, cwd=part, capture_output=True, timeout=300, env={**os.environ, "PYTHONHOME": str(part / "usr")}
+    )
 
 
 def finish_debian_kernel(part: Path, say: Say) -> None:
-    image, = (part / "boot").glob("vmlinuz-*")
+    (image,) = (part / "boot").glob("vmlinuz-*")
     shutil.copy(image, part / "vmlinuz")
     finish_modules(part, image.name.removeprefix("vmlinuz-"))
 
@@ -83,7 +103,7 @@ def finish_iommufd_kernel(part: Path, say: Say) -> None:
     shutil.copy(source / "arch/x86/boot/bzImage", part / "vmlinuz")
     install = [*make, "modules_install", f"INSTALL_MOD_PATH={part / 'usr'}", "INSTALL_MOD_STRIP=1"]
     run(install, source, 300)
-    igb_uio, = (part / "usr/src").glob("dpdk-kmods-*")
+    (igb_uio,) = (part / "usr/src").glob("dpdk-kmods-*")
     run([*make, f"M={igb_uio}", "modules"], source, 300)
     run([*install, f"M={igb_uio}"], source, 60)
     shutil.rmtree(igb_uio)
@@ -96,7 +116,9 @@ def finish_iommufd_kernel(part: Path, say: Say) -> None:
 def run(command: list[str], folder: Path, timeout_s: float) -> None:
     """The end of what it printed goes into the error: a compiler says little else that helps."""
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=timeout_s)
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=timeout_s
+        )
     except subprocess.TimeoutExpired:
         raise LabError(f"{' '.join(command)} took more than {timeout_s:.0f} s") from None
     if result.returncode:
@@ -107,7 +129,9 @@ def run(command: list[str], folder: Path, timeout_s: float) -> None:
 
 
 def write_initramfs(target: Path, modules: Path, busybox: Path) -> None:
-    entries: list[tuple[str, int, bytes]] = [(name, 0o040755, b"") for name in ("bin", "proc", "dev", "sysroot", "modules")]
+    entries: list[tuple[str, int, bytes]] = [
+        (name, 0o040755, b"") for name in ("bin", "proc", "dev", "sysroot", "modules")
+    ]
     entries += [("bin/busybox", 0o100755, busybox.read_bytes()), ("init", 0o100755, INITRAMFS_INIT.read_bytes())]
     order = load_order(modules, BOOT_MODULES)
     entries.append(("modules.order", 0o100644, "\n".join(path.name.removesuffix(".xz") for path in order).encode()))

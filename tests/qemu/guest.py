@@ -43,9 +43,20 @@ class Guest:
     devices: more of them, as QEMU's -device has it.
     """
 
-    def __init__(self, lab: Lab, folder: Path, *, nics: Sequence[Path] = (), kernel: Kernel | None = None, iommu: bool = True,
-                 functions: bool = False, bridge: bool = False,
-                 devices: Sequence[str] = (), memory_mb: int = 1024, append: str = "") -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        folder: Path,
+        *,
+        nics: Sequence[Path] = (),
+        kernel: Kernel | None = None,
+        iommu: bool = True,
+        functions: bool = False,
+        bridge: bool = False,
+        devices: Sequence[str] = (),
+        memory_mb: int = 1024,
+        append: str = "",
+    ) -> None:
         self.folder = folder
         self.share = folder / "share"
         self.share.mkdir(parents=True, exist_ok=True)
@@ -54,13 +65,24 @@ class Guest:
         self._console = folder / "console.log"
         agent, theirs = socket.socketpair()
         self._agent = agent
-        command = [*lab.qemu_command(), *machine(memory_mb, iommu), *self._channels(theirs.fileno()),
-                   *shared_folders(lab, kernel or lab.debian_kernel, self.share), *boot(kernel or lab.debian_kernel, iommu, append),
-                   *(bridged_cards(nics) if bridge else network_cards(nics, functions)),
-                   *(word for device in devices for word in ("-device", device))]
+        command = [
+            *lab.qemu_command(),
+            *machine(memory_mb, iommu),
+            *self._channels(theirs.fileno()),
+            *shared_folders(lab, kernel or lab.debian_kernel, self.share),
+            *boot(kernel or lab.debian_kernel, iommu, append),
+            *(bridged_cards(nics) if bridge else network_cards(nics, functions)),
+            *(word for device in devices for word in ("-device", device)),
+        ]
         with (folder / "qemu.log").open("wb") as log:
-            self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=lab.qemu_environment(),
-                                          pass_fds=[theirs.fileno()])
+            self._qemu = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=lab.qemu_environment(),
+                pass_fds=[theirs.fileno()],
+            )
         theirs.close()
         try:
             self._expect("ready", time.monotonic() + START_S, f"did not start within {START_S:.0f} s")
@@ -70,8 +92,16 @@ class Guest:
 
     def _channels(self, agent_fd: int) -> list[str]:
         """First serial port: the console, into a file. Second: the agent."""
-        return ["-chardev", f"file,id=console,path={self._console}", "-serial", "chardev:console",
-                "-chardev", f"socket,id=agent,fd={agent_fd}", "-serial", "chardev:agent"]
+        return [
+            "-chardev",
+            f"file,id=console,path={self._console}",
+            "-serial",
+            "chardev:console",
+            "-chardev",
+            f"socket,id=agent,fd={agent_fd}",
+            "-serial",
+            "chardev:agent",
+        ]
 
     # ---- scripts ----
 
@@ -83,11 +113,19 @@ class Guest:
         number = self._number = self._number + 1
         (self.share / f"{number}.sh").write_text(script)
         self._agent.sendall(f"run {number} {timeout_s:g}\n".encode())
-        answer = self._expect(f"done {number} ", time.monotonic() + timeout_s + STOP_S, f"did not answer within {timeout_s + STOP_S:.0f} s")
+        answer = self._expect(
+            f"done {number} ",
+            time.monotonic() + timeout_s + STOP_S,
+            f"did not answer within {timeout_s + STOP_S:.0f} s",
+        )
         result = Result(int(answer.split()[2]), (self.share / f"{number}.out").read_text(errors="replace"))
         if check and result.status:
-            why = f"did not end within {timeout_s:g} s" if result.status == 124 else f"ended with status {result.status}"
-            raise LabError(f"the guest's script {why}:\n{script}\n--- printed ---\n{result.output}\n--- console ---\n{self.console()[-3000:]}")
+            why = (
+                f"did not end within {timeout_s:g} s" if result.status == 124 else f"ended with status {result.status}"
+            )
+            raise LabError(
+                f"the guest's script {why}:\n{script}\n--- printed ---\n{result.output}\n--- console ---\n{self.console()[-3000:]}"
+            )
         return result
 
     def _expect(self, start: str, deadline: float, complaint: str) -> str:
@@ -139,7 +177,9 @@ class Guest:
     def __enter__(self) -> Guest:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -150,17 +190,46 @@ def machine(memory_mb: int, iommu: bool) -> list[str]:
     """RAM in a memfd, as a vfio-user server maps it. caching-mode: without it QEMU cannot tell a server what the guest maps."""
     size = f"{memory_mb}M"
     accelerator = os.environ.get("IXRINGS_LAB_ACCEL", "tcg,thread=multi")
-    command = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none", "-run-with", "exit-with-parent=on",
-               "-machine", "q35,kernel-irqchip=split,memory-backend=ram", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", size,
-               "-object", f"memory-backend-memfd,id=ram,size={size},share=on"]
+    command = [
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-run-with",
+        "exit-with-parent=on",
+        "-machine",
+        "q35,kernel-irqchip=split,memory-backend=ram",
+        "-accel",
+        accelerator,
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        size,
+        "-object",
+        f"memory-backend-memfd,id=ram,size={size},share=on",
+    ]
     return [*command, "-device", "intel-iommu,intremap=on,caching-mode=on"] if iommu else command
 
 
 def shared_folders(lab: Lab, kernel: Kernel, share: Path) -> list[str]:
     command = []
-    for tag, path, access in (("root", lab.root, "on"), ("modules", kernel.modules, "on"), ("project", PROJECT, "on"), ("share", share, "off")):
-        command += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly={access}",
-                    "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    for tag, path, access in (
+        ("root", lab.root, "on"),
+        ("modules", kernel.modules, "on"),
+        ("project", PROJECT, "on"),
+        ("share", share, "off"),
+    ):
+        command += [
+            "-fsdev",
+            f"local,id={tag},path={path},security_model=none,readonly={access}",
+            "-device",
+            f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+        ]
     return command
 
 

@@ -36,7 +36,9 @@ class HostEnd:
 
     def send_frames(self, destination: str, count: int) -> None:
         """Frames of 60 bytes that no protocol of the guest's answers."""
-        self.send((bytes.fromhex(destination.replace(":", "")) + bytes.fromhex("02000000000188b5")).ljust(60, b"\0"), count)
+        self.send(
+            (bytes.fromhex(destination.replace(":", "")) + bytes.fromhex("02000000000188b5")).ljust(60, b"\0"), count
+        )
 
     def set_mtu(self, mtu: int) -> None:
         ip("-n", self.space.name, "link", "set", self.interface, "mtu", str(mtu))
@@ -48,7 +50,9 @@ class HostEnd:
             assert listener.stdout
             assert listener.stdout.readline() == "listening\n"
             try:
-                result = guest.run(f"python3 /project/tests/qemu/traffic.py connect {HOST} {PORT} {total}", timeout_s=timeout_s)
+                result = guest.run(
+                    f"python3 /project/tests/qemu/traffic.py connect {HOST} {PORT} {total}", timeout_s=timeout_s
+                )
                 output, _ = listener.communicate(timeout=10)
             finally:
                 listener.kill()
@@ -71,12 +75,18 @@ class LinuxPort:
         return self.guest.run(f"cat /sys/class/net/{self.name}/carrier || true").output.strip() == "1"
 
     def wait_for_carrier(self, wanted: bool, seconds: float = 15) -> None:
-        wait_for(lambda: self.carrier() == wanted, f"{self.name} did not {'get' if wanted else 'lose'} its carrier", seconds)
+        wait_for(
+            lambda: self.carrier() == wanted, f"{self.name} did not {'get' if wanted else 'lose'} its carrier", seconds
+        )
 
     def counters(self) -> dict[str, int]:
         """ethtool -S."""
         lines = self.guest.run(f"ethtool -S {self.name}").output.splitlines()
-        return {name.strip(): int(value) for name, _, value in (line.rpartition(":") for line in lines) if value.strip().isdecimal()}
+        return {
+            name.strip(): int(value)
+            for name, _, value in (line.rpartition(":") for line in lines)
+            if value.strip().isdecimal()
+        }
 
     def settled_counters(self) -> dict[str, int]:
         """Once what was on its way has come: two looks that agree."""
@@ -94,7 +104,9 @@ class LinuxPort:
 LINK_LOSS = ("initiating reset to clear Tx work after link loss", "Reset adapter")
 
 
-def warnings(guest: Guest, about: Sequence[str] = ("ixgbe", "0000:01:00", "DMAR", "Call Trace", "WARNING", "BUG")) -> list[str]:
+def warnings(
+    guest: Guest, about: Sequence[str] = ("ixgbe", "0000:01:00", "DMAR", "Call Trace", "WARNING", "BUG")
+) -> list[str]:
     """Lines of the kernel's log of level warning or worse, and any that speak of DMA faults."""
     lines = guest.run("dmesg --level=emerg,alert,crit,err,warn").output.splitlines()
     return [line for line in lines if any(word in line for word in about)]

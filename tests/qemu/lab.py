@@ -53,7 +53,9 @@ class Lab:
         stale = [part.name for part in PARTS if part.name in found and found[part.name]["recipe"] != recipe_key(part)]
         missing = [part.name for part in PARTS if not part.optional and part.name not in found]
         if missing or set(stale) - {IOMMUFD_KERNEL.name}:
-            raise LabError(f"the QEMU lab in {folder} is older than its recipe ({', '.join(missing + stale)}). Run: {PREPARE}")
+            raise LabError(
+                f"the QEMU lab in {folder} is older than its recipe ({', '.join(missing + stale)}). Run: {PREPARE}"
+            )
         return cls({name: folder / entry["folder"] for name, entry in found.items() if name not in stale})
 
     def _part(self, part: Part, command: str) -> Path:
@@ -81,8 +83,14 @@ class Lab:
         """QEMU by its own loader and libraries: nothing of it is installed."""
         libraries = f"{self.qemu}/usr/lib/x86_64-linux-gnu"
         return [
-            f"{self.qemu}/usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries,
-            f"{self.qemu}/usr/bin/qemu-system-x86_64", "-L", f"{self.qemu}/usr/share/qemu", "-L", f"{self.qemu}/usr/share/seabios",
+            f"{self.qemu}/usr/lib64/ld-linux-x86-64.so.2",
+            "--library-path",
+            libraries,
+            f"{self.qemu}/usr/bin/qemu-system-x86_64",
+            "-L",
+            f"{self.qemu}/usr/share/qemu",
+            "-L",
+            f"{self.qemu}/usr/share/seabios",
         ]
 
     def qemu_environment(self) -> dict[str, str]:

@@ -54,7 +54,9 @@ class OurGuest:
         """What the script printed; `status`: how it has to end, None for either way."""
         result = self.guest.run(PRELUDE + script, timeout_s=timeout_s, check=False)
         if status is not None:
-            assert result.status == status, f"status {result.status}:\n{result.output}\n--- console ---\n{self.guest.console()[-2000:]}"
+            assert result.status == status, (
+                f"status {result.status}:\n{result.output}\n--- console ---\n{self.guest.console()[-2000:]}"
+            )
         return result.output
 
     def refused(self, script: str) -> str:
@@ -67,16 +69,39 @@ class OurGuest:
 
 
 @contextmanager
-def our_guest(lab: Lab, folder: Path, *, kernel: Kernel | None = None, iommu: bool = True, bridge: bool = False, ask_beyond: bool = False,
-              another_nic: bool = False) -> Iterator[OurGuest]:
+def our_guest(
+    lab: Lab,
+    folder: Path,
+    *,
+    kernel: Kernel | None = None,
+    iommu: bool = True,
+    bridge: bool = False,
+    ask_beyond: bool = False,
+    another_nic: bool = False,
+) -> Iterator[OurGuest]:
     wires = f"cable={unique('l')}", f"cable={unique('r')}"
     with ExitStack() as stack:
-        nics = tuple(stack.enter_context(ServedNic(folder, wire, name=name, mac=bytes([2, 0, 0, 0, 0, last]), ask_beyond=ask_beyond))
-                     for wire, name, last in zip(wires, ("left", "right"), (1, 2)))
-        guest = stack.enter_context(Guest(lab, folder, nics=[nic.socket for nic in nics], kernel=kernel, iommu=iommu, bridge=bridge,
-                                          devices=["e1000e,romfile="] if another_nic else []))
+        nics = tuple(
+            stack.enter_context(
+                ServedNic(folder, wire, name=name, mac=bytes([2, 0, 0, 0, 0, last]), ask_beyond=ask_beyond)
+            )
+            for wire, name, last in zip(wires, ("left", "right"), (1, 2))
+        )
+        guest = stack.enter_context(
+            Guest(
+                lab,
+                folder,
+                nics=[nic.socket for nic in nics],
+                kernel=kernel,
+                iommu=iommu,
+                bridge=bridge,
+                devices=["e1000e,romfile="] if another_nic else [],
+            )
+        )
         guest.run("modprobe ixgbe")
-        yield OurGuest(guest, (nics[0], nics[1]), wires, shows_registers=kernel not in (None, lab.debian_kernel))  # STRICT_DEVMEM of kernel.config
+        yield OurGuest(
+            guest, (nics[0], nics[1]), wires, shows_registers=kernel not in (None, lab.debian_kernel)
+        )  # STRICT_DEVMEM of kernel.config
 
 
 def last_json(output: str) -> Mapping[str, float]:
@@ -108,7 +133,9 @@ def sending(port: Port) -> Iterator[None]:
 def bridge_both_ways(ours: OurGuest) -> None:
     frames = [frame(number, 60 + number % 1400) for number in range(FRAMES)]
     with ours.far_end(0) as left, ours.far_end(1) as right:
-        ours.run(f"python3 /project/examples/bridge.py -i {LEFT} -i {RIGHT} --slots 4096 --json > bridge.json 2> bridge.err & echo $! > bridge.pid")
+        ours.run(
+            f"python3 /project/examples/bridge.py -i {LEFT} -i {RIGHT} --slots 4096 --json > bridge.json 2> bridge.err & echo $! > bridge.pid"
+        )
         left.wait_link(60)
         right.wait_link(60)
         wait_until_it_forwards(left, right)
@@ -119,7 +146,9 @@ def bridge_both_ways(ours: OurGuest) -> None:
                 received = target.recv(10)
                 got += [next(received) for _ in range(200)]
             assert got == frames
-        output = ours.run("kill -INT $(cat bridge.pid); for i in $(seq 100); do [ -s bridge.json ] && break; sleep 0.1; done; cat bridge.err bridge.json")
+        output = ours.run(
+            "kill -INT $(cat bridge.pid); for i in $(seq 100); do [ -s bridge.json ] && break; sleep 0.1; done; cat bridge.err bridge.json"
+        )
     assert last_json(output)["forwarded"] >= 2 * FRAMES
 
 

@@ -25,10 +25,19 @@ from tests.qemu.lab import LabError, lab_folder, read_manifest, write_manifest
 from tests.qemu.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
 
 NEEDED = {  # program: the package that has it
-    "apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "tar": "tar",
 }
 NEEDED_FOR_KERNEL = {
-    "make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "perl": "perl", "xz": "xz-utils",
+    "make": "make",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "perl": "perl",
+    "xz": "xz-utils",
     "/usr/include/libelf.h": "libelf-dev",
 }
 NO_ARCHIVE = 3  # exit status when there is no archive to download from
@@ -53,7 +62,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def check_programs(kernel: bool) -> None:
     needed = NEEDED | (NEEDED_FOR_KERNEL if kernel else {})
-    missing = sorted({package for program, package in needed.items() if not (shutil.which(program) or Path(program).is_file())})
+    missing = sorted(
+        {package for program, package in needed.items() if not (shutil.which(program) or Path(program).is_file())}
+    )
     if missing:
         raise LabError(f"these packages are missing. Run: apt-get install {' '.join(missing)}")
     machine = os.uname().machine
@@ -65,7 +76,9 @@ def check_room(folder: Path, parts: list[Part]) -> None:
     free = shutil.disk_usage(folder).free >> 20
     needed = sum(UNPACKED_MB[part.name] for part in parts)
     if free < needed:
-        raise LabError(f"{folder} has {free} MB free, the lab needs {needed} MB. Choose another place: IXRINGS_LAB=FOLDER")
+        raise LabError(
+            f"{folder} has {free} MB free, the lab needs {needed} MB. Choose another place: IXRINGS_LAB=FOLDER"
+        )
 
 
 def remove_left_overs(folder: Path) -> None:
@@ -98,8 +111,17 @@ def unpack(archive: Path, target: Path) -> None:
         if not (target / name).is_symlink():
             (target / name).symlink_to(f"usr/{name}")
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as data:
-        command = ["tar", "-x", "-C", str(target), "--keep-directory-symlink", "--no-same-owner", "--exclude=./usr/share/doc/*",
-                   "--exclude=./usr/share/man/*", "--exclude=./usr/share/locale/*"]
+        command = [
+            "tar",
+            "-x",
+            "-C",
+            str(target),
+            "--keep-directory-symlink",
+            "--no-same-owner",
+            "--exclude=./usr/share/doc/*",
+            "--exclude=./usr/share/man/*",
+            "--exclude=./usr/share/locale/*",
+        ]
         status = subprocess.run(command, stdin=data.stdout).returncode
     if status or data.returncode:
         raise LabError(f"{archive.name} could not be unpacked into {target}")
@@ -117,7 +139,10 @@ def prepare(folder: Path, kernel: bool) -> None:
             say(f"the archive cannot be reached, so the lab stays as it is ({error})")
             return
         raise
-    wanted = {part: f"{part.name}-{hashlib.sha256((recipe_key(part) + apt.resolve(part)).encode()).hexdigest()[:16]}" for part in parts}
+    wanted = {
+        part: f"{part.name}-{hashlib.sha256((recipe_key(part) + apt.resolve(part)).encode()).hexdigest()[:16]}"
+        for part in parts
+    }
     missing = [part for part in parts if not (folder / wanted[part]).is_dir()]
     check_room(folder, missing)
     for part in parts:
@@ -135,7 +160,9 @@ def prepare(folder: Path, kernel: bool) -> None:
 
 def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Prepares the QEMU lab; `pytest -m qemu` uses it.")
-    parser.add_argument("--kernel", action="store_true", help="also compile the kernel with iommufd (once, about 7 minutes on 2 cores)")
+    parser.add_argument(
+        "--kernel", action="store_true", help="also compile the kernel with iommufd (once, about 7 minutes on 2 cores)"
+    )
     options = parser.parse_args(arguments)
     started = time.monotonic()
     folder = lab_folder()
@@ -152,7 +179,10 @@ def run(arguments: list[str]) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return NO_ARCHIVE
     except OSError as error:
-        print(f"lab: {error.filename or folder}: {error.strerror}. Choose another place: IXRINGS_LAB=FOLDER", file=sys.stderr)
+        print(
+            f"lab: {error.filename or folder}: {error.strerror}. Choose another place: IXRINGS_LAB=FOLDER",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("lab: interrupted; what is complete is kept, run it again to go on", file=sys.stderr)

@@ -33,17 +33,40 @@ QEMU = Part("qemu", ("qemu-system-x86",), target=BACKPORTS)
 ROOT = Part(
     "root",
     (
-        "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "grep", "sed", "util-linux", "mount", "procps",
-        "python3", "python3-numpy", "python3-pytest",
-        "iproute2", "ethtool", "iputils-ping", "kmod", "pciutils", "tcpdump",
-        "dpdk", "dpdk-dev", "librte-net-ixgbe25", "librte-mempool-ring25", "librte-bus-pci25",  # dpdk-dev has testpmd
+        "base-files",
+        "base-passwd",
+        "bash",
+        "busybox-static",
+        "coreutils",
+        "dash",
+        "grep",
+        "sed",
+        "util-linux",
+        "mount",
+        "procps",
+        "python3",
+        "python3-numpy",
+        "python3-pytest",
+        "iproute2",
+        "ethtool",
+        "iputils-ping",
+        "kmod",
+        "pciutils",
+        "tcpdump",
+        "dpdk",
+        "dpdk-dev",
+        "librte-net-ixgbe25",
+        "librte-mempool-ring25",
+        "librte-bus-pci25",  # dpdk-dev has testpmd
     ),
     revision=3,
 )
 
 # kmod and busybox make the list of modules and the first RAM disk.
 DEBIAN_KERNEL = Part("debian-kernel", ("linux-image-amd64", "kmod", "busybox-static"))
-IOMMUFD_KERNEL = Part("iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True, bare=("dpdk-kmods-dkms",))  # igb_uio's source
+IOMMUFD_KERNEL = Part(
+    "iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True, bare=("dpdk-kmods-dkms",)
+)  # igb_uio's source
 
 PARTS = (QEMU, ROOT, DEBIAN_KERNEL, IOMMUFD_KERNEL)
 

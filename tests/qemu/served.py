@@ -14,20 +14,48 @@ STOP_S = 10.0
 
 # What Linux's ixgbe is known to do against the datasheet; hw/emulator/README.md has the table.
 LINUX_DOES = {
-    "buffer_length", "dca_where_it_is_on", "director_command_awaited", "dma_init_awaited", "dtxmxszrq_at_most", "eeprom_awaited",
-    "fctrl_while_reception_is_off", "filter_tables_initialized", "firmware_looked_at", "interrupts_masked_after_reset", "pause_threshold_set",
-    "rate_limits_cleared", "receive_descriptor_cleared"}
+    "buffer_length",
+    "dca_where_it_is_on",
+    "director_command_awaited",
+    "dma_init_awaited",
+    "dtxmxszrq_at_most",
+    "eeprom_awaited",
+    "fctrl_while_reception_is_off",
+    "filter_tables_initialized",
+    "firmware_looked_at",
+    "interrupts_masked_after_reset",
+    "pause_threshold_set",
+    "rate_limits_cleared",
+    "receive_descriptor_cleared",
+}
 # hw/emulator/README.md has the table.
 ETHTOOL_TEST_DOES = {
-    "crc_strip_agrees", "dca_rxctrl_bit_12", "rdrxctl_settings", "ring_alignment", "ring_before_enable",
-    "ring_length", "rxen_with_the_path_stopped", "tail_after_enable", "tail_within_ring"}
+    "crc_strip_agrees",
+    "dca_rxctrl_bit_12",
+    "rdrxctl_settings",
+    "ring_alignment",
+    "ring_before_enable",
+    "ring_length",
+    "rxen_with_the_path_stopped",
+    "tail_after_enable",
+    "tail_within_ring",
+}
 
 
 class ServedNic:
     """`nic` at `socket`, every message of its client in folder/name.trace, what it noticed in folder/name.findings at the end."""
 
-    def __init__(self, folder: Path, wire: str, *, name: str = "nic", mac: bytes = DEFAULT_MAC, trap_all: bool = False,
-                 ask_beyond: bool = False, **options: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wire: str,
+        *,
+        name: str = "nic",
+        mac: bytes = DEFAULT_MAC,
+        trap_all: bool = False,
+        ask_beyond: bool = False,
+        **options: object,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name = folder, name
         self._trace = (folder / f"{name}.trace").open("w", buffering=1 << 16)
@@ -52,7 +80,9 @@ class ServedNic:
         self._server.stop()
         self._thread.join(STOP_S)
         self._trace.close()
-        (self.folder / f"{self.name}.findings").write_text("".join(f"{violation}\n" for violation in self.nic.violations))
+        (self.folder / f"{self.name}.findings").write_text(
+            "".join(f"{violation}\n" for violation in self.nic.violations)
+        )
         self._server.close()
         self.nic.close()
         self._home.cleanup()
@@ -61,5 +91,7 @@ class ServedNic:
     def __enter__(self) -> ServedNic:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
         self.close()

@@ -25,19 +25,28 @@ def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGues
 def test_a_descriptor_that_points_outside_is_stopped_and_reported(ours: OurGuest, what: str, reads: bool) -> None:
     with ours.far_end(0) as far:
         ours.run("dmesg -C")
-        ours.run(f"python3 {IN_GUEST}/point_outside.py {LEFT} {what} > outside.json 2> outside.err & echo $! > outside.pid; "
-                 "for i in $(seq 300); do grep -q ready outside.json && break; sleep 0.1; done")
+        ours.run(
+            f"python3 {IN_GUEST}/point_outside.py {LEFT} {what} > outside.json 2> outside.err & echo $! > outside.pid; "
+            "for i in $(seq 300); do grep -q ready outside.json && break; sleep 0.1; done"
+        )
         far.wait_link(30)
         if not reads:
             far.send([b"\xff" * 6 + bytes(54)] * 4)
-        output = ours.run("for i in $(seq 300); do [ -d /proc/$(cat outside.pid) ] || break; sleep 0.1; done; cat outside.err outside.json")
+        output = ours.run(
+            "for i in $(seq 300); do [ -d /proc/$(cat outside.pid) ] || break; sleep 0.1; done; cat outside.err outside.json"
+        )
         after = last_json(output)
         address = after["address"]
         log = ours.run("dmesg | grep DMAR")
-        assert re.search(rf"DMA {'Read' if reads else 'Write'}.*Request device \[01:00\.0\] fault addr {hex(int(address))[:-3]}000", log), log
+        assert re.search(
+            rf"DMA {'Read' if reads else 'Write'}.*Request device \[01:00\.0\] fault addr {hex(int(address))[:-3]}000",
+            log,
+        ), log
         assert after["written"] == 0, "memory beside the descriptor's was written"
         if reads:
-            assert "was refused memory that it wanted to read" in str(after["error"]) and "sudo dmesg | grep DMAR" in str(after["error"])
+            assert "was refused memory that it wanted to read" in str(
+                after["error"]
+            ) and "sudo dmesg | grep DMAR" in str(after["error"])
         assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
 
 

@@ -40,8 +40,18 @@ wait $testpmd; cat said
 
 # hw/emulator/README.md has the table.
 DPDK_DOES = {
-    "dca_rxctrl_bit_12", "dtxmxszrq_at_most", "eeprom_awaited", "fctrl_while_reception_is_off", "filter_tables_initialized", "firmware_looked_at",
-    "head_before_enable", "hthresh_with_pthresh", "interrupts_masked_after_reset", "rate_limits_cleared", "rdrxctl_settings"}
+    "dca_rxctrl_bit_12",
+    "dtxmxszrq_at_most",
+    "eeprom_awaited",
+    "fctrl_while_reception_is_off",
+    "filter_tables_initialized",
+    "firmware_looked_at",
+    "head_before_enable",
+    "hthresh_with_pthresh",
+    "interrupts_masked_after_reset",
+    "rate_limits_cleared",
+    "rdrxctl_settings",
+}
 
 
 # A flow director rule is the first that tells DPDK of it, when the port receives already.
@@ -118,10 +128,21 @@ class Receiving:
         """Where each of many frames goes; None: nowhere. By what is said of each: its counters lose a clearing that meets a frame's counting."""
         start = int(self.guest.run("stat -c %s /tmp/said").output)
         self.host.send(frame, MANY)
-        for nth in (1, 2):  # the core looks at one queue after the other: from the first of these to the second it looked at all
+        for nth in (
+            1,
+            2,
+        ):  # the core looks at one queue after the other: from the first of these to the second it looked at all
             self.host.send(LAST)
-            wait_for(lambda: self.said(start).count(f"type=0x{LAST_TYPE:04x}") == nth, "the frame that was sent last did not arrive", 15)
-        queues = [queue for kind, queue in re.findall(r"type=0x(\w+) .*Receive queue=0x(\d)", self.said(start)) if int(kind, 16) != LAST_TYPE]
+            wait_for(
+                lambda: self.said(start).count(f"type=0x{LAST_TYPE:04x}") == nth,
+                "the frame that was sent last did not arrive",
+                15,
+            )
+        queues = [
+            queue
+            for kind, queue in re.findall(r"type=0x(\w+) .*Receive queue=0x(\d)", self.said(start))
+            if int(kind, 16) != LAST_TYPE
+        ]
         assert len(queues) in (0, MANY) and len(set(queues)) <= 1, queues
         return int(queues[0]) if queues else None
 
@@ -138,7 +159,12 @@ TO_1 = "queue index 1"
 FLOWS = {  # as testpmd has them, which filter DPDK takes for it; a frame that is meant, one that is not
     "5-tuple": (f"{BY_UDP} {TO_1}", UDP_FLOW, OTHER_UDP_FLOW, 1),
     "EtherType": (f"eth type is 0x88f7 / end actions {TO_1}", ethernet(b"", 0x88F7), ethernet(b"", 0x88F8), 1),
-    "SYN": (f"eth / ipv4 / tcp flags spec 0x02 flags mask 0x02 / end actions {TO_1}", ethernet(packet(TCP, flags=SYN)), ethernet(packet(TCP)), 1),
+    "SYN": (
+        f"eth / ipv4 / tcp flags spec 0x02 flags mask 0x02 / end actions {TO_1}",
+        ethernet(packet(TCP, flags=SYN)),
+        ethernet(packet(TCP)),
+        1,
+    ),
     "flow director": (f"{BY_UDP} {TO_1} / mark id 5", UDP_FLOW, OTHER_UDP_FLOW, 1),
     "flow director drops": (f"{BY_UDP} drop", UDP_FLOW, OTHER_UDP_FLOW, None),
 }

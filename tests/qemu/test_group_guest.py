@@ -56,7 +56,12 @@ def test_with_its_neighbour_it_can_be_had(card: OurGuest) -> None:
 def test_both_in_one_program_carry_frames(card: OurGuest) -> None:
     with card.far_end(0) as left, card.far_end(1) as right:
         assert card.run(BOTH).splitlines() == [
-            "100 100", "100 100", f"{SECOND} is open in this program already; close that port first, or use it", "200", "100"]
+            "100 100",
+            "100 100",
+            f"{SECOND} is open in this program already; close that port first, or use it",
+            "200",
+            "100",
+        ]
         assert left.stats()["GPRC"] == right.stats()["GPRC"] == 300
 
 

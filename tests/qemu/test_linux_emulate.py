@@ -20,7 +20,10 @@ WAIT_CARRIER = "for i in $(seq 100); do [ $(cat /sys/class/net/eth0/carrier) = {
 
 def test_linux_finds_the_nic_its_module_and_its_link(lab: Lab, folder: Path) -> None:
     folder.mkdir(parents=True)
-    with emulate(folder / "nic.sock", "--sfp", "lr", "--trace", str(folder / "nic.trace")) as nic, Guest(lab, folder, nics=[Path(nic.path)]) as guest:
+    with (
+        emulate(folder / "nic.sock", "--sfp", "lr", "--trace", str(folder / "nic.trace")) as nic,
+        Guest(lab, folder, nics=[Path(nic.path)]) as guest,
+    ):
         guest.run("modprobe ixgbe")
         LinuxPort(guest).up()
         assert "Speed: 10000Mb/s" in guest.run("ethtool eth0").output

@@ -87,7 +87,9 @@ class Took:
     @property
     def queue(self) -> int | None:
         """Where all of MANY frames went; None: nowhere."""
-        assert all(count < MANY / 2 or count >= MANY for count in self.queues) and min(self.queues) < MANY / 2, f"they were spread: {self.queues}"
+        assert all(count < MANY / 2 or count >= MANY for count in self.queues) and min(self.queues) < MANY / 2, (
+            f"they were spread: {self.queues}"
+        )
         return next((queue for queue, count in enumerate(self.queues) if count >= MANY), None)
 
 
@@ -97,7 +99,10 @@ def watched(world: World) -> Iterator[Took]:
     before = world.port.settled_counters()
     yield took
     after = world.port.settled_counters()
-    took.queues = (after["rx_queue_0_packets"] - before["rx_queue_0_packets"], after["rx_queue_1_packets"] - before["rx_queue_1_packets"])
+    took.queues = (
+        after["rx_queue_0_packets"] - before["rx_queue_0_packets"],
+        after["rx_queue_1_packets"] - before["rx_queue_1_packets"],
+    )
     took.matched = after["fdir_match"] - before["fdir_match"]
 
 
@@ -110,7 +115,15 @@ def queue_of(world: World, *frames: bytes) -> int | None:
     return took.queue
 
 
-def ipv4(protocol: int, source: str = HOST, sport: int = 7000, dport: int = 9, *, destination: str = GUEST, tag: int | None = None) -> bytes:
+def ipv4(
+    protocol: int,
+    source: str = HOST,
+    sport: int = 7000,
+    dport: int = 9,
+    *,
+    destination: str = GUEST,
+    tag: int | None = None,
+) -> bytes:
     return ethernet(packet(protocol, source, destination, sport, dport), tag=tag)
 
 
@@ -128,14 +141,20 @@ for port in range({first}, {first} + {many}):
 """
 
 
-PORTS = {HOST: (20000, 20100), HOST6: (20200, 20300), TAGGED: (20400, 20500)}  # each but once, as some stay in use for a while
+PORTS = {
+    HOST: (20000, 20100),
+    HOST6: (20200, 20300),
+    TAGGED: (20400, 20500),
+}  # each but once, as some stay in use for a while
 
 
 @pytest.mark.parametrize("to", [HOST, HOST6, TAGGED], ids=["IPv4", "IPv6", "tagged"])
 @pytest.mark.usefixtures("ipv6", "tagged")
 def test_flows_come_back_to_the_queue_that_they_were_sent_from(world: World, to: str) -> None:
     """Each processor sends by a queue of its own, and Linux has each flow's first frame make a filter."""
-    world.ping("-c 2", "-i 0.2", to=to)  # or the first frames would wait for the neighbour's address, and be sent by another processor
+    world.ping(
+        "-c 2", "-i 0.2", to=to
+    )  # or the first frames would wait for the neighbour's address, and be sent by another processor
     for cpu, first in enumerate(PORTS[to]):
         with watched(world) as took:
             world.guest.run(f"python3 - <<'END'\n{CONNECT.format(cpu=cpu, first=first, many=MANY, to=to)}\nEND")
@@ -153,10 +172,18 @@ def test_pause_frames_are_obeyed_and_sent_as_ethtool_says(world: World, rx: str,
     world.guest.run(f"ethtool -A eth0 rx {rx} tx {tx}")
     wait_for(settled, f"ethtool -a does not say RX {rx}, TX {tx}", 10)
     regs = Registers(world.served.nic)
-    assert (regs.MFLCN.read().RFCE, regs.FCCFG.read().TFCE, regs.FCRTH[0].read().FCEN) == (rx == "on", tx == "on", tx == "on")
+    assert (regs.MFLCN.read().RFCE, regs.FCCFG.read().TFCE, regs.FCRTH[0].read().FCEN) == (
+        rx == "on",
+        tx == "on",
+        tx == "on",
+    )
     before = world.port.settled_counters()["rx_flow_control_xoff"]
     world.host.send(PAUSE, MANY)
-    wait_for(lambda: world.port.settled_counters()["rx_flow_control_xoff"] == before + MANY * (rx == "on"), "pause frames are not counted", 10)
+    wait_for(
+        lambda: world.port.settled_counters()["rx_flow_control_xoff"] == before + MANY * (rx == "on"),
+        "pause frames are not counted",
+        10,
+    )
     world.ping("-c 2", "-i 0.2")
 
 
@@ -182,13 +209,29 @@ def test_an_led_blinks_while_ethtool_identifies_the_port_and_is_as_before_then(w
     before = int(Registers(world.served.nic).LEDCTL.read())
     world.guest.run("ethtool -p eth0 1")
     assert world.served.trace
-    modes = [access.value >> 16 & 0xF for access in TraceFile(world.served.folder / "nic.trace") if access.write and access.register == "LEDCTL"]
+    modes = [
+        access.value >> 16 & 0xF
+        for access in TraceFile(world.served.folder / "nic.trace")
+        if access.write and access.register == "LEDCTL"
+    ]
     assert modes.count(0xE) >= 2 and modes.count(0xF) >= 2, modes  # LED 2 on, and off
     assert int(Registers(world.served.nic).LEDCTL.read()) == before
 
 
-@pytest.mark.parametrize("change", ["-K eth0 rx off tx off sg off tso off", "-K eth0 rx on tx on sg on tso on", "-K eth0 lro on", "-K eth0 lro off",
-                                    "-G eth0 rx 64 tx 128", "-L eth0 combined 1", "-L eth0 combined 2", "-C eth0 rx-usecs 0", "-C eth0 rx-usecs 100"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "-K eth0 rx off tx off sg off tso off",
+        "-K eth0 rx on tx on sg on tso on",
+        "-K eth0 lro on",
+        "-K eth0 lro off",
+        "-G eth0 rx 64 tx 128",
+        "-L eth0 combined 1",
+        "-L eth0 combined 2",
+        "-C eth0 rx-usecs 0",
+        "-C eth0 rx-usecs 100",
+    ],
+)
 def test_tcp_goes_on_after_ethtool(world: World, change: str) -> None:
     world.guest.run(f"ethtool {change}")
     world.port.wait_for_carrier(True)
@@ -201,7 +244,9 @@ def test_tcp_goes_on_after_ethtool(world: World, change: str) -> None:
 @pytest.fixture(scope="module")
 def ntuple(world: World) -> World:
     """RSS says queue 0 to all, so what comes to queue 1 does by a filter. From here on to the end of the file."""
-    world.guest.run("ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ethtool -K eth0 ntuple on")
+    world.guest.run(
+        "ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ethtool -K eth0 ntuple on"
+    )
     world.port.wait_for_carrier(True)
     world.guest.run("ethtool -X eth0 weight 1 0")
     return world
@@ -217,15 +262,44 @@ def rule(world: World, words: str) -> Iterator[None]:
 
 
 RULES = {
-    "all fields": (f"udp4 src-ip {HOST} dst-ip {GUEST} src-port 7000 dst-port 9 action 1",
-                   [ipv4(UDP)], [ipv4(UDP, sport=7001), ipv4(UDP, dport=10), ipv4(UDP, "10.9.0.3"), ipv4(UDP, destination="10.9.0.4"), ipv4(TCP)]),
-    "one port": ("tcp4 dst-port 80 action 1", [ipv4(TCP, dport=80), ipv4(TCP, "10.1.2.3", 1, 80)], [ipv4(TCP, dport=81), ipv4(UDP, dport=80)]),
+    "all fields": (
+        f"udp4 src-ip {HOST} dst-ip {GUEST} src-port 7000 dst-port 9 action 1",
+        [ipv4(UDP)],
+        [
+            ipv4(UDP, sport=7001),
+            ipv4(UDP, dport=10),
+            ipv4(UDP, "10.9.0.3"),
+            ipv4(UDP, destination="10.9.0.4"),
+            ipv4(TCP),
+        ],
+    ),
+    "one port": (
+        "tcp4 dst-port 80 action 1",
+        [ipv4(TCP, dport=80), ipv4(TCP, "10.1.2.3", 1, 80)],
+        [ipv4(TCP, dport=81), ipv4(UDP, dport=80)],
+    ),
     "no L4": (f"ip4 src-ip {HOST} action 1", [ipv4(TCP), ipv4(UDP), ipv4(ICMP)], [ipv4(UDP, "10.9.0.3")]),
-    "network": ("udp4 src-ip 10.9.0.0 m 0.0.0.255 action 1", [ipv4(UDP), ipv4(UDP, "10.9.0.77")], [ipv4(UDP, "10.9.1.1")]),
+    "network": (
+        "udp4 src-ip 10.9.0.0 m 0.0.0.255 action 1",
+        [ipv4(UDP), ipv4(UDP, "10.9.0.77")],
+        [ipv4(UDP, "10.9.1.1")],
+    ),
     "part of a port": ("udp4 dst-port 0x1200 m 0x00ff action 1", [ipv4(UDP, dport=0x1234)], [ipv4(UDP, dport=0x1334)]),
-    "both ports": ("sctp4 src-port 1 dst-port 2 action 1", [ipv4(SCTP, sport=1, dport=2)], [ipv4(SCTP, sport=2, dport=1)]),
-    "VLAN": ("udp4 dst-port 9 vlan 5 vlan-mask 0xf000 action 1", [ipv4(UDP, tag=5), ipv4(UDP, tag=0x6005)], [ipv4(UDP), ipv4(UDP, dport=8, tag=5)]),
-    "priority": ("udp4 vlan 0x6000 vlan-mask 0x1fff action 1", [ipv4(UDP, tag=0x6005)], [ipv4(UDP), ipv4(UDP, tag=0x4005)]),
+    "both ports": (
+        "sctp4 src-port 1 dst-port 2 action 1",
+        [ipv4(SCTP, sport=1, dport=2)],
+        [ipv4(SCTP, sport=2, dport=1)],
+    ),
+    "VLAN": (
+        "udp4 dst-port 9 vlan 5 vlan-mask 0xf000 action 1",
+        [ipv4(UDP, tag=5), ipv4(UDP, tag=0x6005)],
+        [ipv4(UDP), ipv4(UDP, dport=8, tag=5)],
+    ),
+    "priority": (
+        "udp4 vlan 0x6000 vlan-mask 0x1fff action 1",
+        [ipv4(UDP, tag=0x6005)],
+        [ipv4(UDP), ipv4(UDP, tag=0x4005)],
+    ),
     "flexible bytes": ("udp4 vlan-etype 0x8100 action 1", [ipv4(UDP, tag=5)], [ipv4(UDP)]),
 }
 
@@ -249,7 +323,9 @@ def test_a_filter_that_drops_leaves_other_flows_alone(ntuple: World) -> None:
 
 def test_filters_are_listed_stay_over_a_reset_and_go_when_they_are_deleted(ntuple: World) -> None:
     count = 100
-    ntuple.guest.run(f"for i in $(seq {count}); do ethtool -N eth0 flow-type udp4 dst-port $((9000 + i)) action 1 loc $i || exit; done")
+    ntuple.guest.run(
+        f"for i in $(seq {count}); do ethtool -N eth0 flow-type udp4 dst-port $((9000 + i)) action 1 loc $i || exit; done"
+    )
     assert f"Total {count} rules" in ntuple.guest.run("ethtool -n eth0").output
     assert "Direct to queue 1" in ntuple.guest.run("ethtool -n eth0 rule 100").output
     ntuple.guest.run("ethtool -r eth0")

@@ -30,5 +30,7 @@ def test_ethtool_passes_its_interrupt_test_and_traffic_flows(lab: Lab, folder: P
             port.up()
             assert ", 0% packet loss" in guest.run(f"ping -q -c 20 -i 0.1 {HOST}").output
             host.exchange(guest, 5_000_000)
-            assert [line for line in warnings(guest) if "MSI" not in line and "Disabling" not in line] == []  # it says what it does without
+            assert [
+                line for line in warnings(guest) if "MSI" not in line and "Disabling" not in line
+            ] == []  # it says what it does without
         assert {violation.rule.name for violation in served.nic.violations} <= LINUX_DOES | ETHTOOL_TEST_DOES

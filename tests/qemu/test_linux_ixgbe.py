@@ -69,7 +69,14 @@ def test_ethtool_passes_every_offline_test(world: World) -> None:
 
 def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world: World) -> None:
     features = world.guest.run("ethtool -k eth0").output
-    for feature in ("tx-checksumming", "tcp-segmentation-offload", "rx-checksumming", "rx-vlan-offload", "tx-vlan-offload", "scatter-gather"):
+    for feature in (
+        "tx-checksumming",
+        "tcp-segmentation-offload",
+        "rx-checksumming",
+        "rx-vlan-offload",
+        "tx-vlan-offload",
+        "scatter-gather",
+    ):
         assert f"{feature}: on" in features
     world.host.exchange(world.guest, TCP_BYTES)
     counters = world.port.counters()
@@ -79,7 +86,15 @@ def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world:
 
 def test_a_wrong_checksum_is_noticed(world: World) -> None:
     before = world.port.settled_counters()["rx_csum_offload_errors"]
-    frame = "".join((MAC.replace(":", ""), "020000000001", "0800", "4500002800000000400600000a0900010a090002", "0400000100000000000000005002000012340000"))
+    frame = "".join(
+        (
+            MAC.replace(":", ""),
+            "020000000001",
+            "0800",
+            "4500002800000000400600000a0900010a090002",
+            "0400000100000000000000005002000012340000",
+        )
+    )
     world.host.send(bytes.fromhex(frame).ljust(60, b"\0"))
     wait_for(lambda: world.port.counters()["rx_csum_offload_errors"] == before + 1, "the wrong checksum is not counted")
 

@@ -68,8 +68,10 @@ class Pair:
 def pair(lab: Lab, module_folder: Path) -> Iterator[Pair]:
     cable = f"cable={unique('pair')}"
     with ExitStack() as stack:
-        near, far = (stack.enter_context(ServedNic(module_folder, cable, name=name, mac=bytes([2, 0, 0, 0, 0, last])))
-                     for name, last in (("near", 1), ("far", 2)))
+        near, far = (
+            stack.enter_context(ServedNic(module_folder, cable, name=name, mac=bytes([2, 0, 0, 0, 0, last])))
+            for name, last in (("near", 1), ("far", 2))
+        )
         guest = stack.enter_context(Guest(lab, module_folder, nics=[near.socket, far.socket]))
         guest.run(JOIN, timeout_s=90)
         yield Pair(guest, near, far)
@@ -100,7 +102,9 @@ def test_a_vlan_that_nobody_joined_is_filtered(pair: Pair) -> None:
 
 def test_pulling_either_end_is_noticed_at_both(pair: Pair) -> None:
     def carriers() -> str:
-        return pair.guest.run("cat /sys/class/net/eth0/carrier; ip netns exec far cat /sys/class/net/eth1/carrier").output.replace("\n", "")
+        return pair.guest.run(
+            "cat /sys/class/net/eth0/carrier; ip netns exec far cat /sys/class/net/eth1/carrier"
+        ).output.replace("\n", "")
 
     for end in (pair.near, pair.far):
         for up, wanted in ((False, "00"), (True, "11")):

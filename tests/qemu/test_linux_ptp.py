@@ -38,7 +38,10 @@ class World:
 @pytest.fixture(scope="module")
 def world(lab: Lab, module_folder: Path) -> Iterator[World]:
     cable = unique("ptp")
-    with ServedNic(module_folder, f"cable={cable}") as served, open_port(f"emulated:cable={cable}", link_timeout=0) as far:
+    with (
+        ServedNic(module_folder, f"cable={cable}") as served,
+        open_port(f"emulated:cable={cable}", link_timeout=0) as far,
+    ):
         far.set_multicast([GROUP])
         far.clock.now()
         with Guest(lab, module_folder, nics=[served.socket]) as guest:
@@ -70,7 +73,10 @@ def test_messages_are_stamped_alike_at_both_ends_each_way(world: World) -> None:
     wait_for(lambda: received.exists() and "listening" in received.read_text(), "the guest did not listen", 60)
     sent = {}
     for sequence in SEQUENCES:
-        world.far.send([bytes.fromhex(GROUP.replace(":", "")) + on_ethernet(message(DELAY_REQ, sequence))[6:]], offload=Offload(timestamp=True))
+        world.far.send(
+            [bytes.fromhex(GROUP.replace(":", "")) + on_ethernet(message(DELAY_REQ, sequence))[6:]],
+            offload=Offload(timestamp=True),
+        )
         sent[sequence] = world.far.clock.sent(1)
         world.guest.run("sleep 0.2")
     world.guest.run(f"for try in $(seq 100); do [ -d /proc/{script.strip()} ] || exit 0; sleep 0.2; done; exit 1")
@@ -82,7 +88,10 @@ def test_messages_are_stamped_alike_at_both_ends_each_way(world: World) -> None:
     stamp = world.far.clock.received()
     assert stamp is not None and stamp.sequence == 101
     from_guest = left["101"] - stamp.ns
-    assert median(to_guest) - min(*to_guest, from_guest) < SPREAD_NS and from_guest - median(to_guest) < LATE_NS, (to_guest, from_guest)
+    assert median(to_guest) - min(*to_guest, from_guest) < SPREAD_NS and from_guest - median(to_guest) < LATE_NS, (
+        to_guest,
+        from_guest,
+    )
 
 
 def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:

@@ -37,10 +37,13 @@ class Way:
     prefix: str = ""
 
 
-WAYS = (Way("vfio-group", "vfio-pci", "Way.GROUP"), Way("uio", "uio_pci_generic", "UIO", iommu=False),
-        Way("igb_uio", "igb_uio", "UIO", iommu=False, own_kernel=True),
-        Way("iommufd", "vfio-pci", "Way.CDEV", own_kernel=True),
-        Way("vfio-noiommu", "vfio-pci", "Way.NOIOMMU", iommu=False, own_kernel=True, prefix="vfio-noiommu:"))
+WAYS = (
+    Way("vfio-group", "vfio-pci", "Way.GROUP"),
+    Way("uio", "uio_pci_generic", "UIO", iommu=False),
+    Way("igb_uio", "igb_uio", "UIO", iommu=False, own_kernel=True),
+    Way("iommufd", "vfio-pci", "Way.CDEV", own_kernel=True),
+    Way("vfio-noiommu", "vfio-pci", "Way.NOIOMMU", iommu=False, own_kernel=True, prefix="vfio-noiommu:"),
+)
 UNSAFE = "echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
@@ -63,7 +66,9 @@ def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> It
     with ExitStack() as stack:
         loop = stack.enter_context(ServedNic(folder, "loop", name="loop"))
         source = stack.enter_context(ServedNic(folder, "source", name="source", mac=bytes([2, 0, 0, 0, 0, 2])))
-        guest = stack.enter_context(Guest(lab, folder, nics=[loop.socket, source.socket], kernel=kernel, iommu=way.iommu))
+        guest = stack.enter_context(
+            Guest(lab, folder, nics=[loop.socket, source.socket], kernel=kernel, iommu=way.iommu)
+        )
         guest.run(f"modprobe ixgbe; modprobe {way.driver} || true; echo 100 > /proc/sys/vm/nr_hugepages")
         if way.prefix:
             guest.run(UNSAFE)
@@ -74,11 +79,15 @@ def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> It
 
 def test_the_way_is_the_one_that_was_meant(machine: Machine) -> None:
     code = f"from ixrings import open_port; port = open_port('{machine.way.prefix}{LOOP}'); print(getattr(port.device, 'way', 'UIO')); port.close()"
-    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project/.package:/project python3 -c "{code}"').output.endswith(f"{machine.way.called}\n")
+    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project/.package:/project python3 -c "{code}"').output.endswith(
+        f"{machine.way.called}\n"
+    )
 
 
 def test_the_port_and_the_examples_do_there_what_they_do_here(machine: Machine) -> None:
-    output = machine.guest.run(SCENARIOS.format(loop=machine.way.prefix + LOOP, source=machine.way.prefix + SOURCE), timeout_s=400, check=False).output
+    output = machine.guest.run(
+        SCENARIOS.format(loop=machine.way.prefix + LOOP, source=machine.way.prefix + SOURCE), timeout_s=400, check=False
+    ).output
     assert " passed" in output and "failed" not in output and "error" not in output, output
 
 

@@ -81,4 +81,6 @@ def test_a_nic_goes_to_programs_and_back_to_ixgbe(ours: OurGuest) -> None:
 
 def test_neither_kernel_nor_nic_had_anything_to_complain_of(ours: OurGuest) -> None:
     assert warnings(ours.guest, ("uio", "0000:0", "Call Trace", "WARNING", "BUG")) == []
-    assert {violation.rule.name for nic in ours.nics for violation in nic.nic.violations} <= LINUX_DOES  # it had them, too
+    assert {
+        violation.rule.name for nic in ours.nics for violation in nic.nic.violations
+    } <= LINUX_DOES  # it had them, too

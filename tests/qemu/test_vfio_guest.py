@@ -28,7 +28,6 @@ from tests.qemu.served import LINUX_DOES
 pytestmark = pytest.mark.qemu
 
 
-
 @pytest.fixture(scope="module")
 def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGuest]:
     with our_guest(lab, module_folder / vfio_kernel.image.parent.name, kernel=vfio_kernel, another_nic=True) as ours:
@@ -62,7 +61,9 @@ def test_a_killed_program_leaves_a_quiet_nic_and_memory_that_nobody_writes(bound
 def test_a_second_program_is_told_who_has_it(bound: OurGuest) -> None:
     output = bound.run(SECOND_PROGRAM + f"ixrings info {LEFT} > /dev/null; kill -KILL $first; echo first $first")
     pid = output.split()[-1]
-    sentence = rf"{LEFT} \(group \d+\) is in use by python3 \({pid}\); one program at a time can have it\. End that one first"
+    sentence = (
+        rf"{LEFT} \(group \d+\) is in use by python3 \({pid}\); one program at a time can have it\. End that one first"
+    )
     assert len(re.findall(sentence, output)) == 2 + (not bound.shows_registers), output
 
 
@@ -71,22 +72,38 @@ def test_a_user_without_root_may_be_given_a_nic(bound: OurGuest) -> None:
     bound.run(f"ixrings unbind {LEFT} && ixrings bind {LEFT} --chown nobody")
     with bound.far_end(0):
         assert bound.run(f"prlimit --memlock=67108864 {AS_NOBODY} {OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
-    assert "locked memory: limited to 1024 KiB" in bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} python3 -m ixrings doctor {LEFT}", status=1)
+    assert "locked memory: limited to 1024 KiB" in bound.run(
+        f"prlimit --memlock=1048576 {AS_NOBODY} python3 -m ixrings doctor {LEFT}", status=1
+    )
     refusal = bound.run(f"prlimit --memlock=1048576 {AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
-    assert "cannot be locked: the limit on locked memory is 1024 KiB (ulimit -l). Run: sudo prlimit --memlock=unlimited --pid $$" in refusal
+    assert (
+        "cannot be locked: the limit on locked memory is 1024 KiB (ulimit -l). Run: sudo prlimit --memlock=unlimited --pid $$"
+        in refusal
+    )
 
 
 def test_what_is_no_82599_or_not_there_is_said_so(bound: OurGuest) -> None:
-    port = bound.run("for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x060400 ] && basename $d && break; done").strip()
+    port = bound.run(
+        "for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x060400 ] && basename $d && break; done"
+    ).strip()
     assert bound.refused(f"ixrings bind {port}") == (
-        f"ixrings: {port} is no NIC, and no 82599: it is 1b36:000c, class 0604. Run: ixrings list")
-    other = bound.run("for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x020000 ] && [ $(cat $d/device) = 0x10d3 ] && basename $d; done; true").strip()
+        f"ixrings: {port} is no NIC, and no 82599: it is 1b36:000c, class 0604. Run: ixrings list"
+    )
+    other = bound.run(
+        "for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x020000 ] && [ $(cat $d/device) = 0x10d3 ] && basename $d; done; true"
+    ).strip()
     assert bound.refused(f"ixrings bind {other}") == (
-        f"ixrings: {other} is a NIC, but no 82599: it is 8086:10d3, class 0200. Run: ixrings list")
-    assert bound.refused("ixrings info 0000:00:00.0").endswith("is no NIC, and no 82599: it is 8086:29c0, class 0600. Run: ixrings list")
-    assert bound.refused("ixrings bind 0000:7f:00.0") == "ixrings: there is no PCI device 0000:7f:00.0. Run: ixrings list"
+        f"ixrings: {other} is a NIC, but no 82599: it is 8086:10d3, class 0200. Run: ixrings list"
+    )
+    assert bound.refused("ixrings info 0000:00:00.0").endswith(
+        "is no NIC, and no 82599: it is 8086:29c0, class 0600. Run: ixrings list"
+    )
+    assert (
+        bound.refused("ixrings bind 0000:7f:00.0") == "ixrings: there is no PCI device 0000:7f:00.0. Run: ixrings list"
+    )
     assert bound.refused(f"ixrings info uio:{LEFT}") == (
-        f"ixrings: {LEFT} is not bound to a UIO driver: vfio-pci has it. Run: ixrings bind {LEFT} --driver uio_pci_generic")
+        f"ixrings: {LEFT} is not bound to a UIO driver: vfio-pci has it. Run: ixrings bind {LEFT} --driver uio_pci_generic"
+    )
     assert "the IOMMU translates for" in bound.refused(f"ixrings bind {LEFT} --driver uio_pci_generic")
     assert f"{LEFT} has an IOMMU" in bound.refused(f"ixrings info vfio-noiommu:{LEFT}")
 
@@ -98,7 +115,8 @@ def test_a_nic_that_linux_uses_is_looked_at_and_not_taken(bound: OurGuest) -> No
     assert ("run: ethtool -d eth0" in looked) != bound.shows_registers
     assert f"{LEFT}: Linux's counts for eth0" in looked
     assert bound.refused(f"ixrings bind {LEFT}") == (
-        f"ixrings: {LEFT} is in use by Linux: eth0 has the address 10.9.9.9. If that may go: ixrings bind {LEFT} --force")
+        f"ixrings: {LEFT} is in use by Linux: eth0 has the address 10.9.9.9. If that may go: ixrings bind {LEFT} --force"
+    )
     assert f"{LEFT} is bound to vfio-pci; ixgbe had it before." in bound.run(f"ixrings bind {LEFT} --force")
 
 
@@ -106,4 +124,6 @@ def test_neither_kernel_nor_nic_had_anything_to_complain_of(bound: OurGuest) -> 
     """But of the user who may lock 1 MiB."""
     lines = warnings(bound.guest, ("vfio", "0000:0", "DMAR", "Call Trace", "WARNING", "BUG"))
     assert [line for line in lines if "RLIMIT_MEMLOCK (1048576) exceeded" not in line] == []
-    assert {violation.rule.name for nic in bound.nics for violation in nic.nic.violations} <= LINUX_DOES  # it had them, too
+    assert {
+        violation.rule.name for nic in bound.nics for violation in nic.nic.violations
+    } <= LINUX_DOES  # it had them, too

@@ -59,42 +59,71 @@ enum { PATIENCE_S = 20, BATCH = 100, HEADER = 14, LENGTHS = 1400, NS_BUF_CHANGED
 static struct netmap_if *nifp;
 static uint64_t memsize;
 
-static _Noreturn void fail(const char *sentence, long long found, long long expected) {
+static _Noreturn void fail(const char *sentence, long long found, long long expected)
+{
     fprintf(stderr, "%s: found %lld, expected %lld\n", sentence, found, expected);
     exit(1);
 }
 
-static void expect(const char *what, long long found, long long expected) {
+static void expect(const char *what, long long found, long long expected)
+{
     if (found != expected)
         fail(what, found, expected);
 }
 
-static struct netmap_ring *ring_at(uint32_t i) { return (struct netmap_ring *)(void *)((char *)nifp + nifp->ring_ofs[i]); }
-static struct netmap_ring *tx_ring(void) { return ring_at(0); }
-static struct netmap_ring *rx_ring(void) { return ring_at(nifp->ni_tx_rings + nifp->ni_host_tx_rings); }
-static uint8_t *buf(struct netmap_ring *ring, uint32_t index) { return (uint8_t *)ring + ring->buf_ofs + (size_t)index * ring->nr_buf_size; }
-static uint32_t next(const struct netmap_ring *ring, uint32_t i) { return i + 1 == ring->num_slots ? 0 : i + 1; }
+static struct netmap_ring *ring_at(uint32_t i)
+{
+    return (struct netmap_ring *)(void *)((char *)nifp + nifp->ring_ofs[i]);
+}
+static struct netmap_ring *tx_ring(void)
+{
+    return ring_at(0);
+}
+static struct netmap_ring *rx_ring(void)
+{
+    return ring_at(nifp->ni_tx_rings + nifp->ni_host_tx_rings);
+}
+static uint8_t *buf(struct netmap_ring *ring, uint32_t index)
+{
+    return (uint8_t *)ring + ring->buf_ofs + (size_t)index * ring->nr_buf_size;
+}
+static uint32_t next(const struct netmap_ring *ring, uint32_t i)
+{
+    return i + 1 == ring->num_slots ? 0 : i + 1;
+}
 
 /* acquire: the driver's slots and buffers are read after the tail that hands them over */
-static uint32_t load(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static uint32_t load(const uint32_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
 
 /* release: slots and buffers are written before the head that hands them over */
-static void store(uint32_t *word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static void store(uint32_t *word, uint32_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
 
-static uint32_t space(struct netmap_ring *ring) {
+static uint32_t space(struct netmap_ring *ring)
+{
     int32_t n = (int32_t)(load(&ring->tail) - ring->head);
     return (uint32_t)(n < 0 ? n + (int32_t)ring->num_slots : n);
 }
 
 /* netmap lets an application read between two syncs; here they come at any time, so cur goes first, head never passes it. */
-static void advance(struct netmap_ring *ring, uint32_t head) {
+static void advance(struct netmap_ring *ring, uint32_t head)
+{
     store(&ring->cur, head);
     store(&ring->head, head);
 }
 
-static void pause_briefly(void) { nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL); }
+static void pause_briefly(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+}
 
-static double now(void) {
+static double now(void)
+{
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
@@ -102,18 +131,26 @@ static double now(void) {
 
 /* ---- frames: number and a pattern that both sides can compute ---- */
 
-static uint16_t length_of(uint32_t number) { return (uint16_t)(60 + number * 7 % LENGTHS); }
+static uint16_t length_of(uint32_t number)
+{
+    return (uint16_t)(60 + number * 7 % LENGTHS);
+}
 
-static uint8_t byte_of(uint32_t number, uint32_t at, uint32_t seed) { return (uint8_t)(number * 31 + at * 7 + seed); }
+static uint8_t byte_of(uint32_t number, uint32_t at, uint32_t seed)
+{
+    return (uint8_t)(number * 31 + at * 7 + seed);
+}
 
-static void write_frame(uint8_t *frame, uint32_t number, uint32_t seed) {
+static void write_frame(uint8_t *frame, uint32_t number, uint32_t seed)
+{
     static const uint8_t header[HEADER] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 0xC, 0x88, 0xB5};
     memcpy(frame, header, HEADER);
     for (uint32_t at = HEADER; at < length_of(number); at++)
         frame[at] = byte_of(number, at, seed);
 }
 
-static void check_frame(const uint8_t *frame, uint16_t length, uint32_t number, uint32_t seed) {
+static void check_frame(const uint8_t *frame, uint16_t length, uint32_t number, uint32_t seed)
+{
     expect("length of a received frame", length, length_of(number));
     for (uint32_t at = HEADER; at < length; at++)
         if (frame[at] != byte_of(number, at, seed))
@@ -122,19 +159,22 @@ static void check_frame(const uint8_t *frame, uint16_t length, uint32_t number, 
 
 /* ---- what it can be asked for ---- */
 
-static void check_ring(struct netmap_ring *ring, int dir, long slots) {
+static void check_ring(struct netmap_ring *ring, int dir, long slots)
+{
     expect("alignment of a ring", (long long)((uintptr_t)ring % 128), 0);
     expect("dir", ring->dir, dir);
     expect("ringid", ring->ringid, 0);
     expect("num_slots", ring->num_slots, slots);
     for (uint32_t i = 0; i < ring->num_slots; i++) {
         uint8_t *place = buf(ring, ring->slot[i].buf_idx);
-        if (ring->slot[i].buf_idx < 2 || place < (uint8_t *)nifp || place + ring->nr_buf_size > (uint8_t *)nifp + memsize)
+        if (ring->slot[i].buf_idx < 2 || place < (uint8_t *)nifp ||
+            place + ring->nr_buf_size > (uint8_t *)nifp + memsize)
             fail("buf_idx of a slot", ring->slot[i].buf_idx, 2);
     }
 }
 
-static void check(const char *name, long tx_slots, long rx_slots) {
+static void check(const char *name, long tx_slots, long rx_slots)
+{
     if (strncmp(nifp->ni_name, name, sizeof nifp->ni_name - 1) || nifp->ni_name[15])
         fail("ni_name differs at byte 15", nifp->ni_name[15], 0);
     expect("ni_version", nifp->ni_version, 14);
@@ -144,7 +184,8 @@ static void check(const char *name, long tx_slots, long rx_slots) {
     check_ring(rx_ring(), 0, rx_slots);
 }
 
-static void send_frames(uint32_t count, uint32_t seed) {
+static void send_frames(uint32_t count, uint32_t seed)
+{
     struct netmap_ring *ring = tx_ring();
     double end = now() + PATIENCE_S;
     for (uint32_t number = 0; number < count;) {
@@ -168,7 +209,8 @@ static void send_frames(uint32_t count, uint32_t seed) {
     }
 }
 
-static void receive_frames(uint32_t count, uint32_t seed) {
+static void receive_frames(uint32_t count, uint32_t seed)
+{
     struct netmap_ring *ring = rx_ring();
     double end = now() + PATIENCE_S;
     for (uint32_t number = 0; number < count;) {
@@ -186,7 +228,8 @@ static void receive_frames(uint32_t count, uint32_t seed) {
 }
 
 /* Everything an application may write, and what it may not: indices, slots, header, but never what lies outside the rings. */
-static void scribble(uint32_t milliseconds, uint32_t seed) {
+static void scribble(uint32_t milliseconds, uint32_t seed)
+{
     struct netmap_ring *rings[] = {tx_ring(), rx_ring()};
     uint32_t slots[] = {rings[0]->num_slots, rings[1]->num_slots};
     const uint32_t indices[] = {0, 1, 2, 3, UINT32_MAX, 1u << 31, 100000, 64};
@@ -214,9 +257,12 @@ static void scribble(uint32_t milliseconds, uint32_t seed) {
         }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc < 8) {
-        fprintf(stderr, "usage: abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS check|send|receive|scribble [COUNT SEED]\n");
+        fprintf(
+            stderr,
+            "usage: abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS check|send|receive|scribble [COUNT SEED]\n");
         return 2;
     }
     int fd = atoi(argv[1]);
@@ -229,7 +275,8 @@ int main(int argc, char **argv) {
     if (region == MAP_FAILED)
         fail("mmap", 0, 1);
     nifp = (struct netmap_if *)(void *)(region + offset);
-    uint32_t count = argc > 8 ? (uint32_t)strtoul(argv[8], NULL, 10) : 0, seed = argc > 9 ? (uint32_t)strtoul(argv[9], NULL, 10) : 0;
+    uint32_t count = argc > 8 ? (uint32_t)strtoul(argv[8], NULL, 10) : 0,
+             seed = argc > 9 ? (uint32_t)strtoul(argv[9], NULL, 10) : 0;
     if (strcmp(argv[7], "scribble"))
         check(argv[4], atol(argv[5]), atol(argv[6]));
     printf("attached\n");

@@ -23,7 +23,9 @@ SLOTS = (512, 1024)  # TX and RX differ, so that nobody takes one for the other
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("abi") / "abi_client"
     source = Path(__file__).with_name("abi_client.c")
-    built = subprocess.run(["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], capture_output=True, text=True)
+    built = subprocess.run(
+        ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], capture_output=True, text=True
+    )
     assert not built.returncode, built.stderr
     return program
 
@@ -48,7 +50,13 @@ class Attached:
 def attached(client: Path, port: Port, *task: object) -> Iterator[Attached]:
     """It gets what nmreq_register would tell it: the descriptor, nr_memsize, nr_offset; and what to check."""
     arguments = [port.region.fd, port.region.size, port.if_offset, port.name, *SLOTS, *task]
-    process = subprocess.Popen([client, *map(str, arguments)], pass_fds=[port.region.fd], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [client, *map(str, arguments)],
+        pass_fds=[port.region.fd],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout
         if process.stdout.readline() != "attached\n":
@@ -127,10 +135,15 @@ def test_python_sends_and_c_receives_over_a_cable(client: Path) -> None:
 
 def test_c_sends_to_itself_over_a_loop_and_two_programs_share_the_port(client: Path) -> None:
     with opened("emulated") as port:
-        with attached(client, port, "send", COUNT, SEED) as sender, attached(client, port, "receive", COUNT, SEED) as receiver:
+        with (
+            attached(client, port, "send", COUNT, SEED) as sender,
+            attached(client, port, "receive", COUNT, SEED) as receiver,
+        ):
             while sender.running or receiver.running:
                 port.rxsync()
-                if not port.tx_rings[0].pending or port.rx_rings[0].space < SLOTS[1] // 4:  # else the receiver may be overrun, as on the wire
+                if (
+                    not port.tx_rings[0].pending or port.rx_rings[0].space < SLOTS[1] // 4
+                ):  # else the receiver may be overrun, as on the wire
                     port.txsync()
             sender.assert_content()
             receiver.assert_content()
@@ -151,7 +164,9 @@ def sync_all(port: Port) -> set[str]:
 
 
 @pytest.mark.parametrize(("wire", "seed"), [("loop", 1), ("pcap", 2)])
-def test_a_port_survives_a_program_that_scribbles_over_its_rings(client: Path, tmp_path: Path, wire: str, seed: int) -> None:
+def test_a_port_survives_a_program_that_scribbles_over_its_rings(
+    client: Path, tmp_path: Path, wire: str, seed: int
+) -> None:
     """What may be sent is filled with one byte, what may not with another: the recording shows that only the first left."""
     recording = tmp_path / "sent.pcap"
     broken: set[str] = set()

@@ -13,7 +13,11 @@ from ixrings.rings.hotloop import Forward, PageTable, group
 from ixrings.rings.layout import SlotFlag
 from tests.support.rings_nic import IOVA, Bench, TxSide
 
-NS_CONTEXT, NS_MOREFRAG, NS_BUF_CHANGED = int(SlotFlag.NS_CONTEXT), int(SlotFlag.NS_MOREFRAG), int(SlotFlag.NS_BUF_CHANGED)
+NS_CONTEXT, NS_MOREFRAG, NS_BUF_CHANGED = (
+    int(SlotFlag.NS_CONTEXT),
+    int(SlotFlag.NS_MOREFRAG),
+    int(SlotFlag.NS_BUF_CHANGED),
+)
 DTYP, CONTEXT, DEXT = 15 << 20, 2 << 20, 1 << 29
 VLE, TSE, IXSM, TXSM, TSTAMP = 1 << 30, 1 << 31, 1 << 40, 1 << 41, 1 << 19
 Q1_MAY_HAVE = 7 << 10 | CONTEXT | DEXT | 0xFF << 40 | 0xFFFF << 48
@@ -39,16 +43,29 @@ def test_a_context_and_its_frame_become_the_datasheet_s_descriptors() -> None:
     assert q0 == 20 | 14 << 9 | 0x6005 << 16
     assert q1 == 1 << 10 | 1 << 11 | CONTEXT | DEXT | 20 << 40 | 1000 << 48
     first, last = tx.descriptor(1), tx.descriptor(2)
-    assert (first.dtalen, first.paylen, first.eop, last.dtalen, last.paylen, last.eop, last.rs) == (2000, 3048 - 54, False, 1048, 0, True, True)
+    assert (first.dtalen, first.paylen, first.eop, last.dtalen, last.paylen, last.eop, last.rs) == (
+        2000,
+        3048 - 54,
+        False,
+        1048,
+        0,
+        True,
+        True,
+    )
     assert int(tx.memory[1, 1]) & (VLE | TSE | IXSM | TXSM) == VLE | TSE | IXSM | TXSM
     assert not int(tx.memory[2, 1]) & (VLE | TSE | IXSM | TXSM)
     assert tx.tdt == 3 and (tx.queue.packets, tx.queue.bytes) == (1, 3048)
 
 
-@pytest.mark.parametrize(("context", "wishes"), [
-    (Context(vlan=0), VLE), (Context(ip_length=20, ip_checksum=True), IXSM), (Context(18, 40, l4=L4.UDP, ipv4=False, l4_checksum=True), TXSM),
-    (Context(timestamp=True), TSTAMP),
-])
+@pytest.mark.parametrize(
+    ("context", "wishes"),
+    [
+        (Context(vlan=0), VLE),
+        (Context(ip_length=20, ip_checksum=True), IXSM),
+        (Context(18, 40, l4=L4.UDP, ipv4=False, l4_checksum=True), TXSM),
+        (Context(timestamp=True), TSTAMP),
+    ],
+)
 def test_a_frame_that_is_not_cut_has_all_its_bytes_in_paylen(context: Context, wishes: int) -> None:
     tx = Bench(64).tx
     put(tx, context.word(), 200)
@@ -64,7 +81,10 @@ def test_plain_frames_around_it_stay_plain(around: int) -> None:
     tx.put(*[61] * around)
     tx.sync()
     plain = [tx.descriptor(i) for i in (*range(around), *range(around + 2, 2 * around + 2))]
-    assert all((each.dtyp, each.other_commands, each.status_to_popts) == (3, 0, 0) and each.paylen == each.dtalen for each in plain)
+    assert all(
+        (each.dtyp, each.other_commands, each.status_to_popts) == (3, 0, 0) and each.paylen == each.dtalen
+        for each in plain
+    )
     assert tx.descriptor(around).dtyp == 2 and tx.descriptor(around + 1).paylen == 100
     assert tx.queue.packets == 2 * around + 1
 
@@ -151,11 +171,20 @@ def test_a_context_without_a_frame_right_behind_it_is_refused() -> None:
         assert "on a slot of its own" in str(refused(tx, Rule.CONTEXT_ALONE))
 
 
-@pytest.mark.parametrize(("context", "lengths", "needed"), [
-    (CUT, (53, 2000), 54), (CHECKSUMS, (53,), 54), (CUT, (54,), 55), (Context(14, 20, l4=L4.UDP, l4_checksum=True), (41,), 42),
-    (Context(14, 20, l4=L4.SCTP, l4_checksum=True), (45,), 46), (Context(100, vlan=1), (99,), 100),
-])
-def test_headers_that_are_not_in_the_first_slot_are_refused(context: Context, lengths: tuple[int, ...], needed: int) -> None:
+@pytest.mark.parametrize(
+    ("context", "lengths", "needed"),
+    [
+        (CUT, (53, 2000), 54),
+        (CHECKSUMS, (53,), 54),
+        (CUT, (54,), 55),
+        (Context(14, 20, l4=L4.UDP, l4_checksum=True), (41,), 42),
+        (Context(14, 20, l4=L4.SCTP, l4_checksum=True), (45,), 46),
+        (Context(100, vlan=1), (99,), 100),
+    ],
+)
+def test_headers_that_are_not_in_the_first_slot_are_refused(
+    context: Context, lengths: tuple[int, ...], needed: int
+) -> None:
     tx = Bench(64).tx
     put(tx, context.word(), *lengths, chained=True)
     assert refused(tx, Rule.CONTEXT_HEADERS).values["low"] == needed
@@ -174,7 +203,9 @@ def test_only_what_is_cut_may_be_longer_than_a_frame() -> None:
     assert refused(tx, Rule.FRAME_TOO_LONG).values["high"] == 54 + 2**18 - 1
 
 
-@pytest.mark.parametrize(("name", "value"), [("mac_length", 128), ("ip_length", 512), ("l4_length", 256), ("mss", 65536), ("vlan", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("mac_length", 128), ("ip_length", 512), ("l4_length", 256), ("mss", 65536), ("vlan", -1)]
+)
 def test_what_a_word_has_no_room_for_is_a_value_error(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         Context(**{name: value})

@@ -198,8 +198,12 @@ def test_threads_that_sync_one_ring_take_turns() -> None:
     assert tx.queue.violations == 0
 
 
-@pytest.mark.parametrize("field, value, rule", [("buf_idx", 0, "BUF_IDX"), ("len", 0, "LEN_ZERO"), ("len", 2049, "LEN_OVER_BUFFER")])
-def test_a_received_slot_somebody_destroyed_costs_no_other_frame_and_is_told_as_what_it_is(field: str, value: int, rule: str) -> None:
+@pytest.mark.parametrize(
+    "field, value, rule", [("buf_idx", 0, "BUF_IDX"), ("len", 0, "LEN_ZERO"), ("len", 2049, "LEN_OVER_BUFFER")]
+)
+def test_a_received_slot_somebody_destroyed_costs_no_other_frame_and_is_told_as_what_it_is(
+    field: str, value: int, rule: str
+) -> None:
     rx, tx = two_ports()
     rx.nic_receives(*[60] * 32)
     rx.sync()
@@ -241,7 +245,10 @@ def test_every_way_to_a_descriptor_looks_the_page_up(count: int) -> None:
     region = Region.for_ports(tx_slots=64, rx_slots=64)
     port = region.register("ix0", tx_slots=[64], rx_slots=[64])
     places = [0x7_0000_0000 - i * 5 * 4096 for i in range(region.size // 4096)]
-    tx, rx = (kind(region, ring, iova=PageTable(places, 4096)) for kind, ring in ((TxSide, port.tx_rings[0]), (RxSide, port.rx_rings[0])))
+    tx, rx = (
+        kind(region, ring, iova=PageTable(places, 4096))
+        for kind, ring in ((TxSide, port.tx_rings[0]), (RxSide, port.rx_rings[0]))
+    )
 
     def check(side: TxSide | RxSide, slots: range) -> None:
         for i in slots:

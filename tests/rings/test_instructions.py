@@ -32,7 +32,9 @@ CEILING = {
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("valgrind"), reason="instructions are counted by valgrind. Run: apt install valgrind"),
+    pytest.mark.skipif(
+        not shutil.which("valgrind"), reason="instructions are counted by valgrind. Run: apt install valgrind"
+    ),
     pytest.mark.skipif(not shutil.which("gcc"), reason="the ceilings are those of gcc's code. Run: apt install gcc"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the ceilings are those of x86-64 code"),
 ]
@@ -41,7 +43,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("instructions") / "hotloop_bench"
-    subprocess.run(["gcc", *FLAGS, f"-I{RINGS}", "-o", str(path), str(BENCH), *map(str, RINGS.glob("*.c")), "-lpthread"], check=True, timeout=60)
+    subprocess.run(
+        ["gcc", *FLAGS, f"-I{RINGS}", "-o", str(path), str(BENCH), *map(str, RINGS.glob("*.c")), "-lpthread"],
+        check=True,
+        timeout=60,
+    )
     return path
 
 
@@ -49,8 +55,25 @@ def instructions(program: Path, op: str, batch: int, at_once: int, regions: int)
     """In the sync functions and what they call, over a whole run."""
     counts = program.with_name(f"{op}.{batch}.{at_once}.{regions}")
     cpu = str(min(os.sched_getaffinity(0)))
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", *(f"--toggle-collect={sync}" for sync in SYNCS),
-               str(program), op, str(batch), "same", str(regions), "1024", "2112", "head", str(at_once), "1", cpu, cpu, "plain"]
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        f"--callgrind-out-file={counts}",
+        *(f"--toggle-collect={sync}" for sync in SYNCS),
+        str(program),
+        op,
+        str(batch),
+        "same",
+        str(regions),
+        "1024",
+        "2112",
+        "head",
+        str(at_once),
+        "1",
+        cpu,
+        cpu,
+        "plain",
+    ]
     plain = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # no sanitizers inside of valgrind
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=plain)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
@@ -59,7 +82,9 @@ def instructions(program: Path, op: str, batch: int, at_once: int, regions: int)
     return int(found.group(1))
 
 
-@pytest.mark.parametrize("op, batch, at_once", CEILING, ids=[f"{op}-{batch}-{at_once}" for op, batch, at_once in CEILING])
+@pytest.mark.parametrize(
+    "op, batch, at_once", CEILING, ids=[f"{op}-{batch}-{at_once}" for op, batch, at_once in CEILING]
+)
 def test_a_packet_costs_no_more_instructions_than_it_did(program: Path, op: str, batch: int, at_once: int) -> None:
     if at_once and "avx2" not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip("this processor has no AVX2")

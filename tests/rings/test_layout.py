@@ -50,7 +50,9 @@ def test_a_fresh_interface_reads_as_netmap_leaves_it() -> None:
         for k, (ringid, direction, slots) in enumerate([(0, 1, 128), (1, 1, 128), (0, 0, 64)]):
             ring = base + offsets[k]
             assert ring % 128 == 0
-            buf_ofs, num_slots, buf_size, rid, rdir, head, cur, tail, rflags = struct.unpack_from("<qIIHHIIII", memory, ring)
+            buf_ofs, num_slots, buf_size, rid, rdir, head, cur, tail, rflags = struct.unpack_from(
+                "<qIIHHIIII", memory, ring
+            )
             assert (num_slots, buf_size, rid, rdir, rflags) == (slots, 2048, ringid, direction, 0)
             assert (head, cur, tail) == (0, 0, slots - 1 if direction else 0)
             assert ring + buf_ofs == region.buffers_offset
@@ -58,7 +60,10 @@ def test_a_fresh_interface_reads_as_netmap_leaves_it() -> None:
                 index, length, slot_flags, ptr = struct.unpack_from("<IHHQ", memory, ring + 256 + 16 * i)
                 assert 2 <= index < region.total_buffers
                 assert (length, slot_flags, ptr) == (2048, 0, 0)
-        assert [bufs_head, *struct.unpack_from("<I", memory, region.buffers_offset + bufs_head * 2048)] == port.extra_buffers()
+        assert [
+            bufs_head,
+            *struct.unpack_from("<I", memory, region.buffers_offset + bufs_head * 2048),
+        ] == port.extra_buffers()
 
 
 def test_no_buffer_is_in_two_places_and_the_reserved_ones_are_in_none() -> None:

@@ -13,9 +13,17 @@ from ixrings.rings.hotloop import group
 
 def test_a_python_without_a_gil_is_refused_with_what_to_type() -> None:
     """Pretended, for such a Python may not be there: the sentence is what matters."""
-    script = "import sys; sys._is_gil_enabled = lambda: False\nfrom ixrings.rings.hotloop import LibraryError, group\n" \
-             "try: group()\nexcept LibraryError as error: print(error)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parent.parent.parent)
+    script = (
+        "import sys; sys._is_gil_enabled = lambda: False\nfrom ixrings.rings.hotloop import LibraryError, group\n"
+        "try: group()\nexcept LibraryError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parent.parent.parent,
+    )
     assert "Run: python -X gil=1" in done.stdout, done.stderr
 
 

@@ -115,7 +115,9 @@ def test_any_sequence_of_moves_and_syncs_agrees_with_a_model_of_the_tx_contract(
             given, known = head, sent
             assert tx.tdt == given % slots
         elif space < slots - 2:
-            tx.ring.head = (known + slots + rng.randint(0, given - known - 1)) % slots if given > known else given % slots
+            tx.ring.head = (
+                (known + slots + rng.randint(0, given - known - 1)) % slots if given > known else given % slots
+            )
             legal = tx.ring.head == given % slots
             tx.ring.cur = tx.ring.head
             if legal:

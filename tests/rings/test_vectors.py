@@ -53,8 +53,11 @@ class Side:
 
     def state(self) -> dict[str, object]:
         return {
-            "doorbells": (self.tx.tdt, self.rx.rdt), "tx": counters(self.tx.queue), "rx": counters(self.rx.queue),
-            "forward": (self.forward.frames, self.forward.slots), "reports": self.reports,
+            "doorbells": (self.tx.tdt, self.rx.rdt),
+            "tx": counters(self.tx.queue),
+            "rx": counters(self.rx.queue),
+            "forward": (self.forward.frames, self.forward.slots),
+            "reports": self.reports,
         }
 
 
@@ -70,7 +73,9 @@ def side(tx_slots: int, rx_slots: int, buf_size: int) -> Side:
     return Side(region, tx, rx, Forward((rx.queue, tx.queue)), [])
 
 
-def both(monkeypatch: pytest.MonkeyPatch, at_once: int, tx_slots: int, rx_slots: int, buf_size: int) -> tuple[Side, Side]:
+def both(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, tx_slots: int, rx_slots: int, buf_size: int
+) -> tuple[Side, Side]:
     """The same port twice: with vectors, and without."""
     with_vectors = side(tx_slots, rx_slots, buf_size)
     monkeypatch.setenv("IXRINGS_GROUP", "0")
@@ -106,9 +111,30 @@ class Turn:
         received ^= some(random, n, 0, rarely, EOP, RXE, DD, 0x5A << 48, 0xABCD << 4)
         places = random.integers(0, slots, random.poisson(slots * rarely / 4))
         bad = {int(i): int(random.choice([0, 1, buffers, 2**31, 2**32 - 1])) for i in places}
-        return cls(some(random, slots, 60, rarely, 0, 1, 16, 17, buf_size, buf_size + 1, 65535, 1514),
-                   some(random, slots, 0, rarely, NS_BUF_CHANGED, NS_REPORT, NS_MOREFRAG, NS_INDIRECT, NS_CONTEXT, 0x100, 0xFFFF, NS_BUF_CHANGED | NS_REPORT),
-                   bad, received, int(random.integers(0, most)), int(random.integers(0, most)), random.random(), int(random.integers(0, 4)), int(random.integers(0, 300)))
+        return cls(
+            some(random, slots, 60, rarely, 0, 1, 16, 17, buf_size, buf_size + 1, 65535, 1514),
+            some(
+                random,
+                slots,
+                0,
+                rarely,
+                NS_BUF_CHANGED,
+                NS_REPORT,
+                NS_MOREFRAG,
+                NS_INDIRECT,
+                NS_CONTEXT,
+                0x100,
+                0xFFFF,
+                NS_BUF_CHANGED | NS_REPORT,
+            ),
+            bad,
+            received,
+            int(random.integers(0, most)),
+            int(random.integers(0, most)),
+            random.random(),
+            int(random.integers(0, 4)),
+            int(random.integers(0, 300)),
+        )
 
     def play(self, side: Side) -> None:
         tx, rx = side.tx, side.rx
@@ -120,7 +146,10 @@ class Turn:
             ring = (tx.ring, rx.ring)[i % 2]
             if (i - ring.head) % ring.num_slots < ring.space:
                 ring.slots["buf_idx"][i % ring.num_slots] = index
-        late = np.arange(rx.queue._next, rx.queue._next + (rx.rdh - rx.queue._next) % rx.ring.num_slots) % rx.ring.num_slots
+        late = (
+            np.arange(rx.queue._next, rx.queue._next + (rx.rdh - rx.queue._next) % rx.ring.num_slots)
+            % rx.ring.num_slots
+        )
         rx.memory[late, 1] |= np.uint64(DD)  # what the last turn left open the NIC completes now
         for control in self.received[: rx.nic_space].tolist():
             rx.memory[rx.rdh, 1] = np.uint64(control & 0xFFFF_FFFF_FFFF_FFFF)
@@ -190,8 +219,16 @@ def sends_once(head: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 6, 7, 8, 15])
-@pytest.mark.parametrize("field, value, rule", [("buf_idx", 1, "BUF_IDX"), ("buf_idx", 2**32 - 1, "BUF_IDX"), ("len", 0, "LEN_ZERO"),
-                                                ("len", 2049, "LEN_OVER_BUFFER"), ("flags", NS_INDIRECT, "INDIRECT")])
+@pytest.mark.parametrize(
+    "field, value, rule",
+    [
+        ("buf_idx", 1, "BUF_IDX"),
+        ("buf_idx", 2**32 - 1, "BUF_IDX"),
+        ("len", 0, "LEN_ZERO"),
+        ("len", 2049, "LEN_OVER_BUFFER"),
+        ("flags", NS_INDIRECT, "INDIRECT"),
+    ],
+)
 def test_a_wrong_slot_is_found_in_every_place_of_a_group(field: str, value: int, rule: str, place: int) -> None:
     tx = side(64, 64, 2048).tx
     tx.put(*[60] * 16)

@@ -41,8 +41,21 @@ class ByHand:
     bare: only bus master. legacy: receive descriptors are. The steps are methods, for tests that take a wrong one.
     """
 
-    def __init__(self, wire: str = "loop", *, rx: int = 1, tx: int = 1, slots: int = 64, drop_en: int = 0,
-                 head_writeback: bool = True, wthresh: int = 0, promiscuous: int = 1, bare: bool = False, legacy: bool = False, **options: object) -> None:
+    def __init__(
+        self,
+        wire: str = "loop",
+        *,
+        rx: int = 1,
+        tx: int = 1,
+        slots: int = 64,
+        drop_en: int = 0,
+        head_writeback: bool = True,
+        wthresh: int = 0,
+        promiscuous: int = 1,
+        bare: bool = False,
+        legacy: bool = False,
+        **options: object,
+    ) -> None:
         options.setdefault("manual", True)
         self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
         self.regs = Registers(self.nic)
@@ -122,8 +135,15 @@ class ByHand:
         regs.TXDCTL[q].read()
         return ring
 
-    def post(self, *pieces: bytes, queue: int = 0, rs: bool = True, ifcs: bool = True, paylen: int | None = None,
-             address: int | None = None) -> None:
+    def post(
+        self,
+        *pieces: bytes,
+        queue: int = 0,
+        rs: bool = True,
+        ifcs: bool = True,
+        paylen: int | None = None,
+        address: int | None = None,
+    ) -> None:
         """One frame, a descriptor a piece; not on its way before `kick`."""
         ring = self.tx[queue]
         total = sum(map(len, pieces)) if paylen is None else paylen
@@ -166,7 +186,9 @@ class ByHand:
         self.nic.close()
 
 
-def frame(length: int = 60, *, to: bytes = b"\x02\x82\x59\x90\x00\x01", kind: bytes = b"\x88\xb5", fill: int = 0) -> bytes:
+def frame(
+    length: int = 60, *, to: bytes = b"\x02\x82\x59\x90\x00\x01", kind: bytes = b"\x88\xb5", fill: int = 0
+) -> bytes:
     """An Ethernet frame of `length` bytes, CRC not counted, of the experimental EtherType."""
     head = to + bytes([2, 0, 0, 0, 0, 9]) + kind
     return head + bytes((fill + i) & 0xFF for i in range(length - len(head)))

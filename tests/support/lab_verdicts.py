@@ -40,7 +40,10 @@ class Case:
 
 def judged(cases: Sequence[Case]) -> list[Verdict]:
     """One after the other in each of WORKERS checkers, so that what one script breaks shows in the next."""
-    workers = [subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    workers = [
+        subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(WORKERS)
+    ]
     for i, worker in enumerate(workers):
         assert worker.stdin is not None
         with worker.stdin as questions:

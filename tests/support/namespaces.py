@@ -77,7 +77,9 @@ def namespace(name: str) -> Iterator[Namespace]:
 @contextmanager
 def tcpdump(host: Namespace, interface: str, file: Path) -> Iterator[Process]:
     """Capture into `file`; when this ends, everything that came by is in it."""
-    arguments = host.command("tcpdump", "-Z", "root", "-i", interface, "--immediate-mode", "-B", "65536", "-U", "-w", str(file))
+    arguments = host.command(
+        "tcpdump", "-Z", "root", "-i", interface, "--immediate-mode", "-B", "65536", "-U", "-w", str(file)
+    )
     with started(arguments) as process:
         assert process.stderr
         line = process.stderr.readline()

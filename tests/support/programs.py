@@ -29,7 +29,9 @@ def run_example(name: str, *arguments: object, timeout: float = 30) -> subproces
 @contextmanager
 def started(arguments: list[str]) -> Iterator[Process]:
     """The program runs inside; afterwards it has ended, if need be by force."""
-    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:

@@ -132,7 +132,9 @@ class RxSide:
 class Bench:
     """One port of one TX and one RX ring in a region, with the NIC on plain memory."""
 
-    def __init__(self, slots: int = 64, *, buf_size: int = 2048, region: Region | None = None, name: str = "ix0") -> None:
+    def __init__(
+        self, slots: int = 64, *, buf_size: int = 2048, region: Region | None = None, name: str = "ix0"
+    ) -> None:
         self.region = region or Region.for_ports(tx_slots=slots, rx_slots=slots, buf_size=buf_size)
         self.interface: Interface = self.region.register(name, tx_slots=[slots], rx_slots=[slots])
         self.tx = TxSide(self.region, self.interface.tx_rings[0])

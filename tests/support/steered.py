@@ -17,17 +17,50 @@ def ethernet(payload: bytes, kind: int | None = None, *, tag: int | None = None)
     """kind: the EtherType, by the packet's version if None. tag: a VLAN tag's 16 bits, priority at the top."""
     if kind is None:
         kind = 0x86DD if payload[0] >> 4 == 6 else 0x0800
-    return (MAC + b"\x02\0\0\0\0\x09" + (b"" if tag is None else struct.pack("!HH", 0x8100, tag)) + struct.pack("!H", kind) + payload).ljust(60, b"\0")
+    return (
+        MAC
+        + b"\x02\0\0\0\0\x09"
+        + (b"" if tag is None else struct.pack("!HH", 0x8100, tag))
+        + struct.pack("!H", kind)
+        + payload
+    ).ljust(60, b"\0")
 
 
-def packet(protocol: int = TCP, source: str = "10.0.0.1", destination: str = "10.0.0.2", sport: int = 1000, dport: int = 2000, *,
-           flags: int = ACK, fragment: int = 0) -> bytes:
+def packet(
+    protocol: int = TCP,
+    source: str = "10.0.0.1",
+    destination: str = "10.0.0.2",
+    sport: int = 1000,
+    dport: int = 2000,
+    *,
+    flags: int = ACK,
+    fragment: int = 0,
+) -> bytes:
     """An IPv4 or IPv6 packet, checksums not filled in."""
     l4 = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 5 << 4, flags, 0, 0, 0)
     if ":" in source:
-        return struct.pack("!IHBB", 6 << 28, len(l4), protocol, 64) + socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(
-            socket.AF_INET6, destination) + l4
-    return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(l4), 0, fragment, 64, protocol, 0, socket.inet_aton(source), socket.inet_aton(destination)) + l4
+        return (
+            struct.pack("!IHBB", 6 << 28, len(l4), protocol, 64)
+            + socket.inet_pton(socket.AF_INET6, source)
+            + socket.inet_pton(socket.AF_INET6, destination)
+            + l4
+        )
+    return (
+        struct.pack(
+            "!BBHHHBBH4s4s",
+            0x45,
+            0,
+            20 + len(l4),
+            0,
+            fragment,
+            64,
+            protocol,
+            0,
+            socket.inet_aton(source),
+            socket.inet_aton(destination),
+        )
+        + l4
+    )
 
 
 LAST = ethernet(b"", 0x9999)

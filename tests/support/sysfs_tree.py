@@ -20,19 +20,45 @@ class Machine:
         self.refuses: set[tuple[str, str]] = set()  # (driver, address): its probe fails
         self.knows: dict[str, str] = {}  # the driver that takes a function without being told
         self.netdevs: dict[str, str] = {}
-        for folder in ("sys/bus/pci/devices", "sys/bus/pci/drivers", "sys/class/net", "proc/net", "dev/vfio", "run", "sys/kernel/iommu_groups"):
+        for folder in (
+            "sys/bus/pci/devices",
+            "sys/bus/pci/drivers",
+            "sys/class/net",
+            "proc/net",
+            "dev/vfio",
+            "run",
+            "sys/kernel/iommu_groups",
+        ):
             (root / folder).mkdir(parents=True)
         for driver in ("ixgbe", "vfio-pci", "uio_pci_generic", "tg3", "pcieport"):
             (root / "sys/bus/pci/drivers" / driver).mkdir()
         (root / "dev/vfio/vfio").touch()
 
-    def add(self, address: str, *, driver: str = "ixgbe", vendor: int = 0x8086, device: int = 0x10FB, class_code: int = 0x020000,
-            group: int | None = 12, kind: str = "DMA-FQ", netdev: str = "", speed: str = "10000", numa: int = 0) -> Path:
+    def add(
+        self,
+        address: str,
+        *,
+        driver: str = "ixgbe",
+        vendor: int = 0x8086,
+        device: int = 0x10FB,
+        class_code: int = 0x020000,
+        group: int | None = 12,
+        kind: str = "DMA-FQ",
+        netdev: str = "",
+        speed: str = "10000",
+        numa: int = 0,
+    ) -> Path:
         path = self.root / "sys/devices/pci0000:00" / address
         path.mkdir(parents=True)
         (self.root / "sys/bus/pci/devices" / address).symlink_to(path)
-        for name, text in (("vendor", f"{vendor:#06x}"), ("device", f"{device:#06x}"), ("class", f"{class_code:#08x}"), ("numa_node", str(numa)),
-                           ("modalias", "pci:v00008086"), ("driver_override", "(null)")):
+        for name, text in (
+            ("vendor", f"{vendor:#06x}"),
+            ("device", f"{device:#06x}"),
+            ("class", f"{class_code:#08x}"),
+            ("numa_node", str(numa)),
+            ("modalias", "pci:v00008086"),
+            ("driver_override", "(null)"),
+        ):
             (path / name).write_text(f"{text}\n")
         if group is not None:
             folder = self.root / "sys/kernel/iommu_groups" / str(group)

@@ -41,8 +41,9 @@ class Emulator:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def mappings(self) -> int:
-        return Path(f"/proc/{self.process.pid}/maps").read_text().count("/memfd:ixrings-dma") + \
-            Path(f"/proc/{self.process.pid}/maps").read_text().count("/memfd:peer")
+        return Path(f"/proc/{self.process.pid}/maps").read_text().count("/memfd:ixrings-dma") + Path(
+            f"/proc/{self.process.pid}/maps"
+        ).read_text().count("/memfd:peer")
 
 
 @contextmanager
@@ -116,7 +117,9 @@ class Peer:
         return int.from_bytes(answer.payload[ACCESS.size :], "little")
 
     def write(self, offset: int, value: int, region: int = Region.BAR0, count: int = 4) -> None:
-        assert self.errno(Command.REGION_WRITE, ACCESS.pack(offset, region, count) + value.to_bytes(count, "little")) == 0
+        assert (
+            self.errno(Command.REGION_WRITE, ACCESS.pack(offset, region, count) + value.to_bytes(count, "little")) == 0
+        )
 
     def read32(self, offset: int, /) -> int:
         return self.read(offset)
@@ -125,7 +128,9 @@ class Peer:
         self.write(offset, value)
 
     def map(self, iova: int, size: int, fd: int | None, *, offset: int = 0, flags: int = 3) -> int:
-        return self.errno(Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, flags, offset, iova, size), [] if fd is None else [fd])
+        return self.errno(
+            Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, flags, offset, iova, size), [] if fd is None else [fd]
+        )
 
     def unmap(self, iova: int, size: int, flags: int = 0) -> int:
         return self.errno(Command.DMA_UNMAP, p.DMA_UNMAP.pack(p.DMA_UNMAP.size, flags, iova, size))

@@ -66,7 +66,7 @@ class TransmitRing:
         self.nic = nic
         self.ring, self.buffers = device.alloc_dma(self.SLOTS * 16), device.alloc_dma(self.SLOTS * BUFFER)
         self.next = 0
-        self.used: "set[int]" = set()
+        self.used: set[int] = set()
         start_transmit_queue(nic, 0, self.ring, self.SLOTS)
 
     def wait_for(self, slot: int) -> None:
@@ -78,7 +78,12 @@ class TransmitRing:
         slot = self.next
         self.wait_for((slot + 1) % self.SLOTS)  # one slot stays free: a tail that meets the head is an empty ring
         put(self.buffers, slot * BUFFER, frame)
-        store(self.ring, slot, self.buffers.iova + slot * BUFFER, len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS)
+        store(
+            self.ring,
+            slot,
+            self.buffers.iova + slot * BUFFER,
+            len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS,
+        )
         self.used.add(slot)
         ...  # GAP 7: Go on to the next slot, round the ring, and tell the NIC: TDT[0].
 

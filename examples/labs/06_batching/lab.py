@@ -18,7 +18,11 @@ class Sender:
 
     def __init__(self, device: Device, nic: Registers) -> None:
         self.nic = nic
-        self.ring, self.buffers, self.head = device.alloc_dma(SLOTS * 16), device.alloc_dma(SLOTS * BUFFER), device.alloc_dma(4096)
+        self.ring, self.buffers, self.head = (
+            device.alloc_dma(SLOTS * 16),
+            device.alloc_dma(SLOTS * BUFFER),
+            device.alloc_dma(4096),
+        )
         self.tail = 0
         self.tail_writes = self.reports = 0
         ...  # GAP 1: Tell queue 0 where to write its head, in two halves: TDWBAH[0], and TDWBAL[0] with HEAD_WB_EN=1.
@@ -75,4 +79,6 @@ with open_nic() as device:
         send(sender, frame)
         sender.wait_for(SLOTS - 1)
         us_a_frame = (time.perf_counter() - start) / FRAMES * 1e6
-        print(f"{label}: frames={FRAMES} tail_writes={sender.tail_writes} reports={sender.reports} us_a_frame={us_a_frame:.1f}")
+        print(
+            f"{label}: frames={FRAMES} tail_writes={sender.tail_writes} reports={sender.reports} us_a_frame={us_a_frame:.1f}"
+        )

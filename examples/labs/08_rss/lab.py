@@ -11,7 +11,9 @@ QUEUES, SLOTS, BUFFER = 4, 256, 2048
 FRAMES = 192
 PATIENCE_S = 1
 DD = 1
-KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")  # any 40 bytes do; these are common
+KEY = bytes.fromhex(
+    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
+)  # any 40 bytes do; these are common
 
 
 def queue_of(entry: int) -> int:
@@ -35,7 +37,7 @@ class Receiver:
 
     def __init__(self, device: Device, nic: Registers, queue: int) -> None:
         self.queue = queue
-        self.hashes: "list[int]" = []
+        self.hashes: list[int] = []
         self.ring, self.buffers = device.alloc_dma(SLOTS * 16), device.alloc_dma(SLOTS * BUFFER)
         start_receive_queue(nic, queue, self.ring, SLOTS)
         for slot in range(SLOTS):

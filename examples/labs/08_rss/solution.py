@@ -11,7 +11,9 @@ QUEUES, SLOTS, BUFFER = 4, 256, 2048
 FRAMES = 192
 PATIENCE_S = 1
 DD = 1
-KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")  # any 40 bytes do; these are common
+KEY = bytes.fromhex(
+    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
+)  # any 40 bytes do; these are common
 
 
 def queue_of(entry: int) -> int:
@@ -27,7 +29,12 @@ def prepare_rss(nic: Registers) -> None:
 
     # GAP 2: Write the table, RETA[0] to RETA[31]: each has four entries, ENTRY_0 to ENTRY_3, the first is entry 0.
     for entry in range(0, 128, 4):
-        nic.RETA[entry // 4].write(ENTRY_0=queue_of(entry), ENTRY_1=queue_of(entry + 1), ENTRY_2=queue_of(entry + 2), ENTRY_3=queue_of(entry + 3))
+        nic.RETA[entry // 4].write(
+            ENTRY_0=queue_of(entry),
+            ENTRY_1=queue_of(entry + 1),
+            ENTRY_2=queue_of(entry + 2),
+            ENTRY_3=queue_of(entry + 3),
+        )
 
     # GAP 3: Switch it on for UDP: MRQC.MRQE is 1, and IPV4, UDPIPV4 say what is hashed.
     nic.MRQC.write(MRQE=1, IPV4=1, UDPIPV4=1)
@@ -41,7 +48,7 @@ class Receiver:
 
     def __init__(self, device: Device, nic: Registers, queue: int) -> None:
         self.queue = queue
-        self.hashes: "list[int]" = []
+        self.hashes: list[int] = []
         self.ring, self.buffers = device.alloc_dma(SLOTS * 16), device.alloc_dma(SLOTS * BUFFER)
         start_receive_queue(nic, queue, self.ring, SLOTS)
         for slot in range(SLOTS):

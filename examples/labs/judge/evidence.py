@@ -54,7 +54,9 @@ class Evidence:
     @property
     def complaints(self) -> list[Violation]:
         """Violations that are not what the lab is about."""
-        return [violation for violation in self.violations if not (violation.is_dma_fault and self.setup.expects_faults)]
+        return [
+            violation for violation in self.violations if not (violation.is_dma_fault and self.setup.expects_faults)
+        ]
 
     def writes(self, name: str, index: int = 0) -> list[Access]:
         return [access for access in self.record if access.write and access.name == name and access.index == index]

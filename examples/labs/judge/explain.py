@@ -43,7 +43,9 @@ class Verdict:
         if self.open_gaps and not self.passed:
             parts.append(f"Still open in the file: GAP {', '.join(map(str, self.open_gaps))}.")
         if self.remarks:
-            parts.append("Not wrong, but not the datasheet's way:\n" + "\n".join(f"  - {remark}" for remark in self.remarks))
+            parts.append(
+                "Not wrong, but not the datasheet's way:\n" + "\n".join(f"  - {remark}" for remark in self.remarks)
+            )
         return "\n\n".join(parts + [self.note] * bool(self.note))
 
 
@@ -54,8 +56,15 @@ def judge(lab: Lab, evidence: Evidence, script: str) -> Verdict:
     errors = [violation for violation in evidence.complaints if is_error(violation)]
     remarks = [violation for violation in evidence.complaints if not is_error(violation)]
     ending = how_it_ended(evidence)
-    return Verdict(not missing and not errors and not ending, missing, shorten([str(violation) for violation in errors]),
-                   shorten([str(violation) for violation in remarks]), ending, tuple(still_open(script)), evidence.not_left)
+    return Verdict(
+        not missing and not errors and not ending,
+        missing,
+        shorten([str(violation) for violation in errors]),
+        shorten([str(violation) for violation in remarks]),
+        ending,
+        tuple(still_open(script)),
+        evidence.not_left,
+    )
 
 
 def untouched(evidence: Evidence) -> str:
@@ -68,14 +77,16 @@ def shorten(sentences: list[str]) -> tuple[str, ...]:
 
 
 def how_it_ended(evidence: Evidence) -> str:
-    """"" when it ended well."""
+    """ "" when it ended well."""
     run = evidence.run
     told = "\n".join(f"  {line}" for line in run.errors.strip().splitlines()[-MOST_LINES:])
     if run.ending is Ending.FINISHED:
         return ""
     if run.ending is Ending.TIMED_OUT:
         last = evidence.record[-1] if evidence.record else None
-        doing = f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before." if last else ""
+        doing = (
+            f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before." if last else ""
+        )
         return f"The script was still running after {run.seconds:.1f} s and was ended: a loop that waits needs a bound (wait(..., timeout=...)).{doing}"
     if run.ending is Ending.TALKED_TOO_MUCH:
         return f"The script printed more than {MOST_OUTPUT // 1024} KB and was ended: it prints in a loop that does not end."
@@ -83,7 +94,11 @@ def how_it_ended(evidence: Evidence) -> str:
         return f"The script was ended by {signal.Signals(run.code).name}: {why(run.code)}"
     if "MemoryError" in run.errors:
         return f"The script wanted more than {MOST_MEMORY >> 20} MB of memory.\n{told}"
-    return f"The script ended with exit code {run.code} and said:\n{told}" if told else f"The script ended with exit code {run.code} and said nothing."
+    return (
+        f"The script ended with exit code {run.code} and said:\n{told}"
+        if told
+        else f"The script ended with exit code {run.code} and said nothing."
+    )
 
 
 def why(number: int) -> str:

@@ -50,7 +50,10 @@ def address_told(evidence: Evidence) -> str | None:
     if evidence.says(mac.hex(":")):
         return None
     low, high = mac[:4], mac[4:]
-    if any(evidence.says(wrong.hex(":")) for wrong in (mac[::-1], low[::-1] + high, low + high[::-1], low[::-1] + high[::-1])):
+    if any(
+        evidence.says(wrong.hex(":"))
+        for wrong in (mac[::-1], low[::-1] + high, low + high[::-1], low[::-1] + high[::-1])
+    ):
         return "The address is printed backwards: the byte that goes onto the wire first is in the lowest bits of RAL (little-endian)."
     if evidence.says(mac[:4].hex(":")):
         return f"The address should be {mac.hex(':')}; its last two bytes are wrong: {ONLY_ADDRESS}."

@@ -45,8 +45,10 @@ def waited(evidence: Evidence) -> str | None:
     for access, least_s, what in ((first_look, 0.001, "read again"), (first_write, PROGRAMMABLE_S, "programmed")):
         if access and access.at_s - reset.at_s < least_s:
             section = "8.2.3.1.1" if least_s < PROGRAMMABLE_S else "4.6.3.2"
-            return (f"After CTRL.RST the NIC was {what} {(access.at_s - reset.at_s) * 1e3:.1f} ms later ({access.label}); "
-                    f"it must be left alone for {least_s * 1e3:.0f} ms (82599 {section}).")
+            return (
+                f"After CTRL.RST the NIC was {what} {(access.at_s - reset.at_s) * 1e3:.1f} ms later ({access.label}); "
+                f"it must be left alone for {least_s * 1e3:.0f} ms (82599 {section})."
+            )
     if not any(not access.write and access.name == "CTRL" and not access.word.RST for access in after):
         return "CTRL.RST was not read as 0 after the reset: it clears itself when the reset is done, and only then is it done (82599 8.2.3.1.1)."
     return None
@@ -64,7 +66,11 @@ def initialised(evidence: Evidence) -> str | None:
     reset = reset_at(evidence)
     assert reset is not None, "was_reset() asked"
     for name, field, section in (("EEC", "AUTO_RD", "8.2.3.2.1"), ("RDRXCTL", "DMAIDONE", "4.6.3")):
-        ready = [access for access in evidence.reads(name) if getattr(access.word, field) and evidence.position(access) > evidence.position(reset)]
+        ready = [
+            access
+            for access in evidence.reads(name)
+            if getattr(access.word, field) and evidence.position(access) > evidence.position(reset)
+        ]
         if not ready:
             return f"{name}.{field} was not read as 1 after the reset: the NIC may still be at work on itself (82599 {section})."
     return None
@@ -84,8 +90,10 @@ def link_awaited(evidence: Evidence) -> str | None:
         return "LINKS was never read: it tells whether the link is up (82599 8.2.3.22.20)."
     if evidence.seen_at("LINKS", LINK_UP=1) is None:
         last = evidence.reads("LINKS")[-1]
-        return (f"LINKS.LINK_UP was still 0 when the script looked for the last time (`{last}`): training the link takes time, here {TRAINING_S:g} s, "
-                "on a wire seconds. Wait for it, with a bound.")
+        return (
+            f"LINKS.LINK_UP was still 0 when the script looked for the last time (`{last}`): training the link takes time, here {TRAINING_S:g} s, "
+            "on a wire seconds. Wait for it, with a bound."
+        )
     return None
 
 

@@ -26,8 +26,10 @@ def on_the_wire(evidence: Evidence) -> str | None:
     if evidence.sent or evidence.run.ending is not Ending.FINISHED:
         return None
     left = evidence.run.seconds - evidence.writes("TDT")[-1].at_s
-    return (f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor "
-            "and frame in its own time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4).")
+    return (
+        f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor "
+        "and frame in its own time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4)."
+    )
 
 
 def status_asked(evidence: Evidence) -> str | None:
@@ -47,18 +49,35 @@ def the_frame(evidence: Evidence) -> str | None:
     if sent != right:
         at = next(i for i in range(max(len(sent), len(right))) if sent[i : i + 1] != right[i : i + 1])
         field = "destination" if at < 6 else "source" if at < 12 else "EtherType" if at < 14 else "payload"
-        return (f"A frame came out of the wire, but it differs from byte {at} on, in its {field}: "
-                f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} (packets.pcap has all of it).")
+        return (
+            f"A frame came out of the wire, but it differs from byte {at} on, in its {field}: "
+            f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} (packets.pcap has all of it)."
+        )
     return None
 
 
 def awaited(evidence: Evidence) -> str | None:
     if evidence.says("sent"):
         return None
-    return 'The frame is on the wire, but the script did not print "sent": wait until the NIC wrote DD back, then say so.'
+    return (
+        'The frame is on the wire, but the script did not print "sent": wait until the NIC wrote DD back, then say so.'
+    )
 
 
-LAB = Lab("03", setup, (
-    shared.transmit_on, shared.transmit_ring, shared.transmit_enabled,
-    shared.tail_moved("TDT", 0, "the tail is how the NIC learns that there are descriptors for it (82599 7.2.3.1)."),
-    shared.each_given("TDT"), on_the_wire, status_asked, the_frame, awaited))
+LAB = Lab(
+    "03",
+    setup,
+    (
+        shared.transmit_on,
+        shared.transmit_ring,
+        shared.transmit_enabled,
+        shared.tail_moved(
+            "TDT", 0, "the tail is how the NIC learns that there are descriptors for it (82599 7.2.3.1)."
+        ),
+        shared.each_given("TDT"),
+        on_the_wire,
+        status_asked,
+        the_frame,
+        awaited,
+    ),
+)

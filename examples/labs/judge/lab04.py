@@ -19,8 +19,10 @@ def setup(random: Random) -> Setup:
 def came_in(evidence: Evidence) -> str | None:
     if evidence.received[0] or evidence.run.ending is not Ending.FINISHED:
         return None
-    return ("The script ended before the frame was in its memory: the NIC writes DD (bit 0 of the descriptor's second word) when it is. "
-            "Wait for that, with a bound (7.1.6.2).")
+    return (
+        "The script ended before the frame was in its memory: the NIC writes DD (bit 0 of the descriptor's second word) when it is. "
+        "Wait for that, with a bound (7.1.6.2)."
+    )
 
 
 def shown(evidence: Evidence) -> str | None:
@@ -44,7 +46,18 @@ def odd_bit_cleared(evidence: Evidence) -> str | None:
     return None
 
 
-LAB = Lab("04", setup, (
-    shared.receive_ring, shared.receive_buffers, odd_bit_cleared, shared.receive_enabled, shared.reception_on,
-    shared.tail_moved("RDT", 0, "the tail is how the NIC learns that there are buffers for it (82599 7.1.9)."),
-    shared.each_given("RDT"), came_in, shown))
+LAB = Lab(
+    "04",
+    setup,
+    (
+        shared.receive_ring,
+        shared.receive_buffers,
+        odd_bit_cleared,
+        shared.receive_enabled,
+        shared.reception_on,
+        shared.tail_moved("RDT", 0, "the tail is how the NIC learns that there are buffers for it (82599 7.1.9)."),
+        shared.each_given("RDT"),
+        came_in,
+        shown,
+    ),
+)

@@ -29,8 +29,10 @@ def head_asked_for(evidence: Evidence) -> str | None:
     if enabled is not None and evidence.position(low) > evidence.position(enabled):
         return "TDWBAL[0] was written after TXDCTL[0].ENABLE: the queue took the address when it was enabled (82599 4.6.8)."
     if not evidence.writes("DCA_TXCTRL") or evidence.writes("DCA_TXCTRL")[-1].word.TXDESCWBRO:
-        return ("DCA_TXCTRL[0].TXDESCWBRO is 1, as after a reset: a relaxed write of the head may overtake the reads of the frames "
-                "that it reports (82599 7.2.3.5.2).")
+        return (
+            "DCA_TXCTRL[0].TXDESCWBRO is 1, as after a reset: a relaxed write of the head may overtake the reads of the frames "
+            "that it reports (82599 7.2.3.5.2)."
+        )
     return None
 
 
@@ -47,18 +49,24 @@ def all_sent(evidence: Evidence) -> str | None:
         return None
     reports = sum(bool(descriptor.q1 & RS) for descriptor in evidence.given("TDT"))
     if sent and not reports:
-        return (f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes its head back when a descriptor asks for it, "
-                "and never else (7.2.3.5.2).")
+        return (
+            f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes its head back when a descriptor asks for it, "
+            "and never else (7.2.3.5.2)."
+        )
     if not evidence.writes("TDT"):
         return "TDT[0] was never written: the NIC knows of no descriptor (82599 7.2.3.1)."
     if given == sent == FRAMES:
         return f"{FRAMES} frames went out one by one, and none in batches."
     last = next(reversed(evidence.given("TDT")), None)
     if last and not last.q1 & RS:
-        return (f"{sent} frames are on the wire, and the last descriptor given had no RS: the head is not reported behind it, "
-                "so the script waits in vain (7.2.3.5.2).")
-    return (f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written {evidence.last('TDT')}. "
-            "The script saw no room though the NIC reported its head: free slots are (head - tail - 1) modulo the ring's size.")
+        return (
+            f"{sent} frames are on the wire, and the last descriptor given had no RS: the head is not reported behind it, "
+            "so the script waits in vain (7.2.3.5.2)."
+        )
+    return (
+        f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written {evidence.last('TDT')}. "
+        "The script saw no room though the NIC reported its head: free slots are (head - tail - 1) modulo the ring's size."
+    )
 
 
 def in_batches(evidence: Evidence) -> str | None:
@@ -68,23 +76,31 @@ def in_batches(evidence: Evidence) -> str | None:
         return f"The first {FRAMES} frames were to go one by one; TDT[0] was written with {max(singles)} new descriptors at once."
     batches = tails[FRAMES:]
     if batches != [BATCH] * (FRAMES // BATCH):
-        return (f"The second {FRAMES} frames took {len(batches)} writes of TDT[0]; in batches of {BATCH} they take {FRAMES // BATCH}: "
-                "a write to a register costs far more than a store to memory, so one a batch.")
+        return (
+            f"The second {FRAMES} frames took {len(batches)} writes of TDT[0]; in batches of {BATCH} they take {FRAMES // BATCH}: "
+            "a write to a register costs far more than a store to memory, so one a batch."
+        )
     return None
 
 
 def reported_once_a_batch(evidence: Evidence) -> str | None:
     reports = sum(bool(descriptor.q1 & RS) for descriptor in halves(evidence)[1])
     if reports != FRAMES // BATCH:
-        return (f"{reports} of the {FRAMES} descriptors in batches had RS: each makes the NIC write to memory, and {FRAMES // BATCH} are enough, "
-                "on the last of each batch (7.2.3.5.2).")
+        return (
+            f"{reports} of the {FRAMES} descriptors in batches had RS: each makes the NIC write to memory, and {FRAMES // BATCH} are enough, "
+            "on the last of each batch (7.2.3.5.2)."
+        )
     return None
 
 
 def counted(evidence: Evidence) -> str | None:
     for label, given, tails in zip(LABELS, halves(evidence), (FRAMES, FRAMES // BATCH)):
         said = evidence.numbers(label)
-        real = {"frames": FRAMES, "tail_writes": tails, "reports": sum(bool(descriptor.q1 & RS) for descriptor in given)}
+        real = {
+            "frames": FRAMES,
+            "tail_writes": tails,
+            "reports": sum(bool(descriptor.q1 & RS) for descriptor in given),
+        }
         for name, number in real.items():
             if said.get(name) != number:
                 told = f"{name}={said[name]:g}" if name in said else "nothing of it"

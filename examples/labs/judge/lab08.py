@@ -20,7 +20,9 @@ def setup(random: Random) -> Setup:
 
 def udp(mac: bytes, random: Random) -> bytes:
     """A frame of any flow to 10.0.0.1; checksums are 0, RSS does not look at them."""
-    ip = struct.pack("!BBHHHBBH", 0x45, 0, 46, 0, 0, 64, 17, 0) + bytes([10, random.randrange(1, 255), random.randrange(256), 1, 10, 0, 0, 1])
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 46, 0, 0, 64, 17, 0) + bytes(
+        [10, random.randrange(1, 255), random.randrange(256), 1, 10, 0, 0, 1]
+    )
     return mac + PEER + b"\x08\x00" + ip + struct.pack("!HHHH", random.randrange(1024, 65536), 9, 26, 0) + bytes(18)
 
 
@@ -49,8 +51,10 @@ def table_written(evidence: Evidence) -> str | None:
         queue = next(queue for queue in range(QUEUES, 16) if shares[queue])
         return f"RETA names queue {queue} in {shares[queue]} entries: the script has queues 0 to {QUEUES - 1} (82599 8.2.3.7.15)."
     if min(shares[:QUEUES]) < ENTRIES // QUEUES:
-        return (f"RETA has {shares[:QUEUES]} entries for queues 0 to {QUEUES - 1}: {ENTRIES} entries, four in each of 32 registers, "
-                f"are {ENTRIES // QUEUES} for each (82599 8.2.3.7.15).")
+        return (
+            f"RETA has {shares[:QUEUES]} entries for queues 0 to {QUEUES - 1}: {ENTRIES} entries, four in each of 32 registers, "
+            f"are {ENTRIES // QUEUES} for each (82599 8.2.3.7.15)."
+        )
     return None
 
 
@@ -80,11 +84,15 @@ def counted(evidence: Evidence) -> str | None:
 def predicted(evidence: Evidence) -> str | None:
     right = int(sum(evidence.numbers(f"queue {queue}").get("predicted", 0) for queue in range(QUEUES)))
     if right == evidence.received[0]:
-        return ("The script predicted queue 0 for every frame, so its hashes were 0: the hash is in the upper half of the descriptor's first word, "
-                "bits 63:32 (82599 7.1.6.2).")
+        return (
+            "The script predicted queue 0 for every frame, so its hashes were 0: the hash is in the upper half of the descriptor's first word, "
+            "bits 63:32 (82599 7.1.6.2)."
+        )
     if right != FLOWS * PACKETS:
-        return (f"The script predicted the queue of {right} of {FLOWS * PACKETS} frames. The lowest 7 bits of the hash "
-                "say which entry of RETA names its queue (82599 7.1.2.8).")
+        return (
+            f"The script predicted the queue of {right} of {FLOWS * PACKETS} frames. The lowest 7 bits of the hash "
+            "say which entry of RETA names its queue (82599 7.1.2.8)."
+        )
     return None
 
 

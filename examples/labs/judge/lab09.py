@@ -22,19 +22,25 @@ def broken(evidence: Evidence) -> str | None:
     if not given:
         return "TDT[0] was never written with a descriptor: there is no DMA that could fail."
     if not evidence.faults and not given[0].mapped:
-        return ("The queue was switched off, or the script ended, before the NIC had looked at the bad descriptor: it does so in its own time. "
-                "Wait for DD until PATIENCE_S is over (7.2.3.2.4).")
+        return (
+            "The queue was switched off, or the script ended, before the NIC had looked at the bad descriptor: it does so in its own time. "
+            "Wait for DD until PATIENCE_S is over (7.2.3.2.4)."
+        )
     if not evidence.faults:
-        return (f"No DMA failed: descriptor {given[0].index} points to {given[0].q0:#x}, which is mapped. Give the NIC an address of memory that it was "
-                "never told of, far from buffer.iova.")
+        return (
+            f"No DMA failed: descriptor {given[0].index} points to {given[0].q0:#x}, which is mapped. Give the NIC an address of memory that it was "
+            "never told of, far from buffer.iova."
+        )
     return None
 
 
 def noticed(evidence: Evidence) -> str | None:
     if evidence.says("refused"):
         return None
-    return ('The script did not print "refused": DD never comes for such a descriptor. The device\'s status in configuration space has Received Master Abort; '
-            "device.dma_refused() asks for it (82599 9.3.3.4).")
+    return (
+        'The script did not print "refused": DD never comes for such a descriptor. The device\'s status in configuration space has Received Master Abort; '
+        "device.dma_refused() asks for it (82599 9.3.3.4)."
+    )
 
 
 def stopped(evidence: Evidence) -> str | None:
@@ -42,25 +48,44 @@ def stopped(evidence: Evidence) -> str | None:
     if off is None:
         return "TXDCTL[0].ENABLE was never cleared: the queue stands still at the bad descriptor until it is switched off (82599 4.6.8.1)."
     after = evidence.record[evidence.position(off) + 1 :]
-    seen = next((i for i, access in enumerate(after) if not access.write and access.name == "TXDCTL" and not access.word.ENABLE), None)
-    on = next((i for i, access in enumerate(after) if access.write and access.name == "TXDCTL" and access.word.ENABLE), None)
-    touched = next((i for i, access in enumerate(after) if access.write and access.name in ("TDH", "TDT", "TXDCTL")), len(after))
+    seen = next(
+        (
+            i
+            for i, access in enumerate(after)
+            if not access.write and access.name == "TXDCTL" and not access.word.ENABLE
+        ),
+        None,
+    )
+    on = next(
+        (i for i, access in enumerate(after) if access.write and access.name == "TXDCTL" and access.word.ENABLE), None
+    )
+    touched = next(
+        (i for i, access in enumerate(after) if access.write and access.name in ("TDH", "TDT", "TXDCTL")), len(after)
+    )
     if seen is None or touched < seen:
         return "TXDCTL[0].ENABLE was not read as 0 after it was cleared: the NIC may still be at work on the ring (82599 4.6.8.1)."
     if on is None:
         return "TXDCTL[0].ENABLE was not set again: the queue is off (82599 4.6.8)."
     for name in ("TDH", "TDT"):
-        zero = next((i for i, access in enumerate(after) if access.write and access.name == name and not access.value), None)
+        zero = next(
+            (i for i, access in enumerate(after) if access.write and access.name == name and not access.value), None
+        )
         if zero is None or zero > on:
-            return (f"{name}[0] was not set to 0 while the queue was off: a queue begins where its head and tail are, "
-                    "and the script begins at descriptor 0 (82599 8.2.3.9.8).")
+            return (
+                f"{name}[0] was not set to 0 while the queue was off: a queue begins where its head and tail are, "
+                "and the script begins at descriptor 0 (82599 8.2.3.9.8)."
+            )
     return None
 
 
 def recovered(evidence: Evidence) -> str | None:
     right = [frame for frame in evidence.sent if GOOD in frame]
     if len(right) == 1 and len(evidence.sent) == 1:
-        return None if evidence.says("recovered") else 'The good frame is on the wire, but the script did not print "recovered" when DD told so.'
+        return (
+            None
+            if evidence.says("recovered")
+            else 'The good frame is on the wire, but the script did not print "recovered" when DD told so.'
+        )
     if not evidence.sent and len(evidence.given("TDT")) < 2:
         return "TDT[0] was not moved after the queue was switched on again: the good frame was not given to the NIC (82599 7.2.3.1)."
     if not evidence.given("TDT")[-1].mapped:
@@ -70,4 +95,8 @@ def recovered(evidence: Evidence) -> str | None:
     return f"{len(evidence.sent)} frames came out of the wire, {len(right)} of them with {GOOD.decode()!r} in it; the lab asks for that one."
 
 
-LAB = Lab("09", setup, (shared.transmit_on, shared.transmit_enabled, broken, noticed, stopped, shared.each_given("TDT"), recovered))
+LAB = Lab(
+    "09",
+    setup,
+    (shared.transmit_on, shared.transmit_enabled, broken, noticed, stopped, shared.each_given("TDT"), recovered),
+)

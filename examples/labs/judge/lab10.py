@@ -16,8 +16,14 @@ REACTION_S = 0.04  # of the NIC: a script that does not wait for the last frames
 
 def setup(random: Random) -> Setup:
     mac = any_mac(random)
-    return Setup(mac, tuple(frame(mac, f"frame {number} ".encode() + random.randbytes(random.randrange(0, 100))) for number in range(FRAMES)),
-                 pace=Pace(0.002, after_tail_s=REACTION_S))
+    return Setup(
+        mac,
+        tuple(
+            frame(mac, f"frame {number} ".encode() + random.randbytes(random.randrange(0, 100)))
+            for number in range(FRAMES)
+        ),
+        pace=Pace(0.002, after_tail_s=REACTION_S),
+    )
 
 
 def opened(evidence: Evidence) -> str | None:
@@ -32,10 +38,19 @@ def came(evidence: Evidence) -> str | None:
         return None
     got = f"{evidence.received[0]} of {FRAMES} frames came in, "
     if evidence.run.output.startswith("0 frames answered, 0 wait"):
-        return got + "and the program saw none of them: a frame shows in the ring after a sync; port.poll() waits for one and syncs (netmap(4))."
+        return (
+            got
+            + "and the program saw none of them: a frame shows in the ring after a sync; port.poll() waits for one and syncs (netmap(4))."
+        )
     if evidence.run.output.startswith("0 frames answered"):
-        return got + "but answer() found none: the slots from head to tail are the program's, and ring.space says how many they are (netmap(4))."
-    return got + "and then the receive ring got no slot back: slots are the program's until advance() moved past them (netmap(4))."
+        return (
+            got
+            + "but answer() found none: the slots from head to tail are the program's, and ring.space says how many they are (netmap(4))."
+        )
+    return (
+        got
+        + "and then the receive ring got no slot back: slots are the program's until advance() moved past them (netmap(4))."
+    )
 
 
 def answered(evidence: Evidence) -> str | None:
@@ -46,13 +61,19 @@ def answered(evidence: Evidence) -> str | None:
         return "Nothing was sent: slots that were written are sent when advance() moved past them and txsync() told the NIC (netmap(4))."
     if evidence.sent and evidence.sent[0] in evidence.setup.frames:
         return "The first frame came back as it was: exchange destination, bytes 0 to 5, and source, bytes 6 to 11."
-    number = next((i for i, (sent, right) in enumerate(zip(evidence.sent, wanted)) if sent != right), len(evidence.sent))
+    number = next(
+        (i for i, (sent, right) in enumerate(zip(evidence.sent, wanted)) if sent != right), len(evidence.sent)
+    )
     if number < len(evidence.sent):
         sent, right = evidence.sent[number], wanted[number] if number < FRAMES else b""
         if len(sent) != len(right):
             return f"Answer {number} has {len(sent)} bytes and should have {len(right)}: a slot's len goes over with its buffer."
         return f"Answer {number} on the wire is {sent[14:30]!r} and should be {right[14:30]!r}: the transmit slot has to get the buffer with that frame."
-    why = "flush() waits until the NIC has sent the last one." if evidence.run.ending is Ending.FINISHED else "then it stopped."
+    why = (
+        "flush() waits until the NIC has sent the last one."
+        if evidence.run.ending is Ending.FINISHED
+        else "then it stopped."
+    )
     return f"{number} of {FRAMES} answers went out, all of them right; {why}"
 
 
@@ -61,8 +82,10 @@ def swapped(evidence: Evidence) -> str | None:
     received = {descriptor.q0 for descriptor in evidence.given("RDT")}
     copied = sum(descriptor.q0 not in received for descriptor in evidence.given("TDT"))
     if copied:
-        return (f"{copied} of {FRAMES} answers lay in buffers that the receive ring never had: frames were copied. Exchange the two slots' buf_idx instead, "
-                "and set SlotFlag.BUF_CHANGED in both (netmap(4)).")
+        return (
+            f"{copied} of {FRAMES} answers lay in buffers that the receive ring never had: frames were copied. Exchange the two slots' buf_idx instead, "
+            "and set SlotFlag.BUF_CHANGED in both (netmap(4))."
+        )
     return None
 
 

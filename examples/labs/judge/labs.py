@@ -4,4 +4,18 @@ from __future__ import annotations
 
 from . import lab01, lab02, lab03, lab04, lab05, lab06, lab07, lab08, lab09, lab10
 
-LABS = {lab.number: lab for lab in (lab01.LAB, lab02.LAB, lab03.LAB, lab04.LAB, lab05.LAB, lab06.LAB, lab07.LAB, lab08.LAB, lab09.LAB, lab10.LAB)}
+LABS = {
+    lab.number: lab
+    for lab in (
+        lab01.LAB,
+        lab02.LAB,
+        lab03.LAB,
+        lab04.LAB,
+        lab05.LAB,
+        lab06.LAB,
+        lab07.LAB,
+        lab08.LAB,
+        lab09.LAB,
+        lab10.LAB,
+    )
+}

@@ -21,6 +21,7 @@ MOST_WINDOWS = 256
 MOST_MAPPED = 256 << 20  # bytes of a student's memory
 DESCRIPTOR = 16
 
+
 @dataclass(frozen=True)
 class Descriptor:
     """One that a tail write gave to the NIC, as it was at that moment. mapped: whether the NIC reached what it points to."""
@@ -30,6 +31,7 @@ class Descriptor:
     q0: int
     q1: int
     mapped: bool
+
 
 @dataclass(frozen=True)
 class Access:
@@ -66,6 +68,7 @@ class Pace:
     every_s: float
     frames: int = 64
     after_tail_s: float = 0.0
+
 
 class WatchedNic(Emulated82599):
     """What was done to it stays in `accesses`; queue counters as they were at the end, before the reset, in `received`."""
@@ -162,7 +165,9 @@ class WatchedNic(Emulated82599):
 
     # ---- the student's memory ----
 
-    def map_dma_at(self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True) -> None:
+    def map_dma_at(
+        self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
+    ) -> None:
         if len(self._files) >= MOST_WINDOWS or sum(entry[0] for entry in self._files.values()) + size > MOST_MAPPED:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         super().map_dma_at(iova, size, fd, offset, readable=readable, writable=writable)

@@ -67,7 +67,9 @@ class Script:
 
     def __init__(self, file: Path, nic_name: str, limit_s: float) -> None:
         self._limit_s = limit_s
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what a script leaves behind becomes our child, and ends with it
+        ctypes.CDLL(None).prctl(
+            PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0
+        )  # what a script leaves behind becomes our child, and ends with it
         go, self._go = os.pipe()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
@@ -200,8 +202,13 @@ def _own_lines(error: BaseException, file: Path) -> str:
 def _limit(limit_s: float) -> None:
     with open("/proc/self/statm", encoding="ascii") as file:
         memory = int(file.read().split()[0]) * resource.getpagesize() + MOST_MEMORY
-    for what, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, int(limit_s) + 2), (resource.RLIMIT_FSIZE, MOST_FILE),
-                       (resource.RLIMIT_NOFILE, MOST_FILES), (resource.RLIMIT_CORE, 0)):
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, int(limit_s) + 2),
+        (resource.RLIMIT_FSIZE, MOST_FILE),
+        (resource.RLIMIT_NOFILE, MOST_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
         most = min(most, resource.getrlimit(what)[1]) if resource.getrlimit(what)[1] != resource.RLIM_INFINITY else most
         resource.setrlimit(what, (most, most))
     sys.addaudithook(_refuse_processes)

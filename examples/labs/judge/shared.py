@@ -63,13 +63,17 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
     for name in (f"{side}DBAL", f"{side}DLEN"):
         written = evidence.writes(name, queue)
         if written and evidence.position(written[0]) > evidence.position(enabled):
-            return (f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue took its ring from the registers "
-                    f"when it was enabled (82599 {section}).")
+            return (
+                f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue took its ring from the registers "
+                f"when it was enabled (82599 {section})."
+            )
     ready = evidence.seen_at(control, queue, ENABLE=1)
     first_tail = next((access for access in evidence.writes(tail, queue) if access.value), None)
     if ready is None or (first_tail is not None and evidence.position(first_tail) < evidence.position(ready)):
-        return (f"{control}[{queue}].ENABLE was not read as 1 before {tail}[{queue}] moved: enabling takes time, "
-                f"and a tail written before it is lost (82599 {section}).")
+        return (
+            f"{control}[{queue}].ENABLE was not read as 1 before {tail}[{queue}] moved: enabling takes time, "
+            f"and a tail written before it is lost (82599 {section})."
+        )
     return None
 
 
@@ -89,8 +93,10 @@ def tail_moved(name: str, queue: int, why: str) -> Step:
         if not evidence.writes(name, queue):
             return f"{name}[{queue}] was never written: {why}"
         if not evidence.given(name, queue):
-            return (f"{name}[{queue}] was written {evidence.writes(name, queue)[-1].value}, and that gave the NIC no descriptor: "
-                    "it works on those from head up to, not including, the tail.")
+            return (
+                f"{name}[{queue}] was written {evidence.writes(name, queue)[-1].value}, and that gave the NIC no descriptor: "
+                "it works on those from head up to, not including, the tail."
+            )
         return None
 
     return step
@@ -119,8 +125,10 @@ def transmit_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | Non
 def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
     if evidence.setup.expects_faults or descriptor.mapped:
         return None
-    return (f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, where the NIC reaches nothing: a descriptor holds "
-            "the NIC's address of the memory (.iova), not this process's (.address).")
+    return (
+        f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, where the NIC reaches nothing: a descriptor holds "
+        "the NIC's address of the memory (.iova), not this process's (.address)."
+    )
 
 
 # ---- receive ----
@@ -142,7 +150,12 @@ def reception_on(evidence: Evidence) -> str | None:
         return "RXCTRL.RXEN was never set: the NIC hears the wire and throws everything away (82599 4.6.7 step 11)."
     stopped = evidence.set_at("SECRXCTRL", RX_DIS=1)
     ready = evidence.seen_at("SECRXSTAT", SECRX_RDY=1)
-    if stopped is None or ready is None or evidence.position(ready) > evidence.position(on) or evidence.position(stopped) > evidence.position(ready):
+    if (
+        stopped is None
+        or ready is None
+        or evidence.position(ready) > evidence.position(on)
+        or evidence.position(stopped) > evidence.position(ready)
+    ):
         return "RXCTRL.RXEN was set while frames could be under way: first SECRXCTRL.RX_DIS=1, then wait for SECRXSTAT.SECRX_RDY=1 (82599 4.6.7 step 11)."
     if evidence.writes("SECRXCTRL")[-1].word.RX_DIS:
         return "SECRXCTRL.RX_DIS is still 1: the path from the wire to memory is closed; clear it behind RXEN (82599 4.6.7 step 11)."
@@ -154,7 +167,9 @@ def receive_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | None
     if descriptor.q1:
         return f"{at} was given to the NIC with Q1 {descriptor.q1:#x}: DD and the rest must be 0, or an old frame looks like a new one (82599 7.1.6.1)."
     if not descriptor.q0:
-        return f"{at} was given to the NIC with address 0: its first word says where the frame is to go (82599 7.1.6.1)."
+        return (
+            f"{at} was given to the NIC with address 0: its first word says where the frame is to go (82599 7.1.6.1)."
+        )
     return unmapped(descriptor, evidence)
 
 

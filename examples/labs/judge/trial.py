@@ -56,7 +56,9 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
                 script.stop()
                 server.stop()
                 thread.join()
-        evidence = Evidence(setup, run, came.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations)
+        evidence = Evidence(
+            setup, run, came.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations
+        )
         nic.close()
         sent = read_capture(recorded, allow_truncated=True)
         evidence.sent = list(sent)

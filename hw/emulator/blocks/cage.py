@@ -58,7 +58,9 @@ class Cage(Block):
         before, after = self.raw.I2CCTL.read(), f.I2CCTL(value)
         clock, data = after.I2C_CLK_OUT, after.I2C_DATA_OUT
         if self._module is not None:
-            free = not self._module.pulls_low  # else the line stays low, whatever the driver does: nobody sees a START or a STOP
+            free = (
+                not self._module.pulls_low
+            )  # else the line stays low, whatever the driver does: nobody sees a START or a STOP
             if clock and before.I2C_CLK_OUT and data != before.I2C_DATA_OUT and free:
                 (self._module.stop if data else self._module.start)()
             elif clock and not before.I2C_CLK_OUT:
@@ -66,4 +68,6 @@ class Cage(Block):
             elif before.I2C_CLK_OUT and not clock:
                 self._module.fall()
         low = self._module is not None and self._module.pulls_low
-        self.raw.I2CCTL.write(0, I2C_CLK_OUT=clock, I2C_CLK_IN=clock, I2C_DATA_OUT=data, I2C_DATA_IN=int(data and not low))
+        self.raw.I2CCTL.write(
+            0, I2C_CLK_OUT=clock, I2C_CLK_IN=clock, I2C_DATA_OUT=data, I2C_DATA_IN=int(data and not low)
+        )

@@ -51,4 +51,6 @@ class Semaphores(Block):
     def write_SWSM(self, index: int, value: int) -> None:
         asked = f.SWSM(value)
         # Software can give SMBI back, not take it by a write.
-        self.raw.SWSM.write(SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI & ~self.raw.FWSM.read().FWSMBI)
+        self.raw.SWSM.write(
+            SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI & ~self.raw.FWSM.read().FWSMBI
+        )

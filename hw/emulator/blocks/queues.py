@@ -12,7 +12,9 @@ class ReceiveQueues(Block):
     def write_RXDCTL(self, index: int, value: int) -> None:
         # SWFLSH clears itself: there is nothing left to flush once the queue is off.
         asked = f.RXDCTL(value & self.raw.RXDCTL.row.mask)
-        self.raw.RXDCTL[index].write(asked, SWFLSH=0, ENABLE=asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected))
+        self.raw.RXDCTL[index].write(
+            asked, SWFLSH=0, ENABLE=asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected)
+        )
         self.engine.call("nic_rx_queue_changed", index)
 
     def write_SRRCTL(self, index: int, value: int) -> None:

@@ -35,20 +35,44 @@ class Kind:
 class SfpModule(Enum):
     """A module that can be in the cage of an emulated 82599."""
 
-    SR = Kind(0x10, 0, LC, "Intel Corp", INTEL_OUI, "IXRINGS-SR", 850, ((LENGTH_OM2_10M, 8), (LENGTH_OM1_10M, 3), (LENGTH_OM3_10M, 30)))
+    SR = Kind(
+        0x10,
+        0,
+        LC,
+        "Intel Corp",
+        INTEL_OUI,
+        "IXRINGS-SR",
+        850,
+        ((LENGTH_OM2_10M, 8), (LENGTH_OM1_10M, 3), (LENGTH_OM3_10M, 30)),
+    )
     LR = Kind(0x20, 0, LC, "Intel Corp", INTEL_OUI, "IXRINGS-LR", 1310, ((LENGTH_SINGLE_MODE_KM, 10),))
-    DIRECT_ATTACH = Kind(0, 0x04, COPPER_PIGTAIL, "ixrings", bytes([0x02, 0x82, 0x59]), "IXRINGS-DA", 0, ((LENGTH_CABLE_M, 3),))
-    FOREIGN_SR = Kind(0x10, 0, LC, "Someone else", bytes([0x02, 0x82, 0x59]), "SOMEONES-SR", 850, ((LENGTH_OM3_10M, 30),))
+    DIRECT_ATTACH = Kind(
+        0, 0x04, COPPER_PIGTAIL, "ixrings", bytes([0x02, 0x82, 0x59]), "IXRINGS-DA", 0, ((LENGTH_CABLE_M, 3),)
+    )
+    FOREIGN_SR = Kind(
+        0x10, 0, LC, "Someone else", bytes([0x02, 0x82, 0x59]), "SOMEONES-SR", 850, ((LENGTH_OM3_10M, 30),)
+    )
 
     def pages(self) -> dict[int, bytes]:
         """256 bytes for each address on the bus."""
         kind = self.value
         page = bytearray(256)
         page[IDENTIFIER], page[EXTENDED], page[CONNECTOR] = SFP, MANAGED_BY_ID, kind.connector
-        page[COMPLIANCE_10G], page[CABLE], page[ENCODING], page[RATE_100M] = kind.compliance_10g, kind.cable, CODE_64B66B, 103
+        page[COMPLIANCE_10G], page[CABLE], page[ENCODING], page[RATE_100M] = (
+            kind.compliance_10g,
+            kind.cable,
+            CODE_64B66B,
+            103,
+        )
         for offset, length in kind.lengths:
             page[offset] = length
-        for offset, width, text in ((VENDOR, 16, kind.vendor), (PART, 16, kind.part), (REVISION, 4, "1"), (SERIAL, 16, "1"), (DATE, 8, "260101")):
+        for offset, width, text in (
+            (VENDOR, 16, kind.vendor),
+            (PART, 16, kind.part),
+            (REVISION, 4, "1"),
+            (SERIAL, 16, "1"),
+            (DATE, 8, "260101"),
+        ):
             page[offset : offset + width] = text.encode().ljust(width)
         page[OUI : OUI + 3] = kind.oui
         page[WAVELENGTH : WAVELENGTH + 2] = kind.wavelength_nm.to_bytes(2, "big")

@@ -2,19 +2,26 @@
 #include "nic.h"
 
 enum {
-    UDP_CHECKSUM = 6, TCP_SHORTEST = 20, UDP_SHORTEST = 8,
-    RX_UDPCS = 1 << 4, RX_L4I = 1 << 5, RX_IPCS = 1 << 6,
+    UDP_CHECKSUM = 6,
+    TCP_SHORTEST = 20,
+    UDP_SHORTEST = 8,
+    RX_UDPCS = 1 << 4,
+    RX_L4I = 1 << 5,
+    RX_IPCS = 1 << 6,
 };
 #define RX_TCPE (1u << 30)
 #define RX_IPE (1u << 31)
 
-static uint32_t ip_status(const uint8_t *ip, uint32_t header) {
+static uint32_t ip_status(const uint8_t *ip, uint32_t header)
+{
     uint32_t sum = header == 20 ? ones_sum(ip, 20, 0) : ones_sum(ip, header, 0); /* the usual length, without a loop */
     return sum == 0xFFFF ? RX_IPCS : RX_IPCS | RX_IPE;
 }
 
 /* `size`: bytes from the L4 header to the end of the IP packet, all of them in the frame. */
-static uint32_t l4_status(const uint8_t *addresses, uint32_t address_bytes, uint32_t protocol, const uint8_t *l4, uint32_t size) {
+static uint32_t l4_status(const uint8_t *addresses, uint32_t address_bytes, uint32_t protocol, const uint8_t *l4,
+                          uint32_t size)
+{
     bool udp = protocol == IP_UDP;
     if (size < (udp ? UDP_SHORTEST : TCP_SHORTEST))
         return 0;
@@ -26,7 +33,8 @@ static uint32_t l4_status(const uint8_t *addresses, uint32_t address_bytes, uint
 }
 
 /* `ip`, `l4`: offsets, l4 0 when there is no TCP or UDP header to look at (a fragment, another protocol). */
-uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol) {
+uint32_t checksum_status(const uint8_t *frame, uint32_t length, uint32_t ip, bool v4, uint32_t l4, uint32_t protocol)
+{
     uint32_t status = 0, end;
     if (v4) {
         uint32_t header = 4u * (frame[ip] & 0xF);

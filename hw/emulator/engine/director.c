@@ -7,10 +7,15 @@
 #include "nic.h"
 
 enum {
-    RX_FLM = 1 << 2, RSS_TYPE_DIRECTOR = 0xF, PACKET_TYPE = 0xFFF0, /* write-back (7.1.6.2) */
-    ADD = 1, REMOVE = 2, QUERY = 3, /* FDIRCMD.CMD */
-    RESERVED_FILTERS = 2,           /* of each table (7.1.2.7.2) */
-    PERFECT_FILTERS = 1024, SIGNATURE_FILTERS = 4096, /* doubled by each step of PBALLOC */
+    RX_FLM = 1 << 2,
+    RSS_TYPE_DIRECTOR = 0xF,
+    PACKET_TYPE = 0xFFF0, /* write-back (7.1.6.2) */
+    ADD = 1,
+    REMOVE = 2,
+    QUERY = 3, /* FDIRCMD.CMD */
+    RESERVED_FILTERS = 2, /* of each table (7.1.2.7.2) */
+    PERFECT_FILTERS = 1024,
+    SIGNATURE_FILTERS = 4096, /* doubled by each step of PBALLOC */
     FLOW_TYPE_IPV6 = 4,
 };
 
@@ -21,25 +26,31 @@ struct fields {
 
 /* ---- table ---- */
 
-static uint32_t hash_bits(const struct director *director) { return F_FDIRHASH_SIGNATURE_SW_INDEX_MASK | director->bucket_mask; }
+static uint32_t hash_bits(const struct director *director)
+{
+    return F_FDIRHASH_SIGNATURE_SW_INDEX_MASK | director->bucket_mask;
+}
 
 /* The link to the filter of this hash and signature (or software index), or to where its bucket ends.
  * ASSUMPTION: that is what tells one filter from another in perfect mode, too, as nothing else is given to remove one. */
-static uint16_t *find(struct director *director, uint32_t hash) {
+static uint16_t *find(struct director *director, uint32_t hash)
+{
     uint16_t *link = &director->buckets[hash & director->bucket_mask];
     while (*link && director->filters[*link].hash != hash)
         link = &director->filters[*link].next;
     return link;
 }
 
-void director_close(struct nic *nic) {
+void director_close(struct nic *nic)
+{
     free(nic->director.filters);
     free(nic->director.buckets);
     nic->director = (struct director){0};
 }
 
 /* FDIRCTRL written: an empty table of the size that PBALLOC gives it. ASSUMPTION: any write starts it anew, and is done at once. */
-void nic_director_init(struct nic *nic) {
+void nic_director_init(struct nic *nic)
+{
     uint32_t control = reg_load(nic, R_FDIRCTRL) & ~F_FDIRCTRL_INIT_DONE_MASK, size = control & F_FDIRCTRL_PBALLOC_MASK;
     struct director *director = &nic->director;
     director_close(nic);
@@ -64,20 +75,23 @@ void nic_director_init(struct nic *nic) {
 /* ---- commands (8.2.3.21.22) ---- */
 
 /* One more in a field of FDIRUSTAT or FDIRFSTAT, which stick at their maximum. */
-static void count(struct nic *nic, uint32_t offset, uint32_t mask) {
+static void count(struct nic *nic, uint32_t offset, uint32_t mask)
+{
     uint32_t value = reg_load(nic, offset);
     if ((value & mask) != mask)
         reg_store(nic, offset, value + (mask & -mask));
 }
 
-static void fill(const struct nic *nic, struct director_filter *filter, uint32_t hash, uint32_t command) {
+static void fill(const struct nic *nic, struct director_filter *filter, uint32_t hash, uint32_t command)
+{
     filter->hash = hash, filter->command = command;
     filter->source = reg_load(nic, R_FDIRIPSA), filter->destination = reg_load(nic, R_FDIRIPDA);
     filter->ports = reg_load(nic, R_FDIRPORT), filter->vlan_flex = reg_load(nic, R_FDIRVLAN);
 }
 
 /* Returns the bits that FDIRCMD shows afterwards. */
-static uint32_t add_filter(struct nic *nic, uint32_t hash, uint32_t command) {
+static uint32_t add_filter(struct nic *nic, uint32_t hash, uint32_t command)
+{
     struct director *director = &nic->director;
     uint16_t *link = find(director, hash);
     if (*link) { /* it is there: replaced when FILTER_UPDATE allows it */
@@ -99,7 +113,8 @@ static uint32_t add_filter(struct nic *nic, uint32_t hash, uint32_t command) {
     return 0;
 }
 
-static void remove_filter(struct nic *nic, uint32_t hash) {
+static void remove_filter(struct nic *nic, uint32_t hash)
+{
     struct director *director = &nic->director;
     uint16_t *link = find(director, hash), removed = *link;
     if (!removed) {
@@ -114,7 +129,8 @@ static void remove_filter(struct nic *nic, uint32_t hash) {
 }
 
 /* FDIRCMD written. CMD reads 0 when it is done, which is at once. */
-void nic_director_command(struct nic *nic) {
+void nic_director_command(struct nic *nic)
+{
     const uint32_t answers = F_FDIRCMD_CMD_MASK | F_FDIRCMD_FILTER_VALID_MASK | F_FDIRCMD_COLLISION_MASK;
     struct director *director = &nic->director;
     uint32_t command = reg_load(nic, R_FDIRCMD), answer = 0;
@@ -136,7 +152,8 @@ void nic_director_command(struct nic *nic) {
 /* ---- search ---- */
 
 /* Masks of ports and of IPv6 addresses have their bits in reverse, 16 and 16 (8.2.3.21.6 to 8.2.3.21.8). */
-static uint32_t reversed(uint32_t half) {
+static uint32_t reversed(uint32_t half)
+{
     uint32_t result = 0;
     for (uint32_t i = 0; i < 16; i++)
         result |= (half >> i & 1) << (15 - i);
@@ -144,7 +161,8 @@ static uint32_t reversed(uint32_t half) {
 }
 
 /* Ports that are compared. ASSUMPTION: all of SCTP's, which has no mask on the 82599; none where the protocol is not compared. */
-static uint32_t port_bits(const struct nic *nic, const struct flow *flow) {
+static uint32_t port_bits(const struct nic *nic, const struct flow *flow)
+{
     if (reg_load(nic, R_FDIRM) & F_FDIRM_L4P_MASK)
         return 0;
     if (flow->protocol == IP_SCTP)
@@ -153,12 +171,14 @@ static uint32_t port_bits(const struct nic *nic, const struct flow *flow) {
     return ~(reversed(mask & 0xFFFF) | reversed(mask >> 16) << 16);
 }
 
-static uint32_t tag_bits(uint32_t other) {
+static uint32_t tag_bits(uint32_t other)
+{
     return (other & F_FDIRM_VLANID_MASK ? 0 : 0x0FFF) | (other & F_FDIRM_VLANP_MASK ? 0 : 0xE000); /* never CFI */
 }
 
 /* The four words of an IPv6 address added up, without the bytes that `mask` has; in the byte order of the wire. */
-static uint32_t folded(const uint8_t *address, uint32_t mask) {
+static uint32_t folded(const uint8_t *address, uint32_t mask)
+{
     uint8_t sum[4] = {0};
     uint32_t word;
     for (uint32_t i = 0; i < 16; i++)
@@ -168,7 +188,8 @@ static uint32_t folded(const uint8_t *address, uint32_t mask) {
 }
 
 /* What is left of a frame under the masks. The first byte of the address is the mask's first bit. */
-static struct fields read_fields(const struct nic *nic, const uint8_t *frame, const struct flow *flow, bool tagged) {
+static struct fields read_fields(const struct nic *nic, const uint8_t *frame, const struct flow *flow, bool tagged)
+{
     uint32_t other = reg_load(nic, R_FDIRM), control = reg_load(nic, R_FDIRCTRL);
     uint32_t type = flow->protocol == IP_UDP ? 1 : flow->protocol == IP_TCP ? 2 : flow->protocol == IP_SCTP ? 3 : 0;
     const uint8_t *flex = frame + 2 * ((control & F_FDIRCTRL_FLEX_OFFSET_MASK) >> F_FDIRCTRL_FLEX_OFFSET_SHIFT);
@@ -197,9 +218,10 @@ static struct fields read_fields(const struct nic *nic, const uint8_t *frame, co
 /* 7.1.2.7.4. The input is the tag (16 bits), both addresses, ports, flexible bytes and flow type; the key is repeated along it. A set
  * bit of the key stands for the 16 bits of the input in front of its place, so the same places of all 32-bit words add up first.
  * Only the tag, half a word, is on its own: it is what bits at the input's ends meet, and the key's first bit does not see it. */
-static uint32_t hash_of(uint32_t key, const struct fields *fields) {
-    uint32_t words = __builtin_bswap32(fields->source ^ fields->destination) ^ (fields->ports << 16 | fields->ports >> 16)
-        ^ __builtin_bswap32(fields->flex) ^ fields->type;
+static uint32_t hash_of(uint32_t key, const struct fields *fields)
+{
+    uint32_t words = __builtin_bswap32(fields->source ^ fields->destination) ^
+                     (fields->ports << 16 | fields->ports >> 16) ^ __builtin_bswap32(fields->flex) ^ fields->type;
     uint32_t upper = words ^ fields->vlan ^ fields->type << 16, lower = words << 16 | words >> 16;
     uint32_t hash = key & 1 ? lower : 0;
     lower ^= fields->vlan ^ fields->vlan << 16;
@@ -210,15 +232,20 @@ static uint32_t hash_of(uint32_t key, const struct fields *fields) {
     return hash & F_FDIRHASH_HASH_MASK;
 }
 
-static bool same_fields(const struct nic *nic, const struct director_filter *filter, const struct fields *fields, const struct flow *flow) {
+static bool same_fields(const struct nic *nic, const struct director_filter *filter, const struct fields *fields,
+                        const struct flow *flow)
+{
     uint32_t other = reg_load(nic, R_FDIRM), type = (filter->command & F_FDIRCMD_L4TYPE_MASK) >> F_FDIRCMD_L4TYPE_SHIFT;
-    return (other & F_FDIRM_L4P_MASK || type == fields->type)
-        && !((filter->source ^ fields->source) & ~reg_load(nic, R_FDIRSIP4M)) && !((filter->destination ^ fields->destination) & ~reg_load(nic, R_FDIRDIP4M))
-        && !((filter->ports ^ fields->ports) & port_bits(nic, flow)) && !((filter->vlan_flex ^ fields->vlan) & tag_bits(other))
-        && (other & F_FDIRM_FLEX_MASK || filter->vlan_flex >> 16 == fields->flex);
+    return (other & F_FDIRM_L4P_MASK || type == fields->type) &&
+           !((filter->source ^ fields->source) & ~reg_load(nic, R_FDIRSIP4M)) &&
+           !((filter->destination ^ fields->destination) & ~reg_load(nic, R_FDIRDIP4M)) &&
+           !((filter->ports ^ fields->ports) & port_bits(nic, flow)) &&
+           !((filter->vlan_flex ^ fields->vlan) & tag_bits(other)) &&
+           (other & F_FDIRM_FLEX_MASK || filter->vlan_flex >> 16 == fields->flex);
 }
 
-static void obey(const struct nic *nic, const struct director_filter *filter, struct class *class) {
+static void obey(const struct nic *nic, const struct director_filter *filter, struct class *class)
+{
     uint32_t control = reg_load(nic, R_FDIRCTRL);
     class->status |= RX_FLM;
     if (filter->command & F_FDIRCMD_DROP_MASK)
@@ -226,11 +253,13 @@ static void obey(const struct nic *nic, const struct director_filter *filter, st
     else if (filter->command & F_FDIRCMD_QUEUE_EN_MASK)
         class->queue = (filter->command & F_FDIRCMD_RX_QUEUE_MASK) >> F_FDIRCMD_RX_QUEUE_SHIFT;
     if (control & F_FDIRCTRL_REPORT_STATUS_MASK && nic->settings.hash_reported)
-        class->q0 = (class->q0 & PACKET_TYPE) | RSS_TYPE_DIRECTOR | (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
+        class->q0 =
+            (class->q0 & PACKET_TYPE) | RSS_TYPE_DIRECTOR | (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
 }
 
 /* ASSUMPTION: perfect filters know IPv4 only; no public driver has others. */
-void director_search(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class) {
+void director_search(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class)
+{
     const struct director *director = &nic->director;
     bool perfect = reg_load(nic, R_FDIRCTRL) & F_FDIRCTRL_PERFECT_MATCH_MASK;
     if (perfect && flow->address_bytes != 8)
@@ -241,7 +270,8 @@ void director_search(const struct nic *nic, const uint8_t *frame, const struct f
     uint32_t signature = perfect ? 0 : hash_of(reg_load(nic, R_FDIRSKEY), &fields);
     for (uint32_t i = director->buckets[bucket]; i; i = director->filters[i].next) {
         const struct director_filter *filter = &director->filters[i];
-        if (perfect ? same_fields(nic, filter, &fields, flow) : filter->hash >> F_FDIRHASH_SIGNATURE_SW_INDEX_SHIFT == signature) {
+        if (perfect ? same_fields(nic, filter, &fields, flow)
+                    : filter->hash >> F_FDIRHASH_SIGNATURE_SW_INDEX_SHIFT == signature) {
             obey(nic, filter, class);
             return;
         }

@@ -11,10 +11,12 @@
 
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
 
-void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second) {
+void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second)
+{
     nic->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: nobody answers them */
     uint32_t alike = 0;
-    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS; i++) { /* what repeats itself leaves room for the rest */
+    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS;
+         i++) { /* what repeats itself leaves room for the rest */
         const struct finding *known = &nic->findings[i];
         alike += known->kind == kind;
         if (known->kind == kind && known->queue == queue && known->values[0] == first && known->values[1] == second)
@@ -30,7 +32,8 @@ void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t fi
 /* ---- looking up ---- */
 
 /* Index of the first window that ends after `iova`. */
-static uint32_t window_after(const struct nic *nic, uint64_t iova) {
+static uint32_t window_after(const struct nic *nic, uint64_t iova)
+{
     uint32_t low = 0, high = nic->window_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -44,7 +47,8 @@ static uint32_t window_after(const struct nic *nic, uint64_t iova) {
 }
 
 /* The window that holds `iova` and lets it be accessed so, or NULL. The next access is looked for there first. */
-static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what) {
+static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what)
+{
     uint32_t index = window_after(nic, iova);
     const struct dma_window *window = &nic->windows[index];
     if (index == nic->window_count || iova < window->iova || (window->access & access) != access)
@@ -55,7 +59,8 @@ static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32
 }
 
 /* dma_reach() when the guess was wrong. */
-uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
+uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access)
+{
     const struct dma_window *window = window_at(nic, iova, access, BUFFERS);
     if (!window || length > window->size - (iova - window->iova))
         return NULL;
@@ -65,7 +70,8 @@ uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t acce
 }
 
 /* Memory for somebody who explains what stands there; no access of the NIC's. Not what only messages reach. */
-bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length) {
+bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+{
     const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
     if (!window || !window->host || length > window->size - (iova - window->iova))
         return false;
@@ -74,7 +80,8 @@ bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length) {
 }
 
 /* Whether what just failed failed for want of data that is on its way. */
-bool dma_comes_later(struct nic *nic) {
+bool dma_comes_later(struct nic *nic)
+{
     bool later = nic->dma_waiting;
     nic->dma_waiting = false;
     return later;
@@ -82,7 +89,8 @@ bool dma_comes_later(struct nic *nic) {
 
 /* ---- copying: adjacent windows need not be adjacent in the host, so piece by piece ---- */
 
-static bool copy_in(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length) {
+static bool copy_in(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+{
     while (length) {
         const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
         if (!window)
@@ -97,7 +105,8 @@ static bool copy_in(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length
     return true;
 }
 
-static bool copy_out(struct nic *nic, uint64_t iova, const uint8_t *from, uint64_t length) {
+static bool copy_out(struct nic *nic, uint64_t iova, const uint8_t *from, uint64_t length)
+{
     while (length) {
         const struct dma_window *window = window_at(nic, iova, DMA_WRITE, BUFFERS);
         if (!window)
@@ -112,7 +121,8 @@ static bool copy_out(struct nic *nic, uint64_t iova, const uint8_t *from, uint64
     return true;
 }
 
-bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length) {
+bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length)
+{
     if (copy_in(nic, iova, to, length))
         return true;
     if (!nic->dma_waiting)
@@ -121,7 +131,8 @@ bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint6
 }
 
 /* dma_write() when the guess was wrong. */
-bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
+bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length)
+{
     if (copy_out(nic, iova, from, length))
         return true;
     report(nic, FINDING_DMA_WRITE, queue, iova, length);
@@ -131,19 +142,23 @@ bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint
 /* ---- descriptors: 16 bytes on a 16-byte boundary of a page, always within one window ---- */
 
 /* dma_descriptor() when the guess was wrong. */
-struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
+struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access)
+{
     const struct dma_window *window = window_at(nic, iova, access, DESCRIPTORS);
     uint8_t *bytes = NULL;
     if (window)
-        bytes = window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, sizeof(struct descriptor));
+        bytes =
+            window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, sizeof(struct descriptor));
     if (!bytes && !nic->dma_waiting)
-        report(nic, !window && window_at(nic, iova, DMA_READ, DESCRIPTORS) ? FINDING_DMA_WRITE : FINDING_DMA_READ, queue, iova, sizeof(struct descriptor));
+        report(nic, !window && window_at(nic, iova, DMA_READ, DESCRIPTORS) ? FINDING_DMA_WRITE : FINDING_DMA_READ,
+               queue, iova, sizeof(struct descriptor));
     return (struct descriptor *)(void *)bytes;
 }
 
 /* The buffers of a line of descriptors that will be worked on soon, and the line after it: all may be in another core's cache.
  * `access` to the buffers. A descriptor that is not ready yet only makes it fetch for nothing. */
-void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access) {
+void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access)
+{
     const struct reach *descriptors = &nic->recent[DESCRIPTORS][access == DMA_WRITE ? DMA_BOTH : DMA_READ];
     uint64_t iova = ring + sizeof(struct descriptor) * index;
     const struct descriptor *line = (const void *)recent_reach(descriptors, iova, 2 * LINE * sizeof *line);
@@ -154,7 +169,8 @@ void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t
     else
         __builtin_prefetch(line + LINE);
     for (uint32_t i = 0; i < LINE; i++) {
-        const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][access], atomic_load_explicit(&line[i].q0, memory_order_relaxed), FRAME_MIN);
+        const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][access],
+                                             atomic_load_explicit(&line[i].q0, memory_order_relaxed), FRAME_MIN);
         if (buffer && access == DMA_WRITE)
             __builtin_prefetch(buffer, 1);
         else if (buffer)
@@ -162,7 +178,8 @@ void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t
     }
 }
 
-void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
+void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1)
+{
     const uint64_t written[2] = {q0, q1};
     /* Posted data is not there yet: DD goes the same way behind it, also to memory that we could store to. */
     if (nic->remote && (remote_holds(nic, descriptor) || remote_writing(nic)))
@@ -173,7 +190,8 @@ void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64
 
 /* ---- windows: kept in order, never overlapping ---- */
 
-static int insert(struct nic *nic, uint32_t index, const struct dma_window *window) {
+static int insert(struct nic *nic, uint32_t index, const struct dma_window *window)
+{
     if (nic->window_count == nic->window_room) {
         uint32_t room = nic->window_room ? 2 * nic->window_room : 16;
         struct dma_window *more = realloc(nic->windows, room * sizeof *more);
@@ -188,12 +206,14 @@ static int insert(struct nic *nic, uint32_t index, const struct dma_window *wind
 }
 
 /* Map the part of a file that is behind a window. Only memory that is there: what lies behind the end of a file is a SIGBUS. */
-static int map_file(struct dma_window *window, int fd, uint64_t offset) {
+static int map_file(struct dma_window *window, int fd, uint64_t offset)
+{
     struct stat file;
     struct statfs system;
     if (fstat(fd, &file) || fstatfs(fd, &system))
         return errno;
-    if (!S_ISREG(file.st_mode) || offset % PAGE || offset > (uint64_t)file.st_size || window->size > (uint64_t)file.st_size - offset)
+    if (!S_ISREG(file.st_mode) || offset % PAGE || offset > (uint64_t)file.st_size ||
+        window->size > (uint64_t)file.st_size - offset)
         return EINVAL;
     window->granule = system.f_type == HUGETLBFS ? (uint32_t)system.f_bsize : PAGE;
     uint64_t start = offset - offset % window->granule, end = offset + window->size;
@@ -208,9 +228,11 @@ static int map_file(struct dma_window *window, int fd, uint64_t offset) {
 }
 
 /* Add a window on file `fd` from `offset` on, or (fd -1) one that messages reach. 0 or an errno; the fd stays the caller's. */
-int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access) {
+int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access)
+{
     uint32_t index = window_after(nic, iova);
-    if (!size || iova % PAGE || size % PAGE || iova + size < iova || !(access & DMA_BOTH) || access & ~(uint32_t)DMA_BOTH)
+    if (!size || iova % PAGE || size % PAGE || iova + size < iova || !(access & DMA_BOTH) ||
+        access & ~(uint32_t)DMA_BOTH)
         return EINVAL;
     if (index < nic->window_count && nic->windows[index].iova <= iova + (size - 1))
         return EEXIST;
@@ -229,12 +251,14 @@ int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t 
     return error;
 }
 
-static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last) {
+static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last)
+{
     return window->iova >= iova && window->iova + (window->size - 1) <= last;
 }
 
 /* Remove every window inside [iova, iova + size); EINVAL, and nothing removed, when the range would cut one in two. */
-int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size) {
+int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
+{
     uint64_t last = iova + (size - 1);
     uint32_t kept = 0, count = nic->window_count;
     if (!size || last < iova)
@@ -256,4 +280,7 @@ int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size) {
     return 0;
 }
 
-uint32_t nic_window_count(const struct nic *nic) { return nic->window_count; }
+uint32_t nic_window_count(const struct nic *nic)
+{
+    return nic->window_count;
+}

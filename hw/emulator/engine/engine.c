@@ -19,16 +19,16 @@
 
 enum {
     REGISTER_BYTES = 0x20000,
-    PAUSE_ROUNDS = 32,   /* idle rounds without a system call: a driver at work rings again within a microsecond or two */
-    SPIN_ROUNDS = 2000,  /* idle rounds that only yield: a few hundred microseconds of readiness */
-    NAP_ROUNDS = 4000,   /* then naps, */
+    PAUSE_ROUNDS = 32, /* idle rounds without a system call: a driver at work rings again within a microsecond or two */
+    SPIN_ROUNDS = 2000, /* idle rounds that only yield: a few hundred microseconds of readiness */
+    NAP_ROUNDS = 4000, /* then naps, */
     NAP_NS = 20000,
-    SLEEP_NS = 200000,   /* then sleeps, so that an idle port costs about no CPU */
+    SLEEP_NS = 200000, /* then sleeps, so that an idle port costs about no CPU */
 };
 
 static struct {
     pthread_mutex_t freeze;
-    atomic_uint waiting;       /* threads that want `freeze`; the engine stands back for them */
+    atomic_uint waiting; /* threads that want `freeze`; the engine stands back for them */
     pthread_mutex_t lifecycle; /* orders starting and stopping the thread */
     pthread_t thread;
     struct nic *nics;
@@ -38,11 +38,18 @@ static struct {
 
 static _Thread_local bool holds_freeze;
 
-bool engine_holds_freeze(void) { return holds_freeze; }
-struct nic *engine_first_nic(void) { return engine.nics; }
+bool engine_holds_freeze(void)
+{
+    return holds_freeze;
+}
+struct nic *engine_first_nic(void)
+{
+    return engine.nics;
+}
 
 /* A thread that has it keeps it: Ctrl-C in Python can come after this call and before the `with` that undoes it. */
-void engine_freeze(void) {
+void engine_freeze(void)
+{
     if (holds_freeze)
         return;
     /* relaxed: only a hint, the mutex orders */
@@ -52,7 +59,8 @@ void engine_freeze(void) {
     holds_freeze = true;
 }
 
-void engine_resume(void) {
+void engine_resume(void)
+{
     if (!holds_freeze)
         return;
     for (struct nic *nic = engine.nics; nic; nic = nic->next)
@@ -61,13 +69,15 @@ void engine_resume(void) {
     pthread_mutex_unlock(&engine.freeze);
 }
 
-static uint64_t monotonic_ns(void) {
+static uint64_t monotonic_ns(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t nic_now(const struct nic *nic) {
+uint64_t nic_now(const struct nic *nic)
+{
     return nic->manual ? nic->manual_ns : monotonic_ns();
 }
 
@@ -75,10 +85,12 @@ uint64_t nic_now(const struct nic *nic) {
 
 void nic_link_update(struct nic *nic);
 
-static void link_set(struct nic *nic, bool up) {
+static void link_set(struct nic *nic, bool up)
+{
     const uint32_t ten_gigabit = 3u << F_LINKS_SPEED_SHIFT;
     nic->link_up = up;
-    reg_store(nic, R_LINKS, F_LINKS_LINK_10G_SERIAL_EN_MASK | (up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | ten_gigabit : 0));
+    reg_store(nic, R_LINKS,
+              F_LINKS_LINK_10G_SERIAL_EN_MASK | (up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | ten_gigabit : 0));
     uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
     reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
     raise_other_cause(nic, F_CAUSES_LSC_MASK);
@@ -86,12 +98,14 @@ static void link_set(struct nic *nic, bool up) {
         nic_link_update(nic->wire.peer);
 }
 
-static bool trained(const struct nic *nic) {
+static bool trained(const struct nic *nic)
+{
     return nic_now(nic) - nic->link_training_since_ns >= nic->link_delay_ns;
 }
 
 /* A far end that trains reports a fault, so both ends of a cable come up and go down together. */
-void nic_link_update(struct nic *nic) {
+void nic_link_update(struct nic *nic)
+{
     struct nic *peer = nic->wire.peer;
     bool forced = reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* whatever the other end does (8.2.3.22.19) */
     bool carrier = nic->cable_in && wire_has_far_end(nic);
@@ -103,7 +117,8 @@ void nic_link_update(struct nic *nic) {
 }
 
 /* Reset, or AUTOC.RESTART_AN: the link goes down and comes back. */
-void nic_link_train(struct nic *nic) {
+void nic_link_train(struct nic *nic)
+{
     nic->link_training_since_ns = nic_now(nic);
     if (nic->link_up)
         link_set(nic, false);
@@ -112,7 +127,8 @@ void nic_link_train(struct nic *nic) {
 
 /* ---- stepping ---- */
 
-static uint32_t step(struct nic *nic, uint64_t now_ns) {
+static uint32_t step(struct nic *nic, uint64_t now_ns)
+{
     if (nic->gone)
         return 0;
     if (nic->settings.stale)
@@ -129,7 +145,8 @@ static uint32_t step(struct nic *nic, uint64_t now_ns) {
 }
 
 /* By hand: time goes on by `ns`, each queue and the wire move at most `frames`. Returns frames moved. */
-uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns) {
+uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
+{
     engine_freeze();
     nic->manual_ns += ns;
     nic->step_frames = frames;
@@ -139,7 +156,8 @@ uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns) {
     return moved;
 }
 
-static void rest(uint32_t idle_rounds) {
+static void rest(uint32_t idle_rounds)
+{
     if (idle_rounds < PAUSE_ROUNDS)
         return;
     if (idle_rounds < SPIN_ROUNDS)
@@ -148,7 +166,8 @@ static void rest(uint32_t idle_rounds) {
         nanosleep(&(struct timespec){.tv_nsec = idle_rounds < NAP_ROUNDS ? NAP_NS : SLEEP_NS}, NULL);
 }
 
-static void *run(void *unused) {
+static void *run(void *unused)
+{
     (void)unused;
     uint32_t idle_rounds = 0;
     prctl(PR_SET_NAME, "82599");
@@ -177,7 +196,8 @@ static void *run(void *unused) {
 }
 
 /* Signals are for the program's own threads; but SIGBUS comes to the thread that caused it (guard.c). */
-static int start_thread(void) {
+static int start_thread(void)
+{
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     sigset_t all, before;
@@ -195,7 +215,8 @@ static int start_thread(void) {
 
 /* ---- a NIC's life ---- */
 
-void nic_destroy(struct nic *nic) {
+void nic_destroy(struct nic *nic)
+{
     if (!nic)
         return;
     for (uint32_t i = 0; i < nic->window_count; i++)
@@ -213,7 +234,8 @@ void nic_destroy(struct nic *nic) {
     free(nic);
 }
 
-struct nic *nic_create(void) {
+struct nic *nic_create(void)
+{
     struct nic *nic = calloc(1, sizeof *nic);
     if (!nic)
         return NULL;
@@ -234,10 +256,14 @@ struct nic *nic_create(void) {
     return nic;
 }
 
-uint32_t *nic_registers(struct nic *nic) { return (uint32_t *)(uintptr_t)nic->regs; }
+uint32_t *nic_registers(struct nic *nic)
+{
+    return (uint32_t *)(uintptr_t)nic->regs;
+}
 
 /* Let the engine step the NIC. 0, or an errno when no thread could be had. */
-int nic_start(struct nic *nic) {
+int nic_start(struct nic *nic)
+{
     int error = 0;
     pthread_mutex_lock(&engine.lifecycle);
     if (atomic_load(&engine.count) == 0)
@@ -254,7 +280,8 @@ int nic_start(struct nic *nic) {
 }
 
 /* The engine lets go of the NIC and its wire; the last one to stop takes the thread with it. */
-void nic_stop(struct nic *nic) {
+void nic_stop(struct nic *nic)
+{
     pthread_mutex_lock(&engine.lifecycle);
     engine_freeze();
     for (struct nic **at = &engine.nics; *at; at = &(*at)->next)
@@ -273,7 +300,8 @@ void nic_stop(struct nic *nic) {
 }
 
 /* What CTRL.RST does to the parts that are not registers; Python resets those. */
-void nic_reset(struct nic *nic) {
+void nic_reset(struct nic *nic)
+{
     for (uint32_t number = 0; number < QUEUES; number++) {
         nic->tx[number] = (struct tx_queue){0};
         nic->rx[number] = (struct rx_queue){0};
@@ -299,7 +327,8 @@ void nic_reset(struct nic *nic) {
 static const uint32_t doorbell_pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
 enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorbell_pages };
 
-int nic_share_doorbells(struct nic *nic) {
+int nic_share_doorbells(struct nic *nic)
+{
     if (nic->doorbell_fd >= 0 || sysconf(_SC_PAGESIZE) != BAR_PAGE)
         return nic->doorbell_fd;
     int fd = memfd_create("ixrings-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -311,7 +340,8 @@ int nic_share_doorbells(struct nic *nic) {
         ready = pwrite(fd, registers + doorbell_pages[i], BAR_PAGE, BAR_PAGE * i) == BAR_PAGE;
     ready = ready && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
     for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++)
-        ready = mmap(registers + doorbell_pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BAR_PAGE * i) != MAP_FAILED;
+        ready = mmap(registers + doorbell_pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                     BAR_PAGE * i) != MAP_FAILED;
     if (!ready) {
         close(fd); /* pages that were replaced hold the same values, so the NIC goes on */
         return -1;
@@ -320,7 +350,8 @@ int nic_share_doorbells(struct nic *nic) {
 }
 
 /* Pages of our own again, with the same values: whoever still maps the file has no hand on what the next one does. */
-bool nic_unshare_doorbells(struct nic *nic) {
+bool nic_unshare_doorbells(struct nic *nic)
+{
     if (nic->doorbell_fd < 0)
         return true;
     uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs, values[BAR_PAGE];
@@ -328,7 +359,8 @@ bool nic_unshare_doorbells(struct nic *nic) {
     for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++) {
         uint8_t *page = registers + doorbell_pages[i];
         memcpy(values, page, BAR_PAGE);
-        ready = mmap(page, BAR_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+        ready =
+            mmap(page, BAR_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
         if (ready)
             memcpy(page, values, BAR_PAGE);
     }
@@ -341,20 +373,60 @@ bool nic_unshare_doorbells(struct nic *nic) {
 
 /* ---- switches ---- */
 
-void nic_set_manual(struct nic *nic, bool manual) { nic->manual = manual; }
-void nic_set_paced(struct nic *nic, bool paced) { nic->paced = paced; }
-void nic_set_bus_master(struct nic *nic, bool on) { nic->bus_master = on; }
-bool nic_master_abort(const struct nic *nic) { return nic->master_abort; }
-void nic_clear_master_abort(struct nic *nic) { nic->master_abort = false; }
-void nic_set_gone(struct nic *nic) { nic->gone = true; }
-void nic_break_write_back(struct nic *nic, bool head, bool receive) {
+void nic_set_manual(struct nic *nic, bool manual)
+{
+    nic->manual = manual;
+}
+void nic_set_paced(struct nic *nic, bool paced)
+{
+    nic->paced = paced;
+}
+void nic_set_bus_master(struct nic *nic, bool on)
+{
+    nic->bus_master = on;
+}
+bool nic_master_abort(const struct nic *nic)
+{
+    return nic->master_abort;
+}
+void nic_clear_master_abort(struct nic *nic)
+{
+    nic->master_abort = false;
+}
+void nic_set_gone(struct nic *nic)
+{
+    nic->gone = true;
+}
+void nic_break_write_back(struct nic *nic, bool head, bool receive)
+{
     nic->no_head_writeback = head, nic->no_rx_writeback = receive;
     transmit_mend(nic);
 }
-void nic_set_cable(struct nic *nic, bool in) { nic->cable_in = in; }
-void nic_set_link_delay(struct nic *nic, uint64_t ns) { nic->link_delay_ns = ns; }
-void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd) { nic->eventfds[vector] = fd; }
-void nic_send_messages(struct nic *nic) { send_messages(nic, nic_now(nic)); }
-uint64_t nic_finding_count(const struct nic *nic) { return nic->finding_count; }
-void nic_clear_findings(struct nic *nic) { nic->finding_count = 0; }
-const struct finding *nic_findings(const struct nic *nic) { return nic->findings; }
+void nic_set_cable(struct nic *nic, bool in)
+{
+    nic->cable_in = in;
+}
+void nic_set_link_delay(struct nic *nic, uint64_t ns)
+{
+    nic->link_delay_ns = ns;
+}
+void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd)
+{
+    nic->eventfds[vector] = fd;
+}
+void nic_send_messages(struct nic *nic)
+{
+    send_messages(nic, nic_now(nic));
+}
+uint64_t nic_finding_count(const struct nic *nic)
+{
+    return nic->finding_count;
+}
+void nic_clear_findings(struct nic *nic)
+{
+    nic->finding_count = 0;
+}
+const struct finding *nic_findings(const struct nic *nic)
+{
+    return nic->findings;
+}

@@ -12,7 +12,8 @@
 static struct sigaction former;
 
 /* The page of a window that holds `address`, replaced. Only mmap is called: it is a bare system call on Linux. */
-static bool replace_page(struct nic *nic, const uint8_t *address) {
+static bool replace_page(struct nic *nic, const uint8_t *address)
+{
     for (uint32_t i = 0; i < nic->window_count; i++) {
         const struct dma_window *window = &nic->windows[i];
         if (!window->mapping || address < window->mapping || address >= window->mapping + window->mapped)
@@ -28,7 +29,8 @@ static bool replace_page(struct nic *nic, const uint8_t *address) {
 }
 
 /* Runs in the thread that touched the memory. If that is one of ours it holds `freeze`, so the windows stand still. */
-static void on_sigbus(int number, siginfo_t *info, void *context) {
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
     (void)context;
     if (engine_holds_freeze())
         for (struct nic *nic = engine_first_nic(); nic; nic = nic->next)
@@ -38,7 +40,8 @@ static void on_sigbus(int number, siginfo_t *info, void *context) {
 }
 
 /* Outlive other programs' mistakes: on while memory of others is mapped, by one caller of a process at a time. */
-void engine_guard(bool on) {
+void engine_guard(bool on)
+{
     struct sigaction guard;
     memset(&guard, 0, sizeof guard);
     guard.sa_sigaction = on_sigbus;

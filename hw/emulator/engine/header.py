@@ -18,7 +18,11 @@ from ixrings.hw.registers import Registers
 
 def text() -> str:
     """The whole header."""
-    lines = ["/* Made from hw/registers.py by hw/emulator/engine/header.py. */", "#ifndef IXRINGS_REGISTERS_H", "#define IXRINGS_REGISTERS_H"]
+    lines = [
+        "/* Made from hw/registers.py by hw/emulator/engine/header.py. */",
+        "#ifndef IXRINGS_REGISTERS_H",
+        "#define IXRINGS_REGISTERS_H",
+    ]
     layouts: dict[str, type[Word]] = {}
     for row in Registers.rows():
         lines += ["", f"/* {row.section} */", *_addresses(row), *_fields(row.name, row.layout)]

@@ -13,28 +13,33 @@
 
 enum { ITR_UNIT_NS = 2048 };
 
-static uint64_t load_pair(const struct nic *nic, uint32_t offset) {
+static uint64_t load_pair(const struct nic *nic, uint32_t offset)
+{
     return reg_load(nic, offset) | (uint64_t)reg_load(nic, offset + 4) << 32;
 }
 
-static void store_pair(struct nic *nic, uint32_t offset, uint64_t value) {
+static void store_pair(struct nic *nic, uint32_t offset, uint64_t value)
+{
     reg_store(nic, offset, (uint32_t)value);
     reg_store(nic, offset + 4, (uint32_t)(value >> 32));
 }
 
 /* `cause`: of a queue, as IVAR has it (settings.c). */
-void raise_queue_cause(struct nic *nic, uint64_t cause) {
+void raise_queue_cause(struct nic *nic, uint64_t cause)
+{
     uint64_t causes = load_pair(nic, R_EICS_EX);
     if (cause & ~causes)
         store_pair(nic, R_EICS_EX, causes | cause);
 }
 
-void raise_other_cause(struct nic *nic, uint32_t cause) {
+void raise_other_cause(struct nic *nic, uint32_t cause)
+{
     reg_store(nic, R_EICR, reg_load(nic, R_EICR) | cause);
 }
 
 /* A message is an eventfd's. A full one (2^64 - 2 unread) is readable already; it may be another program's, that can block. */
-static void signal_eventfd(int fd) {
+static void signal_eventfd(int fd)
+{
     uint64_t one = 1;
     struct pollfd ready = {fd, POLLOUT, 0};
     if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
@@ -44,7 +49,8 @@ static void signal_eventfd(int fd) {
 }
 
 /* Auto-clear (EIAC) and auto-mask (EIAM_EX with GPIE.EIAME) as the message of a vector goes out. */
-static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, uint64_t *masks) {
+static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, uint64_t *masks)
+{
     uint64_t bit = 1ull << vector;
     /* ASSUMPTION: vectors 16..63 have no bit in EIAC; they clear as if it was set, since nothing else could clear them. */
     if (vector >= 16 || reg_load(nic, R_EIAC) & 1u << vector)
@@ -54,24 +60,28 @@ static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, ui
 }
 
 /* The interval between messages of a vector: EITR.ITR_INTERVAL, 2.048 us units at 10 Gbit/s (8.2.3.5.12). */
-static uint64_t moderation_ns(const struct nic *nic, uint32_t vector) {
+static uint64_t moderation_ns(const struct nic *nic, uint32_t vector)
+{
     uint32_t offset = vector < 24 ? R_EITR + 4 * vector : R_EITR_24 + 4 * (vector - 24);
     uint32_t eitr = reg_load(nic, offset);
     return (uint64_t)((eitr & F_EITR_ITR_INTERVAL_MASK) >> F_EITR_ITR_INTERVAL_SHIFT) * ITR_UNIT_NS;
 }
 
 /* Until a vector may send again. */
-uint64_t nic_interval_left(const struct nic *nic, uint32_t vector) {
+uint64_t nic_interval_left(const struct nic *nic, uint32_t vector)
+{
     uint64_t now = nic_now(nic), next = nic->next_message_ns[vector];
     return next > now ? next - now : 0;
 }
 
-void nic_set_interval_left(struct nic *nic, uint32_t vector, uint64_t ns) {
+void nic_set_interval_left(struct nic *nic, uint32_t vector, uint64_t ns)
+{
     nic->next_message_ns[vector] = nic_now(nic) + ns;
 }
 
 /* The vectors that causes and masks ask for; without MSI-X bit 0 may stand for all of them. */
-static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_t masks) {
+static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_t masks)
+{
     uint32_t others = reg_load(nic, R_EICR) & reg_load(nic, R_EIMS) & 0xFFFF0000u;
     uint32_t misc = reg_load(nic, R_IVAR_MISC) >> 8;
     /* INTx and MSI have one vector for everything, and IVAR_MISC no part in it (7.3.1.1). */
@@ -81,7 +91,8 @@ static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_
 }
 
 /* Send what is due. Called at the end of a step and after every register write that may unmask something. */
-void send_messages(struct nic *nic, uint64_t now_ns) {
+void send_messages(struct nic *nic, uint64_t now_ns)
+{
     if (nic->remote && remote_writing(nic))
         return; /* a message must not overtake the data it tells of */
     uint64_t causes = load_pair(nic, R_EICS_EX), masks = load_pair(nic, R_EIMS_EX);
@@ -111,16 +122,20 @@ void send_messages(struct nic *nic, uint64_t now_ns) {
 }
 
 /* Vector 0 becomes INTx, unmasked, or a message again. */
-void nic_set_line(struct nic *nic, bool line) {
+void nic_set_line(struct nic *nic, bool line)
+{
     nic->line = line, nic->line_masked = false;
 }
 
 /* The status register's Interrupt Status: the line would be up, whatever the command register says to it (PCI 3.0 6.2.3). */
-bool nic_line_asserted(const struct nic *nic) {
-    return !(reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK) && asserted_vectors(nic, load_pair(nic, R_EICS_EX), load_pair(nic, R_EIMS_EX));
+bool nic_line_asserted(const struct nic *nic)
+{
+    return !(reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK) &&
+           asserted_vectors(nic, load_pair(nic, R_EICS_EX), load_pair(nic, R_EIMS_EX));
 }
 
-void nic_disable_line(struct nic *nic, bool disabled) {
+void nic_disable_line(struct nic *nic, bool disabled)
+{
     bool was = nic->line_disabled;
     nic->line_disabled = disabled;
     if (was && !disabled && nic->line) {
@@ -130,7 +145,8 @@ void nic_disable_line(struct nic *nic, bool disabled) {
 }
 
 /* A line that is still up when it is unmasked signals again. */
-void nic_mask_line(struct nic *nic, bool masked) {
+void nic_mask_line(struct nic *nic, bool masked)
+{
     nic->line_masked = nic->line && masked;
     if (!nic->line_masked) {
         nic->sent = 0;

@@ -8,7 +8,8 @@ enum { LEGACY_IFCS = 1 << 25, LEGACY_IC = 1 << 26, LEGACY_VLE = 1 << 30, FRAGMEN
 /* Q1 of a frame's first descriptor. The checksum is of all from CSS on, whatever software left at CSO included; offsets are those of the
  * frame as it was fetched, without the tag that is put in.
  * ASSUMPTION: CSO and CSS are held against the frame's length, and the checksum is left out too when one byte of it would be behind the end. */
-void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length) {
+void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length)
+{
     uint32_t offset = q1 >> 16 & 0xFF, start = q1 >> 40 & 0xFF, head = nic->tx[number].head;
     bool insert = q1 & LEGACY_IC, tag = q1 & LEGACY_VLE && length >= ADDRESSES;
     if (!(insert || tag)) {
@@ -30,7 +31,8 @@ void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *b
 
 /* Of a UDP fragment over IPv4, when RXCSUM.IPPCSE asks for it and PCSD does not ask for the hash instead (7.1.13); else 0.
  * ASSUMPTION: the sum of the IP packet's payload, not complemented, the end of a short frame's padding left out. */
-uint32_t fragment_checksum(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+uint32_t fragment_checksum(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
+{
     if ((reg_load(nic, R_RXCSUM) & (F_RXCSUM_IPPCSE_MASK | F_RXCSUM_PCSD_MASK)) != F_RXCSUM_IPPCSE_MASK)
         return 0;
     const struct flow flow = flow_of(frame, length, class->tagged);

@@ -42,7 +42,9 @@ class DmaMessages:
         """The requests there are now."""
         request, data = _Request(), ctypes.create_string_buffer(LONGEST)
         while self._next(request, data):
-            yield DmaRequest(request.id, request.iova, request.length, data.raw[: request.length] if request.is_write else None)
+            yield DmaRequest(
+                request.id, request.iova, request.length, data.raw[: request.length] if request.is_write else None
+            )
 
     def _next(self, request: _Request, data: ctypes.Array[ctypes.c_char]) -> bool:
         with self._engine.frozen():

@@ -45,11 +45,14 @@ enum {
     CHAIN_MAX = 38,        /* descriptors of one frame (7.2.1.1), where WTHRESH is 0 */
     CHIP_HOLDS = 40,       /* of a queue: DPDK goes as far, and a longer frame never ends */
     FRAME_MIN = 60,        /* without CRC */
-    IP_TCP = 6, IP_UDP = 17, IP_SCTP = 132,
+    IP_TCP = 6,
+    IP_UDP = 17,
+    IP_SCTP = 132,
     ADDRESSES = 12,        /* destination and source, in front of a VLAN tag or the EtherType */
     VLAN_TAG = 4,
     CRC = 4,
-    PACKET_TYPE_L2 = 0x8000, PACKET_TYPE_L2_SHIFT = 4, /* in a write-back: which ETQF matched (7.1.6.2) */
+    PACKET_TYPE_L2 = 0x8000,
+    PACKET_TYPE_L2_SHIFT = 4, /* in a write-back: which ETQF matched (7.1.6.2) */
     WIRE_OVERHEAD = 20,    /* preamble, start delimiter, inter-frame gap */
     PS_PER_BYTE = 800,     /* at 10 Gbit/s */
     CATCH_UP_NS = 1000000, /* a paced engine that lost its core makes up for at most this much */
@@ -138,10 +141,11 @@ enum rx_state { RX_OFF, RX_STUCK, RX_LEGACY, RX_ADVANCED }; /* stuck: as a tx_qu
 struct rx_queue {
     enum rx_state state;
     uint32_t head, size, buffer_size;
-    uint32_t free; /* descriptors up to RDT as last looked at: looked at again when they are too few, as the driver writes that line */
-    bool drop_en, strip_tag;   /* SRRCTL.DROP_EN, RXDCTL.VME */
-    uint32_t counter_set;      /* RQSMR */
-    uint64_t base, cause;      /* cause as in tx_queue */
+    uint32_t
+        free; /* descriptors up to RDT as last looked at: looked at again when they are too few, as the driver writes that line */
+    bool drop_en, strip_tag; /* SRRCTL.DROP_EN, RXDCTL.VME */
+    uint32_t counter_set; /* RQSMR */
+    uint64_t base, cause; /* cause as in tx_queue */
 };
 
 /* A received descriptor that is to be written back. */
@@ -167,13 +171,14 @@ struct packet_buffer {
 };
 
 /* What was found out about a received frame. */
-struct class {
+struct class
+{
     uint32_t queue;
     uint32_t status; /* extended status and errors of the write-back: PIF, LB, checksums (7.1.6.2) */
     bool tagged;
     bool rare, searched; /* rare: it has one of what follows, or more; searched: flow director was asked */
-    uint16_t event;      /* where the message of a PTP frame stands that is to be time-stamped, 0 in others */
-    uint64_t q0;     /* RSS type, packet type, hash: the low half of the write-back */
+    uint16_t event; /* where the message of a PTP frame stands that is to be time-stamped, 0 in others */
+    uint64_t q0; /* RSS type, packet type, hash: the low half of the write-back */
 };
 
 /* A frame in the packet buffer: this, then its bytes. length 0: the rest up to the end is unused. */
@@ -184,17 +189,19 @@ struct stored {
 
 /* What registers ask of every frame (settings.c). */
 struct settings {
-    bool stale;                    /* somebody had the engine frozen since these were read */
-    bool receive;                  /* RXCTRL, SECRXCTRL: on, when there is a link */
+    bool stale; /* somebody had the engine frozen since these were read */
+    bool receive; /* RXCTRL, SECRXCTRL: on, when there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
-    bool wired;                    /* frames come from the wire and go there: no loopback, and the cable is in, be the link forced up or not */
-    bool as_usual;                 /* received frames lose their CRC, and their descriptors are written back */
+    bool
+        wired; /* frames come from the wire and go there: no loopback, and the cable is in, be the link forced up or not */
+    bool as_usual; /* received frames lose their CRC, and their descriptors are written back */
     bool vlan_filter;
-    uint32_t vlan_type, longest;   /* VLNCTRL.VET; a frame's bytes, CRC included */
-    uint32_t filter;               /* FCTRL */
-    uint32_t rss;                  /* MRQC when it asks for RSS, else 0 */
-    bool hash_reported;            /* RXCSUM.PCSD */
-    bool steering, director, stamps; /* whether anything is to be asked before RSS: any filter, flow director, for time stamps */
+    uint32_t vlan_type, longest; /* VLNCTRL.VET; a frame's bytes, CRC included */
+    uint32_t filter; /* FCTRL */
+    uint32_t rss; /* MRQC when it asks for RSS, else 0 */
+    bool hash_reported; /* RXCSUM.PCSD */
+    bool steering, director,
+        stamps; /* whether anything is to be asked before RSS: any filter, flow director, for time stamps */
 };
 
 /* Where the addresses and ports of a frame are; ports 0 when there are none to look at. */
@@ -227,19 +234,19 @@ struct wire {
     /* The next frame for the NIC, or NULL; offered again until `taken`. */
     const uint8_t *(*offer)(struct nic *nic, uint32_t *length);
     void (*taken)(struct nic *nic);
-    void (*idle)(struct nic *nic);  /* nothing moved: a chance to flush */
+    void (*idle)(struct nic *nic); /* nothing moved: a chance to flush */
     void (*close)(struct nic *nic);
-    struct nic *peer;               /* cable */
-    int fd;                         /* tap, recording */
-    int trouble;                    /* an errno: why the wire is dead, 0 while it is not */
-    uint64_t sequence;              /* source, playback */
-    const uint8_t *capture;         /* playback */
+    struct nic *peer; /* cable */
+    int fd; /* tap, recording */
+    int trouble; /* an errno: why the wire is dead, 0 while it is not */
+    uint64_t sequence; /* source, playback */
+    const uint8_t *capture; /* playback */
     const uint64_t *offsets;
     const uint32_t *lengths;
     uint64_t frames;
-    uint32_t pending;               /* tap: length of the frame in `buffer` that the NIC has not taken yet; source: of all */
+    uint32_t pending; /* tap: length of the frame in `buffer` that the NIC has not taken yet; source: of all */
     uint8_t *buffer;
-    uint32_t recorded;              /* bytes in `record` that are not in the file yet */
+    uint32_t recorded; /* bytes in `record` that are not in the file yet */
     uint8_t *record;
 };
 
@@ -248,7 +255,7 @@ struct nic {
     bool manual, paced, bus_master, gone;
     bool no_head_writeback, no_rx_writeback; /* defects on request (hw/emulator/faults.py) */
     uint32_t step_frames; /* how many frames a queue or a wire may move before others get their turn */
-    uint64_t manual_ns;   /* the time, when it is stepped by hand */
+    uint64_t manual_ns; /* the time, when it is stepped by hand */
 
     /* link (82599 3.7): up when the far end is there, `link_delay_ns` after training began */
     bool cable_in, link_up;
@@ -258,8 +265,8 @@ struct nic {
     uint32_t window_count, window_room;
     struct reach recent[2][DMA_BOTH + 1]; /* of descriptors, of buffers; by access */
     struct remote *remote; /* NULL: no window is reached by messages */
-    bool dma_waiting;      /* the last DMA access failed only because its data is not here yet */
-    int doorbell_fd;       /* the pages with tail registers, when they are shared; else -1 */
+    bool dma_waiting; /* the last DMA access failed only because its data is not here yet */
+    int doorbell_fd; /* the pages with tail registers, when they are shared; else -1 */
     struct finding findings[FINDINGS];
     uint64_t finding_count;
 
@@ -267,10 +274,10 @@ struct nic {
     struct rx_queue rx[QUEUES];
     uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
     struct settings settings;
-    uint64_t tx_free_ps, rx_free_ps;       /* paced: when the wire can carry the next frame */
-    bool tx_busy, rx_busy;                 /* frames were waiting when the last step ended: time since then counts for them */
-    bool paused, pausing;                  /* by the other end; the other end */
-    bool pause_leaves;                     /* a pause frame is on its way out: what it sets off on a loop or at a peer sends no other */
+    uint64_t tx_free_ps, rx_free_ps; /* paced: when the wire can carry the next frame */
+    bool tx_busy, rx_busy; /* frames were waiting when the last step ended: time since then counts for them */
+    bool paused, pausing; /* by the other end; the other end */
+    bool pause_leaves; /* a pause frame is on its way out: what it sets off on a loop or at a peer sends no other */
     uint64_t paused_until_ns, pause_again_ns;
     struct packet_buffer buffer;
     struct write_back write_backs[WRITE_BACKS];
@@ -280,51 +287,63 @@ struct nic {
     uint32_t address_count;
     uint32_t ether_type_filters; /* bit i: ETQF[i] is on */
     uint32_t five_tuple_count;
-    uint8_t five_tuples[128];    /* those that are on, first that which wins */
+    uint8_t five_tuples[128]; /* those that are on, first that which wins */
     struct director director;
     struct clock clock;
     uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
-    uint8_t frame[FRAME_MAX];    /* gathered or padded frame on its way out */
-    uint8_t *large;              /* LARGE_MAX bytes: what is to be cut into frames */
+    uint8_t frame[FRAME_MAX]; /* gathered or padded frame on its way out */
+    uint8_t *large; /* LARGE_MAX bytes: what is to be cut into frames */
 
     int eventfds[VECTORS];
-    bool line, line_masked;      /* vector 0 is INTx: after each signal it is masked until someone looks again */
-    bool line_disabled;          /* the command register's Interrupt Disable */
-    bool master_abort;           /* a read request was refused, since the status register was last cleared */
-    uint64_t sent;               /* vectors whose message went out for the causes that are set now */
+    bool line, line_masked; /* vector 0 is INTx: after each signal it is masked until someone looks again */
+    bool line_disabled; /* the command register's Interrupt Disable */
+    bool master_abort; /* a read request was refused, since the status register was last cleared */
+    uint64_t sent; /* vectors whose message went out for the causes that are set now */
     uint64_t next_message_ns[VECTORS];
 
     struct wire wire;
     struct nic *next;
 };
 
-static inline uint32_t reg_load(const struct nic *nic, uint32_t offset) {
+static inline uint32_t reg_load(const struct nic *nic, uint32_t offset)
+{
     return atomic_load_explicit(&nic->regs[offset / 4], memory_order_relaxed);
 }
 
-static inline void reg_store(struct nic *nic, uint32_t offset, uint32_t value) {
+static inline void reg_store(struct nic *nic, uint32_t offset, uint32_t value)
+{
     atomic_store_explicit(&nic->regs[offset / 4], value, memory_order_relaxed);
 }
 
 /* Receive queue registers: 64 at their first address, 64 more at 0xC000 above. */
-static inline uint32_t rx_offset(uint32_t first, uint32_t queue) {
+static inline uint32_t rx_offset(uint32_t first, uint32_t queue)
+{
     return queue < 64 ? first + 0x40 * queue : first + 0xC000 + 0x40 * (queue - 64);
 }
 
-static inline uint32_t tx_offset(uint32_t first, uint32_t queue) {
+static inline uint32_t tx_offset(uint32_t first, uint32_t queue)
+{
     return first + 0x40 * queue;
 }
 
 /* Which of the size counters, PRC64 .. PRC1522, counts a frame of so many bytes, CRC included (8.2.3.23.18). */
-static inline uint32_t size_bin(uint32_t bytes) {
+static inline uint32_t size_bin(uint32_t bytes)
+{
     return bytes <= 64 ? 0 : bytes <= 127 ? 1 : bytes <= 255 ? 2 : bytes <= 511 ? 3 : bytes <= 1023 ? 4 : 5;
 }
 
-static inline uint32_t be16(const uint8_t *bytes) { return (uint32_t)bytes[0] << 8 | bytes[1]; }
-static inline void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
+static inline uint32_t be16(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] << 8 | bytes[1];
+}
+static inline void put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
+}
 
 /* A MAC address in the byte order of RAL and RAH. */
-static inline uint64_t mac_of(const uint8_t *bytes) {
+static inline uint64_t mac_of(const uint8_t *bytes)
+{
     uint32_t low;
     memcpy(&low, bytes, sizeof low);
     return low | (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40;
@@ -356,24 +375,28 @@ void remote_forget(struct nic *nic);
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last);
 
 /* NULL when the guess was wrong, which says nothing about the access. */
-static inline uint8_t *recent_reach(const struct reach *recent, uint64_t iova, uint64_t length) {
+static inline uint8_t *recent_reach(const struct reach *recent, uint64_t iova, uint64_t length)
+{
     uint64_t at = iova - recent->iova;
     return at < recent->size && length <= recent->size - at ? recent->host + at : NULL;
 }
 
 /* The bytes [iova, iova + length) when one window holds all of it, else NULL. Never memory to write that only messages reach. */
-static inline uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access) {
+static inline uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access)
+{
     uint8_t *host = recent_reach(&nic->recent[BUFFERS][access], iova, length);
     return host ? host : dma_find(nic, iova, length, access);
 }
 
 /* The descriptor in its place, or a copy of one that messages reach. `access`: DMA_BOTH when it will be written back. */
-static inline struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access) {
+static inline struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access)
+{
     uint8_t *host = recent_reach(&nic->recent[DESCRIPTORS][access], iova, sizeof(struct descriptor));
     return host ? (struct descriptor *)(void *)host : dma_find_descriptor(nic, queue, iova, access);
 }
 
-static inline bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length) {
+static inline bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length)
+{
     uint8_t *host = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], iova, length);
     if (!host)
         return dma_write_pieces(nic, queue, iova, from, length);
@@ -381,7 +404,8 @@ static inline bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, con
     return true;
 }
 
-static inline void store_descriptor(struct descriptor *descriptor, uint64_t q0, uint64_t q1) {
+static inline void store_descriptor(struct descriptor *descriptor, uint64_t q0, uint64_t q1)
+{
     atomic_store_explicit(&descriptor->q0, q0, memory_order_relaxed);
     /* release: the data and the low half are in memory before DD is, as PCIe's ordered writes guarantee */
     atomic_store_explicit(&descriptor->q1, q1, memory_order_release);
@@ -400,7 +424,8 @@ void send_messages(struct nic *nic, uint64_t now_ns);
 uint64_t nic_time(struct nic *nic);
 void timestamp_sent(struct nic *nic);
 void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class);
-uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class);
+uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
+                         const struct class *class);
 
 /* transmit.c, offload.c, legacy.c, receive.c, pause.c, checksum.c */
 bool pause_frame(struct nic *nic, const uint8_t *frame);
@@ -432,7 +457,8 @@ void buffer_pop(struct packet_buffer *buffer, uint32_t length);
 void packet_buffer_reset(struct nic *nic);
 
 /* To 16 bits, carries added in at the low end (RFC 1071). */
-static inline uint32_t fold(uint64_t sum) {
+static inline uint32_t fold(uint64_t sum)
+{
     sum = (sum & 0xFFFFFFFF) + (sum >> 32);
     sum = (sum & 0xFFFF) + (sum >> 16);
     sum = (sum & 0xFFFF) + (sum >> 16);
@@ -440,7 +466,8 @@ static inline uint32_t fold(uint64_t sum) {
 }
 
 /* The Internet checksum's sum, not complemented, of an area and 16 bits that are to be added to it. */
-static inline uint32_t ones_sum(const uint8_t *bytes, uint32_t length, uint32_t start) {
+static inline uint32_t ones_sum(const uint8_t *bytes, uint32_t length, uint32_t start)
+{
     uint64_t total = __builtin_bswap16((uint16_t)start); /* all in the byte order of memory; swapped at the end */
     while (length >= 4) {
         uint32_t word;
@@ -458,7 +485,8 @@ static inline uint32_t ones_sum(const uint8_t *bytes, uint32_t length, uint32_t 
 }
 
 /* When a paced wire can carry the next frame. Idle time is lost; the time the engine was late is made up, up to CATCH_UP_NS. */
-static inline uint64_t wire_free(uint64_t free_ps, uint64_t now_ns, bool busy) {
+static inline uint64_t wire_free(uint64_t free_ps, uint64_t now_ns, bool busy)
+{
     uint64_t earliest = busy ? (now_ns > CATCH_UP_NS ? now_ns - CATCH_UP_NS : 0) * 1000 : now_ns * 1000;
     return free_ps > earliest ? free_ps : earliest;
 }

@@ -6,12 +6,25 @@
 #include "nic.h"
 
 enum {
-    L4_UDP = 0, L4_TCP = 1, L4_SCTP = 2,
-    IP_TOTAL_LENGTH = 2, IP_ID = 4, IP_CHECKSUM = 10, IP6_PAYLOAD_LENGTH = 4, IP6_HEADER = 40,
-    UDP_LENGTH = 4, UDP_CHECKSUM = 6, TCP_SEQUENCE = 4, TCP_FLAGS = 12, TCP_CHECKSUM = 16, SCTP_CHECKSUM = 8,
+    L4_UDP = 0,
+    L4_TCP = 1,
+    L4_SCTP = 2,
+    IP_TOTAL_LENGTH = 2,
+    IP_ID = 4,
+    IP_CHECKSUM = 10,
+    IP6_PAYLOAD_LENGTH = 4,
+    IP6_HEADER = 40,
+    UDP_LENGTH = 4,
+    UDP_CHECKSUM = 6,
+    TCP_SEQUENCE = 4,
+    TCP_FLAGS = 12,
+    TCP_CHECKSUM = 16,
+    SCTP_CHECKSUM = 8,
     /* Which of the 12 TCP flags a segment keeps: the reset values of DTXTCPFLGL and DTXTCPFLGH (8.2.3.9.3, 8.2.3.9.4). FIN and PSH
      * stand in the last segment only, CWR in the first. */
-    FLAGS_FIRST = 0xFF6, FLAGS_MIDDLE = 0xF76, FLAGS_LAST = 0xF7F,
+    FLAGS_FIRST = 0xFF6,
+    FLAGS_MIDDLE = 0xF76,
+    FLAGS_LAST = 0xF7F,
 };
 
 /* A context and the wishes of one frame, in the frame's own terms. */
@@ -21,27 +34,45 @@ struct plan {
     bool ipv4, ip_checksum, l4_checksum, tag, cut;
 };
 
-static uint32_t get32(const uint8_t *at) { return be16(at) << 16 | be16(at + 2); }
-static void put32(uint8_t *at, uint32_t value) { put16(at, value >> 16), put16(at + 2, value); }
+static uint32_t get32(const uint8_t *at)
+{
+    return be16(at) << 16 | be16(at + 2);
+}
+static void put32(uint8_t *at, uint32_t value)
+{
+    put16(at, value >> 16), put16(at + 2, value);
+}
 
 /* Q0: IPLEN, MACLEN, VLAN. Q1: IPV4, L4T, L4LEN, MSS (7.2.3.2.3). */
-static struct plan plan_of(const struct tx_context *context, uint64_t q1) {
-    uint32_t ip_length = context->q0 & 0x1FF, mac_length = context->q0 >> 9 & 0x7F, l4_length = context->q1 >> 40 & 0xFF;
+static struct plan plan_of(const struct tx_context *context, uint64_t q1)
+{
+    uint32_t ip_length = context->q0 & 0x1FF, mac_length = context->q0 >> 9 & 0x7F,
+             l4_length = context->q1 >> 40 & 0xFF;
     return (struct plan){
-        .ip = mac_length, .l4 = mac_length + ip_length, .payload = mac_length + ip_length + l4_length,
-        .l4_type = context->q1 >> 11 & 3, .mss = (uint32_t)(context->q1 >> 48), .vlan = context->q0 >> 16 & 0xFFFF,
-        .ipv4 = context->q1 >> 10 & 1, .ip_checksum = q1 & TX_IXSM, .l4_checksum = q1 & TX_TXSM, .tag = q1 & TX_VLE, .cut = q1 & TX_TSE,
+        .ip = mac_length,
+        .l4 = mac_length + ip_length,
+        .payload = mac_length + ip_length + l4_length,
+        .l4_type = context->q1 >> 11 & 3,
+        .mss = (uint32_t)(context->q1 >> 48),
+        .vlan = context->q0 >> 16 & 0xFFFF,
+        .ipv4 = context->q1 >> 10 & 1,
+        .ip_checksum = q1 & TX_IXSM,
+        .l4_checksum = q1 & TX_TXSM,
+        .tag = q1 & TX_VLE,
+        .cut = q1 & TX_TSE,
     };
 }
 
 /* Bytes of headers in front of what PAYLEN counts, when the frame is to be cut (7.2.3.2.4). */
-uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1) {
+uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1)
+{
     return plan_of(&queue->contexts[q1 >> 36 & 1], q1).payload;
 }
 
 /* ---- checksums (7.2.5) ---- */
 
-static uint32_t crc32c(const uint8_t *bytes, uint32_t length) {
+static uint32_t crc32c(const uint8_t *bytes, uint32_t length)
+{
     uint32_t crc = ~0u;
     for (uint32_t i = 0; i < length; i++) {
         crc ^= bytes[i];
@@ -51,14 +82,16 @@ static uint32_t crc32c(const uint8_t *bytes, uint32_t length) {
     return ~crc;
 }
 
-static void finish_ip(const struct plan *plan, uint8_t *frame) {
+static void finish_ip(const struct plan *plan, uint8_t *frame)
+{
     uint8_t *at = frame + plan->ip + IP_CHECKSUM;
     put16(at, 0);
     put16(at, ~ones_sum(frame + plan->ip, plan->l4 - plan->ip, 0) & 0xFFFF);
 }
 
 /* Software left the pseudo header's sum in the field; when the chip cuts, that is without the length, which `extra` adds. */
-static void finish_l4(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t extra) {
+static void finish_l4(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t extra)
+{
     uint8_t *l4 = frame + plan->l4;
     uint32_t size = length - plan->l4;
     if (plan->l4_type == L4_SCTP) {
@@ -76,7 +109,8 @@ static void finish_l4(const struct plan *plan, uint8_t *frame, uint32_t length, 
 
 /* ---- cutting (7.2.4) ---- */
 
-static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t segment, bool last) {
+static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t segment, bool last)
+{
     uint8_t *ip = frame + plan->ip, *l4 = frame + plan->l4;
     if (plan->ipv4) {
         put16(ip + IP_TOTAL_LENGTH, length - plan->ip);
@@ -96,7 +130,8 @@ static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t len
 }
 
 /* The tag's first half is DMATXCTL.VT; returns the length. */
-uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag) {
+uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag)
+{
     memmove(frame + ADDRESSES + VLAN_TAG, frame + ADDRESSES, length - ADDRESSES);
     put16(frame + ADDRESSES, reg_load(nic, R_DMATXCTL) >> F_DMATXCTL_VT_SHIFT);
     put16(frame + ADDRESSES + 2, tag);
@@ -104,7 +139,8 @@ uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint
 }
 
 /* Into nic->frame; returns the length. */
-static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length, uint32_t extra) {
+static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length, uint32_t extra)
+{
     if (plan->ip_checksum && plan->ipv4)
         finish_ip(plan, nic->frame);
     if (plan->l4_checksum)
@@ -113,8 +149,11 @@ static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length
 }
 
 /* Whether the headers that are to be finished lie in the frame, and a segment in the frame buffer. */
-static bool sound(const struct plan *plan, uint32_t length) {
-    uint32_t l4_field = plan->l4_type == L4_TCP ? TCP_CHECKSUM + 2 : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4 : UDP_CHECKSUM + 2;
+static bool sound(const struct plan *plan, uint32_t length)
+{
+    uint32_t l4_field = plan->l4_type == L4_TCP    ? TCP_CHECKSUM + 2
+                        : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4
+                                                   : UDP_CHECKSUM + 2;
     if (plan->tag && length < ADDRESSES + 2)
         return false;
     if ((plan->ip_checksum || plan->cut) && plan->l4 < plan->ip + 20)
@@ -125,18 +164,20 @@ static bool sound(const struct plan *plan, uint32_t length) {
         return false;
     if (!plan->cut)
         return length + VLAN_TAG <= FRAME_MAX - CRC;
-    return plan->mss && plan->l4_type <= L4_TCP && plan->payload < length && plan->payload >= plan->l4 + l4_field
-        && (plan->ipv4 || plan->l4 >= plan->ip + IP6_HEADER) && plan->payload + plan->mss + VLAN_TAG <= FRAME_MAX - CRC;
+    return plan->mss && plan->l4_type <= L4_TCP && plan->payload < length && plan->payload >= plan->l4 + l4_field &&
+           (plan->ipv4 || plan->l4 >= plan->ip + IP6_HEADER) && plan->payload + plan->mss + VLAN_TAG <= FRAME_MAX - CRC;
 }
 
 /* Send what was gathered as its first descriptor asks. False: context and frame do not fit each other. */
-bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs) {
+bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
     if (!ifcs && q1 & (TX_OFFLOADS & ~TX_TSTAMP))
         report(nic, FINDING_TX_OFFLOAD_IFCS, number, nic->tx[number].head, 0);
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
     if (!sound(&plan, length))
         return false;
-    if (q1 & TX_TSTAMP) /* before the far end has it, which may be in this process; of one that is cut, the first frame */
+    if (q1 &
+        TX_TSTAMP) /* before the far end has it, which may be in this process; of one that is cut, the first frame */
         timestamp_sent(nic);
     if (!plan.cut) {
         if (bytes != nic->frame)

@@ -3,17 +3,20 @@
 
 #include "nic.h"
 
-void packet_buffer_reset(struct nic *nic) {
+void packet_buffer_reset(struct nic *nic)
+{
     struct packet_buffer *buffer = &nic->buffer;
     buffer->size = ((reg_load(nic, R_RXPBSIZE) & F_RXPBSIZE_SIZE_MASK) >> F_RXPBSIZE_SIZE_SHIFT) * 1024;
     buffer->read = buffer->write = buffer->used = 0;
 }
 
-static uint32_t stored_size(uint32_t length) {
+static uint32_t stored_size(uint32_t length)
+{
     return ((uint32_t)sizeof(struct stored) + length + 15u) & ~15u;
 }
 
-bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class) {
+bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class)
+{
     uint32_t size = stored_size(length), to_end = buffer->size - buffer->write;
     uint32_t skipped = size > to_end ? to_end : 0;
     if (buffer->used + size + skipped > buffer->size)
@@ -33,7 +36,8 @@ bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t le
 }
 
 /* The oldest stored frame's header; steps over the unused end. Only when `used` is not 0. */
-struct stored buffer_front(struct packet_buffer *buffer) {
+struct stored buffer_front(struct packet_buffer *buffer)
+{
     struct stored stored = {0};
     uint32_t to_end = buffer->size - buffer->read;
     if (to_end >= sizeof stored)
@@ -45,7 +49,8 @@ struct stored buffer_front(struct packet_buffer *buffer) {
     return stored;
 }
 
-void buffer_pop(struct packet_buffer *buffer, uint32_t length) {
+void buffer_pop(struct packet_buffer *buffer, uint32_t length)
+{
     uint32_t size = stored_size(length);
     buffer->read = buffer->read + size == buffer->size ? 0 : buffer->read + size;
     buffer->used -= size;

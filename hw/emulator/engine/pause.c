@@ -8,10 +8,11 @@ static const uint8_t group[6] = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x01};
 
 /* Whether a multicast frame is for the MAC and goes no further, which is so even when it is not obeyed, unless MFLCN.PMCF says otherwise.
  * ASSUMPTION: one that is sent to the port's own address is not looked for. */
-bool pause_frame(struct nic *nic, const uint8_t *frame) {
+bool pause_frame(struct nic *nic, const uint8_t *frame)
+{
     uint32_t control = reg_load(nic, R_MFLCN), operation = reg_load(nic, R_PFCTOP);
-    if (memcmp(frame, group, sizeof group) || be16(frame + ADDRESSES) != (operation & F_PFCTOP_FCT_MASK)
-        || be16(frame + OPCODE) != operation >> F_PFCTOP_FCOP_SHIFT)
+    if (memcmp(frame, group, sizeof group) || be16(frame + ADDRESSES) != (operation & F_PFCTOP_FCT_MASK) ||
+        be16(frame + OPCODE) != operation >> F_PFCTOP_FCOP_SHIFT)
         return false;
     if (control & F_MFLCN_RFCE_MASK) {
         uint32_t quanta = be16(frame + QUANTA);
@@ -23,13 +24,15 @@ bool pause_frame(struct nic *nic, const uint8_t *frame) {
 }
 
 /* Whether the transmitter has to wait: asked by each step. A pause that begins in its middle is seen in `paused`. */
-bool pause_holds(struct nic *nic, uint64_t now_ns) {
+bool pause_holds(struct nic *nic, uint64_t now_ns)
+{
     if (nic->paused && now_ns >= nic->paused_until_ns)
         nic->paused = false;
     return nic->paused;
 }
 
-static void send(struct nic *nic, uint32_t quanta) {
+static void send(struct nic *nic, uint32_t quanta)
+{
     uint32_t low = reg_load(nic, R_RAL), high = reg_load(nic, R_RAH), operation = reg_load(nic, R_PFCTOP);
     uint8_t frame[FRAME_MIN] = {0};
     memcpy(frame, group, sizeof group);
@@ -47,9 +50,11 @@ static void send(struct nic *nic, uint32_t quanta) {
 
 /* XOFF above FCRTH, again when FCRTV says that the other end's time runs out, XON below FCRTL. Thresholds count 32 bytes.
  * The packet buffer fills only behind a queue that has no descriptors and does not drop. */
-void pause_other_end(struct nic *nic) {
+void pause_other_end(struct nic *nic)
+{
     uint32_t high = reg_load(nic, R_FCRTH), low = reg_load(nic, R_FCRTL), used = nic->buffer.used;
-    bool on = (reg_load(nic, R_FCCFG) & F_FCCFG_TFCE_MASK) >> F_FCCFG_TFCE_SHIFT == 1 && high & F_FCRTH_FCEN_MASK && nic->link_up;
+    bool on = (reg_load(nic, R_FCCFG) & F_FCCFG_TFCE_MASK) >> F_FCCFG_TFCE_SHIFT == 1 && high & F_FCRTH_FCEN_MASK &&
+              nic->link_up;
     if (!on || !nic->settings.wired || nic->pause_leaves)
         return;
     uint64_t now = nic_now(nic);

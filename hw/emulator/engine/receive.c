@@ -10,7 +10,8 @@ enum { RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3 /* extended status, Q1[19:0] (7.1.6
 
 /* ---- descriptors (7.1.6) ---- */
 
-static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
+static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length)
+{
     uint32_t crc = ~0u;
     for (uint32_t i = 0; i < length; i++) {
         crc ^= frame[i];
@@ -22,7 +23,8 @@ static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length) {
 
 enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
-static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length)
+{
     uint32_t needed = (length + queue->buffer_size - 1) / queue->buffer_size;
     if (queue->free >= needed)
         return true;
@@ -37,12 +39,14 @@ static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t n
 }
 
 /* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
-static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length) {
+static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length)
+{
     return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
 }
 
 /* Descriptors are written back together: each cache line of them goes to the driver's core once, and not while it is being filled. */
-void receive_write_back(struct nic *nic) {
+void receive_write_back(struct nic *nic)
+{
     for (uint32_t i = 0; i < nic->write_back_count; i++)
         __builtin_prefetch(nic->write_backs[i].descriptor, 1);
     for (uint32_t i = 0; i < nic->write_back_count; i++)
@@ -50,7 +54,8 @@ void receive_write_back(struct nic *nic) {
     nic->write_back_count = 0;
 }
 
-static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1) {
+static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1)
+{
     if (nic->remote) {
         dma_write_descriptor(nic, descriptor, iova, q0, q1);
         return;
@@ -61,7 +66,8 @@ static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, u
 }
 
 /* Q1 of an advanced write-back (7.1.6.2) in the legacy layout, which has no room for packet type, hash and the rarer bits. */
-static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum) {
+static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum)
+{
     const uint64_t status_bits = 0xFB; /* DD, EOP, VP, UDPCS, L4CS, IPCS, PIF; not FLM */
     uint64_t length = q1 >> 32 & 0xFFFF, tag = q1 >> 48;
     uint64_t errors = (q1 >> 29 & 1) | (q1 >> 30 & 1) << 6 | (q1 >> 31 & 1) << 7; /* RXE, TCPE, IPE */
@@ -69,8 +75,9 @@ static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum) {
 }
 
 /* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). For a legacy one `q0` is the checksum. */
-static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                                 uint64_t status, bool legacy) {
+static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes,
+                                 uint32_t length, uint64_t q0, uint64_t status, bool legacy)
+{
     uint64_t iova = queue->base + 16ull * queue->head;
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
@@ -87,8 +94,9 @@ static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32
     return true;
 }
 
-static INLINED bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes, uint32_t length, uint64_t q0,
-                                  uint64_t status, bool legacy) {
+static INLINED bool write_buffers(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes,
+                                  uint32_t length, uint64_t q0, uint64_t status, bool legacy)
+{
     for (; length > queue->buffer_size; bytes += queue->buffer_size, length -= queue->buffer_size)
         if (!write_buffer(nic, queue, number, bytes, queue->buffer_size, q0, status, legacy))
             return false;
@@ -96,7 +104,8 @@ static INLINED bool write_buffers(struct nic *nic, struct rx_queue *queue, uint3
 }
 
 /* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
-static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint32_t number, uint32_t length) {
+static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint32_t number, uint32_t length)
+{
     bool here = !remote_full(nic);
     for (uint32_t i = 0; i * queue->buffer_size < length; i++) {
         uint64_t iova = queue->base + 16ull * ((queue->head + i) % queue->size);
@@ -106,8 +115,9 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
 }
 
 /* The frame's bytes into the queue's buffers. `q0`: as write_buffer's. `tag`: the descriptor's VP and VLAN fields. */
-static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class, uint64_t q0, uint64_t tag,
-                                   bool legacy) {
+static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class,
+                                   uint64_t q0, uint64_t tag, bool legacy)
+{
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
     if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
@@ -132,7 +142,9 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
 }
 
 /* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out; or for a ring of legacy descriptors. */
-static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
+                                                             const struct class *class)
+{
     uint8_t altered[FRAME_MAX + CRC];
     uint64_t tag = 0;
     bool legacy = nic->rx[class->queue].state == RX_LEGACY;
@@ -149,10 +161,12 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
         memmove(altered + ADDRESSES, frame + ADDRESSES + VLAN_TAG, length - ADDRESSES - VLAN_TAG);
         frame = altered, length -= VLAN_TAG;
     }
-    return legacy ? place(nic, frame, length, class, checksum, tag, true) : place(nic, frame, length, class, class->q0, tag, false);
+    return legacy ? place(nic, frame, length, class, checksum, tag, true)
+                  : place(nic, frame, length, class, class->q0, tag, false);
 }
 
-static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class) {
+static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
+{
     const struct rx_queue *queue = &nic->rx[class->queue];
     if (queue->state == RX_ADVANCED && nic->settings.as_usual && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
@@ -160,7 +174,8 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
 }
 
 /* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
-static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery) {
+static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery)
+{
     if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
         return false;
     nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++; /* a queue that is off loses frames, too */
@@ -168,7 +183,8 @@ static bool dropped(struct nic *nic, const struct class *class, enum delivery de
 }
 
 /* In order, and a frame whose queue has no descriptor and no DROP_EN holds up all behind it (7.1.4). */
-static uint32_t buffer_drain(struct nic *nic) {
+static uint32_t buffer_drain(struct nic *nic)
+{
     uint32_t moved = 0;
     while (nic->buffer.used) {
         struct stored stored = buffer_front(&nic->buffer);
@@ -184,11 +200,14 @@ static uint32_t buffer_drain(struct nic *nic) {
 
 /* ---- frames in ---- */
 
-static bool receiving(const struct nic *nic) {
+static bool receiving(const struct nic *nic)
+{
     return nic->settings.receive && (nic->link_up || nic->settings.loopback);
 }
 
-static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
+static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *frame, uint32_t length,
+                                             struct class *class)
+{
     if (!mac_accepts(nic, frame, length, class))
         return;
     if (!nic->buffer.used) {
@@ -202,7 +221,8 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
 }
 
 /* A frame arrives, whether there is room for it or not; maybe from a NIC that is stepped before this one. */
-void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
+void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     if (nic->settings.stale)
         settings_read(nic);
     if (!receiving(nic))
@@ -213,17 +233,20 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length) {
 }
 
 /* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
-static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length) {
+static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
+{
     struct rx_queue *queue = &nic->rx[class->queue];
     if (queue->state <= RX_STUCK || nic->no_rx_writeback)
         return true; /* lost either way, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
-    return length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost either way, too */
+    return length >= FRAME_MAX ||
+           length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost either way, too */
 }
 
 /* The sender's MAC filled short frames up (802.3 4.2.8); a capture or a TAP has them without that. */
-static const uint8_t *padded(const uint8_t *frame, uint32_t *length, uint8_t *space) {
+static const uint8_t *padded(const uint8_t *frame, uint32_t *length, uint8_t *space)
+{
     if (*length >= FRAME_MIN)
         return frame;
     memset(space, 0, FRAME_MIN);
@@ -232,7 +255,8 @@ static const uint8_t *padded(const uint8_t *frame, uint32_t *length, uint8_t *sp
     return space;
 }
 
-uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
+uint32_t receive_step(struct nic *nic, uint64_t now_ns)
+{
     struct wire *wire = &nic->wire;
     uint32_t moved = buffer_drain(nic);
     if (nic->pausing)
@@ -262,14 +286,16 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns) {
 }
 
 /* RDH, brought up to date when somebody looks: its cache line holds RDT too, which the driver writes all the time. */
-uint32_t nic_rx_head(struct nic *nic, uint32_t number) {
+uint32_t nic_rx_head(struct nic *nic, uint32_t number)
+{
     if (nic->rx[number].state != RX_OFF)
         reg_store(nic, rx_offset(R_RDH, number), nic->rx[number].head);
     return reg_load(nic, rx_offset(R_RDH, number));
 }
 
 /* Python's RXDCTL and SRRCTL hooks: take the queue's registers over, or let it go. */
-void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
+void nic_rx_queue_changed(struct nic *nic, uint32_t number)
+{
     struct rx_queue *queue = &nic->rx[number];
     bool enable = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_ENABLE_MASK;
     uint32_t control = reg_load(nic, rx_offset(R_SRRCTL, number));
@@ -284,7 +310,8 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
         remote_forget(nic);
     if (!enable)
         return;
-    queue->base = (reg_load(nic, rx_offset(R_RDBAL, number)) & ~0x7Full) | (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
+    queue->base = (reg_load(nic, rx_offset(R_RDBAL, number)) & ~0x7Full) |
+                  (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
     queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
     queue->head = reg_load(nic, rx_offset(R_RDH, number));
     queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
@@ -303,7 +330,8 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number) {
 }
 
 /* RDH written: where the queue goes on. */
-void nic_rx_head_changed(struct nic *nic, uint32_t number) {
+void nic_rx_head_changed(struct nic *nic, uint32_t number)
+{
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
     if (head < nic->rx[number].size)
         nic->rx[number].head = head, nic->rx[number].free = 0;

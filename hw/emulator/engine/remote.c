@@ -16,9 +16,9 @@
 #include "nic.h"
 
 enum {
-    READS = 128,          /* more than the descriptors and buffers of one frame, 2 * CHIP_HOLDS */
-    WRITES = 256,         /* where a queue stops for a while; what a frame has begun may go beyond */
-    WRITE_ID = 1u << 31,  /* ids of writes; below are those of reads */
+    READS = 128, /* more than the descriptors and buffers of one frame, 2 * CHIP_HOLDS */
+    WRITES = 256, /* where a queue stops for a while; what a frame has begun may go beyond */
+    WRITE_ID = 1u << 31, /* ids of writes; below are those of reads */
 };
 
 enum state { FREE, WANTED, ASKED, STALE, HERE, FAILED };
@@ -53,7 +53,8 @@ struct remote_request {
     uint32_t id, length, is_write;
 };
 
-bool remote_create(struct nic *nic) {
+bool remote_create(struct nic *nic)
+{
     struct remote *remote = calloc(1, sizeof *remote);
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!remote || event < 0) {
@@ -67,7 +68,8 @@ bool remote_create(struct nic *nic) {
     return true;
 }
 
-static void remove_write(struct remote *remote, struct write **at) {
+static void remove_write(struct remote *remote, struct write **at)
+{
     struct write *write = *at;
     *at = write->next;
     if (!*at)
@@ -76,7 +78,8 @@ static void remove_write(struct remote *remote, struct write **at) {
     free(write);
 }
 
-void remote_destroy(struct nic *nic) {
+void remote_destroy(struct nic *nic)
+{
     if (!nic->remote)
         return;
     while (nic->remote->first)
@@ -86,7 +89,8 @@ void remote_destroy(struct nic *nic) {
     nic->remote = NULL;
 }
 
-static void wake(const struct remote *remote) {
+static void wake(const struct remote *remote)
+{
     uint64_t one = 1;
     ssize_t ignored = write(remote->event, &one, sizeof one); /* full means: awake already */
     (void)ignored;
@@ -95,7 +99,8 @@ static void wake(const struct remote *remote) {
 /* ---- reads ---- */
 
 /* A place for a read: a free one, or one that holds what nobody is working on. NULL when all are on their way. */
-static struct read *place(struct remote *remote) {
+static struct read *place(struct remote *remote)
+{
     for (uint32_t i = 0; i < READS; i++)
         if (remote->reads[i].state == FREE)
             return &remote->reads[i];
@@ -113,10 +118,14 @@ static struct read *place(struct remote *remote) {
 }
 
 /* Whose frame is worked on from now on: 0 received ones, 1 + number of a transmit queue. */
-void remote_work(struct nic *nic, uint32_t owner) { nic->remote->worker = owner; }
+void remote_work(struct nic *nic, uint32_t owner)
+{
+    nic->remote->worker = owner;
+}
 
 /* The bytes when they are here. Otherwise NULL, and they are on their way (dma_waiting), or the owner has none there. */
-uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length) {
+uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length)
+{
     struct remote *remote = nic->remote;
     if (length > FRAME_MAX)
         return NULL;
@@ -137,13 +146,15 @@ uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length) {
     return NULL;
 }
 
-bool remote_holds(const struct nic *nic, const void *bytes) {
+bool remote_holds(const struct nic *nic, const void *bytes)
+{
     const uint8_t *at = bytes, *from = (const uint8_t *)nic->remote->reads;
     return at >= from && at < from + sizeof nic->remote->reads;
 }
 
 /* A frame is through: what it read has had its day. */
-void remote_used(struct nic *nic) {
+void remote_used(struct nic *nic)
+{
     for (uint32_t i = 0; i < READS; i++) {
         struct read *read = &nic->remote->reads[i];
         if (!read->used || read->owner != nic->remote->worker)
@@ -155,7 +166,8 @@ void remote_used(struct nic *nic) {
 }
 
 /* A queue was switched on or off, memory mapped: nothing that was read or refused before says what is there now. */
-void remote_forget(struct nic *nic) {
+void remote_forget(struct nic *nic)
+{
     for (uint32_t i = 0; i < READS; i++) {
         struct read *read = &nic->remote->reads[i];
         read->state = read->state == ASKED || read->state == STALE ? STALE : FREE;
@@ -165,7 +177,8 @@ void remote_forget(struct nic *nic) {
 
 /* ---- writes ---- */
 
-bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length) {
+bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length)
+{
     struct remote *remote = nic->remote;
     struct write *write = malloc(sizeof *write + length);
     if (!write)
@@ -179,12 +192,19 @@ bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t
     return true;
 }
 
-bool remote_full(const struct nic *nic) { return nic->remote->write_count >= WRITES; }
+bool remote_full(const struct nic *nic)
+{
+    return nic->remote->write_count >= WRITES;
+}
 
-bool remote_writing(const struct nic *nic) { return nic->remote->first; }
+bool remote_writing(const struct nic *nic)
+{
+    return nic->remote->first;
+}
 
 /* Memory that is being unmapped is not touched any more; what was sent already its owner has to sort out. */
-void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last) {
+void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
+{
     remote_forget(nic);
     for (struct write **at = &nic->remote->first; *at;)
         if (!(*at)->sent && (*at)->iova >= iova && (*at)->iova <= last)
@@ -196,9 +216,13 @@ void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last) {
 /* ---- for who carries the messages; with the engine frozen ---- */
 
 /* An eventfd that is readable when there are requests; -1 while no window is reached by messages. */
-int nic_remote_event(const struct nic *nic) { return nic->remote ? nic->remote->event : -1; }
+int nic_remote_event(const struct nic *nic)
+{
+    return nic->remote ? nic->remote->event : -1;
+}
 
-static bool next_write(struct remote *remote, struct remote_request *request, uint8_t *bytes) {
+static bool next_write(struct remote *remote, struct remote_request *request, uint8_t *bytes)
+{
     for (struct write *write = remote->first; write; write = write->next)
         if (!write->sent) {
             write->sent = true;
@@ -210,7 +234,8 @@ static bool next_write(struct remote *remote, struct remote_request *request, ui
 }
 
 /* The next request, if there is one; the bytes of a write go to `bytes`, which has room for FRAME_MAX. */
-bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes) {
+bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes)
+{
     struct remote *remote = nic->remote;
     if (!remote)
         return false;
@@ -225,7 +250,8 @@ bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *b
     return false;
 }
 
-static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length) {
+static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length)
+{
     if (read->state == STALE) {
         read->state = FREE;
     } else if (read->state == ASKED) {
@@ -236,7 +262,8 @@ static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length
 }
 
 /* The answer to a request; bytes NULL and length 0 when the owner refused. */
-void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length) {
+void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length)
+{
     struct remote *remote = nic->remote;
     if (!remote)
         return;
@@ -255,4 +282,7 @@ void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *b
 }
 
 /* The far end is gone. */
-void nic_remote_close(struct nic *nic) { remote_destroy(nic); }
+void nic_remote_close(struct nic *nic)
+{
+    remote_destroy(nic);
+}

@@ -4,17 +4,20 @@
 #include "nic.h"
 
 /* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each (8.2.3.23.71, 8.2.3.23.73). */
-uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue) {
+uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue)
+{
     return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
 }
 
 /* Four allocations a register, bit 7 says that one is valid; `place`: receive and transmit of two queues by turns (8.2.3.5.16). */
-static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit) {
+static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit)
+{
     uint32_t allocation = reg_load(nic, R_IVAR + 4 * (queue / 2)) >> (16 * (queue % 2) + 8 * transmit);
     return allocation & 0x80 ? 1ull << (allocation & 0x3F) : 0;
 }
 
-static void read_queues(struct nic *nic) {
+static void read_queues(struct nic *nic)
+{
     for (uint32_t word = 0; word < 2; word++) {
         for (uint64_t left = nic->rx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
@@ -32,11 +35,13 @@ static void read_queues(struct nic *nic) {
     }
 }
 
-void settings_read(struct nic *nic) {
+void settings_read(struct nic *nic)
+{
     uint32_t mac = reg_load(nic, R_HLREG0), vlan = reg_load(nic, R_VLNCTRL), mrqc = reg_load(nic, R_MRQC);
     bool stamps = reg_load(nic, R_TSYNCRXCTL) & F_TSYNCRXCTL_EN_MASK;
     nic->settings = (struct settings){
-        .receive = reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
+        .receive =
+            reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
         .loopback = mac & F_HLREG0_LPBK_MASK,
         .wired = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK),
         .pad = mac & F_HLREG0_TXPADEN_MASK,
@@ -50,7 +55,8 @@ void settings_read(struct nic *nic) {
         .hash_reported = reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK,
         .director = nic->director.filters,
         .stamps = stamps,
-        .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count || reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK || stamps,
+        .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count ||
+                    reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK || stamps,
     };
     read_queues(nic);
 }

@@ -3,12 +3,14 @@
 
 #include "nic.h"
 
-static void add(struct nic *nic, uint32_t offset, uint64_t count) {
+static void add(struct nic *nic, uint32_t offset, uint64_t count)
+{
     uint64_t sum = reg_load(nic, offset) + count;
     reg_store(nic, offset, sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum);
 }
 
-static void add_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t count) {
+static void add_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t count)
+{
     const uint64_t most = (1ull << 36) - 1;
     uint64_t sum = (reg_load(nic, low) | (uint64_t)reg_load(nic, high) << 32) + count;
     if (sum > most)
@@ -17,10 +19,14 @@ static void add_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t coun
     reg_store(nic, high, (uint32_t)(sum >> 32));
 }
 
-static uint64_t sum(const uint64_t bins[6]) { return bins[0] + bins[1] + bins[2] + bins[3] + bins[4] + bins[5]; }
+static uint64_t sum(const uint64_t bins[6])
+{
+    return bins[0] + bins[1] + bins[2] + bins[3] + bins[4] + bins[5];
+}
 
 /* Packets only add to `counters`; the registers get them when somebody looks. */
-void nic_flush_counters(struct nic *nic) {
+void nic_flush_counters(struct nic *nic)
+{
     struct counters *counters = &nic->counters;
     uint64_t good_received = sum(counters->prc), sent = sum(counters->ptc);
     add(nic, R_TPR, good_received + counters->refused), add(nic, R_TPT, sent);

@@ -5,15 +5,18 @@
 
 enum {
     PACKET_TYPE_MASK = 0xFFF0,
-    TCP_FLAGS = 13, SYN = 0x02,
+    TCP_FLAGS = 13,
+    SYN = 0x02,
 };
 
 /* The first ETQF with this type; ETQS says whether it has a queue, too.
  * ASSUMPTION: the type behind a VLAN tag is compared, as ETQF.UP would have no use otherwise. */
-static bool ether_type_filter(const struct nic *nic, const uint8_t *frame, struct class *class) {
+static bool ether_type_filter(const struct nic *nic, const uint8_t *frame, struct class *class)
+{
     uint32_t type = be16(frame + ADDRESSES + (class->tagged ? VLAN_TAG : 0)), priority = frame[ADDRESSES + 2] >> 5;
     for (uint32_t left = nic->ether_type_filters; left; left &= left - 1) {
-        uint32_t i = (uint32_t)__builtin_ctz(left), filter = reg_load(nic, R_ETQF + 4 * i), select = reg_load(nic, R_ETQS + 4 * i);
+        uint32_t i = (uint32_t)__builtin_ctz(left), filter = reg_load(nic, R_ETQF + 4 * i),
+                 select = reg_load(nic, R_ETQS + 4 * i);
         if ((filter & F_ETQF_ETYPE_MASK) != type)
             continue;
         if (filter & F_ETQF_UP_EN_MASK && (!class->tagged || (filter & F_ETQF_UP_MASK) >> F_ETQF_UP_SHIFT != priority))
@@ -26,36 +29,41 @@ static bool ether_type_filter(const struct nic *nic, const uint8_t *frame, struc
     return false;
 }
 
-static bool syn_filter(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class) {
+static bool syn_filter(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
+                       struct class *class)
+{
     uint32_t filter = reg_load(nic, R_SYNQF);
-    if (!(filter & F_SYNQF_QUEUE_ENABLE_MASK) || flow->protocol != IP_TCP || !flow->ports || length <= flow->ports + TCP_FLAGS
-        || !(frame[flow->ports + TCP_FLAGS] & SYN))
+    if (!(filter & F_SYNQF_QUEUE_ENABLE_MASK) || flow->protocol != IP_TCP || !flow->ports ||
+        length <= flow->ports + TCP_FLAGS || !(frame[flow->ports + TCP_FLAGS] & SYN))
         return false;
     class->queue = (filter & F_SYNQF_RX_QUEUE_MASK) >> F_SYNQF_RX_QUEUE_SHIFT;
     return true;
 }
 
 /* Addresses and ports stand in SAQF, DAQF and SDPQF as on the wire. A frame without ports, a fragment too, matches no filter that compares one. */
-static bool matches(const struct nic *nic, uint32_t i, const uint8_t *frame, const struct flow *flow) {
+static bool matches(const struct nic *nic, uint32_t i, const uint8_t *frame, const struct flow *flow)
+{
     static const uint8_t protocols[] = {IP_TCP, IP_UDP, IP_SCTP};
     uint32_t filter = reg_load(nic, R_FTQF + 4 * i), source, destination, ports = 0, protocol = 0;
     while (protocol < sizeof protocols && protocols[protocol] != flow->protocol)
         protocol++; /* 3: any other */
     memcpy(&source, frame + flow->addresses, 4);
     memcpy(&destination, frame + flow->addresses + 4, 4);
-    uint32_t compared = (filter & F_FTQF_MASK_SOURCE_PORT_MASK ? 0 : 0xFFFF) | (filter & F_FTQF_MASK_DESTINATION_PORT_MASK ? 0 : 0xFFFF0000);
+    uint32_t compared = (filter & F_FTQF_MASK_SOURCE_PORT_MASK ? 0 : 0xFFFF) |
+                        (filter & F_FTQF_MASK_DESTINATION_PORT_MASK ? 0 : 0xFFFF0000);
     if (compared && (!flow->ports || protocol == sizeof protocols))
         return false;
     if (compared)
         memcpy(&ports, frame + flow->ports, 4);
-    return (filter & F_FTQF_MASK_PROTOCOL_MASK || (filter & F_FTQF_PROTOCOL_MASK) == protocol)
-        && (filter & F_FTQF_MASK_SOURCE_ADDRESS_MASK || reg_load(nic, R_SAQF + 4 * i) == source)
-        && (filter & F_FTQF_MASK_DESTINATION_ADDRESS_MASK || reg_load(nic, R_DAQF + 4 * i) == destination)
-        && !((reg_load(nic, R_SDPQF + 4 * i) ^ ports) & compared);
+    return (filter & F_FTQF_MASK_PROTOCOL_MASK || (filter & F_FTQF_PROTOCOL_MASK) == protocol) &&
+           (filter & F_FTQF_MASK_SOURCE_ADDRESS_MASK || reg_load(nic, R_SAQF + 4 * i) == source) &&
+           (filter & F_FTQF_MASK_DESTINATION_ADDRESS_MASK || reg_load(nic, R_DAQF + 4 * i) == destination) &&
+           !((reg_load(nic, R_SDPQF + 4 * i) ^ ports) & compared);
 }
 
 /* FTQF and its companions know IPv4 only (7.1.2.5). */
-static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class) {
+static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class)
+{
     if (flow->address_bytes != 8)
         return false;
     for (uint32_t n = 0; n < nic->five_tuple_count; n++) {
@@ -70,17 +78,20 @@ static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const
 
 /* The queue by the first filter that knows the frame; without one it stays what RSS said.
  * ASSUMPTION: the hash in the descriptor is RSS's all the same, and flow director does not look at a frame that another filter took. */
-static void choose(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, struct class *class) {
+static void choose(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
+                   struct class *class)
+{
     bool syn_first = reg_load(nic, R_SYNQF) & F_SYNQF_SYNQFP_MASK;
-    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, flow, class))
-        || five_tuple_filter(nic, frame, flow, class) || (!syn_first && syn_filter(nic, frame, length, flow, class)))
+    if (ether_type_filter(nic, frame, class) || (syn_first && syn_filter(nic, frame, length, flow, class)) ||
+        five_tuple_filter(nic, frame, flow, class) || (!syn_first && syn_filter(nic, frame, length, flow, class)))
         return;
     if (nic->settings.director && flow->packet_type)
         director_search(nic, frame, flow, class);
 }
 
 /* Also notes what is to be done to the frame, if it is accepted. */
-void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class) {
+void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
+{
     const struct flow flow = flow_of(frame, length, class->tagged);
     choose(nic, frame, length, &flow, class);
     if (nic->settings.stamps)
@@ -89,15 +100,18 @@ void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct 
 }
 
 /* FTQF or ETQF written: which filters are on; 5-tuples by priority, the lowest index first among equals (7.1.2.5). */
-void nic_filters_changed(struct nic *nic) {
+void nic_filters_changed(struct nic *nic)
+{
     nic->ether_type_filters = nic->five_tuple_count = 0;
     for (uint32_t i = 0; i < R_ETQF_COUNT; i++)
         if (reg_load(nic, R_ETQF + 4 * i) & F_ETQF_FILTER_EN_MASK)
             nic->ether_type_filters |= 1u << i;
-    for (uint32_t priority = F_FTQF_PRIORITY_MASK >> F_FTQF_PRIORITY_SHIFT; priority <= 7; priority--) /* wraps below 0 */
+    for (uint32_t priority = F_FTQF_PRIORITY_MASK >> F_FTQF_PRIORITY_SHIFT; priority <= 7;
+         priority--) /* wraps below 0 */
         for (uint32_t i = 0; i < R_FTQF_COUNT; i++) {
             uint32_t filter = reg_load(nic, R_FTQF + 4 * i);
-            if (filter & F_FTQF_QUEUE_ENABLE_MASK && (filter & F_FTQF_PRIORITY_MASK) >> F_FTQF_PRIORITY_SHIFT == priority)
+            if (filter & F_FTQF_QUEUE_ENABLE_MASK &&
+                (filter & F_FTQF_PRIORITY_MASK) >> F_FTQF_PRIORITY_SHIFT == priority)
                 nic->five_tuples[nic->five_tuple_count++] = (uint8_t)i;
         }
 }

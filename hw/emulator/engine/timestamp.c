@@ -8,18 +8,31 @@
 
 enum {
     RX_TS = 1 << 16, /* extended status of the write-back (7.1.6.2) */
-    ETHERNET = 14, UDP_DESTINATION = 2, UDP_HEADER = 8,
+    ETHERNET = 14,
+    UDP_DESTINATION = 2,
+    UDP_HEADER = 8,
     /* A message's header, the same places in both versions of the protocol; what is shorter is none. */
-    MESSAGE_TYPE = 0, VERSION = 1, SOURCE_ID = 22, SEQUENCE_ID = 30, CONTROL = 32, SHORTEST = 36,
-    PDELAY_REQ = 2, PDELAY_RESP = 3, NO_EVENT = 8,
-    L2_V2 = 0, L4_V1 = 1, L2_L4_V2 = 2, EVENTS_V2 = 5, /* TSYNCRXCTL.TYPE */
+    MESSAGE_TYPE = 0,
+    VERSION = 1,
+    SOURCE_ID = 22,
+    SEQUENCE_ID = 30,
+    CONTROL = 32,
+    SHORTEST = 36,
+    PDELAY_REQ = 2,
+    PDELAY_RESP = 3,
+    NO_EVENT = 8,
+    L2_V2 = 0,
+    L4_V1 = 1,
+    L2_L4_V2 = 2,
+    EVENTS_V2 = 5, /* TSYNCRXCTL.TYPE */
 };
 
 /* ---- the clock (7.9.3.1) ---- */
 
 /* SYSTIM: INCVALUE is added each INCPERIOD cycles, of 6.4 ns with 10 Gbit/s or without a link. Brought up to now, as it is only when
  * somebody looks. ASSUMPTION: with a period of 0, as after a reset, it stands still. */
-uint64_t nic_time(struct nic *nic) {
+uint64_t nic_time(struct nic *nic)
+{
     uint32_t increment = reg_load(nic, R_TIMINCA), period = increment >> F_TIMINCA_INCPERIOD_SHIFT;
     uint64_t cycle = nic_now(nic) * 10 / 64, steps = period ? (cycle - nic->clock.cycle) / period : 0;
     nic->clock.time += steps * (increment & F_TIMINCA_INCVALUE_MASK);
@@ -27,12 +40,14 @@ uint64_t nic_time(struct nic *nic) {
     return nic->clock.time;
 }
 
-void nic_set_time(struct nic *nic, uint64_t time) {
+void nic_set_time(struct nic *nic, uint64_t time)
+{
     nic_time(nic);
     nic->clock.time = time;
 }
 
-static void store_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t value) {
+static void store_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t value)
+{
     reg_store(nic, low, (uint32_t)value);
     reg_store(nic, high, (uint32_t)(value >> 32));
 }
@@ -40,7 +55,8 @@ static void store_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t va
 /* ---- stamps (7.9.3.2) ---- */
 
 /* A frame leaves whose descriptor has MAC.TSTAMP. */
-void timestamp_sent(struct nic *nic) {
+void timestamp_sent(struct nic *nic)
+{
     uint32_t control = reg_load(nic, R_TSYNCTXCTL);
     if (!(control & F_TSYNCTXCTL_EN_MASK) || control & F_TSYNCTXCTL_TXTT_MASK)
         return;
@@ -49,12 +65,16 @@ void timestamp_sent(struct nic *nic) {
 }
 
 /* Where a message stands: behind an EtherType whose ETQF has TIMESTAMP, or in a datagram to RXMTRL.UDPT; 0 in other frames. */
-static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class, bool *l2) {
+static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
+                        const struct class *class, bool *l2)
+{
     uint32_t at = 0;
-    *l2 = class->q0 & PACKET_TYPE_L2 && reg_load(nic, R_ETQF + 4 * (class->q0 >> PACKET_TYPE_L2_SHIFT & 7)) & F_ETQF_TIMESTAMP_MASK;
+    *l2 = class->q0 & PACKET_TYPE_L2 &&
+          reg_load(nic, R_ETQF + 4 * (class->q0 >> PACKET_TYPE_L2_SHIFT & 7)) & F_ETQF_TIMESTAMP_MASK;
     if (*l2)
         at = ETHERNET + (class->tagged ? VLAN_TAG : 0);
-    else if (flow->protocol == IP_UDP && flow->ports && be16(frame + flow->ports + UDP_DESTINATION) == reg_load(nic, R_RXMTRL) >> F_RXMTRL_UDPT_SHIFT)
+    else if (flow->protocol == IP_UDP && flow->ports &&
+             be16(frame + flow->ports + UDP_DESTINATION) == reg_load(nic, R_RXMTRL) >> F_RXMTRL_UDPT_SHIFT)
         at = flow->ports + UDP_HEADER;
     return at && length >= at + SHORTEST ? at : 0;
 }
@@ -62,20 +82,29 @@ static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t le
 /* Which messages TSYNCRXCTL.TYPE means.
  * ASSUMPTION: as in Intel's chips that have the same table, types 0 and 2 stamp Pdelay messages besides that of RXMTRL.MSGT. Type 4, all
  * frames, stamps none: Linux says that the 82599 cannot. */
-static bool meant(const struct nic *nic, const uint8_t *at, bool l2) {
+static bool meant(const struct nic *nic, const uint8_t *at, bool l2)
+{
     uint32_t wanted = reg_load(nic, R_RXMTRL), version = at[VERSION] & 0xF, type = at[MESSAGE_TYPE] & 0xF;
-    bool chosen = type == PDELAY_REQ || type == PDELAY_RESP || type == ((wanted & F_RXMTRL_MSGT_MASK) >> F_RXMTRL_MSGT_SHIFT & 0xF);
+    bool chosen = type == PDELAY_REQ || type == PDELAY_RESP ||
+                  type == ((wanted & F_RXMTRL_MSGT_MASK) >> F_RXMTRL_MSGT_SHIFT & 0xF);
     switch ((reg_load(nic, R_TSYNCRXCTL) & F_TSYNCRXCTL_TYPE_MASK) >> F_TSYNCRXCTL_TYPE_SHIFT) {
-    case L2_V2: return version == 2 && l2 && chosen;
-    case L4_V1: return version == 1 && !l2 && at[CONTROL] == (wanted & F_RXMTRL_CTRLT_MASK);
-    case L2_L4_V2: return version == 2 && chosen;
-    case EVENTS_V2: return version == 2 && !(type & NO_EVENT);
-    default: return false;
+    case L2_V2:
+        return version == 2 && l2 && chosen;
+    case L4_V1:
+        return version == 1 && !l2 && at[CONTROL] == (wanted & F_RXMTRL_CTRLT_MASK);
+    case L2_L4_V2:
+        return version == 2 && chosen;
+    case EVENTS_V2:
+        return version == 2 && !(type & NO_EVENT);
+    default:
+        return false;
     }
 }
 
 /* Where the message stands that a received frame is to be stamped for, else 0. */
-uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow, const struct class *class) {
+uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
+                         const struct class *class)
+{
     bool l2;
     uint32_t at = message(nic, frame, length, flow, class, &l2);
     return at && meant(nic, frame + at, l2) ? (uint16_t)at : 0;
@@ -83,7 +112,8 @@ uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t l
 
 /* The frame was accepted. Others found that RXSATRH has its bytes as on the wire.
  * ASSUMPTION: the source in version 2 is what stands in the place of version 1's, the last six bytes of clockIdentity. */
-void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class) {
+void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class)
+{
     uint32_t control = reg_load(nic, R_TSYNCRXCTL), low;
     uint16_t high, sequence;
     if (control & F_TSYNCRXCTL_RXTT_MASK)

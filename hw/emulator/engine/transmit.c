@@ -6,24 +6,49 @@
 enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */, FRAME_SHORTEST = 17 };
 
 /* Q1 of an advanced data descriptor (7.2.3.2.4); all but DTYP and PAYLEN of a legacy one, too (7.2.3.2.2). */
-static uint32_t dtalen(uint64_t q1) { return q1 & 0xFFFF; }
-static uint32_t dtyp(uint64_t q1) { return q1 >> 20 & 0xF; }
-static bool eop(uint64_t q1) { return q1 >> 24 & 1; }
-static bool ifcs(uint64_t q1) { return q1 >> 25 & 1; }
-static bool rs(uint64_t q1) { return q1 >> 27 & 1; }
-static bool dext(uint64_t q1) { return q1 >> 29 & 1; }
-static uint32_t paylen(uint64_t q1) { return (uint32_t)(q1 >> 46); }
+static uint32_t dtalen(uint64_t q1)
+{
+    return q1 & 0xFFFF;
+}
+static uint32_t dtyp(uint64_t q1)
+{
+    return q1 >> 20 & 0xF;
+}
+static bool eop(uint64_t q1)
+{
+    return q1 >> 24 & 1;
+}
+static bool ifcs(uint64_t q1)
+{
+    return q1 >> 25 & 1;
+}
+static bool rs(uint64_t q1)
+{
+    return q1 >> 27 & 1;
+}
+static bool dext(uint64_t q1)
+{
+    return q1 >> 29 & 1;
+}
+static uint32_t paylen(uint64_t q1)
+{
+    return (uint32_t)(q1 >> 46);
+}
 
-static uint32_t next(const struct tx_queue *queue, uint32_t index) {
+static uint32_t next(const struct tx_queue *queue, uint32_t index)
+{
     return index + 1 == queue->size ? 0 : index + 1;
 }
 
-static inline __attribute__((always_inline)) struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index) {
+static inline __attribute__((always_inline)) struct descriptor *descriptor_at(struct nic *nic, uint32_t number,
+                                                                              uint32_t index)
+{
     return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
 
 /* The queue stops until the driver disables it, and other-cause PCI_EX says so. Unless it only lacks what is on its way. */
-static bool stop(struct nic *nic, uint32_t number) {
+static bool stop(struct nic *nic, uint32_t number)
+{
     if (dma_comes_later(nic))
         return false;
     nic->tx[number].stuck = true;
@@ -31,13 +56,15 @@ static bool stop(struct nic *nic, uint32_t number) {
     return false;
 }
 
-static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint64_t first, uint64_t second) {
+static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint64_t first, uint64_t second)
+{
     report(nic, kind, number, first, second);
     return stop(nic, number);
 }
 
 /* Whether the chip has room for so many descriptors of a frame; more than it should have are reported once. */
-static bool chain_holds(struct nic *nic, uint32_t number, uint32_t count) {
+static bool chain_holds(struct nic *nic, uint32_t number, uint32_t count)
+{
     if (count == CHAIN_MAX + 1)
         report(nic, FINDING_TX_CHAIN_TOO_LONG, number, nic->tx[number].head, count);
     return count <= CHIP_HOLDS || stop(nic, number);
@@ -46,7 +73,8 @@ static bool chain_holds(struct nic *nic, uint32_t number, uint32_t count) {
 /* ---- telling the driver (7.2.3.5) ---- */
 
 /* Head write-back replaces descriptor write-back (7.2.3.5.2). */
-static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *queue) {
+static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *queue)
+{
     uint8_t *word = dma_reach(nic, queue->head_writeback, 4, DMA_WRITE);
     if (word) /* release: the frames before this head have been read; their buffers are the driver's again */
         atomic_store_explicit((_Atomic uint32_t *)(void *)word, queue->head, memory_order_release);
@@ -56,7 +84,8 @@ static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *q
 
 /* A legacy descriptor keeps its other fields (7.2.3.2.2), an advanced one has none to keep. In memory that messages reach every descriptor
  * gets DD and nothing else, asked for or not: looking for RS would mean reading them again. */
-static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue) {
+static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue)
+{
     const uint64_t dd = 1ull << 32;
     for (uint32_t index = queue->writeback_head; index != queue->head; index = next(queue, index)) {
         uint64_t iova = queue->base + 16ull * index;
@@ -67,11 +96,13 @@ static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_q
         }
         uint64_t q1 = descriptor ? atomic_load_explicit(&descriptor->q1, memory_order_relaxed) : 0;
         if (descriptor && (queue->wthresh || rs(q1)))
-            atomic_store_explicit(&descriptor->q1, dext(q1) ? dd : q1 | dd, memory_order_release); /* release as for the head */
+            atomic_store_explicit(&descriptor->q1, dext(q1) ? dd : q1 | dd,
+                                  memory_order_release); /* release as for the head */
     }
 }
 
-static void write_back(struct nic *nic, uint32_t number) {
+static void write_back(struct nic *nic, uint32_t number)
+{
     struct tx_queue *queue = &nic->tx[number];
     if (queue->head_writeback)
         write_back_head(nic, number, queue);
@@ -82,7 +113,8 @@ static void write_back(struct nic *nic, uint32_t number) {
 }
 
 /* WTHRESH 0: at RS. Above 0 RS is ignored and descriptors are written back WTHRESH at a time (8.2.3.9.10). */
-static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status) {
+static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
+{
     struct tx_queue *queue = &nic->tx[number];
     queue->unwritten += descriptors;
     if (queue->wthresh ? queue->unwritten >= queue->wthresh : report_status)
@@ -100,7 +132,8 @@ struct fetched {
 };
 
 /* Whether the frame at head is complete in front of `tail`; its descriptors are counted, not taken. */
-static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
+static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched)
+{
     struct tx_queue *queue = &nic->tx[number];
     uint32_t index = queue->head, count = 0, total = 0, promised = 0;
     for (; index != tail; index = next(queue, index)) {
@@ -112,7 +145,8 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
             return (fetched->legacy = !dext(q1) && !count) || fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
         if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
             *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
-            queue->contexts[q1 >> 36 & 1] = (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
+            queue->contexts[q1 >> 36 & 1] =
+                (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
             return true;
         }
         if (dtalen(q1) > FRAME_MAX)
@@ -122,7 +156,8 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
         if (!chain_holds(nic, number, ++count))
             return false;
         if (count == 1)
-            promised = paylen(q1), fetched->first = q1, fetched->address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
+            promised = paylen(q1), fetched->first = q1,
+            fetched->address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         total += dtalen(q1);
         fetched->report_status |= rs(q1);
         if (!eop(q1))
@@ -138,7 +173,8 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
 }
 
 /* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
-static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32_t number, struct fetched *fetched) {
+static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32_t number, struct fetched *fetched)
+{
     if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
         return true;
     struct tx_queue *queue = &nic->tx[number];
@@ -164,7 +200,8 @@ static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32
 /* ---- onto the wire ---- */
 
 /* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
-static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
+static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
     if (!ifcs)
         report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
     if (length < FRAME_SHORTEST)
@@ -175,7 +212,8 @@ static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *by
     return nic->frame;
 }
 
-static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length) {
+static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
+{
     struct counters *counters = &nic->counters;
     uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
     counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
@@ -185,7 +223,8 @@ static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, u
 }
 
 /* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
-void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs) {
+void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
     if (length < FRAME_MIN && nic->settings.pad)
         bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
     count_sent(nic, number, bytes, length);
@@ -196,7 +235,8 @@ void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint
     nic->tx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
 }
 
-static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched) {
+static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched)
+{
     if (!(fetched->first & TX_OFFLOADS))
         transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
@@ -208,7 +248,8 @@ static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fet
 
 /* One without bytes may stand between frames. ASSUMPTION: frames of both kinds may follow each other in a ring; the datasheet speaks of a
  * frame's descriptors only. */
-static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched) {
+static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched)
+{
     struct tx_queue *queue = &nic->tx[number];
     uint32_t count = 1, total = 0;
     if (reg_load(nic, R_MTQC) & (F_MTQC_RT_ENA_MASK | F_MTQC_VT_ENA_MASK))
@@ -240,7 +281,8 @@ static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct
 }
 
 /* Sends the frame at head; no descriptors when there is none yet, or it cannot be. Apart, for the others' sake. */
-static __attribute__((noinline)) struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail) {
+static __attribute__((noinline)) struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail)
+{
     struct fetched frame = {0};
     if (!legacy_ready(nic, number, tail, &frame))
         return (struct fetched){0};
@@ -255,7 +297,8 @@ static __attribute__((noinline)) struct fetched legacy_frame(struct nic *nic, ui
 
 /* ---- a step ---- */
 
-static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns) {
+static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns)
+{
     struct tx_queue *queue = &nic->tx[number];
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
     uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
@@ -265,7 +308,8 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
         return 0;
     }
-    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !nic->paused && !(nic->remote && remote_full(nic))) {
+    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !nic->paused &&
+           !(nic->remote && remote_full(nic))) {
         struct fetched fetched = {0};
         if (nic->paced && nic->tx_free_ps > now_ns * 1000)
             break;
@@ -294,7 +338,8 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
     return moved;
 }
 
-uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
+uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
+{
     uint32_t moved = 0;
     /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
     if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns)) {
@@ -316,14 +361,16 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns) {
 }
 
 /* TDH, brought up to date when somebody looks: its cache line holds TDT too, which the driver writes all the time. */
-uint32_t nic_tx_head(struct nic *nic, uint32_t number) {
+uint32_t nic_tx_head(struct nic *nic, uint32_t number)
+{
     if (nic->tx[number].enabled)
         reg_store(nic, tx_offset(R_TDH, number), nic->tx[number].head);
     return reg_load(nic, tx_offset(R_TDH, number));
 }
 
 /* Measured on silicon by others: an address that is not 16-byte aligned writes nothing back (8.2.3.9.11). */
-static uint64_t head_writeback(const struct nic *nic, uint32_t number) {
+static uint64_t head_writeback(const struct nic *nic, uint32_t number)
+{
     uint32_t writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
     if (nic->no_head_writeback || !(writeback & F_TDWBAL_HEAD_WB_EN_MASK) || writeback & 0xE)
         return 0;
@@ -331,7 +378,8 @@ static uint64_t head_writeback(const struct nic *nic, uint32_t number) {
 }
 
 /* Head write-back broke, or works again: then what was not told is told. */
-void transmit_mend(struct nic *nic) {
+void transmit_mend(struct nic *nic)
+{
     for (uint32_t number = 0; number < QUEUES; number++) {
         if (!nic->tx[number].enabled)
             continue;
@@ -342,7 +390,8 @@ void transmit_mend(struct nic *nic) {
 }
 
 /* Python's TXDCTL hook: take the queue's registers over, or let it go. */
-void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
+void nic_tx_queue_changed(struct nic *nic, uint32_t number)
+{
     struct tx_queue *queue = &nic->tx[number];
     uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number));
     bool enable = control & F_TXDCTL_ENABLE_MASK;
@@ -358,7 +407,8 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
     nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
     if (!enable)
         return;
-    queue->base = (reg_load(nic, tx_offset(R_TDBAL, number)) & ~0x7Full) | (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
+    queue->base = (reg_load(nic, tx_offset(R_TDBAL, number)) & ~0x7Full) |
+                  (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
     queue->size = reg_load(nic, tx_offset(R_TDLEN, number)) / 16;
     queue->head = reg_load(nic, tx_offset(R_TDH, number));
     if (queue->head >= queue->size)
@@ -370,7 +420,8 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number) {
 }
 
 /* TDH written: where the queue goes on. */
-void nic_tx_head_changed(struct nic *nic, uint32_t number) {
+void nic_tx_head_changed(struct nic *nic, uint32_t number)
+{
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
     if (head < nic->tx[number].size)
         nic->tx[number].head = nic->tx[number].writeback_head = head;

@@ -10,25 +10,32 @@
 
 enum { RECORD_ROOM = 1 << 20, RECORD_HEADER = 16, SOURCE_PORT_AT = 34, SOURCE_SEQUENCE_AT = 42, SOURCE_FLOWS = 1024 };
 
-static void keep(struct nic *nic) { (void)nic; }
+static void keep(struct nic *nic)
+{
+    (void)nic;
+}
 
 /* ---- loop, sink, cable ---- */
 
-static void loop_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+static void loop_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     mac_receive(nic, frame, length);
 }
 
-static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     (void)nic, (void)frame, (void)length;
 }
 
-static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     struct nic *peer = nic->wire.peer;
     if (wire_has_far_end(nic) && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK)) /* which hears itself only */
         mac_receive(peer, frame, length);
 }
 
-static void cable_close(struct nic *nic) {
+static void cable_close(struct nic *nic)
+{
     if (nic->wire.peer)
         nic->wire.peer->wire.peer = NULL;
     nic->wire.peer = NULL;
@@ -36,7 +43,8 @@ static void cable_close(struct nic *nic) {
 
 /* ---- source: one UDP frame over and over, with a flow number and a sequence number in it ---- */
 
-static const uint8_t *source_offer(struct nic *nic, uint32_t *length) {
+static const uint8_t *source_offer(struct nic *nic, uint32_t *length)
+{
     struct wire *wire = &nic->wire;
     uint16_t port = __builtin_bswap16((uint16_t)(1024 + wire->sequence % SOURCE_FLOWS));
     uint64_t number = __builtin_bswap64(wire->sequence);
@@ -46,11 +54,15 @@ static const uint8_t *source_offer(struct nic *nic, uint32_t *length) {
     return wire->buffer;
 }
 
-static void sequence_taken(struct nic *nic) { nic->wire.sequence++; }
+static void sequence_taken(struct nic *nic)
+{
+    nic->wire.sequence++;
+}
 
 /* ---- pcap: frames of a capture in, a recording out ---- */
 
-static const uint8_t *playback_offer(struct nic *nic, uint32_t *length) {
+static const uint8_t *playback_offer(struct nic *nic, uint32_t *length)
+{
     struct wire *wire = &nic->wire;
     if (wire->sequence >= wire->frames)
         return NULL;
@@ -58,7 +70,8 @@ static const uint8_t *playback_offer(struct nic *nic, uint32_t *length) {
     return wire->capture + wire->offsets[wire->sequence];
 }
 
-static void record_flush(struct nic *nic) {
+static void record_flush(struct nic *nic)
+{
     struct wire *wire = &nic->wire;
     uint32_t written = 0;
     while (written < wire->recorded && !wire->trouble) {
@@ -72,7 +85,8 @@ static void record_flush(struct nic *nic) {
 }
 
 /* One record of a capture with nanosecond stamps: seconds, nanoseconds, captured length, length. */
-static void record_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+static void record_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     struct wire *wire = &nic->wire;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -86,7 +100,8 @@ static void record_send(struct nic *nic, const uint8_t *frame, uint32_t length) 
 
 /* ---- tap: the kernel's stack ---- */
 
-static const uint8_t *tap_offer(struct nic *nic, uint32_t *length) {
+static const uint8_t *tap_offer(struct nic *nic, uint32_t *length)
+{
     struct wire *wire = &nic->wire;
     if (!wire->pending && !wire->trouble) {
         ssize_t count = read(wire->fd, wire->buffer, FRAME_MAX - CRC);
@@ -99,9 +114,13 @@ static const uint8_t *tap_offer(struct nic *nic, uint32_t *length) {
     return wire->pending ? wire->buffer : NULL;
 }
 
-static void tap_taken(struct nic *nic) { nic->wire.pending = 0; }
+static void tap_taken(struct nic *nic)
+{
+    nic->wire.pending = 0;
+}
 
-static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
+static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     struct wire *wire = &nic->wire;
     if (write(wire->fd, frame, length) == (ssize_t)length)
         return;
@@ -112,42 +131,61 @@ static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length) {
 
 /* ---- set-up, called by Python with the engine frozen; fds and buffers of Python's stay Python's ---- */
 
-void wire_loop(struct nic *nic) {
+void wire_loop(struct nic *nic)
+{
     nic->wire = (struct wire){.send = loop_send, .fd = -1};
 }
 
-void wire_sink(struct nic *nic) {
+void wire_sink(struct nic *nic)
+{
     nic->wire = (struct wire){.send = sink_send, .fd = -1};
 }
 
-void wire_cable(struct nic *nic, struct nic *peer) {
+void wire_cable(struct nic *nic, struct nic *peer)
+{
     nic->wire = (struct wire){.send = cable_send, .close = cable_close, .peer = peer, .fd = -1};
     if (peer)
         peer->wire.peer = nic;
 }
 
-int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length) {
+int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
     uint8_t *buffer = malloc(length);
     if (!buffer)
         return -1;
     memcpy(buffer, frame, length);
-    nic->wire = (struct wire){.send = sink_send, .offer = source_offer, .taken = sequence_taken, .fd = -1,
-                              .buffer = buffer, .pending = length};
+    nic->wire = (struct wire){.send = sink_send,
+                              .offer = source_offer,
+                              .taken = sequence_taken,
+                              .fd = -1,
+                              .buffer = buffer,
+                              .pending = length};
     return 0;
 }
 
 /* `frames` 0: nothing to play. fd -1: nothing to record. The arrays belong to Python and outlive the wire. */
-int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths, uint64_t frames, int fd) {
+int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths,
+              uint64_t frames, int fd)
+{
     uint8_t *record = fd >= 0 ? malloc(RECORD_ROOM) : NULL;
     if (fd >= 0 && !record)
         return -1;
-    nic->wire = (struct wire){.send = fd >= 0 ? record_send : sink_send, .offer = playback_offer, .taken = sequence_taken,
-                              .idle = fd >= 0 ? record_flush : keep, .close = fd >= 0 ? record_flush : keep, .fd = fd,
-                              .capture = capture, .offsets = offsets, .lengths = lengths, .frames = frames, .record = record};
+    nic->wire = (struct wire){.send = fd >= 0 ? record_send : sink_send,
+                              .offer = playback_offer,
+                              .taken = sequence_taken,
+                              .idle = fd >= 0 ? record_flush : keep,
+                              .close = fd >= 0 ? record_flush : keep,
+                              .fd = fd,
+                              .capture = capture,
+                              .offsets = offsets,
+                              .lengths = lengths,
+                              .frames = frames,
+                              .record = record};
     return 0;
 }
 
-int wire_tap(struct nic *nic, int fd) {
+int wire_tap(struct nic *nic, int fd)
+{
     uint8_t *buffer = malloc(FRAME_MAX);
     if (!buffer)
         return -1;
@@ -155,7 +193,8 @@ int wire_tap(struct nic *nic, int fd) {
     return 0;
 }
 
-void wire_close(struct nic *nic) {
+void wire_close(struct nic *nic)
+{
     if (nic->wire.close)
         nic->wire.close(nic);
     free(nic->wire.buffer);
@@ -164,13 +203,20 @@ void wire_close(struct nic *nic) {
 }
 
 /* A carrier comes from something that is alive at the other end. */
-bool wire_has_far_end(const struct nic *nic) {
+bool wire_has_far_end(const struct nic *nic)
+{
     const struct wire *wire = &nic->wire;
     if (wire->send == cable_send)
         return wire->peer && wire->peer->cable_in && !wire->peer->gone;
     return !wire->trouble;
 }
 
-int wire_trouble(const struct nic *nic) { return nic->wire.trouble; }
+int wire_trouble(const struct nic *nic)
+{
+    return nic->wire.trouble;
+}
 
-uint64_t wire_sequence(const struct nic *nic) { return nic->wire.sequence; }
+uint64_t wire_sequence(const struct nic *nic)
+{
+    return nic->wire.sequence;
+}

@@ -40,7 +40,10 @@ def text() -> str:
     for chapter in CHAPTERS:
         title = (chapter.__doc__ or "").partition("\n")[0].rstrip(".")
         lines += [f"## {title}", "", "| rule | section | severity | a driver |", "|---|---|---|---|"]
-        lines += [f"| `{rule.name}` | {rule.section} | {rule.severity.value} | {rule.sentence} |" for rule in rules_of(chapter)]
+        lines += [
+            f"| `{rule.name}` | {rule.section} | {rule.severity.value} | {rule.sentence} |"
+            for rule in rules_of(chapter)
+        ]
         lines.append("")
     return "\n".join(lines) + TAIL
 

@@ -26,7 +26,7 @@ class Trail:
     ever: the bits that any write had set. confirmed: those that were read as what they were written last.
     """
 
-    __slots__ = ("written_at", "written", "written_s", "ever", "confirmed", "read_at", "value")
+    __slots__ = ("confirmed", "ever", "read_at", "value", "written", "written_at", "written_s")
 
     def __init__(self) -> None:
         self.written_at = self.read_at = -1
@@ -143,7 +143,11 @@ class Access:
     @property
     def rings(self) -> list[Ring]:
         """All that are enabled."""
-        used = [Ring(self.regs, name[0], index) for name in QUEUE_CONTROL for index in sorted(self.history.written.get(name, ()))]
+        used = [
+            Ring(self.regs, name[0], index)
+            for name in QUEUE_CONTROL
+            for index in sorted(self.history.written.get(name, ()))
+        ]
         return [ring for ring in used if ring.enabled]
 
     def descriptors(self, ring: Ring, first: int, last: int) -> npt.NDArray[np.uint64]:
@@ -177,9 +181,13 @@ class Access:
 
     def not_read_since(self, start: Accessor[Any], register: Accessor[Any], **fields: int) -> str | None:
         """None when `register` was read with these numbers after `start` was written; else that in words."""
-        if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(register, **fields):
+        if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(
+            register, **fields
+        ):
             return None
-        wanted = " and ".join(f"{register.name}.{name} had not been read as {number} since" for name, number in fields.items())
+        wanted = " and ".join(
+            f"{register.name}.{name} had not been read as {number} since" for name, number in fields.items()
+        )
         return f"{self.last_write(start)} and {wanted}"
 
     def never_read(self, register: Accessor[Any], **fields: int) -> str | None:

@@ -28,7 +28,22 @@ from . import (
 )
 from .findings import Found, Rule
 
-CHAPTERS = (reset, initialization, shared, flow_control, rings, receive, coalescing, filters, flow_director, transmit, descriptors, dca, virtualization, memory)
+CHAPTERS = (
+    reset,
+    initialization,
+    shared,
+    flow_control,
+    rings,
+    receive,
+    coalescing,
+    filters,
+    flow_director,
+    transmit,
+    descriptors,
+    dca,
+    virtualization,
+    memory,
+)
 ANY = "*"
 
 
@@ -52,11 +67,13 @@ class Book:
         rules = tuple(rule for chapter in CHAPTERS for rule in rules_of(chapter))
         writes = {name for rule in rules for name in rule.writes}
         reads = {name for rule in rules for name in rule.reads}
-        return Book(rules,
-                    {name: tuple(rule for rule in rules if {name, ANY} & set(rule.writes)) for name in writes},
-                    {name: tuple(rule for rule in rules if {name, ANY} & set(rule.reads)) for name in reads},
-                    tuple(rule for rule in rules if rule.unmaps),
-                    {found.number: (rule, found) for rule in rules for found in rule.found})
+        return Book(
+            rules,
+            {name: tuple(rule for rule in rules if {name, ANY} & set(rule.writes)) for name in writes},
+            {name: tuple(rule for rule in rules if {name, ANY} & set(rule.reads)) for name in reads},
+            tuple(rule for rule in rules if rule.unmaps),
+            {found.number: (rule, found) for rule in rules for found in rule.found},
+        )
 
     def on_write(self, register: str) -> tuple[Rule, ...]:
         return self.writes.get(register) or self.writes[ANY]

@@ -8,14 +8,28 @@ from .access import Access
 from .findings import ERROR, WARNING, rule
 
 
-@rule("8.2.3.11.1, 8.2.3.11.4", WARNING, "A queue asks for DCA only where DCA_CTRL.DCA_DIS is 0", writes=("DCA_RXCTRL", "DCA_TXCTRL"))
+@rule(
+    "8.2.3.11.1, 8.2.3.11.4",
+    WARNING,
+    "A queue asks for DCA only where DCA_CTRL.DCA_DIS is 0",
+    writes=("DCA_RXCTRL", "DCA_TXCTRL"),
+)
 def dca_where_it_is_on(now: Access) -> str | None:
     receive, transmit = f.DCA_RXCTRL(now.value), f.DCA_TXCTRL(now.value)
-    asks = receive.RXDCA_DESC or receive.RXDCA_HDR or receive.RXDCA_PAYL if now.name == "DCA_RXCTRL" else transmit.TXDCA_DESC
+    asks = (
+        receive.RXDCA_DESC or receive.RXDCA_HDR or receive.RXDCA_PAYL
+        if now.name == "DCA_RXCTRL"
+        else transmit.TXDCA_DESC
+    )
     return now.last_write(now.regs.DCA_CTRL) if asks and now.regs.DCA_CTRL.read().DCA_DIS else None
 
 
-@rule("8.2.3.11.1", ERROR, "Receive descriptors are not written back relaxed: DCA_RXCTRL.RXDESCWBRO is 0", writes=("RXDCTL",))
+@rule(
+    "8.2.3.11.1",
+    ERROR,
+    "Receive descriptors are not written back relaxed: DCA_RXCTRL.RXDESCWBRO is 0",
+    writes=("RXDCTL",),
+)
 def receive_writeback_ordering(now: Access) -> str | None:
     control = now.regs.DCA_RXCTRL[now.index]
     return f"{control.name} is {control.read()!r}" if now.rises("ENABLE") and control.read().RXDESCWBRO else None

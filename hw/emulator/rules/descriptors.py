@@ -8,49 +8,103 @@ QUEUE = "TX queue {queue}"
 
 
 DESCRIPTOR_TYPE = Rule(
-    "transmit_descriptor_type", "7.2.3.2.4", ERROR, "A transmit descriptor is a legacy one, data or a context, and all of a frame are of one kind",
-    found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),))
+    "transmit_descriptor_type",
+    "7.2.3.2.4",
+    ERROR,
+    "A transmit descriptor is a legacy one, data or a context, and all of a frame are of one kind",
+    found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),),
+)
 
 CHAIN = Rule(
-    "chain_length", "7.2.1.1", ERROR, "A frame has at most 38 descriptors: two fewer than the chip holds",
-    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second} or more"),))
+    "chain_length",
+    "7.2.1.1",
+    ERROR,
+    "A frame has at most 38 descriptors: two fewer than the chip holds",
+    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second} or more"),),
+)
 
 LENGTH = Rule(
-    "frame_length", "7.2.3.2.2", ERROR, "A frame is not empty, and no longer than the NIC carries",
-    found=(Found(5, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),))
+    "frame_length",
+    "7.2.3.2.2",
+    ERROR,
+    "A frame is not empty, and no longer than the NIC carries",
+    found=(Found(5, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),),
+)
 
 PAYLEN = Rule(
-    "paylen", "7.2.3.2.4", ERROR, "PAYLEN is the length of the frame, without headers when it is cut",
-    found=(Found(6, QUEUE, "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),))
+    "paylen",
+    "7.2.3.2.4",
+    ERROR,
+    "PAYLEN is the length of the frame, without headers when it is cut",
+    found=(Found(6, QUEUE, "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),),
+)
 
 IFCS = Rule(
-    "ifcs_with_padding", "7.2.3.2.2", ERROR, "IFCS is set for a frame that is padded",
-    found=(Found(7, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes and IFCS is 0"),))
+    "ifcs_with_padding",
+    "7.2.3.2.2",
+    ERROR,
+    "IFCS is set for a frame that is padded",
+    found=(Found(7, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes and IFCS is 0"),),
+)
 
 CONTEXT = Rule(
-    "context_before_use", "7.2.3.2.3", ERROR, "A context goes before the frame that needs it, and fits it",
-    found=(Found(12, QUEUE, "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other"),))
+    "context_before_use",
+    "7.2.3.2.3",
+    ERROR,
+    "A context goes before the frame that needs it, and fits it",
+    found=(
+        Found(
+            12,
+            QUEUE,
+            "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other",
+        ),
+    ),
+)
 
 LONG_BUFFER = Rule(  # the datasheet's limit, which Linux breaks and silicon carries
-    "buffer_length", "7.2.3.2.2", WARNING, "A transmit buffer has at most 15.5 KB",
-    found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),))
+    "buffer_length",
+    "7.2.3.2.2",
+    WARNING,
+    "A transmit buffer has at most 15.5 KB",
+    found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),),
+)
 
 SHORT = Rule(  # 17 is what Linux pads to; no source has the datasheet's sentence for it
-    "shortest_frame", "7.2.3.2.4", WARNING, "A frame has at least 17 bytes when it is handed to the NIC",
-    found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),))
+    "shortest_frame",
+    "7.2.3.2.4",
+    WARNING,
+    "A frame has at least 17 bytes when it is handed to the NIC",
+    found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),),
+)
 
 OFFLOAD_IFCS = Rule(
-    "ifcs_with_offloads", "7.2.3.2.2", ERROR, "IFCS is set for a frame that gets a checksum or a VLAN tag, or is cut",
-    found=(Found(18, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),))
+    "ifcs_with_offloads",
+    "7.2.3.2.2",
+    ERROR,
+    "IFCS is set for a frame that gets a checksum or a VLAN tag, or is cut",
+    found=(Found(18, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),),
+)
 
 LEGACY_MODE = Rule(
-    "no_legacy_descriptors", "7.2.3.1", ERROR, "Legacy descriptors are not used with DCB or virtualisation",
-    found=(Found(15, QUEUE, "TX queue {queue}: MTQC is {first:#x}"),))
+    "no_legacy_descriptors",
+    "7.2.3.1",
+    ERROR,
+    "Legacy descriptors are not used with DCB or virtualisation",
+    found=(Found(15, QUEUE, "TX queue {queue}: MTQC is {first:#x}"),),
+)
 
 LEGACY_RS = Rule(
-    "rs_with_eop", "7.2.3.2.2", WARNING, "RS is set in the last descriptor of a frame only",
-    found=(Found(16, QUEUE, "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP"),))
+    "rs_with_eop",
+    "7.2.3.2.2",
+    WARNING,
+    "RS is set in the last descriptor of a frame only",
+    found=(Found(16, QUEUE, "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP"),),
+)
 
 LEGACY_CHECKSUM = Rule(
-    "legacy_checksum_place", "7.2.3.2.2", ERROR, "A legacy descriptor's CSO is larger than its CSS, and both are inside the frame",
-    found=(Found(17, QUEUE, "TX queue {queue}: CSS is {first} and CSO {second}"),))
+    "legacy_checksum_place",
+    "7.2.3.2.2",
+    ERROR,
+    "A legacy descriptor's CSO is larger than its CSS, and both are inside the frame",
+    found=(Found(17, QUEUE, "TX queue {queue}: CSS is {first} and CSO {second}"),),
+)

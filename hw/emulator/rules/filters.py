@@ -12,22 +12,42 @@ RSS = {1, 4, 5, 10, 11}  # MRQC.MRQE
 IP_TYPES = (0x0800, 0x86DD)
 
 
-@rule("7.1.2.8, 8.2.3.7.14, 8.2.3.7.15", WARNING, "RSS has its key, RSSRK, and its table, RETA, before reception starts", writes=("RXCTRL",))
+@rule(
+    "7.1.2.8, 8.2.3.7.14, 8.2.3.7.15",
+    WARNING,
+    "RSS has its key, RSSRK, and its table, RETA, before reception starts",
+    writes=("RXCTRL",),
+)
 def rss_programmed(now: Access) -> str | None:
-    return now.not_written([*now.regs.RSSRK, *now.regs.RETA]) if now.rises("RXEN") and now.regs.MRQC.read().MRQE in RSS else None
+    return (
+        now.not_written([*now.regs.RSSRK, *now.regs.RETA])
+        if now.rises("RXEN") and now.regs.MRQC.read().MRQE in RSS
+        else None
+    )
 
 
 @rule("7.1.2.3, 8.2.3.7.21", WARNING, "An EtherType filter is not for IP", writes=("ETQF",))
 def ether_type_not_ip(now: Access) -> str | None:
     asked = f.ETQF(now.value)
-    return f"{asked.ETYPE:#06x} is {'IPv4' if asked.ETYPE == IP_TYPES[0] else 'IPv6'}" if asked.FILTER_EN and asked.ETYPE in IP_TYPES else None
+    return (
+        f"{asked.ETYPE:#06x} is {'IPv4' if asked.ETYPE == IP_TYPES[0] else 'IPv6'}"
+        if asked.FILTER_EN and asked.ETYPE in IP_TYPES
+        else None
+    )
 
 
-@rule("7.1.2.3, 8.2.3.7.21", WARNING, "No two EtherType filters are for the same frames: which of them wins is not said", writes=("ETQF",))
+@rule(
+    "7.1.2.3, 8.2.3.7.21",
+    WARNING,
+    "No two EtherType filters are for the same frames: which of them wins is not said",
+    writes=("ETQF",),
+)
 def ether_types_differ(now: Access) -> str | None:
     asked, compared = f.ETQF(now.value), f.ETQF.ETYPE.mask | f.ETQF.UP_EN.mask | f.ETQF.UP.mask | f.ETQF.FILTER_EN.mask
     same = [each.name for each in now.regs.ETQF if each.index != now.index and not (each.read() ^ now.value) & compared]
-    return f"{same[0]} is {now.regs.ETQF[now.index].row.layout(now.value)!r} already" if asked.FILTER_EN and same else None
+    return (
+        f"{same[0]} is {now.regs.ETQF[now.index].row.layout(now.value)!r} already" if asked.FILTER_EN and same else None
+    )
 
 
 @rule("7.1.2.5, 8.2.3.7.19", WARNING, "A 5-tuple filter has a priority of 1 to 7", writes=("FTQF",))
@@ -36,12 +56,18 @@ def five_tuple_priority(now: Access) -> str | None:
     return "PRIORITY is 0" if asked.QUEUE_ENABLE and not asked.PRIORITY else None
 
 
-@rule("8.2.3.7.19", WARNING, "Without virtualisation there are no pools to compare: FTQF.POOL_MASK is 1", writes=("FTQF",))
+@rule(
+    "8.2.3.7.19", WARNING, "Without virtualisation there are no pools to compare: FTQF.POOL_MASK is 1", writes=("FTQF",)
+)
 def five_tuple_without_pool(now: Access) -> str | None:
     asked = f.FTQF(now.value)
-    return f"POOL is {asked.POOL}, POOL_MASK 0" if asked.QUEUE_ENABLE and not asked.POOL_MASK and plain(now.regs) else None
+    return (
+        f"POOL is {asked.POOL}, POOL_MASK 0" if asked.QUEUE_ENABLE and not asked.POOL_MASK and plain(now.regs) else None
+    )
 
 
-@rule("8.2.3.5.13", WARNING, "Bit 19 of L34TIMIR is 1 in a 5-tuple filter, as every driver has it", writes=("L34TIMIR",))
+@rule(
+    "8.2.3.5.13", WARNING, "Bit 19 of L34TIMIR is 1 in a 5-tuple filter, as every driver has it", writes=("L34TIMIR",)
+)
 def five_tuple_bit_19(now: Access) -> str | None:
     return "it is 0" if now.value and not f.L34TIMIR(now.value).MUST_BE_ONE else None

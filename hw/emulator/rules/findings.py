@@ -70,8 +70,16 @@ class Rule:
         return self.section if self.section == IOMMU else f"82599 {self.section}"
 
 
-def rule(section: str, severity: Severity, sentence: str, *, writes: tuple[str, ...] = (), reads: tuple[str, ...] = (), unmaps: bool = False,
-         found: tuple[Found, ...] = ()) -> Callable[[Callable[[Access], str | None]], Rule]:
+def rule(
+    section: str,
+    severity: Severity,
+    sentence: str,
+    *,
+    writes: tuple[str, ...] = (),
+    reads: tuple[str, ...] = (),
+    unmaps: bool = False,
+    found: tuple[Found, ...] = (),
+) -> Callable[[Callable[[Access], str | None]], Rule]:
     """Makes a rule, called like it, of a function that checks an access."""
     return lambda check: Rule(check.__name__, section, severity, sentence, check, writes, reads, unmaps, found)
 

@@ -12,18 +12,37 @@ THRESHOLD_UNIT = 32  # ASSUMPTION: as bits 18:5 say; the text says 16
 KB = 1024
 
 
-@rule("4.6.3.2, 8.2.3.3.4", WARNING, "FCRTH[0].RTH is set before reception starts, with flow control or without", writes=("RXCTRL",))
+@rule(
+    "4.6.3.2, 8.2.3.3.4",
+    WARNING,
+    "FCRTH[0].RTH is set before reception starts, with flow control or without",
+    writes=("RXCTRL",),
+)
 def pause_threshold_set(now: Access) -> str | None:
     threshold = now.regs.FCRTH[0].read()
     return f"FCRTH[0] is {threshold!r}" if now.rises("RXEN") and not threshold.RTH else None
 
 
-@rule("4.6.3.2", WARNING, "The NIC makes the CRC of the pause frames that it sends: HLREG0.TXCRCEN with FCCFG.TFCE", writes=("FCCFG",))
+@rule(
+    "4.6.3.2",
+    WARNING,
+    "The NIC makes the CRC of the pause frames that it sends: HLREG0.TXCRCEN with FCCFG.TFCE",
+    writes=("FCCFG",),
+)
 def crc_of_pause_frames(now: Access) -> str | None:
-    return f"HLREG0 is {now.regs.HLREG0.read()!r}" if f.FCCFG(now.value).TFCE and not now.regs.HLREG0.read().TXCRCEN else None
+    return (
+        f"HLREG0 is {now.regs.HLREG0.read()!r}"
+        if f.FCCFG(now.value).TFCE and not now.regs.HLREG0.read().TXCRCEN
+        else None
+    )
 
 
-@rule("8.2.3.3", WARNING, "A NIC that sends pause frames knows when (FCRTH.FCEN, FCRTL) and for how long (FCTTV)", writes=("RXCTRL",))
+@rule(
+    "8.2.3.3",
+    WARNING,
+    "A NIC that sends pause frames knows when (FCRTH.FCEN, FCRTL) and for how long (FCTTV)",
+    writes=("RXCTRL",),
+)
 def pause_frames_complete(now: Access) -> str | None:
     if not now.rises("RXEN") or now.regs.FCCFG.read().TFCE != PAUSE:
         return None
@@ -33,13 +52,23 @@ def pause_frames_complete(now: Access) -> str | None:
     return None if now.regs.FCTTV[0].read() else f"FCCFG is {now.regs.FCCFG.read()!r} and FCTTV[0] is 0"
 
 
-@rule("8.2.3.3.3, 8.2.3.3.4", ERROR, "Pause frames end where fewer bytes wait than where they begin: FCRTL is below FCRTH", writes=("FCRTH",))
+@rule(
+    "8.2.3.3.3, 8.2.3.3.4",
+    ERROR,
+    "Pause frames end where fewer bytes wait than where they begin: FCRTL is below FCRTH",
+    writes=("FCRTH",),
+)
 def pause_thresholds_ordered(now: Access) -> str | None:
     high, low = f.FCRTH(now.value), now.regs.FCRTL[now.index].read()
     return f"FCRTL[{now.index}] is {low!r}" if high.FCEN and low.RTL >= high.RTH else None
 
 
-@rule("4.6.3.2, 8.2.3.3.4", WARNING, "FCRTH[n].RTH, counted in 32 bytes, is less than its packet buffer holds", writes=("RXCTRL",))
+@rule(
+    "4.6.3.2, 8.2.3.3.4",
+    WARNING,
+    "FCRTH[n].RTH, counted in 32 bytes, is less than its packet buffer holds",
+    writes=("RXCTRL",),
+)
 def pause_threshold_within_buffer(now: Access) -> str | None:
     if not now.rises("RXEN"):
         return None
@@ -50,7 +79,12 @@ def pause_threshold_within_buffer(now: Access) -> str | None:
     return None
 
 
-@rule("8.2.3.3.2, 8.2.3.3.5", WARNING, "A pause is renewed before it runs out: FCRTV is less than FCTTV", writes=("FCTTV", "FCRTV"))
+@rule(
+    "8.2.3.3.2, 8.2.3.3.5",
+    WARNING,
+    "A pause is renewed before it runs out: FCRTV is less than FCTTV",
+    writes=("FCTTV", "FCRTV"),
+)
 def pause_renewed_in_time(now: Access) -> str | None:
     if now.name == "FCTTV" and now.index:
         return None  # of other traffic classes
@@ -59,8 +93,12 @@ def pause_renewed_in_time(now: Access) -> str | None:
     return f"FCTTV[0] is {time!r}, FCRTV {again!r}" if time.TTV_0 and again.FC_REFRESH_TH >= time.TTV_0 else None
 
 
-@rule("8.2.3.3.7, 8.2.3.22.34", ERROR, "Pause frames are those of 802.3x or those by priority, not both: FCCFG.TFCE, MFLCN.RFCE and RPFCM",
-      writes=("FCCFG", "MFLCN"))
+@rule(
+    "8.2.3.3.7, 8.2.3.22.34",
+    ERROR,
+    "Pause frames are those of 802.3x or those by priority, not both: FCCFG.TFCE, MFLCN.RFCE and RPFCM",
+    writes=("FCCFG", "MFLCN"),
+)
 def one_kind_of_pause_frames(now: Access) -> str | None:
     sent = f.FCCFG(now.value) if now.name == "FCCFG" else now.regs.FCCFG.read()
     obeyed = f.MFLCN(now.value) if now.name == "MFLCN" else now.regs.MFLCN.read()

@@ -6,7 +6,12 @@ from .access import QUEUE_CONTROL, Access
 from .findings import NO_REGISTER, WARNING, rule
 
 
-@rule("4.6.3, 8.2.3.2.1", WARNING, "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled", writes=QUEUE_CONTROL)
+@rule(
+    "4.6.3, 8.2.3.2.1",
+    WARNING,
+    "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled",
+    writes=QUEUE_CONTROL,
+)
 def eeprom_awaited(now: Access) -> str | None:
     return now.never_read(now.regs.EEC, AUTO_RD=1, EE_PRES=1) if now.rises("ENABLE") else None
 

@@ -66,7 +66,9 @@ class Inspector:
         if row is not None and row.name in TAILS:
             self._engine.call(TAILS[row.name], index)  # else the head is as it was when somebody last looked
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
-        return Access(row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen)
+        return Access(
+            row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen
+        )
 
     def _memory(self, iova: int, size: int) -> bytes | None:
         buffer = ctypes.create_string_buffer(size)
@@ -83,13 +85,17 @@ class Inspector:
             register, done = "DMA window", f"{now.size} bytes at IOVA {now.value:#x} were unmapped"
         else:
             register = now.register
-            done = f"{register} read" if now.is_read else f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
+            done = (
+                f"{register} read"
+                if now.is_read
+                else f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
+            )
         self.take()
         self._add(Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}"), ())
 
     def take(self) -> None:
         """The engine's findings, each in its place between those of accesses."""
-        for finding in self._engine.findings()[self._taken:]:
+        for finding in self._engine.findings()[self._taken :]:
             self._taken += 1
             self._take(finding)
 
@@ -100,7 +106,12 @@ class Inspector:
         queue, first, second = finding.queue, finding.values[0], finding.values[1]
         register = found.register.format(queue=queue)
         if (rule.name, register, ()) not in self._violations:  # else the access that caused it told already
-            self._add(Violation(rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)), (first, second))
+            self._add(
+                Violation(
+                    rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)
+                ),
+                (first, second),
+            )
 
     def _add(self, violation: Violation, values: tuple[int, ...]) -> None:
         """Once for each place, however often a driver repeats it."""

@@ -5,9 +5,17 @@ from __future__ import annotations
 from .findings import ERROR, IOMMU, Found, Rule
 
 DMA_READ = Rule(
-    "dma_read", IOMMU, ERROR, "The NIC reads only memory that is mapped for it",
-    found=(Found(1, "queue {queue}", "queue {queue} read {second} bytes at IOVA {first:#x}, which is not mapped"),))
+    "dma_read",
+    IOMMU,
+    ERROR,
+    "The NIC reads only memory that is mapped for it",
+    found=(Found(1, "queue {queue}", "queue {queue} read {second} bytes at IOVA {first:#x}, which is not mapped"),),
+)
 
 DMA_WRITE = Rule(
-    "dma_write", IOMMU, ERROR, "The NIC writes only memory that is mapped for it",
-    found=(Found(2, "queue {queue}", "queue {queue} wrote {second} bytes at IOVA {first:#x}, which is not mapped"),))
+    "dma_write",
+    IOMMU,
+    ERROR,
+    "The NIC writes only memory that is mapped for it",
+    found=(Found(2, "queue {queue}", "queue {queue} wrote {second} bytes at IOVA {first:#x}, which is not mapped"),),
+)

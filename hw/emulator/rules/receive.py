@@ -31,7 +31,12 @@ def rxcsum_while_reception_is_off(now: Access) -> str | None:
     return now.last_write(now.regs.RXCTRL) if now.value != now.before and now.regs.RXCTRL.read().RXEN else None
 
 
-@rule("4.6.7 step 11", WARNING, "RXEN is set with SECRXCTRL.RX_DIS at 1 and SECRXSTAT.SECRX_RDY read as 1 since", writes=("RXCTRL",))
+@rule(
+    "4.6.7 step 11",
+    WARNING,
+    "RXEN is set with SECRXCTRL.RX_DIS at 1 and SECRXSTAT.SECRX_RDY read as 1 since",
+    writes=("RXCTRL",),
+)
 def rxen_with_the_path_stopped(now: Access) -> str | None:
     if not now.rises("RXEN"):
         return None
@@ -47,15 +52,25 @@ def crc_strip_agrees(now: Access) -> str | None:
 
 
 # The datasheet has no exception; DPDK sets RSCACKC and FCOE_WRFIX only with RSC, and receives.
-@rule("8.2.3.8.8", WARNING, "RDRXCTL has RSCFRSTSIZE 0, RSCACKC 1 and FCOE_WRFIX 1 when reception starts", writes=("RXCTRL",))
+@rule(
+    "8.2.3.8.8",
+    WARNING,
+    "RDRXCTL has RSCFRSTSIZE 0, RSCACKC 1 and FCOE_WRFIX 1 when reception starts",
+    writes=("RXCTRL",),
+)
 def rdrxctl_settings(now: Access) -> str | None:
     is_now = now.regs.RDRXCTL.read()
     right = not is_now.RSCFRSTSIZE and is_now.RSCACKC and is_now.FCOE_WRFIX
     return f"RDRXCTL is {is_now!r}" if now.rises("RXEN") and not right else None
 
 
-@rule("8.2.3.8.7", ERROR, "SRRCTL asks for buffers of 1 to 16 KB, a descriptor type that exists, and headers of 64 to 1024 bytes when they are split",
-      writes=("RXDCTL",), found=(Found(11, "SRRCTL[{queue}]", "SRRCTL[{queue}] is {first:#010x}: BSIZEPACKET must be 1 to 16 KB"),))
+@rule(
+    "8.2.3.8.7",
+    ERROR,
+    "SRRCTL asks for buffers of 1 to 16 KB, a descriptor type that exists, and headers of 64 to 1024 bytes when they are split",
+    writes=("RXDCTL",),
+    found=(Found(11, "SRRCTL[{queue}]", "SRRCTL[{queue}] is {first:#010x}: BSIZEPACKET must be 1 to 16 KB"),),
+)
 def srrctl_values(now: Access) -> str | None:
     asked = now.regs.SRRCTL[now.index].read()
     # ASSUMPTION: BSIZEHEADER may be anything without header split, which alone has a use for it; DPDK leaves it 0.
@@ -72,14 +87,22 @@ def no_header_split(now: Access) -> str | None:
 
 
 DESCRIPTOR_TYPE_HERE = Rule(
-    "descriptor_type_here", "8.2.3.8.7", ERROR, "SRRCTL.DESCTYPE is one that this emulator has: legacy (0) or advanced, one buffer (1)",
-    found=(Found(10, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),))
+    "descriptor_type_here",
+    "8.2.3.8.7",
+    ERROR,
+    "SRRCTL.DESCTYPE is one that this emulator has: legacy (0) or advanced, one buffer (1)",
+    found=(Found(10, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),),
+)
 
 
 @rule("8.2.3.22.13", ERROR, "HLREG0.JUMBOEN is set when MAXFRS is above 1518", writes=("RXCTRL",))
 def jumbo_frames_enabled(now: Access) -> str | None:
     longest = now.regs.MAXFRS.read().MFS
-    return f"MAXFRS.MFS is {longest}, JUMBOEN is 0" if now.rises("RXEN") and longest > STANDARD_FRAME and not now.regs.HLREG0.read().JUMBOEN else None
+    return (
+        f"MAXFRS.MFS is {longest}, JUMBOEN is 0"
+        if now.rises("RXEN") and longest > STANDARD_FRAME and not now.regs.HLREG0.read().JUMBOEN
+        else None
+    )
 
 
 @rule("4.6.7, 8.2.3.7, 8.2.3.27", WARNING, "Filter tables are initialised before reception starts", writes=("RXCTRL",))
@@ -93,8 +116,12 @@ def filter_tables_initialized(now: Access) -> str | None:
     return now.not_written(entries)
 
 
-@rule("4.6.11.3.4, 8.2.3.8.9", WARNING, "Receive packet buffer 0 has all that flow director leaves of 512 KB; with DCB or VT, all of them have no more",
-      writes=("RXCTRL",))
+@rule(
+    "4.6.11.3.4, 8.2.3.8.9",
+    WARNING,
+    "Receive packet buffer 0 has all that flow director leaves of 512 KB; with DCB or VT, all of them have no more",
+    writes=("RXCTRL",),
+)
 def receive_packet_buffer(now: Access) -> str | None:
     if not now.rises("RXEN"):
         return None
@@ -105,16 +132,32 @@ def receive_packet_buffer(now: Access) -> str | None:
     return None if right else f"RXPBSIZE is {sizes} KB, {left} KB are there"
 
 
-@rule("8.2.3.8.9, 8.2.3.21.1", WARNING, "The receive packet buffer is divided while RXCTRL.RXEN is 0", writes=("RXPBSIZE", "FDIRCTRL"))
+@rule(
+    "8.2.3.8.9, 8.2.3.21.1",
+    WARNING,
+    "The receive packet buffer is divided while RXCTRL.RXEN is 0",
+    writes=("RXPBSIZE", "FDIRCTRL"),
+)
 def receive_packet_buffer_divided_first(now: Access) -> str | None:
     divides = f.FDIRCTRL.PBALLOC.mask if now.name == "FDIRCTRL" else f.RXPBSIZE.SIZE.mask
-    return now.last_write(now.regs.RXCTRL) if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN else None
+    return (
+        now.last_write(now.regs.RXCTRL) if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN else None
+    )
 
 
 # FLU is what Linux and DPDK set with it; without, a port in loopback waits for a cable.
-@rule("8.2.3.22.8, 8.2.3.22.19", WARNING, "In MAC loopback, HLREG0.LPBK, the link is forced up by AUTOC.FLU", writes=("RXCTRL",))
+@rule(
+    "8.2.3.22.8, 8.2.3.22.19",
+    WARNING,
+    "In MAC loopback, HLREG0.LPBK, the link is forced up by AUTOC.FLU",
+    writes=("RXCTRL",),
+)
 def loopback_with_link(now: Access) -> str | None:
-    return f"AUTOC is {now.regs.AUTOC.read()!r}" if now.rises("RXEN") and now.regs.HLREG0.read().LPBK and not now.regs.AUTOC.read().FLU else None
+    return (
+        f"AUTOC is {now.regs.AUTOC.read()!r}"
+        if now.rises("RXEN") and now.regs.HLREG0.read().LPBK and not now.regs.AUTOC.read().FLU
+        else None
+    )
 
 
 def _running(now: Access) -> bool:
@@ -125,7 +168,9 @@ def _running(now: Access) -> bool:
 
 @rule("4.6.7", WARNING, "CTRL_EXT.NS_DIS is set when queues receive", writes=("RDT", "RXDCTL"))
 def no_snoop_disabled(now: Access) -> str | None:
-    return f"CTRL_EXT is {now.regs.CTRL_EXT.read()!r}" if _running(now) and not now.regs.CTRL_EXT.read().NS_DIS else None
+    return (
+        f"CTRL_EXT is {now.regs.CTRL_EXT.read()!r}" if _running(now) and not now.regs.CTRL_EXT.read().NS_DIS else None
+    )
 
 
 @rule("4.6.7, 8.2.3.11.1", WARNING, "DCA_RXCTRL bit 12 is cleared when a queue receives", writes=("RDT", "RXDCTL"))

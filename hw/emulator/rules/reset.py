@@ -27,10 +27,18 @@ def queues_off_before_master_disable(now: Access) -> str | None:
     return f"{now.rings[0].control.name}.ENABLE is 1"
 
 
-@rule("4.2.1.6.1", WARNING, "CTRL.GIO_DIS, and STATUS.GIO_MASTER_EN read as 0, go before a reset of a NIC whose queues ran", writes=("CTRL",))
+@rule(
+    "4.2.1.6.1",
+    WARNING,
+    "CTRL.GIO_DIS, and STATUS.GIO_MASTER_EN read as 0, go before a reset of a NIC whose queues ran",
+    writes=("CTRL",),
+)
 def master_disable_before_reset(now: Access) -> str | None:
-    if not now.value & RESETS or not any(f.RXDCTL(now.history.trails[name, queue].ever).ENABLE
-                                         for name in QUEUE_CONTROL for queue in now.history.written.get(name, ())):
+    if not now.value & RESETS or not any(
+        f.RXDCTL(now.history.trails[name, queue].ever).ENABLE
+        for name in QUEUE_CONTROL
+        for queue in now.history.written.get(name, ())
+    ):
         return None
     if not f.CTRL(now.before).GIO_DIS:
         return f"GIO_DIS is 0; {now.last_write(now.regs.CTRL)}"
@@ -52,7 +60,12 @@ def wait_before_programming(now: Access) -> str | None:
 
 
 # The reset itself masks them, and Linux relies on it.
-@rule("4.6.3.1", WARNING, "Interrupts are masked again, by EIMC, after a reset and before any is unmasked", writes=("EIMS", "EIMS_EX"))
+@rule(
+    "4.6.3.1",
+    WARNING,
+    "Interrupts are masked again, by EIMC, after a reset and before any is unmasked",
+    writes=("EIMS", "EIMS_EX"),
+)
 def interrupts_masked_after_reset(now: Access) -> str | None:
     if not now.history.of(now.regs.CTRL).written & RESETS or now.wrote(now.regs.EIMC):
         return None
@@ -60,7 +73,12 @@ def interrupts_masked_after_reset(now: Access) -> str | None:
 
 
 # Discarded otherwise, a completion that comes after all finds nobody who waits for it.
-@rule("5.2.5.3.2", WARNING, "GCR_EXT.BUFFERS_CLEAR_FUNC throws requests away with HLREG0.LPBK at 1 and RXCTRL.RXEN at 0", writes=("GCR_EXT",))
+@rule(
+    "5.2.5.3.2",
+    WARNING,
+    "GCR_EXT.BUFFERS_CLEAR_FUNC throws requests away with HLREG0.LPBK at 1 and RXCTRL.RXEN at 0",
+    writes=("GCR_EXT",),
+)
 def buffers_cleared_in_loopback(now: Access) -> str | None:
     if not now.rises("BUFFERS_CLEAR_FUNC") or (now.regs.HLREG0.read().LPBK and not now.regs.RXCTRL.read().RXEN):
         return None

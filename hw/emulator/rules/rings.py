@@ -20,27 +20,50 @@ def ring_alignment(now: Access) -> str | None:
     return f"the low 7 bits, {low:#x}, are ignored: the ring starts at {now.value - low:#x}" if low else None
 
 
-@rule("7.2.3.3, 8.2.3.8.3, 8.2.3.9.7", ERROR, "A ring's length is a multiple of 128 bytes, at most 8192 descriptors", writes=("RDLEN", "TDLEN"))
+@rule(
+    "7.2.3.3, 8.2.3.8.3, 8.2.3.9.7",
+    ERROR,
+    "A ring's length is a multiple of 128 bytes, at most 8192 descriptors",
+    writes=("RDLEN", "TDLEN"),
+)
 def ring_length(now: Access) -> str | None:
     if not now.value % ALIGNMENT and now.value <= LONGEST:
         return None
     return f"that is {now.value / DESCRIPTOR:g} descriptors"
 
 
-@rule("4.6.7, 4.6.8", ERROR, "A ring's base and length are programmed before its queue is enabled", writes=("RXDCTL", "TXDCTL"))
+@rule(
+    "4.6.7, 4.6.8",
+    ERROR,
+    "A ring's base and length are programmed before its queue is enabled",
+    writes=("RXDCTL", "TXDCTL"),
+)
 def ring_before_enable(now: Access) -> str | None:
     if not now.rises("ENABLE"):
         return None
-    return now.not_written([now.ring.low, now.ring.length]) or (None if now.ring.slots else f"{now.ring.length.name} is 0")
+    return now.not_written([now.ring.low, now.ring.length]) or (
+        None if now.ring.slots else f"{now.ring.length.name} is 0"
+    )
 
 
-@rule("4.6.7, 4.6.8", ERROR, "A ring stays where it is while its queue is enabled", writes=("RDBAL", "RDBAH", "RDLEN", "TDBAL", "TDBAH", "TDLEN"))
+@rule(
+    "4.6.7, 4.6.8",
+    ERROR,
+    "A ring stays where it is while its queue is enabled",
+    writes=("RDBAL", "RDBAH", "RDLEN", "TDBAL", "TDBAH", "TDLEN"),
+)
 def ring_stays(now: Access) -> str | None:
     changes = now.ring.enabled and now.value != now.before
     return f"it was {now.before:#x}; {now.last_write(now.ring.control)}, which enabled the queue" if changes else None
 
 
-@rule("4.6.7, 4.6.8", ERROR, "A tail is written once ENABLE was read as 1", writes=("RDT", "TDT"), reads=("RXDCTL", "TXDCTL"))
+@rule(
+    "4.6.7, 4.6.8",
+    ERROR,
+    "A tail is written once ENABLE was read as 1",
+    writes=("RDT", "TDT"),
+    reads=("RXDCTL", "TXDCTL"),
+)
 def tail_after_enable(now: Access) -> str | None:
     if now.is_read and not f.RXDCTL(now.before).ENABLE:
         return None
@@ -53,20 +76,36 @@ def tail_after_enable(now: Access) -> str | None:
     return f"{ring.tail.name} is {int(ring.tail.read())} already; {unseen}" if unseen else None
 
 
-@rule("8.2.3.8.5, 8.2.3.9.9", ERROR, "A tail is below the ring's number of descriptors", writes=("RDT", "TDT"), found=(
-    Found(8, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
-    Found(9, "RDT[{queue}]", "RDT[{queue}] is {first}, the ring has {second} descriptors")))
+@rule(
+    "8.2.3.8.5, 8.2.3.9.9",
+    ERROR,
+    "A tail is below the ring's number of descriptors",
+    writes=("RDT", "TDT"),
+    found=(
+        Found(8, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
+        Found(9, "RDT[{queue}]", "RDT[{queue}] is {first}, the ring has {second} descriptors"),
+    ),
+)
 def tail_within_ring(now: Access) -> str | None:
     if not now.ring.enabled or now.value < now.ring.slots:
         return None
     return f"the ring has {now.ring.slots} descriptors; {now.last_write(now.ring.length)}"
 
 
-@rule("7.1.9", ERROR, "A tail moves forward, and not past the head: what is between them is the NIC's", writes=("RDT", "TDT"))
+@rule(
+    "7.1.9",
+    ERROR,
+    "A tail moves forward, and not past the head: what is between them is the NIC's",
+    writes=("RDT", "TDT"),
+)
 def tail_moves_forward(now: Access) -> str | None:
     ring = now.ring
     head = int(ring.head.read())
-    if not ring.enabled or max(now.value, now.before, head) >= ring.slots or ring.ahead(head, now.value) >= ring.ahead(head, now.before):
+    if (
+        not ring.enabled
+        or max(now.value, now.before, head) >= ring.slots
+        or ring.ahead(head, now.value) >= ring.ahead(head, now.before)
+    ):
         return None
     return f"it was {now.before} and {ring.head.name} is {head}: {ring.ahead(head, now.before)} descriptors were the NIC's, now {ring.ahead(head, now.value)}"
 
@@ -89,7 +128,9 @@ def receive_descriptor_cleared(now: Access) -> str | None:
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
         return None
     done = int((now.descriptors(ring, now.before, now.value)[:, 1] & DONE).sum())
-    return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+    return (
+        f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+    )
 
 
 @rule("7.2.3.2", WARNING, "A transmit descriptor has DD cleared when it is given to the NIC", writes=("TDT",))
@@ -99,24 +140,40 @@ def transmit_descriptor_cleared(now: Access) -> str | None:
         return None
     second = now.descriptors(ring, now.before, now.value)[:, 1]
     done = int(((second & (DEXT | DTYP) != DEXT | CONTEXT) & (second & SENT != 0)).sum())
-    return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+    return (
+        f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
+    )
 
 
-@rule("7.2.3.2.4", ERROR, "A transmit tail stands behind the last descriptor of a frame, which has EOP", writes=("TDT",))
+@rule(
+    "7.2.3.2.4", ERROR, "A transmit tail stands behind the last descriptor of a frame, which has EOP", writes=("TDT",)
+)
 def transmit_tail_behind_eop(now: Access) -> str | None:
     ring = now.ring
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
         return None
     last = (now.value - 1) % ring.slots
     (q1,) = now.descriptors(ring, last, last + 1)[:, 1].tolist() or (EOP,)
-    return f"descriptor {last} has Q1 {q1:#018x} without EOP" if q1 & (DEXT | DTYP) != DEXT | CONTEXT and not q1 & EOP else None
+    return (
+        f"descriptor {last} has Q1 {q1:#018x} without EOP"
+        if q1 & (DEXT | DTYP) != DEXT | CONTEXT and not q1 & EOP
+        else None
+    )
 
 
-@rule("4.6.7.1.2, 4.6.8.1", ERROR, "A queue that was disabled has ENABLE read as 0 before its ring is changed or it is enabled again",
-      writes=("RDBAL", "RDBAH", "RDLEN", "RXDCTL", "TDBAL", "TDBAH", "TDLEN", "TXDCTL"))
+@rule(
+    "4.6.7.1.2, 4.6.8.1",
+    ERROR,
+    "A queue that was disabled has ENABLE read as 0 before its ring is changed or it is enabled again",
+    writes=("RDBAL", "RDBAH", "RDLEN", "RXDCTL", "TDBAL", "TDBAH", "TDLEN", "TXDCTL"),
+)
 def disable_awaited(now: Access) -> str | None:
     control = now.ring.control
-    if now.ring.enabled or not f.RXDCTL(now.history.of(control).ever).ENABLE or (now.name == control.row.name and not now.rises("ENABLE")):
+    if (
+        now.ring.enabled
+        or not f.RXDCTL(now.history.of(control).ever).ENABLE
+        or (now.name == control.row.name and not now.rises("ENABLE"))
+    ):
         return None
     return now.unconfirmed(control, ENABLE=0)
 

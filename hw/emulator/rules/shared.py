@@ -14,7 +14,12 @@ def semaphore_for_sw_fw_sync(now: Access) -> str | None:
     return None if held.SMBI and held.SWESMBI else f"SWSM is {held!r}"
 
 
-@rule("10.5.4", WARNING, "The module's two wires and MDIO are used only with a SW_FW_SYNC.SW_PHY_SM bit taken", writes=("I2CCTL", "MSCA"))
+@rule(
+    "10.5.4",
+    WARNING,
+    "The module's two wires and MDIO are used only with a SW_FW_SYNC.SW_PHY_SM bit taken",
+    writes=("I2CCTL", "MSCA"),
+)
 def semaphore_for_phy(now: Access) -> str | None:
     taken = now.regs.SW_FW_SYNC.read()
     if taken.SW_PHY_SM0 or taken.SW_PHY_SM1 or (now.name == "I2CCTL" and now.value == now.before):
@@ -31,7 +36,11 @@ def semaphore_for_eeprom(now: Access) -> str | None:
 @rule("10.5.4", WARNING, "A resource that the firmware has in SW_FW_SYNC is not taken", writes=("SW_FW_SYNC",))
 def firmware_comes_first(now: Access) -> str | None:
     before, asked = f.SW_FW_SYNC(now.before), f.SW_FW_SYNC(now.value)
-    taken = [name for name in f.SW_FW_SYNC.fields if name.startswith("FW_") and getattr(before, name) and now.rises(f"SW_{name[3:]}")]
+    taken = [
+        name
+        for name in f.SW_FW_SYNC.fields
+        if name.startswith("FW_") and getattr(before, name) and now.rises(f"SW_{name[3:]}")
+    ]
     return f"SW_FW_SYNC becomes {asked!r} while it has {', '.join(taken)}" if taken else None
 
 

@@ -24,13 +24,23 @@ def mtqc_while_stopped(now: Access) -> str | None:
     return now.last_write(now.regs.DMATXCTL) if now.regs.DMATXCTL.read().TE else None
 
 
-@rule("7.2.1.2.1, 8.2.3.9.15", ERROR, "MTQC.NUM_TC_OR_Q is one that RT_ENA and VT_ENA have: 0 without both, else 2, 3 with DCB, 1 with virtualisation alone", writes=("MTQC",))
+@rule(
+    "7.2.1.2.1, 8.2.3.9.15",
+    ERROR,
+    "MTQC.NUM_TC_OR_Q is one that RT_ENA and VT_ENA have: 0 without both, else 2, 3 with DCB, 1 with virtualisation alone",
+    writes=("MTQC",),
+)
 def mtqc_values(now: Access) -> str | None:
     asked = f.MTQC(now.value)
     return f"that is {asked!r}" if asked.NUM_TC_OR_Q not in MODES[asked.RT_ENA, asked.VT_ENA] else None
 
 
-@rule("7.2.1.2.1", ERROR, "Transmit queues 64 to 127 are used only with DCB or virtualisation, as MTQC says", writes=("TXDCTL",))
+@rule(
+    "7.2.1.2.1",
+    ERROR,
+    "Transmit queues 64 to 127 are used only with DCB or virtualisation, as MTQC says",
+    writes=("TXDCTL",),
+)
 def transmit_queue_exists(now: Access) -> str | None:
     mode = now.regs.MTQC.read()
     unused = now.rises("ENABLE") and now.index >= QUEUES_WITHOUT_DCB and not mode.RT_ENA and not mode.VT_ENA
@@ -39,7 +49,11 @@ def transmit_queue_exists(now: Access) -> str | None:
 
 @rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
 def te_before_queues(now: Access) -> str | None:
-    return f"{now.last_write(now.regs.DMATXCTL)}: the queue stays off" if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE else None
+    return (
+        f"{now.last_write(now.regs.DMATXCTL)}: the queue stays off"
+        if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE
+        else None
+    )
 
 
 @rule("4.6.11.3.4, 8.2.3.9.1", WARNING, "Without DCB DTXMXSZRQ is 0xFFF when transmission starts", writes=("DMATXCTL",))
@@ -49,15 +63,27 @@ def dtxmxszrq_at_most(now: Access) -> str | None:
     return f"DTXMXSZRQ is {limit!r}" if now.rises("TE") and low else None
 
 
-@rule("4.6.11.3.4, 8.2.3.10.14", WARNING, "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
-      writes=("DMATXCTL",))
+@rule(
+    "4.6.11.3.4, 8.2.3.10.14",
+    WARNING,
+    "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
+    writes=("DMATXCTL",),
+)
 def rate_limits_cleared(now: Access) -> str | None:
     missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.written.get("RTTDT1C", set()))
-    return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset" if now.rises("TE") and missing else None
+    return (
+        f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset"
+        if now.rises("TE") and missing
+        else None
+    )
 
 
-@rule("4.6.11.3, 8.2.3.9.13", WARNING, "Transmit packet buffer 0 has all 160 KB, or with DCB each class its part, and TXPBTHRESH leaves room for a frame",
-      writes=("DMATXCTL",))
+@rule(
+    "4.6.11.3, 8.2.3.9.13",
+    WARNING,
+    "Transmit packet buffer 0 has all 160 KB, or with DCB each class its part, and TXPBTHRESH leaves room for a frame",
+    writes=("DMATXCTL",),
+)
 def transmit_packet_buffer(now: Access) -> str | None:
     if not now.rises("TE"):
         return None
@@ -78,13 +104,22 @@ def transmit_packet_buffer_divided_first(now: Access) -> str | None:
     return now.last_write(now.regs.DMATXCTL) if now.value != now.before and now.regs.DMATXCTL.read().TE else None
 
 
-@rule("4.6.8, 8.2.3.9.3, 8.2.3.9.4", WARNING, "What segments keep of TCP's flags, DTXTCPFLGL and DTXTCPFLGH, changes only while DMATXCTL.TE is 0",
-      writes=("DTXTCPFLGL", "DTXTCPFLGH"))
+@rule(
+    "4.6.8, 8.2.3.9.3, 8.2.3.9.4",
+    WARNING,
+    "What segments keep of TCP's flags, DTXTCPFLGL and DTXTCPFLGH, changes only while DMATXCTL.TE is 0",
+    writes=("DTXTCPFLGL", "DTXTCPFLGH"),
+)
 def tcp_flags_while_stopped(now: Access) -> str | None:
     return now.last_write(now.regs.DMATXCTL) if now.value != now.before and now.regs.DMATXCTL.read().TE else None
 
 
-@rule("8.2.3.10.2", WARNING, "The descriptor arbiter runs when a transmit queue is enabled: RTTDCS.ARBDIS is 0", writes=("TXDCTL",))
+@rule(
+    "8.2.3.10.2",
+    WARNING,
+    "The descriptor arbiter runs when a transmit queue is enabled: RTTDCS.ARBDIS is 0",
+    writes=("TXDCTL",),
+)
 def arbiter_runs(now: Access) -> str | None:
     return now.last_write(now.regs.RTTDCS) if now.rises("ENABLE") and now.regs.RTTDCS.read().ARBDIS else None
 
@@ -95,13 +130,23 @@ def hthresh_with_pthresh(now: Access) -> str | None:
     return f"PTHRESH is {asked.PTHRESH}, HTHRESH is 0" if asked.PTHRESH and not asked.HTHRESH else None
 
 
-@rule("8.2.3.9.10", WARNING, "TXDCTL.PTHRESH and WTHRESH fit together on the chip, which holds 40 descriptors of a queue", writes=("TXDCTL",))
+@rule(
+    "8.2.3.9.10",
+    WARNING,
+    "TXDCTL.PTHRESH and WTHRESH fit together on the chip, which holds 40 descriptors of a queue",
+    writes=("TXDCTL",),
+)
 def thresholds_fit_on_chip(now: Access) -> str | None:
     asked = f.TXDCTL(now.value)
     return f"PTHRESH {asked.PTHRESH} + WTHRESH {asked.WTHRESH}" if asked.PTHRESH + asked.WTHRESH > ON_CHIP else None
 
 
-@rule("7.2.3.5.2, 8.2.3.9.11", ERROR, "The head is written back to a multiple of 16, as real cards want it; else to nowhere", writes=("TDWBAL",))
+@rule(
+    "7.2.3.5.2, 8.2.3.9.11",
+    ERROR,
+    "The head is written back to a multiple of 16, as real cards want it; else to nowhere",
+    writes=("TDWBAL",),
+)
 def head_writeback_alignment(now: Access) -> str | None:
     return f"its low 4 bits are {now.value & 0xF:#x}" if f.TDWBAL(now.value).HEAD_WB_EN and now.value & 0xE else None
 
@@ -109,10 +154,19 @@ def head_writeback_alignment(now: Access) -> str | None:
 @rule("7.2.3.5.2", ERROR, "Head write-back is not relaxed: DCA_TXCTRL.TXDESCWBRO is 0", writes=("TXDCTL",))
 def head_writeback_ordering(now: Access) -> str | None:
     relaxed = now.regs.DCA_TXCTRL[now.index].read().TXDESCWBRO and now.regs.TDWBAL[now.index].read().HEAD_WB_EN
-    return f"DCA_TXCTRL[{now.index}] is {now.regs.DCA_TXCTRL[now.index].read()!r}" if now.rises("ENABLE") and relaxed else None
+    return (
+        f"DCA_TXCTRL[{now.index}] is {now.regs.DCA_TXCTRL[now.index].read()!r}"
+        if now.rises("ENABLE") and relaxed
+        else None
+    )
 
 
-@rule("8.2.3.9.10", WARNING, "With WTHRESH above 1 the queue's vector has an interval in EITR, or transmission may hang", writes=("TDT",))
+@rule(
+    "8.2.3.9.10",
+    WARNING,
+    "With WTHRESH above 1 the queue's vector has an interval in EITR, or transmission may hang",
+    writes=("TDT",),
+)
 def interval_with_wthresh(now: Access) -> str | None:
     control = now.regs.TXDCTL[now.index].read()
     if not control.ENABLE or control.WTHRESH <= 1:

@@ -26,17 +26,28 @@ def _both_ways_on(now: Access) -> bool:
     return now.rises("TE") and bool(now.regs.RXCTRL.read().RXEN)
 
 
-@rule("8.2.3.7.12", ERROR, "MRQC.MRQE is a way of choosing queues that exists: 0 to 5, 8, or 10 to 13", writes=("MRQC",))
+@rule(
+    "8.2.3.7.12", ERROR, "MRQC.MRQE is a way of choosing queues that exists: 0 to 5, 8, or 10 to 13", writes=("MRQC",)
+)
 def mrqc_settings(now: Access) -> str | None:
     asked = f.MRQC(now.value)
     return None if asked.MRQE in MRQE else f"MRQE {asked.MRQE} is reserved"
 
 
-@rule("4.6.10, 8.2.3.27.1", WARNING, "Virtualisation is on everywhere or nowhere: PFVTCTL.VT_ENA, MRQC.MRQE, MTQC.VT_ENA and GCR_EXT.VT_MODE",
-      writes=("RXCTRL", "DMATXCTL"))
+@rule(
+    "4.6.10, 8.2.3.27.1",
+    WARNING,
+    "Virtualisation is on everywhere or nowhere: PFVTCTL.VT_ENA, MRQC.MRQE, MTQC.VT_ENA and GCR_EXT.VT_MODE",
+    writes=("RXCTRL", "DMATXCTL"),
+)
 def virtualization_everywhere(now: Access) -> str | None:
     regs = now.regs
-    says = {bool(regs.PFVTCTL.read().VT_ENA), regs.MRQC.read().MRQE in MRQE_POOLS, bool(regs.MTQC.read().VT_ENA), bool(regs.GCR_EXT.read().VT_MODE)}
+    says = {
+        bool(regs.PFVTCTL.read().VT_ENA),
+        regs.MRQC.read().MRQE in MRQE_POOLS,
+        bool(regs.MTQC.read().VT_ENA),
+        bool(regs.GCR_EXT.read().VT_MODE),
+    }
     if not _both_ways_on(now) or len(says) == 1:
         return None
     return f"PFVTCTL is {regs.PFVTCTL.read()!r}, MRQC {regs.MRQC.read()!r}, MTQC {regs.MTQC.read()!r}, GCR_EXT {regs.GCR_EXT.read()!r}"

@@ -47,15 +47,20 @@ def test_info_of_the_emulated_nic(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^mac +02:82:59:90:00:01$", output(capsys, "info", "emulated"), re.MULTILINE)
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("info", "eth0"), "no port is called 'eth0'"),
-    (("info", "ffff:00:00.0"), "there is no PCI device ffff:00:00.0. Run: ixrings list"),
-    (("regs", "emulated", "CTLR"), "no register CTLR"),
-    (("bind", "eth0"), "is no PCI address; write it as 0000:03:00.0"),
-    (("doctor", "ffff:00:00.0"), "there is no PCI device"),
-    (("stats", "uio:ffff:00:00.0"), "there is no PCI device"),
-])
-def test_what_cannot_be_done_is_one_sentence_and_status_1(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("info", "eth0"), "no port is called 'eth0'"),
+        (("info", "ffff:00:00.0"), "there is no PCI device ffff:00:00.0. Run: ixrings list"),
+        (("regs", "emulated", "CTLR"), "no register CTLR"),
+        (("bind", "eth0"), "is no PCI address; write it as 0000:03:00.0"),
+        (("doctor", "ffff:00:00.0"), "there is no PCI device"),
+        (("stats", "uio:ffff:00:00.0"), "there is no PCI device"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_1(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
     assert says in complaint(capsys, *words)
 
 
@@ -66,9 +71,13 @@ def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: py
     assert {"IOMMU", "vfio-pci", "hugepages", "locked memory", "kernel lockdown"} <= {check["name"] for check in checks}
 
 
-@pytest.mark.parametrize("command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring", "trace", "emulate"])
+@pytest.mark.parametrize(
+    "command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring", "trace", "emulate"]
+)
 def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
-    text = subprocess.run([sys.executable, "-m", "ixrings", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [sys.executable, "-m", "ixrings", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert "--json" in text
 
 

@@ -65,17 +65,22 @@ def test_regs_by_name_shows_all_of_an_array_with_its_fields(capsys: pytest.Captu
     assert "LMS=3 (10G serial)" in last
 
 
-@pytest.mark.parametrize(("name", "finds"), [
-    ("TXPBS*", {f"TXPBSIZE[{i}]" for i in range(8)}),
-    ("rxdctl[5]", {"RXDCTL[5]"}),
-    ("VMOLR", {f"PFVML2FLT[{i}]" for i in range(64)}),
-    ("VMOLR[3]", {"PFVML2FLT[3]"}),
-    ("MHAD?", {"MAXFRS"}),
-    ("8.2.3.22.19", {"AUTOC"}),
-    ("GPRC", {"GPRC"}),
-    ("RUC*", set()),
-])
-def test_a_register_is_found_by_part_of_its_name_another_drivers_or_its_section(capsys: pytest.CaptureFixture[str], name: str, finds: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "finds"),
+    [
+        ("TXPBS*", {f"TXPBSIZE[{i}]" for i in range(8)}),
+        ("rxdctl[5]", {"RXDCTL[5]"}),
+        ("VMOLR", {f"PFVML2FLT[{i}]" for i in range(64)}),
+        ("VMOLR[3]", {"PFVML2FLT[3]"}),
+        ("MHAD?", {"MAXFRS"}),
+        ("8.2.3.22.19", {"AUTOC"}),
+        ("GPRC", {"GPRC"}),
+        ("RUC*", set()),
+    ],
+)
+def test_a_register_is_found_by_part_of_its_name_another_drivers_or_its_section(
+    capsys: pytest.CaptureFixture[str], name: str, finds: set[str]
+) -> None:
     if finds:
         assert set(registers(capsys, "emulated", name)) == finds
     else:
@@ -93,14 +98,20 @@ def test_diff_shows_what_the_driver_has_set_field_by_field(capsys: pytest.Captur
 
 def test_a_nic_that_was_not_brought_up_differs_from_reset_by_what_the_eeprom_and_the_wire_say() -> None:
     with Emulated82599("sink", manual=True) as nic:
-        different = {row.label(index) for row in Registers.rows() for index in range(row.count)
-                     if row.access.name in ("RW", "RO") and nic.read32(row.offset(index)) != row.reset_value(index)}
+        different = {
+            row.label(index)
+            for row in Registers.rows()
+            for index in range(row.count)
+            if row.access.name in ("RW", "RO") and nic.read32(row.offset(index)) != row.reset_value(index)
+        }
     assert different == {"RAL[0]", "RAH[0]", "STATUS", "LINKS"}
 
 
 def test_neighbours_that_say_the_same_share_a_line_and_changes_are_told_by_field() -> None:
     layout = Registers.RXDCTL.layout
-    values = {Entry(Registers.RXDCTL, index): layout(value) for index, value in ((0, 0), (2, 0), (4, 0), (6, 1 << 25), (7, 0))}
+    values = {
+        Entry(Registers.RXDCTL, index): layout(value) for index, value in ((0, 0), (2, 0), (4, 0), (6, 1 << 25), (7, 0))
+    }
     assert [each.split()[1] for each in lines(values, {})] == ["RXDCTL[0,2..4]", "RXDCTL[6]", "RXDCTL[7]"]
     assert list(changes(layout(1 << 25), layout(1 << 30))) == ["ENABLE=1->0", "VME=0->1"]
 
@@ -109,8 +120,12 @@ def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pyte
     socket = str(tmp_path / "nic")
     with started([*IXRINGS, "emulate", "--socket", socket, "--wire", "sink"]) as nic:
         assert "listens" in next_line(nic)
-        assert [registers(capsys, f"vfio-user:{socket}", "RXDCTL[0]", *up)["RXDCTL[0]"]["text"] for up in ((), ("--up",))] == ["", "ENABLE=1"]
-        with started([*IXRINGS, "regs", f"vfio-user:{socket}", "--watch", "0.05", "--json", "8.2.3.1", "LINKS"]) as process:
+        assert [
+            registers(capsys, f"vfio-user:{socket}", "RXDCTL[0]", *up)["RXDCTL[0]"]["text"] for up in ((), ("--up",))
+        ] == ["", "ENABLE=1"]
+        with started(
+            [*IXRINGS, "regs", f"vfio-user:{socket}", "--watch", "0.05", "--json", "8.2.3.1", "LINKS"]
+        ) as process:
             assert json.loads(next_line(process))["registers"] == []
             nic.send_signal(signal.SIGUSR1)  # pulls the cable
             seen = {}
@@ -161,9 +176,15 @@ def test_watched_stats_are_totals_with_rates() -> None:
     assert all(rate > 0 for look in counted for rate in look["rates"].values())
 
 
-@pytest.mark.parametrize(("name", "rate", "shown"), [
-    ("GPRC", 14_880_952.0, "14.88 M/s"), ("GORC", 1.25e9, "10.00 Gbit/s"), ("QBTC[3]", 125.0, "1.00 kbit/s"), ("MPC", 12.0, "12 /s"),
-])
+@pytest.mark.parametrize(
+    ("name", "rate", "shown"),
+    [
+        ("GPRC", 14_880_952.0, "14.88 M/s"),
+        ("GORC", 1.25e9, "10.00 Gbit/s"),
+        ("QBTC[3]", 125.0, "1.00 kbit/s"),
+        ("MPC", 12.0, "12 /s"),
+    ],
+)
 def test_rates_have_the_units_of_a_link(name: str, rate: float, shown: str) -> None:
     assert per_second(name, rate) == shown
 
@@ -173,12 +194,19 @@ def test_rates_have_the_units_of_a_link(name: str, rate: float, shown: str) -> N
 
 def test_sfp_shows_the_module_and_what_it_measures(capsys: pytest.CaptureFixture[str]) -> None:
     module = json.loads(output(capsys, "sfp", "emulated", "--json"))
-    assert (module["vendor"], module["part"], module["serial"], module["types"]) == ("Intel Corp", "IXRINGS-SR", "1", ["10GBASE-SR"])
+    assert (module["vendor"], module["part"], module["serial"], module["types"]) == (
+        "Intel Corp",
+        "IXRINGS-SR",
+        "1",
+        ["10GBASE-SR"],
+    )
     text = output(capsys, "sfp", "emulated")
     assert "850 nm" in text and "300 m of OM3 fibre" in text and "light received 0.5100 mW (-2.9 dBm)" in text
 
 
-def test_memory_that_cannot_be_had_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_that_cannot_be_had_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Region, "for_ports", refuse_memory)
     assert main(["ring", "emulated"]) == 1
     assert capsys.readouterr().err == "ixrings: The region's 0.3 MB cannot be had\n"

@@ -54,6 +54,7 @@ def counts(view: RingView) -> dict[Owner, int]:
 def test_every_slot_on_its_way_out_is_seen_with_its_owner() -> None:
     nic, port = stepped("sink")
     with nic, port:
+
         def seen() -> dict[Owner, int]:
             return counts(view_port(port).rings[0])
 
@@ -74,6 +75,7 @@ def test_every_slot_on_its_way_out_is_seen_with_its_owner() -> None:
 def test_every_slot_on_its_way_in_is_seen_with_its_owner() -> None:
     nic, port = stepped()
     with nic, port:
+
         def seen() -> dict[Owner, int]:
             return counts(view_port(port).rings[1])
 
@@ -123,16 +125,27 @@ def test_descriptors_are_told_as_they_were_written() -> None:
         nic.step(1)
         tx, rx = view_port(port).rings
         assert re.fullmatch(r"100 bytes of 100 EOP IFCS RS at 0x[0-9a-f]+", tx.slots[0].descriptor)
-        assert rx.slots[0].descriptor == "100 bytes DD EOP" and rx.slots[1].descriptor.startswith("waits for a frame at 0x")
+        assert rx.slots[0].descriptor == "100 bytes DD EOP" and rx.slots[1].descriptor.startswith(
+            "waits for a frame at 0x"
+        )
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    (descriptors.transmit(0, 0), ""),
-    (descriptors.transmit(0x1000, 0x0003_0000_2B30_003C | 60 << 46), "60 bytes of 60 EOP IFCS RS at 0x1000"),
-    (descriptors.transmit(14 << 9 | 20, 1460 << 48 | 20 << 40 | 1 << 29 | 2 << 20), "context: MACLEN 14, IPLEN 20, L4LEN 20, MSS 1460"),
-    (descriptors.transmit(0, 1 << 24), "0x0000000001000000: neither data nor context"),
-    (descriptors.receive(0xAABBCCDD << 32 | 1, 5 << 48 | 64 << 32 | 1 << 29 | 0xB), "64 bytes DD EOP VP RXE hash 0xaabbccdd of TCPv4 VLAN 5"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (descriptors.transmit(0, 0), ""),
+        (descriptors.transmit(0x1000, 0x0003_0000_2B30_003C | 60 << 46), "60 bytes of 60 EOP IFCS RS at 0x1000"),
+        (
+            descriptors.transmit(14 << 9 | 20, 1460 << 48 | 20 << 40 | 1 << 29 | 2 << 20),
+            "context: MACLEN 14, IPLEN 20, L4LEN 20, MSS 1460",
+        ),
+        (descriptors.transmit(0, 1 << 24), "0x0000000001000000: neither data nor context"),
+        (
+            descriptors.receive(0xAABBCCDD << 32 | 1, 5 << 48 | 64 << 32 | 1 << 29 | 0xB),
+            "64 bytes DD EOP VP RXE hash 0xaabbccdd of TCPv4 VLAN 5",
+        ),
+    ],
+)
 def test_a_descriptor_in_words(text: str, expected: str) -> None:
     assert text == expected
 
@@ -248,16 +261,27 @@ def test_a_program_records_its_own_port() -> None:
 
 
 def test_the_rings_of_another_program_are_seen_through_its_shared_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    with subprocess.Popen([sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None and process.stdout.readline() == "open\n"
             assert main(["ring", f"pid:{process.pid}", "--json"]) == 0
             steps = json.loads(capsys.readouterr().out)
-            assert [step["port"]["name"] for step in steps] == ["emulated:cable=", "emulated:cable="]  # netmap's names have 15 characters
+            assert [step["port"]["name"] for step in steps] == [
+                "emulated:cable=",
+                "emulated:cable=",
+            ]  # netmap's names have 15 characters
             rings = steps[0]["port"]["rings"]
             assert [(ring["num_slots"], ring["pointers"]) for ring in rings] == [
-                (64, {"head": 0, "cur": 0, "tail": 63}), (64, {"head": 5, "cur": 5, "tail": 63}), (128, {"head": 0, "cur": 0, "tail": 0})]
-            assert Counter(slot["owner"] for slot in rings[1]["slots"]) == {"the program's": 58, "the driver's or the NIC's": 6}
+                (64, {"head": 0, "cur": 0, "tail": 63}),
+                (64, {"head": 5, "cur": 5, "tail": 63}),
+                (128, {"head": 0, "cur": 0, "tail": 0}),
+            ]
+            assert Counter(slot["owner"] for slot in rings[1]["slots"]) == {
+                "the program's": 58,
+                "the driver's or the NIC's": 6,
+            }
             assert main(["ring", f"pid:{process.pid}"]) == 0
             assert "emulated:cable= TX ring 1" in capsys.readouterr().out
         finally:
@@ -266,10 +290,14 @@ def test_the_rings_of_another_program_are_seen_through_its_shared_memory(capsys:
 
 def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(tmp_path: Path) -> None:
     file = tmp_path / "watched.html"
-    with subprocess.Popen([sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         try:
             assert other.stdout is not None and other.stdout.readline() == "open\n"
-            with started([*IXRINGS, "ring", f"pid:{other.pid}", "--watch", "0.05", "--json", "--html", str(file)]) as process:
+            with started(
+                [*IXRINGS, "ring", f"pid:{other.pid}", "--watch", "0.05", "--json", "--html", str(file)]
+            ) as process:
                 assert process.stdout is not None
                 assert all(json.loads(process.stdout.readline()) for _ in range(3))
                 process.send_signal(2)
@@ -280,14 +308,19 @@ def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(t
     assert len(json.loads(re.search(r"const data = (.*);", file.read_text())[1])["steps"]) >= 6  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("pid:999999999",), "there is no program with the number 999999999"),
-    (("pid:self/../1x",), "there is no program with the number self/../1x"),
-    (("emulated", "--watch"), "ixrings ring pid:PID"),
-    (("eth0",), "no port is called 'eth0'"),
-    (("emulated/R",), "sends"),
-])
-def test_what_cannot_be_shown_is_one_sentence(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("pid:999999999",), "there is no program with the number 999999999"),
+        (("pid:self/../1x",), "there is no program with the number self/../1x"),
+        (("emulated", "--watch"), "ixrings ring pid:PID"),
+        (("eth0",), "no port is called 'eth0'"),
+        (("emulated/R",), "sends"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
     assert main(["ring", *words]) == 1
     said = capsys.readouterr()
     assert said.out == "" and says in said.err and said.err.count("\n") == 1
@@ -303,7 +336,12 @@ def test_a_region_that_points_back_is_walked_once() -> None:
     with open_ports("emulated:cable=back", "emulated:cable=back") as (a, b):
         with mmap.mmap(a.region.fd, a.region.size) as memory:
             own, first = (struct.unpack_from("4q", memory, port.if_offset + IF_HEADER_SIZE) for port in (b, a))
-            struct.pack_into("4q", memory, b.if_offset + IF_HEADER_SIZE, *(each + a.if_offset - b.if_offset if each else 0 for each in first))
+            struct.pack_into(
+                "4q",
+                memory,
+                b.if_offset + IF_HEADER_SIZE,
+                *(each + a.if_offset - b.if_offset if each else 0 for each in first),
+            )
             try:
                 assert len(list(itertools.islice(ports_in(a.region.fd), 9))) == 2
             finally:

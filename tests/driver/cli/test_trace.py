@@ -112,7 +112,9 @@ def test_every_register_of_the_table_is_read_back_by_its_name() -> None:
     for row in Registers.rows():
         for index in {0, row.count - 1}:
             access = Access(1.0, True, row.offset(index), 0x1234_5678)
-            assert parse_line(f"{1.0:11.6f} {access}  # a:b\n") == [Access(1.0, True, row.offset(index), 0x1234_5678, caller="a:b")]
+            assert parse_line(f"{1.0:11.6f} {access}  # a:b\n") == [
+                Access(1.0, True, row.offset(index), 0x1234_5678, caller="a:b")
+            ]
     assert isinstance(Registers.CTRL, Register)
 
 
@@ -121,7 +123,11 @@ def test_every_register_of_the_table_is_read_back_by_its_name() -> None:
 
 def test_the_fields_the_callers_and_the_sections_are_shown(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, recorded, "--callers", "--sections")
-    assert re.search(r"^ +\d+\.\d{6} write RXDCTL\[0\] +0x02000000  ENABLE=1  \(8\.2\.3\.8\.6\)  # driver/queues\.py:enable_receive_queue$", text, re.MULTILINE)
+    assert re.search(
+        r"^ +\d+\.\d{6} write RXDCTL\[0\] +0x02000000  ENABLE=1  \(8\.2\.3\.8\.6\)  # driver/queues\.py:enable_receive_queue$",
+        text,
+        re.MULTILINE,
+    )
     plain = output(capsys, recorded)
     assert "#" not in plain and "(8.2" not in plain
 
@@ -129,8 +135,11 @@ def test_the_fields_the_callers_and_the_sections_are_shown(recorded: Path, capsy
 def test_loops_are_one_line(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, recorded)
     assert len(text.splitlines()) < 450 < 1500 < len(list(TraceFile(recorded)))
-    for line in (r"write PFUTA\[0\.\.127\] +0x00000000$", r"write MPSAR\[1,3\.\.255\] +0x00000000 +these 2 x 128$",
-                 r"write RTTDQSEL +0x00000000\.\.0x7f\n.* write RTTDT1C +0x00000000 +these 2 x 128$"):
+    for line in (
+        r"write PFUTA\[0\.\.127\] +0x00000000$",
+        r"write MPSAR\[1,3\.\.255\] +0x00000000 +these 2 x 128$",
+        r"write RTTDQSEL +0x00000000\.\.0x7f\n.* write RTTDT1C +0x00000000 +these 2 x 128$",
+    ):
         assert re.search(line, text, re.MULTILINE), line
 
 
@@ -144,7 +153,10 @@ def unfolded(folded: Iterator[Fold]) -> Iterator[tuple[str, str]]:
                 if place.row.name == "RTTDQSEL":
                     yield "RTTDQSEL", f"{access.value + number * each.stride:#x}"
                 else:
-                    yield place.row.label(place.index + (number * each.stride if place.row.count > 1 else 0)), f"{access.value:#x}"
+                    yield (
+                        place.row.label(place.index + (number * each.stride if place.row.count > 1 else 0)),
+                        f"{access.value:#x}",
+                    )
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -158,13 +170,19 @@ def test_folding_loses_nothing_and_moves_nothing(seed: int) -> None:
         for number in range(dice.choice([1, 1, 2, 3, 20])):
             for row, index, value in loop:
                 index = index + number * stride if row.count > 1 else 0
-                accesses.append(Access(None, True, row.offset(index), value + number * stride if row is Registers.RTTDQSEL else value))
+                accesses.append(
+                    Access(
+                        None, True, row.offset(index), value + number * stride if row is Registers.RTTDQSEL else value
+                    )
+                )
     assert list(unfolded(fold(accesses))) == [(each.name, f"{each.value:#x}") for each in accesses]
 
 
 def test_a_poll_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "poll").write_text("R BAR0 0x042a4 4 00000000\n" * 37 + "R BAR0 0x042a4 4 40000000\n")
-    assert re.fullmatch(r"read  LINKS +0x00000000  x 37\nread  LINKS +0x40000000  LINK_UP=1\n", output(capsys, tmp_path / "poll"))
+    assert re.fullmatch(
+        r"read  LINKS +0x00000000  x 37\nread  LINKS +0x40000000  LINK_UP=1\n", output(capsys, tmp_path / "poll")
+    )
 
 
 # ---- chosen ----
@@ -176,10 +194,15 @@ def names(text: str) -> set[str]:
 
 def test_registers_are_chosen_by_glob_and_by_section(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert names(output(capsys, recorded, "--register", "RXDCTL")) == {"RXDCTL"}
-    assert names(output(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")) == {"RDT"}  # brackets hold an index
+    assert names(output(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")) == {
+        "RDT"
+    }  # brackets hold an index
     assert "RXDCTL[1..127]" not in output(capsys, recorded, "--register", "RXDCTL[0]")
-    assert {"EIMC", "EICR", "EITR"} <= names(output(capsys, recorded, "--section", "8.2.3.5")) <= {
-        row.name for row in Registers.rows() if row.section.startswith("8.2.3.5.")}
+    assert (
+        {"EIMC", "EICR", "EITR"}
+        <= names(output(capsys, recorded, "--section", "8.2.3.5"))
+        <= {row.name for row in Registers.rows() if row.section.startswith("8.2.3.5.")}
+    )
     assert output(capsys, recorded, "--section", "8.2.3.50") == ""
 
 
@@ -187,7 +210,10 @@ def test_reads_and_writes_and_times_are_chosen(recorded: Path, capsys: pytest.Ca
     assert " read " not in output(capsys, recorded, "--writes") and " write " not in output(capsys, recorded, "--reads")
     moments = [access.time_s for access in TraceFile(recorded)]
     middle = moments[len(moments) // 2]
-    totals = [output(capsys, recorded, "--count", *choice).splitlines()[-1].split() for choice in (("--from", 0, "--to", middle), ("--from", middle), ())]
+    totals = [
+        output(capsys, recorded, "--count", *choice).splitlines()[-1].split()
+        for choice in (("--from", 0, "--to", middle), ("--from", middle), ())
+    ]
     before, after, everything = (int(reads) + int(writes) for reads, writes, *_ in totals)
     assert before + after - moments.count(middle) == everything == len(moments)
 
@@ -209,21 +235,37 @@ def test_json_has_every_access_of_those_that_are_chosen(recorded: Path, capsys: 
     assert len(found) == 128 and {each["value"] for each in found} == {0}
     last = objects(output(capsys, recorded, "--json", "--writes", "--register", "RXDCTL"))[0]
     assert last.pop("seconds") > 0 and last == {
-        "write": True, "register": "RXDCTL[0]", "offset": 0x1028, "value": 0x0200_0000, "mask": 0xFFFF_FFFF, "text": "ENABLE=1", "section": "8.2.3.8.6",
-        "caller": "driver/queues.py:enable_receive_queue"}
+        "write": True,
+        "register": "RXDCTL[0]",
+        "offset": 0x1028,
+        "value": 0x0200_0000,
+        "mask": 0xFFFF_FFFF,
+        "text": "ENABLE=1",
+        "section": "8.2.3.8.6",
+        "caller": "driver/queues.py:enable_receive_queue",
+    }
 
 
-def test_json_counts_and_compares_by_register(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counted = {each["register"]: (each["reads"], each["writes"]) for each in objects(output(capsys, recorded, "--count", "--json"))}
+def test_json_counts_and_compares_by_register(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = {
+        each["register"]: (each["reads"], each["writes"])
+        for each in objects(output(capsys, recorded, "--count", "--json"))
+    }
     assert counted["RTTDT1C"] == (0, 128)
     other = tmp_path / "other.trace"
     other.write_text("W BAR0 0x08100 4 00000010\n")
     different = {each["register"]: each for each in objects(output(capsys, recorded, "--compare", other, "--json"))}
-    assert [access["value"] for access in different["DTXMXSZRQ"]["b"]] == [0x10] and different["DTXMXSZRQ"]["first_difference"] == 0
+    assert [access["value"] for access in different["DTXMXSZRQ"]["b"]] == [0x10] and different["DTXMXSZRQ"][
+        "first_difference"
+    ] == 0
     assert different["DMATXCTL"]["a"] and not different["DMATXCTL"]["b"]
 
 
-def test_a_trace_without_times_cannot_be_chosen_from_by_time(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_without_times_cannot_be_chosen_from_by_time(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "listing").write_text(LISTING)
     assert len(output(capsys, tmp_path / "listing").splitlines()) == 10
     assert "listing has no times" in refusal(capsys, tmp_path / "listing", "--from", "1")
@@ -233,7 +275,9 @@ def test_a_trace_without_times_cannot_be_chosen_from_by_time(recorded: Path, tmp
 # ---- compared ----
 
 
-def test_two_runs_of_a_driver_write_the_same(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_of_a_driver_write_the_same(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with open_port("emulated", busy_poll=True, trace=tmp_path / "again") as port:
         port.send([bytes(60)])
         port.flush()
@@ -243,12 +287,20 @@ def test_two_runs_of_a_driver_write_the_same(recorded: Path, tmp_path: Path, cap
     assert "RDBAL[0]" in rest and "MPSAR[0..255]" in rest
 
 
-def test_the_first_difference_of_a_register_is_shown_by_field(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with open_port("emulated", busy_poll=True, promiscuous=True, mtu=9000, rx_queues=2, trace=tmp_path / "other") as port:
+def test_the_first_difference_of_a_register_is_shown_by_field(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_port(
+        "emulated", busy_poll=True, promiscuous=True, mtu=9000, rx_queues=2, trace=tmp_path / "other"
+    ) as port:
         port.send([bytes(60)])
         port.flush()
     text = output(capsys, recorded, "--compare", tmp_path / "other")
-    assert re.search(r"^  FCTRL +A .*\n +B .*\n +first at value 1: MPE 0x0 in A, 0x1 in B; UPE 0x0 in A, 0x1 in B$", text, re.MULTILINE)
+    assert re.search(
+        r"^  FCTRL +A .*\n +B .*\n +first at value 1: MPE 0x0 in A, 0x1 in B; UPE 0x0 in A, 0x1 in B$",
+        text,
+        re.MULTILINE,
+    )
     assert re.search(r"^  MAXFRS +A .*\n +B .*\n +first at value 1: MFS 0x5ee in A, 0x233a in B$", text, re.MULTILINE)
     assert re.search(r"^Written in B only\n(  .*\n)*  RDLEN\[1\] ", text, re.MULTILINE)
     assert "Written in A only" not in text and "another order" not in text
@@ -257,15 +309,23 @@ def test_the_first_difference_of_a_register_is_shown_by_field(recorded: Path, tm
 
 
 def test_another_order_is_said_with_what_stands_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = {"RXCTRL": "W BAR0 0x03000 4 00000001\n", "HLREG0": "W BAR0 0x04240 4 00000001\n", "FCTRL": "W BAR0 0x05080 4 00000001\n"}
+    lines = {
+        "RXCTRL": "W BAR0 0x03000 4 00000001\n",
+        "HLREG0": "W BAR0 0x04240 4 00000001\n",
+        "FCTRL": "W BAR0 0x05080 4 00000001\n",
+    }
     (tmp_path / "a").write_text(lines["RXCTRL"] + lines["HLREG0"] + lines["FCTRL"])
     (tmp_path / "b").write_text(lines["HLREG0"] + lines["FCTRL"] + lines["RXCTRL"] * 9)
     assert output(capsys, tmp_path / "a", "--compare", tmp_path / "b").splitlines()[2:] == [
-        "Written in another order (by the first write of each)", "  RXCTRL               A first, B after FCTRL",
-        "Written in both, with the same values: RXCTRL, HLREG0, FCTRL"]
+        "Written in another order (by the first write of each)",
+        "  RXCTRL               A first, B after FCTRL",
+        "Written in both, with the same values: RXCTRL, HLREG0, FCTRL",
+    ]
 
 
-def test_bits_that_a_listing_sets_are_held_against_whole_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bits_that_a_listing_sets_are_held_against_whole_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a").write_text("SET   01028 RXDCTL[0] 02000000\nCLR   03000 RXCTRL 00000001\n")
     (tmp_path / "b").write_text("W BAR0 0x01028 4 46000000\nW BAR0 0x03000 4 00000001\n")
     text = output(capsys, tmp_path / "a", "--compare", tmp_path / "b")
@@ -281,14 +341,18 @@ def test_entries_of_an_array_are_named_by_their_ranges() -> None:
 # ---- files that are not as they should be ----
 
 
-def test_a_compressed_trace_is_read_as_it_is(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_compressed_trace_is_read_as_it_is(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with gzip.open(tmp_path / "port.trace.gz", "wb") as packed:
         packed.write(recorded.read_bytes())
     assert output(capsys, tmp_path / "port.trace.gz") == output(capsys, recorded)
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_of_a_file_that_was_cut_off_the_rest_is_used(packed: bool, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_file_that_was_cut_off_the_rest_is_used(
+    packed: bool, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = gzip.compress(recorded.read_bytes()) if packed else recorded.read_bytes()
     everything = [str(access) for access in TraceFile(recorded)]
     for length in range(len(whole) // 10, len(whole) // 10 + 40):
@@ -298,15 +362,24 @@ def test_of_a_file_that_was_cut_off_the_rest_is_used(packed: bool, recorded: Pat
         part = [str(access) for access in TraceFile(tmp_path / "cut")]
         assert part == everything[: len(part)] and part
         clean = not packed and whole[length - 1 : length] == b"\n"
-        assert said == "" if clean else said.count("\n") == 1 and ("not understood and left out" in said or "cut off or damaged" in said)
+        assert (
+            said == ""
+            if clean
+            else said.count("\n") == 1 and ("not understood and left out" in said or "cut off or damaged" in said)
+        )
 
 
-def test_lines_that_are_not_understood_are_counted_and_the_first_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_that_are_not_understood_are_counted_and_the_first_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mixed").write_text("W BAR0 0x06018 4 00000005\nrubbish\nmore\n\nR BAR0 0x00008 4 00080000\n")
     assert main(["trace", str(tmp_path / "mixed")]) == 0
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 2
-    assert said.err == f"ixrings trace: {tmp_path / 'mixed'}: 2 of 5 lines are not understood and left out, first line 2: 'rubbish'\n"
+    assert (
+        said.err
+        == f"ixrings trace: {tmp_path / 'mixed'}: 2 of 5 lines are not understood and left out, first line 2: 'rubbish'\n"
+    )
 
 
 FOREIGN: dict[str, Callable[[], bytes]] = {
@@ -325,13 +398,17 @@ FOREIGN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_that_is_no_trace_is_refused_in_a_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_trace_is_refused_in_a_sentence(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_bytes(FOREIGN[name]())
     said = refusal(capsys, tmp_path / "file")
     assert f"{tmp_path / 'file'} is no register trace: " in said and "--trace FILE" in said
 
 
-def test_a_file_that_is_no_trace_is_refused_in_a_comparison_too(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_trace_is_refused_in_a_comparison_too(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("hello\n")
     assert "is no register trace" in refusal(capsys, recorded, "--compare", tmp_path / "file")
     assert "is no register trace" in refusal(capsys, tmp_path / "file", "--compare", recorded)
@@ -344,7 +421,9 @@ def test_an_endless_file_is_given_up(capsys: pytest.CaptureFixture[str]) -> None
     assert "is no register trace" in refusal(capsys, "/dev/urandom", "--compare", "/dev/zero")
 
 
-def test_more_values_than_can_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_values_than_can_be_compared_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ixrings.driver.cli.trace_compare.MOST_VALUES", 1000)
     (tmp_path / "long").write_text("".join(f"W BAR0 0x06018 4 {tail % 512:08x}\n" for tail in range(2000)))
     assert "more than 1000 values" in refusal(capsys, tmp_path / "long", "--compare", tmp_path / "long")
@@ -352,7 +431,9 @@ def test_more_values_than_can_be_compared_are_refused(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("kind", ["changed bytes", "lost bytes", "joined lines"])
-def test_no_damage_to_a_trace_is_a_traceback(kind: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_damage_to_a_trace_is_a_traceback(
+    kind: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dice = random.Random(kind)
     whole = recorded.read_bytes()[:20_000]
     for _ in range(8):
@@ -374,5 +455,7 @@ def test_no_damage_to_a_trace_is_a_traceback(kind: str, recorded: Path, tmp_path
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "long").write_text("".join(f"W BAR0 0x06018 4 {tail:08x}\n" for tail in range(20_000)))
     command = f"{sys.executable} -m ixrings trace {tmp_path / 'long'}; echo $? >&2"
-    done = subprocess.run(["sh", "-c", f"({command}) | head -1"], env=ENVIRONMENT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        ["sh", "-c", f"({command}) | head -1"], env=ENVIRONMENT, capture_output=True, text=True, timeout=20
+    )
     assert (done.stdout, done.stderr) == ("write TDT[0]           0x00000000\n", "0\n")

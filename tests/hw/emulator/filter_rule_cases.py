@@ -77,7 +77,7 @@ def rsc_settings(nic: ByHand, wrong: bool) -> None:
 
 def rss_programmed(nic: ByHand, wrong: bool) -> None:
     nic.set_up_reception()
-    for register in [*nic.regs.RSSRK, *nic.regs.RETA][int(wrong):]:
+    for register in [*nic.regs.RSSRK, *nic.regs.RETA][int(wrong) :]:
         register.write(1)
     nic.regs.MRQC.write(MRQE=1, IPV4=1)
     nic.start_reception()

@@ -13,8 +13,14 @@ Case = Callable[[ByHand, bool], None]
 
 def cases(module: ModuleType) -> dict[str, Case]:
     """Each is called with a NIC that has bus master and nothing else."""
-    return {name: case for name, case in vars(module).items() if callable(case) and getattr(case, "__module__", "") == module.__name__
-            and not name.startswith("_") and name not in ("cases", "up", "send", "data", "enable_with", "direct")}
+    return {
+        name: case
+        for name, case in vars(module).items()
+        if callable(case)
+        and getattr(case, "__module__", "") == module.__name__
+        and not name.startswith("_")
+        and name not in ("cases", "up", "send", "data", "enable_with", "direct")
+    }
 
 
 # ---- steps ----

@@ -212,7 +212,9 @@ def test_semaphores_that_the_firmware_has_are_not_to_be_had(nic: Emulated82599) 
     assert registers.SW_FW_SYNC.read() == 1 << 9 | 1 << 1, "software cannot give back what is the firmware's"
 
 
-@pytest.mark.breaks_rules("director_init_awaited", "director_hash_first", "director_filter_leads_somewhere", "director_keys_first")
+@pytest.mark.breaks_rules(
+    "director_init_awaited", "director_hash_first", "director_filter_leads_somewhere", "director_keys_first"
+)
 def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:
     registers = Registers(nic)
     registers.IPSRXIDX.write(WRITE=1, TB_IDX=3)

@@ -31,8 +31,20 @@ def test_a_frame_sent_on_loop_comes_back_and_is_counted(start: Start) -> None:
     assert nic.received() == [frame(100)]
     assert nic.head() == 1
     regs = nic.regs
-    assert [int(r.read()) for r in (regs.GPTC, regs.GOTCL, regs.PTC127, regs.QPTC[0], regs.QBTC_L[0])] == [1, 104, 1, 1, 100]
-    assert [int(r.read()) for r in (regs.GPRC, regs.GORCL, regs.PRC127, regs.QPRC[0], regs.QBRC_L[0])] == [1, 104, 1, 1, 100]
+    assert [int(r.read()) for r in (regs.GPTC, regs.GOTCL, regs.PTC127, regs.QPTC[0], regs.QBTC_L[0])] == [
+        1,
+        104,
+        1,
+        1,
+        100,
+    ]
+    assert [int(r.read()) for r in (regs.GPRC, regs.GORCL, regs.PRC127, regs.QPRC[0], regs.QBRC_L[0])] == [
+        1,
+        104,
+        1,
+        1,
+        100,
+    ]
     assert nic.nic.violations == []
 
 
@@ -205,8 +217,11 @@ def test_drop_en_drops_by_queue_instead(start: Start) -> None:
 def test_rss_spreads_flows_as_the_toeplitz_hash_says(start: Start) -> None:
     """The verification suite's key and vectors (Microsoft RSS; 82599 7.1.2.8)."""
     key = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
-    vectors = [("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51CCC178), ("199.92.111.2", 14230, "65.69.140.83", 4739, 0xC626B0EA),
-               ("24.19.198.95", 12898, "12.22.207.184", 38024, 0x5C2B394A)]
+    vectors = [
+        ("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51CCC178),
+        ("199.92.111.2", 14230, "65.69.140.83", 4739, 0xC626B0EA),
+        ("24.19.198.95", 12898, "12.22.207.184", 38024, 0x5C2B394A),
+    ]
     nic = start(rx=4)
     for i in range(10):
         nic.regs.RSSRK[i].write(int.from_bytes(key[4 * i : 4 * i + 4], "little"))
@@ -216,7 +231,13 @@ def test_rss_spreads_flows_as_the_toeplitz_hash_says(start: Start) -> None:
     nic.regs.MRQC.write(MRQE=1, TCPIPV4=1, IPV4=1)
     for source, sport, destination, dport, expected in vectors:
         address = [bytes(map(int, text.split("."))) for text in (source, destination)]
-        ip = bytes([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]) + address[0] + address[1] + struct.pack("!HH", sport, dport) + bytes(16)
+        ip = (
+            bytes([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0])
+            + address[0]
+            + address[1]
+            + struct.pack("!HH", sport, dport)
+            + bytes(16)
+        )
         nic.send(frame()[:12] + b"\x08\x00" + ip + bytes(20))
         queue = expected & 0x7F & 3
         done = [i for i in range(64) if nic.rx[queue].read(i)[1] & 1]
@@ -264,13 +285,16 @@ def test_nothing_moves_without_bus_master(start: Start) -> None:
     assert nic.received() == [frame()]
 
 
-@pytest.mark.parametrize(("bits", "name"), [
-    (lambda: 60 | 1 << 20 | 0x2B << 24 | 60 << 46, "transmit_descriptor_type"),
-    (lambda: 60 | 3 << 20 | 0x2B << 24 | 99 << 46, "paylen"),
-    (lambda: 0 | 3 << 20 | 0x2B << 24, "frame_length"),
-    (lambda: 16000 | 3 << 20 | 0x2B << 24 | 16000 << 46, "buffer_length"),
-    (lambda: 30 | 3 << 20 | 0x29 << 24 | 30 << 46, "ifcs_with_padding"),
-])
+@pytest.mark.parametrize(
+    ("bits", "name"),
+    [
+        (lambda: 60 | 1 << 20 | 0x2B << 24 | 60 << 46, "transmit_descriptor_type"),
+        (lambda: 60 | 3 << 20 | 0x2B << 24 | 99 << 46, "paylen"),
+        (lambda: 0 | 3 << 20 | 0x2B << 24, "frame_length"),
+        (lambda: 16000 | 3 << 20 | 0x2B << 24 | 16000 << 46, "buffer_length"),
+        (lambda: 30 | 3 << 20 | 0x29 << 24 | 30 << 46, "ifcs_with_padding"),
+    ],
+)
 @pytest.mark.breaks_rules()
 def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], name: str) -> None:
     nic = start()
@@ -282,7 +306,9 @@ def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], nam
 
 @pytest.mark.breaks_rules("chain_length")
 @pytest.mark.parametrize("descriptors, sent", [(40, 40), (41, 0)])
-def test_a_chain_of_more_descriptors_than_it_should_have_is_sent_while_the_chip_holds_it(start: Start, descriptors: int, sent: int) -> None:
+def test_a_chain_of_more_descriptors_than_it_should_have_is_sent_while_the_chip_holds_it(
+    start: Start, descriptors: int, sent: int
+) -> None:
     nic = start()
     nic.post(*[b"x" * 10] * descriptors)
     nic.kick()

@@ -57,8 +57,10 @@ def test_without_flow_control_the_packet_buffer_overflows() -> None:
 
 
 def test_a_cable_is_paused_at_its_other_end() -> None:
-    with open_port("emulated:cable=fc", rx_slots=64, flow_control=True, promiscuous=True) as slow, \
-            open_port("emulated:cable=fc", tx_slots=8192, flow_control=True) as fast:
+    with (
+        open_port("emulated:cable=fc", rx_slots=64, flow_control=True, promiscuous=True) as slow,
+        open_port("emulated:cable=fc", tx_slots=8192, flow_control=True) as fast,
+    ):
         frames = numbered(8000)
         fast.send(frames)
         until_counted(fast, "LXOFFRXCNT")

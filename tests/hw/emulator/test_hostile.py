@@ -109,7 +109,9 @@ def a_base_stored_in_a_mapped_page_is_aligned() -> None:
 
 def a_captured_frame_longer_than_any_is_dropped() -> None:
     with tempfile.NamedTemporaryFile(suffix=".pcap") as capture:
-        capture.write(struct.pack("<IHHiIIIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1, 0, 0, 60000, 60000) + b"\xff" * 60000)
+        capture.write(
+            struct.pack("<IHHiIIIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1, 0, 0, 60000, 60000) + b"\xff" * 60000
+        )
         capture.flush()
         with stepped(f"pcap={capture.name}") as (nic, regs):
             fd = window(nic, MB, MB)
@@ -161,7 +163,11 @@ def a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end() 
 
 def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
     accesses: list[Callable[[Emulated82599], object]] = [
-        lambda nic: nic.read32(0x4074), lambda nic: nic.write32(0x5080, 0), lambda nic: nic.write32(0x1018, 0), lambda nic: nic.write32(0x1FFFC, 0)]
+        lambda nic: nic.read32(0x4074),
+        lambda nic: nic.write32(0x5080, 0),
+        lambda nic: nic.write32(0x1018, 0),
+        lambda nic: nic.write32(0x1FFFC, 0),
+    ]
     for access in accesses:
         closed_while(access)
 
@@ -202,15 +208,24 @@ def closed_while(access: Callable[[Emulated82599], object]) -> None:
 
 
 ENDED: list[Callable[[], None]] = [
-    a_base_stored_in_a_mapped_page_is_aligned, a_captured_frame_longer_than_any_is_dropped, a_frame_shorter_than_an_address_is_read_no_further,
-    mending_write_backs_mends_no_queue_that_is_set_up_wrong, a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end,
+    a_base_stored_in_a_mapped_page_is_aligned,
+    a_captured_frame_longer_than_any_is_dropped,
+    a_frame_shorter_than_an_address_is_read_no_further,
+    mending_write_backs_mends_no_queue_that_is_set_up_wrong,
+    a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end,
     a_nic_closed_while_another_thread_waits_for_it_says_so,
 ]
 
 
 @pytest.mark.parametrize("name", [each.__name__ for each in ENDED])
 def test_the_process_lives_on(name: str) -> None:
-    done = subprocess.run([sys.executable, __file__, name], env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, __file__, name],
+        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-2000:]}"
 
 
@@ -277,14 +292,18 @@ def test_queues_that_share_the_places_for_messages_all_get_on(queues: int, descr
         memory: dict[int, bytes] = {}
         for queue in range(queues):
             for i in range(descriptors):
-                memory[MB + queue * PAGE + 16 * i] = data(2 * MB + queue * 65536 + 1024 * i, 64, eop=i == descriptors - 1, paylen=64 * descriptors)
+                memory[MB + queue * PAGE + 16 * i] = data(
+                    2 * MB + queue * 65536 + 1024 * i, 64, eop=i == descriptors - 1, paylen=64 * descriptors
+                )
             transmit_queue(regs, queue, MB + queue * PAGE, 64)
             regs.TDT[queue].write(descriptors)
         moved = 0
         for _ in range(1500):
             moved += nic.step(64)
             for request in nic.dma_messages.take():
-                nic.dma_messages.answer(request.id, memory.get(request.iova, bytes(request.length)) if request.data is None else b"")
+                nic.dma_messages.answer(
+                    request.id, memory.get(request.iova, bytes(request.length)) if request.data is None else b""
+                )
         assert moved == queues
 
 

@@ -150,7 +150,7 @@ def test_a_stripped_tag_and_checksum_errors_stand_in_the_descriptor(nic: ByHand)
     put(nic, broken, PLAIN | VLE, vlan=5)
     go(nic)
     ((sent, _, status, errors, tag),) = came(nic)
-    assert (sent[:len(broken)], tag) == (broken, 5)
+    assert (sent[: len(broken)], tag) == (broken, 5)
     assert status & (VP | L4CS | IPCS) == VP | L4CS | IPCS and errors == TCPE | IPE
 
 

@@ -27,7 +27,22 @@ def nic() -> Iterator[ByHand]:
 
 def ipv4(protocol: int, payload: bytes, number: int = 7) -> bytes:
     """Addresses 10.0.0.1 and .2; the checksum is left 0."""
-    return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), number, 0, 64, protocol, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])) + payload
+    return (
+        struct.pack(
+            "!BBHHHBBH4s4s",
+            0x45,
+            0,
+            20 + len(payload),
+            number,
+            0,
+            64,
+            protocol,
+            0,
+            bytes([10, 0, 0, 1]),
+            bytes([10, 0, 0, 2]),
+        )
+        + payload
+    )
 
 
 def pseudo(protocol: int, length: int) -> int:
@@ -49,13 +64,20 @@ def ethernet(packet: bytes, kind: int = 0x0800) -> bytes:
 def right(frame: bytes) -> bool:
     """Both checksums of an IPv4 TCP or UDP frame, as its receiver would look at them."""
     size, protocol = int.from_bytes(frame[16:18], "big") - 20, frame[23]
-    return total(frame[14:34]) == 0xFFFF and total(struct.pack("!H", pseudo(protocol, size)) + frame[34 : 34 + size]) == 0xFFFF
+    return (
+        total(frame[14:34]) == 0xFFFF
+        and total(struct.pack("!H", pseudo(protocol, size)) + frame[34 : 34 + size]) == 0xFFFF
+    )
 
 
 def context(nic: ByHand, l4: int, *, l4_length: int = 0, mss: int = 0, vlan: int = 0, index: int = 0) -> None:
     """A context descriptor for Ethernet and IPv4 without options; l4: 0 UDP, 1 TCP, 2 SCTP."""
     ring = nic.tx[0]
-    ring.write(ring.tail, 20 | 14 << 9 | vlan << 16, 1 << 10 | l4 << 11 | 2 << 20 | 1 << 29 | index << 36 | l4_length << 40 | mss << 48)
+    ring.write(
+        ring.tail,
+        20 | 14 << 9 | vlan << 16,
+        1 << 10 | l4 << 11 | 2 << 20 | 1 << 29 | index << 36 | l4_length << 40 | mss << 48,
+    )
     ring.tail += 1
 
 
@@ -110,7 +132,9 @@ def test_a_large_tcp_send_is_cut_into_frames(nic: ByHand) -> None:
     assert b"".join(frame[54:] for frame in frames) == payload
     assert all(right(frame) for frame in frames)
     assert [int.from_bytes(frame[18:20], "big") for frame in frames] == list(range(7, 14))
-    assert [int.from_bytes(frame[38:42], "big") for frame in frames] == [(0xFFFF_F000 + 1460 * i) % 2**32 for i in range(7)]
+    assert [int.from_bytes(frame[38:42], "big") for frame in frames] == [
+        (0xFFFF_F000 + 1460 * i) % 2**32 for i in range(7)
+    ]
     assert [frame[47] for frame in frames] == [ACK | CWR] + [ACK] * 5 + [ACK | PSH | FIN]
     assert nic.nic.violations == []
     assert nic.regs.GPTC.read() == 7
@@ -147,11 +171,15 @@ def test_each_queue_keeps_two_contexts(nic: ByHand) -> None:
 @pytest.mark.breaks_rules()
 def test_a_frame_that_its_context_does_not_fit_is_reported_and_stops_the_queue(nic: ByHand) -> None:
     send(nic, ethernet(ipv4(TCP, tcp(b""))), TXSM | TSE)
-    assert [violation.rule.name for violation in nic.nic.violations if violation.rule.name != "paylen"] == ["context_before_use"]
+    assert [violation.rule.name for violation in nic.nic.violations if violation.rule.name != "paylen"] == [
+        "context_before_use"
+    ]
     assert nic.received() == []
 
 
-@pytest.mark.parametrize(("q0", "q1"), [(0, 0), (0x1FF | 0x7F << 9, 0), (511, 3 << 11), (20 | 14 << 9, 1 << 11 | 0xFF << 40 | 0xFFFF << 48)])
+@pytest.mark.parametrize(
+    ("q0", "q1"), [(0, 0), (0x1FF | 0x7F << 9, 0), (511, 3 << 11), (20 | 14 << 9, 1 << 11 | 0xFF << 40 | 0xFFFF << 48)]
+)
 @pytest.mark.breaks_rules()
 def test_no_context_makes_the_engine_look_outside_the_frame(nic: ByHand, q0: int, q1: int) -> None:
     nic.tx[0].write(0, q0, q1 | 2 << 20 | 1 << 29)

@@ -75,7 +75,10 @@ def test_fields_that_do_not_exist_or_fit_are_refused(regs: Registers) -> None:
 
 def test_a_wait_that_fails_says_everything(regs: Registers) -> None:
     start = time.monotonic()
-    with pytest.raises(RegisterTimeout, match=r"TXDCTL\[2\] \(0x060a8\) read 0x00000000 after .* ms: ENABLE is 0x0, expected 0x1 \(82599 4.6.8\)"):
+    with pytest.raises(
+        RegisterTimeout,
+        match=r"TXDCTL\[2\] \(0x060a8\) read 0x00000000 after .* ms: ENABLE is 0x0, expected 0x1 \(82599 4.6.8\)",
+    ):
         regs.TXDCTL[2].wait(ENABLE=1, timeout=0.01, section="4.6.8")
     assert time.monotonic() - start < 1
 
@@ -212,7 +215,9 @@ def test_messages_of_a_vector_keep_their_distance(nic: Emulated82599, regs: Regi
 
 
 @pytest.mark.parametrize("vector", [0, 15, 24, 63])
-def test_the_counter_of_a_vector_runs_down_to_its_next_message(nic: Emulated82599, regs: Registers, vector: int) -> None:
+def test_the_counter_of_a_vector_runs_down_to_its_next_message(
+    nic: Emulated82599, regs: Registers, vector: int
+) -> None:
     fd = nic.enable_interrupts(64)[vector]
     bit = 1 << vector % 32
     regs.GPIE.write(MSIX_MODE=1)
@@ -252,7 +257,9 @@ def test_a_queue_interrupts_on_the_vector_of_its_ivar_entry(nic: Emulated82599, 
     assert [messages(fd) for fd in fds] == [0] * 18 + [1, 0]
 
 
-def test_vectors_beyond_those_enabled_and_queues_without_allocation_are_silent(nic: Emulated82599, regs: Registers) -> None:
+def test_vectors_beyond_those_enabled_and_queues_without_allocation_are_silent(
+    nic: Emulated82599, regs: Registers
+) -> None:
     nic.enable_interrupts(1)
     regs.GPIE.write(MSIX_MODE=1)
     regs.EIMS_EX[1].write(0xFFFF_FFFF)
@@ -320,7 +327,10 @@ def test_dma_windows_come_and_go_with_gaps_between(nic: Emulated82599) -> None:
         os.close(fd)
 
 
-@pytest.mark.parametrize("wire", ["", "cabel=x", "loop=1", "cable=", "pcap=", "tap=", "source=59", "source=x", "tap=a/b", "tap=0123456789abcdef"])
+@pytest.mark.parametrize(
+    "wire",
+    ["", "cabel=x", "loop=1", "cable=", "pcap=", "tap=", "source=59", "source=x", "tap=a/b", "tap=0123456789abcdef"],
+)
 def test_wires_that_cannot_be_are_refused_in_words(wire: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(WireError, match="wire|frames are|interface name"):
@@ -335,7 +345,9 @@ def test_a_third_port_on_a_cable_is_refused() -> None:
 
 
 def test_closing_is_final_and_leaves_nothing_behind() -> None:
-    for _ in range(20):  # conftest.py looks for what is left of them, and knows that a thread which was joined may be listed for a moment longer
+    for _ in range(
+        20
+    ):  # conftest.py looks for what is left of them, and knows that a thread which was joined may be listed for a moment longer
         nic = Emulated82599("sink")
         nic.enable_interrupts(4)
         nic.alloc_dma(4096)

@@ -24,7 +24,10 @@ from tests.support.by_hand import ByHand, Ring, frame
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
 CASES = cases(rule_cases) | cases(descriptor_rule_cases) | cases(filter_rule_cases)
-ALSO = {"no_header_split": {"descriptor_type_here"}, "descriptor_type_here": {"no_header_split"}}  # what cannot be broken alone
+ALSO = {
+    "no_header_split": {"descriptor_type_here"},
+    "descriptor_type_here": {"no_header_split"},
+}  # what cannot be broken alone
 
 
 @contextmanager
@@ -41,7 +44,14 @@ def test_every_rule_has_a_case() -> None:
 
 
 def test_every_file_of_the_folder_is_a_chapter() -> None:
-    files = {file.stem for file in (ROOT / "hw/emulator/rules").glob("*.py")} - {"__init__", "__main__", "access", "book", "findings", "inspector"}
+    files = {file.stem for file in (ROOT / "hw/emulator/rules").glob("*.py")} - {
+        "__init__",
+        "__main__",
+        "access",
+        "book",
+        "findings",
+        "inspector",
+    }
     assert sorted(files) == sorted(chapter.__name__.rpartition(".")[2] for chapter in CHAPTERS)
 
 
@@ -71,7 +81,9 @@ def test_every_number_of_the_engine_is_a_rules() -> None:
 
 
 def test_the_list_of_rules_is_current() -> None:
-    assert (ROOT / "hw/emulator/rules/README.md").read_text() == text(), "run: python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md"
+    assert (ROOT / "hw/emulator/rules/README.md").read_text() == text(), (
+        "run: python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md"
+    )
 
 
 @pytest.mark.breaks_rules
@@ -102,9 +114,16 @@ def test_a_violation_names_rule_section_register_values_and_what_came_before() -
     with bare() as nic:
         CASES["tail_after_enable"](nic, True)
         (violation,) = nic.nic.violations
-    assert (violation.rule.severity, violation.register, violation.queue, violation.values) == (Severity.ERROR, "RDT[0]", 0, (1023,))
-    assert str(violation) == ("error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). RDT[0] written 1023: "
-                              "RXDCTL[0] was last written 0x02000000 and ENABLE had not been read as 1")
+    assert (violation.rule.severity, violation.register, violation.queue, violation.values) == (
+        Severity.ERROR,
+        "RDT[0]",
+        0,
+        (1023,),
+    )
+    assert str(violation) == (
+        "error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). RDT[0] written 1023: "
+        "RXDCTL[0] was last written 0x02000000 and ENABLE had not been read as 1"
+    )
 
 
 def store(address: int, value: int) -> None:
@@ -121,7 +140,9 @@ def test_a_tail_stored_beyond_the_ring_is_found_out_by_the_engine(register: str)
         nic.nic.step()
         for _ in range(2 if register == "RDT" else 0):
             nic.send(*[frame()] * 40)  # it looks again when it needs more descriptors
-        assert [str(violation).partition(". ")[2] for violation in nic.nic.violations] == [f"{register}[0] is 64, the ring has 64 descriptors"]
+        assert [str(violation).partition(". ")[2] for violation in nic.nic.violations] == [
+            f"{register}[0] is 64, the ring has 64 descriptors"
+        ]
 
 
 @pytest.mark.breaks_rules("tail_after_enable")
@@ -162,7 +183,9 @@ def test_violations_stand_in_the_order_in_which_they_happened_and_outlive_the_ni
 @pytest.mark.breaks_rules
 def test_a_nic_that_raises_does_so_from_the_access_and_carries_it_out() -> None:
     with bare(rules=Policy.RAISE) as nic:
-        with pytest.raises(RuleBroken, match=r"multiple of 128 \(82599 8.2.3.8.1, 8.2.3.9.5\). RDBAL\[0\] written 0x00001040") as broken:
+        with pytest.raises(
+            RuleBroken, match=r"multiple of 128 \(82599 8.2.3.8.1, 8.2.3.9.5\). RDBAL\[0\] written 0x00001040"
+        ) as broken:
             nic.regs.RDBAL[0].write(0x1040)
         assert broken.value.violation.rule.name == "ring_alignment" and isinstance(broken.value, DeviceError)
         assert nic.regs.RDBAL[0].read() == 0x1000

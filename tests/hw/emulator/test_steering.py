@@ -45,14 +45,18 @@ def director(nic: ByHand, **control: int) -> None:
     nic.regs.FDIRM.write(POOL=1, FLEX=1)
 
 
-def command(nic: ByHand, flow: FlowFilter, operation: int, queue: int = 0, *, tag: int | None = None, **fields: int) -> FDIRCMD:
+def command(
+    nic: ByHand, flow: FlowFilter, operation: int, queue: int = 0, *, tag: int | None = None, **fields: int
+) -> FDIRCMD:
     """With the signature, or in perfect mode with software index `tag`."""
     stream = hash_input(flow)
     regs = nic.regs
     regs.FDIRIPSA.write(0x0100000A if flow.source else 0)
     regs.FDIRIPDA.write(0x0200000A if flow.destination else 0)
     regs.FDIRPORT.write(SOURCE=flow.source_port or 0, DESTINATION=flow.destination_port or 0)
-    regs.FDIRHASH.write(HASH=flow_hash(BUCKET_KEY, stream), SIGNATURE_SW_INDEX=flow_hash(SIGNATURE_KEY, stream) if tag is None else tag)
+    regs.FDIRHASH.write(
+        HASH=flow_hash(BUCKET_KEY, stream), SIGNATURE_SW_INDEX=flow_hash(SIGNATURE_KEY, stream) if tag is None else tag
+    )
     types = {None: 0, Protocol.UDP: 1, Protocol.TCP: 2, Protocol.SCTP: 3}
     regs.FDIRCMD.write(CMD=operation, L4TYPE=types[flow.protocol], QUEUE_EN=1, RX_QUEUE=queue, **fields)
     return regs.FDIRCMD.read()
@@ -71,8 +75,16 @@ def test_an_ethertype_filter_without_a_queue_still_marks_its_frames(nic: ByHand)
 
 def test_a_five_tuple_filter_for_other_protocols_leaves_tcp_udp_and_sctp_out(nic: ByHand) -> None:
     nic.regs.L34TIMIR[0].write(RX_QUEUE=3, MUST_BE_ONE=1)
-    nic.regs.FTQF[0].write(QUEUE_ENABLE=1, PROTOCOL=3, PRIORITY=1, POOL_MASK=1, MASK_SOURCE_ADDRESS=1, MASK_DESTINATION_ADDRESS=1,
-                           MASK_SOURCE_PORT=1, MASK_DESTINATION_PORT=1)
+    nic.regs.FTQF[0].write(
+        QUEUE_ENABLE=1,
+        PROTOCOL=3,
+        PRIORITY=1,
+        POOL_MASK=1,
+        MASK_SOURCE_ADDRESS=1,
+        MASK_DESTINATION_ADDRESS=1,
+        MASK_SOURCE_PORT=1,
+        MASK_DESTINATION_PORT=1,
+    )
     assert [queue_of(nic, ethernet(packet(protocol))) for protocol in (TCP, UDP, SCTP, 1, 47)] == [0, 0, 0, 3, 3]
 
 
@@ -124,7 +136,10 @@ def test_the_table_can_be_emptied(nic: ByHand, empty: str) -> None:
     assert queue_of(nic, ethernet(packet())) == 0
 
 
-@pytest.mark.parametrize(("allocation", "perfect", "capacity"), [(1, 1, 2046), (2, 1, 4094), (3, 1, 8190), (1, 0, 8190), (2, 0, 16382), (3, 0, 32766)])
+@pytest.mark.parametrize(
+    ("allocation", "perfect", "capacity"),
+    [(1, 1, 2046), (2, 1, 4094), (3, 1, 8190), (1, 0, 8190), (2, 0, 16382), (3, 0, 32766)],
+)
 def test_the_table_holds_what_its_memory_holds(nic: ByHand, allocation: int, perfect: int, capacity: int) -> None:
     director(nic, PBALLOC=allocation, PERFECT_MATCH=perfect)
     assert nic.regs.FDIRFREE.read().FREE == capacity

@@ -70,8 +70,13 @@ def send_stamped(nic: ByHand, *frames: bytes) -> None:
 # ---- the clock ----
 
 
-@pytest.mark.parametrize(("increment", "period", "after_64_us"), [(1, 1, 10_000), (0xCCCCCC, 1, 10_000 * 0xCCCCCC), (7, 100, 700), (7, 255, 39 * 7), (7, 0, 0), (0, 1, 0)])
-def test_the_clock_adds_incvalue_each_incperiod_cycles_of_6_4_ns(nic: ByHand, increment: int, period: int, after_64_us: int) -> None:
+@pytest.mark.parametrize(
+    ("increment", "period", "after_64_us"),
+    [(1, 1, 10_000), (0xCCCCCC, 1, 10_000 * 0xCCCCCC), (7, 100, 700), (7, 255, 39 * 7), (7, 0, 0), (0, 1, 0)],
+)
+def test_the_clock_adds_incvalue_each_incperiod_cycles_of_6_4_ns(
+    nic: ByHand, increment: int, period: int, after_64_us: int
+) -> None:
     nic.nic.step(ns=1_000_000)
     assert systim(nic) == 0, "it stands still after a reset"
     nic.regs.TIMINCA.write(INCPERIOD=period, INCVALUE=increment)
@@ -139,15 +144,18 @@ def test_the_first_event_is_stamped_and_keeps_its_stamp_until_that_is_read(nic: 
     assert stamped(nic) == [False, True, False, True] and rx_stamp(nic) == 312 * 64
 
 
-@pytest.mark.parametrize(("kind", "wanted", "got"), [
-    (L2_V2, {}, {"eth sync", "eth pdelay req", "eth pdelay resp"}),
-    (L2_V2, {"MSGT": DELAY_REQ}, {"eth delay req", "eth pdelay req", "eth pdelay resp"}),
-    (L4_V1, {}, {"v1 sync"}),
-    (L4_V1, {"CTRLT": DELAY_REQ}, {"v1 delay req"}),
-    (L2_L4_V2, {}, {"eth sync", "eth pdelay req", "eth pdelay resp", "udp sync"}),
-    (EVENTS_V2, {}, {"eth sync", "eth delay req", "eth pdelay req", "eth pdelay resp", "udp sync"}),
-    (ALL, {}, set()),
-])
+@pytest.mark.parametrize(
+    ("kind", "wanted", "got"),
+    [
+        (L2_V2, {}, {"eth sync", "eth pdelay req", "eth pdelay resp"}),
+        (L2_V2, {"MSGT": DELAY_REQ}, {"eth delay req", "eth pdelay req", "eth pdelay resp"}),
+        (L4_V1, {}, {"v1 sync"}),
+        (L4_V1, {"CTRLT": DELAY_REQ}, {"v1 delay req"}),
+        (L2_L4_V2, {}, {"eth sync", "eth pdelay req", "eth pdelay resp", "udp sync"}),
+        (EVENTS_V2, {}, {"eth sync", "eth delay req", "eth pdelay req", "eth pdelay resp", "udp sync"}),
+        (ALL, {}, set()),
+    ],
+)
 def test_the_type_says_which_messages_are_events(nic: ByHand, kind: int, wanted: dict[str, int], got: set[str]) -> None:
     frames = {
         "eth sync": on_ethernet(message(SYNC)), "eth delay req": on_ethernet(message(DELAY_REQ)), "eth pdelay req": on_ethernet(message(PDELAY_REQ)),

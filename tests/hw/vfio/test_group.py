@@ -55,7 +55,9 @@ def take(space: Container) -> int:
     return iova
 
 
-def test_two_functions_share_group_and_addresses_and_what_one_leaves_mapped_goes_with_it(machine: Machine, kernel: GroupKernel) -> None:
+def test_two_functions_share_group_and_addresses_and_what_one_leaves_mapped_goes_with_it(
+    machine: Machine, kernel: GroupKernel
+) -> None:
     a, b = (Container(look_up(address, machine.root), machine.root) for address in (A, B))
     assert a.iova is b.iova and kernel.sets == 1
     first, second = take(a), take(b)
@@ -80,7 +82,9 @@ def test_the_last_to_close_closes_the_group_and_the_next_opens_it_anew(machine: 
 def test_a_function_that_this_program_has_open_says_so(machine: Machine, kernel: GroupKernel) -> None:
     space = Container(look_up(A, machine.root), machine.root)
     try:
-        with pytest.raises(DeviceError, match=f"^{A} is open in this program already; close that port first, or use it$"):
+        with pytest.raises(
+            DeviceError, match=f"^{A} is open in this program already; close that port first, or use it$"
+        ):
             Container(look_up(A, machine.root), machine.root)
     finally:
         space.close()

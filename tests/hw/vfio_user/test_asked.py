@@ -41,7 +41,9 @@ def add(memory: AskedMemory, address: int, size: int = PAGE) -> None:
     memory.map(address, size, None, 0, readable=True, writable=True)
 
 
-def test_a_frame_outside_of_the_windows_is_asked_for_and_its_refusal_is_a_fault(nic: Emulated82599, tmp_path: Path) -> None:
+def test_a_frame_outside_of_the_windows_is_asked_for_and_its_refusal_is_a_fault(
+    nic: Emulated82599, tmp_path: Path
+) -> None:
     with served(nic, tmp_path / "nic", ask_beyond=True), Peer(tmp_path / "nic") as peer, memfd(0x3000) as fd:
         assert peer.map(MEMORY, 0x3000, fd) == 0
         os.pwrite(fd, descriptor(OUTSIDE), 0)
@@ -68,7 +70,9 @@ def test_what_is_mapped_is_not_asked_for(nic: Emulated82599, tmp_path: Path) -> 
         assert nic.faults == []
 
 
-def test_windows_that_overlap_or_are_cut_are_refused_and_nothing_changes(nic: Emulated82599, memory: AskedMemory) -> None:
+def test_windows_that_overlap_or_are_cut_are_refused_and_nothing_changes(
+    nic: Emulated82599, memory: AskedMemory
+) -> None:
     add(memory, 4 * PAGE, 4 * PAGE)
     for address, size in ((4 * PAGE, PAGE), (7 * PAGE, 2 * PAGE), (3 * PAGE, 2 * PAGE), (0, 16 * PAGE)):
         with pytest.raises(OSError) as refused:

@@ -211,7 +211,12 @@ def test_accesses_are_answered_while_a_dma_request_is_out_and_before_one_is_made
     peer = by_hand.peer
     write = ACCESS.pack(0x6018, 0, 4) + struct.pack("<I", 1)
     read = ACCESS.pack(8, 0, 4)
-    peer.raw(p.HEADER.pack(1, Command.REGION_WRITE, 36, p.NO_REPLY, 0) + write + p.HEADER.pack(2, Command.REGION_READ, 32, 0, 0) + read)
+    peer.raw(
+        p.HEADER.pack(1, Command.REGION_WRITE, 36, p.NO_REPLY, 0)
+        + write
+        + p.HEADER.pack(2, Command.REGION_READ, 32, 0, 0)
+        + read
+    )
     first = peer.hear()
     assert first is not None and first.is_reply and first.id == 2
     out = request(peer, Command.DMA_READ)
@@ -221,13 +226,20 @@ def test_accesses_are_answered_while_a_dma_request_is_out_and_before_one_is_made
 
 
 @pytest.mark.parametrize("answer", ["refused", "short", "long", "empty", "other", "late"])
-def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(nic: Emulated82599, by_hand: ByMessages, answer: str,
-                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(
+    nic: Emulated82599, by_hand: ByMessages, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.session.DMA_ANSWER_S", 0.1 if answer == "late" else 5.0)
     by_hand.transmit_queue()
     ring(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)
-    payloads = {"short": read.payload + bytes(15), "long": read.payload + bytes(17), "empty": b"", "other": b"", "refused": b""}
+    payloads = {
+        "short": read.payload + bytes(15),
+        "long": read.payload + bytes(17),
+        "empty": b"",
+        "other": b"",
+        "refused": b"",
+    }
     if answer == "other":
         read.command = Command.DMA_WRITE
     if answer != "late":
@@ -323,7 +335,11 @@ class Owner(Connection):
     def _access(self, channel: Channel, message: Message) -> None:
         iova, count = DMA_ACCESS.unpack_from(message.payload)
         try:
-            address = next(at + iova - start for start, (size, at) in self.memory.items() if start <= iova and iova + count <= start + size)
+            address = next(
+                at + iova - start
+                for start, (size, at) in self.memory.items()
+                if start <= iova and iova + count <= start + size
+            )
         except StopIteration:
             channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.ENODEV)
             return
@@ -368,14 +384,21 @@ class Unshared(VfioUserDevice):
 
 
 def frame(to: str, number: int, length: int) -> bytes:
-    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(
+        length, b"\0"
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--trap-all",)])
 def test_a_whole_port_runs_on_messages_alone(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with emulate(tmp_path / "nic.sock", *arguments) as emulator:
-        with Unshared(emulator.path) as device, open_port(device, rx_queues=2, tx_queues=2, mtu=9000, interrupt_interval_us=0) as port:
-            frames = [frame(port.mac, n, length) for n, length in enumerate([60, 1514, 61, 9000, 2048, 2049, 4096] * 20)]
+        with (
+            Unshared(emulator.path) as device,
+            open_port(device, rx_queues=2, tx_queues=2, mtu=9000, interrupt_interval_us=0) as port,
+        ):
+            frames = [
+                frame(port.mac, n, length) for n, length in enumerate([60, 1514, 61, 9000, 2048, 2049, 4096] * 20)
+            ]
             for first in range(0, len(frames), 20):
                 port.send(frames[first : first + 20], ring=first // 20 % 2)
                 received = port.recv(5)

@@ -40,7 +40,9 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def frame(to: str, number: int, length: int = 60) -> bytes:
-    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(length, b"\0")
+    return (bytes.fromhex(to.replace(":", "")) + bytes(6) + b"\x88\xb5" + struct.pack("!I", number)).ljust(
+        length, b"\0"
+    )
 
 
 def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulator: Emulator) -> None:
@@ -58,7 +60,10 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulato
 
 def test_many_queues_send_receive_and_wake(emulator: Emulator) -> None:
     """More than there are vectors, and more descriptors for them than a message carries."""
-    with open_port(emulator.port, tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64) as port, selectors.DefaultSelector() as selector:
+    with (
+        open_port(emulator.port, tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64) as port,
+        selectors.DefaultSelector() as selector,
+    ):
         port.filters.add(EtherTypeFilter(0x88B5, 100))
         selector.register(port, selectors.EVENT_READ)
         for queue in (0, 63, 64, 127):
@@ -153,7 +158,9 @@ def test_a_server_killed_amid_traffic_is_a_device_that_is_gone(tmp_path: Path) -
             assert port.device.config_read(0, 4) == 0xFFFFFFFF
 
 
-def test_a_server_that_stops_answering_is_a_device_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_stops_answering_is_a_device_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.connection.ANSWER_S", 0.3)
     with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
         emulator.process.send_signal(signal.SIGSTOP)
@@ -168,7 +175,9 @@ def test_a_server_that_stops_answering_is_a_device_that_is_gone(tmp_path: Path, 
 
 def test_ctrl_c_at_any_moment_leaves_a_nic_that_the_next_can_have(emulator: Emulator) -> None:
     for delay in (0.15, 0.22, 0.3, 0.5):
-        with started([sys.executable, "-c", CLIENT.replace("while True", "for _ in iter(int, 1)"), emulator.port]) as client:
+        with started(
+            [sys.executable, "-c", CLIENT.replace("while True", "for _ in iter(int, 1)"), emulator.port]
+        ) as client:
             time.sleep(delay)
             client.send_signal(signal.SIGINT)
             client.communicate(timeout=10)
@@ -183,8 +192,10 @@ def test_a_bridge_between_two_processes_copies_no_frame_and_loses_none(tmp_path:
         for each in frames:
             writer.write(each, 0)
     for arguments in MODES:
-        with emulate(tmp_path / "left.sock", "--wire", f"pcap={tmp_path / 'in.pcap'}", *arguments) as left, \
-             emulate(tmp_path / "right.sock", "--wire", f"pcap=,{tmp_path / 'out.pcap'}") as right:
+        with (
+            emulate(tmp_path / "left.sock", "--wire", f"pcap={tmp_path / 'in.pcap'}", *arguments) as left,
+            emulate(tmp_path / "right.sock", "--wire", f"pcap=,{tmp_path / 'out.pcap'}") as right,
+        ):
             with open_ports(left.port, right.port, promiscuous=True) as (one, other):
                 moved = 0
                 while moved < len(frames):
@@ -198,9 +209,14 @@ def test_a_bridge_between_two_processes_copies_no_frame_and_loses_none(tmp_path:
 
 
 def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path) -> None:
-    with Emulated82599("cable=vu") as a, Emulated82599("cable=vu", mac=bytes([2, 0, 0, 0, 0, 2])) as b, \
-         served(a, tmp_path / "a") as first, served(b, tmp_path / "b", trap_all=True) as second, \
-         open_port(first) as one, open_port(second) as two:
+    with (
+        Emulated82599("cable=vu") as a,
+        Emulated82599("cable=vu", mac=bytes([2, 0, 0, 0, 0, 2])) as b,
+        served(a, tmp_path / "a") as first,
+        served(b, tmp_path / "b", trap_all=True) as second,
+        open_port(first) as one,
+        open_port(second) as two,
+    ):
         one.wait_link(5), two.wait_link(5)
         one.send([frame(two.mac, n) for n in range(100)])
         received = two.recv(5)
@@ -212,9 +228,14 @@ def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path)
         assert a.violations == b.violations == []
 
 
-@pytest.mark.parametrize("mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)]
+)
 def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mode: tuple[str, ...]) -> None:
-    with emulate(tmp_path / "loop.sock", *mode) as loop, emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source:
+    with (
+        emulate(tmp_path / "loop.sock", *mode) as loop,
+        emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source,
+    ):
         environment = {**ENVIRONMENT, "IXRINGS_LOOP": loop.port, "IXRINGS_SOURCE": source.port, "IXRINGS_BRIDGE_S": "2"}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / "driver/port_scenarios.py"]
         done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=100)
@@ -244,20 +265,31 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
             pass
         status, errors = emulator.end(signal.SIGINT)
     assert status == 0
-    assert errors == ("ixrings emulate: error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
-                      "TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n")
+    assert errors == (
+        "ixrings emulate: error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
+        "TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n"
+    )
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
 
 def test_what_a_driver_does_wrong_is_said_in_json_too(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ixrings", "emulate", "--json", "--socket", str(tmp_path / "nic.sock")]
     with started(command) as process:
-        assert process.stdout and json.loads(process.stdout.readline()) == {"name": "emulated:loop", "socket": str(tmp_path / "nic.sock")}
+        assert process.stdout and json.loads(process.stdout.readline()) == {
+            "name": "emulated:loop",
+            "socket": str(tmp_path / "nic.sock"),
+        }
         with VfioUserDevice(str(tmp_path / "nic.sock")) as device:
             device.write32(0x6018, 5)
             device.read32(8)
         told = json.loads(process.stdout.readline())
-    assert (told["rule"], told["severity"], told["register"], told["queue"], told["values"]) == ("tail_after_enable", "error", "TDT[0]", 0, [5])
+    assert (told["rule"], told["severity"], told["register"], told["queue"], told["values"]) == (
+        "tail_after_enable",
+        "error",
+        "TDT[0]",
+        0,
+        [5],
+    )
 
 
 def test_a_strict_emulator_answers_a_wrong_access_with_an_error(tmp_path: Path) -> None:
@@ -278,7 +310,9 @@ def test_the_next_driver_hears_of_the_same_mistake_too(tmp_path: Path) -> None:
             with VfioUserDevice(emulator.path):  # once this one is let in, the one before has been told
                 pass
         _, errors = emulator.end()
-    assert [line.partition(" (")[0] for line in errors.splitlines()] == ["ixrings emulate: error: A tail is written once ENABLE was read as 1"] * 2
+    assert [line.partition(" (")[0] for line in errors.splitlines()] == [
+        "ixrings emulate: error: A tail is written once ENABLE was read as 1"
+    ] * 2
 
 
 def emulate_fails(*arguments: object) -> str:
@@ -289,7 +323,9 @@ def emulate_fails(*arguments: object) -> str:
 
 
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
-    assert "Run: ixrings emulate --socket" in str(pytest.raises(DeviceError, open_port, f"vfio-user:{tmp_path}/none").value)
+    assert "Run: ixrings emulate --socket" in str(
+        pytest.raises(DeviceError, open_port, f"vfio-user:{tmp_path}/none").value
+    )
     (tmp_path / "file").write_text("mine")
     assert "no socket" in emulate_fails("--socket", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
@@ -315,7 +351,12 @@ def test_a_device_says_that_it_is_closed_and_closing_twice_is_fine(tmp_path: Pat
         device.enable_interrupts(40)
         device.close()
         device.close()
-        for use in (lambda: device.read32(8), lambda: device.config_read(0, 4), device.reset, lambda: device.doorbell(0x1018),
-                    lambda: device.enable_interrupts(1)):
+        for use in (
+            lambda: device.read32(8),
+            lambda: device.config_read(0, 4),
+            device.reset,
+            lambda: device.doorbell(0x1018),
+            lambda: device.enable_interrupts(1),
+        ):
             with pytest.raises(DeviceError, match="is closed"):
                 use()

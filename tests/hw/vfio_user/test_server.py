@@ -57,10 +57,18 @@ def peer(path: Path) -> Iterator[Peer]:
 
 def test_version_says_what_the_server_can(path: Path) -> None:
     with Peer(path, agree=False) as peer:
-        answer = peer.ask(Command.VERSION, p.VERSION.pack(0, 5) + b'{"capabilities":{"max_msg_fds":8,"unheard_of":[1]}}\0')
+        answer = peer.ask(
+            Command.VERSION, p.VERSION.pack(0, 5) + b'{"capabilities":{"max_msg_fds":8,"unheard_of":[1]}}\0'
+        )
         assert p.VERSION.unpack_from(answer.payload) == (0, 0)
         said = p.read_capabilities(answer.payload[4:])
-        assert said == {"max_msg_fds": 16, "max_data_xfer_size": 1 << 20, "max_dma_maps": 65535, "pgsizes": 4096, "write_multiple": True}
+        assert said == {
+            "max_msg_fds": 16,
+            "max_data_xfer_size": 1 << 20,
+            "max_dma_maps": 65535,
+            "pgsizes": 4096,
+            "write_multiple": True,
+        }
 
 
 def test_the_device_is_a_pci_function_with_reset(peer: Peer) -> None:
@@ -68,14 +76,18 @@ def test_the_device_is_a_pci_function_with_reset(peer: Peer) -> None:
     assert struct.unpack("<IIII", answer.payload) == (16, 3, 10, 5)
 
 
-@pytest.mark.parametrize(("index", "size"), [(0, 0x20000), (1, 0), (2, 0), (3, 0), (4, 0x4000), (5, 0), (6, 0), (7, 4096), (8, 0)])
+@pytest.mark.parametrize(
+    ("index", "size"), [(0, 0x20000), (1, 0), (2, 0), (3, 0), (4, 0x4000), (5, 0), (6, 0), (7, 4096), (8, 0)]
+)
 def test_regions_have_their_sizes_and_no_part_to_map(peer: Peer, index: int, size: int) -> None:
     answer = peer.ask(Command.DEVICE_GET_REGION_INFO, REGION_INFO.pack(32, 0, index, 0, 0, 0))
     assert REGION_INFO.unpack(answer.payload) == (32, 3 if size else 0, index, 0, size, 0)
     assert answer.fds == []
 
 
-def test_the_doorbell_region_is_asked_for_twice_and_then_brings_its_type_and_a_sealed_file(nic: Emulated82599, peer: Peer) -> None:
+def test_the_doorbell_region_is_asked_for_twice_and_then_brings_its_type_and_a_sealed_file(
+    nic: Emulated82599, peer: Peer
+) -> None:
     short = peer.ask(Command.DEVICE_GET_REGION_INFO, REGION_INFO.pack(32, 0, Region.DOORBELLS, 0, 0, 0))
     assert REGION_INFO.unpack(short.payload) == (48, 4 | 8, 9, 32, 0x4000, 0)
     assert short.fds == []
@@ -100,7 +112,10 @@ def test_with_everything_trapped_there_is_no_such_region(nic: Emulated82599, tmp
 
 
 def test_interrupts_are_one_line_one_msi_and_64_msix(peer: Peer) -> None:
-    counts = [IRQ_INFO.unpack(peer.ask(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(16, 0, index, 0)).payload) for index in range(5)]
+    counts = [
+        IRQ_INFO.unpack(peer.ask(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(16, 0, index, 0)).payload)
+        for index in range(5)
+    ]
     assert counts == [(16, 7, 0, 1), (16, 1, 1, 1), (16, 1, 2, 64), (16, 0, 3, 0), (16, 0, 4, 0)]
 
 
@@ -145,7 +160,13 @@ def test_several_writes_in_one_message(peer: Peer) -> None:
     payload = struct.pack("<Q", len(writes)) + b"".join(struct.pack("<QII8s", *write) for write in writes)
     assert peer.ask(Command.REGION_WRITE_MULTI, payload).payload == struct.pack("<Q", 10)
     assert [peer.read(0x5200 + 4 * i) for i in range(10)] == list(range(1, 11))
-    for wrong in (b"", payload[:-1], payload + b"x", struct.pack("<Q", 1 << 60), struct.pack("<QQII8s", 1, 0x5200, 0, 9, b"")):
+    for wrong in (
+        b"",
+        payload[:-1],
+        payload + b"x",
+        struct.pack("<Q", 1 << 60),
+        struct.pack("<QQII8s", 1, 0x5200, 0, 9, b""),
+    ):
         assert peer.errno(Command.REGION_WRITE_MULTI, wrong) == errno.EINVAL
 
 
@@ -232,8 +253,9 @@ def test_a_full_eventfd_of_a_client_that_blocks_does_not_block_the_nic(nic: Emul
     (0x24, 9, 0, 1, 1), (0x24, 2, 0, 0, 0), (0x21, 2, 0, 0, 1), (0x11, 0, 0, 1, 1), (0x20, 2, 0, 1, 1), (0x04, 2, 0, 1, 1), (0, 2, 0, 1, 1),
     (0x3F, 2, 0, 1, 0), (0xFFFF_FFFF, 2, 0, 1, 0), (0x24, 2, 0xFFFF_FFFF, 0xFFFF_FFFF, 0), (0x24, 2, 0, 0xFFFF_FFFF, 1), (0x11, 0, 0, 0, 0),
 ])  # fmt: skip
-def test_interrupts_set_wrongly_are_refused_and_no_fd_is_kept(peer: Peer, eventfds: list[int], flags: int, index: int, start: int, count: int,
-                                                              fds: int) -> None:
+def test_interrupts_set_wrongly_are_refused_and_no_fd_is_kept(
+    peer: Peer, eventfds: list[int], flags: int, index: int, start: int, count: int, fds: int
+) -> None:
     before = held()
     assert set_irqs(peer, flags, index, start, count, eventfds[:fds]) in (errno.EINVAL, errno.EOPNOTSUPP)
     wait_for(lambda: held() == before, "fds are still there")  # the answer goes out before they are closed
@@ -279,7 +301,11 @@ def test_a_size_that_cannot_be_is_answered_and_ends_the_connection(nic: Emulated
     with Peer(path) as peer:
         peer.raw(header(Command.REGION_READ, size) + bytes(64))
         answer = peer.hear()
-        assert answer is not None and (answer.id, answer.command, answer.error) == (7, Command.REGION_READ, errno.EINVAL)
+        assert answer is not None and (answer.id, answer.command, answer.error) == (
+            7,
+            Command.REGION_READ,
+            errno.EINVAL,
+        )
         assert peer.hear() is None
     with Peer(path) as peer:
         assert peer.read(8) == nic.read32(8)
@@ -327,10 +353,14 @@ def test_a_message_that_is_neither_command_nor_reply_is_refused(nic: Emulated825
     (2, 0, 4), (0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 0, 0), (0x20000, 0, 4), (0x1FFFC, 0, 8), (2**64 - 4, 0, 4), (2**64 - 1, 0, 0xFFFF_FFFF),
     (0, 1, 4), (0, 9, 4), (0, 10, 4), (0, 0xFFFF_FFFF, 4), (4096, 7, 1), (4094, 7, 4), (0, 7, 0), (0x4000, 4, 4), (0x3FFF, 4, 2), (0, 4, 0),
 ])  # fmt: skip
-def test_accesses_to_places_that_are_not_there_are_refused(nic: Emulated82599, peer: Peer, offset: int, region: int, count: int) -> None:
+def test_accesses_to_places_that_are_not_there_are_refused(
+    nic: Emulated82599, peer: Peer, offset: int, region: int, count: int
+) -> None:
     before = [nic.read32(at) for at in (8, 0x5200)]
     assert peer.errno(Command.REGION_READ, ACCESS.pack(offset, region, count)) == errno.EINVAL
-    assert peer.errno(Command.REGION_WRITE, ACCESS.pack(offset, region, count) + bytes(min(count, 4096))) == errno.EINVAL
+    assert (
+        peer.errno(Command.REGION_WRITE, ACCESS.pack(offset, region, count) + bytes(min(count, 4096))) == errno.EINVAL
+    )
     assert [nic.read32(at) for at in (8, 0x5200)] == before
 
 
@@ -381,7 +411,9 @@ def test_a_client_that_hangs_up_in_the_middle_of_a_message_leaves_nothing(nic: E
     wait_for(lambda: held() == before, "fds are still there")
 
 
-def test_a_client_that_hears_nothing_does_not_hold_the_server_for_ever(nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_hears_nothing_does_not_hold_the_server_for_ever(
+    nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(p, "SEND_S", 0.2)
     with Peer(path) as deaf:
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 200_000))
@@ -392,7 +424,9 @@ def test_a_client_that_hears_nothing_does_not_hold_the_server_for_ever(nic: Emul
         assert peer.read(8) == nic.read32(8)
 
 
-def test_half_a_message_is_not_waited_for_for_ever(nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_message_is_not_waited_for_for_ever(
+    nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.server.HALF_A_MESSAGE_S", 0.2)
     with Peer(path) as slow:
         slow.raw(header(Command.REGION_READ, 32))
@@ -465,7 +499,13 @@ def test_unmapping_is_exact(nic: Emulated82599, peer: Peer) -> None:
         assert nic.dma_windows == 1
         assert peer.unmap(0, 0, p.UNMAP_ALL) == OK
         assert nic.dma_windows == 0
-        for address, size, flags in ((0, 0, 0), (0x1000, 0x1000, 1), (0x1000, 0x1000, 2), (0, 0, 3), (1 << 63, (1 << 63) + 1, 0)):
+        for address, size, flags in (
+            (0, 0, 0),
+            (0x1000, 0x1000, 1),
+            (0x1000, 0x1000, 2),
+            (0, 0, 3),
+            (1 << 63, (1 << 63) + 1, 0),
+        ):
             assert peer.unmap(address, size, flags) == errno.EINVAL
 
 
@@ -475,7 +515,9 @@ def test_unmapping_is_exact(nic: Emulated82599, peer: Peer) -> None:
     (0, 0x1000, 0, 4, errno.EINVAL), (2**64 - 0x1000, 0x2000, 0, 3, errno.EINVAL), (2**64 - 0x1000, 0x1000, 0, 3, errno.EINVAL),
     (0, 2**64 - 0x1000, 0, 3, errno.EINVAL), (2**64 - 0x2000, 0x1000, 0, 3, 0), (0, 0x10000, 0, 1, 0), (0, 0x8000, 0x8000, 2, 0),
 ])  # fmt: skip
-def test_windows_that_cannot_be_are_refused(nic: Emulated82599, peer: Peer, iova: int, size: int, offset: int, flags: int, number: int) -> None:
+def test_windows_that_cannot_be_are_refused(
+    nic: Emulated82599, peer: Peer, iova: int, size: int, offset: int, flags: int, number: int
+) -> None:
     with memfd(0x10000) as fd:
         assert peer.map(iova, size, fd, offset=offset, flags=flags) == number
     assert nic.dma_windows == (0 if number else 1)
@@ -484,7 +526,13 @@ def test_windows_that_cannot_be_are_refused(nic: Emulated82599, peer: Peer, iova
 def test_files_that_cannot_be_memory_are_refused(nic: Emulated82599, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(0x1000))
     reader, writer = os.pipe()
-    opened = [os.open("/dev/zero", os.O_RDWR), os.open(tmp_path, os.O_RDONLY), os.open("/dev/null", os.O_RDWR), reader, writer]
+    opened = [
+        os.open("/dev/zero", os.O_RDWR),
+        os.open(tmp_path, os.O_RDONLY),
+        os.open("/dev/null", os.O_RDWR),
+        reader,
+        writer,
+    ]
     read_only = os.open(tmp_path / "file", os.O_RDONLY)
     for fd in opened:
         assert peer.map(0, 0x1000, fd) == errno.EINVAL

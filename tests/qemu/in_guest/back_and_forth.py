@@ -1,6 +1,6 @@
 """In the guest: ixgbe -> the driver for programs -> a port with its link up -> ixgbe again, with its link up, COUNT times.
 
-    back_and_forth.py ADDRESS DRIVER COUNT
+back_and_forth.py ADDRESS DRIVER COUNT
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """In the guest: kill a program that receives, while another one watches the memory that was its region.
 
-    kill_in_traffic.py ADDRESS
+kill_in_traffic.py ADDRESS
 """
 
 from __future__ import annotations
@@ -67,8 +67,17 @@ def main(address: str) -> None:
     for each in memory:
         each[:] = 0xA5
     time.sleep(WATCH_S)
-    print(json.dumps({"windows": len(memory), "bytes": sum(map(len, memory)), "moving": moving,
-                      "written": sum(int((each != 0xA5).sum()) for each in memory), "bus_master": bool(command & BUS_MASTER)}))
+    print(
+        json.dumps(
+            {
+                "windows": len(memory),
+                "bytes": sum(map(len, memory)),
+                "moving": moving,
+                "written": sum(int((each != 0xA5).sum()) for each in memory),
+                "bus_master": bool(command & BUS_MASTER),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

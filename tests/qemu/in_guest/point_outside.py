@@ -1,6 +1,6 @@
 """In the guest: give the NIC one descriptor whose buffer lies beside everything that is mapped, and tell what comes of it.
 
-    point_outside.py ADDRESS transmit|receive
+point_outside.py ADDRESS transmit|receive
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """In the guest: Linux's face of the NIC's IEEE 1588 clock, as JSON.
 
-    ptp.py clock               rate, settime, adjtime, adjfine of /dev/ptp0
-    ptp.py send SEQUENCE...    a Sync over Ethernet for each, and when the hardware says it left
-    ptp.py receive COUNT       so many event messages, and when the hardware says they came
+ptp.py clock               rate, settime, adjtime, adjfine of /dev/ptp0
+ptp.py send SEQUENCE...    a Sync over Ethernet for each, and when the hardware says it left
+ptp.py receive COUNT       so many event messages, and when the hardware says they came
 """
 
 from __future__ import annotations
@@ -25,9 +25,20 @@ WAIT_S = 20.0
 
 
 class Timex(ctypes.Structure):
-    _fields_ = [("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
-                ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("constant", ctypes.c_long), ("precision", ctypes.c_long),
-                ("tolerance", ctypes.c_long), ("sec", ctypes.c_long), ("nsec", ctypes.c_long), ("rest", ctypes.c_long * 15)]
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long),
+        ("sec", ctypes.c_long),
+        ("nsec", ctypes.c_long),
+        ("rest", ctypes.c_long * 15),
+    ]
 
 
 def adjust(clock: int, **fields: int) -> None:
@@ -74,7 +85,9 @@ def opened() -> socket.socket:
     buffer = ctypes.create_string_buffer(config)
     fcntl.ioctl(raw, SIOCSHWTSTAMP, struct.pack("16sP16x", INTERFACE.encode(), ctypes.addressof(buffer)))
     raw.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_HARDWARE | RX_HARDWARE | RAW_HARDWARE)
-    raw.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", socket.if_nametoindex(INTERFACE), MULTICAST, len(GROUP), GROUP))
+    raw.setsockopt(
+        SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", socket.if_nametoindex(INTERFACE), MULTICAST, len(GROUP), GROUP)
+    )
     raw.settimeout(WAIT_S)
     return raw
 
@@ -92,7 +105,12 @@ def send(sequences: list[int]) -> dict[int, int]:
     stamps = {}
     with opened() as raw:
         for sequence in sequences:
-            raw.send(GROUP + bytes([2, 0, 0, 0, 0, 1]) + ETHER_TYPE.to_bytes(2, "big") + struct.pack("!BB28xH14x", 0, 2, sequence))
+            raw.send(
+                GROUP
+                + bytes([2, 0, 0, 0, 0, 1])
+                + ETHER_TYPE.to_bytes(2, "big")
+                + struct.pack("!BB28xH14x", 0, 2, sequence)
+            )
             end = time.monotonic() + WAIT_S
             while sequence not in stamps and time.monotonic() < end:
                 try:
@@ -117,4 +135,12 @@ def receive(count: int) -> dict[int, int]:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    print(json.dumps(clock_scenario() if what == "clock" else send([int(each) for each in rest]) if what == "send" else receive(int(rest[0]))))
+    print(
+        json.dumps(
+            clock_scenario()
+            if what == "clock"
+            else send([int(each) for each in rest])
+            if what == "send"
+            else receive(int(rest[0]))
+        )
+    )
