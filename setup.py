@@ -31,7 +31,7 @@ def compiler() -> list[str]:
 
 
 def registers_header() -> str:
-    """The C engine's registers.h, from the table in hw/registers.py.
+    """The C engine's registers.h, from the table in hw/registers/.
 
     The packages are entered without running their __init__.py: what those import (numpy) is not there while a wheel is built.
     """

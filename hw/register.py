@@ -5,7 +5,7 @@
     nic.RXDCTL[q].wait(ENABLE=1, timeout=0.010)        # bounded
     nic.LINKS.read().SPEED                             # a field of the value read
 
-The table itself is hw/registers.py, the fields are hw/fields/.
+The table itself is hw/registers/__init__.py, the fields are hw/fields/.
 """
 
 from __future__ import annotations

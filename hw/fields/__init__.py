@@ -8,7 +8,7 @@
 22        mac.py           MAC, link, MDIO
 23 to 27  system.py        statistics, wake-up, manageability, time, virtualisation
 
-Only registers with fields worth naming have a class; the others are plain `Word`s in hw/registers.py.
+Only registers with fields worth naming have a class; the others are plain `Word`s in hw/registers/__init__.py.
 """
 
 from __future__ import annotations

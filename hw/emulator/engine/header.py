@@ -19,7 +19,7 @@ from ixrings.hw.registers import Registers
 def text() -> str:
     """The whole header."""
     lines = [
-        "/* Made from hw/registers.py by hw/emulator/engine/header.py. */",
+        "/* Made from hw/registers/ by hw/emulator/engine/header.py. */",
         "#ifndef IXRINGS_REGISTERS_H",
         "#define IXRINGS_REGISTERS_H",
     ]

@@ -5,15 +5,15 @@ A register that is missing is one more line. `mask` is what software can write; 
 `only_first`: without DCB only packet buffer 0 has a size after reset (4.6.11.3.4).
 Section numbers of counters that no source cites are counted on from their cited neighbours; of other registers the chapter stands.
 Other drivers name some more: RCTL is no register of the 82599; TDSTAT, TDHMPN and TIC_DW stand where it has transmit queues 112 to 127.
-8.2.3.23 to 8.2.3.27 (statistics, wake-up, manageability, time, virtualisation) are in hw/registers_system.py.
+8.2.3.23 to 8.2.3.27 (statistics, wake-up, manageability, time, virtualisation) are in hw/registers/system.py.
 """
 
 from __future__ import annotations
 
-from . import fields as f
-from .errors import DeviceGone
-from .register import ALL_ONES, Access, Register, RegisterArray, Run, Word
-from .registers_system import COUNTERS, SystemRegisters
+from ixrings.hw import fields as f
+from ixrings.hw.errors import DeviceGone
+from ixrings.hw.register import ALL_ONES, Access, Register, RegisterArray, Run, Word
+from .system import COUNTERS, SystemRegisters
 
 __all__ = ["BAR0_SIZE", "COUNTERS", "QUEUES", "Registers"]
 

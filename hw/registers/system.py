@@ -1,9 +1,9 @@
-"""The 82599's registers of 8.2.3.23 to 8.2.3.27, a part of the table in hw/registers.py: statistics, wake-up, manageability, time, virtualisation."""
+"""The 82599's registers of 8.2.3.23 to 8.2.3.27, a part of the table in hw/registers/__init__.py: statistics, wake-up, manageability, time, virtualisation."""
 
 from __future__ import annotations
 
-from . import fields as f
-from .register import Access, Register, RegisterArray, RegisterMap, Run, Word
+from ixrings.hw import fields as f
+from ixrings.hw.register import Access, Register, RegisterArray, RegisterMap, Run, Word
 
 RW, RO, RC = Access.RW, Access.RO, Access.RC
 
