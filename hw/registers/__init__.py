@@ -1,356 +1,58 @@
-"""The 82599's registers: one table, read by the driver, the emulator and every tool.
+"""Every register of the 82599: one table, read by the driver, the emulator, the tracer and `ixrings regs`.
 
-A line a register: layout (hw/fields/, or Word), offset or runs, access, reset value, datasheet section.
-A register that is missing is one more line. `mask` is what software can write; `aliases` are second addresses; `also` is what other drivers call it;
-`only_first`: without DCB only packet buffer 0 has a size after reset (4.6.11.3.4).
-Section numbers of counters that no source cites are counted on from their cited neighbours; of other registers the chapter stands.
-Other drivers name some more: RCTL is no register of the 82599; TDSTAT, TDHMPN and TIC_DW stand where it has transmit queues 112 to 127.
-8.2.3.23 to 8.2.3.27 (statistics, wake-up, manageability, time, virtualisation) are in hw/registers/system.py.
+A register is one line in the file of its chapter (the files are named as those of hw/fields/):
+
+    NAME = Register(layout, offset, access, reset value, section of the datasheet, long name, ...)
+
+layout      a class of hw/fields/, or Word for a register without named fields
+access      how software may use it: Access.RW, Access.RC, ...
+mask=       the bits that software can write
+aliases=    further addresses of the same register
+also=       names that other drivers give it
+only_first= only register 0 of the array has the reset value (without DCB only packet buffer 0 has a size: 4.6.11.3.4)
+
+The chapters are plain classes that hold lines and nothing else. `Registers` lists them, so editors and mypy know the
+type of each register, and a register is added with one line in one file. A second register at an offset, or with a
+name that is in use, is refused when the class is created (RegisterMap).
+
+Where no source cites a register's section: counters are numbered on from the nearest cited counter; other registers
+have the number of their chapter. Four names of other drivers are not in the table: RCTL is not a register of the
+82599; TDSTAT, TDHMPN and TIC_DW are at addresses where the 82599 has transmit queues 112 to 127.
 """
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
 from ixrings.hw.errors import DeviceGone
-from ixrings.hw.register import ALL_ONES, Access, Register, RegisterArray, Run, Word
-from .system import COUNTERS, SystemRegisters
+from ixrings.hw.register import ALL_ONES, RegisterMap
+
+from .general import General
+from .interrupts import Interrupts
+from .mac import Mac
+from .offloads import Offloads
+from .queues import COUNTERS, QUEUES
+from .receive import Receive
+from .system import System
+from .transmit import Transmit
 
 __all__ = ["BAR0_SIZE", "COUNTERS", "QUEUES", "Registers"]
 
-RW, RO, WO, RC = Access.RW, Access.RO, Access.WO, Access.RC
-
 BAR0_SIZE = 0x20000  # 128 KB of registers, no flash (8.1)
-QUEUES = 128  # receive queues, and as many transmit queues
 
 
-def rx_queue(first: int) -> tuple[Run, Run]:
-    """Receive queues 0..63 stand from 0x1000 on, 64..127 from 0xD000 on."""
-    return Run(first, 0x40, 64), Run(first + 0xC000, 0x40, 64, index=64)
-
-
-def tx_queue(first: int) -> Run:
-    return Run(first, 0x40, 128)
-
-
-class Registers(SystemRegisters):
-    """`Registers(device)`: the register block of one NIC."""
-
-    # fmt: off
-    # 8.2.3.1 general control
-    CTRL = Register(f.CTRL, 0x00000, RW, 0x0000_0000, "8.2.3.1.1", aliases=(0x00004,))
-    STATUS = Register(f.STATUS, 0x00008, RO, 0x0008_0000, "8.2.3.1.2")
-    CTRL_EXT = Register(f.CTRL_EXT, 0x00018, RW, 0x0000_0000, "8.2.3.1.3", mask=0x1403_4000)
-    ESDP = Register(f.ESDP, 0x00020, RW, 0x0000_0004, "8.2.3.1.4")
-    I2CCTL = Register(f.I2CCTL, 0x00028, RW, 0x0000_000F, "8.2.3.1.4", mask=0xF, also=("EODSDP",))
-    LEDCTL = Register(f.LEDCTL, 0x00200, RW, 0x0504_0100, "8.2.3.1.5", mask=0xCFCF_CFEF)
-    EXVET = Register(f.EXVET, 0x05078, RW, 0x8100_0000, "8.2.3.1.6", mask=0xFFFF_0000)
-
-    # 8.2.3.2 EEPROM
-    EEC = Register(f.EEC, 0x10010, RW, 0x0000_2730, "8.2.3.2.1", mask=0x0000_0077)
-    EERD = Register(f.EERD, 0x10014, RW, 0x0000_0000, "8.2.3.2.2")
-    EEWR = Register(Word, 0x10018, RW, 0x0000_0000, "8.2.3.2")
-    FLA = Register(f.FLA, 0x1001C, RW, 0x0000_0000, "8.2.3.2.3", mask=0x8000_0037)
-    EEMNGCTL = Register(f.EEMNGCTL, 0x10110, RW, 0, "8.2.3.2.4", mask=0x8003_FFFF)
-    EEMNGDATA = Register(f.EEMNGDATA, 0x10114, RW, 0, "8.2.3.2.5", mask=0x0000_FFFF)
-    FLMNGCTL = Register(f.FLMNGCTL, 0x10118, RW, 0, "8.2.3.2.6", mask=0x8FFF_FFFF)
-    FLMNGDATA = Register(Word, 0x1011C, RW, 0, "8.2.3.2.7")
-    FLMNGCNT = Register(Word, 0x10120, RO, 0, "8.2.3.2")
-    FLOP = Register(f.FLOP, 0x1013C, RW, 0, "8.2.3.2.8", mask=0xFFFF)
-    GRC = Register(f.GRC, 0x10200, RW, 0, "8.2.3.2.9", mask=0x2)
-
-    # 8.2.3.3 flow control
-    PFCTOP = Register(f.PFCTOP, 0x03008, RW, 0x0001_8808, "8.2.3.3.1")
-    FCTTV = RegisterArray(f.FCTTV, Run(0x03200, 4, 4), RW, 0, "8.2.3.3.2")
-    FCRTL = RegisterArray(f.FCRTL, Run(0x03220, 4, 8), RW, 0, "8.2.3.3.3", mask=0x8007_FFF0)
-    FCRTH = RegisterArray(f.FCRTH, Run(0x03260, 4, 8), RW, 0, "8.2.3.3.4", mask=0x8007_FFF0)
-    FCRTV = Register(f.FCRTV, 0x032A0, RW, 0, "8.2.3.3.5", mask=0x0000_FFFF)
-    FCCFG = Register(f.FCCFG, 0x03D00, RW, 0, "8.2.3.3.7")
-
-    # 8.2.3.4 PCIe, firmware and semaphores
-    GCR = Register(f.GCR, 0x11000, RW, 0, "8.2.3.4.1", mask=0x0024_1A00)
-    GSCL_1 = Register(f.GSCL_1, 0x11010, RW, 0, "8.2.3.4.2", mask=0xF800_00FF)
-    GSCL_2 = Register(f.GSCL_2, 0x11014, RW, 0, "8.2.3.4.3")
-    GSCL_5_8 = RegisterArray(f.GSCL_5_8, Run(0x11030, 4, 4), RW, 0, "8.2.3.4.4")
-    GSCN = RegisterArray(Word, Run(0x11020, 4, 4), RO, 0, "8.2.3.4.5")
-    FACTPS = Register(f.FACTPS, 0x10150, RO, 0x0000_0004, "8.2.3.4.6")
-    PCIEPHYADR = Register(f.PCIEPHYADR, 0x11040, RW, 0, "8.2.3.4.7", mask=0xFE00_0FFF)
-    PCIEPHYDAT = Register(Word, 0x11044, RW, 0, "8.2.3.4.8")
-    SWSM = Register(f.SWSM, 0x10140, Access.SEMAPHORE, 0, "8.2.3.4.9")
-    FWSM = Register(f.FWSM, 0x10148, RO, 0x0000_8040, "8.2.3.4.10")
-    SW_FW_SYNC = Register(f.SW_FW_SYNC, 0x10160, RW, 0, "8.2.3.4.11", mask=0x0000_041F, also=("GSSR",))
-    GCR_EXT = Register(f.GCR_EXT, 0x11050, RW, 0, "8.2.3.4.12")
-    MREVID = Register(f.MREVID, 0x11064, RO, 0, "8.2.3.4.13")
-    PICAUSE = Register(f.PICAUSE, 0x110B0, Access.W1C, 0, "8.2.3.4.14")
-    PIENA = Register(f.PICAUSE, 0x110B8, RW, 0, "8.2.3.4.15", mask=0x1F)
-    PCIEECCCTL = Register(Word, 0x1106C, RO, 0, "8.2.3.4")
-    CIAA = Register(Word, 0x11088, RW, 0, "8.2.3.4")
-    CIAD = Register(Word, 0x1108C, RW, 0, "8.2.3.4")
-    PCIE_DIAG = RegisterArray(Word, Run(0x11090, 4, 8), RO, 0, "8.2.3.4")
-
-    # 8.2.3.5 interrupts
-    EICR = Register(f.CAUSES, 0x00800, Access.RC_W1C, 0, "8.2.3.5.1")
-    EICS = Register(f.CAUSES, 0x00808, WO, 0, "8.2.3.5.2")
-    EIAC = Register(f.CAUSES, 0x00810, RW, 0, "8.2.3.5.5", mask=0x4000_FFFF)
-    EITR = RegisterArray(f.EITR, (Run(0x00820, 4, 24), Run(0x12300, 4, 105, index=24)), RW, 0, "8.2.3.5.12", mask=0x0FFF_8FF8)
-    EIMS = Register(f.CAUSES, 0x00880, Access.W1S, 0, "8.2.3.5.3")
-    EIMC = Register(f.CAUSES, 0x00888, WO, 0, "8.2.3.5.4")
-    EIAM = Register(f.CAUSES, 0x00890, RW, 0, "8.2.3.5.6")
-    EITRSEL = Register(Word, 0x00894, RW, 0, "8.2.3.5.11")
-    GPIE = Register(f.GPIE, 0x00898, RW, 0, "8.2.3.5.18")
-    IVAR = RegisterArray(f.IVAR, Run(0x00900, 4, 64), RW, 0, "8.2.3.5.16")
-    IVAR_MISC = Register(f.IVAR_MISC, 0x00A00, RW, 0, "8.2.3.5.17")
-    EICS_EX = RegisterArray(Word, Run(0x00A90, 4, 2), WO, 0, "8.2.3.5.7")
-    EIMS_EX = RegisterArray(Word, Run(0x00AA0, 4, 2), Access.W1S, 0, "8.2.3.5.8")
-    EIMC_EX = RegisterArray(Word, Run(0x00AB0, 4, 2), WO, 0, "8.2.3.5.9")
-    EIAM_EX = RegisterArray(Word, Run(0x00AD0, 4, 2), RW, 0, "8.2.3.5.10")
-    L34TIMIR = RegisterArray(f.L34TIMIR, Run(0x0E800, 4, 128), RW, 0, "8.2.3.5.13", mask=0x0FF8_1000, also=("L34T_IMIR",))
-    LLITHRESH = Register(f.LLITHRESH, 0x0EC90, RW, 0, "8.2.3.5.14", mask=0x0FFF)
-    IMIRVP = Register(f.IMIRVP, 0x0EC60, RW, 0, "8.2.3.5.15", mask=0xF)
-    PBACL = RegisterArray(Word, (Run(0x11068, 4, 1), Run(0x110C4, 4, 1, index=1)), Access.W1C, 0, "8.2.3.6")
-
-    # 8.2.3.7 receive: filters and RSS
-    FCTRL = Register(f.FCTRL, 0x05080, RW, 0, "8.2.3.7.1", mask=0x0000_0702)
-    VLNCTRL = Register(f.VLNCTRL, 0x05088, RW, 0x0000_8100, "8.2.3.7.2")
-    MCSTCTRL = Register(f.MCSTCTRL, 0x05090, RW, 0, "8.2.3.7.3", mask=0x7)
-    PSRTYPE = RegisterArray(f.PSRTYPE, Run(0x0EA00, 4, 64), RW, 0, "8.2.3.7.4", aliases=(Run(0x05480, 4, 16),))
-    RXCSUM = Register(f.RXCSUM, 0x05000, RW, 0, "8.2.3.7.5", mask=0x3000)
-    RFCTL = Register(f.RFCTL, 0x05008, RW, 0, "8.2.3.7.6")
-    MTA = RegisterArray(Word, Run(0x05200, 4, 128), RW, 0, "8.2.3.7.7")
-    RAL = RegisterArray(Word, Run(0x0A200, 8, 128), RW, 0, "8.2.3.7.8", aliases=(Run(0x05400, 8, 16),))
-    RAH = RegisterArray(f.RAH, Run(0x0A204, 8, 128), RW, 0, "8.2.3.7.9", aliases=(Run(0x05404, 8, 16),), mask=0x8000_FFFF)
-    MPSAR = RegisterArray(Word, Run(0x0A600, 4, 256), RW, 0, "8.2.3.7.10", also=("MPSAR_LO", "MPSAR_HI"))
-    VFTA = RegisterArray(Word, Run(0x0A000, 4, 128), RW, 0, "8.2.3.7.11")
-    MRQC = Register(f.MRQC, 0x05818, RW, 0, "8.2.3.7.12", aliases=(0x0EC80,), mask=0xFFFF_000F)
-    RSSRK = RegisterArray(Word, Run(0x05C80, 4, 10), RW, 0, "8.2.3.7.14", aliases=(Run(0x0EB80, 4, 10),))
-    RETA = RegisterArray(f.RETA, Run(0x05C00, 4, 32), RW, 0, "8.2.3.7.15", aliases=(Run(0x0EB00, 4, 32),), mask=0x0F0F_0F0F)
-    RQTC = Register(f.RQTC, 0x0EC70, RW, 0, "8.2.3.7.13", mask=0x7777_7777)
-    SAQF = RegisterArray(Word, Run(0x0E000, 4, 128), RW, 0, "8.2.3.7.16")
-    DAQF = RegisterArray(Word, Run(0x0E200, 4, 128), RW, 0, "8.2.3.7.17")
-    SDPQF = RegisterArray(f.SDPQF, Run(0x0E400, 4, 128), RW, 0, "8.2.3.7.18")
-    FTQF = RegisterArray(f.FTQF, Run(0x0E600, 4, 128), RW, 0, "8.2.3.7.19")
-    SYNQF = Register(f.SYNQF, 0x0EC30, RW, 0, "8.2.3.7.20", mask=0x8000_00FF)
-    ETQF = RegisterArray(f.ETQF, Run(0x05128, 4, 8), RW, 0, "8.2.3.7.21", mask=0xCFFF_FFFF)
-    ETQS = RegisterArray(f.ETQS, Run(0x0EC00, 4, 8), RW, 0, "8.2.3.7.22", mask=0xA07F_0000)
-    RXFECCERR0 = Register(f.RXFECCERR0, 0x051B8, RW, 0, "8.2.3.7.23", mask=0x200)
-    RFVAL = Register(Word, 0x050A4, RO, 0, "8.2.3.7")
-
-    # 8.2.3.8 receive DMA
-    RDBAL = RegisterArray(Word, rx_queue(0x01000), RW, 0, "8.2.3.8.1", mask=0xFFFF_FF80)
-    RDBAH = RegisterArray(Word, rx_queue(0x01004), RW, 0, "8.2.3.8.2")
-    RDLEN = RegisterArray(Word, rx_queue(0x01008), RW, 0, "8.2.3.8.3", mask=0x000F_FF80)
-    RDH = RegisterArray(Word, rx_queue(0x01010), RW, 0, "8.2.3.8.4", mask=0xFFFF)
-    RDT = RegisterArray(Word, rx_queue(0x01018), RW, 0, "8.2.3.8.5", mask=0xFFFF)
-    RXDCTL = RegisterArray(f.RXDCTL, rx_queue(0x01028), RW, 0, "8.2.3.8.6", mask=0x467F_4000)
-    SRRCTL = RegisterArray(f.SRRCTL, rx_queue(0x01014), RW, 0x0000_0402, "8.2.3.8.7", aliases=(Run(0x02100, 4, 16),),
-                           mask=0x1FC0_3F1F)
-    RDRXCTL = Register(f.RDRXCTL, 0x02F00, RW, 0x0010_8808, "8.2.3.8.8", mask=0x063E_0002)
-    RXPBSIZE = RegisterArray(f.RXPBSIZE, Run(0x03C00, 4, 8), RW, 0x0008_0000, "8.2.3.8.9", mask=0x000F_FC00, only_first=True)
-    RXCTRL = Register(f.RXCTRL, 0x03000, RW, 0, "8.2.3.8.10", mask=0x1)
-    RSCCTL = RegisterArray(f.RSCCTL, rx_queue(0x0102C), RW, 0, "8.2.3.8.13", mask=0xD)
-    RSCDBU = Register(f.RSCDBU, 0x03028, RW, 0, "8.2.3.8.12", mask=0xFF)
-    # ASSUMPTION: every packet buffer reads empty; here a frame is in one for no longer than a register access takes.
-    RXMEMWRAP = Register(f.RXMEMWRAP, 0x03190, RO, 0x8888_8888, "8.2.3.8.11")
-    RDSTAT = RegisterArray(Word, Run(0x02C00, 4, 8), RO, 0, "8.2.3.8")
-    RDSTATCTL = Register(Word, 0x02C20, RO, 0, "8.2.3.8")
-    RDHMPN = Register(Word, 0x02F08, RO, 0, "8.2.3.8")
-    RIC_DW = RegisterArray(Word, Run(0x02F10, 4, 4), RO, 0, "8.2.3.8")
-    RDPROBE = Register(Word, 0x02F20, RO, 0, "8.2.3.8")
-    PBRXECC = Register(Word, 0x03300, RO, 0, "8.2.3.8")
-    RXBUFCTRL = Register(Word, 0x03600, RO, 0, "8.2.3.8")
-    RXBUFDATA = RegisterArray(Word, Run(0x03610, 4, 4), RO, 0, "8.2.3.8")
-
-    # 8.2.3.9 transmit
-    DTXMXSZRQ = Register(f.DTXMXSZRQ, 0x08100, RW, 0x0000_0010, "8.2.3.9.1", mask=0xFFF)
-    DMATXCTL = Register(f.DMATXCTL, 0x04A80, RW, 0x8100_0004, "8.2.3.9.2")
-    DTXTCPFLGL = Register(f.DTXTCPFLGL, 0x04A88, RW, 0x0F76_0FF6, "8.2.3.9.3", mask=0x0FFF_0FFF)
-    DTXTCPFLGH = Register(f.DTXTCPFLGH, 0x04A8C, RW, 0x0000_0F7F, "8.2.3.9.4", mask=0x0FFF)
-    TDBAL = RegisterArray(Word, tx_queue(0x06000), RW, 0, "8.2.3.9.5", mask=0xFFFF_FF80)
-    TDBAH = RegisterArray(Word, tx_queue(0x06004), RW, 0, "8.2.3.9.6")
-    TDLEN = RegisterArray(Word, tx_queue(0x06008), RW, 0, "8.2.3.9.7", mask=0x000F_FF80)
-    TDH = RegisterArray(Word, tx_queue(0x06010), RW, 0, "8.2.3.9.8", mask=0xFFFF)
-    TDT = RegisterArray(Word, tx_queue(0x06018), RW, 0, "8.2.3.9.9", mask=0xFFFF)
-    TXDCTL = RegisterArray(f.TXDCTL, tx_queue(0x06028), RW, 0, "8.2.3.9.10", mask=0x067F_7F7F, also=("PVFTXDCTL",))
-    TDWBAL = RegisterArray(f.TDWBAL, tx_queue(0x06038), RW, 0, "8.2.3.9.11")
-    TDWBAH = RegisterArray(Word, tx_queue(0x0603C), RW, 0, "8.2.3.9.11")
-    TXPBSIZE = RegisterArray(f.TXPBSIZE, Run(0x0CC00, 4, 8), RW, 0x0002_8000, "8.2.3.9.13", mask=0x000F_FC00, only_first=True)
-    MNGTXMAP = Register(f.MNGTXMAP, 0x0CD10, RW, 0, "8.2.3.9.14", mask=0x7)
-    MTQC = Register(f.MTQC, 0x08120, RW, 0, "8.2.3.9.15", mask=0xF)
-    TXPBTHRESH = RegisterArray(f.TXPBTHRESH, Run(0x04950, 4, 8), RW, 0x0000_0096, "8.2.3.9.16", mask=0x3FF, only_first=True)
-    TDSTATCTL = Register(Word, 0x07C20, RO, 0, "8.2.3.9")
-    TDPROBE = Register(Word, 0x07F20, RO, 0, "8.2.3.9")
-    TIC_DW2 = RegisterArray(Word, Run(0x082B0, 4, 4), RO, 0, "8.2.3.9")
-    TXDESCIC = Register(Word, 0x082CC, RW, 0, "8.2.3.9")
-    TXLLQ = RegisterArray(Word, Run(0x082E0, 4, 4), RO, 0, "8.2.3.9")
-    PBTXECC = Register(Word, 0x0C300, RO, 0, "8.2.3.9")
-    TXBUFCTRL = Register(Word, 0x0C600, RO, 0, "8.2.3.9")
-    TXBUFDATA = RegisterArray(Word, Run(0x0C610, 4, 4), RO, 0, "8.2.3.9")
-
-    # 8.2.3.10 DCB arbiters, as far as a port without DCB sets them (4.6.11.3.4)
-    RTRPCS = Register(f.RTRPCS, 0x02430, RW, 0, "8.2.3.10.1", mask=0x0007_0006)
-    RTTDCS = Register(f.RTTDCS, 0x04900, RW, 0x00C0_0000, "8.2.3.10.2", mask=0x8040_0053)
-    RTTPCS = Register(f.RTTPCS, 0x0CD00, RW, 0, "8.2.3.10.3", mask=0xFFC0_0120, also=("PDPMCS",))
-    RTRUP2TC = Register(f.UP2TC, 0x03020, RW, 0, "8.2.3.10.4", mask=0x00FF_FFFF)
-    RTTUP2TC = Register(f.UP2TC, 0x0C800, RW, 0, "8.2.3.10.5", mask=0x00FF_FFFF)
-    RTRPT4C = RegisterArray(f.TC_CREDITS, Run(0x02140, 4, 8), RW, 0, "8.2.3.10.6", mask=0xC0FF_FFFF)
-    RTRPT4S = RegisterArray(Word, Run(0x02160, 4, 8), RO, 0, "8.2.3.10")
-    RTTDT2C = RegisterArray(f.TC_CREDITS, Run(0x04910, 4, 8), RW, 0, "8.2.3.10.9", mask=0xC0FF_FFFF)
-    RTTDT2S = RegisterArray(Word, Run(0x04930, 4, 8), RO, 0, "8.2.3.10")
-    RTTPT2C = RegisterArray(f.TC_CREDITS, Run(0x0CD20, 4, 8), RW, 0, "8.2.3.10.10", mask=0xC0FF_FFFF, also=("TDPT2TCCR",))
-    RTTDQSEL = Register(f.RTTDQSEL, 0x04904, RW, 0, "8.2.3.10.13", mask=0x7F)
-    RTTDT1C = Register(f.RTTDT1C, 0x04908, RW, 0, "8.2.3.10.14", mask=0x3FFF)
-    RTTBCNRC = Register(f.RTTBCNRC, 0x04984, RW, 0, "8.2.3.10.16", mask=0x80FF_FFFF)
-    RTTBCNRM = Register(Word, 0x04980, RW, 0, "8.2.3.10")
-    RTTBCNRD = Register(Word, 0x0498C, RO, 0, "8.2.3.10")
-    RTTQCNTG = Register(Word, 0x04A90, RO, 0, "8.2.3.10")
-    RTTQCNCR = Register(Word, 0x08B00, RO, 0, "8.2.3.10")
-
-    # 8.2.3.11 DCA
-    DCA_CTRL = Register(f.DCA_CTRL, 0x11074, RW, 0, "8.2.3.11.4", mask=0x1F)
-    DCA_ID = Register(f.DCA_ID, 0x11070, RW, 0, "8.2.3.11.3", mask=0xFFFF)
-    DCA_RXCTRL = RegisterArray(f.DCA_RXCTRL, rx_queue(0x0100C), RW, 0x0000_B200, "8.2.3.11.1", aliases=(Run(0x02200, 4, 16),))
-    DCA_TXCTRL = RegisterArray(f.DCA_TXCTRL, tx_queue(0x0600C), RW, 0x0000_2A00, "8.2.3.11.2")
-
-    # 8.2.3.12 security. No source cites the sections of the IPsec and LinkSec tables, which drivers clear: this one stands for them.
-    SECTXCTRL = Register(f.SECTXCTRL, 0x08800, RW, 0x0000_0001, "8.2.3.12.1", mask=0x7)
-    SECTXSTAT = Register(f.SECTXSTAT, 0x08804, RO, 0x0000_0001, "8.2.3.12.2")
-    SECTXBUFFAF = Register(Word, 0x08808, RW, 0, "8.2.3.12.3")
-    SECTXMINIFG = Register(f.SECTXMINIFG, 0x08810, RW, 0x0000_1001, "8.2.3.12.4", mask=0x1F0F)
-    SECRXCTRL = Register(f.SECRXCTRL, 0x08D00, RW, 0x0000_0001, "8.2.3.12.5", mask=0x3)
-    SECRXSTAT = Register(f.SECRXSTAT, 0x08D04, RO, 0x0000_0001, "8.2.3.12.6")
-    IPSTXIDX = Register(f.IPSEC_INDEX, 0x08900, RW, 0, "8.2.3.12")
-    IPSTXSALT = Register(Word, 0x08904, RW, 0, "8.2.3.12")
-    IPSTXKEY = RegisterArray(Word, Run(0x08908, 4, 4), RW, 0, "8.2.3.12")
-    IPSRXIDX = Register(f.IPSEC_INDEX, 0x08E00, RW, 0, "8.2.3.12")
-    IPSRXIPADDR = RegisterArray(Word, Run(0x08E04, 4, 4), RW, 0, "8.2.3.12")
-    IPSRXSPI = Register(Word, 0x08E14, RW, 0, "8.2.3.12")
-    IPSRXIPIDX = Register(Word, 0x08E18, RW, 0, "8.2.3.12")
-    IPSRXKEY = RegisterArray(Word, Run(0x08E1C, 4, 4), RW, 0, "8.2.3.12")
-    IPSRXSALT = Register(Word, 0x08E2C, RW, 0, "8.2.3.12")
-    IPSRXMOD = Register(Word, 0x08E30, RW, 0, "8.2.3.12")
-    LSECTXCTRL = Register(f.LSECTXCTRL, 0x08A04, RW, 0, "8.2.3.12")
-    LSECTXSCL = Register(Word, 0x08A08, RW, 0, "8.2.3.12")
-    LSECTXSCH = Register(Word, 0x08A0C, RW, 0, "8.2.3.12")
-    LSECTXSA = Register(Word, 0x08A10, RW, 0, "8.2.3.12")
-    LSECTXPN0 = Register(Word, 0x08A14, RW, 0, "8.2.3.12")
-    LSECTXPN1 = Register(Word, 0x08A18, RW, 0, "8.2.3.12")
-    LSECTXKEY0 = RegisterArray(Word, Run(0x08A1C, 4, 4), RW, 0, "8.2.3.12")
-    LSECTXKEY1 = RegisterArray(Word, Run(0x08A2C, 4, 4), RW, 0, "8.2.3.12")
-    LSECTXUT = Register(Word, 0x08A3C, RC, 0, "8.2.3.12")
-    LSECTXPKTE = Register(Word, 0x08A40, RC, 0, "8.2.3.12")
-    LSECTXPKTP = Register(Word, 0x08A44, RC, 0, "8.2.3.12")
-    LSECTXOCTE = Register(Word, 0x08A48, RC, 0, "8.2.3.12")
-    LSECTXOCTP = Register(Word, 0x08A4C, RC, 0, "8.2.3.12")
-    LSECRXCTRL = Register(f.LSECRXCTRL, 0x08F04, RW, 0, "8.2.3.12")
-    LSECRXSCL = Register(Word, 0x08F08, RW, 0, "8.2.3.12")
-    LSECRXSCH = Register(Word, 0x08F0C, RW, 0, "8.2.3.12")
-    LSECRXSA = RegisterArray(Word, Run(0x08F10, 4, 2), RW, 0, "8.2.3.12")
-    LSECRXPN = RegisterArray(Word, Run(0x08F18, 4, 2), RW, 0, "8.2.3.12")
-    LSECRXUT = Register(Word, 0x08F40, RC, 0, "8.2.3.12")
-    LSECRXOCTD = Register(Word, 0x08F44, RC, 0, "8.2.3.12")
-    LSECRXOCTV = Register(Word, 0x08F48, RC, 0, "8.2.3.12")
-    LSECRXBAD = Register(Word, 0x08F4C, RC, 0, "8.2.3.12")
-    LSECRXNOSCI = Register(Word, 0x08F50, RC, 0, "8.2.3.12")
-    LSECRXUNSCI = Register(Word, 0x08F54, RC, 0, "8.2.3.12")
-    LSECRXUNCH = Register(Word, 0x08F58, RC, 0, "8.2.3.12")
-    LSECRXDELAY = Register(Word, 0x08F5C, RC, 0, "8.2.3.12")
-    LSECRXLATE = Register(Word, 0x08F60, RC, 0, "8.2.3.12")
-    LSECRXOK = RegisterArray(Word, Run(0x08F64, 4, 2), RC, 0, "8.2.3.12")
-    LSECRXINV = RegisterArray(Word, Run(0x08F6C, 4, 2), RC, 0, "8.2.3.12")
-    LSECRXNV = RegisterArray(Word, Run(0x08F74, 4, 2), RC, 0, "8.2.3.12")
-    LSECRXUNSA = Register(Word, 0x08F7C, RC, 0, "8.2.3.12")
-    LSECRXNUSA = Register(Word, 0x08F80, RC, 0, "8.2.3.12")
-
-    # 8.2.3.19 timers, 8.2.3.20 FCoE (its chapter's number, as no source cites the registers'), 8.2.3.21 flow director
-    TCPTIMER = Register(f.TCPTIMER, 0x0004C, RW, 0, "8.2.3.19.1", mask=0x0FFF)
-    FRTIMER = Register(Word, 0x00048, RO, 0, "8.2.3.19")
-    FCPTRL = Register(Word, 0x02410, RW, 0, "8.2.3.20")
-    FCPTRH = Register(Word, 0x02414, RW, 0, "8.2.3.20")
-    FCBUFF = Register(f.FCBUFF, 0x02418, RW, 0, "8.2.3.20")
-    FCDMARW = Register(f.FCDMARW, 0x02420, RW, 0, "8.2.3.20")
-    FCFLT = Register(f.FCFLT, 0x05108, RW, 0, "8.2.3.20")
-    FCFLTRW = Register(f.FCFLTRW, 0x05110, RW, 0, "8.2.3.20")
-    FCPARAM = Register(Word, 0x051D8, RW, 0, "8.2.3.20")
-    FCRXCTRL = Register(f.FCRXCTRL, 0x05100, RW, 0, "8.2.3.20")
-    FCRECTL = Register(f.FCRECTL, 0x0ED00, RW, 0, "8.2.3.20")
-    FCRETA = RegisterArray(f.FCRETA, Run(0x0ED10, 4, 8), RW, 0, "8.2.3.20")
-    FDIRCTRL = Register(f.FDIRCTRL, 0x0EE00, RW, 0, "8.2.3.21.1")
-    FDIRHKEY = Register(Word, 0x0EE68, RW, 0, "8.2.3.21.2")
-    FDIRSKEY = Register(Word, 0x0EE6C, RW, 0, "8.2.3.21.3")
-    FDIRDIP4M = Register(Word, 0x0EE3C, RW, 0, "8.2.3.21.4")
-    FDIRSIP4M = Register(Word, 0x0EE40, RW, 0, "8.2.3.21.5")
-    FDIRTCPM = Register(f.FDIRPORTM, 0x0EE44, RW, 0, "8.2.3.21.6")
-    FDIRUDPM = Register(f.FDIRPORTM, 0x0EE48, RW, 0, "8.2.3.21.7")
-    FDIRSCTPM = Register(f.FDIRPORTM, 0x0EE78, RW, 0, "8.2.3.21")
-    FDIRIP6M = Register(f.FDIRIP6M, 0x0EE74, RW, 0, "8.2.3.21.8")
-    FDIRM = Register(f.FDIRM, 0x0EE70, RW, 0, "8.2.3.21.9", mask=0x3F)
-    FDIRFREE = Register(f.FDIRFREE, 0x0EE38, RW, 0, "8.2.3.21.10", mask=0x7FFF_FFFF)
-    FDIRLEN = Register(f.FDIRLEN, 0x0EE4C, RC, 0, "8.2.3.21.11")
-    FDIRUSTAT = Register(f.FDIRUSTAT, 0x0EE50, RC, 0, "8.2.3.21.12")
-    FDIRFSTAT = Register(f.FDIRFSTAT, 0x0EE54, RC, 0, "8.2.3.21.13")
-    FDIRMATCH = Register(Word, 0x0EE58, RC, 0, "8.2.3.21.14")
-    FDIRMISS = Register(Word, 0x0EE5C, RC, 0, "8.2.3.21.15")
-    FDIRSIPV6 = RegisterArray(Word, Run(0x0EE0C, 4, 3), RW, 0, "8.2.3.21.16")
-    FDIRIPSA = Register(Word, 0x0EE18, RW, 0, "8.2.3.21.17")
-    FDIRIPDA = Register(Word, 0x0EE1C, RW, 0, "8.2.3.21.18")
-    FDIRPORT = Register(f.FDIRPORT, 0x0EE20, RW, 0, "8.2.3.21.19")
-    FDIRVLAN = Register(f.FDIRVLAN, 0x0EE24, RW, 0, "8.2.3.21.20")
-    FDIRHASH = Register(f.FDIRHASH, 0x0EE28, RW, 0, "8.2.3.21.21", mask=0x7FFF_FFFF)
-    FDIRCMD = Register(f.FDIRCMD, 0x0EE2C, RW, 0, "8.2.3.21.22")
-
-    # 8.2.3.22 MAC
-    PCS1GCFIG = Register(f.PCS1GCFIG, 0x04200, RW, 0, "8.2.3.22.1", mask=0x4000_0000)
-    PCS1GLCTL = Register(f.PCS1GLCTL, 0x04208, RW, 0x0204_0000, "8.2.3.22.2", mask=0x0204_0061)
-    PCS1GLSTA = Register(f.PCS1GLSTA, 0x0420C, RO, 0, "8.2.3.22.3")
-    PCS1GANA = Register(f.PCS1GANA, 0x04218, RW, 0x0000_01A0, "8.2.3.22.4", mask=0xB1A0)
-    PCS1GANLP = Register(f.PCS1GANLP, 0x0421C, RO, 0, "8.2.3.22.5")
-    PCS1GANNP = Register(f.PCS1GANNP, 0x04220, RW, 0, "8.2.3.22.6", mask=0xBFFF)
-    PCS1GANLPNP = Register(f.PCS1GANLPNP, 0x04224, RO, 0, "8.2.3.22.7")
-    HLREG0 = Register(f.HLREG0, 0x04240, RW, 0x0801_2C0B, "8.2.3.22.8")
-    HLREG1 = Register(f.HLREG1, 0x04244, RC, 0, "8.2.3.22.9")
-    PAP = Register(f.PAP, 0x04248, RW, 0, "8.2.3.22.10", mask=0x000F_0000)
-    MACA = Register(Word, 0x0424C, RO, 0, "8.2.3.22")
-    APAE = Register(Word, 0x04250, RO, 0, "8.2.3.22")
-    ARD = Register(Word, 0x04254, RO, 0, "8.2.3.22")
-    AIS = Register(Word, 0x04258, RO, 0, "8.2.3.22")
-    MLADD = Register(Word, 0x04264, RO, 0, "8.2.3.22")
-    TREG = Register(Word, 0x0426C, RO, 0, "8.2.3.22")
-    PCS1GDBG0 = Register(Word, 0x04210, RO, 0, "8.2.3.22")
-    PCS1GDBG1 = Register(Word, 0x04214, RO, 0, "8.2.3.22")
-    MSCA = Register(f.MSCA, 0x0425C, RW, 0, "8.2.3.22.11", mask=0x5FFF_FFFF)
-    MSRWD = Register(f.MSRWD, 0x04260, RW, 0, "8.2.3.22.12", mask=0xFFFF)
-    MAXFRS = Register(f.MAXFRS, 0x04268, RW, 0x05EE_0000, "8.2.3.22.13", mask=0xFFFF_0000, also=("MHADD",))
-    PCSS1 = Register(f.PCSS1, 0x04288, RO, 0, "8.2.3.22.14")
-    PCSS2 = Register(f.PCSS2, 0x0428C, RO, 0, "8.2.3.22.15")
-    XPCSS = Register(f.XPCSS, 0x04290, RO, 0, "8.2.3.22.16")
-    SERDESC = Register(f.SERDESC, 0x04298, RW, 0, "8.2.3.22.17")
-    MACS = Register(f.MACS, 0x0429C, RW, 0, "8.2.3.22.18", mask=0xFFFF_000F)
-    MFLCN = Register(f.MFLCN, 0x04294, RW, 0, "8.2.3.22.34")
-    AUTOC = Register(f.AUTOC, 0x042A0, RW, 0xC09C_6004, "8.2.3.22.19")
-    LINKS = Register(f.LINKS, 0x042A4, RO, 0x0100_0000, "8.2.3.22.20")
-    LINKS2 = Register(f.LINKS2, 0x04324, RO, 0, "8.2.3.22.21")
-    AUTOC2 = Register(f.AUTOC2, 0x042A8, RW, 0x0002_0000, "8.2.3.22.22")
-    ANLP1 = Register(f.ANLP1, 0x042B0, RO, 0x0001_0000, "8.2.3.22.23")
-    ANLP2 = Register(f.ANLP2, 0x042B4, RO, 0, "8.2.3.22.24")
-    MMNGC = Register(f.MMNGC, 0x042D0, RO, 0, "8.2.3.22.25")
-    ANLPNP1 = Register(f.ANLPNP1, 0x042D4, RO, 0, "8.2.3.22.26")
-    ANLPNP2 = Register(f.ANLPNP2, 0x042D8, RO, 0, "8.2.3.22.27")
-    KRPCSFC = Register(f.KRPCSFC, 0x042E0, RW, 0, "8.2.3.22.28", mask=0x0DFD_0000)
-    KRPCSS = Register(f.KRPCSS, 0x042E4, RC, 0, "8.2.3.22.29")
-    FECS1 = Register(Word, 0x042E8, RC, 0, "8.2.3.22.30")
-    FECS2 = Register(Word, 0x042EC, RC, 0, "8.2.3.22.31")
-    MDFTC1 = Register(Word, 0x042B8, RO, 0, "8.2.3.22")
-    MDFTC2 = Register(Word, 0x042C0, RO, 0, "8.2.3.22")
-    MDFTFIFO1 = Register(Word, 0x042C4, RO, 0, "8.2.3.22")
-    MDFTFIFO2 = Register(Word, 0x042C8, RO, 0, "8.2.3.22")
-    MDFTS = Register(Word, 0x042CC, RO, 0, "8.2.3.22")
-    MACC = Register(f.MACC, 0x04330, RW, 0, "8.2.3.22")
-    CORECTL = Register(f.CORECTL, 0x14F00, RW, 0, "8.2.3.22.32")
-    SMADARCTL = Register(f.CORECTL, 0x14F10, RW, 0, "8.2.3.22.33", mask=0x0001_FFFF)
-    SGMIIC = Register(f.SGMIIC, 0x04314, RW, 0, "8.2.3.22.35", mask=0x0002_FFFF)
-    # fmt: on
+class Registers(
+    General,  # 8.2.3.1 to 8.2.3.4
+    Interrupts,  # 8.2.3.5, 8.2.3.6
+    Receive,  # 8.2.3.7, 8.2.3.8
+    Transmit,  # 8.2.3.9 to 8.2.3.11
+    Offloads,  # 8.2.3.12 to 8.2.3.21
+    Mac,  # 8.2.3.22
+    System,  # 8.2.3.23 to 8.2.3.27
+    RegisterMap,
+):
+    """`Registers(device)`: the registers of one NIC, `.CTRL`, `.RXDCTL[queue]` and so on."""
 
     def check_present(self, name: str) -> None:
-        # STATUS has reserved bits that read 0, so all ones there are the bus answering for a device that is gone.
+        # STATUS has reserved bits that read 0, so all ones in it mean that the device no longer answers the bus.
         if self.space.read32(Registers.STATUS.offset()) == ALL_ONES:
             raise DeviceGone(
                 f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to sleep; "

@@ -1,16 +1,16 @@
-"""The 82599's registers of 8.2.3.23 to 8.2.3.27, a part of the table in hw/registers/__init__.py: statistics, wake-up, manageability, time, virtualisation."""
+"""Registers of the 82599's 8.2.3.23 to 8.2.3.27: statistics, wake-up, manageability, time, virtualisation."""
 
 from __future__ import annotations
 
 from ixrings.hw import fields as f
-from ixrings.hw.register import Access, Register, RegisterArray, RegisterMap, Run, Word
+from ixrings.hw.register import Access, Register, RegisterArray, Run, Word
+
+from .queues import COUNTERS
 
 RW, RO, RC = Access.RW, Access.RO, Access.RC
 
-COUNTERS = 16  # statistics sets that queues are mapped to
 
-
-class SystemRegisters(RegisterMap):
+class System:
     # fmt: off
     # 8.2.3.23 statistics: cleared by the read, stuck at the maximum until then
     CRCERRS = Register(Word, 0x04000, RC, 0, "8.2.3.23.1")
