@@ -5,7 +5,7 @@
     nic.RXDCTL[q].wait(ENABLE=1, timeout=0.010)        # bounded
     nic.LINKS.read().SPEED                             # a field of the value read
 
-The table itself is hw/registers/__init__.py, the fields are hw/fields/.
+The table is hw/registers/, the fields are in hw/fields/.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALL_ONES = 0xFFFF_FFFF
 
 
 class AddressSpace(Protocol):
-    """What registers live in: BAR0 of a Device, or an emulator's register file."""
+    """Where registers are read and written: BAR0 of a Device, or an emulator's register file."""
 
     def read32(self, offset: int, /) -> int: ...
     def write32(self, offset: int, value: int, /) -> None: ...
@@ -34,26 +34,30 @@ class Access(Enum):
     RW = "read/write"
     RO = "read only"
     WO = "write only"
-    RC = "read, cleared by the read"
-    W1S = "read, ones written set bits"
-    W1C = "read, ones written clear bits"
-    RC_W1C = "read clears, ones written clear bits"
-    SEMAPHORE = "the read takes it"
-    LATCH = "read, and the read holds another register's value or lets go of it"
+    RC = "read to clear"
+    W1S = "read, write 1 to set a bit"
+    W1C = "read, write 1 to clear a bit"
+    RC_W1C = "read to clear, write 1 to clear a bit"
+    SEMAPHORE = "read to take the semaphore"
+    LATCH = "read to latch or release another register's value"
 
     @property
     def read_has_effect(self) -> bool:
+        """Whether a read changes the NIC."""
         return self in (Access.RC, Access.RC_W1C, Access.SEMAPHORE, Access.LATCH)
 
 
 class Field:
-    """Bits [high:low] of a register; on a value read, the field's number."""
+    """Bits [high:low] of a register. On a value that was read, it is the field's number.
 
-    def __init__(self, high: int, low: int, meanings: Mapping[int, str] | None = None) -> None:
+    meaning: what the field is for, "" where its name says it. values: what single numbers of it stand for.
+    """
+
+    def __init__(self, high: int, low: int, meaning: str = "", values: Mapping[int, str] | None = None) -> None:
         if not 0 <= low <= high <= 31:
             raise ValueError(f"a field lies in bits 31:0, not [{high}:{low}]")
         self.high, self.low = high, low
-        self.meanings = dict(meanings or {})
+        self.meaning, self.values = meaning, dict(values or {})
         self.max = (1 << (high - low + 1)) - 1
         self.mask = self.max << low
         self.name = ""
@@ -72,22 +76,24 @@ class Field:
         """`number` shifted to where the field is; ValueError when it does not fit."""
         if not 0 <= number <= self.max:
             raise ValueError(
-                f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], at most {self.max:#x}"
+                f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], "
+                f"at most {self.max:#x}"
             )
         return number << self.low
 
 
-def bit(position: int, meanings: Mapping[int, str] | None = None) -> Field:
-    return Field(position, position, meanings)
+def bit(position: int, meaning: str = "", values: Mapping[int, str] | None = None) -> Field:
+    """A field of one bit."""
+    return Field(position, position, meaning, values)
 
 
-def bits(high: int, low: int, meanings: Mapping[int, str] | None = None) -> Field:
-    """As the datasheet writes it: `bits(31, 16)` is [31:16]."""
-    return Field(high, low, meanings)
+def bits(high: int, low: int, meaning: str = "", values: Mapping[int, str] | None = None) -> Field:
+    """A field in the datasheet's notation: `bits(31, 16)` is [31:16]."""
+    return Field(high, low, meaning, values)
 
 
 class Word(int):
-    """A register's value. Subclasses (hw/fields/) name its fields; an int for everything else."""
+    """A register's value: an int. Subclasses (hw/fields/) name its fields."""
 
     fields: ClassVar[dict[str, Field]] = {}
 
@@ -96,7 +102,10 @@ class Word(int):
 
     @classmethod
     def compose(cls, register: str, value: int, numbers: Mapping[str, int]) -> int:
-        """`value` with the named fields set to `numbers`."""
+        """`value` with the named fields set to `numbers`.
+
+        Raises AttributeError for a field that the register does not have, ValueError for a number that does not fit.
+        """
         for name, number in numbers.items():
             field = cls.fields.get(name)
             if field is None:
@@ -110,15 +119,15 @@ class Word(int):
         return value & ALL_ONES
 
     def describe(self) -> str:
-        """`ENABLE=1 PTHRESH=36`: the fields that are not zero."""
+        """`ENABLE=1 SPEED=3 (10 Gbit/s)`: the fields that are not zero, and what the number stands for."""
         shown = []
         for name, field in self.fields.items():
             number = (self >> field.low) & field.max
             if number:
-                meaning = field.meanings.get(number)
+                stands_for = field.values.get(number)
                 width = field.high - field.low + 1
                 text = f"{name}={number:#x}" if width > 8 else f"{name}={number}"
-                shown.append(f"{text} ({meaning})" if meaning else text)
+                shown.append(f"{text} ({stands_for})" if stands_for else text)
         return " ".join(shown)
 
     def __repr__(self) -> str:
@@ -130,7 +139,7 @@ W = TypeVar("W", bound=Word)
 
 @dataclass(frozen=True)
 class Run:
-    """`count` registers `stride` bytes apart from `first` on, for indices from `index` on."""
+    """`count` registers, `stride` bytes apart; the first is at offset `first` and has index `index`."""
 
     first: int
     stride: int
@@ -139,7 +148,7 @@ class Run:
 
 
 class Row(Generic[W]):
-    """One line of the table: a register, or an array of registers, of one layout."""
+    """One line of the table: a register or an array of registers. hw/registers/__init__.py explains the columns."""
 
     def __init__(
         self,
@@ -148,13 +157,15 @@ class Row(Generic[W]):
         access: Access,
         reset: int,
         section: str,
+        long_name: str,
         aliases: tuple[Run, ...],
         mask: int,
         also: tuple[str, ...],
         only_first: bool = False,
     ) -> None:
         self.layout, self.runs, self.access = layout, runs, access
-        self.reset, self.section, self.aliases, self.mask, self.also = reset, section, aliases, mask, also
+        self.reset, self.section, self.long_name = reset, section, long_name
+        self.aliases, self.mask, self.also = aliases, mask, also
         self.only_first = only_first
         self.count = max(run.index + run.count for run in runs)
         self.name = ""
@@ -163,18 +174,31 @@ class Row(Generic[W]):
         self.name = name
 
     def offset(self, index: int = 0) -> int:
-        """BAR0 offset of register `index`, in bytes."""
+        """BAR0 offset of register `index`, in bytes. Raises IndexError."""
         for run in self.runs:
             if run.index <= index < run.index + run.count:
                 return run.first + run.stride * (index - run.index)
         raise IndexError(f"{self.name}[{index}]: the 82599 has {self.name}[0..{self.count - 1}]")
 
     def reset_value(self, index: int = 0) -> int:
-        """What register `index` holds after a reset."""
+        """The value of register `index` after a reset."""
         return 0 if self.only_first and index else self.reset
 
     def label(self, index: int) -> str:
+        """`RXDCTL[3]` of an array, `CTRL` of a single register."""
         return f"{self.name}[{index}]" if self.count > 1 else self.name
+
+    def span(self) -> str:
+        """`RXDCTL[0..127]` of an array, `CTRL` of a single register."""
+        return f"{self.name}[0..{self.count - 1}]" if self.count > 1 else self.name
+
+    def named(self, label: str) -> str:
+        """`label`, followed by the long name."""
+        return f"{label} ({self.long_name})" if self.long_name else label
+
+    def __repr__(self) -> str:
+        where = f"{self.offset():#07x} (82599 {self.section})" if self.section else f"{self.offset():#07x}"
+        return f"{self.named(self.span())} at {where}: {self.access.value}"
 
 
 class Register(Row[W]):
@@ -187,6 +211,7 @@ class Register(Row[W]):
         access: Access,
         reset: int = 0,
         section: str = "",
+        long_name: str = "",
         *,
         aliases: tuple[int, ...] = (),
         mask: int = ALL_ONES,
@@ -198,6 +223,7 @@ class Register(Row[W]):
             access,
             reset,
             section,
+            long_name,
             tuple(Run(alias, 4, 1) for alias in aliases),
             mask,
             also,
@@ -212,7 +238,7 @@ class Register(Row[W]):
 
 
 class RegisterArray(Row[W]):
-    """Registers of one layout, one a queue or a table entry: `nic.RXDCTL[q]`. only_first: the others' reset value is 0."""
+    """Registers of one layout, one for each queue or table entry: `nic.RXDCTL[q]`."""
 
     def __init__(
         self,
@@ -221,6 +247,7 @@ class RegisterArray(Row[W]):
         access: Access,
         reset: int = 0,
         section: str = "",
+        long_name: str = "",
         *,
         aliases: tuple[Run, ...] = (),
         mask: int = ALL_ONES,
@@ -228,7 +255,16 @@ class RegisterArray(Row[W]):
         only_first: bool = False,
     ) -> None:
         super().__init__(
-            layout, (runs,) if isinstance(runs, Run) else runs, access, reset, section, aliases, mask, also, only_first
+            layout,
+            (runs,) if isinstance(runs, Run) else runs,
+            access,
+            reset,
+            section,
+            long_name,
+            aliases,
+            mask,
+            also,
+            only_first,
         )
 
     @overload
@@ -256,7 +292,7 @@ class Accessor(Generic[W]):
         return self.row.layout(self._space.load(self.offset, self.name))
 
     def write(self, value: int = 0, /, **fields: int) -> None:
-        """One 32-bit store of `value` with `fields` set in it; what is not named is as in `value`."""
+        """One 32-bit store of `value` with `fields` set in it; the other bits are as in `value`."""
         self._space.space.write32(self.offset, self.row.layout.compose(self.name, value, fields))
 
     def update(self, **fields: int) -> None:
@@ -264,9 +300,10 @@ class Accessor(Generic[W]):
         self.write(self.read(), **fields)
 
     def wait(self, *, timeout: float, section: str = "", **fields: int) -> W:
-        """Read until all `fields` have the given numbers, for at most `timeout` seconds.
+        """Read until all `fields` have the given numbers, for at most `timeout` seconds. Returns the last value read.
 
-        Raises RegisterTimeout with register, field, expected, read, how long and the section.
+        Raises RegisterTimeout, which names the register, the field, the number expected and read, how long it took and
+        the datasheet's section.
         """
         layout = self.row.layout
         mask = layout.compose(self.name, 0, {name: layout.fields[name].max for name in fields if name in layout.fields})
@@ -287,14 +324,18 @@ class Accessor(Generic[W]):
             for name, field in self.row.layout.fields.items()
             if name in fields and (value >> field.low) & field.max != fields[name]
         ]
-        return f"{self.name} ({self.offset:#07x}) read {value:#010x} after {waited * 1e3:.1f} ms: {', '.join(wrong)} (82599 {section})"
+        return (
+            f"{self.name} ({self.offset:#07x}) read {value:#010x} after {waited * 1e3:.1f} ms: "
+            f"{', '.join(wrong)} (82599 {section})"
+        )
 
     def __repr__(self) -> str:
-        place = f"{self.name} at {self.offset:#07x}"
+        """With the register's value, unless a read would change the NIC."""
+        place = f"{self.row.named(self.name)} at {self.offset:#07x}"
         if self.row.access is Access.WO:
             return f"{place}: {self.row.access.value}"
         if self.row.access.read_has_effect:
-            return f"{place}: {self.row.access.value}, so it is not read for display; use .read()"
+            return f"{place}: {self.row.access.value}; not shown, because a read has an effect (use .read())"
         return f"{place} = {self.read()!r}"
 
 
@@ -316,48 +357,63 @@ class AccessorArray(Generic[W]):
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"{self.row.name}[0..{self.row.count - 1}] from {self.row.offset():#07x}"
+        return f"{self.row.named(self.row.span())} from {self.row.offset():#07x}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """What stands at an offset."""
+    """The register at an offset: register `index` of `row`."""
 
     row: Row[Any]
     index: int
 
 
 class RegisterMap:
-    """A set of registers (the rows of a subclass) in one address space."""
+    """A set of registers in one address space: the rows of a subclass and of its base classes.
+
+    Two rows of one name, or two registers at one offset (aliases included), are a mistake in the table. Creating the
+    subclass then raises TypeError.
+    """
 
     _places: ClassVar[dict[int, Place]] = {}
 
     def __init_subclass__(cls) -> None:
         cls._places = {}
+        names: set[str] = set()
         for row in cls.rows():
+            if row.name in names:
+                raise TypeError(f"{cls.__name__} has two rows with the name {row.name}")
+            names.add(row.name)
             for run in (*row.runs, *row.aliases):
                 for i in range(run.count):
-                    cls._places[run.first + run.stride * i] = Place(row, run.index + i)
+                    cls._add(run.first + run.stride * i, Place(row, run.index + i))
+
+    @classmethod
+    def _add(cls, offset: int, new: Place) -> None:
+        old = cls._places.setdefault(offset, new)
+        if old is not new:
+            labels = " and ".join(place.row.label(place.index) for place in (old, new))
+            raise TypeError(f"{cls.__name__} has two registers at {offset:#07x}: {labels}")
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
 
     @classmethod
     def rows(cls) -> list[Row[Any]]:
-        """Every row, in the table's order; those of base classes last."""
+        """Every row in the table's order; the rows of base classes come last, in the order of the bases."""
         return [row for part in cls.__mro__ for row in vars(part).values() if isinstance(row, Row)]
 
     @classmethod
     def find(cls, offset: int) -> Place | None:
-        """The register at `offset`, aliases included; None where the table has nothing."""
+        """The register at `offset`, aliases included; None where the table has no register."""
         return cls._places.get(offset)
 
     def load(self, offset: int, name: str) -> int:
-        """One 32-bit load; all ones are checked against a register that is never all ones."""
+        """One 32-bit load. When it reads all ones, check_present() tells a value from a device that is gone."""
         value = self.space.read32(offset)
         if value == ALL_ONES:
             self.check_present(name)
         return value
 
     def check_present(self, name: str) -> None:
-        """Raise DeviceGone when the device is not there; a map without such a register cannot tell."""
+        """Raise DeviceGone when the device is not there. A map without a suitable register cannot tell."""

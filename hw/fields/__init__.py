@@ -1,14 +1,22 @@
-"""The fields of the 82599's registers: a class a register, a line a field, named as in the datasheet. By chapters of its 8.2.3:
+"""The fields of the 82599's registers under the datasheet's names: a class for each register, a line for each field.
+
+    NAME = bit(position, meaning, values)
+    NAME = bits(high, low, meaning, values)
+
+meaning   what the field is for; left out where the name says it
+values    what single numbers of the field stand for
+
+The files follow the datasheet's chapters 8.2.3.1 to 8.2.3.27:
 
 1 to 4    general.py       control, EEPROM and flash, flow control, PCIe and semaphores
-5         interrupts.py
+5, 6      interrupts.py
 7, 8      receive.py       filters and RSS, receive DMA
 9 to 11   transmit.py      transmit, DCB, DCA
 12 to 21  offloads.py      security, the TCP timer, FCoE, flow director
 22        mac.py           MAC, link, MDIO
 23 to 27  system.py        statistics, wake-up, manageability, time, virtualisation
 
-Only registers with fields worth naming have a class; the others are plain `Word`s in hw/registers/__init__.py.
+A register without named fields has no class: it is a plain `Word` in hw/registers/.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A register is one line in the file of its chapter (the files are named as those of hw/fields/):
 
-    NAME = Register(layout, offset, access, reset value, section of the datasheet, long name, ...)
+    NAME = Register(layout, offset, access, reset value, section of the datasheet, long name, mask=...)
 
 layout      a class of hw/fields/, or Word for a register without named fields
 access      how software may use it: Access.RW, Access.RC, ...
@@ -15,8 +15,9 @@ The chapters are plain classes that hold lines and nothing else. `Registers` lis
 type of each register, and a register is added with one line in one file. A second register at an offset, or with a
 name that is in use, is refused when the class is created (RegisterMap).
 
-Where no source cites a register's section: counters are numbered on from the nearest cited counter; other registers
-have the number of their chapter. Four names of other drivers are not in the table: RCTL is not a register of the
+Where no source cites a register's section, a counter is numbered on from the nearest cited counter, and another
+register has the number of its chapter. Where no source has a long name, it says what the register is; "(Debug)" marks
+registers that drivers only dump. Four names of other drivers are not in the table: RCTL is not a register of the
 82599; TDSTAT, TDHMPN and TIC_DW are at addresses where the 82599 has transmit queues 112 to 127.
 """
 
@@ -55,6 +56,6 @@ class Registers(
         # STATUS has reserved bits that read 0, so all ones in it mean that the device no longer answers the bus.
         if self.space.read32(Registers.STATUS.offset()) == ALL_ONES:
             raise DeviceGone(
-                f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to sleep; "
-                "close the port, check `lspci`, and open it again"
+                f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to "
+                "sleep; close the port, check `lspci`, and open it again"
             )
