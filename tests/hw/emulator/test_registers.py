@@ -28,8 +28,8 @@ def regs(nic: Emulated82599) -> Registers:
 def test_a_register_shows_its_fields_at_the_prompt(regs: Registers) -> None:
     assert "SPEED=3 (10 Gbit/s)" in repr(regs.LINKS)
     assert "LINK_UP=1" in repr(regs.LINKS)
-    assert "not read" in repr(regs.EICR)
-    assert repr(regs.RXDCTL) == "RXDCTL[0..127] from 0x01028"
+    assert "not shown" in repr(regs.EICR)
+    assert repr(regs.RXDCTL) == "RXDCTL[0..127] (Receive Descriptor Control) from 0x01028"
 
 
 @pytest.mark.breaks_rules("wait_before_reading_ctrl")
