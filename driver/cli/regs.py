@@ -1,4 +1,4 @@
-"""`ixrings regs`: a NIC's registers, with their fields; what differs from reset; what changes."""
+"""`ixrings regs`: a NIC's registers and their fields; which differ from their reset values; which change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ixrings.driver.errors import PortError
 from ixrings.driver.names import Kind, parse_port_name
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.register import Access, Row, Word
+from ixrings.hw.register import Access, Field, Row, Word
 from ixrings.hw.registers import Registers
 
 from .peek import peek
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 WILD = frozenset("*?[")
 EPILOG = """\
-A NAME is the datasheet's or another driver's (PFVML2FLT, VMOLR), with * and ? for parts of it (RX*), one of an array (RXDCTL[3]), or the number of a
-section (8.2.3.5). Registers whose read clears or takes something are read only if they are named in full.
+A NAME is the datasheet's name or another driver's (PFVML2FLT, VMOLR), a pattern with * and ? (RX*), one register of an
+array (RXDCTL[3]), or the number of a section (8.2.3.5). A register that changes when it is read is read only if its
+name is given in full.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "regs",
-        help="a NIC's registers, with their fields",
+        help="a NIC's registers and their fields",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,25 +42,28 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "port",
         metavar="PORT",
-        help="a port's name, such as 0000:03:00.0 or emulated; an emulated one is brought up first",
+        help="a port's name, such as 0000:03:00.0 or emulated; an emulated NIC is brought up first",
     )
     parser.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="registers to show (default: all, of arrays what differs from its reset value)",
+        help="registers to show (default: all; of arrays, those that differ from their reset value)",
     )
-    parser.add_argument("--up", action="store_true", help="bring a NIC that nobody has up first, as open_port() does")
     parser.add_argument(
-        "--diff", action="store_true", help="only what differs from its reset value, and which fields do"
+        "--up", action="store_true", help="first bring up a NIC that no program uses, as open_port() does"
     )
-    add_watch(parser, "keep looking, and show only what changes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch an object a line")
+    parser.add_argument(
+        "--diff", action="store_true", help="show only registers and fields that differ from their reset value"
+    )
+    parser.add_argument("--fields", action="store_true", help="show each field on its own line, with its meaning")
+    add_watch(parser, "read again and again, and show only what changes")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch one object per line")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A register of the table."""
+    """One register of the table."""
 
     row: Row[Any]
     index: int
@@ -77,15 +81,29 @@ class Entry:
         value: Word = self.row.layout(self.row.reset_value(self.index))
         return value
 
-    def facts(self, value: Word) -> dict[str, object]:
-        return {
+    def facts(self, value: Word, with_fields: bool) -> dict[str, object]:
+        """For JSON."""
+        facts: dict[str, object] = {
             "name": self.label,
+            "long_name": self.row.long_name,
             "offset": f"{self.offset:#07x}",
             "value": int(value),
             "reset": int(self.reset),
             "text": value.describe(),
             "section": self.row.section,
         }
+        if with_fields:
+            facts["fields"] = [
+                {
+                    "name": name,
+                    "high": field.high,
+                    "low": field.low,
+                    "value": number(value, field),
+                    "meaning": field.meaning,
+                }
+                for name, field in value.fields.items()
+            ]
+        return facts
 
 
 def run(options: argparse.Namespace) -> int:
@@ -95,26 +113,19 @@ def run(options: argparse.Namespace) -> int:
             refuse_effects({entry.row.name: entry.row for entry in wanted}.values(), seen.holder)
         values = read(seen.nic, wanted or everything())
         shown = {entry: value for entry, value in values.items() if is_shown(entry, value, bool(wanted), options.diff)}
-        if options.json and options.watch is None:
-            print(
-                json.dumps(
-                    {
-                        "port": options.port,
-                        "held_by": seen.holder,
-                        "registers": [entry.facts(value) for entry, value in shown.items()],
-                    },
-                    indent=2,
-                )
-            )
-        elif options.watch is None:
-            print(*lines(shown, {entry: entry.reset for entry in shown} if options.diff else {}), sep="\n")
+        if options.watch is not None:
+            watch(seen.nic, values, options)
+        elif options.json:
+            found = [entry.facts(value, options.fields) for entry, value in shown.items()]
+            print(json.dumps({"port": options.port, "held_by": seen.holder, "registers": found}, indent=2))
         else:
-            watch(seen.nic, values, options.watch, options.json)
+            before = {entry: entry.reset for entry in shown} if options.diff else {}
+            print(*lines(shown, before, options.fields), sep="\n")
     return 0
 
 
 def named(pattern: str) -> list[Entry]:
-    """Raises PortError when there is no such register."""
+    """The registers that a NAME means. Raises PortError when there is none."""
     asked = pattern.upper()
     found = [
         Entry(row, index)
@@ -131,7 +142,7 @@ def named(pattern: str) -> list[Entry]:
         )
     ]
     if not found:
-        raise PortError(f"the 82599 has no register {pattern} that is known here. All names: ixrings regs emulated '*'")
+        raise PortError(f"no register {pattern} of the 82599 is known. All names: ixrings regs emulated '*'")
     return found
 
 
@@ -140,7 +151,7 @@ def in_section(section: str, asked: str) -> bool:
 
 
 def quiet(row: Row[Any]) -> bool:
-    """Whether reading it shows a value and does nothing else."""
+    """Whether the register can be read, and a read changes nothing."""
     return not row.access.read_has_effect and row.access is not Access.WO
 
 
@@ -165,20 +176,41 @@ def refuse_effects(rows: Iterable[Row[Any]], holder: str) -> None:
     for row in rows:
         if row.access.read_has_effect:
             raise DeviceError(
-                f"{row.name} is {row.access.value}, and {holder} has the NIC: reading it would take from its driver what it counts on"
+                f"{row.name} changes when it is read ({row.access.value}), and {holder} uses the NIC: "
+                "its driver would miss what this read takes away"
             )
 
 
-def lines(values: Mapping[Entry, Word], before: Mapping[Entry, Word]) -> Iterator[str]:
-    """`before`: tell what became of it. Neighbours in an array that say the same share a line."""
+def lines(values: Mapping[Entry, Word], before: Mapping[Entry, Word], each_field: bool = False) -> Iterator[str]:
+    """A register that has a value in `before` is shown with the change. Equal neighbours of an array share a line."""
     for (row, value, former), run in groupby(values, lambda entry: (entry.row, values[entry], before.get(entry))):
         entries = list(run)
-        became = (
-            f"{value:#010x}  {value.describe()}"
-            if former is None
-            else f"{former:#010x} -> {value:#010x}  {' '.join(changes(former, value))}"
-        )
-        yield f"{entries[0].offset:#07x}  {label(entries):16} {became}".rstrip()
+        numbers = f"{value:#010x}" if former is None else f"{former:#010x} -> {value:#010x}"
+        fields = "" if each_field else value.describe() if former is None else " ".join(changes(former, value))
+        text = ": ".join(filter(None, (row.long_name, fields)))
+        yield f"{entries[0].offset:#07x}  {label(entries):16} {numbers}  {text}".rstrip()
+        if each_field:
+            yield from field_lines(value, former)
+
+
+def field_lines(value: Word, former: Word | None) -> Iterator[str]:
+    """Each field with its bits, its number and its meaning; with `former`, only the fields that differ."""
+    for name, field in value.fields.items():
+        now = number(value, field)
+        was = None if former is None else number(former, field)
+        if was != now:
+            bits = f"[{field.low}]" if field.high == field.low else f"[{field.high}:{field.low}]"
+            change = digits(now, field) if was is None else f"{digits(was, field)} -> {digits(now, field)}"
+            text = f"{change} ({field.values[now]})" if now in field.values else change
+            yield f"{'':9}{bits:>7}  {f'{name} = {text}':32} {field.meaning}".rstrip()
+
+
+def number(value: Word, field: Field) -> int:
+    return (value & field.mask) >> field.low
+
+
+def digits(of_field: int, field: Field) -> str:
+    return f"{of_field:#x}" if field.max > 9 else f"{of_field}"
 
 
 def label(entries: list[Entry]) -> str:
@@ -192,14 +224,15 @@ def label(entries: list[Entry]) -> str:
 
 
 def changes(before: Word, after: Word) -> Iterator[str]:
+    """`ENABLE=0->1` for each field that differs."""
     for name, field in after.fields.items():
-        was, now = (before & field.mask) >> field.low, (after & field.mask) >> field.low
+        was, now = number(before, field), number(after, field)
         if was != now:
-            yield f"{name}={was:#x}->{now:#x}" if field.max > 9 else f"{name}={was}->{now}"
+            yield f"{name}={digits(was, field)}->{digits(now, field)}"
 
 
-def watch(nic: Registers, values: Mapping[Entry, Word], interval_s: float, as_json: bool) -> None:
-    """Until Ctrl-C."""
+def watch(nic: Registers, values: Mapping[Entry, Word], options: argparse.Namespace) -> None:
+    """Show what changes, until Ctrl-C."""
     last = dict(values)
     start = time.monotonic()
 
@@ -208,12 +241,11 @@ def watch(nic: Registers, values: Mapping[Entry, Word], interval_s: float, as_js
         before, last = last, read(nic, last)
         changed = [entry for entry in last if last[entry] != before[entry]]
         since = time.monotonic() - start
-        if as_json:
-            facts = [{**entry.facts(last[entry]), "before": int(before[entry])} for entry in changed]
+        if options.json:
+            facts = [{**entry.facts(last[entry], options.fields), "before": int(before[entry])} for entry in changed]
             print(json.dumps({"seconds": round(since, 3), "registers": facts}), flush=True)
         elif changed:
-            print(
-                f"after {since:.1f} s", *lines({entry: last[entry] for entry in changed}, before), sep="\n", flush=True
-            )
+            found = lines({entry: last[entry] for entry in changed}, before, options.fields)
+            print(f"after {since:.1f} s", *found, sep="\n", flush=True)
 
-    repeat(interval_s, look)
+    repeat(options.watch, look)

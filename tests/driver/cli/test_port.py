@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def registers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, object]]:
+def registers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in json.loads(output(capsys, "regs", *words, "--json"))["registers"]}
 
 
@@ -34,14 +35,14 @@ IXRINGS = [sys.executable, "-m", "ixrings"]
 
 
 def next_line(process: Process) -> str:
-    """Of its output, in bounded time."""
+    """The next line of the process's output, in bounded time."""
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], 10)[0], "nothing was printed in 10 s"
     return process.stdout.readline()
 
 
 def ended_by_ctrl_c(process: Process) -> None:
-    """--watch takes it as the end that it is."""
+    """Ctrl-C is the normal end of --watch."""
     _, complaint = interrupt(process)
     assert (process.returncode, complaint) == (0, "")
 
@@ -54,15 +55,32 @@ def test_regs_shows_every_register_that_can_be_read_without_effect(capsys: pytes
     assert {"CTRL", "STATUS", "LINKS", "AUTOC"} <= set(found)
     by_name = {row.name: row for row in Registers.rows()}
     assert not [name for name in found if by_name[name.partition("[")[0]].access.read_has_effect]
-    assert found["LINKS"]["offset"] == "0x042a4"
+    assert (found["LINKS"]["offset"], found["LINKS"]["long_name"]) == ("0x042a4", "Link Status")
 
 
-def test_regs_by_name_shows_all_of_an_array_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_array_is_shown_whole_with_long_name_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(registers(capsys, "emulated", "SRRCTL", "AUTOC")) == 129
     first, others, last = output(capsys, "regs", "emulated", "SRRCTL", "AUTOC").splitlines()
-    assert first.startswith("0x01014  SRRCTL[0] ") and "DESCTYPE=1 (advanced, one buffer)" in first
+    assert first.startswith("0x01014  SRRCTL[0] ") and "Split Receive Control: " in first
+    assert "DESCTYPE=1 (advanced, one buffer)" in first
     assert others.startswith("0x01054  SRRCTL[1..127] ") and "BSIZEPACKET=2" in others
-    assert "LMS=3 (10G serial)" in last
+    assert "Auto-Negotiation Control: " in last and "LMS=3 (10G serial)" in last
+
+
+def test_fields_are_shown_with_their_bits_numbers_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
+    head, *fields = output(capsys, "regs", "emulated", "PCS1GLCTL", "--fields").splitlines()
+    assert head == "0x04208  PCS1GLCTL        0x02040000  PCS_1G Link Control"
+    assert len(fields) == 5 and fields[-1].split(maxsplit=4) == [
+        "[25]",
+        "LINK_OK_FIX_EN",
+        "=",
+        "1",
+        "fix of LINK_OK and SYNC_OK; set in normal operation",
+    ]
+    *_, bam = output(capsys, "regs", "emulated", "FCTRL", "--fields", "--diff").splitlines()
+    assert bam.split(maxsplit=6) == ["[10]", "BAM", "=", "0", "->", "1", "accept broadcast"]
+    fields_of = registers(capsys, "emulated", "FCTRL", "--fields")["FCTRL"]["fields"]
+    assert {"name": "BAM", "high": 10, "low": 10, "value": 1, "meaning": "accept broadcast"} in fields_of
 
 
 @pytest.mark.parametrize(
@@ -84,19 +102,19 @@ def test_a_register_is_found_by_part_of_its_name_another_drivers_or_its_section(
     if finds:
         assert set(registers(capsys, "emulated", name)) == finds
     else:
-        assert main(["regs", "emulated", name]) == 1  # its read clears it: not by a part of its name
+        assert main(["regs", "emulated", name]) == 1  # a read clears RUC, so a pattern does not find it
 
 
-def test_diff_shows_what_the_driver_has_set_field_by_field(capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_shows_the_fields_that_the_driver_has_set(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "regs", "emulated", "--diff").splitlines()
     (fctrl,) = [each for each in text if " FCTRL " in each]
-    assert fctrl.endswith("0x00000000 -> 0x00000400  BAM=0->1")
+    assert fctrl.endswith("0x00000000 -> 0x00000400  Filter Control: BAM=0->1")
     found = registers(capsys, "emulated", "--diff", "8.2.3.5")
     assert {"GPIE", "EITR[0]", "IVAR[0]"} <= set(found) and "IVAR[63]" not in found
     assert all(entry["value"] != entry["reset"] for entry in found.values())
 
 
-def test_a_nic_that_was_not_brought_up_differs_from_reset_by_what_the_eeprom_and_the_wire_say() -> None:
+def test_before_bring_up_only_registers_of_the_eeprom_and_the_link_differ_from_reset() -> None:
     with Emulated82599("sink", manual=True) as nic:
         different = {
             row.label(index)
@@ -107,7 +125,7 @@ def test_a_nic_that_was_not_brought_up_differs_from_reset_by_what_the_eeprom_and
     assert different == {"RAL[0]", "RAH[0]", "STATUS", "LINKS"}
 
 
-def test_neighbours_that_say_the_same_share_a_line_and_changes_are_told_by_field() -> None:
+def test_equal_neighbours_share_a_line_and_changes_are_shown_by_field() -> None:
     layout = Registers.RXDCTL.layout
     values = {
         Entry(Registers.RXDCTL, index): layout(value) for index, value in ((0, 0), (2, 0), (4, 0), (6, 1 << 25), (7, 0))
@@ -128,7 +146,7 @@ def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pyte
         ) as process:
             assert json.loads(next_line(process))["registers"] == []
             nic.send_signal(signal.SIGUSR1)  # pulls the cable
-            seen = {}
+            seen: dict[str, dict[str, int]] = {}
             while not {"STATUS", "LINKS"} <= set(seen):
                 seen.update({entry["name"]: entry for entry in json.loads(next_line(process))["registers"]})
             ended_by_ctrl_c(process)
@@ -136,9 +154,9 @@ def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pyte
     assert (seen["STATUS"]["before"], seen["STATUS"]["value"]) == (0x80080, 0x80000)
 
 
-def test_what_a_driver_counts_on_is_not_read_from_under_it() -> None:
+def test_a_register_that_a_read_changes_is_not_read_while_a_driver_uses_the_nic() -> None:
     refuse_effects([Registers.CTRL], "ixgbe")
-    with pytest.raises(DeviceError, match="GPRC is read, cleared by the read, and ixgbe has the NIC"):
+    with pytest.raises(DeviceError, match=r"GPRC changes when it is read \(read to clear\), and ixgbe uses the NIC"):
         refuse_effects([Registers.CTRL, Registers.GPRC], "ixgbe")
 
 
