@@ -1,4 +1,4 @@
-"""BAR0: what an access to it may be, and its place in this process's memory."""
+"""BAR0: which accesses are valid, and the mapping into this process."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from .registers import BAR0_SIZE, Registers
 
 
 def check_offset(offset: int) -> None:
-    """Raises ValueError for what is no register's place."""
+    """Raises ValueError when no register can be at `offset`."""
     if offset % 4 or not 0 <= offset < BAR0_SIZE:
         raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
 
 
 def check_value(value: int) -> None:
-    """Raises ValueError for what does not fit a register."""
+    """Raises ValueError when `value` does not fit in a register."""
     if not 0 <= value <= ALL_ONES:
-        raise ValueError(f"{value:#x} is no 32-bit value")
+        raise ValueError(f"{value:#x} is not a 32-bit value")
 
 
 def check_tail(offset: int) -> None:
-    """Raises ValueError for an offset that no driver's loop should store to. A tail register has one place, without aliases."""
+    """Raises ValueError when `offset` is not a tail register (RDT or TDT; these have no aliases)."""
     place = Registers.find(offset)
     if place is None or place.row.name not in ("RDT", "TDT"):
-        raise ValueError(f"{offset:#x} is no tail register")
+        raise ValueError(f"{offset:#x} is not a tail register")
 
 
 class Bar:
-    """`size` bytes of a device from `offset` of `fd` on, read and written in single 32-bit accesses.
+    """A device's BAR0: `size` bytes of `fd` from `offset` on, mapped, read and written in 32-bit accesses.
 
-    A memoryview of 32-bit words does exactly one load or store an access. (ctypes' from_address() reads a word before it writes it.)
-    Raises OSError. The descriptor may be closed afterwards.
+    An access through a memoryview of 32-bit words is exactly one load or one store. (ctypes' from_address() reads a
+    word before it writes it.) The file descriptor may be closed afterwards.
+    Raises OSError when it cannot be mapped, DeviceError when it is too small for an 82599.
     """
 
     def __init__(self, fd: int, size: int, offset: int = 0, *, writable: bool = True) -> None:
         if size < BAR0_SIZE:
-            raise DeviceError(f"BAR0 has {size} bytes; an 82599's registers take {BAR0_SIZE} (8.1). Is this an 82599?")
+            raise DeviceError(
+                f"BAR0 has {size} bytes, the registers of an 82599 take {BAR0_SIZE} (8.1). Is this an 82599?"
+            )
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         self._mapping = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=protection, offset=offset)
         self._bytes = memoryview(self._mapping)
@@ -59,14 +62,14 @@ class Bar:
         self.words[offset >> 2] = value
 
     def close(self) -> None:
-        """Unmap. No register may be accessed afterwards."""
+        """Unmap BAR0. No register may be accessed afterwards."""
         self.words.release()
         self._bytes.release()
         self._mapping.close()
 
 
 class MappedDevice(Device):
-    """A device whose BAR0 is mapped here: an access is a load or a store."""
+    """A device with BAR0 mapped into this process: each access is one load or store."""
 
     _bar: Bar
 

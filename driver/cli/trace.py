@@ -1,4 +1,4 @@
-"""`ixrings trace`: what a driver did to a NIC, access by access, from a file that recorded it."""
+"""`ixrings trace`: shows a recorded trace, that is each access of a driver to a NIC."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .trace_compare import Written, compared, differences, family, ranges
 from .trace_fold import fold
 
 EPILOG = """\
-Files are made by open_port(..., trace=FILE), by an example with --trace FILE, or by ixrings emulate --trace FILE for any driver that uses the
-emulated NIC, such as Linux in a guest. Loops are folded: "x 37" is an access that came 37 times in a row, "these 2 x 20" are the last two lines,
-PFUTA[0..127] is one entry after the other.
+A trace is written by open_port(..., trace=FILE), by an example with --trace FILE, or by ixrings emulate --trace FILE
+for any driver that uses the emulated NIC, such as Linux in a guest. Loops are folded: "x 37" means that the access was
+made 37 times in a row, "these 2 x 20" means that the last two lines were repeated 20 times, and PFUTA[0..127] means one
+register of the array after the other.
 
---compare looks at writes only, register by register: a value written several times in a row counts once, and bits that are addresses of memory
-(RDBAL and its like) do not count.
+--compare looks at the writes to each register. A value that is written several times in a row counts once. Bits that
+are memory addresses (in RDBAL, for example) do not count.
 """
 
 
@@ -35,36 +36,37 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("file", metavar="FILE", help="a trace; .gz too")
+    parser.add_argument("file", metavar="FILE", help="a trace, which may be compressed (.gz)")
     parser.add_argument(
         "--register",
         metavar="GLOB",
         action="append",
-        help="only registers of this name, such as RXDCTL, 'RX*', 'RXDCTL[0]', 'CONFIG*'",
+        help="only registers with this name, such as RXDCTL, 'RX*', 'RXDCTL[0]', 'CONFIG*'",
     )
     parser.add_argument(
         "--section",
         metavar="NUMBER",
-        help="only registers of this section of the datasheet and those below it, such as 8.2.3.5",
+        help="only registers of this section of the datasheet and its subsections, such as 8.2.3.5",
     )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument("--reads", action="store_true", help="only reads")
     direction.add_argument("--writes", action="store_true", help="only writes")
     parser.add_argument(
-        "--from", dest="begin", type=float, metavar="SECONDS", help="only from this time on, as the file has it"
+        "--from", dest="begin", type=float, metavar="SECONDS", help="only from this time of the trace on"
     )
     parser.add_argument("--to", dest="end", type=float, metavar="SECONDS", help="only up to this time")
-    parser.add_argument("--callers", action="store_true", help="show the function that did it, where the file has it")
+    parser.add_argument("--names", action="store_true", help="show each register's long name")
     parser.add_argument("--sections", action="store_true", help="show each register's section of the datasheet")
+    parser.add_argument("--callers", action="store_true", help="show the function that made the access, if recorded")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", action="store_true", help="count accesses by register instead")
     what.add_argument(
-        "--compare", metavar="B", help="what this other trace wrote, and FILE did not, and the other way round"
+        "--compare", metavar="B", help="show how the writes of FILE (A) and of this other trace (B) differ"
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON instead: every access, an object a line; of --count and --compare an object a register",
+        help="print JSON instead: one object per access and line; for --count and --compare one per register",
     )
 
 
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def chosen(file: TraceFile, options: argparse.Namespace) -> Iterator[Access]:
-    """Raises ValueError for times asked of a trace that has none."""
+    """The accesses that the options choose. Raises ValueError for --from or --to when the trace has no times."""
     wanted = conditions(options, file)
     for access in file:
         if all(holds(access) for holds in wanted):
@@ -95,7 +97,7 @@ def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[A
     if options.reads or options.writes:
         wanted.append(lambda access: access.write == options.writes)
     if options.register:
-        globs = [glob.replace("[", "[[]") for glob in options.register]  # RXDCTL[0] is a register and no set of letters
+        globs = [glob.replace("[", "[[]") for glob in options.register]  # RXDCTL[0] is a register, not a set of letters
         wanted.append(
             lambda access: any(fnmatchcase(name, glob) for glob in globs for name in (access.register, family(access)))
         )
@@ -121,7 +123,7 @@ def print_folded(files: list[TraceFile], options: argparse.Namespace) -> None:
             time = "" if access.time_s is None else f"{access.time_s:11.6f} "
             words = [
                 f"{time}{'write' if access.write else 'read '} {line.name:16} {line.number:10}",
-                access.fields,
+                ": ".join(filter(None, (access.long_name if options.names else "", access.fields))),
                 line.how_often,
                 f"({access.section})" if options.sections and access.section else "",
                 f"# {access.caller}" if options.callers and access.caller else "",
@@ -130,11 +132,12 @@ def print_folded(files: list[TraceFile], options: argparse.Namespace) -> None:
 
 
 def facts(access: Access) -> dict[str, object]:
-    """mask: the bits of `value` that are known; seconds: null where the file has no times."""
+    """One access as JSON. mask: the bits of `value` that are known. seconds: null when the trace has no times."""
     return {
         "seconds": access.time_s,
         "write": access.write,
         "register": access.register,
+        "long_name": access.long_name,
         "offset": access.offset,
         "value": access.value,
         "mask": access.mask,
@@ -150,22 +153,25 @@ def print_each(files: list[TraceFile], options: argparse.Namespace) -> None:
 
 
 def count(files: list[TraceFile], options: argparse.Namespace) -> None:
-    """Arrays are a line, busiest first."""
+    """Count the accesses to each register, the busiest first; an array is one register here."""
     reads: dict[str, int] = defaultdict(int)
     writes: dict[str, int] = defaultdict(int)
     names: dict[str, dict[str, None]] = defaultdict(dict)
+    long_names: dict[str, str] = {}
     for access in chosen(files[0], options):
         of = family(access)
         names[of][access.register] = None
+        long_names[of] = access.long_name
         (writes if access.write else reads)[of] += 1
     busiest = sorted(names, key=lambda of: -reads[of] - writes[of])
     if options.json:
         for of in busiest:
-            print(json.dumps({"register": ranges(list(names[of])), "reads": reads[of], "writes": writes[of]}))
+            counts = {"reads": reads[of], "writes": writes[of]}
+            print(json.dumps({"register": ranges(list(names[of])), "long_name": long_names[of], **counts}))
         return
     print(f"{'reads':>10} {'writes':>10}  register")
     for of in busiest:
-        print(f"{reads[of]:10} {writes[of]:10}  {ranges(list(names[of]))}")
+        print(f"{reads[of]:10} {writes[of]:10}  {ranges(list(names[of])):16} {long_names[of]}".rstrip())
     print(f"{sum(reads.values()):10} {sum(writes.values()):10}  in all")
 
 

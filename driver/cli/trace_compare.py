@@ -1,4 +1,4 @@
-"""Two register traces side by side: which registers each wrote, with which values, in which order."""
+"""Compares two register traces: the registers that each wrote, the values, and the order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ixrings.hw.trace.device import Access
 MOST_VALUES = 1_000_000  # of one trace
 SHOWN = 6  # values of one register
 
-# Bits that say where memory happens to lie: two drivers, or two runs of one, cannot agree on them.
+# Bits that are memory addresses: they differ between two drivers, and between two runs of one driver.
 ADDRESS_BITS = {
     "RDBAL": 0xFFFF_FF80,
     "RDBAH": ALL_ONES,
@@ -24,7 +24,7 @@ ADDRESS_BITS = {
 
 
 def agree(one: Access, other: Access) -> bool:
-    """In the bits that both traces know and that are no address."""
+    """Whether two values are equal in the bits that both traces know. Addresses do not count."""
     known = one.mask & other.mask & ~ADDRESS_BITS.get(family(one), 0)
     return not (one.value ^ other.value) & known
 
@@ -36,7 +36,7 @@ def family(access: Access) -> str:
 
 @dataclass
 class Written:
-    """What one trace wrote: of each register the values in order; one that comes several times in a row counts once."""
+    """What one trace wrote: the values of each register in order. A value repeated in a row counts once."""
 
     values: dict[str, list[Access]] = field(default_factory=dict)  # in the order of the first write
     writes: int = 0
@@ -44,14 +44,15 @@ class Written:
 
     @classmethod
     def of(cls, accesses: Iterable[Access], source: object) -> Written:
-        """Raises ValueError when there are too many to hold."""
+        """The writes among `accesses`. Raises ValueError when there are more than MOST_VALUES values."""
         written = cls()
         for access in accesses:
             if access.write:
                 written.add(access)
                 if written.kept > MOST_VALUES:
                     raise ValueError(
-                        f"{source} has more than {MOST_VALUES} values to compare; choose some by --to SECONDS or --register NAME"
+                        f"{source} has more than {MOST_VALUES} values to compare; "
+                        "choose fewer with --to SECONDS or --register NAME"
                     )
         return written
 
@@ -63,21 +64,21 @@ class Written:
             self.kept += 1
 
     def order(self) -> list[str]:
-        """Registers, arrays as one, by their first write."""
+        """The registers in the order of their first write; an array is one register here."""
         return list(dict.fromkeys(family(values[0]) for values in self.values.values()))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of registers whose writes are the same in each trace: what either wrote (nothing: ()), and which write is the first to differ."""
+    """What each trace wrote to one register (() for nothing), and which write is the first that differs."""
 
     a: tuple[Access, ...]
     b: tuple[Access, ...]
-    first: int | None  # counted from 0; None where there is no difference
+    first: int | None  # counted from 0; None when all writes agree
 
 
 def differences(a: Written, b: Written) -> Iterator[tuple[str, Difference]]:
-    """Every register that either wrote, in A's order and then B's."""
+    """Every register that either trace wrote: in A's order, then the rest in B's order."""
     for name in dict.fromkeys([*a.values, *b.values]):
         ours, theirs = tuple(a.values.get(name, ())), tuple(b.values.get(name, ()))
         first = next((i for i, (x, y) in enumerate(zip(ours, theirs)) if not agree(x, y)), None)
@@ -87,8 +88,8 @@ def differences(a: Written, b: Written) -> Iterator[tuple[str, Difference]]:
 
 
 def compared(a: Written, b: Written) -> Iterator[str]:
-    """The comparison in lines, for a reader."""
-    groups: dict[tuple[object, ...], tuple[list[str], Difference]] = {}  # entries of an array that differ alike are one
+    """The comparison as lines of text."""
+    groups: dict[tuple[object, ...], tuple[list[str], Difference]] = {}  # registers of an array with equal writes
     for name, difference in differences(a, b):
         key = (
             name.partition("[")[0],
@@ -133,13 +134,13 @@ def other_values(names: str, difference: Difference) -> Iterator[str]:
     rest = [
         values[difference.first] if difference.first < len(values) else None for values in (difference.a, difference.b)
     ]
-    yield f"  {'':20} first at value {difference.first + 1}: {told_apart(*rest)}"
+    yield f"  {'':20} first at value {difference.first + 1}: {difference_text(*rest)}"
 
 
-def told_apart(a: Access | None, b: Access | None) -> str:
-    """By fields where they have names."""
+def difference_text(a: Access | None, b: Access | None) -> str:
+    """How two values differ, field by field if the register has named fields."""
     if a is None or b is None:
-        return f"only {'B' if a is None else 'A'} goes on, {described(a or b)}"
+        return f"only {'B' if a is None else 'A'} continues, with {described(a or b)}"
     fields = a.place.row.layout.fields if a.place else {}
     apart = [
         f"{name} {(a.value >> each.low) & each.max:#x} in A, {(b.value >> each.low) & each.max:#x} in B"
@@ -161,7 +162,7 @@ def listed(values: tuple[Access, ...]) -> str:
 
 
 def other_order(a: Written, b: Written) -> Iterator[str]:
-    """Registers that stand elsewhere, and what they follow on either side."""
+    """Registers that were written at another place in the order, and what each trace wrote before them."""
     common = set(a.order()) & set(b.order())
     in_a, in_b = ([name for name in each.order() if name in common] for each in (a, b))
     blocks = difflib.SequenceMatcher(None, in_a, in_b, autojunk=False).get_matching_blocks()
@@ -177,7 +178,7 @@ def what_is_before(name: str, order: list[str]) -> str:
 
 
 def ranges(names: list[str]) -> str:
-    """`PFUTA[0..127]`, `MPSAR[0,2..254]`, `RXCTRL`: names that are the same but for their index."""
+    """`PFUTA[0..127]`, `MPSAR[0,2..254]`, `RXCTRL`: one text for registers that differ only in their index."""
     base, bracket, _ = names[0].partition("[")
     if not bracket:
         return names[0]

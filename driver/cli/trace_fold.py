@@ -1,4 +1,4 @@
-"""Loops in a register trace: `read STATUS 0x00080000 x 37`, `write PFUTA[0..127] 0x00000000`."""
+"""Folds the loops of a register trace: `read STATUS 0x00080000 x 37`, `write PFUTA[0..127] 0x00000000`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ixrings.hw.trace.device import Access
 
 LONGEST_LOOP = 4  # accesses
-SELECTS = {"RTTDQSEL"}  # its value is an index: which queue the registers after it are about (8.2.3.10.13)
+SELECTS = {"RTTDQSEL"}  # its value is the queue that the accesses after it are about (8.2.3.10.13)
 
 
 @dataclass(frozen=True)
 class Step:
-    """An access, as what may come again: the same `kind`, and where that is an `entry` of an array, perhaps some entries on."""
+    """An access that may be repeated: with the same `kind`, and with the same index or, in an array, a later one."""
 
     access: Access
     kind: tuple[object, ...]
@@ -30,13 +30,13 @@ class Step:
             return cls(access, (access.write, place.row.name, alias, access.mask), True, value)
         return cls(access, (access.write, place.row.name, alias, value, access.mask), place.row.count > 1, place.index)
 
-    def is_again(self, earlier: Step, further: int) -> bool:
-        return self.kind == earlier.kind and self.index == earlier.index + (further if self.entry else 0)
+    def repeats(self, earlier: Step, stride: int) -> bool:
+        return self.kind == earlier.kind and self.index == earlier.index + (stride if self.entry else 0)
 
 
 @dataclass(frozen=True)
 class Line:
-    """An access of a Fold: the registers' names, their value, and on the last one how often (where the name does not say it)."""
+    """A printed line of a Fold. how_often: on its last line the number of repetitions, unless `name` shows it."""
 
     access: Access
     name: str
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Fold:
-    """`group`, `times` in a row, each time `stride` entries on in the arrays it is about."""
+    """`group`, repeated `times` in a row. In each repetition the index of an array is `stride` higher."""
 
     group: tuple[Access, ...]
     times: int = 1
@@ -72,40 +72,40 @@ class Fold:
 
 
 def fold(accesses: Iterable[Access]) -> Iterator[Fold]:
-    """The same accesses; up to LONGEST_LOOP of them that come again and again, or for one entry of an array after the other, are one Fold."""
-    waiting: list[Step] = []  # not part of a loop so far, or of its next round
+    """All accesses in order; a loop of up to LONGEST_LOOP accesses, with equal or rising indices, is one Fold."""
+    waiting: list[Step] = []  # not yet part of a loop, or part of its next round
     loop: list[Step] = []
     times = stride = 0
     for access in accesses:
         waiting.append(Step.of(access))
         if loop:
-            if not waiting[-1].is_again(loop[len(waiting) - 1], stride * times):
-                yield _folded(loop, times, stride)
+            if not waiting[-1].repeats(loop[len(waiting) - 1], stride * times):
+                yield folded(loop, times, stride)
                 loop = []
             elif len(waiting) == len(loop):
                 times += 1
                 waiting = []
         if not loop:
-            period, stride = _repeats(waiting)
+            period, stride = find_loop(waiting)
             if period:
-                yield from (_folded([each]) for each in waiting[: -2 * period])
+                yield from (folded([each]) for each in waiting[: -2 * period])
                 loop, times, waiting = waiting[-2 * period : -period], 2, []
             elif len(waiting) > 2 * LONGEST_LOOP:
-                yield _folded([waiting.pop(0)])
+                yield folded([waiting.pop(0)])
     if loop:
-        yield _folded(loop, times, stride)
-    yield from (_folded([each]) for each in waiting)
+        yield folded(loop, times, stride)
+    yield from (folded([each]) for each in waiting)
 
 
-def _folded(steps: Sequence[Step], times: int = 1, stride: int = 0) -> Fold:
+def folded(steps: Sequence[Step], times: int = 1, stride: int = 0) -> Fold:
     return Fold(tuple(step.access for step in steps), times, stride)
 
 
-def _repeats(steps: Sequence[Step]) -> tuple[int, int]:
-    """How many steps at the end are those before them again, and how many entries further on; (0, 0) if they are not."""
+def find_loop(steps: Sequence[Step]) -> tuple[int, int]:
+    """(period, stride) when the last `period` steps repeat the steps before them, else (0, 0)."""
     for period in range(1, min(LONGEST_LOOP, len(steps) // 2) + 1):
         rounds = [(steps[-i], steps[-i - period]) for i in range(1, period + 1)]
         stride = next((step.index - earlier.index for step, earlier in rounds if step.entry), 0)
-        if 0 <= stride <= period and all(step.is_again(earlier, stride) for step, earlier in rounds):
+        if 0 <= stride <= period and all(step.repeats(earlier, stride) for step, earlier in rounds):
             return period, stride
     return 0, 0

@@ -1,1 +1,1 @@
-"""Register traces: recorded around a device, and read back from a file."""
+"""Register traces: device.py records them around a device, file.py reads them from a file."""

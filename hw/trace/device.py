@@ -1,9 +1,9 @@
-"""Every access to a NIC as a sentence: `write RXDCTL[0] 0x02000000 ENABLE=1`.
+"""Records each access to a NIC as a line of text: `write RXDCTL[0] 0x02000000 ENABLE=1`.
 
-    with TracedDevice(Emulated82599(), sys.stderr) as device:        # prints; a file records
+    with TracedDevice(Emulated82599(), sys.stderr) as device:        # or any other text file
         Registers(device).CTRL.update(RST=1)
 
-hw/trace/file.py reads what was recorded here or by others, `ixrings trace FILE` shows it.
+hw/trace/file.py reads such a file, and `ixrings trace FILE` shows it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,13 @@ from ixrings.hw.device import Device, DmaMapping
 from ixrings.hw.register import ALL_ONES, Place, Word
 from ixrings.hw.registers import Registers
 
-HOT_LOOP = "rings/hotloop.c"  # who stores tails
+HOT_LOOP = "rings/hotloop.c"  # the caller of a tail's store
 PROJECT = f"{Path(__file__).parents[2]}/"
-BETWEEN = {
-    __file__,
-    device.__file__,
-    register.__file__,
-    registers.__file__,
-}  # what stands between a driver's step and the access
+BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # between a driver's step and the access
 
 
 def place_name(offset: int) -> str:
-    """`RXDCTL[0]`; `SRRCTL[0]@0x02100` by its second address, `0x01234` where the table has nothing."""
+    """`RXDCTL[0]`; with a second address `SRRCTL[0]@0x02100`; `0x01234` where the table has no register."""
     place = Registers.find(offset)
     if place is None:
         return f"{offset:#07x}"
@@ -48,8 +43,9 @@ def place_name(offset: int) -> str:
 class Access:
     """One read or write of a register, or of configuration space.
 
-    value: what was read or written; only its bits in `mask` are known (a trace may have just the bits that a step sets or looks at).
-    time_s: seconds from the trace's start, None in traces without times. size: bytes. caller: `driver/queues.py:enable_transmit`, or "".
+    value: the value that was read or written; only its bits in `mask` are known, because some traces record just the
+    bits that a step sets or tests. time_s: seconds since the start of the trace, None in a trace without times.
+    size: in bytes. caller: `driver/queues.py:enable_transmit`, or "".
     """
 
     time_s: float | None
@@ -71,23 +67,28 @@ class Access:
 
     @property
     def register(self) -> str:
-        """As `name`, and the same whichever of its addresses was used."""
+        """`name` without the address, which a register with several addresses has in it."""
         return self.name.partition("@")[0]
 
     @property
     def section(self) -> str:
-        """Where the datasheet has the register, or ""."""
+        """The section of the datasheet about the register, or ""."""
         return "9.3" if self.config else self.place.row.section if self.place else ""
 
     @property
+    def long_name(self) -> str:
+        """The register's long name, or ""."""
+        return self.place.row.long_name if self.place else ""
+
+    @property
     def number(self) -> str:
-        """`0x02000000`; `0x02000000 in bits 0x02000001` or `?` when not all of it is known."""
+        """`0x02000000`; `0x02000000 in bits 0x02000001` when only these bits are known, `?` when none is."""
         text = f"{self.value:#0{2 + 2 * self.size}x}"
         return text if self.mask == ALL_ONES else f"{text} in bits {self.mask:#010x}" if self.mask else "?"
 
     @property
     def fields(self) -> str:
-        """`ENABLE=1`: fields that are not zero; of a value of which only some bits are known, those that are in them."""
+        """`ENABLE=1`: the fields that are not zero; when only some bits are known, the fields with known bits."""
         if self.place is None:
             return ""
         word: Word = self.place.row.layout(self.value)
@@ -105,7 +106,7 @@ class Access:
 
 @dataclass
 class Tail:
-    """A tail register: the word that the C loop stores to, and the real one."""
+    """A tail register: the word that the C loop stores to, and the real register."""
 
     word: ctypes.c_uint32
     real: memoryview
@@ -113,13 +114,15 @@ class Tail:
 
 
 class TracedDevice(Device):
-    """`inner`, with a line in `file` for each access to a register or to configuration space: time, access, fields, who did it.
+    """Wraps `inner` and writes a line to `file` for each access to a register or to configuration space: the time, the
+    access, its fields and the calling function.
 
-    Tails are stored by C code, which no wrapper sees. So it is given words of this object's to store to, and they are passed on, and
-    recorded, after the sync and before any other access: the NIC sees the same accesses in the same order. Of a sync that moved a tail
-    several times the last value shows. The wrapper may be used by two threads where `inner` may. It does not own `file`.
+    C code stores the tails, and a wrapper cannot see its stores. Therefore the C code gets words of this object to
+    store to. After the sync, and before any other access, changed words are recorded and stored to the NIC, so the NIC
+    sees the same accesses in the same order. When one sync moves a tail several times, only the last value is recorded.
 
-    A file that cannot be written to (a full disk) ends the trace with a warning, and nothing else.
+    Two threads may use the wrapper if they may use `inner`. The caller closes `file`. When `file` cannot be written
+    (a full disk), the trace ends with a warning, and the device works on.
     """
 
     doorbells_need_ringing = True
@@ -136,7 +139,7 @@ class TracedDevice(Device):
         self._start = time.monotonic()
         self._tails: dict[int, Tail] = {}
         self._callers: dict[CodeType, str] = {}
-        self._lock = threading.RLock()  # lines stand in the order of the accesses
+        self._lock = threading.RLock()  # keeps the lines in the order of the accesses
         self._write_line(f"# ixrings trace of {inner.name}, in seconds since it began\n")
 
     @property
@@ -150,17 +153,17 @@ class TracedDevice(Device):
     @classmethod
     @contextmanager
     def recording(cls, inner: Device, path: str | Path) -> Iterator[TracedDevice]:
-        """`inner` traced into a new file at `path`. Raises OSError when there can be none."""
+        """`inner`, traced into a new file at `path`. Raises OSError when the file cannot be created."""
         file = open(path, "w", encoding="ascii", errors="backslashreplace")
         device = cls(inner, file)
         try:
             yield device
         finally:
-            device._tails.clear()  # `inner` may close now, and their addresses with it
-            with suppress(OSError):  # said when it happened: every line is flushed
+            device._tails.clear()  # `inner` may close now, and then their addresses are not valid
+            with suppress(OSError):  # _write_line() has warned: it flushes every line
                 file.close()
 
-    # ---- what is recorded ----
+    # ---- recorded accesses ----
 
     def read32(self, offset: int, /) -> int:
         with self._lock:
@@ -195,9 +198,9 @@ class TracedDevice(Device):
     # ---- doorbells ----
 
     def doorbell(self, offset: int) -> int:
-        """A queue that is set up again starts at 0 again, as its register does after a reset."""
+        """The word to store to. It starts at 0 each time a queue is set up, as the register does after a reset."""
         real = (ctypes.c_uint32 * 1).from_address(self.inner.doorbell(offset))
-        # A memoryview of 32-bit words does exactly one store (hw/bar.py).
+        # A store to a memoryview of 32-bit words is exactly one store (hw/bar.py).
         tail = self._tails[offset] = Tail(ctypes.c_uint32(0), memoryview(real).cast("B").cast("I"))
         return ctypes.addressof(tail.word)
 
@@ -206,7 +209,7 @@ class TracedDevice(Device):
             self._pass_tails_on()
 
     def _pass_tails_on(self) -> None:
-        """The C loop's barrier stands before its store, so descriptors are in memory before the word here changes."""
+        """The C loop has a barrier before its store, so descriptors are in memory before the word here changes."""
         rung = False
         for offset, tail in self._tails.items():
             value = tail.word.value
@@ -218,7 +221,7 @@ class TracedDevice(Device):
         if rung and self.inner.doorbells_need_ringing:
             self.inner.ring_doorbells()
 
-    # ---- the record ----
+    # ---- writing the file ----
 
     def _record(
         self, write: bool, offset: int, value: int, size: int = 4, *, config: bool = False, caller: str = ""
@@ -237,22 +240,22 @@ class TracedDevice(Device):
             return
         try:
             self._file.write(line)
-            self._file.flush()  # what was done before a crash or a hang is what one wants to see
+            self._file.flush()  # after a crash or a hang the last accesses are in the file
         except (OSError, ValueError) as error:
             self._file = None
             warnings.warn(f"the trace of {self.name} ends here: {error}", stacklevel=2)
 
     def _caller(self) -> str:
-        """The driver's step: the first function on the stack that is not a way to a register."""
+        """The driver's step: the innermost function that is not in one of the files BETWEEN."""
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename in BETWEEN:
             frame = frame.f_back
         code = frame.f_code
         if code not in self._callers:
-            self._callers[code] = f"{_short(code.co_filename)}:{code.co_name}"
+            self._callers[code] = f"{short_path(code.co_filename)}:{code.co_name}"
         return self._callers[code]
 
-    # ---- what is not ----
+    # ---- not recorded ----
 
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
         return self.inner.map_dma(fd, address, size)
@@ -277,6 +280,6 @@ class TracedDevice(Device):
         self.inner.close()
 
 
-def _short(path: str) -> str:
-    """`driver/queues.py` of a file of this project, folder and name of another."""
+def short_path(path: str) -> str:
+    """`driver/queues.py` for a file of this project; folder and file name for another file."""
     return path.removeprefix(PROJECT) if path.startswith(PROJECT) else "/".join(path.split("/")[-2:])

@@ -1,8 +1,9 @@
-"""Register traces read: TracedDevice's (hw/trace/device.py), those of vfio-user servers (`ixrings emulate --trace`), and plain listings of a driver's steps.
+"""Reads register traces: of a TracedDevice (hw/trace/device.py), of vfio-user servers (`ixrings emulate --trace`), and
+plain listings of a driver's steps.
 
     for access in TraceFile("port.trace"): ...
 
-The kinds of lines are told apart line by line, so a file may have several; .gz is read as it is.
+Each line is recognised by itself, so one file may have lines of several kinds. A .gz file is decompressed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ixrings.hw.registers import Registers
 from .device import Access
 
 LONGEST_LINE = 1 << 16
-PATIENCE = 1000  # lines that are not understood, before a file without any that is gets called foreign
+PATIENCE = 1000  # a file that begins with so many unknown lines is not a trace
 LONGEST_LOOP = 4096
 BAR_SIZE = 1 << 19  # registers and flash (9.3.6.1)
 
@@ -29,33 +30,35 @@ OURS = re.compile(r" *(\d+\.\d+) (read|write) +(\S+) 0x((?:[0-9a-f]{2}){1,4})\b(
 CONFIG_NAME = re.compile(r"CONFIG\+(0x[0-9a-f]+)")
 REGISTER_NAME = re.compile(r"(?:.*@)?(0x[0-9a-f]+)|(\w+?)(?:\[(\d+)\])?")
 
-# 0.16400 R BAR0 0x06018 4 00000005, perhaps without the time or the 0x, perhaps with how a write was sent
+# 0.16400 R BAR0 0x06018 4 00000005; the time, the 0x and the word for how a write was sent may be missing
 MESSAGE = re.compile(
     r" *(?:(\d+\.\d+) +)?([RW]) (BAR0|CFG|CONFIG) (?:0x)?([0-9a-f]+) (\d+) ([0-9a-f]+)(?: posted| sync)?"
 )
 
-# A listing of steps: whole registers (R, W), bits set, cleared or tested, fields, and waits until bits are 0 or 1
+# A listing of steps: whole registers (R, W), bits that are set, cleared or tested, fields, and waits for 0 or 1
 STEP = re.compile(
-    r"(R|W|SET|CLR|TEST|POLL0|POLL1|FIELD) +([0-9a-f]+) +\S+(?: +\(alias [^)]*\))? +(?:mask )?([0-9a-f]{8})(?: = ([0-9a-f]+))?"
+    r"(R|W|SET|CLR|TEST|POLL0|POLL1|FIELD) +([0-9a-f]+) +\S+(?: +\(alias [^)]*\))? +"
+    r"(?:mask )?([0-9a-f]{8})(?: = ([0-9a-f]+))?"
 )
 LOOP = re.compile(r"loop x(\d+): (.+?) +\.\.\. last \S+")
 CONFIG_STEP = re.compile(r"PCI-([RW]) ([0-9a-f]{2})(?: ([0-9a-f]{8}))?")
 
-# What traces have beside accesses to registers: comments, headings, pauses, messages of other kinds, accesses that were refused
+# Lines without an access to a register: comments, headings, pauses, other messages, refused accesses
 BESIDE = re.compile(
     r"#.*|---.*|SLEEP .*|(?:\d+\.\d+ +)?(?:#.*|[A-Z]+_[A-Z_]+\b.*|VERSION\b.*|command \d+.*|"
-    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|.* errno \d+)|"
+    r"[RW] (?!BAR0 |CFG |CONFIG )(?:[A-Z]\w*|region \d+) (?:0x)?[0-9a-f]+ \d+ [0-9a-f]*(?: posted| sync)?|"
+    r".* errno \d+)|"
 )
 
 
 class TraceError(ValueError):
-    """A file is no register trace."""
+    """The file is not a register trace."""
 
 
 class TraceFile:
-    """The accesses in a file, in its order; iterate over it once. Lines that are not understood are left out and counted.
+    """The accesses in a file, in its order. Iterate over it once. Unknown lines are left out and counted.
 
-    Raises OSError, and TraceError when there is nothing in it that is understood.
+    Raises OSError, and TraceError when the file has no known line.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,7 +68,9 @@ class TraceFile:
 
     def __iter__(self) -> Iterator[Access]:
         for line in self._read_lines():
-            found = parse_line(line) if line.endswith("\n") else None  # what a cut leaves may read as another value
+            found = (
+                parse_line(line) if line.endswith("\n") else None
+            )  # digits may be missing from a line without an end
             if found is not None:
                 self.accesses += len(found)
                 yield from found
@@ -75,19 +80,19 @@ class TraceFile:
             if self.not_understood >= PATIENCE and not self.accesses:
                 break
         if not self.accesses and (self.not_understood or not self.lines):
-            what = f"{self._first} is no access" if self._first else self._damage or "it is empty"
+            what = f"{self._first} is not an access" if self._first else self._damage or "it is empty"
             raise TraceError(
-                f"{self.path} is no register trace: {what}. One is made by open_port(..., trace=FILE), "
+                f"{self.path} is not a register trace: {what}. A trace is written by open_port(..., trace=FILE), "
                 "an example with --trace FILE, or ixrings emulate --trace FILE"
             )
 
     def complaint(self) -> str:
-        """What of the file was of no use, in a sentence; "" when all was."""
+        """A sentence about the lines that could not be used; "" when there are none."""
         parts = [self._damage] if self._damage else []
         if self.not_understood:
+            verb = "is" if self.not_understood == 1 else "are"
             parts.append(
-                f"{self.not_understood} of {self.lines} lines {'is' if self.not_understood == 1 else 'are'} not understood and left out, "
-                f"first {self._first}"
+                f"{self.not_understood} of {self.lines} lines {verb} not understood and left out, first {self._first}"
             )
         return f"{self.path}: {'; '.join(parts)}" if parts else ""
 
@@ -100,21 +105,21 @@ class TraceFile:
                     self.lines += 1
                     yield line.decode("ascii", "replace")
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                self._damage = f"it is compressed, and cut off or damaged after line {self.lines} ({error})"
+                self._damage = f"it is compressed, and truncated or damaged after line {self.lines} ({error})"
 
 
 def parse_line(line: str) -> list[Access] | None:
-    """The accesses in a line, none for what stands beside them; None when it is not understood."""
+    """The accesses in a line: [] for a line of another kind, None when the line is not understood."""
     text = line.strip()
     try:
         if match := OURS.fullmatch(text):
-            return [_ours(match)]
+            return [parse_ours(match)]
         if match := MESSAGE.fullmatch(text):
-            return _message(match)
+            return parse_message(match)
         if match := STEP.fullmatch(text):
-            return [_step(match)]
+            return [parse_step(match)]
         if match := LOOP.fullmatch(text):
-            return _loop(match)
+            return parse_loop(match)
         if match := CONFIG_STEP.fullmatch(text):
             letter, offset, value = match.groups()
             return [
@@ -128,26 +133,26 @@ def parse_line(line: str) -> list[Access] | None:
 
 
 def register_offset(name: str) -> int:
-    """Of a name as place_name() gives it. Raises LookupError, ValueError."""
+    """The BAR0 offset of a name that place_name() has made. Raises LookupError, ValueError."""
     match = REGISTER_NAME.fullmatch(name)
     if match is None:
         raise LookupError(name)
     offset, register, index = match.groups()
     if offset:
-        return _checked(int(offset, 16))
+        return checked_offset(int(offset, 16))
     row = getattr(Registers, register, None)
     if not isinstance(row, Row):
         raise LookupError(name)
     return int(row.offset(int(index or 0)))
 
 
-def _checked(offset: int) -> int:
+def checked_offset(offset: int) -> int:
     if offset % 4 or offset >= BAR_SIZE:
-        raise ValueError(f"no register can be at {offset:#x}")
+        raise ValueError(f"{offset:#x} cannot be the offset of a register")
     return offset
 
 
-def _ours(match: re.Match[str]) -> Access:
+def parse_ours(match: re.Match[str]) -> Access:
     time, verb, name, digits, caller = match.groups()
     config = CONFIG_NAME.fullmatch(name)
     if not config and len(digits) != 8:
@@ -164,8 +169,8 @@ def _ours(match: re.Match[str]) -> Access:
     )
 
 
-def _message(match: re.Match[str]) -> list[Access]:
-    """One access; of a block of configuration space that is read at once, or written, nothing is shown."""
+def parse_message(match: re.Match[str]) -> list[Access]:
+    """One access; none for a block of configuration space that is read or written at once."""
     time, letter, region, digits, size_text, value = match.groups()
     offset, size, config = int(digits, 16), int(size_text), region != "BAR0"
     if config and size not in (1, 2, 4):
@@ -176,7 +181,7 @@ def _message(match: re.Match[str]) -> list[Access]:
         Access(
             float(time) if time else None,
             letter == "W",
-            offset if config else _checked(offset),
+            offset if config else checked_offset(offset),
             int(value, 16),
             size=size,
             config=config,
@@ -184,33 +189,33 @@ def _message(match: re.Match[str]) -> list[Access]:
     ]
 
 
-def _step(match: re.Match[str]) -> Access:
+def parse_step(match: re.Match[str]) -> Access:
     kind, offset_text, digits, new = match.groups()
-    offset, bits = _checked(int(offset_text, 16)), int(digits, 16)
+    offset, bits = checked_offset(int(offset_text, 16)), int(digits, 16)
     if kind in "RW":
         return Access(None, kind == "W", offset, bits)
     if kind == "FIELD":
         return Access(None, True, offset, int(new, 16) << ((bits & -bits).bit_length() - 1) & bits, bits)
     if kind in ("SET", "CLR"):
         return Access(None, True, offset, bits if kind == "SET" else 0, bits)
-    known = (
-        bits if kind.startswith("POLL") else 0
-    )  # a wait ends with the bits as they were waited for, a test may find anything
+    known = bits if kind.startswith("POLL") else 0  # a wait ends with known bits; the result of a test is not recorded
     return Access(None, False, offset, bits if kind == "POLL1" else 0, known)
 
 
-def _loop(match: re.Match[str]) -> list[Access]:
-    """Steps that are repeated for one entry of an array after the other."""
+def parse_loop(match: re.Match[str]) -> list[Access]:
+    """Steps that are repeated for each register of an array."""
     count, body = int(match[1]), [step for step in match[2].split("; ") if not step.startswith("SLEEP")]
     steps = [STEP.fullmatch(step) for step in body]
     if count > LONGEST_LOOP or None in steps:
         raise ValueError(match[0])
-    first = [_step(step) for step in steps if step]
-    return [Access(None, each.write, _entry(each, i), each.value, each.mask) for i in range(count) for each in first]
+    first = [parse_step(step) for step in steps if step]
+    return [
+        Access(None, each.write, entry_offset(each, i), each.value, each.mask) for i in range(count) for each in first
+    ]
 
 
-def _entry(access: Access, further: int) -> int:
-    """Offset of the entry `further` on in the array that the access was to."""
+def entry_offset(access: Access, further: int) -> int:
+    """The offset of the register that is `further` indices after the accessed one in its array."""
     if access.place is None:
         raise LookupError(access.name)
     return int(access.place.row.offset(access.place.index + further))

@@ -1,10 +1,11 @@
-"""The tracer on real ports: what it writes down is what happened, and nothing else happens because of it."""
+"""The tracer on real ports: it records what happens, and changes nothing."""
 
 from __future__ import annotations
 
 import io
 import re
 import threading
+from functools import partial
 from pathlib import Path
 from select import select
 
@@ -52,7 +53,7 @@ def read(path: Path) -> list[Access]:
 
 
 @pytest.mark.breaks_rules
-def test_every_access_is_a_sentence_with_its_time_and_who_did_it() -> None:
+def test_every_access_is_a_line_with_its_time_and_caller() -> None:
     lines = io.StringIO()
     with TracedDevice(Emulated82599(manual=True), lines) as device:
         nic = Registers(device)
@@ -60,11 +61,11 @@ def test_every_access_is_a_sentence_with_its_time_and_who_did_it() -> None:
         device.write32(0x02100, 0x0200_0402)
         device.read32(0x1FFF0)
         device.enable_bus_master(True)
-    who = "tests/hw/test_trace.py:test_every_access_is_a_sentence_with_its_time_and_who_did_it"
-    heading, *said = lines.getvalue().splitlines()
+    who = "tests/hw/test_trace.py:test_every_access_is_a_line_with_its_time_and_caller"
+    heading, *recorded = lines.getvalue().splitlines()
     assert heading == "# ixrings trace of emulated:loop, in seconds since it began"
-    assert all(re.match(r" +\d+\.\d{6} ", line) for line in said)
-    assert [line.split(maxsplit=1)[1] for line in said] == [
+    assert all(re.match(r" +\d+\.\d{6} ", line) for line in recorded)
+    assert [line.split(maxsplit=1)[1] for line in recorded] == [
         f"read  RXDCTL[0] 0x00000000  # {who}",
         f"write RXDCTL[0] 0x02000000 ENABLE=1  # {who}",
         f"write SRRCTL[0]@0x02100 0x02000402 BSIZEPACKET=2 BSIZEHEADER=4 DESCTYPE=1 (advanced, one buffer)  # {who}",
@@ -74,7 +75,7 @@ def test_every_access_is_a_sentence_with_its_time_and_who_did_it() -> None:
     ]
 
 
-def test_what_is_recorded_is_read_back_as_it_was(tmp_path: Path) -> None:
+def test_a_recorded_trace_is_read_back_unchanged(tmp_path: Path) -> None:
     inner = Watched(Emulated82599())
     with inner, open_port(inner, trace=tmp_path / "trace") as port:
         exchange(port)
@@ -95,7 +96,7 @@ def test_what_is_recorded_is_read_back_as_it_was(tmp_path: Path) -> None:
     } <= callers
 
 
-def test_the_tail_of_each_sync_shows(tmp_path: Path) -> None:
+def test_the_tail_of_each_sync_is_recorded(tmp_path: Path) -> None:
     with open_port("emulated", tx_slots=64, rx_slots=64, trace=tmp_path / "trace") as port:
         for frame in frames(port, 70):
             port.send([frame])
@@ -105,10 +106,10 @@ def test_the_tail_of_each_sync_shows(tmp_path: Path) -> None:
     assert [each.value for each in read(tmp_path / "trace") if each.write and each.name == "RDT[0]"] == [63]
 
 
-# ---- a traced port is a port ----
+# ---- a traced port works as an untraced one ----
 
 
-def test_whatever_a_device_can_be_asked_reaches_it() -> None:
+def test_every_method_of_a_device_is_passed_on() -> None:
     made_of_others = {"alloc_dma", "forget_window", "dma_refused", "enable_bus_master"}
     set_at_first = {"name", "max_vectors", "hugepages", "scattered"}
     public = {name for name in (*vars(Device), *Device.__annotations__) if not name.startswith("_")}
@@ -119,7 +120,7 @@ def test_whatever_a_device_can_be_asked_reaches_it() -> None:
 
 
 @pytest.mark.parametrize("queues", [1, 3])
-def test_a_traced_port_does_to_the_nic_what_an_untraced_one_does(queues: int, tmp_path: Path) -> None:
+def test_a_traced_port_makes_the_same_accesses_as_an_untraced_one(queues: int, tmp_path: Path) -> None:
     events = []
     for trace in (None, tmp_path / "trace"):
         nic = Emulated82599()
@@ -129,12 +130,14 @@ def test_a_traced_port_does_to_the_nic_what_an_untraced_one_does(queues: int, tm
                 exchange(port, 50)
                 assert port.stats()["GPRC"] == 50 and port.link.up
             assert nic.violations == []
-        waits = {Registers.EIMS_EX.offset(k) for k in range(2)} | {Registers.EICR.offset()}  # how often a reader slept
+        waits = {Registers.EIMS_EX.offset(k) for k in range(2)} | {
+            Registers.EICR.offset()
+        }  # their number depends on how often a reader slept
         events.append([event for event in watched.events if event[0] != "write" or event[1] not in waits])
     assert events[0] == events[1]
 
 
-def test_without_a_trace_nothing_stands_between_the_port_and_its_device(tmp_path: Path) -> None:
+def test_without_a_trace_the_port_uses_its_device_directly(tmp_path: Path) -> None:
     with open_port("emulated") as port:
         assert type(port.device) is Emulated82599 and not port.device.doorbells_need_ringing
         assert type(port._open().tx_sync) is TxSync and type(port._open().rx_sync) is RxSync
@@ -149,7 +152,7 @@ def test_a_nic_in_another_process_can_be_traced_from_both_sides(mode: tuple[str,
             exchange(port)
         assert emulator.end() == (0, "")
     ours, theirs = read(tmp_path / "ours"), read(tmp_path / "theirs")
-    tails = ("RDT", "TDT") if not mode else ()  # stored in memory that both have: no message
+    tails = ("RDT", "TDT") if not mode else ()  # stored in shared memory, without a message
 
     def writes(accesses: list[Access]) -> list[tuple[str, int]]:
         return [
@@ -174,7 +177,7 @@ def test_interrupts_and_two_threads_work_on_a_traced_port(tmp_path: Path) -> Non
     assert [each.value for each in read(tmp_path / "trace") if each.name == "TDT[0]" and each.write][-1] == 2000 % 1024
 
 
-def test_of_several_ports_each_has_its_file(tmp_path: Path) -> None:
+def test_each_of_several_ports_has_its_file(tmp_path: Path) -> None:
     with open_ports("emulated:source", "emulated:sink", promiscuous=True, trace=tmp_path / "bridge.trace") as (
         left,
         right,
@@ -189,19 +192,19 @@ def test_of_several_ports_each_has_its_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_device_that_is_traced_has_one_owner(tmp_path: Path) -> None:
+def test_a_traced_device_has_one_owner(tmp_path: Path) -> None:
     with Emulated82599() as device, open_port(device, trace=tmp_path / "trace"):
         with pytest.raises(PortBusy):
             open_port(device)
 
 
-def test_a_full_disk_ends_the_trace_and_not_the_port() -> None:
+def test_a_full_disk_ends_the_trace_but_not_the_port() -> None:
     with pytest.warns(UserWarning, match="the trace of emulated:loop ends here: .*No space left"):
         with open_port("emulated", trace="/dev/full") as port:
             exchange(port)
 
 
-def test_a_trace_that_cannot_be_made_leaves_nothing_open(tmp_path: Path) -> None:
+def test_a_trace_that_cannot_be_created_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_port("emulated", trace=tmp_path / "none" / "trace")
 
@@ -221,27 +224,30 @@ def test_an_example_records_itself(name: str, arguments: tuple[str, ...], tmp_pa
     assert "CTRL" in names and "RDT[0]" in names and names[-1] == "CONFIG+0x04"
 
 
+def is_open(trace: Path) -> bool:
+    return trace.exists() and "DRV_LOAD=1" in trace.read_text()
+
+
 @pytest.mark.parametrize(("name", "arguments", "files"), [
     ("bridge", ("-i", "emulated:source", "-i", "emulated:sink"), ("trace-1", "trace-2")),
     ("responder", ("-i", "emulated:sink"), ("trace",)),
 ])  # fmt: skip
-def test_an_example_that_runs_for_ever_records_itself(
+def test_an_example_without_an_end_records_itself(
     name: str, arguments: tuple[str, ...], files: tuple[str, ...], tmp_path: Path
 ) -> None:
     with started(command(name, *arguments, "--trace", tmp_path / "trace")) as process:
         for file in files:
             wait_for(
-                lambda file=file: (tmp_path / file).exists() and "DRV_LOAD=1" in (tmp_path / file).read_text(),  # type: ignore[misc]
+                partial(is_open, tmp_path / file),
                 f"{name} did not open its port",
             )
         assert interrupt(process)[1] == ""
     for file in files:
-        assert [each.value for each in read(tmp_path / file) if each.name == "CONFIG+0x04" and each.write][
-            -1
-        ] == 0x2  # stopped as it should
+        commands = [each.value for each in read(tmp_path / file) if each.name == "CONFIG+0x04" and each.write]
+        assert commands[-1] == 0x2  # bus master off: the port was closed
 
 
-def test_every_example_hands_its_trace_on() -> None:
+def test_every_example_passes_its_trace_option_on() -> None:
     for file in EXAMPLES.glob("*.py"):
         text = file.read_text(encoding="utf-8")
         opened = re.search(r"open_ports?\(.*?\) as ", text, re.DOTALL)

@@ -1,4 +1,4 @@
-"""`ixrings trace`: files of every kind read, filtered, counted, folded, compared; and files that are none."""
+"""`ixrings trace`: reads, filters, counts, folds and compares traces of every kind, and refuses other files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ixrings import open_port
 from ixrings.driver.cli import main
 from ixrings.driver.cli.trace_compare import ranges
 from ixrings.driver.cli.trace_fold import Fold, fold
-from ixrings.hw.register import Register
+from ixrings.hw.register import Register, Row
 from ixrings.hw.registers import Registers
 from ixrings.hw.trace.device import Access
 from ixrings.hw.trace.file import TraceFile, parse_line
@@ -50,25 +50,27 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def output(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert main(["trace", *map(str, words)]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    return said.out
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert main(["trace", *map(str, words)]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("ixrings: ")
-    return said.err
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and captured.err.startswith("ixrings: ")
+    return captured.err
 
 
 # ---- kinds of lines ----
 
 
-@pytest.mark.parametrize(("line", "said"), [
-    ("   0.004211 write RXDCTL[0] 0x02000000 ENABLE=1  # driver/queues.py:enable_receive_queue", "write RXDCTL[0] 0x02000000 ENABLE=1"),
+@pytest.mark.parametrize(("line", "shown"), [
+    ("   0.004211 write RXDCTL[0] 0x02000000 ENABLE=1  # driver/queues.py:enable_receive_queue",
+     "write RXDCTL[0] 0x02000000 ENABLE=1"),
     ("   0.004211 write TDT[0] 0x00000005", "write TDT[0] 0x00000005"),
-    ("   0.004211 read  SRRCTL[0]@0x02100 0x00000002 BSIZEPACKET=2  # a:b", "read  SRRCTL[0]@0x02100 0x00000002 BSIZEPACKET=2"),
+    ("   0.004211 read  SRRCTL[0]@0x02100 0x00000002 BSIZEPACKET=2  # a:b",
+     "read  SRRCTL[0]@0x02100 0x00000002 BSIZEPACKET=2"),
     ("   0.004211 read  0x1fff0 0x00000000  # a:b", "read  0x1fff0 0x00000000"),
     ("   0.004211 write CONFIG+0x04 0x0006  # a:b", "write CONFIG+0x04 0x0006"),
     ("   0.00421 W BAR0 0x06018 4 00000005", "write TDT[0] 0x00000005"),
@@ -81,30 +83,34 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     ("  CLR   03000 RXCTRL                       00000001", "write RXCTRL 0x00000000 in bits 0x00000001 RXEN=0"),
     ("  POLL1 10010 EEC                          00000200", "read  EEC 0x00000200 in bits 0x00000200 AUTO_RD=1"),
     ("  TEST  00008 STATUS                       00080000", "read  STATUS ?"),
-    ("  FIELD 06028 TXDCTL[0]                    mask 00007f00 = 4", "write TXDCTL[0] 0x00000400 in bits 0x00007f00 HTHRESH=4"),
+    ("  FIELD 06028 TXDCTL[0]                    mask 00007f00 = 4",
+     "write TXDCTL[0] 0x00000400 in bits 0x00007f00 HTHRESH=4"),
     ("PCI-R 04", "read  CONFIG+0x04 ?"),
 ])  # fmt: skip
-def test_an_access_is_decoded_whoever_wrote_it_down(line: str, said: str) -> None:
+def test_an_access_is_decoded_from_each_kind_of_line(line: str, shown: str) -> None:
     found = parse_line(line + "\n")
-    assert found is not None and [str(access) for access in found] == [said]
+    assert found is not None and [str(access) for access in found] == [shown]
 
 
 @pytest.mark.parametrize("line", [
-    "", "# ixrings trace of emulated:loop", "--- set_input", "SLEEP 1000 us", "  0.16269 DMA_MAP iova=0 size=40000000", "DEVICE_RESET  fds=0",
-    "  0.16387 R CFG 00000 64 " + "00" * 64, "R MSIX 0x00000 4 00000000", "  1.00000 R BAR0 0x1fff0 4 00000000 errno 22", "19.97365 # client gone {}",
-    "0.1 command 77  fds=0", "0.16183 VERSION (0, 0) b'{}'",
+    "", "# ixrings trace of emulated:loop", "--- set_input", "SLEEP 1000 us", "  0.16269 DMA_MAP iova=0 size=40000000",
+    "DEVICE_RESET  fds=0", "  0.16387 R CFG 00000 64 " + "00" * 64, "R MSIX 0x00000 4 00000000",
+    "  1.00000 R BAR0 0x1fff0 4 00000000 errno 22", "19.97365 # client gone {}", "0.1 command 77  fds=0",
+    "0.16183 VERSION (0, 0) b'{}'",
 ])  # fmt: skip
-def test_what_is_no_access_is_passed_over(line: str) -> None:
+def test_a_line_without_an_access_is_passed_over(line: str) -> None:
     assert parse_line(line + "\n") == []
 
 
 @pytest.mark.parametrize("line", [
-    "hello", "0.1 write RXDCTL[0] 0x02", "0.1 write RXDCTL[500] 0x00000000", "0.1 write rows 0x00000000", "0.1 write __init__ 0x00000000",
-    "W BAR0 0x06019 4 00000005", "W BAR0 0x06018 4 005", "W BAR0 0x06018 4", "W BAR0 0xfffffff0 4 00000005", "R BAR0 0x00000 8 0000000000000000",
-    "loop x9999: W 03c00 RXPBSIZE[0] 00020000  ... last RXPBSIZE[7]", "loop x3: nothing  ... last X", "loop x5: W 1fff0 ? 00000000  ... last ?",
-    "R 00008 STATUS 0008000", "R BAR0 0x06018", "\0\1\2", "loop x" + "9" * 5000 + ": W 03c00 RXPBSIZE[0] 00020000  ... last RXPBSIZE[7]",
+    "hello", "0.1 write RXDCTL[0] 0x02", "0.1 write RXDCTL[500] 0x00000000", "0.1 write rows 0x00000000",
+    "0.1 write __init__ 0x00000000", "W BAR0 0x06019 4 00000005", "W BAR0 0x06018 4 005", "W BAR0 0x06018 4",
+    "W BAR0 0xfffffff0 4 00000005", "R BAR0 0x00000 8 0000000000000000", "loop x3: nothing  ... last X",
+    "loop x9999: W 03c00 RXPBSIZE[0] 00020000  ... last RXPBSIZE[7]", "loop x5: W 1fff0 ? 00000000  ... last ?",
+    "R 00008 STATUS 0008000", "R BAR0 0x06018", "\0\1\2",
+    "loop x" + "9" * 5000 + ": W 03c00 RXPBSIZE[0] 00020000  ... last RXPBSIZE[7]",
 ])  # fmt: skip
-def test_what_is_not_understood_is_told_apart(line: str) -> None:
+def test_a_line_that_is_not_understood_is_recognised(line: str) -> None:
     assert parse_line(line + "\n") is None
 
 
@@ -121,18 +127,22 @@ def test_every_register_of_the_table_is_read_back_by_its_name() -> None:
 # ---- shown ----
 
 
-def test_the_fields_the_callers_and_the_sections_are_shown(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fields_callers_and_sections_are_shown(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, recorded, "--callers", "--sections")
-    assert re.search(
-        r"^ +\d+\.\d{6} write RXDCTL\[0\] +0x02000000  ENABLE=1  \(8\.2\.3\.8\.6\)  # driver/queues\.py:enable_receive_queue$",
-        text,
-        re.MULTILINE,
-    )
+    access = r"^ +\d+\.\d{6} write RXDCTL\[0\] +0x02000000  ENABLE=1"
+    step = r"  \(8\.2\.3\.8\.6\)  # driver/queues\.py:enable_receive_queue$"
+    assert re.search(access + step, text, re.MULTILINE)
     plain = output(capsys, recorded)
-    assert "#" not in plain and "(8.2" not in plain
+    assert "#" not in plain and "(8.2" not in plain and "Receive Descriptor" not in plain
 
 
-def test_loops_are_one_line(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_names_are_shown_when_asked_for(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, recorded, "--names", "--writes")
+    assert re.search(r" write RXDCTL\[0\] +0x02000000  Receive Descriptor Control: ENABLE=1$", text, re.MULTILINE)
+    assert re.search(r" write TDT\[0\] +0x00000001  Transmit Descriptor Tail$", text, re.MULTILINE)
+
+
+def test_a_loop_is_one_line(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, recorded)
     assert len(text.splitlines()) < 450 < 1500 < len(list(TraceFile(recorded)))
     for line in (
@@ -144,7 +154,7 @@ def test_loops_are_one_line(recorded: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def unfolded(folded: Iterator[Fold]) -> Iterator[tuple[str, str]]:
-    """Every access again, as the lines name it."""
+    """Every access again, with the name and the number that the lines show."""
     for each in folded:
         for number in range(each.times):
             for access in each.group:
@@ -160,9 +170,9 @@ def unfolded(folded: Iterator[Fold]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_folding_loses_nothing_and_moves_nothing(seed: int) -> None:
+def test_folding_keeps_every_access_and_the_order(seed: int) -> None:
     dice = random.Random(seed)
-    rows = [Registers.STATUS, Registers.RDT, Registers.MTA, Registers.RTTDQSEL, Registers.RTTDT1C]
+    rows: list[Row[Any]] = [Registers.STATUS, Registers.RDT, Registers.MTA, Registers.RTTDQSEL, Registers.RTTDT1C]
     accesses: list[Access] = []
     while len(accesses) < 300:
         loop = [(dice.choice(rows), dice.randrange(40), dice.randrange(3)) for _ in range(dice.randrange(1, 6))]
@@ -223,6 +233,7 @@ def test_accesses_are_counted_by_register(recorded: Path, capsys: pytest.Capture
     assert heading.split() == ["reads", "writes", "register"]
     counts = {line.split()[2]: (int(line.split()[0]), int(line.split()[1])) for line in lines}
     assert counts["FTQF[0..127]"] == (128, 128) and counts["TDT[0]"] == (0, 1)
+    assert [line.split(maxsplit=3)[3] for line in lines if " TDT[0] " in line] == ["Transmit Descriptor Tail"]
     assert total.split()[:2] == [str(sum(column)) for column in zip(*counts.values())]
 
 
@@ -230,13 +241,14 @@ def objects(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_json_has_every_access_of_those_that_are_chosen(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_each_chosen_access(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = objects(output(capsys, recorded, "--json", "--register", "RTTDT1C"))
     assert len(found) == 128 and {each["value"] for each in found} == {0}
     last = objects(output(capsys, recorded, "--json", "--writes", "--register", "RXDCTL"))[0]
     assert last.pop("seconds") > 0 and last == {
         "write": True,
         "register": "RXDCTL[0]",
+        "long_name": "Receive Descriptor Control",
         "offset": 0x1028,
         "value": 0x0200_0000,
         "mask": 0xFFFF_FFFF,
@@ -263,7 +275,7 @@ def test_json_counts_and_compares_by_register(
     assert different["DMATXCTL"]["a"] and not different["DMATXCTL"]["b"]
 
 
-def test_a_trace_without_times_cannot_be_chosen_from_by_time(
+def test_a_trace_without_times_cannot_be_filtered_by_time(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "listing").write_text(LISTING)
@@ -308,7 +320,7 @@ def test_the_first_difference_of_a_register_is_shown_by_field(
     assert same.startswith("Written in both, with the same values: ") and "FCTRL" not in same and "RDBAL[0]" in same
 
 
-def test_another_order_is_said_with_what_stands_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_order_is_shown_with_the_register_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = {
         "RXCTRL": "W BAR0 0x03000 4 00000001\n",
         "HLREG0": "W BAR0 0x04240 4 00000001\n",
@@ -323,7 +335,7 @@ def test_another_order_is_said_with_what_stands_before(tmp_path: Path, capsys: p
     ]
 
 
-def test_bits_that_a_listing_sets_are_held_against_whole_values(
+def test_bits_that_a_listing_sets_are_compared_with_whole_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a").write_text("SET   01028 RXDCTL[0] 02000000\nCLR   03000 RXCTRL 00000001\n")
@@ -332,13 +344,13 @@ def test_bits_that_a_listing_sets_are_held_against_whole_values(
     assert "first at value 1: RXEN 0x0 in A, 0x1 in B" in text and text.endswith("with the same values: RXDCTL[0]\n")
 
 
-def test_entries_of_an_array_are_named_by_their_ranges() -> None:
+def test_registers_of_an_array_are_shown_as_ranges() -> None:
     assert ranges(["RXCTRL"]) == "RXCTRL"
     assert ranges([f"A[{i}]" for i in (0, 1, 2, 5, 8, 10, 12, 40)]) == "A[0..2,5,8,10..12,40]"
     assert ranges(["A[3]"]) == "A[3]"
 
 
-# ---- files that are not as they should be ----
+# ---- compressed, damaged and other files ----
 
 
 def test_a_compressed_trace_is_read_as_it_is(
@@ -350,7 +362,7 @@ def test_a_compressed_trace_is_read_as_it_is(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_of_a_file_that_was_cut_off_the_rest_is_used(
+def test_the_lines_of_a_truncated_file_are_used(
     packed: bool, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = gzip.compress(recorded.read_bytes()) if packed else recorded.read_bytes()
@@ -358,15 +370,15 @@ def test_of_a_file_that_was_cut_off_the_rest_is_used(
     for length in range(len(whole) // 10, len(whole) // 10 + 40):
         (tmp_path / "cut").write_bytes(whole[:length])
         assert main(["trace", str(tmp_path / "cut"), "--count"]) == 0
-        said = capsys.readouterr().err
+        complaint = capsys.readouterr().err
         part = [str(access) for access in TraceFile(tmp_path / "cut")]
         assert part == everything[: len(part)] and part
         clean = not packed and whole[length - 1 : length] == b"\n"
-        assert (
-            said == ""
-            if clean
-            else said.count("\n") == 1 and ("not understood and left out" in said or "cut off or damaged" in said)
-        )
+        if clean:
+            assert complaint == ""
+        else:
+            assert complaint.count("\n") == 1
+            assert "not understood and left out" in complaint or "truncated or damaged" in complaint
 
 
 def test_lines_that_are_not_understood_are_counted_and_the_first_is_shown(
@@ -374,12 +386,10 @@ def test_lines_that_are_not_understood_are_counted_and_the_first_is_shown(
 ) -> None:
     (tmp_path / "mixed").write_text("W BAR0 0x06018 4 00000005\nrubbish\nmore\n\nR BAR0 0x00008 4 00080000\n")
     assert main(["trace", str(tmp_path / "mixed")]) == 0
-    said = capsys.readouterr()
-    assert len(said.out.splitlines()) == 2
-    assert (
-        said.err
-        == f"ixrings trace: {tmp_path / 'mixed'}: 2 of 5 lines are not understood and left out, first line 2: 'rubbish'\n"
-    )
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    unknown = "2 of 5 lines are not understood and left out, first line 2: 'rubbish'"
+    assert captured.err == f"ixrings trace: {tmp_path / 'mixed'}: {unknown}\n"
 
 
 FOREIGN: dict[str, Callable[[], bytes]] = {
@@ -398,27 +408,25 @@ FOREIGN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_that_is_no_trace_is_refused_in_a_sentence(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_file_is_refused_in_a_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(FOREIGN[name]())
-    said = refusal(capsys, tmp_path / "file")
-    assert f"{tmp_path / 'file'} is no register trace: " in said and "--trace FILE" in said
+    complaint = refusal(capsys, tmp_path / "file")
+    assert f"{tmp_path / 'file'} is not a register trace: " in complaint and "--trace FILE" in complaint
 
 
-def test_a_file_that_is_no_trace_is_refused_in_a_comparison_too(
+def test_another_file_is_refused_in_a_comparison(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("hello\n")
-    assert "is no register trace" in refusal(capsys, recorded, "--compare", tmp_path / "file")
-    assert "is no register trace" in refusal(capsys, tmp_path / "file", "--compare", recorded)
+    assert "is not a register trace" in refusal(capsys, recorded, "--compare", tmp_path / "file")
+    assert "is not a register trace" in refusal(capsys, tmp_path / "file", "--compare", recorded)
     assert "No such file" in refusal(capsys, tmp_path / "none")
     assert "directory" in refusal(capsys, tmp_path)
 
 
-def test_an_endless_file_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no register trace" in refusal(capsys, "/dev/zero")
-    assert "is no register trace" in refusal(capsys, "/dev/urandom", "--compare", "/dev/zero")
+def test_an_endless_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is not a register trace" in refusal(capsys, "/dev/zero")
+    assert "is not a register trace" in refusal(capsys, "/dev/urandom", "--compare", "/dev/zero")
 
 
 def test_more_values_than_can_be_compared_are_refused(
@@ -431,7 +439,7 @@ def test_more_values_than_can_be_compared_are_refused(
 
 
 @pytest.mark.parametrize("kind", ["changed bytes", "lost bytes", "joined lines"])
-def test_no_damage_to_a_trace_is_a_traceback(
+def test_a_damaged_trace_never_ends_in_a_traceback(
     kind: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dice = random.Random(kind)
@@ -452,7 +460,7 @@ def test_no_damage_to_a_trace_is_a_traceback(
             assert capsys.readouterr().err.count("\n") <= 1
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "long").write_text("".join(f"W BAR0 0x06018 4 {tail:08x}\n" for tail in range(20_000)))
     command = f"{sys.executable} -m ixrings trace {tmp_path / 'long'}; echo $? >&2"
     done = subprocess.run(
