@@ -16,6 +16,9 @@ The files follow the datasheet's chapters 8.2.3.1 to 8.2.3.27:
 22        mac.py           MAC, link, MDIO
 23 to 27  system.py        statistics, wake-up, manageability, time, virtualisation
 
+ASSUMPTION (datasheet not at hand): the meaning of a field that no code here uses is what its name and other drivers
+suggest.
+
 A register without named fields has no class: it is a plain `Word` in hw/registers/.
 """
 

@@ -116,10 +116,10 @@ class EEC(Word):
     AUTO_RD = bit(9, "the EEPROM was read after reset; also set without an EEPROM")
     EE_SIZE = bits(14, 11, "the EEPROM has 2 ** (EE_SIZE + 6) words")
     PCI_ANA_DONE = bit(15, "the EEPROM's PCIe analog section is loaded")
-    PCI_CORE_DONE = bit(16, "the EEPROM's core section is loaded")
+    PCI_CORE_DONE = bit(16, "the EEPROM's PCIe core section is loaded")
     PCI_GENERAL_DONE = bit(17, "the EEPROM's PCIe general section is loaded")
     PCI_FUNC_DONE = bit(18, "the EEPROM's PCIe function section is loaded")
-    CORE_DONE = bit(19, "the EEPROM's core analog section is loaded")
+    CORE_DONE = bit(19, "the EEPROM's core section is loaded")
     CORE_CSR_DONE = bit(20, "the EEPROM's core register section is loaded")
     MAC_DONE = bit(21, "the EEPROM's MAC section is loaded")
 
@@ -205,13 +205,6 @@ class FCRTV(Word):
 
 class FCCFG(Word):
     TFCE = bits(4, 3, "transmit flow control", {0: "off", 1: "802.3x", 2: "priority"})
-
-
-class MFLCN(Word):
-    PMCF = bit(0, "pass MAC control frames to the host")
-    DPF = bit(1, "discard pause frames")
-    RPFCM = bit(2, "receive priority flow control")
-    RFCE = bit(3, "receive link flow control (802.3x)")
 
 
 # 8.2.3.4 PCIe, firmware and semaphores

@@ -43,7 +43,7 @@ class GPIE(Word):
     OCD = bit(5, "other clear disable: a read of EICR clears the other causes only")
     EIMEN = bit(6, "causes set with EICS interrupt at once")
     LL_INTERVAL = bits(10, 7, "low latency credits are renewed after this time, in 4 us")
-    RSC_DELAY = bits(13, 11, "least time before a large receive is completed")
+    RSC_DELAY = bits(13, 11, "delay from the end of a large receive to its interrupt")
     VT_MODE = bits(15, 14, "number of virtual functions' pools")
     EIAME = bit(30, "EIAM acts when an MSI-X message is sent")
     PBA_SUPPORT = bit(31, "pending bits as MSI-X needs them")

@@ -68,7 +68,7 @@ class HLREG0(Word):
     LPBK = bit(15, "MAC loopback")
     MDCSPD = bit(16, "speed of the MDIO clock")
     CONTMDC = bit(17, "MDIO clock runs always")
-    PREPEND = bits(23, 20, "32-bit words before each frame")
+    PREPEND = bits(23, 20, "32-bit words after the preamble that the CRC leaves out")
     RXLNGTHERREN = bit(27, "length errors are reported")
     RXPADSTRIPEN = bit(28, "strip padding")
 
@@ -181,6 +181,13 @@ class MACS(Word):
     TX_FIFO_OVERRUN = bit(29)
     RX_FIFO_UNDERRUN = bit(30)
     RX_FIFO_OVERRUN = bit(31)
+
+
+class MFLCN(Word):
+    PMCF = bit(0, "pass MAC control frames to the host")
+    DPF = bit(1, "discard pause frames")
+    RPFCM = bit(2, "receive priority flow control")
+    RFCE = bit(3, "receive link flow control (802.3x)")
 
 
 class MACC(Word):

@@ -70,7 +70,7 @@ class TCPTIMER(Word):
 class FCBUFF(Word):
     VALID = bit(0, "the context is valid")
     BUFFSIZE = bits(4, 3, values={0: "4 KB", 1: "8 KB", 2: "16 KB", 3: "64 KB"})
-    WRCONTX = bit(7, "1: context of a write, 0: of a read")
+    WRCONTX = bit(7, "0: initiator, 1: target")
     BUFFCNT = bits(15, 8, "number of buffers")
     OFFSET = bits(31, 16, "offset in the first buffer")
 
@@ -84,13 +84,13 @@ class FCDMARW(Word):
 
 class FCFLT(Word):
     VALID = bit(0, "the context is valid")
-    FIRST = bit(1, "the first frame has come")
-    SEQID = bits(23, 16, "sequence")
-    SEQCNT = bits(31, 24, "frame in the sequence")
+    FIRST = bit(1, "first frame")
+    SEQID = bits(23, 16, "sequence ID")
+    SEQCNT = bits(31, 24, "number of sequences")
 
 
 class FCFLTRW(Word):
-    RVALDT = bit(13, "revalidate the context")
+    RVALDT = bit(13, "fast revalidation")
     WE = bit(14, "write enable")
     RE = bit(15, "read enable")
 
@@ -98,10 +98,10 @@ class FCFLTRW(Word):
 class FCRXCTRL(Word):
     FCOELLI = bit(0, "low latency interrupts")
     SAVBAD = bit(1, "save bad frames")
-    FRSTRDH = bit(2, "first header of a read goes to the queue")
-    LASTSEQH = bit(3, "last header of a sequence goes to the queue")
-    ALLH = bit(4, "all headers go to the queue")
-    FRSTSEQH = bit(5, "first header of a sequence goes to the queue")
+    FRSTRDH = bit(2, "first read header enable")
+    LASTSEQH = bit(3, "last header of a sequence enable")
+    ALLH = bit(4, "all headers enable")
+    FRSTSEQH = bit(5, "first header of a sequence enable")
     ICRC = bit(6, "ignore a bad CRC")
     FCCRCBO = bit(7, "byte order of the CRC")
     FCOEVER = bits(11, 8, "FCoE version")
