@@ -147,6 +147,7 @@ def named(pattern: str) -> list[Entry]:
 
 
 def in_section(section: str, asked: str) -> bool:
+    """Whether `section` is the section asked for or one of its subsections."""
     return section == asked or section.startswith(f"{asked}.")
 
 
@@ -160,6 +161,7 @@ def everything() -> list[Entry]:
 
 
 def read(nic: Registers, entries: Iterable[Entry]) -> dict[Entry, Word]:
+    """The values of all registers that can be read. Raises DeviceGone."""
     nic.check_present("the NIC")
     return {
         entry: entry.row.layout(nic.space.read32(entry.offset))
@@ -169,10 +171,12 @@ def read(nic: Registers, entries: Iterable[Entry]) -> dict[Entry, Word]:
 
 
 def is_shown(entry: Entry, value: Word, by_name: bool, diff: bool) -> bool:
+    """Whether the options show this register; without a NAME, arrays only where they differ from the reset value."""
     return value != entry.reset if diff else by_name or entry.row.count == 1 or value != entry.reset
 
 
 def refuse_effects(rows: Iterable[Row[Any]], holder: str) -> None:
+    """Raises DeviceError for a register that changes when it is read: `holder` uses the NIC."""
     for row in rows:
         if row.access.read_has_effect:
             raise DeviceError(
@@ -206,6 +210,7 @@ def field_lines(value: Word, former: Word | None) -> Iterator[str]:
 
 
 def number(value: Word, field: Field) -> int:
+    """The number that the field has in `value`."""
     return (value & field.mask) >> field.low
 
 
@@ -214,6 +219,7 @@ def digits(of_field: int, field: Field) -> str:
 
 
 def label(entries: list[Entry]) -> str:
+    """`RXDCTL[0..7]`, `RXDCTL[0,2..6]` for every second one, `RXDCTL[0...7]` for some between."""
     first, last = entries[0], entries[-1]
     if len(entries) == 1:
         return first.label
