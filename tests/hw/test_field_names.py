@@ -1,7 +1,8 @@
 """Fields in `write`, `update` and `wait` calls are keyword arguments, which mypy cannot check: each one must exist.
 
 The source files are parsed. `nic.RXDCTL[queue].update(ENABLE=1)` names its register; a variable is followed to the
-assignments and loops of its function (`control = nic.RXDCTL[queue]`) or to its annotation (`Accessor[LINKS]`).
+assignments and loops of its function (`control = nic.RXDCTL[queue]`) or to its annotation (`Accessor[LINKS]`), and
+`self.control` to the assignments in its file.
 """
 
 from __future__ import annotations
@@ -23,9 +24,7 @@ FOLDERS = ("driver", "hw", "tests", "examples")
 METHODS = {"write", "update", "wait"}
 NOT_FIELDS = {"timeout", "section"}
 WRONG_ON_PURPOSE = {"tests/hw/emulator/test_registers.py: TXDCTL has no ENABEL"}
-MOST_NOT_RESOLVED = 5
-
-Scope = ast.Module | ast.FunctionDef
+MOST_NOT_RESOLVED = 5  # none today
 
 
 @dataclass(frozen=True)
@@ -51,36 +50,46 @@ class Variables:
         for node in own_nodes(scope):
             match node:
                 case ast.Assign(targets=[target], value=value) | ast.NamedExpr(target=target, value=value):
-                    found._bind(target, value)
+                    found.bind(target, value)
                 case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
                     found.annotations[name] = annotation
                 case ast.For(target=target, iter=values) | ast.comprehension(target=target, iter=values):
-                    found._bind_each(target, values)
+                    found.bind_each(target, values)
                 case ast.arg(arg=name, annotation=ast.expr() as annotation):
                     found.annotations[name] = annotation
         return found
 
-    def _bind(self, target: ast.expr, value: ast.expr) -> None:
+    def bind(self, target: ast.expr, value: ast.expr) -> None:
         match target, value:
             case ast.Tuple(elts=targets), ast.Tuple(elts=values):
                 for each, of in zip(targets, values):
-                    self._bind(each, of)
-            case ast.Name(id=name), _:
+                    self.bind(each, of)
+            case ((ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name)), _):
                 self.values.setdefault(name, []).append(value)
 
-    def _bind_each(self, target: ast.expr, values: ast.expr) -> None:
+    def bind_each(self, target: ast.expr, values: ast.expr) -> None:
         """Of a loop over an array of registers, or over a tuple of them, perhaps with zip() or enumerate()."""
         match target, values:
             case ast.Tuple(elts=[_, target]), ast.Call(func=ast.Name(id="enumerate"), args=[values, *_]):
-                self._bind_each(target, values)
+                self.bind_each(target, values)
             case ast.Tuple(elts=targets), ast.Call(func=ast.Name(id="zip"), args=arguments):
                 for each, of in zip(targets, arguments):
-                    self._bind_each(each, of)
+                    self.bind_each(each, of)
             case _, (ast.Tuple(elts=elements) | ast.List(elts=elements)):
                 for element in elements:
-                    self._bind(target, element)
+                    self.bind(target, element)
             case _:
-                self._bind(target, values)
+                self.bind(target, values)
+
+
+def attributes(module: ast.Module) -> Variables:
+    """What `self.NAME` may be in the classes of a file."""
+    found = Variables()
+    for node in ast.walk(module):
+        match node:
+            case ast.Assign(targets=[ast.Attribute() as target], value=value):
+                found.bind(target, value)
+    return found
 
 
 def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
@@ -103,10 +112,9 @@ def layouts(of: ast.expr, scopes: list[Variables], depth: int = 4) -> frozenset[
             return layouts(value, scopes, depth)
         case ast.IfExp(body=one, orelse=other):
             return layouts(one, scopes, depth) | layouts(other, scopes, depth)
-        case ast.Attribute(attr=name):
-            row = getattr(Registers, name, None)
-            return frozenset({(name, row.layout)} if isinstance(row, Row) else ())
-        case ast.Name(id=name):
+        case ast.Attribute(attr=name) if isinstance(row := getattr(Registers, name, None), Row):
+            return frozenset({(name, row.layout)})
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name):
             for variables in scopes:
                 if name in variables.values:
                     found = [layouts(value, scopes, depth - 1) for value in variables.values[name]]
@@ -131,12 +139,11 @@ def uses_in(scope: ast.AST, path: str, outer: list[Variables]) -> Iterator[Use]:
 
 @cache
 def uses() -> list[Use]:
-    files = [file for folder in FOLDERS for file in sorted(ROOT.joinpath(folder).rglob("*.py"))]
-    return [
-        use
-        for file in files
-        for use in uses_in(ast.parse(file.read_text(encoding="utf-8")), str(file.relative_to(ROOT)), [])
-    ]
+    found: list[Use] = []
+    for file in (file for folder in FOLDERS for file in sorted(ROOT.joinpath(folder).rglob("*.py"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        found += uses_in(tree, str(file.relative_to(ROOT)), [attributes(tree)])
+    return found
 
 
 def test_every_field_that_is_written_or_waited_for_exists() -> None:
