@@ -1,4 +1,8 @@
-"""Defects on request, for drivers to be tried on: `nic.inject(Fault.RESET)`, `emulated@fault=reset`, `ixrings emulate --fault reset`."""
+"""Faults that can be injected, to try drivers on.
+
+In Python: `nic.inject(Fault.RESET)`. In a port's name: `emulated@fault=reset`. On the command line:
+`ixrings emulate --fault reset`.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,23 @@ from enum import Enum
 class Fault(Enum):
     """What breaks."""
 
-    LINK = "link"  # the cable is pulled
+    LINK = "link"  # the cable is pulled out
     NO_MODULE = "no-module"
-    FOREIGN_MODULE = "foreign-module"  # one that drivers do not know
+    FOREIGN_MODULE = "foreign-module"  # a module that drivers do not know
     EEPROM_CHECKSUM = "eeprom-checksum"
     RESET = "reset"  # CTRL.RST does not clear itself
     QUEUE_ENABLE = "queue-enable"  # RXDCTL.ENABLE and TXDCTL.ENABLE stay 0
-    HEAD_WRITE_BACK = "head-write-back"  # frames are sent, and nobody is told
-    RECEIVE_WRITE_BACK = "receive-write-back"  # frames come in, and no descriptor is written
-    INTERRUPT = "interrupt"  # messages get lost
+    HEAD_WRITE_BACK = "head-write-back"  # frames are sent, but the head is not written back
+    RECEIVE_WRITE_BACK = "receive-write-back"  # frames arrive, but no descriptor is written back
+    INTERRUPT = "interrupt"  # messages are lost
     DMA = "dma"  # the NIC reaches no memory
-    REMOVAL = "removal"  # reads give all ones, writes are lost
+    REMOVAL = "removal"  # reads return all ones, writes are lost
 
 
 def parse_fault(text: str) -> tuple[Fault, int]:
-    """`reset`, or `removal+500`: with the 500th register access. Raises ValueError."""
+    """A fault and the register access at which it comes: `reset`, or `removal+500` for the 500th. Raises ValueError."""
     name, _, at = text.partition("+")
     if name not in {fault.value for fault in Fault} or not (at or "0").isdecimal() or text.endswith("+"):
-        raise ValueError(
-            f"{text!r} is no fault; write {', '.join(fault.value for fault in Fault)}, with +N behind it for the N-th register access"
-        )
+        names = ", ".join(fault.value for fault in Fault)
+        raise ValueError(f"{text!r} is not a fault. Write {names}; add +N for the N-th register access")
     return Fault(name), int(at or 0)

@@ -1,4 +1,4 @@
-"""Which faults an emulated NIC has now, which come at a later access, and how each is carried out."""
+"""Injected faults of one emulated NIC: which it has now, which come at a later register access, and what each does."""
 
 from __future__ import annotations
 
@@ -11,68 +11,78 @@ from .faults import Fault
 
 
 class Breakable(Protocol):
-    """What of a NIC can be broken."""
+    """The parts of a NIC that a fault acts on."""
 
-    def set_link(self, up: bool) -> None: ...
-    def insert_module(self, module: SfpModule | None) -> None: ...
-    def spoil_eeprom(self) -> None: ...
-    def break_write_back(self, *, head: bool, receive: bool) -> None: ...
-    def reconnect_interrupts(self) -> None: ...
+    def set_link(self, up: bool) -> None:
+        """Plug the cable in, or pull it out."""
+
+    def insert_module(self, module: SfpModule | None, /) -> None:
+        """Exchange the SFP+ module, or (None) take it out."""
+
+    def flip_eeprom_checksum(self) -> None:
+        """Make the EEPROM's checksum wrong, or right again."""
+
+    def break_write_back(self, *, head: bool, receive: bool) -> None:
+        """Withhold head write-backs, receive descriptor write-backs, both or none."""
+
+    def reconnect_interrupts(self) -> None:
+        """Connect the eventfds again, with Fault.INTERRUPT or without."""
+
     def unmap_dma_all(self) -> None: ...
-    def unplug(self) -> None: ...
+
+    def unplug(self) -> None:
+        """Surprise removal."""
 
 
-class Faults:
-    """Of one NIC: which are there, and which come at a later access. `mend` undoes all but REMOVAL and what DMA broke.
+class InjectedFaults:
+    """The faults of one NIC, now and later. `remove` undoes each except REMOVAL and the unmapping by DMA.
 
-    Threads use the NIC while others break it, and a signal's handler may do so in the middle of an access: a lock would not help against
-    the latter, so each step here is one that the interpreter does in one go.
+    Other threads use the NIC meanwhile, and a signal handler may come here in the middle of an access. A lock would not
+    help against the handler, so each step is a single operation of the interpreter.
     """
 
     def __init__(self, nic: Breakable) -> None:
         self._nic = nic
         self._present: set[Fault] = set()
         self._accesses = itertools.count()
-        self._coming: dict[Fault, int] = {}  # with which of them
+        self._due: dict[Fault, int] = {}  # the number of the access at which a fault comes
 
-    def __contains__(self, fault: Fault) -> bool:
+    def __contains__(self, fault: object) -> bool:
         return fault in self._present
 
-    def __bool__(self) -> bool:
-        """Whether accesses are to be counted."""
-        return bool(self._coming)
-
-    def count(self) -> None:
-        """A register access is about to be made."""
+    def count_access(self) -> None:
+        """Call it before each register access: a fault that is due comes now."""
+        if not self._due:
+            return
         now = next(self._accesses)
-        for fault, at in list(self._coming.items()):
-            if at <= now and self._coming.pop(fault, 0):
+        for fault, at in list(self._due.items()):
+            if at <= now and self._due.pop(fault, 0):
                 self.add(fault)
 
     def add(self, fault: Fault, at: int = 0) -> None:
-        """Now, or with the `at`-th register access from now."""
+        """Inject it now, or at the `at`-th register access from now."""
         if at:
-            self._coming[fault] = next(self._accesses) + at
+            self._due[fault] = next(self._accesses) + at
         elif fault not in self._present:
             self._present.add(fault)
             self._carry_out(fault, True)
 
     def remove(self, fault: Fault) -> None:
-        self._coming.pop(fault, None)
+        self._due.pop(fault, None)
         if fault in self._present:
             self._present.remove(fault)
             self._carry_out(fault, False)
 
     def _carry_out(self, fault: Fault, broken: bool) -> None:
-        """Those that are not here are looked up where they matter: `fault in nic.injected`."""
+        """Act on the NIC. RESET and QUEUE_ENABLE need no action: their blocks look them up in `nic.injected`."""
         nic = self._nic
         effects: dict[Fault, Callable[[], object]] = {
             Fault.LINK: lambda: nic.set_link(not broken),
             Fault.NO_MODULE: lambda: nic.insert_module(None if broken else SfpModule.SR),
             Fault.FOREIGN_MODULE: lambda: nic.insert_module(SfpModule.FOREIGN_SR if broken else SfpModule.SR),
-            Fault.EEPROM_CHECKSUM: nic.spoil_eeprom,
-            Fault.HEAD_WRITE_BACK: self._tell_engine,
-            Fault.RECEIVE_WRITE_BACK: self._tell_engine,
+            Fault.EEPROM_CHECKSUM: nic.flip_eeprom_checksum,
+            Fault.HEAD_WRITE_BACK: self._update_write_back,
+            Fault.RECEIVE_WRITE_BACK: self._update_write_back,
             Fault.INTERRUPT: nic.reconnect_interrupts,
             Fault.DMA: nic.unmap_dma_all if broken else lambda: None,
             Fault.REMOVAL: nic.unplug if broken else lambda: None,
@@ -80,5 +90,5 @@ class Faults:
         if fault in effects:
             effects[fault]()
 
-    def _tell_engine(self) -> None:
+    def _update_write_back(self) -> None:
         self._nic.break_write_back(head=Fault.HEAD_WRITE_BACK in self, receive=Fault.RECEIVE_WRITE_BACK in self)

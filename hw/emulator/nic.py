@@ -1,40 +1,26 @@
-"""The software 82599ES as a Device: configuration space, BAR0 with registers that behave, DMA windows, MSI-X, wires.
+"""The software 82599ES as a Device: BAR0, configuration space, DMA windows, interrupts, and a wire to send frames over.
 
-The same object serves a driver in this process and, later, one behind a vfio-user socket: both see read32, write32,
-configuration space, DMA by fd and eventfds.
+A driver in this process uses this object directly; a driver in another process reaches it through hw/vfio_user. Both
+see the same: read32, write32, configuration space, DMA by file descriptor, eventfds.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-from functools import cache
-from typing import Any
-
-import numpy as np
 
 from ixrings.hw.bar import check_offset, check_tail, check_value
 from ixrings.hw.device import Device, DmaMapping
 from ixrings.hw.errors import DeviceError, DmaError
 from ixrings.hw.fields import SW_FW_SYNC
-from ixrings.hw.register import ALL_ONES, Access, Row
-from ixrings.hw.registers import BAR0_SIZE, Registers
+from ixrings.hw.register import ALL_ONES
+from ixrings.hw.registers import Registers
 
 from .blocks.block import Block
 from .blocks.cage import Cage
 from .blocks.clock import Clock
-from .blocks.config_space import (
-    COMMAND,
-    DEVICE_CONTROL,
-    DEVICE_CONTROL_FLR,
-    STATUS,
-    STATUS_INTERRUPT,
-    STATUS_MASTER_ABORT,
-    VECTORS,
-    ConfigSpace,
-)
+from .blocks.config_space import VECTORS, ConfigSpace
 from .blocks.control import Control, Semaphores
-from .blocks.eeprom import CHECKSUM_WORD, Eeprom
+from .blocks.eeprom import Eeprom
 from .blocks.filters import Filters
 from .blocks.interrupts import Interrupts
 from .blocks.link import Link
@@ -45,9 +31,11 @@ from .blocks.tables import Tables
 from .engine.library import Engine
 from .engine.messages import DmaMessages
 from .faults import Fault
-from .injection import Faults
+from .injection import InjectedFaults
+from .register_access import RegisterAccess
 from .rules.findings import Policy, Violation
 from .rules.inspector import Inspector
+from .vectors import Vectors
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
@@ -59,9 +47,10 @@ IOVA_GAP = 0x20_0000  # windows do not touch: running over the end of one is a f
 class Emulated82599(Device):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
-    paced: 10 Gbit/s, 67.2 ns a 64-byte frame; else flat out. link_up_s: how long link training takes.
-    manual: nothing moves but in `step`. mac: what the EEPROM holds. sfp: the module in the cage, None for an empty one.
-    rules: what is done about a datasheet rule that is broken (rules/README.md lists them).
+    paced: the wire carries 10 Gbit/s, 67.2 ns a 64-byte frame; else it is as fast as the machine. link_up_s: how long
+    link training takes. mac: the address in the EEPROM. manual: frames and time move only in `step`. sfp: the module in
+    the cage, None for an empty cage. rules: what happens when a driver breaks a rule of the datasheet (rules/README.md
+    lists the rules). Raises ValueError for an address that is not unicast, WireError, DeviceError.
     """
 
     def __init__(
@@ -76,32 +65,18 @@ class Emulated82599(Device):
         rules: Policy = Policy.RECORD,
     ) -> None:
         if len(mac) != 6 or mac[0] & 1:
-            raise ValueError(f"{mac.hex(':')} is no unicast MAC address of 6 bytes")
+            raise ValueError(f"{mac.hex(':')} is not a unicast MAC address of 6 bytes")
         self.name = f"emulated:{wire}"
         self.max_vectors = VECTORS
+        self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is raised at the next sync
         self._process = os.getpid()
-        self._closed, self._gone = True, False  # open from the moment on that there is something to close
-        self._config = ConfigSpace()
-        self._eventfds: dict[int, int] = {}  # of each vector that has one
+        self._closed, self._gone = True, False  # closed until there is something to close
         self._next_iova = FIRST_IOVA
         self._engine = Engine()
-        self._eeprom = Eeprom(self, self._engine)
-        self._cage = Cage(self, self._engine)
-        self._semaphores = Semaphores(self, self._engine)
-        self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores] + [
-            block(self, self._engine)
-            for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)
-        ]
-        self._reads = {
-            name[5:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("read_")
-        }
-        self._writes = {
-            name[6:]: getattr(block, name) for block in self._blocks for name in dir(block) if name.startswith("write_")
-        }
-        self._raw = self._eeprom.raw
-        self.injected = Faults(self)
+        self._create_blocks()
         self._inspector = Inspector(self._engine, self._raw, rules)
-        self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is told at the next sync
+        self.injected = InjectedFaults(self)
+        self._vectors = Vectors(self._engine, self.injected)
         self._engine.call("nic_set_manual", manual)
         self._engine.call("nic_set_paced", paced)
         self._engine.call("nic_set_link_delay", int(link_up_s * 1e9))
@@ -116,20 +91,52 @@ class Emulated82599(Device):
         except BaseException:
             self.close()
             raise
+        self._power_on(mac, sfp)
+
+    def _create_blocks(self) -> None:
+        self._config = ConfigSpace(self, self._engine)
+        self._eeprom = Eeprom(self, self._engine)
+        self._cage = Cage(self, self._engine)
+        self._semaphores = Semaphores(self, self._engine)
+        self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores] + [
+            block(self, self._engine)
+            for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)
+        ]
+        self._register_access = RegisterAccess(self._engine, self._blocks)
+        self._raw: Registers = self._eeprom.raw
+
+    def _power_on(self, mac: bytes, sfp: SfpModule | None) -> None:
         with self._engine.frozen():
-            self._load_reset_values()
+            self._register_access.load_reset_values()
             self._eeprom.load(mac)
             self._cage.insert(sfp)
             self.reset_registers()
-        self._call_checked("nic_start")
+        error = self._engine.call("nic_start")
+        if error:
+            self.close()
+            raise DeviceError(f"the emulator's thread could not be started: {os.strerror(error)}")
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._process:  # a forked child has no engine thread to stop
+            return
+        self.disable_interrupts()
+        self._engine.call("nic_stop")
+        self._wire.close()
+        self._inspector.take()
+        with self._engine.frozen():  # a thread that waits for the engine finds the NIC closed
+            self._closed = True
+            self._engine.destroy()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
 
     # ---- BAR0 ----
 
     def read32(self, offset: int, /) -> int:
         self._check_open()
         check_offset(offset)
-        if self.injected:
-            self.injected.count()
+        self.injected.count_access()
         if self._gone:
             return ALL_ONES
         place = Registers.find(offset)
@@ -139,141 +146,97 @@ class Emulated82599(Device):
         with self._engine.frozen():
             self._check_open()
             self._inspector.before_read(row, index)
-            value = self._read(row, index)
+            value = self._register_access.read(row, index)
             self._inspector.after_read(row, index, value)
             self._raise_broken()
         return value
-
-    def _read(self, row: Row[Any], index: int) -> int:
-        hook = self._reads.get(row.name)
-        if hook is not None:
-            return int(hook(index)) & ALL_ONES
-        if row.access is Access.RC:
-            return self._read_counter(row.offset(index))
-        return 0 if row.access is Access.WO else self._engine.registers[row.offset(index) >> 2]
 
     def write32(self, offset: int, value: int, /) -> None:
         self._check_open()
         check_offset(offset)
         check_value(value)
-        if self.injected:
-            self.injected.count()
+        self.injected.count_access()
         if self._gone:
             return
         place = Registers.find(offset)
-        if place is None:
-            with self._engine.frozen():
-                self._check_open()
-                self._inspector.unknown_write(offset, value)
-                self._raise_broken()
-            return
-        row, index = place.row, place.index
         with self._engine.frozen():
             self._check_open()
-            self._inspector.before_write(row, index, value)
-            self._write(row, index, value)
-            self._inspector.after_write(row, index, value)
+            if place is None:
+                self._inspector.unknown_write(offset, value)
+            else:
+                self._inspector.before_write(place.row, place.index, value)
+                self._register_access.write(place.row, place.index, value)
+                self._inspector.after_write(place.row, place.index, value)
             self._raise_broken()
-
-    def _write(self, row: Row[Any], index: int, value: int) -> None:
-        hook = self._writes.get(row.name)
-        if hook is not None:
-            hook(index, value)
-        elif row.access is Access.RW:
-            kept = self._engine.registers[row.offset(index) >> 2] & ~row.mask
-            self._engine.registers[row.offset(index) >> 2] = kept | (value & row.mask)
-        elif row.access is Access.W1C:
-            self._engine.registers[row.offset(index) >> 2] &= ~value & ALL_ONES
-
-    def _raise_broken(self) -> None:
-        if self._raises:
-            self._inspector.raise_broken()
-
-    def ring_doorbells(self) -> None:
-        """Nothing to pass on; where a broken rule is to be raised, this is where a sync hears of it."""
-        if self._raises:
-            self._check_open()
-            with self._engine.frozen():
-                self._inspector.raise_broken()
-
-    def _read_counter(self, offset: int) -> int:
-        """Statistics are cleared by the read; the engine's own counts are added first (8.2.3.23)."""
-        self._engine.call("nic_flush_counters")
-        value = self._engine.registers[offset >> 2]
-        self._engine.registers[offset >> 2] = 0
-        return value
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
         check_tail(offset)
         return self._engine.register_address + offset
 
-    # ---- reset ----
+    def ring_doorbells(self) -> None:
+        """The engine reads the tails itself. With Policy.RAISE: raise RuleBroken if a rule was broken meanwhile."""
+        if self._raises:
+            self._check_open()
+            with self._engine.frozen():
+                self._inspector.raise_broken()
 
-    def reset_registers(self) -> None:
-        """CTRL.RST (4.2.1.6): every register to its reset value, queues gone, EEPROM read again, link trained again."""
-        self._engine.call("nic_flush_counters")
-        self._inspector.forget()
-        self._load_reset_values()
-        self._engine.call("nic_reset")
-        for block in self._blocks:
-            block.reset()
-        self.update_bus_master()
-        self._engine.call("nic_disable_line", self._config.intx_disabled)
+    def share_doorbells(self) -> int:
+        """A file with the tail registers' pages, in the engine's layout; the NIC owns the fd. -1: no memory for it."""
+        self._check_open()
+        with self._engine.frozen():
+            return self._engine.call("nic_share_doorbells")
 
-    def _load_reset_values(self) -> None:
-        ctypes.memmove(self._engine.register_address, reset_image(), BAR0_SIZE)
+    def unshare_doorbells(self) -> None:
+        """Stores to the shared file have no effect from now on. Raises DeviceError without memory for private pages."""
+        self._check_open()
+        with self._engine.frozen():
+            if not self._engine.call("nic_unshare_doorbells"):
+                raise DeviceError(
+                    f"{self.name} has no memory to take its doorbells back. "
+                    "Start a new one: ixrings emulate --socket PATH"
+                )
+
+    def _raise_broken(self) -> None:
+        if self._raises:
+            self._inspector.raise_broken()
+
+    # ---- reset and configuration space ----
 
     def reset(self) -> None:
         self._check_open()
         with self._engine.frozen():
             self._config.reset()
-            self._engine.call("nic_clear_master_abort")
             self.reset_registers()
 
-    # ---- configuration space ----
-
-    def config_read(self, offset: int, size: int) -> int:
-        self._check_open()
-        if self._gone:
-            return ALL_ONES >> (32 - 8 * size)
-        value = self._config.read(offset, size)
-        if offset < STATUS + 2 and STATUS < offset + size:
-            with self._engine.frozen():
-                status = STATUS_INTERRUPT * self._engine.call(
-                    "nic_line_asserted"
-                ) | STATUS_MASTER_ABORT * self._engine.call("nic_master_abort")
-            value |= status << 8 * STATUS >> 8 * offset
-        return value & ALL_ONES >> (32 - 8 * size)
-
-    def config_write(self, offset: int, size: int, value: int) -> None:
-        self._check_open()
-        if self._gone:
-            return
-        self._config.write(offset, size, value)
-        if offset < STATUS + 2 and STATUS < offset + size and value << 8 * offset >> 8 * STATUS & STATUS_MASTER_ABORT:
-            with self._engine.frozen():
-                self._engine.call("nic_clear_master_abort")
-        if offset < COMMAND + 2 and COMMAND < offset + size:
-            with self._engine.frozen():
-                self.update_bus_master()
-                self._engine.call("nic_disable_line", self._config.intx_disabled)
-        if (
-            offset <= DEVICE_CONTROL
-            and DEVICE_CONTROL + 2 <= offset + size
-            and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR
-        ):
-            self.reset()
+    def reset_registers(self) -> None:
+        """CTRL.RST (4.2.1.6): registers to their reset values, queues off, EEPROM read again, link trained again."""
+        self._engine.call("nic_flush_counters")
+        self._inspector.forget()
+        self._register_access.load_reset_values()
+        self._engine.call("nic_reset")
+        for block in self._blocks:
+            block.reset()
+        self._config.apply_command()
 
     def update_bus_master(self) -> None:
         """Requests go out while the command register allows them and CTRL.GIO_DIS does not forbid them (5.2.5.3.2)."""
         allowed = self._config.bus_master and not self._raw.CTRL.read().GIO_DIS
         self._engine.call("nic_set_bus_master", allowed)
 
+    def config_read(self, offset: int, size: int) -> int:
+        self._check_open()
+        return ALL_ONES >> (32 - 8 * size) if self._gone else self._config.read(offset, size)
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        self._check_open()
+        if not self._gone:
+            self._config.write(offset, size, value)
+
     # ---- DMA ----
 
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
-        """The engine maps the file itself, so that no mistake of a driver makes it touch memory that is gone."""
+        """The engine maps the file itself, so a driver's mistake never makes it touch memory that is gone."""
         iova = self._next_iova
         try:
             self.map_dma_at(iova, size, fd)
@@ -289,7 +252,7 @@ class Emulated82599(Device):
     def map_dma_at(
         self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
     ) -> None:
-        """A window at an address of the caller's choice: a part of file `fd`, or (None) memory that only messages reach (`dma_messages`).
+        """Map [iova, iova + size) to file `fd` from `offset` on; fd None: to memory reached only by `dma_messages`.
 
         All numbers are multiples of 4096. Raises OSError: EEXIST when windows would overlap, EINVAL, ENOMEM, EACCES.
         """
@@ -301,10 +264,10 @@ class Emulated82599(Device):
             raise OSError(error, os.strerror(error))
 
     def unmap_dma_range(self, iova: int, size: int) -> None:
-        """All windows in [iova, iova + size), be it none. Raises OSError (EINVAL) when the range ends inside one."""
+        """Unmap the windows in [iova, iova + size), if any. Raises OSError (EINVAL) when the range ends inside one."""
         self._check_open()
         with self._engine.frozen():
-            if not self._gone:  # nobody can tell a NIC that is gone to stop first
+            if not self._gone:  # a driver cannot stop a NIC that is gone
                 self._inspector.unmap(iova, size)
             error = self._engine.call("nic_unmap_dma", iova, size)
             self._raise_broken()
@@ -318,34 +281,20 @@ class Emulated82599(Device):
 
     @property
     def dma_windows(self) -> int:
-        """How many there are."""
+        """The number of windows."""
         self._check_open()
         return self._engine.call("nic_window_count")
 
     @property
     def dma_messages(self) -> DmaMessages:
-        """What the NIC wants of memory that has no file."""
+        """The NIC's requests to memory that has no file."""
         return DmaMessages(self._engine)
 
-    def share_doorbells(self) -> int:
-        """A file with the tail registers' pages (engine.c has its layout), the NIC's own fd; -1 when there cannot be one."""
-        self._check_open()
-        with self._engine.frozen():
-            return self._engine.call("nic_share_doorbells")
-
-    def unshare_doorbells(self) -> None:
-        """Whoever has that file rings nothing any more. Raises DeviceError when there is no memory for pages instead."""
-        self._check_open()
-        with self._engine.frozen():
-            if not self._engine.call("nic_unshare_doorbells"):
-                raise DeviceError(
-                    f"{self.name} has no memory to take its doorbells back. Start a new one: ixrings emulate --socket PATH"
-                )
-
     def guard_memory(self, on: bool) -> None:
-        """While others' memory is mapped: when they take it away the access is a DMA fault, not the end of this process.
+        """Call it with True while memory of other processes is mapped.
 
-        Others' accesses come late, too, so how long they waited between two of them is not judged.
+        When its owner takes such memory away, an access to it is a DMA fault and does not end this process. Register
+        accesses of other processes arrive late, so rules about how long a driver waited are not checked.
         """
         self._engine.guard(on)
         self._inspector.waits_are_seen = not on
@@ -359,76 +308,76 @@ class Emulated82599(Device):
         self.disable_interrupts()
         for vector in range(vectors):
             self.connect_interrupt(vector, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-        return list(self._eventfds.values())
+        return list(self._vectors.eventfds.values())
 
     def disable_interrupts(self) -> None:
-        for vector in list(self._eventfds):
-            self.connect_interrupt(vector, -1)
-        with self._engine.frozen():
-            self._engine.call("nic_set_line", False)
+        self._vectors.disconnect_all()
 
     def connect_interrupt(self, vector: int, fd: int) -> None:
-        """Messages of `vector` go to eventfd `fd`, which is the NIC's from now on; -1: to nobody."""
+        """Send messages of `vector` to eventfd `fd`, which the NIC owns from now on; -1: to none."""
         self._check_open()
-        with self._engine.frozen():
-            self._engine.call("nic_set_eventfd", vector, -1 if Fault.INTERRUPT in self.injected else fd)
-        former = self._eventfds.pop(vector, -1)
-        if fd >= 0:
-            self._eventfds[vector] = fd
-        if former >= 0:
-            os.close(former)
+        self._vectors.connect(vector, fd)
 
     def connect_line(self, fd: int) -> None:
-        """Vector 0 is INTx: after each signal it is masked until `mask_line(False)` (VFIO's AUTOMASKED)."""
+        """Make vector 0 INTx: after each signal it is masked until `mask_line(False)` (VFIO's AUTOMASKED)."""
         self.connect_interrupt(0, fd)
-        with self._engine.frozen():
-            self._engine.call("nic_set_line", fd >= 0)
+        self._vectors.use_line(fd >= 0)
 
     def mask_line(self, masked: bool) -> None:
         self._check_open()
         with self._engine.frozen():
             self._engine.call("nic_mask_line", masked)
 
-    # ---- life ----
+    # ---- the board, the wire, time ----
 
-    def close(self) -> None:
-        if self._closed or os.getpid() != self._process:  # a forked child has no engine thread to stop
-            return
-        self.disable_interrupts()
-        self._engine.call("nic_stop")
-        self._wire.close()
-        self._inspector.take()
-        with self._engine.frozen():  # whoever waits to get in finds it closed
-            self._closed = True
-            self._engine.destroy()
+    def step(self, frames: int = 64, ns: int = 0) -> int:
+        """Needs `manual`: `ns` pass, then each queue and the wire move at most `frames`. Returns the number moved."""
+        self._check_open()
+        return self._engine.call("nic_step", frames, ns)
 
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
+    def set_link(self, up: bool) -> None:
+        """Plug the cable in, or pull it out."""
+        self._check_open()
+        with self._engine.frozen():
+            self._cage.plug(up)
+
+    def insert_module(self, sfp: SfpModule | None) -> None:
+        """Exchange the SFP+ module, or (None) take it out."""
+        self._check_open()
+        with self._engine.frozen():
+            self._cage.insert(sfp)
 
     def link_trouble(self) -> str:
         if self._closed or self._gone:
             return ""
         return self._wire.trouble() or self._cage.trouble()
 
-    # ---- for tests and teachers ----
-
-    def step(self, frames: int = 64, ns: int = 0) -> int:
-        """`manual` only: time goes on by `ns`, then each queue and the wire move at most `frames`. Returns frames moved."""
+    @property
+    def frames_played(self) -> int:
+        """The number of frames that the wire's source or capture has sent to the NIC."""
         self._check_open()
-        return self._engine.call("nic_step", frames, ns)
+        return self._engine.call("wire_sequence")
 
-    def set_link(self, up: bool) -> None:
-        """Plug the cable in or pull it."""
-        self._check_open()
-        with self._engine.frozen():
-            self._cage.plug(up)
+    def firmware_takes(self, *, register: bool = False, **resources: int) -> None:
+        """The firmware holds these semaphores, and no others, from now on.
 
-    def insert_module(self, sfp: SfpModule | None) -> None:
-        """Exchange the SFP+ module, or take it out."""
+        register: FWSM.FWSMBI. resources: bits of SW_FW_SYNC by name, as in FW_PHY_SM0=1.
+        """
         self._check_open()
         with self._engine.frozen():
-            self._cage.insert(sfp)
+            self._semaphores.firmware_takes(register, SW_FW_SYNC(SW_FW_SYNC.compose("SW_FW_SYNC", 0, resources)))
+
+    # ---- injected faults (FAULTS.md) ----
+
+    def inject(self, fault: Fault, at: int = 0) -> None:
+        """Break the NIC in this way, now or at the `at`-th register access from now."""
+        self._check_open()
+        self.injected.add(fault, at)
+
+    def mend(self, fault: Fault) -> None:
+        """End the fault and deliver what it held back. A removed NIC stays removed, unmapped memory stays unmapped."""
+        self._check_open()
+        self.injected.remove(fault)
 
     def unplug(self) -> None:
         """Surprise removal: reads return all ones, writes are lost, nothing moves any more."""
@@ -437,73 +386,33 @@ class Emulated82599(Device):
             self._gone = True
             self._engine.call("nic_set_gone")
 
-    def inject(self, fault: Fault, at: int = 0) -> None:
-        """Break something (faults.py), now or with the `at`-th register access from now."""
-        self._check_open()
-        self.injected.add(fault, at)
-
-    def mend(self, fault: Fault) -> None:
-        """It works again, late; what was not told meanwhile is told. A NIC that was removed stays away, memory that was unmapped, too."""
-        self._check_open()
-        self.injected.remove(fault)
-
-    def firmware_takes(self, *, register: bool = False, **resources: int) -> None:
-        """The firmware's semaphores from now on: FWSM.FWSMBI, and SW_FW_SYNC's by name (FW_PHY_SM0=1); without any it gives all back."""
-        self._check_open()
-        with self._engine.frozen():
-            self._semaphores.firmware_takes(register, SW_FW_SYNC(SW_FW_SYNC.compose("SW_FW_SYNC", 0, resources)))
-
-    def spoil_eeprom(self) -> None:
-        """Another checksum than the right one, or that again."""
-        self._eeprom.words[CHECKSUM_WORD] ^= 1
+    def flip_eeprom_checksum(self) -> None:
+        self._eeprom.flip_checksum()
 
     def reconnect_interrupts(self) -> None:
-        """Each vector to its eventfd, or to none where messages get lost."""
-        with self._engine.frozen():
-            for vector, fd in self._eventfds.items():
-                self._engine.call("nic_set_eventfd", vector, -1 if Fault.INTERRUPT in self.injected else fd)
+        self._vectors.reconnect()
 
     def break_write_back(self, *, head: bool, receive: bool) -> None:
         with self._engine.frozen():
             self._engine.call("nic_break_write_back", head, receive)
 
+    # ---- findings ----
+
     @property
     def violations(self) -> list[Violation]:
-        """Datasheet rules that were broken and DMA accesses that were stopped, so far and in that order; after close(), all."""
+        """Broken datasheet rules and refused DMA accesses, oldest first. Still available after close()."""
         with self._engine.frozen():
             if not self._closed:
                 self._inspector.take()
             return self._inspector.violations
 
+    @property
+    def faults(self) -> list[Violation]:
+        """The refused DMA accesses among the violations."""
+        return [violation for violation in self.violations if violation.is_dma_fault]
+
     def clear_violations(self) -> None:
-        """For another driver: what it breaks is told again, though one before it broke the same."""
+        """For the next driver: a rule that the previous one broke is recorded again when this one breaks it."""
         self._check_open()
         with self._engine.frozen():
             self._inspector.clear()
-
-    @property
-    def faults(self) -> list[Violation]:
-        """The DMA faults among them."""
-        return [violation for violation in self.violations if violation.is_dma_fault]
-
-    @property
-    def frames_played(self) -> int:
-        """Frames that a source or a capture gave the NIC so far."""
-        self._check_open()
-        return self._engine.call("wire_sequence")
-
-    def _call_checked(self, name: str) -> None:
-        error = self._engine.call(name)
-        if error:
-            self.close()
-            raise DeviceError(f"the emulator's thread could not be started: {os.strerror(error)}")
-
-
-@cache
-def reset_image() -> bytes:
-    """BAR0 as after a reset: the table's reset values."""
-    image = np.zeros(BAR0_SIZE // 4, dtype=np.uint32)
-    for row in Registers.rows():
-        for index in range(row.count):
-            image[row.offset(index) // 4] = row.reset_value(index)
-    return image.tobytes()

@@ -151,9 +151,9 @@ def test_a_nic_that_goes_at_some_access_is_said_to_be_gone(at: int) -> None:
 def test_a_port_name_may_have_a_fault() -> None:
     with pytest.raises(RegisterTimeout, match="RST is 0x1"):
         open_port("emulated@fault=reset")
-    with pytest.raises(PortNameError, match="'emulated@fault=rest': 'rest' is no fault; write link, no-module"):
+    with pytest.raises(PortNameError, match="'emulated@fault=rest': 'rest' is not a fault. Write link, no-module"):
         open_port("emulated@fault=rest")
-    with pytest.raises(PortNameError, match="'reset\\+' is no fault"):
+    with pytest.raises(PortNameError, match="'reset\\+' is not a fault"):
         open_port("emulated@fault=reset+")
 
 

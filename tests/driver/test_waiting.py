@@ -303,7 +303,7 @@ def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
         for _ in range(5):
             port.send([frame(B)])
             nic.step(ns=100_000)
-        assert os.eventfd_read(nic._eventfds[0]) == 1
+        assert os.eventfd_read(nic._vectors.eventfds[0]) == 1
         port.rxsync()
         port.rx_rings[0].advance(5)
         port.rxsync()

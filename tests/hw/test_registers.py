@@ -142,7 +142,7 @@ def test_reset_values_and_masks_have_32_bits_and_belong_to_registers_that_hold_a
 def test_a_register_keeps_the_written_bits_that_its_mask_lets_through() -> None:
     device = Emulated82599("sink", manual=True)
     with device:
-        hooks = set(device._writes) | CHANGED_BY_HARDWARE
+        hooks = set(device._register_access.write_hooks) | CHANGED_BY_HARDWARE
         for row in ROWS:
             if row.access is not Access.RW or row.name in hooks:
                 continue
@@ -158,7 +158,7 @@ def test_a_read_only_register_does_not_change_when_it_is_written() -> None:
     device = Emulated82599("sink", manual=True)
     with device:
         for row in ROWS:
-            if row.access is Access.RO and row.name not in device._writes:
+            if row.access is Access.RO and row.name not in device._register_access.write_hooks:
                 before = device.read32(row.offset(row.count - 1))
                 device.write32(row.offset(row.count - 1), before ^ ALL_ONES)
                 assert device.read32(row.offset(row.count - 1)) == before, row.name

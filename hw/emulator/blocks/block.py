@@ -1,8 +1,8 @@
 """A block of the chip: registers that do more than hold a value.
 
 A subclass has methods `read_NAME(index) -> int` and `write_NAME(index, value)` for registers of the table; the NIC calls
-them with the engine frozen. Registers without such a method behave as their access says. `self.raw` is the register
-file itself: reading and writing there has no effect beyond the value.
+them with the engine frozen. A register without such a method behaves as its access type says. `self.raw` is the register
+file itself: an access there has no effect beyond the value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ixrings.hw.registers import Registers
 
 
 class RegisterFile:
-    """The values as they stand in the engine's memory: an AddressSpace without side effects."""
+    """The values in the engine's memory: an AddressSpace without side effects."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,19 +29,29 @@ class RegisterFile:
 
 
 class Chip(Protocol):
-    """What a block may ask of the NIC that it is a part of."""
+    """What a block may ask of the NIC that contains it."""
 
     @property
-    def injected(self) -> Container[Fault]: ...
-    def reset_registers(self) -> None: ...
-    def update_bus_master(self) -> None: ...
+    def injected(self) -> Container[Fault]:
+        """The faults that the NIC has now."""
+
+    def reset(self) -> None:
+        """Function-level reset; the engine must not be frozen."""
+
+    def reset_registers(self) -> None:
+        """Software reset (CTRL.RST); the engine is frozen."""
+
+    def update_bus_master(self) -> None:
+        """Tell the engine whether the NIC may send requests; the engine is frozen."""
 
 
 class Block:
+    """nic: the NIC that contains this block. raw: the register file."""
+
     def __init__(self, nic: Chip, engine: Engine) -> None:
         self.nic = nic
         self.engine = engine
         self.raw = Registers(RegisterFile(engine))
 
     def reset(self) -> None:
-        """After every register got its reset value."""
+        """Called by a reset, after every register got its reset value."""

@@ -92,8 +92,12 @@ class Eeprom(Block):
     def load(self, mac: bytes) -> None:
         self.words = image(mac, words_of(self.raw.EEC.read().EE_SIZE))
 
+    def flip_checksum(self) -> None:
+        """Make the checksum wrong, or right again."""
+        self.words[CHECKSUM_WORD] ^= 1
+
     def reset(self) -> None:
-        """Auto-read: address 0 becomes valid with what the EEPROM holds (8.2.3.7.9)."""
+        """Auto-read: MAC address 0 becomes valid with the value in the EEPROM (8.2.3.7.9)."""
         low, middle, high = self.words[LAN_CORE_BLOCK + 1 : LAN_CORE_BLOCK + 4]
         self.raw.RAL[0].write(low | middle << 16)
         self.raw.RAH[0].write(RAH=high, AV=1)

@@ -1,0 +1,47 @@
+"""The interrupt messages of the software 82599: an eventfd for each MSI-X vector, or one for INTx."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+
+from .engine.library import Engine
+from .faults import Fault
+
+
+class Vectors:
+    """The eventfds of one NIC, which it owns and closes. injected: while it has Fault.INTERRUPT, messages are lost."""
+
+    def __init__(self, engine: Engine, injected: Container[Fault]) -> None:
+        self.eventfds: dict[int, int] = {}  # by vector; only vectors that have one
+        self._engine = engine
+        self._injected = injected
+
+    def connect(self, vector: int, fd: int) -> None:
+        """Messages of `vector` go to eventfd `fd`; -1: they go nowhere. The previous eventfd is closed."""
+        with self._engine.frozen():
+            self._set(vector, fd)
+        previous = self.eventfds.pop(vector, -1)
+        if fd >= 0:
+            self.eventfds[vector] = fd
+        if previous >= 0:
+            os.close(previous)
+
+    def disconnect_all(self) -> None:
+        for vector in list(self.eventfds):
+            self.connect(vector, -1)
+        self.use_line(False)
+
+    def reconnect(self) -> None:
+        """Tell the engine each eventfd again, after Fault.INTERRUPT came or went."""
+        with self._engine.frozen():
+            for vector, fd in self.eventfds.items():
+                self._set(vector, fd)
+
+    def use_line(self, on: bool) -> None:
+        """Whether vector 0 is INTx."""
+        with self._engine.frozen():
+            self._engine.call("nic_set_line", on)
+
+    def _set(self, vector: int, fd: int) -> None:
+        self._engine.call("nic_set_eventfd", vector, -1 if Fault.INTERRUPT in self._injected else fd)
