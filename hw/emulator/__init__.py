@@ -1,4 +1,4 @@
-"""The software 82599: `Emulated82599` is a Device like any other."""
+"""The software 82599: `Emulated82599` implements Device. Start reading at README.md."""
 
 from ixrings.hw.errors import WireError
 

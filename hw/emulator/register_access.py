@@ -1,4 +1,4 @@
-"""BAR0 of the software 82599: a block's method carries out an access; else the register's access type says what it does."""
+"""BAR0 of the software 82599: a block carries out an access to its registers; access types say what the rest do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wires of `emulated:WIRE`: what each is made of outside the engine (files, TAP interfaces, names)."""
+"""The wires of `emulated:WIRE`: the files, TAP interfaces and names that the engine needs for each."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 IFNAMSIZ = 16
-SHORTEST, LONGEST = 60, 9724  # a source's frames, without CRC
+SHORTEST, LONGEST = 60, 9724  # bytes of a source's frames, without CRC
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
 
 
 class Wire:
-    """What a NIC's cable leads to; `close` gives back what it took from the system."""
+    """What one NIC's cable leads to. Raises WireError for a name that is not a wire."""
 
     def __init__(self, name: str, engine: Engine, mac: bytes) -> None:
         self.name = name
         self._engine = engine
         self._mac = mac
         self._fds: list[int] = []
-        self._capture: Capture | None = None  # the engine reads its arrays
+        self._capture: Capture | None = None  # kept, because the engine reads its arrays
         self._cable = ""
         kind, separator, self._argument = name.partition("=")
         connect = {
@@ -49,7 +49,7 @@ class Wire:
         self._connect = connect
 
     def connect(self) -> None:
-        """Before the engine has the NIC. Raises WireError; `close` gives back what was taken until then."""
+        """Call it before `nic_start`. Raises WireError; call `close` then, too."""
         self._connect(self._argument)
 
     def _loop(self, argument: str) -> None:
@@ -66,13 +66,13 @@ class Wire:
         self._check(self._engine.call("wire_source", frame, length))
 
     def _connect_cable(self, name: str) -> None:
-        with self._engine.frozen():  # the other end is running
-            ends = _CABLES.ends(name)
+        with self._engine.frozen():  # the other end may be running
+            ends = CABLES.ends(name)
             if len(ends) == 2:
                 raise WireError(f"cable={name} already joins two ports; close one, or use another name")
             self._cable = name
             self._engine.call("wire_cable", ends[0].pointer if ends else None)
-            _CABLES.plug(name, self._engine)
+            CABLES.plug(name, self._engine)
 
     def _pcap(self, argument: str) -> None:
         source, _, target = argument.partition(",")
@@ -114,21 +114,21 @@ class Wire:
             raise WireError("no memory for the wire's buffers")
 
     def trouble(self) -> str:
-        """Why nothing comes through, or ''."""
+        """Why no frame gets through, or ''."""
         number = self._engine.call("wire_trouble")
         if number:
             gone = "was deleted" if number in (errno.EBADFD, errno.ENODEV) else os.strerror(number)
             return f"{self.name}: {'the interface ' if self.name.startswith('tap=') else ''}{gone}"
-        if self._cable and len(_CABLES.ends(self._cable)) < 2:
+        if self._cable and len(CABLES.ends(self._cable)) < 2:
             return f"cable={self._cable} has no port at its other end"
         return ""
 
     def close(self) -> None:
-        """After the engine let the NIC go, or before it had it."""
+        """Close the files, and free the cable's end. Call it after `nic_stop`, or before `nic_start`."""
         with self._engine.frozen():
             self._engine.call("wire_close")
         if self._cable:
-            _CABLES.unplug(self._cable, self._engine)
+            CABLES.unplug(self._cable, self._engine)
             self._cable = ""
         while self._fds:
             os.close(self._fds.pop())
@@ -136,7 +136,7 @@ class Wire:
 
 
 class Cables:
-    """Which ports of this process hang at which cable. One of it: a cable's name means the same everywhere in a process."""
+    """The ports at each cable. One object for the process, so that a cable's name means the same everywhere in it."""
 
     def __init__(self) -> None:
         self._ends: dict[tuple[str, int], Engine] = {}
@@ -151,11 +151,11 @@ class Cables:
         self._ends.pop((name, engine.pointer), None)
 
 
-_CABLES = Cables()
+CABLES = Cables()
 
 
 def source_frame(mac: bytes, length: int) -> bytes:
-    """A UDP frame to `mac`; the engine puts the flow into the source port and a sequence number behind the headers."""
+    """A UDP frame to `mac`; the engine writes the flow into the source port and a sequence number after the headers."""
     payload = length - 14 - 20 - 8
     ip = struct.pack(
         "!BBHHHBBH4s4s", 0x45, 0, 28 + payload, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
@@ -168,9 +168,9 @@ def source_frame(mac: bytes, length: int) -> bytes:
 
 
 def open_tap(name: str) -> int:
-    """A non-blocking TAP fd for interface `name`, which is made if it is not there."""
+    """A non-blocking TAP fd for interface `name`, which is created if it does not exist. Raises WireError."""
     if not 0 < len(name.encode()) < IFNAMSIZ or "/" in name or name != name.strip():
-        raise WireError(f"tap={name}: an interface name has 1 to {IFNAMSIZ - 1} characters, no / and no blanks")
+        raise WireError(f"tap={name}: an interface name has 1 to {IFNAMSIZ - 1} characters, no / and no spaces")
     try:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -183,7 +183,7 @@ def open_tap(name: str) -> int:
         reasons = {
             errno.EBUSY: "another program (or port) has it open",
             errno.EPERM: f"not permitted. Run as root, or once: ip tuntap add dev {name} mode tap user $USER",
-            errno.EINVAL: "an interface of that name exists and is no TAP",
+            errno.EINVAL: "an interface of that name exists and is not a TAP",
         }
         raise WireError(f"tap={name}: {reasons.get(error.errno or 0, error.strerror)}") from None
     return fd

@@ -264,7 +264,7 @@ def test_a_second_opener_of_a_tap_is_told_that_it_is_in_use(tap: str) -> None:
 
 
 def test_a_name_that_belongs_to_another_kind_of_interface_is_refused() -> None:
-    with pytest.raises(WireError, match="is no TAP"):
+    with pytest.raises(WireError, match="is not a TAP"):
         open_port("emulated:tap=lo")
 
 

@@ -1,1 +1,1 @@
-"""The register blocks of the software 82599 that do more than hold a value, a file each."""
+"""The blocks of the software 82599, one file each: registers that do more than hold a value."""

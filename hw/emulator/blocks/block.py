@@ -1,8 +1,8 @@
 """A block of the chip: registers that do more than hold a value.
 
-A subclass has methods `read_NAME(index) -> int` and `write_NAME(index, value)` for registers of the table; the NIC calls
-them with the engine frozen. A register without such a method behaves as its access type says. `self.raw` is the register
-file itself: an access there has no effect beyond the value.
+A subclass has methods `read_NAME(index) -> int` and `write_NAME(index, value)` for registers of the table; the NIC
+calls them with the engine frozen. A register without such a method behaves as its access type says. `self.raw` is the
+register file itself: an access there has no effect beyond the value.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The SFP+ cage: its two-wire bus in I2CCTL, its signals in ESDP (82599 8.2.3.1.4). How they are wired is the board's, as on an X520."""
+"""The SFP+ cage: its two-wire bus in I2CCTL, its signals in ESDP (82599 8.2.3.1.4), connected as on an X520 board."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from .sfp import A2, AS_USUAL, RX_POWER, TX_POWER, SfpModule
 
 
 class Cage(Block):
+    """I2CCTL and ESDP, the module, the cable, the laser."""
+
     def __init__(self, nic: Chip, engine: Engine) -> None:
         super().__init__(nic, engine)
         self._module: Module | None = None
@@ -22,7 +24,7 @@ class Cage(Block):
         self._signals_changed()
 
     def insert(self, kind: SfpModule | None) -> None:
-        """Put a module in, or (None) take it out. The board connects its presence to SDP2, which can interrupt (GPI_SDP2)."""
+        """Put a module in, or (None) take it out. SDP2 shows whether there is one, and can interrupt (GPI_SDP2)."""
         self._module = None if kind is None else Module(kind.pages())
         self._signals_changed()
         if self.raw.GPIE.read().SDP2_GPIEN:
@@ -33,6 +35,7 @@ class Cage(Block):
         self._signals_changed()
 
     def trouble(self) -> str:
+        """Why the link is down, or ''."""
         if self._module is None:
             return "there is no SFP+ module in the cage"
         if self.raw.ESDP.read().SDP3_DATA:
@@ -41,7 +44,8 @@ class Cage(Block):
 
     def _signals_changed(self) -> None:
         self.raw.ESDP.update(SDP2_DATA=int(self._module is not None))
-        # ASSUMPTION: a far end that gets no light reports a fault, so a laser that is off takes the link away at both ends.
+        # ASSUMPTION (datasheet silent): with the laser off the link is down at both ends, because a link partner that
+        # receives no light reports a remote fault. The datasheet does not describe the module.
         lit = self._module is not None and not self.raw.ESDP.read().SDP3_DATA
         if self._module is not None:
             self._module.put(A2, TX_POWER, AS_USUAL[3] if lit else 0)
@@ -54,14 +58,12 @@ class Cage(Block):
         self._signals_changed()
 
     def write_I2CCTL(self, index: int, value: int) -> None:
-        """CLK_OUT and DATA_OUT let go of a line (1) or pull it low (0); CLK_IN and DATA_IN are the lines."""
+        """CLK_OUT and DATA_OUT release a line (1) or pull it low (0); CLK_IN and DATA_IN show the lines."""
         before, after = self.raw.I2CCTL.read(), f.I2CCTL(value)
         clock, data = after.I2C_CLK_OUT, after.I2C_DATA_OUT
         if self._module is not None:
-            free = (
-                not self._module.pulls_low
-            )  # else the line stays low, whatever the driver does: nobody sees a START or a STOP
-            if clock and before.I2C_CLK_OUT and data != before.I2C_DATA_OUT and free:
+            released = not self._module.pulls_low  # else data stays low, and the driver cannot make a START or a STOP
+            if clock and before.I2C_CLK_OUT and data != before.I2C_DATA_OUT and released:
                 (self._module.stop if data else self._module.start)()
             elif clock and not before.I2C_CLK_OUT:
                 self._module.rise(bool(data))

@@ -1,4 +1,4 @@
-"""The IEEE 1588 clock's registers (82599 7.9, 8.2.3.26). It counts and stamps in timestamp.c; here is what an access does."""
+"""The registers of the IEEE 1588 clock (82599 7.9, 8.2.3.26). The clock and the time stamps are in timestamp.c."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HIGH = ALL_ONES << 32
 class Clock(Block):
     def read_SYSTIML(self, index: int) -> int:
         time = self.engine.call("nic_time")
-        self.raw.SYSTIMH.write(time >> 32)  # held for the read that follows (7.9.3.1)
+        self.raw.SYSTIMH.write(time >> 32)  # latched for the read that follows (7.9.3.1)
         return time & ALL_ONES
 
     def write_SYSTIML(self, index: int, value: int) -> None:
@@ -23,11 +23,14 @@ class Clock(Block):
         self.engine.call("nic_set_time", value << 32 | self.engine.call("nic_time") & ALL_ONES)
 
     def write_TIMINCA(self, index: int, value: int) -> None:
-        self.engine.call("nic_time")  # until now it went at the former rate
+        self.engine.call("nic_time")  # until now the clock ran at the previous rate
         self.raw.TIMINCA.write(value)
 
     def write_TIMADJH(self, index: int, value: int) -> None:
-        """ASSUMPTION: the adjustment is made at once, not in steps."""
+        """Adjust the time.
+
+        ASSUMPTION (datasheet silent): at once, not in steps; 8.2.3.26 does not say how long an adjustment takes.
+        """
         asked = f.TIMADJH(value)
         change = asked.TADJH << 32 | self.raw.TIMADJL.read()
         time = self.engine.call("nic_time") + (-change if asked.SIGN else change)

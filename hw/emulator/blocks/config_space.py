@@ -13,7 +13,7 @@ SIZE = 4096
 COMMAND = 0x04
 COMMAND_MEMORY, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE = 0x2, 0x4, 0x400
 STATUS = 0x06
-# The engine keeps these two bits: INTx is asserted; a read request was refused (Received Master Abort, cleared by writing 1).
+# Bits that the engine keeps: INTx is asserted; a read request was refused (Received Master Abort, write 1 to clear).
 STATUS_INTERRUPT, STATUS_MASTER_ABORT = 0x8, 0x2000
 MSIX_CONTROL = 0x72
 DEVICE_CONTROL = 0xA8

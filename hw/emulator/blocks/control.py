@@ -23,13 +23,13 @@ class Control(Block):
         self.nic.update_bus_master()
 
     def write_SECRXCTRL(self, index: int, value: int) -> None:
-        # Frames between the MAC and the packet buffer do not exist here, so the path is empty at once.
+        # No frame is ever between the MAC and the packet buffer, so the path is empty at once.
         self.raw.SECRXCTRL.write(value & 0x3)
         self.raw.SECRXSTAT.update(SECRX_RDY=1)
 
 
 class Semaphores(Block):
-    """SWSM and SW_FW_SYNC (10.5.4). What the firmware has taken outlives a reset; nothing, unless Emulated82599.firmware_takes() was told so."""
+    """SWSM and SW_FW_SYNC (10.5.4). The firmware holds what the last `firmware_takes` named, also after a reset."""
 
     def __init__(self, nic: Chip, engine: Engine) -> None:
         super().__init__(nic, engine)
@@ -45,12 +45,12 @@ class Semaphores(Block):
 
     def read_SWSM(self, index: int) -> int:
         value = self.raw.SWSM.read()
-        self.raw.SWSM.update(SMBI=1)  # who reads 0 has taken it
+        self.raw.SWSM.update(SMBI=1)  # the reader of a 0 has taken it
         return value
 
     def write_SWSM(self, index: int, value: int) -> None:
         asked = f.SWSM(value)
-        # Software can give SMBI back, not take it by a write.
+        # A write can release SMBI, but not take it.
         self.raw.SWSM.write(
             SMBI=asked.SMBI & self.raw.SWSM.read().SMBI, SWESMBI=asked.SWESMBI & ~self.raw.FWSM.read().FWSMBI
         )

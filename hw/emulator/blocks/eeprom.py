@@ -1,4 +1,4 @@
-"""The EEPROM (82599 6, 8.2.3.2): an image with a valid checksum, read through EERD; it gives the NIC its MAC address."""
+"""The EEPROM (82599 6, 8.2.3.2): an image with a valid checksum and the NIC's MAC address, read through EERD."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PBA_IS_TEXT = 0xFAFA
 PHY_INIT, PHY_INIT_BLOCK = 0x2B, 0x80
 DEVICE_CAPS = 0x2C
 NO_FCOE = 1 << 1
-IMAGE_ID = 0x2D  # low and high word of the number that identifies an image; bit 31 says in which order
+IMAGE_ID = 0x2D  # low and high word of the number that identifies an image; bit 31 tells their order
 SFP_KINDS = (3, 4, 5, 6)  # direct attach and SR/LR, each on port 0 and 1
-CORE_SETTINGS = (0x0100,)  # what goes to CORECTL for a module; the analog core is not modelled
+CORE_SETTINGS = (0x0100,)  # values for CORECTL with this module; the analog core is not modelled
 
 
 def words_of(ee_size: int) -> int:
-    """EEC.EE_SIZE as a number of words (8.2.3.2.1)."""
+    """The number of words that EEC.EE_SIZE stands for (8.2.3.2.1)."""
     return 1 << (ee_size + 6)
 
 
 def checksum(words: Sequence[int]) -> int:
-    """The sum over words 0x00..0x3F and the sections that words 0x03..0x0E point to; 0xBABA when it is right (6.2)."""
+    """The sum of words 0x00..0x3F and of the sections that words 0x03..0x0E point to; 0xBABA is right (6.2)."""
     total = sum(words[: CHECKSUM_WORD + 1])
     for pointer in (words[at] for at in SECTION_POINTERS):
         if pointer in (0, ABSENT):
@@ -62,7 +62,7 @@ def image(mac: bytes, size: int) -> list[int]:
 
 
 def put_firmware(words: list[int]) -> None:
-    """A module whose patch has version 6: drivers call what is older than that a pre-production board."""
+    """A firmware module with patch version 6: drivers take a board with an older patch for pre-production."""
     patch = FIRMWARE_BLOCK + 6
     words[FIRMWARE] = FIRMWARE_BLOCK
     words[FIRMWARE_BLOCK : FIRMWARE_BLOCK + 6] = [5, 0, ABSENT, 0, patch, 0]
@@ -78,7 +78,7 @@ def put_name(words: list[int], assembly: str) -> None:
 
 
 def put_phy_init(words: list[int]) -> None:
-    """A list of {kind of module, where its settings are}; a kind that is not in it is refused by drivers."""
+    """A list of {kind of module, address of its settings}; drivers refuse a kind that is not in it."""
     settings = PHY_INIT_BLOCK + 2 * len(SFP_KINDS) + 2
     words[PHY_INIT] = PHY_INIT_BLOCK
     entries = [number for kind in SFP_KINDS for number in (kind, settings)]
@@ -87,6 +87,8 @@ def put_phy_init(words: list[int]) -> None:
 
 
 class Eeprom(Block):
+    """EEC, EERD, and the MAC address that auto-read loads."""
+
     words: list[int]
 
     def load(self, mac: bytes) -> None:
@@ -105,14 +107,14 @@ class Eeprom(Block):
 
     def write_EEC(self, index: int, value: int) -> None:
         present = self.raw.EEC.read()
-        mask = 0x77  # SK, CS, DI, FWE, REQ are software's
-        granted = f.EEC(value).EE_REQ  # nobody else asks for the EEPROM
+        mask = 0x77  # software writes SK, CS, DI, FWE, REQ
+        granted = f.EEC(value).EE_REQ  # always: no other function asks for the EEPROM
         self.raw.EEC.write((present & ~mask) | (value & mask), EE_GNT=granted)
 
     def write_EERD(self, index: int, value: int) -> None:
         asked = f.EERD(value)
         if not asked.START:
             return
-        # Beyond the image the chip reads an erased EEPROM.
+        # After the end of the image the chip reads erased words.
         data = self.words[asked.ADDR] if asked.ADDR < len(self.words) else ABSENT
         self.raw.EERD.write(ADDR=asked.ADDR, DATA=data, DONE=1)

@@ -1,4 +1,7 @@
-"""Receive filter, flow director and RSS tables that the engine keeps in a faster form (82599 7.1.1, 7.1.2, 8.2.3.7, 8.2.3.21)."""
+"""Receive filters, flow director and RSS (82599 7.1.1, 7.1.2, 8.2.3.7, 8.2.3.21).
+
+The engine keeps these tables in a faster form; a write tells it to update them.
+"""
 
 from __future__ import annotations
 

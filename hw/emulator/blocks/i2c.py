@@ -1,7 +1,7 @@
-"""An SFP+ module's memory as the responder on a two-wire bus, bit by bit (SFF-8472 4).
+"""The memory of an SFP+ module on its two-wire bus, bit by bit (SFF-8472 4).
 
-Both wires are open drain: a line is high when nobody pulls it low. The module answers at one or more bus addresses, each 256
-bytes; it never stretches the clock.
+Both wires are open drain: a line is high when neither end pulls it low. The module answers at one or more bus
+addresses, each of 256 bytes; it never stretches the clock.
 """
 
 from __future__ import annotations
@@ -10,32 +10,35 @@ from collections.abc import Mapping
 
 
 class Module:
-    """The responder: bytes are taken at rising clock edges, the data line is changed at falling ones."""
+    """The responder: it samples data at rising clock edges and changes the data line at falling edges.
+
+    pages: 256 bytes for each bus address. pulls_low: the module holds the data line low.
+    """
 
     def __init__(self, pages: Mapping[int, bytes]) -> None:
         self._pages = {address: bytearray(page) for address, page in pages.items()}
         self._page: bytearray | None = None
-        self._at = 0  # the byte the next read gives
+        self._at = 0  # offset of the byte that the next read returns
         self._idle()
 
     def _idle(self) -> None:
         self._shift = self._bits = 0
-        self._state = "idle"  # idle, address, offset, write, read; and who acknowledges next: "+" us, "-" the master
-        self._acknowledging = ""
+        self._state = "idle"  # idle, address, offset, write, read
+        self._acknowledging = ""  # "+": the module acknowledges next, "-": the master does
         self.pulls_low = False
 
     def put(self, address: int, offset: int, value: int) -> None:
-        """Two bytes of a page that the module fills itself; nothing without that page."""
+        """Set two bytes that the module measures; without such a page this does nothing."""
         if address in self._pages:
             self._pages[address][offset : offset + 2] = value.to_bytes(2, "big")
 
     def start(self) -> None:
-        """Data fell while the clock was high."""
+        """A START: data fell while the clock was high."""
         self._idle()
         self._state = "address"
 
     def stop(self) -> None:
-        """Data rose while the clock was high."""
+        """A STOP: data rose while the clock was high."""
         self._idle()
 
     def rise(self, data: bool) -> None:

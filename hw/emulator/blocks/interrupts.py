@@ -1,7 +1,7 @@
-"""Interrupt registers (82599 7.3, 8.2.3.5). Causes and masks move in interrupt.c; here is what an access does to them.
+"""Interrupt registers (82599 7.3, 8.2.3.5): what an access does to causes and masks. Their use is in interrupt.c.
 
-Vectors 0..63 have their causes and masks in the register file's EICS_EX and EIMS_EX, the other causes in bits 31:16 of
-EICR and EIMS. Bits 15:0 of EICR and EIMS show vectors 0..15.
+The register file keeps causes and masks of vectors 0..63 in EICS_EX and EIMS_EX, other causes in bits 31:16 of EICR and
+EIMS. Bits 15:0 of EICR and EIMS show vectors 0..15.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .config_space import VECTORS
 
 QUEUE_BITS = 0xFFFF
 OTHER_BITS = 0xFFFF_0000
-COUNTER_NS = 4 * 2048  # ITR_COUNTER shows the upper seven of nine bits
+COUNTER_NS = 4 * 2048  # a unit of ITR_COUNTER: it has the upper seven of nine bits
 
 
 class Interrupts(Block):
@@ -29,7 +29,7 @@ class Interrupts(Block):
         causes = self._causes()
         if not self.raw.GPIE.read().MSIX_MODE:
             self._auto_mask()
-        # GPIE.OCD: only the other causes are cleared by a read (8.2.3.5.18).
+        # With GPIE.OCD a read clears only the other causes (8.2.3.5.18).
         self._clear_causes(causes & OTHER_BITS if self.raw.GPIE.read().OCD else causes)
         return causes
 
@@ -37,7 +37,7 @@ class Interrupts(Block):
         self._clear_causes(value)
 
     def read_EICS(self, index: int) -> int:
-        return self._causes()  # Linux reads it to see the causes without clearing them
+        return self._causes()  # Linux reads EICS to see the causes without clearing them
 
     def write_EICS(self, index: int, value: int) -> None:
         self.raw.EICR.write(self.raw.EICR.read() | (value & OTHER_BITS))
@@ -80,7 +80,7 @@ class Interrupts(Block):
         self.write_EIMC(0, self.raw.EIAM.read())
 
     def write_EITR(self, index: int, value: int) -> None:
-        """CNT_WDIS keeps the counter, which runs down to the next message; the interval is what it starts from after that (8.2.3.5.12)."""
+        """The counter runs down to the next message, then starts from the interval; CNT_WDIS keeps it (8.2.3.5.12)."""
         asked = f.EITR(value)
         self.raw.EITR[index].write(value & self.raw.EITR.row.mask, CNT_WDIS=0, ITR_COUNTER=0)
         if not asked.CNT_WDIS and index < VECTORS:

@@ -1,4 +1,4 @@
-"""The link (82599 3.7, 8.2.3.22): AUTOC starts it, LINKS tells. Carrier and training time are the engine's."""
+"""The link (82599 3.7, 8.2.3.22): AUTOC starts it, LINKS shows it. The engine has the carrier and the training time."""
 
 from __future__ import annotations
 

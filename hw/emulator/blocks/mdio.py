@@ -1,6 +1,6 @@
-"""MDIO (82599 3.7.2.2, 8.2.3.22.11): an access takes its time, and an SFP+ board has no PHY that would answer.
+"""MDIO (82599 3.7.2.2, 8.2.3.22.11): an access takes time, and an SFP+ board has no PHY that answers.
 
-Linux looks for one; our own driver does not, as the module speaks on two wires of its own (i2c.py).
+Linux looks for a PHY. Our driver does not: it reads the module over its two-wire bus (i2c.py).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from ixrings.hw import fields as f
 
 from .block import Block
 
-NOBODY = 0xFFFF  # the data line is pulled up
-OPCODE_READ = 2  # and above: of clause 45 two kinds, of clause 22 one
-BITS = 64  # of an access, preamble included (802.3 22.2.4.5, 45.3)
+NO_ANSWER = 0xFFFF  # the data line is pulled up
+OPCODE_READ = 2  # this and above are reads: two kinds in clause 45, one in clause 22
+BITS = 64  # an access, preamble included (802.3 22.2.4.5, 45.3)
 FAST_MHZ, SLOW_MHZ = 24, 2.4  # MDC at 10 Gbit/s (8.2.3.22.8)
 
 
@@ -19,7 +19,10 @@ class Mdio(Block):
     _done_ns = 0
 
     def write_MSCA(self, index: int, value: int) -> None:
-        """ASSUMPTION: while an access is under way the register takes no other."""
+        """Start an access.
+
+        ASSUMPTION (datasheet silent): a write while an access is in progress is ignored; 8.2.3.22.11 only says to wait.
+        """
         if self._settled().MDICMD:
             return
         asked = f.MSCA(value & self.raw.MSCA.row.mask)
@@ -35,13 +38,13 @@ class Mdio(Block):
         return self.raw.MSRWD.read()
 
     def write_MSRWD(self, index: int, value: int) -> None:
-        self.raw.MSRWD.update(MDIWRDATA=value & NOBODY)
+        self.raw.MSRWD.update(MDIWRDATA=value & NO_ANSWER)
 
     def _settled(self) -> f.MSCA:
-        """MSCA, after an access that has come to its end by now did."""
+        """MSCA, with an access that is over by now ended."""
         asked = self.raw.MSCA.read()
         if asked.MDICMD and self.engine.call("nic_now") >= self._done_ns:
             self.raw.MSCA.update(MDICMD=0)
             if asked.OPCODE >= OPCODE_READ:
-                self.raw.MSRWD.update(MDIRDDATA=NOBODY)
+                self.raw.MSRWD.update(MDIRDDATA=NO_ANSWER)
         return self.raw.MSCA.read()

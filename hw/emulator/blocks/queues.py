@@ -1,4 +1,4 @@
-"""Queue control (82599 4.6.7, 4.6.8, 8.2.3.8, 8.2.3.9): what enables a queue, and what its pointers may be told when."""
+"""Queue control (82599 4.6.7, 4.6.8, 8.2.3.8, 8.2.3.9): ENABLE, buffer sizes, head pointers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .block import Block
 
 class ReceiveQueues(Block):
     def write_RXDCTL(self, index: int, value: int) -> None:
-        # SWFLSH clears itself: there is nothing left to flush once the queue is off.
+        # SWFLSH clears itself: a queue that is off has nothing left to flush.
         asked = f.RXDCTL(value & self.raw.RXDCTL.row.mask)
         self.raw.RXDCTL[index].write(
             asked, SWFLSH=0, ENABLE=asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected)
@@ -32,7 +32,7 @@ class ReceiveQueues(Block):
 class TransmitQueues(Block):
     def write_TXDCTL(self, index: int, value: int) -> None:
         asked = f.TXDCTL(value & self.raw.TXDCTL.row.mask)
-        # The queue takes ENABLE only once DMATXCTL.TE is set (4.6.8).
+        # ENABLE stays 0 until DMATXCTL.TE is set (4.6.8).
         enable = asked.ENABLE & self.raw.DMATXCTL.read().TE & (Fault.QUEUE_ENABLE not in self.nic.injected)
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)

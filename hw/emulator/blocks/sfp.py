@@ -1,4 +1,4 @@
-"""SFP+ modules: what their memory tells a driver (SFF-8472, pages A0h and A2h)."""
+"""SFP+ modules: the contents of their memory (SFF-8472, pages A0h and A2h)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ ENCODING, RATE_100M = 11, 12
 LENGTH_SINGLE_MODE_KM, LENGTH_OM2_10M, LENGTH_OM1_10M, LENGTH_CABLE_M, LENGTH_OM3_10M = 14, 16, 17, 18, 19
 VENDOR, OUI, PART, REVISION, WAVELENGTH, CHECK_BASE = 20, 37, 40, 56, 60, 63
 SERIAL, DATE, MONITORING, CHECK_EXTENDED = 68, 84, 92, 95
-MONITORED_AVERAGE_POWER = 0x68  # it measures, calibrated by itself, powers on average (8.8)
+MONITORED_AVERAGE_POWER = 0x68  # measures, calibrated internally, average power (8.8)
 MEASURED, TX_POWER, RX_POWER = 96, 102, 104  # on page A2h (9.4)
 AS_USUAL = (9088, 33_000, 3_000, 5_800, 5_100)  # 35.5 C, 3.3 V, 6 mA, 0.58 mW sent, 0.51 mW received
 SFP, MANAGED_BY_ID, LC, COPPER_PIGTAIL, CODE_64B66B = 0x03, 0x04, 0x07, 0x21, 0x06
-INTEL_OUI = bytes([0x00, 0x1B, 0x21])  # the only maker of optics that drivers take without being told to
+INTEL_OUI = bytes([0x00, 0x1B, 0x21])  # the only vendor of optics that drivers accept by default
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between modules."""
+    """What differs between modules. lengths: (offset in page A0h, value)."""
 
     compliance_10g: int
     cable: int
@@ -54,7 +54,7 @@ class SfpModule(Enum):
     )
 
     def pages(self) -> dict[int, bytes]:
-        """256 bytes for each address on the bus."""
+        """256 bytes for each bus address that the module answers."""
         kind = self.value
         page = bytearray(256)
         page[IDENTIFIER], page[EXTENDED], page[CONNECTOR] = SFP, MANAGED_BY_ID, kind.connector
@@ -83,7 +83,7 @@ class SfpModule(Enum):
 
 
 def measurements() -> bytes:
-    """Page A2h: what an optical module measures. The thresholds for alarms are left out, as 0."""
+    """Page A2h: what an optical module measures. The alarm thresholds are 0."""
     page = bytearray(256)
     for number, value in enumerate(AS_USUAL):
         page[MEASURED + 2 * number : MEASURED + 2 * number + 2] = value.to_bytes(2, "big")

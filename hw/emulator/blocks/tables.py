@@ -1,6 +1,6 @@
-"""Registers through which tables of security associations are commanded (82599 7.12).
+"""Command registers of the security association tables (82599 7.12).
 
-The tables themselves are not modelled: a command is done as soon as it is given, and nothing ever matches.
+The tables are not modelled: a command completes at once, and no frame ever matches.
 """
 
 from __future__ import annotations
