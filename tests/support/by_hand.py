@@ -1,10 +1,10 @@
-"""A NIC driven by hand, register by register: what the emulator's tests (and nothing else) need of a driver."""
+"""A NIC driven by hand, register by register: the small driver that the emulator's tests use."""
 
 from __future__ import annotations
 
 import struct
 
-from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.emulator import Emulated82599, Policy
 from ixrings.hw.registers import Registers
 
 BUFFER = 2048
@@ -12,7 +12,7 @@ DD, EOP = 1, 2
 
 
 class Ring:
-    """One descriptor ring and its buffers in DMA memory; indices only ever move forward in these tests."""
+    """One descriptor ring, its buffers and its head write-back word in DMA memory."""
 
     def __init__(self, nic: Emulated82599, slots: int) -> None:
         self.slots = slots
@@ -36,9 +36,10 @@ class Ring:
 
 
 class ByHand:
-    """A stepped NIC with link, bus master, promiscuous reception, and queues as asked for, brought up as the datasheet has it (4.6).
+    """A stepped NIC with link, bus master, promiscuous reception, `rx` and `tx` queues, brought up as in 4.6.
 
-    bare: only bus master. legacy: receive descriptors are. The steps are methods, for tests that take a wrong one.
+    bare: only bus master is on. legacy: receive descriptors are legacy. The steps are methods, so that a test can
+    take a wrong one.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class ByHand:
         promiscuous: int = 1,
         bare: bool = False,
         legacy: bool = False,
-        **options: object,
+        manual: bool = True,
+        paced: bool = False,
+        link_up_s: float = 0.0,
+        rules: Policy = Policy.RECORD,
     ) -> None:
-        options.setdefault("manual", True)
-        self.nic = Emulated82599(wire, **options)  # type: ignore[arg-type]
+        self.nic = Emulated82599(wire, manual=manual, paced=paced, link_up_s=link_up_s, rules=rules)
         self.regs = Registers(self.nic)
         self.nic.enable_bus_master(True)
         if bare:
@@ -71,12 +74,12 @@ class ByHand:
         self.tx = [self.transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
 
     def look_around(self) -> None:
-        """4.6.3: all is ready after a reset."""
+        """4.6.3: read that the NIC is ready after a reset."""
         for register in (self.regs.EEC, self.regs.FWSM, self.regs.RDRXCTL):
             register.read()
 
     def set_up_reception(self, promiscuous: int = 1) -> None:
-        """4.6.7 up to the queues."""
+        """4.6.7, the steps before the queues."""
         regs = self.regs
         for table in (regs.PFUTA, regs.VFTA, regs.PFVLVF, regs.PFVLVFB, regs.MTA, regs.MPSAR, regs.FTQF):
             for entry in table:
@@ -94,7 +97,7 @@ class ByHand:
         self.regs.SECRXCTRL.update(RX_DIS=0)
 
     def set_up_transmission(self) -> None:
-        """4.6.8 and 4.6.11.3.4 up to the queues."""
+        """4.6.8 and 4.6.11.3.4, the steps before the queues."""
         self.regs.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
         for queue in range(len(self.regs.TXDCTL)):
             self.regs.RTTDQSEL.write(queue)
@@ -144,7 +147,7 @@ class ByHand:
         paylen: int | None = None,
         address: int | None = None,
     ) -> None:
-        """One frame, a descriptor a piece; not on its way before `kick`."""
+        """Write one frame into the ring, one descriptor per piece; `kick` sends it."""
         ring = self.tx[queue]
         total = sum(map(len, pieces)) if paylen is None else paylen
         for i, piece in enumerate(pieces):
@@ -156,6 +159,7 @@ class ByHand:
             ring.tail = (ring.tail + 1) % ring.slots
 
     def kick(self, queue: int = 0) -> None:
+        """Store the tail."""
         self.regs.TDT[queue].write(self.tx[queue].tail)
 
     def send(self, *frames: bytes, queue: int = 0) -> None:
@@ -166,11 +170,11 @@ class ByHand:
             pass
 
     def head(self, queue: int = 0) -> int:
-        """The head as written back to memory."""
+        """The head in its write-back word."""
         return int(self.tx[queue].writeback.view[:4].view("<u4")[0])
 
     def received(self, queue: int = 0) -> list[bytes]:
-        """Frames in the ring from its start, pieces joined, as far as descriptors are done."""
+        """The frames from the ring's start to the first descriptor without DD, pieces joined."""
         frames, piece = [], b""
         for index in range(self.rx[queue].slots):
             _, q1 = self.rx[queue].read(index)
@@ -189,6 +193,6 @@ class ByHand:
 def frame(
     length: int = 60, *, to: bytes = b"\x02\x82\x59\x90\x00\x01", kind: bytes = b"\x88\xb5", fill: int = 0
 ) -> bytes:
-    """An Ethernet frame of `length` bytes, CRC not counted, of the experimental EtherType."""
+    """An Ethernet frame of `length` bytes without CRC, by default of the experimental EtherType."""
     head = to + bytes([2, 0, 0, 0, 0, 9]) + kind
     return head + bytes((fill + i) & 0xFF for i in range(length - len(head)))

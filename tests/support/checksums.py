@@ -1,4 +1,4 @@
-"""The Internet checksum, written for tests: neither the emulator's nor the examples' is trusted with itself."""
+"""The Internet checksum for tests, independent of the emulator's and the examples' own code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def total(data: bytes) -> int:
-    """RFC 1071, the slow way."""
+    """The ones' complement sum of 16-bit words (RFC 1071), not inverted."""
     data += b"\0" * (len(data) % 2)
     value: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while value >> 16:

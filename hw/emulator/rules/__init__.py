@@ -1,1 +1,4 @@
-"""The 82599 datasheet's rules for a driver, a file a chapter, listed in book.py; findings.py, access.py and inspector.py apply them."""
+"""The 82599 datasheet's rules for a driver, one file per chapter (book.py lists them).
+
+findings.py defines rules and violations, access.py what a rule sees, inspector.py checks accesses against the rules.
+"""

@@ -1,4 +1,4 @@
-"""README.md of this folder: `python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md`."""
+"""Prints README.md of this folder: `python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md`."""
 
 from __future__ import annotations
 
@@ -7,45 +7,88 @@ from .book import CHAPTERS, rules_of
 HEAD = """\
 # The datasheet's rules
 
-What a driver must do to an 82599, checked as it happens: `nic.violations` of an `Emulated82599` has what was broken, each a sentence with rule, section, register, values
-and the access before it that mattered. `Emulated82599(rules=Policy.RAISE)`, `emulated@rules=raise` or `ixrings emulate --rules raise` make it an exception (RuleBroken),
-`ignore` leaves it alone; `record` is what happens otherwise. An error makes the device misbehave; a warning is what drivers are known to get away with.
+What a driver must do to an 82599. The emulator checks each register access as it happens, and the engine checks
+descriptors as it uses them. `nic.violations` of an `Emulated82599` lists the broken rules, each as a sentence with the
+section, the register, the values, and the earlier access that mattered.
 
-A rule is a few lines in its chapter here and a case of the same name in [tests/](../../../tests)`*rule_cases.py`, which keeps it and breaks it:
-`pytest tests/hw/emulator/test_rules.py -k NAME`. This list is printed by `python -m ixrings.hw.emulator.rules`.
-"""
-TAIL = """
-## What has no rule
-
-| the datasheet | why no rule |
+| policy | what a broken rule does |
 |---|---|
-| a descriptor that the NIC owns is not rewritten (7.1.9) | each would have to be copied when it is given and compared when it is used; what the NIC then reads is judged |
-| DD is not polled where the head is written back (7.2.3.5.2) | reads of memory are not seen |
-| 100 us pass between a queue's end and its memory's (4.6.7.1.2) | a driver in Python takes about as long for its next step; that ENABLE was read as 0 is asked for |
-| PCIe's Device Status has no transaction pending before a reset (4.2.1.6.1) | STATUS.GIO_MASTER_EN is asked for, and says the same of an emulated NIC |
-| EERD.ADDR has 14 bits (8.2.3.2.2) | the field has no more to write |
-| reserved bits keep their value | Linux's own `ethtool -t` writes them |
-| flow control counts FCRTH by 16 bytes, or by 32 (8.2.3.3.4) | the text and the field contradict each other; 32 is assumed, and judged |
-| what arbiters, credits and pools are set to (4.6.10, 4.6.11) | DCB and virtualisation are not emulated; whether the registers that switch them on agree is judged |
-| causes of EICR, RS with WTHRESH, null descriptors, padding, DROP_EN, TXDCTL[0] with TE, bits that clear themselves | these tell what the NIC does, and no driver can break them |
+| `record` (default) | it is added to `nic.violations` |
+| `raise` | it raises `RuleBroken` |
+| `ignore` | nothing |
 
-Behind a vfio-user socket accesses come late, so how long a driver waited is not judged there.
-Where a tail is stored at its doorbell's address, and not written by `write32`, only its range is checked, and that ENABLE was read before.
+Choose one with `Emulated82599(rules=Policy.RAISE)`, `emulated@rules=raise` or `ixrings emulate --rules raise`.
+With every policy the register behaves as silicon does, as far as is known
+([driver/README.md, contract 7](../../../driver/README.md#contracts)).
+
+An *error* makes the device misbehave. With a *warning*, known drivers work on real cards.
+
+To add a rule, write its lines in a chapter here, and in
+[tests/hw/emulator/rule_cases/](../../../tests/hw/emulator/rule_cases) a case with its name that keeps the rule or
+breaks it. Run the case with `pytest tests/hw/emulator/test_rules.py -k NAME`.
+
+This list is generated: `python -m ixrings.hw.emulator.rules > hw/emulator/rules/README.md`.
+"""
+# (what the datasheet says, why there is no rule for it)
+NO_RULE = (
+    (
+        "software does not change a descriptor that the NIC owns (7.1.9)",
+        "each descriptor would have to be copied and compared; what the NIC reads is checked",
+    ),
+    (
+        "with head write-back, software does not poll DD (7.2.3.5.2)",
+        "the emulator does not see reads of memory",
+    ),
+    (
+        "100 us pass between disabling a queue and freeing its memory (4.6.7.1.2)",
+        "a Python driver takes about as long for its next step; reading ENABLE as 0 is checked",
+    ),
+    (
+        "PCIe Device Status shows no pending transaction before a reset (4.2.1.6.1)",
+        "reading STATUS.GIO_MASTER_EN as 0 is checked; in an emulated NIC it says the same",
+    ),
+    (
+        "EERD.ADDR has 14 bits (8.2.3.2.2)",
+        "the field holds no more",
+    ),
+    (
+        "reserved bits keep their value",
+        "Linux's `ethtool -t` writes them",
+    ),
+    (
+        "flow control thresholds count 16 bytes, or 32 (8.2.3.3.4)",
+        "the datasheet contradicts itself; 32 is assumed, and checked",
+    ),
+    (
+        "settings of arbiters, credits and pools (4.6.10, 4.6.11)",
+        "DCB and virtualisation are not emulated; it is checked that the registers that enable them agree",
+    ),
+    (
+        "EICR causes, RS with WTHRESH, null descriptors, padding, DROP_EN, TXDCTL[0] with TE, self-clearing bits",
+        "they describe the NIC; no driver can break them",
+    ),
+)
+TAIL = """
+Register accesses through a vfio-user socket arrive late, so rules about how long a driver waited are not checked there.
+When a driver stores a tail at its doorbell address instead of using `write32`, the emulator checks only the tail's
+range, and that ENABLE was read before.
 """
 
 
 def text() -> str:
-    """The whole file."""
+    """The whole README.md."""
     lines = [HEAD]
     for chapter in CHAPTERS:
         title = (chapter.__doc__ or "").partition("\n")[0].rstrip(".")
-        lines += [f"## {title}", "", "| rule | section | severity | a driver |", "|---|---|---|---|"]
+        lines += [f"## {title}", "", "| rule | section | severity | in words |", "|---|---|---|---|"]
         lines += [
             f"| `{rule.name}` | {rule.section} | {rule.severity.value} | {rule.sentence} |"
             for rule in rules_of(chapter)
         ]
         lines.append("")
-    return "\n".join(lines) + TAIL
+    lines += ["## What has no rule", "", "| the datasheet | why there is no rule |", "|---|---|"]
+    lines += [f"| {statement} | {reason} |" for statement, reason in NO_RULE]
+    return "\n".join(lines) + "\n" + TAIL
 
 
 if __name__ == "__main__":

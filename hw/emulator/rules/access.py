@@ -1,4 +1,4 @@
-"""What a rule gets to see: an access, the registers as they are before it, and what the driver wrote and read until then."""
+"""What a rule sees: an access, the registers before it, and what the driver wrote and read until then."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ixrings.hw.registers import Registers
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
 COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
-INDIRECT = {"RTTDT1C": Registers.RTTDQSEL}  # registers that show a row of a table: which register says the row
-Memory = Callable[[int, int], "bytes | None"]  # what is at an IOVA, so many bytes; None when it cannot be seen
+INDIRECT = {"RTTDT1C": Registers.RTTDQSEL}  # registers that show one row of a table: the register that selects it
+Memory = Callable[[int, int], "bytes | None"]  # (IOVA, size): the bytes there; None when they cannot be read
 
 
 class Trail:
-    """The last write and the last read of a register, and when: by count of accesses, and the write by the clock, seconds.
+    """The last write and the last read of a register.
 
-    ever: the bits that any write had set. confirmed: those that were read as what they were written last.
+    written_at, read_at: their numbers among all accesses, -1 for none. written_s: the time of the write, in seconds.
+    ever: bits that any write set. confirmed: bits whose last read showed what was last written.
     """
 
     __slots__ = ("confirmed", "ever", "read_at", "value", "written", "written_at", "written_s")
@@ -36,7 +37,7 @@ class Trail:
 
 @dataclass
 class History:
-    """Since the last reset. written: of each register's name the indices, of a table behind one register the rows."""
+    """Accesses since the last reset. written: by register name, the indices (of an INDIRECT register: the rows)."""
 
     trails: dict[tuple[str, int], Trail] = field(default_factory=dict)
     written: dict[str, set[int]] = field(default_factory=dict)
@@ -67,11 +68,15 @@ class History:
         self.written.clear()
 
     def of(self, register: Accessor[Any]) -> Trail:
+        """The register's trail; an empty one when it was not accessed."""
         return self.trails.get((register.row.name, register.index)) or Trail()
 
 
 class Ring:
-    """The registers of one queue, by what they are for, and two of their values; `side` is R or T, as their names begin."""
+    """The registers of one queue, named by purpose. side: R (receive) or T (transmit), as their names begin.
+
+    slots: the number of descriptors by xDLEN, 0 when it is not programmed.
+    """
 
     def __init__(self, regs: Registers, side: str, index: int) -> None:
         receive = side == "R"
@@ -83,22 +88,25 @@ class Ring:
         self.tail = (regs.RDT if receive else regs.TDT)[index]
         self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
         self.enabled = bool(self.control.read().ENABLE)
-        self.slots = (self.length.read() & self.length.row.mask) // DESCRIPTOR  # of a mapped page it may be anything
+        self.slots = (
+            self.length.read() & self.length.row.mask
+        ) // DESCRIPTOR  # through a mapped page RDLEN may hold anything
 
     @property
     def iova(self) -> int:
         return self.low.read() | self.high.read() << 32
 
     def ahead(self, first: int, last: int) -> int:
-        """How many descriptors from `first` up to, not including, `last`."""
+        """The number of descriptors from `first` up to, not including, `last`."""
         return (last - first) % self.slots
 
 
 @dataclass(slots=True)
 class Access:
-    """A register is written with `value`, or read; for rules on memory, [value, value + size) is unmapped.
+    """A register is written with `value`, or read; with `size`, the DMA memory [value, value + size) is unmapped.
 
-    regs: the values as they are, without effects. before: this register's. waits_are_seen: no delay hides how long a driver waited.
+    before: this register's value before the access. regs: all registers before it; reads have no side effects.
+    waits_are_seen: register accesses arrive without delay, so it is known how long the driver waited.
     """
 
     row: Row[Any] | None
@@ -122,17 +130,18 @@ class Access:
         return self.row.label(self.index) if self.row else f"BAR0 offset {self.index:#07x}"
 
     def rises(self, name: str) -> bool:
-        """The write makes this bit 1, which was 0."""
+        """Whether the write changes this bit from 0 to 1."""
         return bool(~self.before & self.value & self._mask(name))
 
     def falls(self, name: str) -> bool:
+        """Whether the write changes this bit from 1 to 0."""
         return bool(self.before & ~self.value & self._mask(name))
 
     def _mask(self, name: str) -> int:
         assert self.row is not None, "a register has fields"
         return int(self.row.layout.fields[name].mask)
 
-    # ---- the queue it concerns ----
+    # ---- the queue that the access concerns ----
 
     @property
     def ring(self) -> Ring:
@@ -142,7 +151,7 @@ class Access:
 
     @property
     def rings(self) -> list[Ring]:
-        """All that are enabled."""
+        """The rings of all enabled queues."""
         used = [
             Ring(self.regs, name[0], index)
             for name in QUEUE_CONTROL
@@ -151,7 +160,7 @@ class Access:
         return [ring for ring in used if ring.enabled]
 
     def descriptors(self, ring: Ring, first: int, last: int) -> npt.NDArray[np.uint64]:
-        """Those from `first` up to `last`, shape (n, 2); none where the memory cannot be seen from here."""
+        """Descriptors from `first` up to, not including, `last`, shape (n, 2); empty when memory cannot be read."""
         pieces = [(first, last)] if first <= last else [(first, ring.slots), (0, last)]
         seen = [self.memory(ring.iova + DESCRIPTOR * at, DESCRIPTOR * (end - at)) or b"" for at, end in pieces]
         return np.frombuffer(b"".join(seen), dtype=np.uint64).reshape(-1, 2)
@@ -162,7 +171,7 @@ class Access:
         return self.history.of(register).written_at >= 0
 
     def not_written(self, registers: list[Accessor[Any]]) -> str | None:
-        """What is missing, in words; None when all were written."""
+        """A sentence that names the missing writes; None when all registers were written."""
         missing = [register.name for register in registers if not self.wrote(register)]
         if not missing:
             return None
@@ -170,7 +179,7 @@ class Access:
         return f"{missing[0]}{more} had not been written since the reset"
 
     def unconfirmed(self, register: Accessor[Any], **fields: int) -> str | None:
-        """None when the fields were written with these numbers, or never, and read as them since; else that in words."""
+        """None when the fields last had these numbers, both as written and as read since; else a sentence."""
         trail = self.history.of(register)
         for name, number in fields.items():
             mask = register.row.layout.fields[name].mask
@@ -180,7 +189,7 @@ class Access:
         return None
 
     def not_read_since(self, start: Accessor[Any], register: Accessor[Any], **fields: int) -> str | None:
-        """None when `register` was read with these numbers after `start` was written; else that in words."""
+        """None when `register` was read with these numbers after `start` was written; else a sentence."""
         if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(
             register, **fields
         ):
@@ -191,7 +200,7 @@ class Access:
         return f"{self.last_write(start)} and {wanted}"
 
     def never_read(self, register: Accessor[Any], **fields: int) -> str | None:
-        """None when the register's last read showed these numbers, whatever was written to it; else that in words."""
+        """None when the register's last read showed these numbers, whatever was written to it; else a sentence."""
         trail = self.history.of(register)
         value = register.row.layout(trail.value)
         if trail.read_at >= 0 and all(getattr(value, name) == number for name, number in fields.items()):
@@ -200,7 +209,7 @@ class Access:
         return f"{register.name} had not been read with {wanted} since the reset"
 
     def last_write(self, register: Accessor[Any]) -> str:
-        """The access before this one that mattered, in words."""
+        """The last write to a register, as a sentence."""
         trail = self.history.of(register)
         if trail.written_at < 0:
             return f"{register.name} had not been written since the reset"
@@ -208,5 +217,5 @@ class Access:
 
 
 def show(row: Row[Any], value: int) -> str:
-    """Counts as numbers, registers with bits as registers."""
+    """A register's value as text: a decimal number for counts, else hexadecimal."""
     return str(value) if row.name in COUNTS else f"{value:#010x}"

@@ -1,7 +1,7 @@
-"""The 82599 datasheet's rules for a driver, a file a chapter: `python -m ixrings.hw.emulator.rules` prints the list (README.md).
+"""The 82599 datasheet's rules for a driver, one file per chapter; README.md lists them.
 
-A rule is a function behind `@rule`, or a `Rule` of what the C engine finds. A new one is its lines in a chapter; tests/hw/emulator/test_rules.py
-then asks for its case, and for a new print of the list.
+A rule is a function with `@rule`, or a `Rule` whose findings the C engine reports. To add a rule, write it in its
+chapter. tests/hw/emulator/test_rules.py then asks for a case that keeps and breaks it, and for a new README.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rules_of(chapter: ModuleType) -> list[Rule]:
 
 @dataclass(frozen=True)
 class Book:
-    """All rules, by what sets them off."""
+    """All rules. writes, reads: by register name. found: by the engine's number."""
 
     rules: tuple[Rule, ...]
     writes: dict[str, tuple[Rule, ...]]

@@ -1,6 +1,6 @@
-"""Receive side coalescing, which this NIC does not do, but a driver may ask for (82599 7.11, 8.2.3.8.12, 8.2.3.8.13).
+"""Receive side coalescing, not emulated, but checked when a driver enables it (82599 7.11, 8.2.3.8.12, 8.2.3.8.13).
 
-The limits are those of Linux and DPDK, which cite the datasheet for them.
+The limits are from Linux and DPDK, which cite the datasheet for them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ LARGEST_PACKET_KB = 64
 DESCRIPTORS = (1, 4, 8, 16)  # RSCCTL.MAXDESC
 
 
-def _coalesces(now: Access) -> bool:
-    """The write leaves a queue that is on and has RSC."""
+def coalesces(now: Access) -> bool:
+    """After the write the queue is enabled and has RSC."""
     asked = f.RSCCTL(now.value) if now.name == "RSCCTL" else now.regs.RSCCTL[now.index].read()
     control = f.RXDCTL(now.value) if now.name == "RXDCTL" else now.regs.RXDCTL[now.index].read()
     return bool(asked.RSCEN and control.ENABLE)
@@ -26,7 +26,7 @@ def _coalesces(now: Access) -> bool:
 @rule(
     "7.11, 8.2.3.8.13",
     WARNING,
-    "RSC has advanced descriptors, buffers of 2 KB or more, and together, as many as MAXDESC says, at most 64 KB",
+    "RSC needs advanced descriptors and buffers of at least 2 KB; MAXDESC buffers have at most 64 KB together",
     writes=("RXDCTL", "RSCCTL"),
 )
 def rsc_buffers(now: Access) -> str | None:
@@ -39,7 +39,7 @@ def rsc_buffers(now: Access) -> str | None:
     )
     return (
         f"SRRCTL[{now.index}] is {buffers!r}, MAXDESC allows {most} descriptors"
-        if _coalesces(now) and not right
+        if coalesces(now) and not right
         else None
     )
 
@@ -47,7 +47,7 @@ def rsc_buffers(now: Access) -> str | None:
 @rule(
     "7.11, 8.2.3.8.8, 8.2.3.8.12",
     WARNING,
-    "RSC goes with CRCs stripped, RSCDBU.RSCACKDIS at 1, and RFCTL.RSC_DIS at 0",
+    "RSC needs RDRXCTL.CRCSTRIP 1, RSCDBU.RSCACKDIS 1 and RFCTL.RSC_DIS 0",
     writes=("RXDCTL", "RSCCTL"),
 )
 def rsc_settings(now: Access) -> str | None:
@@ -55,6 +55,6 @@ def rsc_settings(now: Access) -> str | None:
     right = regs.RDRXCTL.read().CRCSTRIP and regs.RSCDBU.read().RSCACKDIS and not regs.RFCTL.read().RSC_DIS
     return (
         f"RDRXCTL is {regs.RDRXCTL.read()!r}, RSCDBU {regs.RSCDBU.read()!r}, RFCTL {regs.RFCTL.read()!r}"
-        if _coalesces(now) and not right
+        if coalesces(now) and not right
         else None
     )

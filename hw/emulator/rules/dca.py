@@ -1,4 +1,4 @@
-"""Direct cache access and the order of writes (82599 8.2.3.11). Nothing of it is emulated."""
+"""Direct cache access and write ordering, not emulated (82599 8.2.3.11)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .findings import ERROR, WARNING, rule
 @rule(
     "8.2.3.11.1, 8.2.3.11.4",
     WARNING,
-    "A queue asks for DCA only where DCA_CTRL.DCA_DIS is 0",
+    "A queue enables DCA only while DCA_CTRL.DCA_DIS is 0",
     writes=("DCA_RXCTRL", "DCA_TXCTRL"),
 )
 def dca_where_it_is_on(now: Access) -> str | None:
@@ -27,7 +27,7 @@ def dca_where_it_is_on(now: Access) -> str | None:
 @rule(
     "8.2.3.11.1",
     ERROR,
-    "Receive descriptors are not written back relaxed: DCA_RXCTRL.RXDESCWBRO is 0",
+    "DCA_RXCTRL.RXDESCWBRO is 0: receive descriptors are not written back with relaxed ordering",
     writes=("RXDCTL",),
 )
 def receive_writeback_ordering(now: Access) -> str | None:

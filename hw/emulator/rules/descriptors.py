@@ -1,4 +1,4 @@
-"""What a transmit descriptor may ask for (82599 7.2.3). The engine finds it on the way of a frame."""
+"""Transmit descriptors, checked by the engine while it sends a frame (82599 7.2.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DESCRIPTOR_TYPE = Rule(
     "transmit_descriptor_type",
     "7.2.3.2.4",
     ERROR,
-    "A transmit descriptor is a legacy one, data or a context, and all of a frame are of one kind",
+    "A transmit descriptor is legacy, data or context; all descriptors of a frame have one type",
     found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),),
 )
 
@@ -27,7 +27,7 @@ LENGTH = Rule(
     "frame_length",
     "7.2.3.2.2",
     ERROR,
-    "A frame is not empty, and no longer than the NIC carries",
+    "A frame is not empty and not longer than the NIC can send",
     found=(Found(5, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),),
 )
 
@@ -35,7 +35,7 @@ PAYLEN = Rule(
     "paylen",
     "7.2.3.2.4",
     ERROR,
-    "PAYLEN is the length of the frame, without headers when it is cut",
+    "PAYLEN is the length of the frame; with segmentation, the length without headers",
     found=(Found(6, QUEUE, "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),),
 )
 
@@ -51,7 +51,7 @@ CONTEXT = Rule(
     "context_before_use",
     "7.2.3.2.3",
     ERROR,
-    "A context goes before the frame that needs it, and fits it",
+    "A context descriptor comes before the frame that needs it, and fits it",
     found=(
         Found(
             12,
@@ -61,7 +61,7 @@ CONTEXT = Rule(
     ),
 )
 
-LONG_BUFFER = Rule(  # the datasheet's limit, which Linux breaks and silicon carries
+LONG_BUFFER = Rule(  # the datasheet's limit; Linux exceeds it, and silicon sends such buffers
     "buffer_length",
     "7.2.3.2.2",
     WARNING,
@@ -69,11 +69,11 @@ LONG_BUFFER = Rule(  # the datasheet's limit, which Linux breaks and silicon car
     found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),),
 )
 
-SHORT = Rule(  # 17 is what Linux pads to; no source has the datasheet's sentence for it
+SHORT = Rule(  # ASSUMPTION (datasheet not at hand): 17, because Linux pads to it
     "shortest_frame",
     "7.2.3.2.4",
     WARNING,
-    "A frame has at least 17 bytes when it is handed to the NIC",
+    "A frame that is given to the NIC has at least 17 bytes",
     found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),),
 )
 
@@ -81,7 +81,7 @@ OFFLOAD_IFCS = Rule(
     "ifcs_with_offloads",
     "7.2.3.2.2",
     ERROR,
-    "IFCS is set for a frame that gets a checksum or a VLAN tag, or is cut",
+    "IFCS is set for a frame that gets a checksum or a VLAN tag, or is segmented",
     found=(Found(18, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),),
 )
 
@@ -97,7 +97,7 @@ LEGACY_RS = Rule(
     "rs_with_eop",
     "7.2.3.2.2",
     WARNING,
-    "RS is set in the last descriptor of a frame only",
+    "RS is set only in the last descriptor of a frame",
     found=(Found(16, QUEUE, "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP"),),
 )
 

@@ -1,4 +1,4 @@
-"""Which queue a frame goes to: RSS, EtherType and 5-tuple filters (82599 7.1.2)."""
+"""The receive queue of a frame: RSS, EtherType and 5-tuple filters (82599 7.1.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IP_TYPES = (0x0800, 0x86DD)
 @rule(
     "7.1.2.8, 8.2.3.7.14, 8.2.3.7.15",
     WARNING,
-    "RSS has its key, RSSRK, and its table, RETA, before reception starts",
+    "With RSS, the key (RSSRK) and the table (RETA) are written before reception starts",
     writes=("RXCTRL",),
 )
 def rss_programmed(now: Access) -> str | None:
@@ -26,7 +26,7 @@ def rss_programmed(now: Access) -> str | None:
     )
 
 
-@rule("7.1.2.3, 8.2.3.7.21", WARNING, "An EtherType filter is not for IP", writes=("ETQF",))
+@rule("7.1.2.3, 8.2.3.7.21", WARNING, "An EtherType filter does not select IPv4 or IPv6", writes=("ETQF",))
 def ether_type_not_ip(now: Access) -> str | None:
     asked = f.ETQF(now.value)
     return (
@@ -39,7 +39,7 @@ def ether_type_not_ip(now: Access) -> str | None:
 @rule(
     "7.1.2.3, 8.2.3.7.21",
     WARNING,
-    "No two EtherType filters are for the same frames: which of them wins is not said",
+    "No two EtherType filters select the same frames: the datasheet does not say which one wins",
     writes=("ETQF",),
 )
 def ether_types_differ(now: Access) -> str | None:
@@ -57,7 +57,7 @@ def five_tuple_priority(now: Access) -> str | None:
 
 
 @rule(
-    "8.2.3.7.19", WARNING, "Without virtualisation there are no pools to compare: FTQF.POOL_MASK is 1", writes=("FTQF",)
+    "8.2.3.7.19", WARNING, "Without virtualisation FTQF.POOL_MASK is 1: there are no pools to compare", writes=("FTQF",)
 )
 def five_tuple_without_pool(now: Access) -> str | None:
     asked = f.FTQF(now.value)
@@ -66,8 +66,6 @@ def five_tuple_without_pool(now: Access) -> str | None:
     )
 
 
-@rule(
-    "8.2.3.5.13", WARNING, "Bit 19 of L34TIMIR is 1 in a 5-tuple filter, as every driver has it", writes=("L34TIMIR",)
-)
+@rule("8.2.3.5.13", WARNING, "L34TIMIR bit 19 is 1 in a 5-tuple filter, as in every known driver", writes=("L34TIMIR",))
 def five_tuple_bit_19(now: Access) -> str | None:
     return "it is 0" if now.value and not f.L34TIMIR(now.value).MUST_BE_ONE else None

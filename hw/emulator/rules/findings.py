@@ -1,7 +1,7 @@
-"""What the software 82599 notices: a datasheet rule, a Violation of it, and what is to be done about one.
+"""A rule of the datasheet, a Violation of it, and the policy that says what happens then.
 
-The rules themselves stand in rules/, a file a chapter. Two kinds: `@rule` is a function that looks at a register access before it is
-carried out and answers with what is wrong, in words; `Found` is what the C engine notices in descriptors and memory, by number.
+There are two kinds of rules. A function with `@rule` sees a register access before it is carried out, and returns what
+is wrong with it as a sentence. A `Found` is a mistake in descriptors or memory that the C engine reports by number.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ixrings.hw.errors import DeviceError
 if TYPE_CHECKING:
     from .access import Access
 
-IOMMU = "IOMMU"  # in place of a section: the fault is not the 82599's to see
-NO_REGISTER = ""  # in place of a register's name: an offset that has none
+IOMMU = "IOMMU"  # in place of a section: an IOMMU detects it, not the 82599
+NO_REGISTER = ""  # in place of a register's name: an offset without a register
 
 
 class Severity(Enum):
-    """An error makes the device misbehave; a warning is what drivers are known to get away with."""
+    """An error makes the device misbehave; with a warning, known drivers work on real cards."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -31,16 +31,16 @@ ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
 
 class Policy(Enum):
-    """What a NIC does about a broken rule, warnings too. DMA faults are recorded always."""
+    """What a NIC does about a broken rule, also about a warning. Every policy records DMA faults."""
 
-    RAISE = "raise"  # RuleBroken, from the register access that broke it, or from the next one or the next sync
+    RAISE = "raise"  # RuleBroken, from the register access that broke the rule, or from the next access or sync
     RECORD = "record"  # in `nic.violations`
     IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the engine reports as finding `number` (nic.h), in words: of queue, first and second."""
+    """The engine's finding `number`. register, text: templates with {queue}, {first} and {second}."""
 
     number: int
     register: str
@@ -49,10 +49,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a driver has to do (`sentence`), where it is written, and how it is noticed that it did not.
+    """What a driver must do (`sentence`), the datasheet's `section`, and how a violation is detected.
 
-    check: answers with what is wrong about an access, or None. writes, reads: the registers it looks at; "*" is all.
-    unmaps: it looks at memory that the device loses. found: what the engine notices.
+    check: returns a sentence about what is wrong with an access, or None. writes, reads: names of the registers whose
+    accesses it checks; "*" is all. unmaps: it checks the unmapping of DMA memory. found: what the engine reports.
     """
 
     name: str
@@ -80,13 +80,13 @@ def rule(
     unmaps: bool = False,
     found: tuple[Found, ...] = (),
 ) -> Callable[[Callable[[Access], str | None]], Rule]:
-    """Makes a rule, called like it, of a function that checks an access."""
+    """Turn a function that checks an access into a Rule with the function's name."""
     return lambda check: Rule(check.__name__, section, severity, sentence, check, writes, reads, unmaps, found)
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken rule: where (`RDT[0]`), the queue it concerns (or the register's index), the values, and what happened in words."""
+    """A broken rule. register: as in `RDT[0]`. queue: of a register access, its index. text: what happened."""
 
     rule: Rule
     register: str
@@ -103,7 +103,7 @@ class Violation:
 
 
 class RuleBroken(DeviceError):
-    """A rule was broken and the NIC's policy is to raise; the access was carried out all the same."""
+    """A rule was broken and the NIC has Policy.RAISE. The access was carried out nevertheless."""
 
     def __init__(self, violation: Violation) -> None:
         super().__init__(str(violation))

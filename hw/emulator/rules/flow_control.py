@@ -8,14 +8,15 @@ from .access import Access
 from .findings import ERROR, WARNING, rule
 
 PAUSE, BY_PRIORITY, RESERVED = 1, 2, 3  # FCCFG.TFCE
-THRESHOLD_UNIT = 32  # ASSUMPTION: as bits 18:5 say; the text says 16
+# ASSUMPTION (datasheet contradicts itself): thresholds count 32 bytes, as bits 18:5 imply; the text says 16.
+THRESHOLD_UNIT = 32
 KB = 1024
 
 
 @rule(
     "4.6.3.2, 8.2.3.3.4",
     WARNING,
-    "FCRTH[0].RTH is set before reception starts, with flow control or without",
+    "FCRTH[0].RTH is set before reception starts, with or without flow control",
     writes=("RXCTRL",),
 )
 def pause_threshold_set(now: Access) -> str | None:
@@ -26,7 +27,7 @@ def pause_threshold_set(now: Access) -> str | None:
 @rule(
     "4.6.3.2",
     WARNING,
-    "The NIC makes the CRC of the pause frames that it sends: HLREG0.TXCRCEN with FCCFG.TFCE",
+    "HLREG0.TXCRCEN is 1 when FCCFG.TFCE enables pause frames: the NIC adds their CRC",
     writes=("FCCFG",),
 )
 def crc_of_pause_frames(now: Access) -> str | None:
@@ -40,7 +41,7 @@ def crc_of_pause_frames(now: Access) -> str | None:
 @rule(
     "8.2.3.3",
     WARNING,
-    "A NIC that sends pause frames knows when (FCRTH.FCEN, FCRTL) and for how long (FCTTV)",
+    "When FCCFG.TFCE enables pause frames, FCRTH.FCEN and FCRTL say when to send them, and FCTTV is not 0",
     writes=("RXCTRL",),
 )
 def pause_frames_complete(now: Access) -> str | None:
@@ -55,7 +56,7 @@ def pause_frames_complete(now: Access) -> str | None:
 @rule(
     "8.2.3.3.3, 8.2.3.3.4",
     ERROR,
-    "Pause frames end where fewer bytes wait than where they begin: FCRTL is below FCRTH",
+    "FCRTL is below FCRTH: a pause ends at a lower fill level than it begins",
     writes=("FCRTH",),
 )
 def pause_thresholds_ordered(now: Access) -> str | None:
@@ -66,7 +67,7 @@ def pause_thresholds_ordered(now: Access) -> str | None:
 @rule(
     "4.6.3.2, 8.2.3.3.4",
     WARNING,
-    "FCRTH[n].RTH, counted in 32 bytes, is less than its packet buffer holds",
+    "FCRTH[n].RTH, in units of 32 bytes, is less than the size of packet buffer n",
     writes=("RXCTRL",),
 )
 def pause_threshold_within_buffer(now: Access) -> str | None:
@@ -82,12 +83,12 @@ def pause_threshold_within_buffer(now: Access) -> str | None:
 @rule(
     "8.2.3.3.2, 8.2.3.3.5",
     WARNING,
-    "A pause is renewed before it runs out: FCRTV is less than FCTTV",
+    "A pause is renewed before it ends: FCRTV is less than FCTTV",
     writes=("FCTTV", "FCRTV"),
 )
 def pause_renewed_in_time(now: Access) -> str | None:
     if now.name == "FCTTV" and now.index:
-        return None  # of other traffic classes
+        return None  # FCTTV of other traffic classes
     time = f.FCTTV(now.value) if now.name == "FCTTV" else now.regs.FCTTV[0].read()
     again = f.FCRTV(now.value) if now.name == "FCRTV" else now.regs.FCRTV.read()
     return f"FCTTV[0] is {time!r}, FCRTV {again!r}" if time.TTV_0 and again.FC_REFRESH_TH >= time.TTV_0 else None
@@ -96,7 +97,7 @@ def pause_renewed_in_time(now: Access) -> str | None:
 @rule(
     "8.2.3.3.7, 8.2.3.22.34",
     ERROR,
-    "Pause frames are those of 802.3x or those by priority, not both: FCCFG.TFCE, MFLCN.RFCE and RPFCM",
+    "FCCFG.TFCE, MFLCN.RFCE and RPFCM enable pause frames (802.3x) or priority flow control, not both",
     writes=("FCCFG", "MFLCN"),
 )
 def one_kind_of_pause_frames(now: Access) -> str | None:

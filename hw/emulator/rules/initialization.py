@@ -1,4 +1,4 @@
-"""From a reset to a NIC that can be programmed (82599 4.6.3), and registers that are none (8.2)."""
+"""Initialization after a reset (82599 4.6.3), and writes to offsets without a register (8.2)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from .findings import NO_REGISTER, WARNING, rule
 @rule(
     "4.6.3, 8.2.3.2.1",
     WARNING,
-    "EEC.AUTO_RD is awaited, and EE_PRES looked at, before a queue is enabled",
+    "EEC.AUTO_RD and EE_PRES are read as 1 before a queue is enabled",
     writes=QUEUE_CONTROL,
 )
 def eeprom_awaited(now: Access) -> str | None:
     return now.never_read(now.regs.EEC, AUTO_RD=1, EE_PRES=1) if now.rises("ENABLE") else None
 
 
-@rule("4.6.3", WARNING, "FWSM.EXT_ERR_IND is looked at before a queue is enabled", writes=QUEUE_CONTROL)
+@rule("4.6.3", WARNING, "FWSM.EXT_ERR_IND is read as 0 before a queue is enabled", writes=QUEUE_CONTROL)
 def firmware_looked_at(now: Access) -> str | None:
     return now.never_read(now.regs.FWSM, EXT_ERR_IND=0) if now.rises("ENABLE") else None
 
 
-@rule("4.6.3", WARNING, "RDRXCTL.DMAIDONE is awaited before a queue is enabled", writes=QUEUE_CONTROL)
+@rule("4.6.3", WARNING, "RDRXCTL.DMAIDONE is read as 1 before a queue is enabled", writes=QUEUE_CONTROL)
 def dma_init_awaited(now: Access) -> str | None:
     return now.never_read(now.regs.RDRXCTL, DMAIDONE=1) if now.rises("ENABLE") else None
 
 
-@rule("8.2", WARNING, "Only registers are written", writes=(NO_REGISTER,))
+@rule("8.2", WARNING, "Only offsets with a register are written", writes=(NO_REGISTER,))
 def unknown_register(now: Access) -> str | None:
-    return "the table of registers has none there" if now.row is None else None
+    return "the register table has no register at this offset" if now.row is None else None

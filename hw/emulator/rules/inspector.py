@@ -1,4 +1,4 @@
-"""Holds a driver's register accesses against the rules (rules/), and keeps what was broken."""
+"""Checks a driver's register accesses against the rules, and keeps the violations."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ TAILS = {"RDT": "nic_rx_head", "TDT": "nic_tx_head"}
 
 
 class Inspector:
-    """One NIC's. `before_write` and `before_read` look, `after_write` and `after_read` remember; the engine is frozen around both."""
+    """Checks the accesses to one NIC. The engine is frozen from `before_…` to `after_…`.
+
+    waits_are_seen: False while accesses arrive late; the rules about how long a driver waited are not checked then.
+    """
 
     def __init__(self, engine: Engine, raw: Registers, policy: Policy) -> None:
         self.policy = policy
         self._engine, self._raw, self._book = engine, raw, Book.of_all_chapters()
         self._history = History()
         self._violations: dict[tuple[str, str, tuple[int, ...]], Violation] = {}
-        self._taken = 0  # of the engine's findings
-        self._raised: Violation | None = None
-        # Delay on the way here makes what a driver waited look shorter: then waits are not judged.
+        self._taken = 0  # number of the engine's findings in _violations
+        self._to_raise: Violation | None = None
         self.waits_are_seen = True
 
     # ---- accesses ----
@@ -59,12 +61,12 @@ class Inspector:
             self._check(rule, self._access(None, 0, iova, size=size))
 
     def forget(self) -> None:
-        """A reset: what was written before it does not count."""
+        """Called by a reset: what was written before it does not count."""
         self._history.forget()
 
     def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
         if row is not None and row.name in TAILS:
-            self._engine.call(TAILS[row.name], index)  # else the head is as it was when somebody last looked
+            self._engine.call(TAILS[row.name], index)  # updates the head in the register file
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
         return Access(
             row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen
@@ -77,7 +79,7 @@ class Inspector:
     # ---- violations ----
 
     def _check(self, rule: Rule, now: Access) -> None:
-        assert rule.check is not None, f"{rule.name} looks at accesses"
+        assert rule.check is not None, f"{rule.name} checks accesses"
         wrong = rule.check(now)
         if not wrong or self.policy is Policy.IGNORE:
             return
@@ -94,7 +96,7 @@ class Inspector:
         self._add(Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}"), ())
 
     def take(self) -> None:
-        """The engine's findings, each in its place between those of accesses."""
+        """Add the engine's new findings, so that all violations stay in order."""
         for finding in self._engine.findings()[self._taken :]:
             self._taken += 1
             self._take(finding)
@@ -105,7 +107,7 @@ class Inspector:
             return
         queue, first, second = finding.queue, finding.values[0], finding.values[1]
         register = found.register.format(queue=queue)
-        if (rule.name, register, ()) not in self._violations:  # else the access that caused it told already
+        if (rule.name, register, ()) not in self._violations:  # else the access that caused it is recorded already
             self._add(
                 Violation(
                     rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)
@@ -114,24 +116,24 @@ class Inspector:
             )
 
     def _add(self, violation: Violation, values: tuple[int, ...]) -> None:
-        """Once for each place, however often a driver repeats it."""
+        """Record a violation once for each place, however often a driver repeats it."""
         self._violations.setdefault((violation.rule.name, violation.register, values), violation)
-        if self._raised is None:
-            self._raised = violation
+        if self._to_raise is None:
+            self._to_raise = violation
 
     def clear(self) -> None:
         self._engine.call("nic_clear_findings")
         self._violations.clear()
-        self._taken, self._raised = 0, None
+        self._taken, self._to_raise = 0, None
 
     @property
     def violations(self) -> list[Violation]:
         return list(self._violations.values())
 
     def raise_broken(self) -> None:
-        """RAISE: the first that was not raised yet."""
+        """Raise RuleBroken for the first violation since the last call, if there was one."""
         if self._engine.call("nic_finding_count") > self._taken:
             self.take()
-        broken, self._raised = self._raised, None
+        broken, self._to_raise = self._to_raise, None
         if broken is not None:
             raise RuleBroken(broken)

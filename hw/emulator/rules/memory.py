@@ -1,4 +1,4 @@
-"""Which memory the NIC was told to use. An IOMMU's rules, not the datasheet's; faults are recorded whatever the policy."""
+"""Memory that the NIC may access: an IOMMU's rules, not the datasheet's. Every policy records DMA faults."""
 
 from __future__ import annotations
 

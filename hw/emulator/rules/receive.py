@@ -18,7 +18,7 @@ STANDARD_FRAME = 1518
 DESCTYPES = (0, 1, 2, 5)
 SPLIT = (2, 5)
 LONGEST_BUFFER_KB = 16
-LONGEST_HEADER = 16  # of 64 bytes
+LONGEST_HEADER = 16  # units of 64 bytes
 
 
 @rule("8.2.3.7.1", WARNING, "FCTRL changes only while RXCTRL.RXEN is 0", writes=("FCTRL",))
@@ -34,7 +34,7 @@ def rxcsum_while_reception_is_off(now: Access) -> str | None:
 @rule(
     "4.6.7 step 11",
     WARNING,
-    "RXEN is set with SECRXCTRL.RX_DIS at 1 and SECRXSTAT.SECRX_RDY read as 1 since",
+    "RXCTRL.RXEN is set only after SECRXCTRL.RX_DIS was set and SECRXSTAT.SECRX_RDY read as 1",
     writes=("RXCTRL",),
 )
 def rxen_with_the_path_stopped(now: Access) -> str | None:
@@ -45,13 +45,13 @@ def rxen_with_the_path_stopped(now: Access) -> str | None:
     return now.not_read_since(now.regs.SECRXCTRL, now.regs.SECRXSTAT, SECRX_RDY=1)
 
 
-@rule("8.2.3.8.8", ERROR, "HLREG0.RXCRCSTRP and RDRXCTL.CRCSTRIP agree when reception starts", writes=("RXCTRL",))
+@rule("8.2.3.8.8", ERROR, "HLREG0.RXCRCSTRP and RDRXCTL.CRCSTRIP are equal when reception starts", writes=("RXCTRL",))
 def crc_strip_agrees(now: Access) -> str | None:
     mac, dma = now.regs.HLREG0.read().RXCRCSTRP, now.regs.RDRXCTL.read().CRCSTRIP
     return f"RXCRCSTRP is {mac}, CRCSTRIP is {dma}" if now.rises("RXEN") and mac != dma else None
 
 
-# The datasheet has no exception; DPDK sets RSCACKC and FCOE_WRFIX only with RSC, and receives.
+# A warning: the datasheet has no exception, but DPDK sets RSCACKC and FCOE_WRFIX only with RSC, and receives.
 @rule(
     "8.2.3.8.8",
     WARNING,
@@ -67,13 +67,13 @@ def rdrxctl_settings(now: Access) -> str | None:
 @rule(
     "8.2.3.8.7",
     ERROR,
-    "SRRCTL asks for buffers of 1 to 16 KB, a descriptor type that exists, and headers of 64 to 1024 bytes when they are split",
+    "SRRCTL has BSIZEPACKET 1 to 16 KB, a valid DESCTYPE, and with header split BSIZEHEADER 64 to 1024 bytes",
     writes=("RXDCTL",),
     found=(Found(11, "SRRCTL[{queue}]", "SRRCTL[{queue}] is {first:#010x}: BSIZEPACKET must be 1 to 16 KB"),),
 )
 def srrctl_values(now: Access) -> str | None:
     asked = now.regs.SRRCTL[now.index].read()
-    # ASSUMPTION: BSIZEHEADER may be anything without header split, which alone has a use for it; DPDK leaves it 0.
+    # ASSUMPTION (datasheet silent): without header split BSIZEHEADER is unused and may be anything; DPDK leaves it 0.
     headers = asked.DESCTYPE not in SPLIT or 1 <= asked.BSIZEHEADER <= LONGEST_HEADER
     if not now.rises("ENABLE") or (asked.BSIZEPACKET <= LONGEST_BUFFER_KB and asked.DESCTYPE in DESCTYPES and headers):
         return None
@@ -90,7 +90,7 @@ DESCRIPTOR_TYPE_HERE = Rule(
     "descriptor_type_here",
     "8.2.3.8.7",
     ERROR,
-    "SRRCTL.DESCTYPE is one that this emulator has: legacy (0) or advanced, one buffer (1)",
+    "SRRCTL.DESCTYPE is one that this emulator supports: 0 (legacy) or 1 (advanced, one buffer)",
     found=(Found(10, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),),
 )
 
@@ -119,7 +119,7 @@ def filter_tables_initialized(now: Access) -> str | None:
 @rule(
     "4.6.11.3.4, 8.2.3.8.9",
     WARNING,
-    "Receive packet buffer 0 has all that flow director leaves of 512 KB; with DCB or VT, all of them have no more",
+    "Receive packet buffer 0 has all of 512 KB that flow director does not use; with DCB or VT, the buffers share it",
     writes=("RXCTRL",),
 )
 def receive_packet_buffer(now: Access) -> str | None:
@@ -129,13 +129,13 @@ def receive_packet_buffer(now: Access) -> str | None:
     left = BUFFER_KB - (SMALLEST_BUFFER_OF_FLOW_DIRECTOR_KB << taken if taken else 0)
     sizes = [buffer.read().SIZE for buffer in now.regs.RXPBSIZE]
     right = sizes == [left] + [0] * 7 if plain(now.regs) else sum(sizes) <= left
-    return None if right else f"RXPBSIZE is {sizes} KB, {left} KB are there"
+    return None if right else f"RXPBSIZE is {sizes} KB, {left} KB are available"
 
 
 @rule(
     "8.2.3.8.9, 8.2.3.21.1",
     WARNING,
-    "The receive packet buffer is divided while RXCTRL.RXEN is 0",
+    "RXPBSIZE and FDIRCTRL.PBALLOC change only while RXCTRL.RXEN is 0",
     writes=("RXPBSIZE", "FDIRCTRL"),
 )
 def receive_packet_buffer_divided_first(now: Access) -> str | None:
@@ -145,11 +145,11 @@ def receive_packet_buffer_divided_first(now: Access) -> str | None:
     )
 
 
-# FLU is what Linux and DPDK set with it; without, a port in loopback waits for a cable.
+# Linux and DPDK set FLU with LPBK. Without FLU a port in loopback waits for a cable.
 @rule(
     "8.2.3.22.8, 8.2.3.22.19",
     WARNING,
-    "In MAC loopback, HLREG0.LPBK, the link is forced up by AUTOC.FLU",
+    "AUTOC.FLU forces the link up when HLREG0.LPBK selects MAC loopback",
     writes=("RXCTRL",),
 )
 def loopback_with_link(now: Access) -> str | None:
@@ -160,20 +160,18 @@ def loopback_with_link(now: Access) -> str | None:
     )
 
 
-def _running(now: Access) -> bool:
-    """Receiving already when this is done to a queue: what 4.6.7 puts at the end of its list ought to have been done."""
+def running(now: Access) -> bool:
+    """The queue receives already, so the last steps of 4.6.7 should have been done before this access."""
     used = now.falls("ENABLE") if now.name == "RXDCTL" else now.ring.enabled
     return used and bool(now.regs.RXCTRL.read().RXEN)
 
 
-@rule("4.6.7", WARNING, "CTRL_EXT.NS_DIS is set when queues receive", writes=("RDT", "RXDCTL"))
+@rule("4.6.7", WARNING, "CTRL_EXT.NS_DIS is 1 while queues receive", writes=("RDT", "RXDCTL"))
 def no_snoop_disabled(now: Access) -> str | None:
-    return (
-        f"CTRL_EXT is {now.regs.CTRL_EXT.read()!r}" if _running(now) and not now.regs.CTRL_EXT.read().NS_DIS else None
-    )
+    return f"CTRL_EXT is {now.regs.CTRL_EXT.read()!r}" if running(now) and not now.regs.CTRL_EXT.read().NS_DIS else None
 
 
-@rule("4.6.7, 8.2.3.11.1", WARNING, "DCA_RXCTRL bit 12 is cleared when a queue receives", writes=("RDT", "RXDCTL"))
+@rule("4.6.7, 8.2.3.11.1", WARNING, "DCA_RXCTRL bit 12 is 0 while the queue receives", writes=("RDT", "RXDCTL"))
 def dca_rxctrl_bit_12(now: Access) -> str | None:
     control = now.regs.DCA_RXCTRL[now.index]
-    return f"{control.name} is {control.read()!r}" if _running(now) and control.read().MUST_BE_ZERO else None
+    return f"{control.name} is {control.read()!r}" if running(now) and control.read().MUST_BE_ZERO else None

@@ -1,4 +1,4 @@
-"""Reset and what goes before and after it (82599 4.2.1, 4.6.3, 5.2.5.3.2, 8.2.3.1)."""
+"""Reset, and the steps before and after it (82599 4.2.1, 4.6.3, 5.2.5.3.2, 8.2.3.1)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RESETS = f.CTRL.RST.mask | f.CTRL.LRST.mask
 
 
 def since_reset_s(now: Access) -> float:
-    """How long ago the driver wrote CTRL.RST or LRST; infinite without that."""
+    """Seconds since the driver wrote CTRL.RST or LRST; infinite if it did not, or if delays hide it."""
     last = now.history.of(now.regs.CTRL)
     return time.monotonic() - last.written_s if last.written & RESETS and now.waits_are_seen else float("inf")
 
 
-@rule("5.2.5.3.2", WARNING, "Queues are off before CTRL.GIO_DIS stops their DMA", writes=("CTRL",))
+@rule("5.2.5.3.2", WARNING, "All queues are disabled before CTRL.GIO_DIS is set", writes=("CTRL",))
 def queues_off_before_master_disable(now: Access) -> str | None:
     if not now.rises("GIO_DIS") or not now.rings:
         return None
@@ -30,7 +30,7 @@ def queues_off_before_master_disable(now: Access) -> str | None:
 @rule(
     "4.2.1.6.1",
     WARNING,
-    "CTRL.GIO_DIS, and STATUS.GIO_MASTER_EN read as 0, go before a reset of a NIC whose queues ran",
+    "Before the reset of a NIC with enabled queues, CTRL.GIO_DIS is set and STATUS.GIO_MASTER_EN read as 0",
     writes=("CTRL",),
 )
 def master_disable_before_reset(now: Access) -> str | None:
@@ -43,7 +43,7 @@ def master_disable_before_reset(now: Access) -> str | None:
     if not f.CTRL(now.before).GIO_DIS:
         return f"GIO_DIS is 0; {now.last_write(now.regs.CTRL)}"
     if now.history.of(now.regs.GCR_EXT).written_at > now.history.of(now.regs.CTRL).written_at:
-        return None  # it did not fall, and what was outstanding was thrown away (5.2.5.3.2)
+        return None  # it stayed 1, so outstanding requests were discarded (5.2.5.3.2)
     return now.not_read_since(now.regs.CTRL, now.regs.STATUS, GIO_MASTER_EN=0)
 
 
@@ -53,30 +53,30 @@ def wait_before_reading_ctrl(now: Access) -> str | None:
     return f"the reset was {waited * 1e3:.2f} ms ago" if waited < CTRL_READABLE_S else None
 
 
-@rule("4.6.3.2", ERROR, "Nothing is programmed for 10 ms after a reset", writes=("*",))
+@rule("4.6.3.2", ERROR, "No register is written for 10 ms after a reset", writes=("*",))
 def wait_before_programming(now: Access) -> str | None:
     waited = since_reset_s(now)
     return f"the reset was {waited * 1e3:.2f} ms ago" if waited < PROGRAMMABLE_S else None
 
 
-# The reset itself masks them, and Linux relies on it.
+# The reset itself masks interrupts, and Linux relies on it.
 @rule(
     "4.6.3.1",
     WARNING,
-    "Interrupts are masked again, by EIMC, after a reset and before any is unmasked",
+    "After a reset, interrupts are masked again by EIMC before any is unmasked",
     writes=("EIMS", "EIMS_EX"),
 )
 def interrupts_masked_after_reset(now: Access) -> str | None:
     if not now.history.of(now.regs.CTRL).written & RESETS or now.wrote(now.regs.EIMC):
         return None
-    return f"{now.last_write(now.regs.CTRL)} and EIMC not since"
+    return f"{now.last_write(now.regs.CTRL)} and EIMC had not been written since"
 
 
-# Discarded otherwise, a completion that comes after all finds nobody who waits for it.
+# Otherwise a late completion arrives for a request that was discarded.
 @rule(
     "5.2.5.3.2",
     WARNING,
-    "GCR_EXT.BUFFERS_CLEAR_FUNC throws requests away with HLREG0.LPBK at 1 and RXCTRL.RXEN at 0",
+    "GCR_EXT.BUFFERS_CLEAR_FUNC is set only while HLREG0.LPBK is 1 and RXCTRL.RXEN is 0",
     writes=("GCR_EXT",),
 )
 def buffers_cleared_in_loopback(now: Access) -> str | None:

@@ -1,4 +1,4 @@
-"""Descriptor rings and their pointers, receive and transmit alike (82599 4.6.7, 4.6.8, 7.1.9, 8.2.3.8, 8.2.3.9)."""
+"""Descriptor rings and their pointers, receive and transmit (82599 4.6.7, 4.6.8, 7.1.9, 8.2.3.8, 8.2.3.9)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .findings import ERROR, WARNING, Found, rule
 
 ALIGNMENT = 128
 LONGEST = 8192 * DESCRIPTOR
-DONE = 1  # DD, the lowest bit of a receive descriptor's second half
-EOP, DEXT, DTYP, CONTEXT = 1 << 24, 1 << 29, 0xF << 20, 2 << 20  # of a transmit descriptor's second half (7.2.3.2)
-SENT = 1 << 32  # DD, of a transmit descriptor's second half
+DONE = 1  # DD: bit 0 of a receive descriptor's second half
+EOP, DEXT, DTYP, CONTEXT = 1 << 24, 1 << 29, 0xF << 20, 2 << 20  # in a transmit descriptor's second half (7.2.3.2)
+SENT = 1 << 32  # DD in a transmit descriptor's second half
 
 
-@rule("8.2.3.8.1, 8.2.3.9.5", ERROR, "A ring starts at a multiple of 128", writes=("RDBAL", "TDBAL"))
+@rule("8.2.3.8.1, 8.2.3.9.5", ERROR, "A ring starts at a multiple of 128 bytes", writes=("RDBAL", "TDBAL"))
 def ring_alignment(now: Access) -> str | None:
     low = now.value % ALIGNMENT
     return f"the low 7 bits, {low:#x}, are ignored: the ring starts at {now.value - low:#x}" if low else None
@@ -23,13 +23,13 @@ def ring_alignment(now: Access) -> str | None:
 @rule(
     "7.2.3.3, 8.2.3.8.3, 8.2.3.9.7",
     ERROR,
-    "A ring's length is a multiple of 128 bytes, at most 8192 descriptors",
+    "A ring's length is a multiple of 128 bytes and at most 8192 descriptors",
     writes=("RDLEN", "TDLEN"),
 )
 def ring_length(now: Access) -> str | None:
     if not now.value % ALIGNMENT and now.value <= LONGEST:
         return None
-    return f"that is {now.value / DESCRIPTOR:g} descriptors"
+    return f"the ring would have {now.value / DESCRIPTOR:g} descriptors"
 
 
 @rule(
@@ -49,18 +49,20 @@ def ring_before_enable(now: Access) -> str | None:
 @rule(
     "4.6.7, 4.6.8",
     ERROR,
-    "A ring stays where it is while its queue is enabled",
+    "A ring's base and length do not change while its queue is enabled",
     writes=("RDBAL", "RDBAH", "RDLEN", "TDBAL", "TDBAH", "TDLEN"),
 )
 def ring_stays(now: Access) -> str | None:
     changes = now.ring.enabled and now.value != now.before
-    return f"it was {now.before:#x}; {now.last_write(now.ring.control)}, which enabled the queue" if changes else None
+    if not changes:
+        return None
+    return f"the previous value was {now.before:#x}; {now.last_write(now.ring.control)}, which enabled the queue"
 
 
 @rule(
     "4.6.7, 4.6.8",
     ERROR,
-    "A tail is written once ENABLE was read as 1",
+    "A tail is written only after ENABLE was read as 1",
     writes=("RDT", "TDT"),
     reads=("RXDCTL", "TXDCTL"),
 )
@@ -70,7 +72,7 @@ def tail_after_enable(now: Access) -> str | None:
     ring = now.ring
     if not now.is_read:
         return now.unconfirmed(ring.control, ENABLE=1) if now.value else None
-    # A store at the doorbell's address is no access that comes by here: the value tells at the next read.
+    # A store to the doorbell is not seen here as an access. The next read of ENABLE finds the tail changed.
     rung = ring.tail.read() != now.history.of(ring.head).written
     unseen = now.unconfirmed(ring.control, ENABLE=1) if rung else None
     return f"{ring.tail.name} is {int(ring.tail.read())} already; {unseen}" if unseen else None
@@ -79,7 +81,7 @@ def tail_after_enable(now: Access) -> str | None:
 @rule(
     "8.2.3.8.5, 8.2.3.9.9",
     ERROR,
-    "A tail is below the ring's number of descriptors",
+    "A tail is less than the ring's number of descriptors",
     writes=("RDT", "TDT"),
     found=(
         Found(8, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
@@ -95,7 +97,7 @@ def tail_within_ring(now: Access) -> str | None:
 @rule(
     "7.1.9",
     ERROR,
-    "A tail moves forward, and not past the head: what is between them is the NIC's",
+    "A tail moves only forward and does not pass the head: the NIC owns the descriptors from head to tail",
     writes=("RDT", "TDT"),
 )
 def tail_moves_forward(now: Access) -> str | None:
@@ -107,10 +109,16 @@ def tail_moves_forward(now: Access) -> str | None:
         or ring.ahead(head, now.value) >= ring.ahead(head, now.before)
     ):
         return None
-    return f"it was {now.before} and {ring.head.name} is {head}: {ring.ahead(head, now.before)} descriptors were the NIC's, now {ring.ahead(head, now.value)}"
+    owned = f"the NIC owned {ring.ahead(head, now.before)} descriptors, now {ring.ahead(head, now.value)}"
+    return f"the previous tail was {now.before} and {ring.head.name} is {head}: {owned}"
 
 
-@rule("4.6.7", WARNING, "The first receive tail is not the head: that would be an empty ring", writes=("RDT",))
+@rule(
+    "4.6.7",
+    WARNING,
+    "The first receive tail differs from the head: an equal tail gives the NIC no descriptors",
+    writes=("RDT",),
+)
 def first_tail_gives_descriptors(now: Access) -> str | None:
     ring = now.ring
     first = ring.enabled and now.history.of(ring.tail).written_at < now.history.of(ring.control).written_at
@@ -122,7 +130,7 @@ def head_before_enable(now: Access) -> str | None:
     return now.last_write(now.ring.control) if now.ring.enabled else None
 
 
-@rule("7.1.6.1", WARNING, "A receive descriptor has DD cleared when it is given to the NIC", writes=("RDT",))
+@rule("7.1.6.1", WARNING, "DD is 0 in a receive descriptor that is given to the NIC", writes=("RDT",))
 def receive_descriptor_cleared(now: Access) -> str | None:
     ring = now.ring
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
@@ -133,7 +141,7 @@ def receive_descriptor_cleared(now: Access) -> str | None:
     )
 
 
-@rule("7.2.3.2", WARNING, "A transmit descriptor has DD cleared when it is given to the NIC", writes=("TDT",))
+@rule("7.2.3.2", WARNING, "DD is 0 in a transmit descriptor that is given to the NIC", writes=("TDT",))
 def transmit_descriptor_cleared(now: Access) -> str | None:
     ring = now.ring
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
@@ -145,10 +153,8 @@ def transmit_descriptor_cleared(now: Access) -> str | None:
     )
 
 
-@rule(
-    "7.2.3.2.4", ERROR, "A transmit tail stands behind the last descriptor of a frame, which has EOP", writes=("TDT",)
-)
-def transmit_tail_behind_eop(now: Access) -> str | None:
+@rule("7.2.3.2.4", ERROR, "The last descriptor before a transmit tail ends a frame: it has EOP", writes=("TDT",))
+def transmit_tail_after_eop(now: Access) -> str | None:
     ring = now.ring
     if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
         return None
@@ -164,7 +170,7 @@ def transmit_tail_behind_eop(now: Access) -> str | None:
 @rule(
     "4.6.7.1.2, 4.6.8.1",
     ERROR,
-    "A queue that was disabled has ENABLE read as 0 before its ring is changed or it is enabled again",
+    "After a queue is disabled, ENABLE is read as 0 before its ring changes or the queue is enabled again",
     writes=("RDBAL", "RDBAH", "RDLEN", "RXDCTL", "TDBAL", "TDBAH", "TDLEN", "TXDCTL"),
 )
 def disable_awaited(now: Access) -> str | None:
@@ -178,7 +184,7 @@ def disable_awaited(now: Access) -> str | None:
     return now.unconfirmed(control, ENABLE=0)
 
 
-@rule("4.6.7.1.2, 4.6.8.1", ERROR, "A ring's memory stays mapped until its queue is off", unmaps=True)
+@rule("4.6.7.1.2, 4.6.8.1", ERROR, "A ring's memory stays mapped until its queue is disabled", unmaps=True)
 def ring_memory_stays(now: Access) -> str | None:
     for ring in now.rings:
         if ring.iova < now.value + now.size and now.value < ring.iova + DESCRIPTOR * ring.slots:

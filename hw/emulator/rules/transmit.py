@@ -9,15 +9,15 @@ from .findings import ERROR, WARNING, rule
 
 KB = 1024
 BUFFER_KB = 160
-ON_CHIP = 40  # descriptors of a queue (8.2.3.9.10)
+ON_CHIP = 40  # descriptors of one queue (8.2.3.9.10)
 ALL_REQUESTS = 0xFFF
 QUEUES_OF_AN_IVAR = 2
 QUEUES_WITHOUT_DCB = 64
 CLASSES = {2: 4, 3: 8}  # NUM_TC_OR_Q with DCB
-MODES = {(0, 0): (0,), (1, 0): (2, 3), (0, 1): (1, 2), (1, 1): (2, 3)}  # of RT_ENA and VT_ENA: the NUM_TC_OR_Q there is
+MODES = {(0, 0): (0,), (1, 0): (2, 3), (0, 1): (1, 2), (1, 1): (2, 3)}  # (RT_ENA, VT_ENA): NUM_TC_OR_Q
 
 
-@rule("8.2.3.9.15", ERROR, "MTQC is written only with RTTDCS.ARBDIS at 1 and DMATXCTL.TE at 0", writes=("MTQC",))
+@rule("8.2.3.9.15", ERROR, "MTQC is written only while RTTDCS.ARBDIS is 1 and DMATXCTL.TE is 0", writes=("MTQC",))
 def mtqc_while_stopped(now: Access) -> str | None:
     if not now.regs.RTTDCS.read().ARBDIS:
         return f"RTTDCS is {now.regs.RTTDCS.read()!r}"
@@ -27,18 +27,18 @@ def mtqc_while_stopped(now: Access) -> str | None:
 @rule(
     "7.2.1.2.1, 8.2.3.9.15",
     ERROR,
-    "MTQC.NUM_TC_OR_Q is one that RT_ENA and VT_ENA have: 0 without both, else 2, 3 with DCB, 1 with virtualisation alone",
+    "MTQC.NUM_TC_OR_Q is 0 without RT_ENA and VT_ENA, 1 or 2 with VT_ENA alone, 2 or 3 with RT_ENA",
     writes=("MTQC",),
 )
 def mtqc_values(now: Access) -> str | None:
     asked = f.MTQC(now.value)
-    return f"that is {asked!r}" if asked.NUM_TC_OR_Q not in MODES[asked.RT_ENA, asked.VT_ENA] else None
+    return f"the value is {asked!r}" if asked.NUM_TC_OR_Q not in MODES[asked.RT_ENA, asked.VT_ENA] else None
 
 
 @rule(
     "7.2.1.2.1",
     ERROR,
-    "Transmit queues 64 to 127 are used only with DCB or virtualisation, as MTQC says",
+    "Transmit queues 64 to 127 are enabled only when MTQC enables DCB or virtualisation",
     writes=("TXDCTL",),
 )
 def transmit_queue_exists(now: Access) -> str | None:
@@ -50,13 +50,15 @@ def transmit_queue_exists(now: Access) -> str | None:
 @rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
 def te_before_queues(now: Access) -> str | None:
     return (
-        f"{now.last_write(now.regs.DMATXCTL)}: the queue stays off"
+        f"{now.last_write(now.regs.DMATXCTL)}; the queue stays off"
         if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE
         else None
     )
 
 
-@rule("4.6.11.3.4, 8.2.3.9.1", WARNING, "Without DCB DTXMXSZRQ is 0xFFF when transmission starts", writes=("DMATXCTL",))
+@rule(
+    "4.6.11.3.4, 8.2.3.9.1", WARNING, "Without DCB, DTXMXSZRQ is 0xFFF when transmission starts", writes=("DMATXCTL",)
+)
 def dtxmxszrq_at_most(now: Access) -> str | None:
     limit = now.regs.DTXMXSZRQ.read()
     low = limit.MAX_BYTES_NUM_REQ != ALL_REQUESTS and not now.regs.MTQC.read().RT_ENA
@@ -66,7 +68,7 @@ def dtxmxszrq_at_most(now: Access) -> str | None:
 @rule(
     "4.6.11.3.4, 8.2.3.10.14",
     WARNING,
-    "Without DCB RTTDT1C is cleared for all queues (RTTDQSEL says which) before transmission starts",
+    "Without DCB, RTTDT1C is cleared for every queue (selected by RTTDQSEL) before transmission starts",
     writes=("DMATXCTL",),
 )
 def rate_limits_cleared(now: Access) -> str | None:
@@ -81,7 +83,7 @@ def rate_limits_cleared(now: Access) -> str | None:
 @rule(
     "4.6.11.3, 8.2.3.9.13",
     WARNING,
-    "Transmit packet buffer 0 has all 160 KB, or with DCB each class its part, and TXPBTHRESH leaves room for a frame",
+    "Transmit packet buffer 0 has all 160 KB, with DCB each class an equal part; TXPBTHRESH leaves room for a frame",
     writes=("DMATXCTL",),
 )
 def transmit_packet_buffer(now: Access) -> str | None:
@@ -99,7 +101,7 @@ def transmit_packet_buffer(now: Access) -> str | None:
     return f"TXPBSIZE is {sizes} KB, TXPBTHRESH {thresholds} KB, a frame {frame_kb} KB"
 
 
-@rule("8.2.3.9.13", WARNING, "The transmit packet buffer is divided while DMATXCTL.TE is 0", writes=("TXPBSIZE",))
+@rule("8.2.3.9.13", WARNING, "TXPBSIZE changes only while DMATXCTL.TE is 0", writes=("TXPBSIZE",))
 def transmit_packet_buffer_divided_first(now: Access) -> str | None:
     return now.last_write(now.regs.DMATXCTL) if now.value != now.before and now.regs.DMATXCTL.read().TE else None
 
@@ -107,7 +109,7 @@ def transmit_packet_buffer_divided_first(now: Access) -> str | None:
 @rule(
     "4.6.8, 8.2.3.9.3, 8.2.3.9.4",
     WARNING,
-    "What segments keep of TCP's flags, DTXTCPFLGL and DTXTCPFLGH, changes only while DMATXCTL.TE is 0",
+    "The TCP flag masks of segmentation, DTXTCPFLGL and DTXTCPFLGH, change only while DMATXCTL.TE is 0",
     writes=("DTXTCPFLGL", "DTXTCPFLGH"),
 )
 def tcp_flags_while_stopped(now: Access) -> str | None:
@@ -124,7 +126,7 @@ def arbiter_runs(now: Access) -> str | None:
     return now.last_write(now.regs.RTTDCS) if now.rises("ENABLE") and now.regs.RTTDCS.read().ARBDIS else None
 
 
-@rule("8.2.3.9.10", WARNING, "TXDCTL.HTHRESH is not 0 where PTHRESH is not", writes=("TXDCTL",))
+@rule("8.2.3.9.10", WARNING, "TXDCTL.HTHRESH is not 0 when PTHRESH is not 0", writes=("TXDCTL",))
 def hthresh_with_pthresh(now: Access) -> str | None:
     asked = f.TXDCTL(now.value)
     return f"PTHRESH is {asked.PTHRESH}, HTHRESH is 0" if asked.PTHRESH and not asked.HTHRESH else None
@@ -133,7 +135,7 @@ def hthresh_with_pthresh(now: Access) -> str | None:
 @rule(
     "8.2.3.9.10",
     WARNING,
-    "TXDCTL.PTHRESH and WTHRESH fit together on the chip, which holds 40 descriptors of a queue",
+    "TXDCTL.PTHRESH plus WTHRESH is at most 40: the chip holds 40 descriptors of a queue",
     writes=("TXDCTL",),
 )
 def thresholds_fit_on_chip(now: Access) -> str | None:
@@ -144,14 +146,14 @@ def thresholds_fit_on_chip(now: Access) -> str | None:
 @rule(
     "7.2.3.5.2, 8.2.3.9.11",
     ERROR,
-    "The head is written back to a multiple of 16, as real cards want it; else to nowhere",
+    "The head write-back address is a multiple of 16: real cards write to no other address",
     writes=("TDWBAL",),
 )
 def head_writeback_alignment(now: Access) -> str | None:
     return f"its low 4 bits are {now.value & 0xF:#x}" if f.TDWBAL(now.value).HEAD_WB_EN and now.value & 0xE else None
 
 
-@rule("7.2.3.5.2", ERROR, "Head write-back is not relaxed: DCA_TXCTRL.TXDESCWBRO is 0", writes=("TXDCTL",))
+@rule("7.2.3.5.2", ERROR, "With head write-back, DCA_TXCTRL.TXDESCWBRO is 0: no relaxed ordering", writes=("TXDCTL",))
 def head_writeback_ordering(now: Access) -> str | None:
     relaxed = now.regs.DCA_TXCTRL[now.index].read().TXDESCWBRO and now.regs.TDWBAL[now.index].read().HEAD_WB_EN
     return (
@@ -164,7 +166,7 @@ def head_writeback_ordering(now: Access) -> str | None:
 @rule(
     "8.2.3.9.10",
     WARNING,
-    "With WTHRESH above 1 the queue's vector has an interval in EITR, or transmission may hang",
+    "With WTHRESH above 1, the queue's vector has an interval in EITR; otherwise transmission may hang",
     writes=("TDT",),
 )
 def interval_with_wthresh(now: Access) -> str | None:

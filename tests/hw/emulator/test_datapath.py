@@ -74,7 +74,7 @@ def test_a_frame_over_several_descriptors_each_way(start: Start) -> None:
     assert [nic.rx[0].read(i)[1] & 3 for i in range(3)] == [1, 1, 3]
 
 
-@pytest.mark.breaks_rules("transmit_tail_behind_eop")
+@pytest.mark.breaks_rules("transmit_tail_after_eop")
 def test_a_frame_without_its_end_waits_for_it(start: Start) -> None:
     nic = start()
     whole = frame(200)

@@ -1,4 +1,4 @@
-"""Every datasheet rule: steps that break it are told, the same steps done right are not (*rule_cases.py)."""
+"""Every datasheet rule: steps that break it are reported, the same steps done right are not (rule_cases/)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ixrings.hw.emulator.nic import FIRST_IOVA
 from ixrings.hw.emulator.rules.__main__ import text
 from ixrings.hw.emulator.rules.book import CHAPTERS, Book
 from ixrings.hw.errors import DeviceError
-from tests.hw.emulator import descriptor_rule_cases, filter_rule_cases, rule_cases
-from tests.hw.emulator.rule_cases import cases, up
 from tests.support.by_hand import ByHand, Ring, frame
+
+from .rule_cases import cases
+from .rule_cases.steps import bring_up
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
-CASES = cases(rule_cases) | cases(descriptor_rule_cases) | cases(filter_rule_cases)
-ALSO = {
+CASES = cases()
+ALSO = {  # rules that a case breaks besides its own, because neither can be broken alone
     "no_header_split": {"descriptor_type_here"},
     "descriptor_type_here": {"no_header_split"},
-}  # what cannot be broken alone
+}
 
 
 @contextmanager
-def bare(**options: object) -> Iterator[ByHand]:
-    nic = ByHand("loop", bare=True, **options)
+def bare(rules: Policy = Policy.RECORD) -> Iterator[ByHand]:
+    nic = ByHand("loop", bare=True, rules=rules)
     try:
         yield nic
     finally:
@@ -57,7 +58,7 @@ def test_every_file_of_the_folder_is_a_chapter() -> None:
 
 @pytest.mark.breaks_rules
 @pytest.mark.parametrize("name", CASES)
-def test_who_breaks_it_is_told(name: str) -> None:
+def test_a_broken_rule_is_reported(name: str) -> None:
     with bare() as nic:
         CASES[name](nic, True)
         assert {violation.rule.name for violation in nic.nic.violations} == {name} | ALSO.get(name, set())
@@ -67,13 +68,13 @@ def test_who_breaks_it_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_who_keeps_it_is_not(name: str) -> None:
+def test_a_kept_rule_is_not_reported(name: str) -> None:
     with bare() as nic:
         CASES[name](nic, False)
         assert nic.nic.violations == []
 
 
-def test_every_number_of_the_engine_is_a_rules() -> None:
+def test_every_finding_number_of_the_engine_belongs_to_a_rule() -> None:
     header = (ROOT / "hw/emulator/engine/nic.h").read_text()
     names = header.partition("enum finding_kind {")[2].partition("}")[0].split(",")
     numbers = [found.number for rule in RULES.values() for found in rule.found]
@@ -88,7 +89,7 @@ def test_the_list_of_rules_is_current() -> None:
 
 @pytest.mark.breaks_rules
 @pytest.mark.parametrize(("kb", "broken"), [(64, set()), (65, {"receive_packet_buffer"})])
-def test_with_dcb_packet_buffers_are_divided_and_no_more_than_there_is(kb: int, broken: set[str]) -> None:
+def test_with_dcb_the_packet_buffers_together_have_at_most_512_kb(kb: int, broken: set[str]) -> None:
     with bare() as nic:
         nic.regs.RTTDCS.update(ARBDIS=1)
         nic.regs.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=3)
@@ -97,8 +98,8 @@ def test_with_dcb_packet_buffers_are_divided_and_no_more_than_there_is(kb: int, 
         nic.regs.FCRTH[0].write(RTH=0x100)
         for buffer in nic.regs.RXPBSIZE:
             buffer.write(SIZE=kb)
-        for buffer, threshold in zip(nic.regs.TXPBSIZE, nic.regs.TXPBTHRESH):
-            buffer.write(SIZE=20)
+        for transmit_buffer, threshold in zip(nic.regs.TXPBSIZE, nic.regs.TXPBTHRESH):
+            transmit_buffer.write(SIZE=20)
             threshold.write(THRESH=18)
         nic.start_reception()
         nic.set_up_transmission()
@@ -110,7 +111,7 @@ def test_with_dcb_packet_buffers_are_divided_and_no_more_than_there_is(kb: int, 
 
 
 @pytest.mark.breaks_rules("tail_after_enable")
-def test_a_violation_names_rule_section_register_values_and_what_came_before() -> None:
+def test_a_violation_names_rule_section_register_values_and_the_earlier_access() -> None:
     with bare() as nic:
         CASES["tail_after_enable"](nic, True)
         (violation,) = nic.nic.violations
@@ -121,33 +122,33 @@ def test_a_violation_names_rule_section_register_values_and_what_came_before() -
         (1023,),
     )
     assert str(violation) == (
-        "error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). RDT[0] written 1023: "
+        "error: A tail is written only after ENABLE was read as 1 (82599 4.6.7, 4.6.8). RDT[0] written 1023: "
         "RXDCTL[0] was last written 0x02000000 and ENABLE had not been read as 1"
     )
 
 
 def store(address: int, value: int) -> None:
-    """What a driver's C loop does: no access that the emulator's registers see."""
+    """A store as a driver's C loop makes it; `write32` does not see it."""
     ctypes.c_uint32.from_address(address).value = value
 
 
 @pytest.mark.breaks_rules("tail_within_ring")
 @pytest.mark.parametrize("register", ["RDT", "TDT"])
-def test_a_tail_stored_beyond_the_ring_is_found_out_by_the_engine(register: str) -> None:
+def test_the_engine_reports_a_tail_stored_beyond_the_ring(register: str) -> None:
     with bare() as nic:
-        up(nic)
+        bring_up(nic)
         store(nic.nic.doorbell(getattr(nic.regs, register)[0].offset), 64)
         nic.nic.step()
         for _ in range(2 if register == "RDT" else 0):
-            nic.send(*[frame()] * 40)  # it looks again when it needs more descriptors
+            nic.send(*[frame()] * 40)  # the engine reads RDT again when it needs more descriptors
         assert [str(violation).partition(". ")[2] for violation in nic.nic.violations] == [
             f"{register}[0] is 64, the ring has 64 descriptors"
         ]
 
 
 @pytest.mark.breaks_rules("tail_after_enable")
-def test_a_tail_stored_at_its_doorbell_is_found_out_when_enable_is_read() -> None:
-    with bare(tx=0) as nic:
+def test_a_tail_stored_at_its_doorbell_too_early_is_reported_when_enable_is_read() -> None:
+    with bare() as nic:
         nic.look_around()
         nic.set_up_transmission()
         nic.regs.DMATXCTL.update(TE=1)
@@ -166,7 +167,7 @@ def test_other_bits_of_a_running_queue_may_change_without_reading_enable_again()
 
 
 @pytest.mark.breaks_rules
-def test_violations_stand_in_the_order_in_which_they_happened_and_outlive_the_nic() -> None:
+def test_violations_are_in_order_of_time_and_outlive_the_nic() -> None:
     with bare() as nic:
         CASES["paylen"](nic, True)
         nic.nic.write32(0x1FFFC, 5)
@@ -177,14 +178,14 @@ def test_violations_stand_in_the_order_in_which_they_happened_and_outlive_the_ni
     assert [violation.rule.name for violation in nic.nic.violations] == ["paylen", "unknown_register", "dma_read"]
 
 
-# ---- what is done about one ----
+# ---- policies ----
 
 
 @pytest.mark.breaks_rules
-def test_a_nic_that_raises_does_so_from_the_access_and_carries_it_out() -> None:
+def test_with_raise_the_access_is_carried_out_and_raises() -> None:
     with bare(rules=Policy.RAISE) as nic:
         with pytest.raises(
-            RuleBroken, match=r"multiple of 128 \(82599 8.2.3.8.1, 8.2.3.9.5\). RDBAL\[0\] written 0x00001040"
+            RuleBroken, match=r"multiple of 128 bytes \(82599 8.2.3.8.1, 8.2.3.9.5\). RDBAL\[0\] written 0x00001040"
         ) as broken:
             nic.regs.RDBAL[0].write(0x1040)
         assert broken.value.violation.rule.name == "ring_alignment" and isinstance(broken.value, DeviceError)
@@ -194,7 +195,7 @@ def test_a_nic_that_raises_does_so_from_the_access_and_carries_it_out() -> None:
 
 
 @pytest.mark.breaks_rules
-def test_what_the_datapath_finds_is_raised_from_the_next_access() -> None:
+def test_with_raise_a_finding_of_the_engine_is_raised_by_the_next_access() -> None:
     with bare(rules=Policy.RAISE) as nic:
         CASES["paylen"](nic, True)
         with pytest.raises(RuleBroken, match="PAYLEN is 59"):
@@ -203,7 +204,7 @@ def test_what_the_datapath_finds_is_raised_from_the_next_access() -> None:
 
 
 @pytest.mark.breaks_rules
-def test_what_the_datapath_finds_is_raised_from_the_next_sync_and_the_port_closes() -> None:
+def test_with_raise_a_finding_of_the_engine_is_raised_by_the_next_sync_and_the_port_closes() -> None:
     with Emulated82599(rules=Policy.RAISE) as nic:
         port = open_port(nic)
         nic.unmap_dma(DmaMapping(port.region.address, port.region.size, FIRST_IOVA))
@@ -214,15 +215,15 @@ def test_what_the_datapath_finds_is_raised_from_the_next_sync_and_the_port_close
 
 
 @pytest.mark.breaks_rules
-def test_a_nic_that_ignores_records_nothing_but_faults() -> None:
+def test_with_ignore_only_dma_faults_are_recorded() -> None:
     with bare(rules=Policy.IGNORE) as nic:
         for name in ("ring_alignment", "unknown_register", "dma_read"):
             CASES[name](nic, True)
         assert [violation.rule.name for violation in nic.nic.violations] == ["dma_read"]
 
 
-def test_a_port_by_name_runs_on_a_nic_that_raises() -> None:
+def test_a_port_keeps_all_rules_on_a_nic_that_raises() -> None:
     with open_port("emulated@rules=raise", promiscuous=True) as port:
         port.send([bytes(60)] * 100)
         assert len(list(islice(port.recv(timeout=5), 100))) == 100
-        assert port.device.violations == []  # type: ignore[attr-defined]
+        assert isinstance(port.device, Emulated82599) and port.device.violations == []

@@ -266,7 +266,7 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
         status, errors = emulator.end(signal.SIGINT)
     assert status == 0
     assert errors == (
-        "ixrings emulate: error: A tail is written once ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
+        "ixrings emulate: error: A tail is written only after ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
         "TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n"
     )
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
@@ -311,7 +311,7 @@ def test_the_next_driver_hears_of_the_same_mistake_too(tmp_path: Path) -> None:
                 pass
         _, errors = emulator.end()
     assert [line.partition(" (")[0] for line in errors.splitlines()] == [
-        "ixrings emulate: error: A tail is written once ENABLE was read as 1"
+        "ixrings emulate: error: A tail is written only after ENABLE was read as 1"
     ] * 2
 
 

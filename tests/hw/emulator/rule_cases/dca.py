@@ -1,0 +1,17 @@
+"""Cases of hw/emulator/rules/dca.py."""
+
+from __future__ import annotations
+
+from tests.support.by_hand import ByHand, Ring
+
+
+def dca_where_it_is_on(nic: ByHand, wrong: bool) -> None:
+    nic.regs.DCA_CTRL.write(DCA_DIS=int(wrong))
+    nic.regs.DCA_TXCTRL[2].update(TXDCA_DESC=1)
+
+
+def receive_writeback_ordering(nic: ByHand, wrong: bool) -> None:
+    nic.look_around()
+    nic.place_receive_ring(0, Ring(nic.nic, 64))
+    nic.regs.DCA_RXCTRL[0].update(RXDESCWBRO=int(wrong))
+    nic.regs.RXDCTL[0].write(ENABLE=1)
