@@ -1,4 +1,4 @@
-"""What is around the 82599's MAC on its board: SFP+ cage, EEPROM, MDIO, and the registers that command tables."""
+"""The board around the 82599's MAC: SFP+ cage, EEPROM, MDIO; and command registers, semaphores, PCI status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def nic() -> Iterator[Emulated82599]:
 
 
 def take_phy(regs: Registers) -> None:
-    """SW_FW_SYNC, behind SWSM's two bits (10.5.4)."""
+    """Take SW_FW_SYNC.SW_PHY_SM0, holding SWSM's two bits (10.5.4)."""
     regs.SWSM.read()
     regs.SWSM.update(SWESMBI=1)
     regs.SW_FW_SYNC.write(SW_PHY_SM0=1)
@@ -30,7 +30,7 @@ def take_phy(regs: Registers) -> None:
 
 
 class Wires:
-    """A bus master in software, as drivers have one; it asserts that each line follows."""
+    """A bus master in software, as in drivers; it asserts that the clock line follows."""
 
     def __init__(self, nic: Emulated82599) -> None:
         take_phy(Registers(nic))
@@ -62,7 +62,7 @@ class Wires:
         self.set(data=1)
 
     def free(self) -> None:
-        """A module that holds the data line sees no START: clock it until it lets go, then START and STOP under the same clock."""
+        """Clock until the module releases the data line, then START and STOP within one clock pulse."""
         self.set(data=1)
         while not self.set(clock=1):
             self.set(clock=0)
@@ -70,7 +70,7 @@ class Wires:
         self.set(data=1)
 
     def write(self, byte: int) -> bool:
-        """True when it was acknowledged."""
+        """Returns True if the module acknowledged the byte."""
         for position in range(7, -1, -1):
             self.bit(byte >> position & 1)
         return not self.bit(1)
@@ -92,15 +92,15 @@ class Wires:
         return found
 
 
-def test_the_modules_memory_is_read_bit_by_bit(nic: Emulated82599) -> None:
+def test_the_module_memory_is_read_bit_by_bit(nic: Emulated82599) -> None:
     wires = Wires(nic)
     page = SfpModule.SR.pages()[0xA0]
     assert wires.read_from(0, 64) == page[:64]
     assert wires.read_from(0x25, 3) == bytes([0x00, 0x1B, 0x21])
-    assert wires.read_from(250, 8) == page[250:] + page[:2], "the address goes on at 0"
+    assert wires.read_from(250, 8) == page[250:] + page[:2], "the offset wraps to 0"
 
 
-def test_nobody_acknowledges_at_another_address_or_in_an_empty_cage(nic: Emulated82599) -> None:
+def test_another_address_or_an_empty_cage_does_not_acknowledge(nic: Emulated82599) -> None:
     wires = Wires(nic)
     wires.start()
     assert not wires.write(0xB0)
@@ -111,7 +111,7 @@ def test_nobody_acknowledges_at_another_address_or_in_an_empty_cage(nic: Emulate
     wires.stop()
 
 
-def test_a_transfer_that_was_broken_off_does_not_disturb_the_next(nic: Emulated82599) -> None:
+def test_an_aborted_transfer_does_not_disturb_the_next(nic: Emulated82599) -> None:
     wires = Wires(nic)
     for bits in range(1, 30):
         wires.start()
@@ -122,13 +122,13 @@ def test_a_transfer_that_was_broken_off_does_not_disturb_the_next(nic: Emulated8
 
 
 @pytest.mark.parametrize("kind", SfpModule)
-def test_a_modules_memory_has_right_check_codes(kind: SfpModule) -> None:
+def test_the_check_codes_of_module_memory_are_right(kind: SfpModule) -> None:
     page = kind.pages()[0xA0]
     assert len(page) == 256
     assert page[63] == sum(page[:63]) & 0xFF and page[95] == sum(page[64:95]) & 0xFF
 
 
-def test_the_link_needs_module_light_and_cable(nic: Emulated82599) -> None:
+def test_the_link_needs_a_module_a_laser_and_a_cable(nic: Emulated82599) -> None:
     registers = Registers(nic)
 
     def up() -> int:
@@ -142,12 +142,12 @@ def test_the_link_needs_module_light_and_cable(nic: Emulated82599) -> None:
     registers.ESDP.update(SDP3_DATA=1)
     assert not up() and "laser" in nic.link_trouble()
     registers.CTRL.write(RST=1)
-    assert up(), "a reset lets the laser on"
+    assert up(), "a reset turns the laser on"
     nic.set_link(False)
     assert not up() and "cable" in nic.link_trouble()
 
 
-def test_a_module_that_comes_or_goes_is_a_cause_when_asked_for(nic: Emulated82599) -> None:
+def test_inserting_a_module_is_an_interrupt_cause_with_sdp2_gpien(nic: Emulated82599) -> None:
     registers = Registers(nic)
     nic.insert_module(None)
     assert not registers.EICR.read().GPI_SDP2
@@ -156,7 +156,7 @@ def test_a_module_that_comes_or_goes_is_a_cause_when_asked_for(nic: Emulated8259
     assert registers.EICR.read().GPI_SDP2
 
 
-def test_the_eeprom_has_what_drivers_of_sfp_boards_look_for(nic: Emulated82599) -> None:
+def test_the_eeprom_has_what_drivers_of_sfp_boards_need(nic: Emulated82599) -> None:
     registers = Registers(nic)
 
     def word(address: int) -> int:
@@ -169,7 +169,7 @@ def test_the_eeprom_has_what_drivers_of_sfp_boards_look_for(nic: Emulated82599) 
     assert {entries[at] for at in range(0, entries.index(0xFFFF), 2)} == {3, 4, 5, 6}
     for settings in (entries[at + 1] for at in range(0, entries.index(0xFFFF), 2)):
         assert 0xFFFF in words[settings + 1 : settings + 20]
-    assert words[words[words[0x0F] + 4] + 7] > 5, "or Linux warns of a pre-production board"
+    assert words[words[words[0x0F] + 4] + 7] > 5, "else Linux warns of a pre-production board"
     assert words[0x15] == 0xFAFA
 
 
@@ -198,7 +198,7 @@ def test_mdio_carries_out_one_access_at_a_time(nic: Emulated82599) -> None:
     assert (registers.MSCA.read().MDIADD, registers.MSCA.read().MDICMD, int(registers.MSRWD.read())) == (7, 0, 0)
 
 
-def test_semaphores_that_the_firmware_has_are_not_to_be_had(nic: Emulated82599) -> None:
+def test_software_cannot_take_a_semaphore_that_the_firmware_holds(nic: Emulated82599) -> None:
     registers = Registers(nic)
     nic.firmware_takes(register=True, FW_FLASH_SM=1)
     for _ in range(2):
@@ -206,16 +206,16 @@ def test_semaphores_that_the_firmware_has_are_not_to_be_had(nic: Emulated82599) 
         registers.SWSM.read()
         registers.SWSM.update(SWESMBI=1)
         assert not registers.SWSM.read().SWESMBI
-        nic.reset()  # the firmware goes on through it
+        nic.reset()  # the firmware keeps running
     nic.firmware_takes(FW_FLASH_SM=1)
     take_phy(registers)
-    assert registers.SW_FW_SYNC.read() == 1 << 9 | 1 << 1, "software cannot give back what is the firmware's"
+    assert registers.SW_FW_SYNC.read() == 1 << 9 | 1 << 1, "software cannot release the firmware's bit"
 
 
 @pytest.mark.breaks_rules(
     "director_init_awaited", "director_hash_first", "director_filter_leads_somewhere", "director_keys_first"
 )
-def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:
+def test_commands_to_tables_complete_at_once(nic: Emulated82599) -> None:
     registers = Registers(nic)
     registers.IPSRXIDX.write(WRITE=1, TB_IDX=3)
     registers.FDIRCMD.write(CMD=1)
@@ -226,14 +226,14 @@ def test_commands_to_tables_are_done_at_once(nic: Emulated82599) -> None:
 
 
 @pytest.mark.breaks_rules("unknown_register")
-def test_a_finding_that_repeats_itself_is_recorded_once(nic: Emulated82599) -> None:
+def test_a_repeated_violation_is_recorded_once(nic: Emulated82599) -> None:
     for value in range(100):
         nic.write32(0x1FFFC, value)
     assert len(nic.violations) == 1
 
 
-def test_the_status_register_shows_the_interrupt_line_and_the_command_register_holds_it(nic: Emulated82599) -> None:
-    """How drivers of shared INTx (uio_pci_generic, vfio-pci) tell whose interrupt it is and silence it (PCI 3.0 6.2.2, 6.2.3)."""
+def test_pci_status_shows_intx_and_pci_command_disables_it(nic: Emulated82599) -> None:
+    """Drivers of shared INTx (uio_pci_generic, vfio-pci) use these bits (PCI 3.0 6.2.2, 6.2.3)."""
     registers, line = Registers(nic), os.eventfd(0, os.EFD_NONBLOCK)
     nic.connect_line(line)
     assert not nic.config_read(0x04, 4) & 1 << 19
@@ -251,7 +251,7 @@ def test_the_status_register_shows_the_interrupt_line_and_the_command_register_h
 
 
 @pytest.mark.breaks_rules("dma_read")
-def test_a_read_that_was_refused_shows_in_the_status_register_until_cleared() -> None:
+def test_a_refused_read_shows_in_pci_status_until_cleared() -> None:
     by_hand = ByHand("sink")
     try:
         assert not by_hand.nic.config_read(0x06, 2) & 0x2000

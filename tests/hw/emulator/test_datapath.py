@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import pytest
 
 from tests.support.by_hand import ByHand, frame
 
-Start = Callable[..., ByHand]
+
+class Start(Protocol):
+    """Creates a NIC that is closed at the end of the test; arguments as for ByHand."""
+
+    def __call__(
+        self,
+        wire: str = "loop",
+        *,
+        rx: int = 1,
+        tx: int = 1,
+        slots: int = 64,
+        drop_en: int = 0,
+        head_writeback: bool = True,
+        wthresh: int = 0,
+        promiscuous: int = 1,
+        paced: bool = False,
+    ) -> ByHand: ...
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     running: list[ByHand] = []
 
-    def begin(*arguments: object, **options: object) -> ByHand:
-        running.append(ByHand(*arguments, **options))  # type: ignore[arg-type]
+    def begin(wire: str = "loop", **options: Any) -> ByHand:
+        running.append(ByHand(wire, **options))
         return running[-1]
 
     yield begin
-    while running:  # pytest keeps this closure for a while; what is popped goes at once
+    while running:  # pytest keeps this closure for a while, so the list must be empty
         running.pop().close()
 
 
@@ -60,7 +77,7 @@ def test_short_frames_are_padded_to_60_bytes(start: Start) -> None:
     assert nic.received() == [frame(20) + bytes(40)]
 
 
-def test_a_frame_over_several_descriptors_each_way(start: Start) -> None:
+def test_a_frame_uses_several_descriptors_in_both_directions(start: Start) -> None:
     nic = start()
     nic.regs.HLREG0.update(JUMBOEN=1)
     nic.regs.MAXFRS.write(MFS=9728)
@@ -75,7 +92,7 @@ def test_a_frame_over_several_descriptors_each_way(start: Start) -> None:
 
 
 @pytest.mark.breaks_rules("transmit_tail_after_eop")
-def test_a_frame_without_its_end_waits_for_it(start: Start) -> None:
+def test_a_frame_waits_for_its_last_descriptor(start: Start) -> None:
     nic = start()
     whole = frame(200)
     nic.post(whole[:100], whole[100:])
@@ -86,7 +103,7 @@ def test_a_frame_without_its_end_waits_for_it(start: Start) -> None:
     assert nic.received() == [whole]
 
 
-def test_head_is_written_back_at_rs_only(start: Start) -> None:
+def test_the_head_is_written_back_only_for_rs(start: Start) -> None:
     nic = start()
     nic.post(frame(), rs=False)
     nic.post(frame(), rs=True)
@@ -97,7 +114,7 @@ def test_head_is_written_back_at_rs_only(start: Start) -> None:
     assert nic.head() == 2
 
 
-def test_without_head_write_back_rs_descriptors_get_dd(start: Start) -> None:
+def test_without_head_write_back_descriptors_with_rs_get_dd(start: Start) -> None:
     nic = start(head_writeback=False)
     nic.post(frame(), rs=False)
     nic.post(frame(), rs=True)
@@ -106,7 +123,7 @@ def test_without_head_write_back_rs_descriptors_get_dd(start: Start) -> None:
     assert [nic.tx[0].read(i)[1] >> 32 & 1 for i in range(2)] == [0, 1]
 
 
-def test_wthresh_ignores_rs_and_writes_back_in_bunches(start: Start) -> None:
+def test_with_wthresh_write_backs_are_gathered_whatever_rs_says(start: Start) -> None:
     nic = start(head_writeback=False, wthresh=4)
     for _ in range(6):
         nic.post(frame(), rs=True)
@@ -131,7 +148,7 @@ MULTICAST = b"\x01\x00\x5e\x01\x02\x03"
 
 
 @pytest.mark.breaks_rules("fctrl_while_reception_is_off")
-def test_filters_let_through_what_the_registers_say(start: Start) -> None:
+def test_filters_accept_what_the_registers_say(start: Start) -> None:
     nic = start(promiscuous=0)
     mine, other, broadcast = frame(), frame(to=b"\x02\x82\x59\x90\x00\x02"), frame(to=b"\xff" * 6)
     multicast = frame(to=MULTICAST)
@@ -148,7 +165,7 @@ def test_filters_let_through_what_the_registers_say(start: Start) -> None:
     assert nic.received()[3:] == [multicast]
 
 
-def test_the_multicast_table_is_indexed_by_the_last_twelve_bits_but_four(start: Start) -> None:
+def test_the_multicast_table_is_indexed_by_address_bits_47_to_36(start: Start) -> None:
     nic = start(promiscuous=0)
     bits = (MULTICAST[4] >> 4) | (MULTICAST[5] << 4)  # MO = 0: bits [47:36]
     nic.regs.MTA[bits // 32].write(1 << bits % 32)
@@ -157,10 +174,10 @@ def test_the_multicast_table_is_indexed_by_the_last_twelve_bits_but_four(start: 
     nic.regs.MCSTCTRL.write(MFE=1)
     nic.send(frame(to=MULTICAST), frame(to=MULTICAST[:5] + b"\x13"))
     assert nic.received() == [frame(to=MULTICAST)]
-    assert nic.rx[0].read(0)[1] >> 7 & 1 == 1  # PIF: an inexact filter let it in
+    assert nic.rx[0].read(0)[1] >> 7 & 1 == 1  # PIF: an inexact filter accepted it
 
 
-def test_too_long_frames_are_counted_not_received(start: Start) -> None:
+def test_frames_that_are_too_long_are_counted_and_not_received(start: Start) -> None:
     nic = start()
     nic.send(frame(1514), frame(1515))
     assert nic.received() == [frame(1514)]
@@ -168,16 +185,16 @@ def test_too_long_frames_are_counted_not_received(start: Start) -> None:
 
 
 @pytest.mark.breaks_rules("receive_packet_buffer_divided_first")
-def test_a_full_ring_fills_the_packet_buffer_then_mpc(start: Start) -> None:
+def test_a_full_ring_fills_the_packet_buffer_and_then_counts_in_mpc(start: Start) -> None:
     nic = start(slots=128)
-    nic.regs.RXPBSIZE[0].write(SIZE=1)  # takes effect at reset only: the buffer keeps its 512 KB
+    nic.regs.RXPBSIZE[0].write(SIZE=1)  # takes effect only at reset: the buffer keeps its 512 KB
     for _ in range(4):
         nic.send(*[frame(1500)] * 100)
     assert len(nic.received()) == 127
     assert nic.regs.MPC[0].read() == max(0, 400 - 127 - 512 * 1024 // 1536)
 
 
-def test_the_packet_buffer_overflows_into_mpc_and_drains_in_order(start: Start) -> None:
+def test_a_full_packet_buffer_counts_in_mpc_and_drains_in_order(start: Start) -> None:
     nic = start(slots=64)
     frames = [frame(1500, fill=i & 0xFF) for i in range(500)]
     for i in range(0, 500, 50):
@@ -205,7 +222,7 @@ def test_the_packet_buffer_overflows_into_mpc_and_drains_in_order(start: Start) 
     assert got == frames[:kept]
 
 
-def test_drop_en_drops_by_queue_instead(start: Start) -> None:
+def test_drop_en_drops_at_the_queue_and_not_in_the_packet_buffer(start: Start) -> None:
     nic = start(slots=64, drop_en=1)
     for _ in range(2):
         nic.send(*[frame()] * 50)
@@ -215,7 +232,7 @@ def test_drop_en_drops_by_queue_instead(start: Start) -> None:
 
 @pytest.mark.breaks_rules("rxcsum_while_reception_is_off")
 def test_rss_spreads_flows_as_the_toeplitz_hash_says(start: Start) -> None:
-    """The verification suite's key and vectors (Microsoft RSS; 82599 7.1.2.8)."""
+    """Key and vectors of Microsoft's RSS verification suite (82599 7.1.2.8)."""
     key = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
     vectors = [
         ("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51CCC178),
@@ -246,7 +263,7 @@ def test_rss_spreads_flows_as_the_toeplitz_hash_says(start: Start) -> None:
 
 
 @pytest.mark.breaks_rules("dma_read")
-def test_dma_outside_the_windows_is_a_fault_and_touches_nothing(start: Start) -> None:
+def test_dma_outside_the_windows_is_a_fault_without_effect(start: Start) -> None:
     nic = start()
     nic.post(frame(), address=0x1000)
     nic.kick()
@@ -268,7 +285,7 @@ def test_a_buffer_that_ends_outside_its_window_is_a_fault(start: Start) -> None:
 
 
 @pytest.mark.breaks_rules("dma_write")
-def test_a_receive_buffer_outside_is_a_fault(start: Start) -> None:
+def test_a_receive_buffer_outside_the_windows_is_a_fault(start: Start) -> None:
     nic = start()
     nic.rx[0].write(0, 0xDEAD000, 0)
     nic.send(frame())
@@ -296,7 +313,7 @@ def test_nothing_moves_without_bus_master(start: Start) -> None:
     ],
 )
 @pytest.mark.breaks_rules()
-def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], name: str) -> None:
+def test_an_invalid_descriptor_is_reported_by_its_rule(start: Start, bits: Callable[[], int], name: str) -> None:
     nic = start()
     nic.tx[0].write(0, nic.tx[0].buffer(0), bits())
     nic.regs.TDT[0].write(1)
@@ -306,7 +323,7 @@ def test_broken_descriptors_are_named(start: Start, bits: Callable[[], int], nam
 
 @pytest.mark.breaks_rules("chain_length")
 @pytest.mark.parametrize("descriptors, sent", [(40, 40), (41, 0)])
-def test_a_chain_of_more_descriptors_than_it_should_have_is_sent_while_the_chip_holds_it(
+def test_a_chain_that_is_too_long_is_reported_and_sent_if_the_chip_can_hold_it(
     start: Start, descriptors: int, sent: int
 ) -> None:
     nic = start()
@@ -318,14 +335,14 @@ def test_a_chain_of_more_descriptors_than_it_should_have_is_sent_while_the_chip_
 
 
 @pytest.mark.breaks_rules("tail_after_enable")
-def test_tails_before_enable_are_lost_and_named(start: Start) -> None:
+def test_tails_before_enable_are_reported(start: Start) -> None:
     nic = start(rx=0, tx=0)
     nic.regs.RDT[0].write(5)
     nic.regs.TDT[0].write(5)
     assert [violation.rule.name for violation in nic.nic.violations] == ["tail_after_enable", "tail_after_enable"]
 
 
-def test_a_cable_carries_frames_both_ways_and_needs_both_ends(start: Start) -> None:
+def test_a_cable_carries_frames_in_both_directions_and_needs_both_ends(start: Start) -> None:
     first = start("cable=test")
     assert first.regs.LINKS.read().LINK_UP == 0
     assert "no port at its other end" in first.nic.link_trouble()
@@ -348,11 +365,11 @@ def test_the_source_numbers_its_frames_and_waits_for_descriptors(start: Start) -
     assert nic.regs.MPC[0].read() == 0
 
 
-def test_pacing_lets_one_64_byte_frame_through_each_67_2_ns(start: Start) -> None:
+def test_with_paced_a_64_byte_frame_takes_67_2_ns(start: Start) -> None:
     nic = start("sink", slots=8192, paced=True)
     for _ in range(8191):
         nic.post(frame(), rs=False)
-    nic.nic.step(ns=10_000_000)  # idle time is not saved up
+    nic.nic.step(ns=10_000_000)  # idle time is not kept for later
     nic.kick()
     assert nic.nic.step(8192) == 1
     assert nic.nic.step(8192, ns=67_200) == 1000
@@ -362,7 +379,7 @@ def test_pacing_lets_one_64_byte_frame_through_each_67_2_ns(start: Start) -> Non
 
 
 @pytest.mark.breaks_rules("fctrl_while_reception_is_off")
-def test_a_far_end_obeys_registers_that_changed_while_only_the_near_end_was_stepped(start: Start) -> None:
+def test_a_far_end_obeys_changed_registers_while_only_the_near_end_is_stepped(start: Start) -> None:
     near, far = start("cable=test"), start("cable=test")
     far.nic.step()
     stranger = frame(to=b"\x02\x82\x59\x90\x00\x77")
@@ -371,12 +388,14 @@ def test_a_far_end_obeys_registers_that_changed_while_only_the_near_end_was_step
     near.send(stranger, frame(fill=2))
     far.regs.HLREG0.update(RXCRCSTRP=0)
     near.send(frame(fill=3))
-    assert [len(received) for received in far.received()] == [60, 60, 60, 64], "as each was when the frame came"
+    assert [len(received) for received in far.received()] == [60, 60, 60, 64], (
+        "as the registers were when each frame came"
+    )
     assert far.received()[:3] == [frame(fill=1), stranger, frame(fill=2)]
     assert far.regs.TPR.read() == 5 and far.regs.GPRC.read() == 4
 
 
-def test_more_descriptors_in_a_step_than_are_written_back_at_once(start: Start) -> None:
+def test_a_step_uses_more_descriptors_than_one_gathered_write_back_holds(start: Start) -> None:
     nic = start(slots=512)
     nic.regs.HLREG0.update(JUMBOEN=1)
     nic.regs.MAXFRS.write(MFS=9728)
@@ -401,7 +420,7 @@ def test_memory_unmapped_between_two_frames_is_not_touched_for_the_second(start:
     assert [fault.values[0] for fault in nic.nic.faults] == [nic.rx[0].buffer(1)]
 
 
-def test_heads_are_read_where_the_queues_are_also_after_they_were_disabled(start: Start) -> None:
+def test_head_registers_are_current_also_after_the_queues_were_disabled(start: Start) -> None:
     nic = start()
     nic.send(frame(), frame())
     assert (nic.regs.TDH[0].read(), nic.regs.RDH[0].read()) == (2, 2)

@@ -31,17 +31,17 @@ def until_counted(port: Port, counter: str) -> None:
         time.sleep(0.001)
 
 
-def sent_while_nobody_looks(port: Port, frames: list[bytes], counter: str) -> list[bytes]:
-    """What comes in the end, of those that nobody takes before `counter` counts."""
+def send_and_receive_late(port: Port, frames: list[bytes], counter: str) -> list[bytes]:
+    """Send the frames, wait until `counter` counts, and only then receive."""
     port.send(frames)
     until_counted(port, counter)
     return list(port.recv(0.5))
 
 
-def test_with_flow_control_nothing_is_lost_at_a_receiver_that_is_busy_elsewhere() -> None:
+def test_with_flow_control_a_late_receiver_loses_nothing() -> None:
     with open_port("emulated", tx_slots=8192, rx_slots=64, flow_control=True) as port:
         frames = numbered(8000)
-        assert sent_while_nobody_looks(port, frames, "LXOFFTXC") == frames
+        assert send_and_receive_late(port, frames, "LXOFFTXC") == frames
         stats = port.stats()
         assert stats["MPC"] == 0
         assert stats["LXOFFTXC"] > 0 and stats["LXOFFTXC"] == stats["LXOFFRXCNT"]
@@ -50,7 +50,7 @@ def test_with_flow_control_nothing_is_lost_at_a_receiver_that_is_busy_elsewhere(
 
 def test_without_flow_control_the_packet_buffer_overflows() -> None:
     with open_port("emulated", tx_slots=8192, rx_slots=64) as port:
-        came = len(sent_while_nobody_looks(port, numbered(8000), "MPC"))
+        came = len(send_and_receive_late(port, numbered(8000), "MPC"))
         stats = port.stats()
         assert stats["MPC"] == 8000 - came > 0
         assert stats["LXOFFTXC"] == stats["LXOFFRXCNT"] == 0
@@ -68,7 +68,7 @@ def test_a_cable_is_paused_at_its_other_end() -> None:
         assert slow.stats()["MPC"] == 0
 
 
-def test_rings_fill_the_packet_buffer_with_flow_control_unless_told_to_drop() -> None:
+def test_with_flow_control_a_queue_drops_only_with_the_drop_option() -> None:
     for options, drops in (({}, 1), ({"flow_control": True}, 0), ({"flow_control": True, "drop": True}, 1)):
         with open_port("emulated", rx_queues=2, **options) as port:  # type: ignore[arg-type]
             assert port.nic.SRRCTL[1].read().DROP_EN == drops
@@ -88,7 +88,7 @@ def step(nic: ByHand, ns: int) -> None:
 
 def test_a_pause_frame_holds_the_transmitter_for_its_quanta(nic: ByHand) -> None:
     nic.send(pause(1000))
-    assert nic.received() == [], "it is for the MAC alone"
+    assert nic.received() == [], "only the MAC sees it"
     nic.post(ethernet(b"", 0x88B5))
     nic.kick()
     step(nic, int(1000 * QUANTUM_NS) - 100)
@@ -98,7 +98,7 @@ def test_a_pause_frame_holds_the_transmitter_for_its_quanta(nic: ByHand) -> None
     assert (nic.regs.LXOFFRXCNT.read(), nic.regs.LXONRXCNT.read()) == (1, 0)
 
 
-def test_a_paced_wire_makes_up_for_no_pause_and_for_no_link() -> None:
+def test_a_paced_wire_does_not_catch_up_after_a_pause_or_a_lost_link() -> None:
     nic = ByHand("loop", paced=True, slots=256)
     try:
         nic.regs.MFLCN.update(RFCE=1)
@@ -106,7 +106,7 @@ def test_a_paced_wire_makes_up_for_no_pause_and_for_no_link() -> None:
             nic.post(each)
         nic.kick()
         step(nic, 0)
-        for _ in range(52):  # 51.2 us of them are the pause's
+        for _ in range(52):  # the pause takes 51.2 us of them
             step(nic, 1000)
         assert len(nic.received()) == 1
         step(nic, 1000)
@@ -120,7 +120,7 @@ def test_a_paced_wire_makes_up_for_no_pause_and_for_no_link() -> None:
         nic.close()
 
 
-def test_a_pause_in_the_middle_of_a_step_holds_what_is_behind_it(nic: ByHand) -> None:
+def test_a_pause_in_the_middle_of_a_step_holds_the_next_frames(nic: ByHand) -> None:
     nic.send(ethernet(b"1", 0x88B5), pause(10), ethernet(b"2", 0x88B5))
     assert len(nic.received()) == 1
     step(nic, 1000)
@@ -128,7 +128,7 @@ def test_a_pause_in_the_middle_of_a_step_holds_what_is_behind_it(nic: ByHand) ->
 
 
 def test_a_pause_frame_of_0_quanta_ends_a_pause() -> None:
-    """From a cable: who is paused cannot send it to itself."""
+    """Over a cable: a paused NIC cannot send this frame to itself."""
     paused, other = ByHand("cable=xon"), ByHand("cable=xon")
     try:
         paused.regs.MFLCN.update(RFCE=1)

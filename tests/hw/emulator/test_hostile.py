@@ -1,6 +1,6 @@
-"""A driver or peer that means harm: what it stores where nobody masks it, frames of sizes that nobody sends, requests without end.
+"""Malicious drivers and peers: unmasked values in mapped pages, frames of impossible sizes, endless requests.
 
-What once ended the process runs in a process of its own: `python test_emulator_hostile.py NAME`.
+Each case that once ended the process runs in its own process: `python test_hostile.py NAME`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from tests.support.programs import ENVIRONMENT
 
-pytestmark = pytest.mark.breaks_rules  # any of them
+pytestmark = pytest.mark.breaks_rules  # they may break any rule
 
 MB = 0x100000
-MESSAGES = 9 * MB  # a window whose memory only its owner reaches
+MESSAGES = 9 * MB  # a window without a file: reached by messages
 PAGE = 4096
 CONTEXT = struct.pack("<QQ", 0, 2 << 20 | 0x28 << 24)  # with RS
 
@@ -40,7 +40,8 @@ def data(address: int, length: int, *, eop: bool = True, paylen: int = -1) -> by
 
 @contextmanager
 def stepped(wire: str = "sink") -> Iterator[tuple[Emulated82599, Registers]]:
-    with Emulated82599(wire, manual=True) as nic:
+    nic = Emulated82599(wire, manual=True)
+    with nic:
         nic.enable_bus_master(True)
         regs = Registers(nic)
         regs.FCTRL.write(BAM=1, UPE=1, MPE=1)
@@ -57,7 +58,7 @@ def window(nic: Emulated82599, iova: int, size: int) -> int:
 
 
 def memory(nic: Emulated82599, size: int) -> int:
-    """Closed with the NIC."""
+    """A file of `size` bytes, closed when the NIC is freed."""
     fd = os.memfd_create("hostile")
     weakref.finalize(nic, os.close, fd)
     os.ftruncate(fd, size)
@@ -65,7 +66,7 @@ def memory(nic: Emulated82599, size: int) -> int:
 
 
 def before_a_hole(nic: Emulated82599, iova: int) -> int:
-    """A page, and nothing mapped behind it in this process."""
+    """Map a page at `iova` such that no memory of this process follows it."""
     fd = memory(nic, 2 * PAGE)
     nic.map_dma_at(iova - MB, PAGE, fd)
     nic.map_dma_at(iova, PAGE, fd)
@@ -88,7 +89,7 @@ def receive_queue(regs: Registers, ring: int, slots: int, kilobytes: int = 2) ->
     regs.RXDCTL[0].write(ENABLE=1)
 
 
-# ---- what once ended the process ----
+# ---- cases that once ended the process ----
 
 
 def a_base_stored_in_a_mapped_page_is_aligned() -> None:
@@ -107,7 +108,7 @@ def a_base_stored_in_a_mapped_page_is_aligned() -> None:
         nic.step(1)
 
 
-def a_captured_frame_longer_than_any_is_dropped() -> None:
+def a_captured_frame_that_is_too_long_is_dropped() -> None:
     with tempfile.NamedTemporaryFile(suffix=".pcap") as capture:
         capture.write(
             struct.pack("<IHHiIIIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1, 0, 0, 60000, 60000) + b"\xff" * 60000
@@ -124,7 +125,7 @@ def a_captured_frame_longer_than_any_is_dropped() -> None:
             assert regs.ROC.read() == 1
 
 
-def a_frame_shorter_than_an_address_is_read_no_further() -> None:
+def a_frame_shorter_than_an_address_is_not_read_beyond_its_end() -> None:
     with stepped() as (nic, regs):
         regs.HLREG0.update(TXPADEN=0)
         ring = window(nic, MB, PAGE)
@@ -135,7 +136,7 @@ def a_frame_shorter_than_an_address_is_read_no_further() -> None:
         assert nic.step(1) == 1
 
 
-def mending_write_backs_mends_no_queue_that_is_set_up_wrong() -> None:
+def mending_write_backs_does_not_enable_an_invalid_queue() -> None:
     with stepped("loop") as (nic, regs):
         fd = window(nic, MB, 2 * PAGE)
         receive_queue(regs, MB, 8, kilobytes=0)
@@ -147,21 +148,21 @@ def mending_write_backs_mends_no_queue_that_is_set_up_wrong() -> None:
         nic.step(1)
 
 
-def a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end() -> None:
+def a_received_pause_frame_is_not_answered_endlessly() -> None:
     with stepped("loop") as (nic, regs):
         fd = window(nic, MB, 2 * PAGE)
         regs.MFLCN.write(PMCF=1)
         regs.FCCFG.write(TFCE=1)
-        regs.FCRTH[0].write(FCEN=1)  # and FCTTV is 0: each frame behind this threshold asks for another pause
-        receive_queue(regs, MB + PAGE, 8)  # without a tail, so all stays in the packet buffer
+        regs.FCRTH[0].write(FCEN=1)  # FCTTV is 0: each frame above this threshold asks for another pause
+        receive_queue(regs, MB + PAGE, 8)  # without a tail, so frames stay in the packet buffer
         os.pwrite(fd, data(MB + 256, 60), 0)
         transmit_queue(regs, 0, MB, 8)
         regs.TDT[0].write(1)
         nic.step(1)
-        assert regs.LXONTXC.read() == 2  # for the frame, and once more in the step
+        assert regs.LXONTXC.read() == 2  # one for the frame, one in the step
 
 
-def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
+def a_thread_that_waits_for_a_nic_gets_an_error_when_it_closes() -> None:
     accesses: list[Callable[[Emulated82599], object]] = [
         lambda nic: nic.read32(0x4074),
         lambda nic: nic.write32(0x5080, 0),
@@ -175,28 +176,28 @@ def a_nic_closed_while_another_thread_waits_for_it_says_so() -> None:
 def closed_while(access: Callable[[Emulated82599], object]) -> None:
     nic = Emulated82599("sink")
     closed, waiting = threading.Event(), threading.Event()
-    said: list[BaseException] = []
+    errors: list[BaseException] = []
     frozen = nic._engine.frozen()
 
     class Late:
-        """The other thread comes to the lock first, and gets it last."""
+        """The other thread asks for the lock first, and gets it last."""
 
-        def __enter__(self) -> object:
+        def __enter__(self) -> None:
             if threading.current_thread() is other:
                 waiting.set()
                 closed.wait(5)
-            return frozen.__enter__()
+            frozen.__enter__()
 
-        def __exit__(self, *error: object) -> object:
-            return frozen.__exit__(*error)  # type: ignore[arg-type]
+        def __exit__(self, kind: object, error: object, trace: object) -> None:
+            frozen.__exit__(kind, error, trace)
 
-    nic._engine._frozen = Late()  # type: ignore[assignment]
+    nic._engine._frozen = Late()  # type: ignore[assignment]  # stands in for a lock of the engine
 
     def use() -> None:
         try:
             access(nic)
         except Exception as error:
-            said.append(error)
+            errors.append(error)
 
     other = threading.Thread(target=use)
     other.start()
@@ -204,21 +205,21 @@ def closed_while(access: Callable[[Emulated82599], object]) -> None:
     nic.close()
     closed.set()
     other.join(5)
-    assert isinstance(said[0], DeviceError) and "is closed" in str(said[0]), said
+    assert isinstance(errors[0], DeviceError) and "is closed" in str(errors[0]), errors
 
 
 ENDED: list[Callable[[], None]] = [
     a_base_stored_in_a_mapped_page_is_aligned,
-    a_captured_frame_longer_than_any_is_dropped,
-    a_frame_shorter_than_an_address_is_read_no_further,
-    mending_write_backs_mends_no_queue_that_is_set_up_wrong,
-    a_pause_frame_that_is_received_like_any_other_is_not_answered_without_end,
-    a_nic_closed_while_another_thread_waits_for_it_says_so,
+    a_captured_frame_that_is_too_long_is_dropped,
+    a_frame_shorter_than_an_address_is_not_read_beyond_its_end,
+    mending_write_backs_does_not_enable_an_invalid_queue,
+    a_received_pause_frame_is_not_answered_endlessly,
+    a_thread_that_waits_for_a_nic_gets_an_error_when_it_closes,
 ]
 
 
 @pytest.mark.parametrize("name", [each.__name__ for each in ENDED])
-def test_the_process_lives_on(name: str) -> None:
+def test_the_process_survives(name: str) -> None:
     done = subprocess.run(
         [sys.executable, __file__, name],
         env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -229,14 +230,18 @@ def test_the_process_lives_on(name: str) -> None:
     assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-2000:]}"
 
 
-# ---- what was too much, too late or lost ----
+# ---- cases that once took too much, came too late or got lost ----
 
 
 def test_a_length_stored_in_a_mapped_page_costs_no_memory() -> None:
     with stepped() as (nic, regs):
         nic.share_doorbells()
         asked: list[int] = []
-        nic._inspector._memory = lambda iova, size: asked.append(size)  # type: ignore[method-assign, func-returns-value]
+
+        def note_size(iova: int, size: int) -> None:
+            asked.append(size)
+
+        nic._inspector._memory = note_size  # type: ignore[method-assign]  # only the sizes matter
         receive_queue(regs, MB, 8)
         nic._engine.registers[0x1008 >> 2] = 0xFFFFFFF0  # RDLEN[0]
         nic._engine.registers[0x1018 >> 2] = 0x10000  # RDT[0]
@@ -244,7 +249,7 @@ def test_a_length_stored_in_a_mapped_page_costs_no_memory() -> None:
         assert max(asked, default=0) <= 1 << 20
 
 
-def test_rows_that_a_table_does_not_have_are_not_kept() -> None:
+def test_rows_beyond_the_end_of_a_table_are_not_kept() -> None:
     with stepped() as (nic, regs):
         for row in range(0, 0x100000, 0x400):
             regs.RTTDQSEL.write(row)
@@ -252,18 +257,18 @@ def test_rows_that_a_table_does_not_have_are_not_kept() -> None:
         assert nic._inspector._history.written["RTTDT1C"] == {0}
 
 
-def test_a_former_client_has_no_hand_on_the_next_ones_queues() -> None:
+def test_a_previous_client_cannot_ring_the_doorbells_of_the_next() -> None:
     with stepped() as (nic, regs):
-        with mmap.mmap(nic.share_doorbells(), 4 * PAGE) as former:
+        with mmap.mmap(nic.share_doorbells(), 4 * PAGE) as previous:
             regs.TDLEN[0].write(128)
             nic.unshare_doorbells()
             assert regs.TDLEN[0].read() == 128
             nic.share_doorbells()
-            former[2 * PAGE + 0x18 : 2 * PAGE + 0x1C] = b"\5\0\0\0"  # TDT[0]
+            previous[2 * PAGE + 0x18 : 2 * PAGE + 0x1C] = b"\5\0\0\0"  # TDT[0]
             assert regs.TDT[0].read() == 0
 
 
-def test_what_repeats_itself_hides_no_fault() -> None:
+def test_repeated_violations_do_not_hide_a_fault() -> None:
     with stepped() as (nic, regs):
         fd = window(nic, MB, 2 * PAGE)
         regs.HLREG0.update(TXPADEN=1)
@@ -274,7 +279,7 @@ def test_what_repeats_itself_hides_no_fault() -> None:
         assert nic.faults
 
 
-def test_writes_that_nobody_takes_hold_the_queue_up() -> None:
+def test_writes_that_no_client_takes_stop_the_queue() -> None:
     with stepped() as (nic, regs):
         os.pwrite(window(nic, MB, 1 << 16), CONTEXT * 4096, 0)
         nic.map_dma_at(MESSAGES, PAGE, None)
@@ -286,7 +291,7 @@ def test_writes_that_nobody_takes_hold_the_queue_up() -> None:
 
 
 @pytest.mark.parametrize(("queues", "descriptors"), [(3, 40), (8, 18), (16, 10)])
-def test_queues_that_share_the_places_for_messages_all_get_on(queues: int, descriptors: int) -> None:
+def test_all_queues_make_progress_when_they_share_the_message_slots(queues: int, descriptors: int) -> None:
     with stepped() as (nic, regs):
         nic.map_dma_at(MB, 16 * MB, None)
         memory: dict[int, bytes] = {}
@@ -307,7 +312,7 @@ def test_queues_that_share_the_places_for_messages_all_get_on(queues: int, descr
         assert moved == queues
 
 
-def test_dd_comes_after_the_bytes_that_it_promises() -> None:
+def test_dd_is_written_after_the_frame() -> None:
     with stepped("loop") as (nic, regs):
         fd = window(nic, MB, 4 * PAGE)
         nic.map_dma_at(MESSAGES, PAGE, None)
@@ -319,12 +324,12 @@ def test_dd_comes_after_the_bytes_that_it_promises() -> None:
         transmit_queue(regs, 0, MB + PAGE, 8)
         regs.TDT[0].write(1)
         nic.step(4)
-        assert not os.pread(fd, 1, 8)[0] & 1, "DD before the frame"
+        assert not os.pread(fd, 1, 8)[0] & 1, "DD came before the frame"
         written = [(request.iova, request.length) for request in nic.dma_messages.take()]
         assert written == [(MESSAGES, 60), (MB, 16)]
 
 
-def test_a_frame_lost_to_a_queue_that_is_off_counts_in_its_own_set() -> None:
+def test_a_frame_for_a_disabled_queue_counts_in_the_statistics_set_of_that_queue() -> None:
     with stepped("loop") as (nic, regs):
         fd = window(nic, MB, 4 * PAGE)
         regs.RQSMR[0].write(0x03020107)
@@ -338,4 +343,4 @@ def test_a_frame_lost_to_a_queue_that_is_off_counts_in_its_own_set() -> None:
 
 if __name__ == "__main__":
     next(each for each in ENDED if each.__name__ == sys.argv[1])()
-    os._exit(0)  # what the NIC noticed is nobody's business here
+    os._exit(0)  # skips the close: the NIC's violations do not matter here

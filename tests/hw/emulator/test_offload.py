@@ -1,4 +1,4 @@
-"""Checksums, VLAN tags and segmentation of the software 82599, both ways. What is expected is worked out here, by other means."""
+"""Checksums, VLAN tags and segmentation of the software 82599; expected values are computed independently."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from tests.support.by_hand import ByHand
 from tests.support.checksums import total
 
-MAC = b"\x02\x82\x59\x90\x00\x01"
-TCP, UDP = 6, 17
-FIN, PSH, ACK, CWR = 0x01, 0x08, 0x10, 0x80
+from .packets import ACK, CWR, FIN, MAC, PSH, TCP, UDP, checksums_right, ethernet, ipv4, pseudo, tcp, udp
+
 IXSM, TXSM, TSE, VLE = 1 << 40, 1 << 41, 1 << 31, 1 << 30
 VP, L4I, IPCS, L4E, IPE = 1 << 3, 1 << 5, 1 << 6, 1 << 30, 1 << 31
 CHECKSUMS = L4I | IPCS | L4E | IPE
@@ -23,51 +22,6 @@ def nic() -> Iterator[ByHand]:
     by_hand = ByHand("loop", slots=256)
     yield by_hand
     by_hand.close()
-
-
-def ipv4(protocol: int, payload: bytes, number: int = 7) -> bytes:
-    """Addresses 10.0.0.1 and .2; the checksum is left 0."""
-    return (
-        struct.pack(
-            "!BBHHHBBH4s4s",
-            0x45,
-            0,
-            20 + len(payload),
-            number,
-            0,
-            64,
-            protocol,
-            0,
-            bytes([10, 0, 0, 1]),
-            bytes([10, 0, 0, 2]),
-        )
-        + payload
-    )
-
-
-def pseudo(protocol: int, length: int) -> int:
-    return total(bytes([10, 0, 0, 1, 10, 0, 0, 2, 0, protocol]) + struct.pack("!H", length))
-
-
-def tcp(payload: bytes, flags: int = ACK, sequence: int = 1000, check: int = 0) -> bytes:
-    return struct.pack("!HHIIBBHHH", 1, 2, sequence, 0, 5 << 4, flags, 100, check, 0) + payload
-
-
-def udp(payload: bytes, check: int = 0) -> bytes:
-    return struct.pack("!HHHH", 1, 2, 8 + len(payload), check) + payload
-
-
-def ethernet(packet: bytes, kind: int = 0x0800) -> bytes:
-    return MAC + b"\x02\0\0\0\0\x02" + struct.pack("!H", kind) + packet
-
-
-def right(frame: bytes) -> bool:
-    """Both checksums of an IPv4 TCP or UDP frame, as its receiver would look at them."""
-    size, protocol = int.from_bytes(frame[16:18], "big") - 20, frame[23]
-    return (
-        total(frame[14:34]) == 0xFFFF
-        and total(struct.pack("!H", pseudo(protocol, size)) + frame[34 : 34 + size]) == 0xFFFF
-    )
 
 
 def context(nic: ByHand, l4: int, *, l4_length: int = 0, mss: int = 0, vlan: int = 0, index: int = 0) -> None:
@@ -81,12 +35,12 @@ def context(nic: ByHand, l4: int, *, l4_length: int = 0, mss: int = 0, vlan: int
     ring.tail += 1
 
 
-def send(nic: ByHand, frame: bytes, wishes: int, headers: int = 0, index: int = 0) -> None:
-    """In pieces of at most 2 KB."""
+def send(nic: ByHand, frame: bytes, offloads: int, headers: int = 0, index: int = 0) -> None:
+    """Send a frame in pieces of at most 2 KB. headers: their length, with segmentation. index: of the context."""
     first = nic.tx[0].tail
     nic.post(*(frame[at : at + 2048] for at in range(0, len(frame), 2048)), paylen=len(frame) - headers)
     q0, q1 = nic.tx[0].read(first)
-    nic.tx[0].write(first, q0, q1 | wishes | index << 36)
+    nic.tx[0].write(first, q0, q1 | offloads | index << 36)
     nic.kick()
     while nic.nic.step():
         pass
@@ -98,23 +52,25 @@ def statuses(nic: ByHand) -> list[int]:
     return [value & 0xFFFF_0000_FFFF_FFFF for value in values if value & 1]
 
 
-# ---- out ----
+# ---- transmit ----
 
 
 @pytest.mark.parametrize(("protocol", "l4", "segment"), [(TCP, 1, tcp), (UDP, 0, udp)], ids=["tcp", "udp"])
 @pytest.mark.parametrize("length", [0, 1, 18, 901])
-def test_checksums_are_put_in(nic: ByHand, protocol: int, l4: int, segment: Callable[..., bytes], length: int) -> None:
+def test_checksums_are_inserted(
+    nic: ByHand, protocol: int, l4: int, segment: Callable[..., bytes], length: int
+) -> None:
     payload = bytes(range(256)) * 4
     body = segment(payload[:length], check=pseudo(protocol, len(segment(payload[:length]))))
     context(nic, l4)
     send(nic, ethernet(ipv4(protocol, body)), IXSM | TXSM)
     (frame,) = nic.received()
-    assert right(frame)
+    assert checksums_right(frame)
     assert statuses(nic)[0] & CHECKSUMS == L4I | IPCS
     assert nic.nic.violations == []
 
 
-def test_a_udp_checksum_that_comes_out_as_0_is_sent_as_ffff(nic: ByHand) -> None:
+def test_a_udp_checksum_of_0_is_sent_as_ffff(nic: ByHand) -> None:
     body = udp(b"\0\0")
     filler = 0xFFFF - total(struct.pack("!H", pseudo(UDP, len(body))) + body)
     context(nic, 0)
@@ -122,7 +78,7 @@ def test_a_udp_checksum_that_comes_out_as_0_is_sent_as_ffff(nic: ByHand) -> None
     assert nic.received()[0][40:42] == b"\xff\xff"
 
 
-def test_a_large_tcp_send_is_cut_into_frames(nic: ByHand) -> None:
+def test_a_large_tcp_send_is_segmented(nic: ByHand) -> None:
     payload = bytes(i * 7 % 251 for i in range(10_000))
     body = tcp(payload, flags=ACK | PSH | FIN | CWR, sequence=0xFFFF_F000, check=pseudo(TCP, 0))
     context(nic, 1, l4_length=20, mss=1460)
@@ -130,7 +86,7 @@ def test_a_large_tcp_send_is_cut_into_frames(nic: ByHand) -> None:
     frames = nic.received()
     assert [len(frame) - 54 for frame in frames] == [1460] * 6 + [1240]
     assert b"".join(frame[54:] for frame in frames) == payload
-    assert all(right(frame) for frame in frames)
+    assert all(checksums_right(frame) for frame in frames)
     assert [int.from_bytes(frame[18:20], "big") for frame in frames] == list(range(7, 14))
     assert [int.from_bytes(frame[38:42], "big") for frame in frames] == [
         (0xFFFF_F000 + 1460 * i) % 2**32 for i in range(7)
@@ -140,15 +96,15 @@ def test_a_large_tcp_send_is_cut_into_frames(nic: ByHand) -> None:
     assert nic.regs.GPTC.read() == 7
 
 
-def test_a_large_udp_send_is_cut_into_datagrams(nic: ByHand) -> None:
+def test_a_large_udp_send_is_segmented(nic: ByHand) -> None:
     context(nic, 0, l4_length=8, mss=1000)
     send(nic, ethernet(ipv4(UDP, udp(bytes(2500), check=pseudo(UDP, 0)))), IXSM | TXSM | TSE, headers=42)
     frames = nic.received()
     assert [int.from_bytes(frame[38:40], "big") for frame in frames] == [1008, 1008, 508]
-    assert all(right(frame) for frame in frames)
+    assert all(checksums_right(frame) for frame in frames)
 
 
-def test_ipv6_payload_lengths_are_put_in(nic: ByHand) -> None:
+def test_ipv6_segments_get_their_payload_length(nic: ByHand) -> None:
     addresses = bytes(15) + b"\1" + bytes(15) + b"\2"
     body = tcp(bytes(3000), check=total(addresses + struct.pack("!IBBBB", 0, 0, 0, 0, TCP)))
     ring = nic.tx[0]
@@ -160,7 +116,7 @@ def test_ipv6_payload_lengths_are_put_in(nic: ByHand) -> None:
     assert [status & CHECKSUMS for status in statuses(nic)[:1]] == [L4I]
 
 
-def test_each_queue_keeps_two_contexts(nic: ByHand) -> None:
+def test_a_queue_keeps_two_contexts(nic: ByHand) -> None:
     context(nic, 0, vlan=5, index=0)
     context(nic, 0, vlan=6, index=1)
     for index in (1, 0, 1):
@@ -169,7 +125,7 @@ def test_each_queue_keeps_two_contexts(nic: ByHand) -> None:
 
 
 @pytest.mark.breaks_rules()
-def test_a_frame_that_its_context_does_not_fit_is_reported_and_stops_the_queue(nic: ByHand) -> None:
+def test_a_frame_that_does_not_fit_its_context_is_reported_and_stops_the_queue(nic: ByHand) -> None:
     send(nic, ethernet(ipv4(TCP, tcp(b""))), TXSM | TSE)
     assert [violation.rule.name for violation in nic.nic.violations if violation.rule.name != "paylen"] == [
         "context_before_use"
@@ -184,45 +140,45 @@ def test_a_frame_that_its_context_does_not_fit_is_reported_and_stops_the_queue(n
 def test_no_context_makes_the_engine_look_outside_the_frame(nic: ByHand, q0: int, q1: int) -> None:
     nic.tx[0].write(0, q0, q1 | 2 << 20 | 1 << 29)
     nic.tx[0].tail = 1
-    for wishes in (IXSM, TXSM, TSE, VLE, IXSM | TXSM | TSE | VLE):
-        send(nic, ethernet(ipv4(TCP, tcp(bytes(20)))), wishes)
+    for offloads in (IXSM, TXSM, TSE, VLE, IXSM | TXSM | TSE | VLE):
+        send(nic, ethernet(ipv4(TCP, tcp(bytes(20)))), offloads)
         nic.regs.TXDCTL[0].update(ENABLE=0)
         nic.regs.TXDCTL[0].update(ENABLE=1)
         nic.tx[0].tail = int(nic.regs.TDH[0].read())
 
 
-# ---- in ----
+# ---- receive ----
 
 
-def come_in(nic: ByHand, frame: bytes) -> int:
-    """Status and errors of a frame that arrives as it is."""
+def status_of(nic: ByHand, frame: bytes) -> int:
+    """Loop this frame back unchanged; returns the status and errors of its descriptor."""
     nic.send(frame)
     return statuses(nic)[-1]
 
 
-def test_wrong_checksums_are_reported_and_the_frame_still_comes(nic: ByHand) -> None:
+def test_wrong_checksums_are_reported_and_the_frame_is_received(nic: ByHand) -> None:
     body = tcp(b"hello")
     packet = bytearray(ipv4(TCP, body))
     packet[10:12] = (0xFFFF - total(bytes(packet[:20]))).to_bytes(2, "big")
-    assert come_in(nic, ethernet(bytes(packet))) & CHECKSUMS == IPCS | L4I | L4E
+    assert status_of(nic, ethernet(bytes(packet))) & CHECKSUMS == IPCS | L4I | L4E
     packet[8] -= 1
-    assert come_in(nic, ethernet(bytes(packet))) & CHECKSUMS == IPCS | IPE | L4I | L4E
+    assert status_of(nic, ethernet(bytes(packet))) & CHECKSUMS == IPCS | IPE | L4I | L4E
     assert len(nic.received()) == 2
 
 
-@pytest.mark.parametrize("change", ["fragment", "no checksum", "cut off", "other protocol"])
-def test_what_cannot_be_checked_is_not_claimed_to_be(nic: ByHand, change: str) -> None:
+@pytest.mark.parametrize("change", ["fragment", "no checksum", "truncated", "other protocol"])
+def test_a_checksum_that_cannot_be_checked_has_no_l4i(nic: ByHand, change: str) -> None:
     packet = bytearray(ipv4(UDP, udp(b"hello", check=0 if change == "no checksum" else 1)))
     if change == "fragment":
         packet[6] = 0x20
-    elif change == "cut off":
+    elif change == "truncated":
         packet[2:4] = (900).to_bytes(2, "big")
     elif change == "other protocol":
         packet[9] = 99
-    assert not come_in(nic, ethernet(bytes(packet))) & (L4I | L4E)
+    assert not status_of(nic, ethernet(bytes(packet))) & (L4I | L4E)
 
 
-def test_a_tag_is_stripped_only_where_the_queue_says_so(nic: ByHand) -> None:
+def test_a_tag_is_stripped_only_in_a_queue_with_vme(nic: ByHand) -> None:
     tagged = MAC + b"\x02\0\0\0\0\x02" + b"\x81\x00\x60\x07" + b"\x88\xb5" + bytes(60)
     nic.send(tagged)
     nic.regs.RXDCTL[0].update(VME=1)
@@ -232,7 +188,7 @@ def test_a_tag_is_stripped_only_where_the_queue_says_so(nic: ByHand) -> None:
     assert not first & VP and second & VP and second >> 48 == 0x6007
 
 
-def test_the_vlan_filter_lets_in_what_its_table_has(nic: ByHand) -> None:
+def test_the_vlan_filter_accepts_the_vlans_in_its_table(nic: ByHand) -> None:
     def tagged(vlan: int) -> bytes:
         return MAC + b"\x02\0\0\0\0\x02" + b"\x81\x00" + struct.pack("!H", vlan) + b"\x88\xb5" + bytes(60)
 

@@ -1,4 +1,4 @@
-"""The software 82599's registers: reset values, effects of access, EEPROM, semaphores, link, interrupts, surprise removal."""
+"""Registers of the software 82599: reset values, effects, EEPROM, semaphores, link, interrupts, surprise removal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ixrings.hw.registers import Registers
 
 @pytest.fixture
 def nic() -> Iterator[Emulated82599]:
-    with Emulated82599(manual=True) as device:
-        assert isinstance(device, Emulated82599)
+    device = Emulated82599(manual=True)
+    with device:
         yield device
 
 
@@ -34,7 +34,7 @@ def test_a_register_shows_its_fields_at_the_prompt(regs: Registers) -> None:
 
 @pytest.mark.breaks_rules("wait_before_reading_ctrl")
 def test_every_register_has_its_reset_value_after_a_reset(regs: Registers) -> None:
-    loaded = {"RAL", "RAH", "LINKS", "STATUS"}  # from the EEPROM and the wire
+    loaded = {"RAL", "RAH", "LINKS", "STATUS"}  # their values come from the EEPROM and the wire
     regs.TXPBTHRESH[0].write(1)
     regs.RAL[3].write(0x1234)
     regs.CTRL.write(RST=1)
@@ -64,7 +64,7 @@ def test_bits_that_are_not_writable_keep_their_value(regs: Registers) -> None:
     assert regs.RDRXCTL.read().DMAIDONE == 1
 
 
-def test_fields_that_do_not_exist_or_fit_are_refused(regs: Registers) -> None:
+def test_a_field_that_does_not_exist_or_a_value_that_does_not_fit_is_refused(regs: Registers) -> None:
     with pytest.raises(AttributeError, match="TXDCTL\\[3\\] has no field ENABEL; it has: PTHRESH"):
         regs.TXDCTL[3].write(ENABEL=1)
     with pytest.raises(ValueError, match="PTHRESH=0x80 does not fit"):
@@ -73,7 +73,7 @@ def test_fields_that_do_not_exist_or_fit_are_refused(regs: Registers) -> None:
         regs.TXDCTL[128].read()
 
 
-def test_a_wait_that_fails_says_everything(regs: Registers) -> None:
+def test_a_failed_wait_names_register_values_and_section(regs: Registers) -> None:
     start = time.monotonic()
     with pytest.raises(
         RegisterTimeout,
@@ -130,8 +130,8 @@ def test_the_software_semaphore_is_taken_by_reading_it(regs: Registers) -> None:
 
 
 def test_the_link_comes_up_after_its_training_time() -> None:
-    with Emulated82599(manual=True, link_up_s=0.5) as nic:
-        assert isinstance(nic, Emulated82599)
+    nic = Emulated82599(manual=True, link_up_s=0.5)
+    with nic:
         regs = Registers(nic)
         assert regs.LINKS.read().LINK_UP == 0
         nic.step(ns=499_999_999)
@@ -145,7 +145,7 @@ def test_the_link_comes_up_after_its_training_time() -> None:
         assert regs.LINKS.read().LINK_UP == 1
 
 
-def test_a_link_that_was_never_up_has_its_serial_interface_running_all_the_same() -> None:
+def test_without_a_link_partner_the_serial_interface_still_runs() -> None:
     with Emulated82599("cable=alone", manual=True) as nic:
         links = Registers(nic).LINKS.read()
         assert (links.LINK_UP, links.LINK_10G_SERIAL_EN) == (0, 1)
@@ -196,11 +196,11 @@ def test_auto_clear_and_auto_mask_make_a_message_fire_once_until_rearmed(nic: Em
     assert (regs.EICS.read().RTX_QUEUE, regs.EIMS.read().RTX_QUEUE) == (0, 0)
     regs.EICS.write(RTX_QUEUE=1)
     assert messages(fd) == 0
-    regs.EIMS.write(RTX_QUEUE=1)  # what came while it was masked fires now
+    regs.EIMS.write(RTX_QUEUE=1)  # the cause that came while masked fires now
     assert messages(fd) == 1
 
 
-def test_messages_of_a_vector_keep_their_distance(nic: Emulated82599, regs: Registers) -> None:
+def test_messages_of_a_vector_are_an_interval_apart(nic: Emulated82599, regs: Registers) -> None:
     (fd,) = nic.enable_interrupts(1)
     regs.GPIE.write(MSIX_MODE=1)
     regs.EIAC.write(RTX_QUEUE=1)
@@ -233,13 +233,13 @@ def test_the_counter_of_a_vector_runs_down_to_its_next_message(
     assert (regs.EITR[vector].read().ITR_INTERVAL, regs.EITR[vector].read().ITR_COUNTER) == (80, 20)
     nic.step(ns=81_920)
     assert cause() == 0 and regs.EITR[vector].read().ITR_COUNTER == 10
-    regs.EITR[vector].write(ITR_INTERVAL=8, CNT_WDIS=1)  # from the next message on
+    regs.EITR[vector].write(ITR_INTERVAL=8, CNT_WDIS=1)  # applies after the next message
     nic.step(ns=81_919)
     assert messages(fd) == 0
     nic.step(ns=1)
     assert messages(fd) == 1 and regs.EITR[vector].read().ITR_COUNTER == 2
     assert cause() == 0
-    regs.EITR[vector].write(ITR_INTERVAL=8)  # and the counter
+    regs.EITR[vector].write(ITR_INTERVAL=8)  # sets the counter, too
     assert messages(fd) == 1
     assert cause() == 0
     regs.EITR[vector].write(ITR_INTERVAL=8, ITR_COUNTER=100)
@@ -269,7 +269,7 @@ def test_vectors_beyond_those_enabled_and_queues_without_allocation_are_silent(
         nic.enable_interrupts(65)
 
 
-def test_after_surprise_removal_every_read_is_all_ones_and_says_so(nic: Emulated82599, regs: Registers) -> None:
+def test_after_surprise_removal_reads_are_all_ones_and_raise_device_gone(nic: Emulated82599, regs: Registers) -> None:
     nic.unplug()
     assert nic.read32(0) == 0xFFFF_FFFF
     assert nic.config_read(0, 2) == 0xFFFF
@@ -279,12 +279,12 @@ def test_after_surprise_removal_every_read_is_all_ones_and_says_so(nic: Emulated
     nic.step()
 
 
-def test_all_ones_in_a_register_that_may_hold_them_is_no_removal(regs: Registers) -> None:
+def test_all_ones_in_a_register_that_may_hold_them_is_not_a_removal(regs: Registers) -> None:
     regs.MTA[0].write(0xFFFF_FFFF)
     assert regs.MTA[0].read() == 0xFFFF_FFFF
 
 
-def test_configuration_space_has_the_capabilities_where_drivers_look(nic: Emulated82599) -> None:
+def test_configuration_space_has_its_capabilities_at_the_usual_offsets(nic: Emulated82599) -> None:
     assert (nic.config_read(0, 2), nic.config_read(2, 2)) == (0x8086, 0x10FB)
     chain, at = [], nic.config_read(0x34, 1)
     while at:
@@ -313,7 +313,7 @@ def test_unknown_registers_read_zero_and_writes_are_reported(nic: Emulated82599)
         nic.read32(2)
 
 
-def test_dma_windows_come_and_go_with_gaps_between(nic: Emulated82599) -> None:
+def test_dma_windows_have_gaps_between_them(nic: Emulated82599) -> None:
     one, two = nic.alloc_dma(1), nic.alloc_dma(100_000)
     assert one.size == 4096
     assert two.iova - one.iova > one.size
@@ -331,7 +331,7 @@ def test_dma_windows_come_and_go_with_gaps_between(nic: Emulated82599) -> None:
     "wire",
     ["", "cabel=x", "loop=1", "cable=", "pcap=", "tap=", "source=59", "source=x", "tap=a/b", "tap=0123456789abcdef"],
 )
-def test_wires_that_cannot_be_are_refused_in_words(wire: str) -> None:
+def test_an_impossible_wire_is_refused_with_a_reason(wire: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(WireError, match="wire|frames are|interface name"):
         Emulated82599(wire)
@@ -345,9 +345,7 @@ def test_a_third_port_on_a_cable_is_refused() -> None:
 
 
 def test_closing_is_final_and_leaves_nothing_behind() -> None:
-    for _ in range(
-        20
-    ):  # conftest.py looks for what is left of them, and knows that a thread which was joined may be listed for a moment longer
+    for _ in range(20):  # conftest.py checks after the test that nothing is left
         nic = Emulated82599("sink")
         nic.enable_interrupts(4)
         nic.alloc_dma(4096)

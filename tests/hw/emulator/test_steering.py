@@ -26,7 +26,7 @@ def nic() -> Iterator[ByHand]:
 
 
 def queue_of(nic: ByHand, frame: bytes) -> int | None:
-    """The queue that has one more frame after this one was looped back."""
+    """Loop this frame back; returns the queue that received it."""
     before = [len(nic.received(queue)) for queue in range(4)]
     nic.send(frame)
     after = [len(nic.received(queue)) for queue in range(4)]
@@ -34,7 +34,7 @@ def queue_of(nic: ByHand, frame: bytes) -> int | None:
 
 
 def director(nic: ByHand, **control: int) -> None:
-    """Its memory is taken from the packet buffer while nothing is received."""
+    """Give flow director memory, taken from the packet buffer while reception is off."""
     nic.regs.RXCTRL.write(RXEN=0)
     nic.regs.FDIRHKEY.write(BUCKET_KEY)
     nic.regs.FDIRSKEY.write(SIGNATURE_KEY)
@@ -48,7 +48,7 @@ def director(nic: ByHand, **control: int) -> None:
 def command(
     nic: ByHand, flow: FlowFilter, operation: int, queue: int = 0, *, tag: int | None = None, **fields: int
 ) -> FDIRCMD:
-    """With the signature, or in perfect mode with software index `tag`."""
+    """Send a command about this flow: with its signature, or (tag) with a software index for perfect mode."""
     stream = hash_input(flow)
     regs = nic.regs
     regs.FDIRIPSA.write(0x0100000A if flow.source else 0)
@@ -73,7 +73,7 @@ def test_an_ethertype_filter_without_a_queue_still_marks_its_frames(nic: ByHand)
     assert queue_of(nic, ethernet(b"", 0x88F7)) == 0
 
 
-def test_a_five_tuple_filter_for_other_protocols_leaves_tcp_udp_and_sctp_out(nic: ByHand) -> None:
+def test_a_five_tuple_filter_for_other_protocols_does_not_match_tcp_udp_or_sctp(nic: ByHand) -> None:
     nic.regs.L34TIMIR[0].write(RX_QUEUE=3, MUST_BE_ONE=1)
     nic.regs.FTQF[0].write(
         QUEUE_ENABLE=1,
@@ -96,7 +96,7 @@ def test_a_command_without_a_table_does_nothing(nic: ByHand) -> None:
     assert queue_of(nic, ethernet(packet())) == 0
 
 
-def test_signature_filters_are_added_found_removed_and_counted(nic: ByHand) -> None:
+def test_signature_filters_are_added_matched_removed_and_counted(nic: ByHand) -> None:
     director(nic)
     assert nic.regs.FDIRCTRL.read().INIT_DONE and nic.regs.FDIRFREE.read().FREE == 8190
     assert not command(nic, FLOW, ADD, 1).COLLISION
@@ -114,7 +114,7 @@ def test_signature_filters_are_added_found_removed_and_counted(nic: ByHand) -> N
     assert queue_of(nic, ethernet(packet())) == 0
 
 
-def test_a_filter_that_is_there_changes_only_with_filter_update(nic: ByHand) -> None:
+def test_an_existing_filter_changes_only_with_filter_update(nic: ByHand) -> None:
     director(nic)
     command(nic, FLOW, ADD, 1)
     assert command(nic, FLOW, ADD, 2).COLLISION
@@ -140,12 +140,14 @@ def test_the_table_can_be_emptied(nic: ByHand, empty: str) -> None:
     ("allocation", "perfect", "capacity"),
     [(1, 1, 2046), (2, 1, 4094), (3, 1, 8190), (1, 0, 8190), (2, 0, 16382), (3, 0, 32766)],
 )
-def test_the_table_holds_what_its_memory_holds(nic: ByHand, allocation: int, perfect: int, capacity: int) -> None:
+def test_the_capacity_of_the_table_follows_its_memory(
+    nic: ByHand, allocation: int, perfect: int, capacity: int
+) -> None:
     director(nic, PBALLOC=allocation, PERFECT_MATCH=perfect)
     assert nic.regs.FDIRFREE.read().FREE == capacity
 
 
-def test_a_full_table_counts_what_it_could_not_take(nic: ByHand) -> None:
+def test_a_full_table_counts_the_filters_that_it_refuses(nic: ByHand) -> None:
     director(nic, PERFECT_MATCH=1)
     for number in range(2050):
         nic.regs.FDIRHASH.write(HASH=number, SIGNATURE_SW_INDEX=number)
@@ -156,7 +158,7 @@ def test_a_full_table_counts_what_it_could_not_take(nic: ByHand) -> None:
     assert nic.regs.FDIRUSTAT.read().ADD == 2046
 
 
-def test_perfect_filters_in_one_bucket_are_told_apart_by_their_fields(nic: ByHand) -> None:
+def test_perfect_filters_in_one_bucket_are_distinguished_by_their_fields(nic: ByHand) -> None:
     director(nic, PERFECT_MATCH=1)
     nic.regs.FDIRM.write(**EVERYTHING)
     nic.regs.FDIRSIP4M.write(0xFFFF_FFFF)
@@ -164,12 +166,12 @@ def test_perfect_filters_in_one_bucket_are_told_apart_by_their_fields(nic: ByHan
     nothing = FlowFilter(None)  # everything masked: one bucket for all frames
     command(nic, nothing, ADD, 1, tag=7)
     command(nic, nothing, ADD, 2, tag=8)
-    assert queue_of(nic, ethernet(packet())) == 1, "the first of those that match"
+    assert queue_of(nic, ethernet(packet())) == 1, "the first filter that matches"
     command(nic, nothing, REMOVE, tag=7)
     assert queue_of(nic, ethernet(packet(UDP))) == 2
 
 
-def test_a_mask_of_ports_has_its_bits_in_reverse(nic: ByHand) -> None:
+def test_port_masks_have_reversed_bits(nic: ByHand) -> None:
     """As Linux writes it (8.2.3.21.6): bit 15 of SPORTM stands for bit 0 of the port."""
     director(nic, PERFECT_MATCH=1)
     nic.regs.FDIRTCPM.write(SPORTM=0xE000, DPORTM=0)  # ports 1000 to 1007
@@ -178,7 +180,7 @@ def test_a_mask_of_ports_has_its_bits_in_reverse(nic: ByHand) -> None:
     assert queue_of(nic, ethernet(packet(sport=1000, dport=2001))) == 0
 
 
-def test_a_match_is_reported_in_the_descriptor_when_asked(nic: ByHand) -> None:
+def test_a_match_is_reported_in_the_descriptor_with_report_status(nic: ByHand) -> None:
     director(nic, PERFECT_MATCH=1, REPORT_STATUS=1)
     nic.regs.RXCTRL.write(RXEN=0)
     nic.regs.RXCSUM.write(PCSD=1)
@@ -193,7 +195,7 @@ def test_a_match_is_reported_in_the_descriptor_when_asked(nic: ByHand) -> None:
     assert not nic.rx[0].read(0)[1] & FLM
 
 
-def test_flexible_bytes_are_compared_where_flex_offset_says(nic: ByHand) -> None:
+def test_flexible_bytes_are_compared_at_flex_offset(nic: ByHand) -> None:
     director(nic, PERFECT_MATCH=1, FLEX_OFFSET=9)  # the IPv4 identification, bytes 18 and 19
     nic.regs.FDIRM.write(POOL=1)
     frame = bytearray(ethernet(packet()))

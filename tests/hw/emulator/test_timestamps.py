@@ -1,4 +1,4 @@
-"""The IEEE 1588 clock and stamps of the software 82599, register by register (82599 7.9, 8.2.3.26)."""
+"""The IEEE 1588 clock and time stamps of the software 82599, register by register (82599 7.9, 8.2.3.26)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support.ptp import (
     on_udp,
 )
 
-TS = 1 << 16  # of a received descriptor's status
-TSTAMP = 1 << 19  # of a descriptor to send
+TS = 1 << 16  # in the status of a receive descriptor
+TSTAMP = 1 << 19  # in a transmit descriptor
 L2_V2, L4_V1, L2_L4_V2, ALL, EVENTS_V2 = 0, 1, 2, 4, 5
 
 
@@ -37,7 +37,7 @@ def systim(nic: ByHand) -> int:
     return nic.regs.SYSTIML.read() | nic.regs.SYSTIMH.read() << 32
 
 
-def stamping(nic: ByHand, kind: int = EVENTS_V2, **wanted: int) -> None:
+def enable_stamps(nic: ByHand, kind: int = EVENTS_V2, **wanted: int) -> None:
     nic.regs.TIMINCA.write(INCPERIOD=1, INCVALUE=64)  # tenths of a nanosecond
     nic.regs.ETQF[3].write(ETYPE=ETHER_TYPE, TIMESTAMP=1, FILTER_EN=1)
     nic.regs.RXMTRL.write(UDPT=EVENT_PORT, **wanted)
@@ -45,7 +45,7 @@ def stamping(nic: ByHand, kind: int = EVENTS_V2, **wanted: int) -> None:
 
 
 def stamped(nic: ByHand) -> list[bool]:
-    """Of each frame received so far."""
+    """For each frame received so far, whether it was stamped."""
     return [bool(nic.rx[0].read(index)[1] & TS) for index in range(len(nic.received()))]
 
 
@@ -78,15 +78,15 @@ def test_the_clock_adds_incvalue_each_incperiod_cycles_of_6_4_ns(
     nic: ByHand, increment: int, period: int, after_64_us: int
 ) -> None:
     nic.nic.step(ns=1_000_000)
-    assert systim(nic) == 0, "it stands still after a reset"
+    assert systim(nic) == 0, "the clock stands still after a reset"
     nic.regs.TIMINCA.write(INCPERIOD=period, INCVALUE=increment)
-    for _ in range(64):  # however often somebody looks
+    for _ in range(64):  # reading the clock does not change it
         nic.nic.step(ns=1000)
         systim(nic)
     assert systim(nic) == after_64_us
 
 
-def test_reading_the_low_half_holds_the_high_one(nic: ByHand) -> None:
+def test_reading_the_low_half_latches_the_high_half(nic: ByHand) -> None:
     nic.regs.SYSTIML.write(0xFFFF_FFFF)
     nic.regs.SYSTIMH.write(6)
     nic.regs.TIMINCA.write(INCPERIOD=1, INCVALUE=1)
@@ -96,7 +96,7 @@ def test_reading_the_low_half_holds_the_high_one(nic: ByHand) -> None:
     assert systim(nic) == 7 << 32 | 9
 
 
-def test_another_rate_holds_from_then_on(nic: ByHand) -> None:
+def test_a_new_rate_applies_from_its_write_on(nic: ByHand) -> None:
     nic.regs.TIMINCA.write(INCPERIOD=1, INCVALUE=10)
     nic.nic.step(ns=6400)
     nic.regs.TIMINCA.write(INCPERIOD=1, INCVALUE=1)
@@ -104,18 +104,18 @@ def test_another_rate_holds_from_then_on(nic: ByHand) -> None:
     assert systim(nic) == 10_000 + 1000
 
 
-def test_an_adjustment_sets_it_on_or_back(nic: ByHand) -> None:
+def test_an_adjustment_moves_the_clock_forward_or_back(nic: ByHand) -> None:
     nic.regs.SYSTIMH.write(10)
     nic.regs.TIMADJL.write(5)
     nic.regs.TIMADJH.write(TADJH=2)
     assert systim(nic) == 12 << 32 | 5
     nic.regs.TIMADJL.write(6)
     nic.regs.TIMADJH.write(TADJH=12, SIGN=1)
-    assert systim(nic) == (1 << 64) - 1, "it goes round"
+    assert systim(nic) == (1 << 64) - 1, "the clock wraps"
 
 
-def test_a_reset_ends_it_all(nic: ByHand) -> None:
-    stamping(nic)
+def test_a_reset_stops_clock_and_stamps(nic: ByHand) -> None:
+    enable_stamps(nic)
     nic.nic.step(ns=1000)
     nic.send(on_ethernet(message()))
     nic.nic.reset()
@@ -123,11 +123,11 @@ def test_a_reset_ends_it_all(nic: ByHand) -> None:
     assert systim(nic) == 0 and nic.regs.TSYNCRXCTL.read() == 0 and nic.regs.RXMTRL.read().UDPT == 0x319
 
 
-# ---- frames that come ----
+# ---- received frames ----
 
 
-def test_the_first_event_is_stamped_and_keeps_its_stamp_until_that_is_read(nic: ByHand) -> None:
-    stamping(nic)
+def test_the_first_event_is_stamped_and_its_stamp_stays_until_read(nic: ByHand) -> None:
+    enable_stamps(nic)
     nic.nic.step(ns=1000)
     nic.send(frame(), on_ethernet(message(SYNC, 0x1234)))
     nic.nic.step(ns=1000)
@@ -156,29 +156,38 @@ def test_the_first_event_is_stamped_and_keeps_its_stamp_until_that_is_read(nic: 
         (ALL, {}, set()),
     ],
 )
-def test_the_type_says_which_messages_are_events(nic: ByHand, kind: int, wanted: dict[str, int], got: set[str]) -> None:
+def test_tsyncrxctl_type_selects_which_messages_are_stamped(
+    nic: ByHand, kind: int, wanted: dict[str, int], got: set[str]
+) -> None:
     frames = {
-        "eth sync": on_ethernet(message(SYNC)), "eth delay req": on_ethernet(message(DELAY_REQ)), "eth pdelay req": on_ethernet(message(PDELAY_REQ)),
-        "eth pdelay resp": on_ethernet(message(PDELAY_RESP)), "eth follow up": on_ethernet(message(FOLLOW_UP)), "udp sync": on_udp(message(SYNC)),
-        "v1 sync": on_udp(message(SYNC, version=1)), "v1 delay req": on_udp(message(DELAY_REQ, version=1)), "port 320": on_udp(message(SYNC), 320),
-        "short": on_udp(message(SYNC, length=35)), "anything": frame(),
-    }  # fmt: skip
-    stamping(nic, kind, **wanted)
+        "eth sync": on_ethernet(message(SYNC)),
+        "eth delay req": on_ethernet(message(DELAY_REQ)),
+        "eth pdelay req": on_ethernet(message(PDELAY_REQ)),
+        "eth pdelay resp": on_ethernet(message(PDELAY_RESP)),
+        "eth follow up": on_ethernet(message(FOLLOW_UP)),
+        "udp sync": on_udp(message(SYNC)),
+        "v1 sync": on_udp(message(SYNC, version=1)),
+        "v1 delay req": on_udp(message(DELAY_REQ, version=1)),
+        "port 320": on_udp(message(SYNC), 320),
+        "short": on_udp(message(SYNC, length=35)),
+        "anything": frame(),
+    }
+    enable_stamps(nic, kind, **wanted)
     for each in frames.values():
         nic.send(each)
         nic.regs.RXSTMPH.read()
     assert {name for name, yes in zip(frames, stamped(nic)) if yes} == got
 
 
-def test_the_message_is_found_behind_a_vlan_tag(nic: ByHand) -> None:
-    stamping(nic)
+def test_a_message_after_a_vlan_tag_is_stamped(nic: ByHand) -> None:
+    enable_stamps(nic)
     nic.send(on_ethernet(message(SYNC, 7), tag=5))
     assert stamped(nic) == [True] and nic.regs.RXSATRH.read().SEQUENCE_ID == 0x0700
 
 
 @pytest.mark.breaks_rules("ether_type_not_ip")
-def test_a_message_over_udp_stays_one_where_a_filter_knows_the_ethertype_of_ip(nic: ByHand) -> None:
-    stamping(nic, L4_V1)
+def test_a_message_over_udp_is_stamped_despite_an_ethertype_filter_for_ip(nic: ByHand) -> None:
+    enable_stamps(nic, L4_V1)
     nic.regs.ETQF[0].write(ETYPE=0x0800, FILTER_EN=1)
     nic.send(on_udp(message(version=1)))
     nic.regs.RXSTMPH.read()
@@ -187,8 +196,8 @@ def test_a_message_over_udp_stays_one_where_a_filter_knows_the_ethertype_of_ip(n
     assert stamped(nic) == [True, False]
 
 
-def test_without_enable_or_without_the_ethertype_marked_none_is(nic: ByHand) -> None:
-    stamping(nic)
+def test_nothing_is_stamped_without_enable_or_without_the_ethertype_filter(nic: ByHand) -> None:
+    enable_stamps(nic)
     nic.regs.ETQF[3].update(TIMESTAMP=0)
     nic.send(on_ethernet(message()))
     nic.regs.ETQF[3].update(TIMESTAMP=1)
@@ -197,27 +206,27 @@ def test_without_enable_or_without_the_ethertype_marked_none_is(nic: ByHand) -> 
     assert stamped(nic) == [False, False] and nic.regs.TSYNCRXCTL.read().RXTT == 0
 
 
-def test_a_frame_for_others_is_not() -> None:
+def test_a_frame_to_another_address_is_not_stamped() -> None:
     nic = ByHand("loop", promiscuous=0)
     try:
-        stamping(nic)
+        enable_stamps(nic)
         nic.send(b"\x02\0\0\0\0\x07" + on_ethernet(message())[6:])
         assert nic.received() == [] and nic.regs.TSYNCRXCTL.read().RXTT == 0
     finally:
         nic.close()
 
 
-# ---- frames that leave ----
+# ---- sent frames ----
 
 
-def test_a_sent_frame_is_stamped_when_its_descriptor_asks_and_keeps_its_stamp_until_that_is_read(nic: ByHand) -> None:
-    stamping(nic)
+def test_a_frame_with_tstamp_is_stamped_and_its_stamp_stays_until_read(nic: ByHand) -> None:
+    enable_stamps(nic)
     nic.nic.step(ns=1000)
     send_stamped(nic, frame())
     assert nic.regs.TSYNCTXCTL.read().TXTT == 0, "not enabled"
     nic.regs.TSYNCTXCTL.write(EN=1)
     nic.send(frame())
-    assert nic.regs.TSYNCTXCTL.read().TXTT == 0, "not asked for"
+    assert nic.regs.TSYNCTXCTL.read().TXTT == 0, "without TSTAMP"
     send_stamped(nic, frame(70))
     nic.nic.step(ns=1000)
     send_stamped(nic, frame(80))
@@ -229,7 +238,7 @@ def test_a_sent_frame_is_stamped_when_its_descriptor_asks_and_keeps_its_stamp_un
 
 
 @pytest.mark.breaks_rules("shortest_frame")
-def test_a_frame_that_is_only_stamped_needs_no_headers(nic: ByHand) -> None:
+def test_a_frame_with_tstamp_needs_no_headers(nic: ByHand) -> None:
     nic.regs.TSYNCTXCTL.write(EN=1)
     send_stamped(nic, b"\2" * 13)
     assert nic.received() == [(b"\2" * 13).ljust(60, b"\0")] and nic.regs.TSYNCTXCTL.read().TXTT
