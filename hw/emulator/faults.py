@@ -26,7 +26,7 @@ class Fault(Enum):
 
 
 def parse_fault(text: str) -> tuple[Fault, int]:
-    """A fault and the register access at which it comes: `reset`, or `removal+500` for the 500th. Raises ValueError."""
+    """The fault and the register access that injects it, 0 for now: `reset`, `removal+500`. Raises ValueError."""
     name, _, at = text.partition("+")
     if name not in {fault.value for fault in Fault} or not (at or "0").isdecimal() or text.endswith("+"):
         names = ", ".join(fault.value for fault in Fault)

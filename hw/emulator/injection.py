@@ -1,4 +1,4 @@
-"""Injected faults of one emulated NIC: which it has now, which come at a later register access, and what each does."""
+"""The injected faults of one emulated NIC: those present, those due at a later register access, and their effects."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class Breakable(Protocol):
 
 
 class InjectedFaults:
-    """The faults of one NIC, now and later. `remove` undoes each except REMOVAL and the unmapping by DMA.
+    """The faults of one NIC, now and later. `remove` undoes each, except REMOVAL and the unmapping that DMA did.
 
-    Other threads use the NIC meanwhile, and a signal handler may come here in the middle of an access. A lock would not
-    help against the handler, so each step is a single operation of the interpreter.
+    Other threads use the NIC meanwhile, and a signal handler may call `add` or `remove` in the middle of an access. A
+    lock does not help against the handler, so each step is a single operation of the interpreter.
     """
 
     def __init__(self, nic: Breakable) -> None:
         self._nic = nic
         self._present: set[Fault] = set()
         self._accesses = itertools.count()
-        self._due: dict[Fault, int] = {}  # the number of the access at which a fault comes
+        self._due: dict[Fault, int] = {}  # by fault, the number of the access that injects it
 
     def __contains__(self, fault: object) -> bool:
         return fault in self._present
 
     def count_access(self) -> None:
-        """Call it before each register access: a fault that is due comes now."""
+        """Call it before each register access; it injects the faults that are due."""
         if not self._due:
             return
         now = next(self._accesses)

@@ -33,7 +33,7 @@ class Vectors:
         self.use_line(False)
 
     def reconnect(self) -> None:
-        """Tell the engine each eventfd again, after Fault.INTERRUPT came or went."""
+        """Pass the eventfds to the engine again, after Fault.INTERRUPT was injected or mended."""
         with self._engine.frozen():
             for vector, fd in self.eventfds.items():
                 self._set(vector, fd)

@@ -45,7 +45,7 @@ class Cage(Block):
     def _signals_changed(self) -> None:
         self.raw.ESDP.update(SDP2_DATA=int(self._module is not None))
         # ASSUMPTION (datasheet silent): with the laser off the link is down at both ends, because a link partner that
-        # receives no light reports a remote fault. The datasheet does not describe the module.
+        # receives no light reports a remote fault. The datasheet is about the NIC, not about modules.
         lit = self._module is not None and not self.raw.ESDP.read().SDP3_DATA
         if self._module is not None:
             self._module.put(A2, TX_POWER, AS_USUAL[3] if lit else 0)

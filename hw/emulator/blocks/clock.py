@@ -29,7 +29,7 @@ class Clock(Block):
     def write_TIMADJH(self, index: int, value: int) -> None:
         """Adjust the time.
 
-        ASSUMPTION (datasheet silent): at once, not in steps; 8.2.3.26 does not say how long an adjustment takes.
+        ASSUMPTION (datasheet not at hand): at once, not in steps; no source tells how long an adjustment takes.
         """
         asked = f.TIMADJH(value)
         change = asked.TADJH << 32 | self.raw.TIMADJL.read()

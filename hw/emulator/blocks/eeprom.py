@@ -108,7 +108,7 @@ class Eeprom(Block):
     def write_EEC(self, index: int, value: int) -> None:
         present = self.raw.EEC.read()
         mask = 0x77  # software writes SK, CS, DI, FWE, REQ
-        granted = f.EEC(value).EE_REQ  # always: no other function asks for the EEPROM
+        granted = f.EEC(value).EE_REQ  # granted at once: no other function uses the EEPROM
         self.raw.EEC.write((present & ~mask) | (value & mask), EE_GNT=granted)
 
     def write_EERD(self, index: int, value: int) -> None:

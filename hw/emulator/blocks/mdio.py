@@ -21,7 +21,7 @@ class Mdio(Block):
     def write_MSCA(self, index: int, value: int) -> None:
         """Start an access.
 
-        ASSUMPTION (datasheet silent): a write while an access is in progress is ignored; 8.2.3.22.11 only says to wait.
+        ASSUMPTION (datasheet not at hand): a write during an access is ignored; every known driver waits for its end.
         """
         if self._settled().MDICMD:
             return

@@ -75,7 +75,7 @@ class History:
 class Ring:
     """The registers of one queue, named by purpose. side: R (receive) or T (transmit), as their names begin.
 
-    slots: the number of descriptors by xDLEN, 0 when it is not programmed.
+    slots: the ring's number of descriptors, 0 before its length is written.
     """
 
     def __init__(self, regs: Registers, side: str, index: int) -> None:
@@ -88,9 +88,8 @@ class Ring:
         self.tail = (regs.RDT if receive else regs.TDT)[index]
         self.control: Accessor[Any] = regs.RXDCTL[index] if receive else regs.TXDCTL[index]
         self.enabled = bool(self.control.read().ENABLE)
-        self.slots = (
-            self.length.read() & self.length.row.mask
-        ) // DESCRIPTOR  # through a mapped page RDLEN may hold anything
+        length = self.length.read() & self.length.row.mask  # a client may store anything into a mapped page
+        self.slots = length // DESCRIPTOR
 
     @property
     def iova(self) -> int:
@@ -179,7 +178,7 @@ class Access:
         return f"{missing[0]}{more} had not been written since the reset"
 
     def unconfirmed(self, register: Accessor[Any], **fields: int) -> str | None:
-        """None when the fields last had these numbers, both as written and as read since; else a sentence."""
+        """None when the fields were last written with these numbers (0 if never) and read so since; else a sentence."""
         trail = self.history.of(register)
         for name, number in fields.items():
             mask = register.row.layout.fields[name].mask
@@ -190,16 +189,15 @@ class Access:
 
     def not_read_since(self, start: Accessor[Any], register: Accessor[Any], **fields: int) -> str | None:
         """None when `register` was read with these numbers after `start` was written; else a sentence."""
-        if self.history.of(register).read_at > self.history.of(start).written_at and not self.never_read(
-            register, **fields
-        ):
+        read_since = self.history.of(register).read_at > self.history.of(start).written_at
+        if read_since and not self.not_read_as(register, **fields):
             return None
         wanted = " and ".join(
             f"{register.name}.{name} had not been read as {number} since" for name, number in fields.items()
         )
         return f"{self.last_write(start)} and {wanted}"
 
-    def never_read(self, register: Accessor[Any], **fields: int) -> str | None:
+    def not_read_as(self, register: Accessor[Any], **fields: int) -> str | None:
         """None when the register's last read showed these numbers, whatever was written to it; else a sentence."""
         trail = self.history.of(register)
         value = register.row.layout(trail.value)

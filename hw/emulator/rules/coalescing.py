@@ -37,11 +37,9 @@ def rsc_buffers(now: Access) -> str | None:
         and buffers.BSIZEPACKET >= SMALLEST_BUFFER_KB
         and most * buffers.BSIZEPACKET <= LARGEST_PACKET_KB
     )
-    return (
-        f"SRRCTL[{now.index}] is {buffers!r}, MAXDESC allows {most} descriptors"
-        if coalesces(now) and not right
-        else None
-    )
+    if coalesces(now) and not right:
+        return f"SRRCTL[{now.index}] is {buffers!r}, MAXDESC allows {most} descriptors"
+    return None
 
 
 @rule(
@@ -53,8 +51,6 @@ def rsc_buffers(now: Access) -> str | None:
 def rsc_settings(now: Access) -> str | None:
     regs = now.regs
     right = regs.RDRXCTL.read().CRCSTRIP and regs.RSCDBU.read().RSCACKDIS and not regs.RFCTL.read().RSC_DIS
-    return (
-        f"RDRXCTL is {regs.RDRXCTL.read()!r}, RSCDBU {regs.RSCDBU.read()!r}, RFCTL {regs.RFCTL.read()!r}"
-        if coalesces(now) and not right
-        else None
-    )
+    if coalesces(now) and not right:
+        return f"RDRXCTL is {regs.RDRXCTL.read()!r}, RSCDBU {regs.RSCDBU.read()!r}, RFCTL {regs.RFCTL.read()!r}"
+    return None

@@ -69,7 +69,7 @@ LONG_BUFFER = Rule(  # the datasheet's limit; Linux exceeds it, and silicon send
     found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),),
 )
 
-SHORT = Rule(  # ASSUMPTION (datasheet not at hand): 17, because Linux pads to it
+SHORT = Rule(  # ASSUMPTION (datasheet not at hand): 17, because Linux pads shorter frames to 17 bytes
     "shortest_frame",
     "7.2.3.2.4",
     WARNING,

@@ -19,21 +19,17 @@ IP_TYPES = (0x0800, 0x86DD)
     writes=("RXCTRL",),
 )
 def rss_programmed(now: Access) -> str | None:
-    return (
-        now.not_written([*now.regs.RSSRK, *now.regs.RETA])
-        if now.rises("RXEN") and now.regs.MRQC.read().MRQE in RSS
-        else None
-    )
+    if now.rises("RXEN") and now.regs.MRQC.read().MRQE in RSS:
+        return now.not_written([*now.regs.RSSRK, *now.regs.RETA])
+    return None
 
 
 @rule("7.1.2.3, 8.2.3.7.21", WARNING, "An EtherType filter does not select IPv4 or IPv6", writes=("ETQF",))
 def ether_type_not_ip(now: Access) -> str | None:
     asked = f.ETQF(now.value)
-    return (
-        f"{asked.ETYPE:#06x} is {'IPv4' if asked.ETYPE == IP_TYPES[0] else 'IPv6'}"
-        if asked.FILTER_EN and asked.ETYPE in IP_TYPES
-        else None
-    )
+    if asked.FILTER_EN and asked.ETYPE in IP_TYPES:
+        return f"{asked.ETYPE:#06x} is {'IPv4' if asked.ETYPE == IP_TYPES[0] else 'IPv6'}"
+    return None
 
 
 @rule(
@@ -45,9 +41,9 @@ def ether_type_not_ip(now: Access) -> str | None:
 def ether_types_differ(now: Access) -> str | None:
     asked, compared = f.ETQF(now.value), f.ETQF.ETYPE.mask | f.ETQF.UP_EN.mask | f.ETQF.UP.mask | f.ETQF.FILTER_EN.mask
     same = [each.name for each in now.regs.ETQF if each.index != now.index and not (each.read() ^ now.value) & compared]
-    return (
-        f"{same[0]} is {now.regs.ETQF[now.index].row.layout(now.value)!r} already" if asked.FILTER_EN and same else None
-    )
+    if asked.FILTER_EN and same:
+        return f"{same[0]} is {now.regs.ETQF[now.index].row.layout(now.value)!r} already"
+    return None
 
 
 @rule("7.1.2.5, 8.2.3.7.19", WARNING, "A 5-tuple filter has a priority of 1 to 7", writes=("FTQF",))
@@ -61,9 +57,9 @@ def five_tuple_priority(now: Access) -> str | None:
 )
 def five_tuple_without_pool(now: Access) -> str | None:
     asked = f.FTQF(now.value)
-    return (
-        f"POOL is {asked.POOL}, POOL_MASK 0" if asked.QUEUE_ENABLE and not asked.POOL_MASK and plain(now.regs) else None
-    )
+    if asked.QUEUE_ENABLE and not asked.POOL_MASK and plain(now.regs):
+        return f"POOL is {asked.POOL}, POOL_MASK 0"
+    return None
 
 
 @rule("8.2.3.5.13", WARNING, "L34TIMIR bit 19 is 1 in a 5-tuple filter, as in every known driver", writes=("L34TIMIR",))

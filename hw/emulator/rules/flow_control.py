@@ -31,11 +31,9 @@ def pause_threshold_set(now: Access) -> str | None:
     writes=("FCCFG",),
 )
 def crc_of_pause_frames(now: Access) -> str | None:
-    return (
-        f"HLREG0 is {now.regs.HLREG0.read()!r}"
-        if f.FCCFG(now.value).TFCE and not now.regs.HLREG0.read().TXCRCEN
-        else None
-    )
+    if f.FCCFG(now.value).TFCE and not now.regs.HLREG0.read().TXCRCEN:
+        return f"HLREG0 is {now.regs.HLREG0.read()!r}"
+    return None
 
 
 @rule(

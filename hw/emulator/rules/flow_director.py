@@ -70,8 +70,6 @@ def director_masks_first(now: Access) -> str | None:
     control = now.regs.FDIRCTRL.read()
     capacity = ((PERFECT if control.PERFECT_MATCH else SIGNATURE) << control.PBALLOC) - RESERVED
     filters = capacity - now.regs.FDIRFREE.read().FREE if control.PBALLOC else 0
-    return (
-        f"it has {filters} filters; the previous mask was {now.before:#010x}"
-        if filters > 0 and now.value != now.before
-        else None
-    )
+    if filters > 0 and now.value != now.before:
+        return f"it has {filters} filters; the previous mask was {now.before:#010x}"
+    return None

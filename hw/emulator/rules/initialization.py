@@ -13,17 +13,17 @@ from .findings import NO_REGISTER, WARNING, rule
     writes=QUEUE_CONTROL,
 )
 def eeprom_awaited(now: Access) -> str | None:
-    return now.never_read(now.regs.EEC, AUTO_RD=1, EE_PRES=1) if now.rises("ENABLE") else None
+    return now.not_read_as(now.regs.EEC, AUTO_RD=1, EE_PRES=1) if now.rises("ENABLE") else None
 
 
 @rule("4.6.3", WARNING, "FWSM.EXT_ERR_IND is read as 0 before a queue is enabled", writes=QUEUE_CONTROL)
 def firmware_looked_at(now: Access) -> str | None:
-    return now.never_read(now.regs.FWSM, EXT_ERR_IND=0) if now.rises("ENABLE") else None
+    return now.not_read_as(now.regs.FWSM, EXT_ERR_IND=0) if now.rises("ENABLE") else None
 
 
 @rule("4.6.3", WARNING, "RDRXCTL.DMAIDONE is read as 1 before a queue is enabled", writes=QUEUE_CONTROL)
 def dma_init_awaited(now: Access) -> str | None:
-    return now.never_read(now.regs.RDRXCTL, DMAIDONE=1) if now.rises("ENABLE") else None
+    return now.not_read_as(now.regs.RDRXCTL, DMAIDONE=1) if now.rises("ENABLE") else None
 
 
 @rule("8.2", WARNING, "Only offsets with a register are written", writes=(NO_REGISTER,))

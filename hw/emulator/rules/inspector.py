@@ -83,15 +83,13 @@ class Inspector:
         wrong = rule.check(now)
         if not wrong or self.policy is Policy.IGNORE:
             return
+        register = "DMA window" if now.size else now.register
         if now.size:
-            register, done = "DMA window", f"{now.size} bytes at IOVA {now.value:#x} were unmapped"
+            done = f"{now.size} bytes at IOVA {now.value:#x} were unmapped"
+        elif now.is_read:
+            done = f"{register} read"
         else:
-            register = now.register
-            done = (
-                f"{register} read"
-                if now.is_read
-                else f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
-            )
+            done = f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
         self.take()
         self._add(Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}"), ())
 
@@ -107,7 +105,7 @@ class Inspector:
             return
         queue, first, second = finding.queue, finding.values[0], finding.values[1]
         register = found.register.format(queue=queue)
-        if (rule.name, register, ()) not in self._violations:  # else the access that caused it is recorded already
+        if (rule.name, register, ()) not in self._violations:  # if it is there, a register access caused both
             self._add(
                 Violation(
                     rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)

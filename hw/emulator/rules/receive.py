@@ -73,7 +73,7 @@ def rdrxctl_settings(now: Access) -> str | None:
 )
 def srrctl_values(now: Access) -> str | None:
     asked = now.regs.SRRCTL[now.index].read()
-    # ASSUMPTION (datasheet silent): without header split BSIZEHEADER is unused and may be anything; DPDK leaves it 0.
+    # ASSUMPTION (datasheet not at hand): BSIZEHEADER is limited only with header split, because DPDK leaves it 0.
     headers = asked.DESCTYPE not in SPLIT or 1 <= asked.BSIZEHEADER <= LONGEST_HEADER
     if not now.rises("ENABLE") or (asked.BSIZEPACKET <= LONGEST_BUFFER_KB and asked.DESCTYPE in DESCTYPES and headers):
         return None
@@ -98,11 +98,9 @@ DESCRIPTOR_TYPE_HERE = Rule(
 @rule("8.2.3.22.13", ERROR, "HLREG0.JUMBOEN is set when MAXFRS is above 1518", writes=("RXCTRL",))
 def jumbo_frames_enabled(now: Access) -> str | None:
     longest = now.regs.MAXFRS.read().MFS
-    return (
-        f"MAXFRS.MFS is {longest}, JUMBOEN is 0"
-        if now.rises("RXEN") and longest > STANDARD_FRAME and not now.regs.HLREG0.read().JUMBOEN
-        else None
-    )
+    if now.rises("RXEN") and longest > STANDARD_FRAME and not now.regs.HLREG0.read().JUMBOEN:
+        return f"MAXFRS.MFS is {longest}, JUMBOEN is 0"
+    return None
 
 
 @rule("4.6.7, 8.2.3.7, 8.2.3.27", WARNING, "Filter tables are initialised before reception starts", writes=("RXCTRL",))
@@ -140,9 +138,9 @@ def receive_packet_buffer(now: Access) -> str | None:
 )
 def receive_packet_buffer_divided_first(now: Access) -> str | None:
     divides = f.FDIRCTRL.PBALLOC.mask if now.name == "FDIRCTRL" else f.RXPBSIZE.SIZE.mask
-    return (
-        now.last_write(now.regs.RXCTRL) if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN else None
-    )
+    if (now.value ^ now.before) & divides and now.regs.RXCTRL.read().RXEN:
+        return now.last_write(now.regs.RXCTRL)
+    return None
 
 
 # Linux and DPDK set FLU with LPBK. Without FLU a port in loopback waits for a cable.
@@ -153,11 +151,9 @@ def receive_packet_buffer_divided_first(now: Access) -> str | None:
     writes=("RXCTRL",),
 )
 def loopback_with_link(now: Access) -> str | None:
-    return (
-        f"AUTOC is {now.regs.AUTOC.read()!r}"
-        if now.rises("RXEN") and now.regs.HLREG0.read().LPBK and not now.regs.AUTOC.read().FLU
-        else None
-    )
+    if now.rises("RXEN") and now.regs.HLREG0.read().LPBK and not now.regs.AUTOC.read().FLU:
+        return f"AUTOC is {now.regs.AUTOC.read()!r}"
+    return None
 
 
 def running(now: Access) -> bool:

@@ -122,7 +122,7 @@ def tail_moves_forward(now: Access) -> str | None:
 def first_tail_gives_descriptors(now: Access) -> str | None:
     ring = now.ring
     first = ring.enabled and now.history.of(ring.tail).written_at < now.history.of(ring.control).written_at
-    return f"{ring.head.name} is {now.value} too" if first and now.value == ring.head.read() else None
+    return f"{ring.head.name} is {now.value}, too" if first and now.value == ring.head.read() else None
 
 
 @rule("8.2.3.8.4, 8.2.3.9.8", WARNING, "A head is written only before its queue is enabled", writes=("RDH", "TDH"))
@@ -130,41 +130,44 @@ def head_before_enable(now: Access) -> str | None:
     return now.last_write(now.ring.control) if now.ring.enabled else None
 
 
+def gives_descriptors(now: Access) -> bool:
+    """Whether the write moves the tail of an enabled queue to another place within the ring."""
+    return now.ring.enabled and max(now.value, now.before) < now.ring.slots and now.value != now.before
+
+
 @rule("7.1.6.1", WARNING, "DD is 0 in a receive descriptor that is given to the NIC", writes=("RDT",))
 def receive_descriptor_cleared(now: Access) -> str | None:
     ring = now.ring
-    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
+    if not gives_descriptors(now):
         return None
     done = int((now.descriptors(ring, now.before, now.value)[:, 1] & DONE).sum())
-    return (
-        f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
-    )
+    if done:
+        return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set"
+    return None
 
 
 @rule("7.2.3.2", WARNING, "DD is 0 in a transmit descriptor that is given to the NIC", writes=("TDT",))
 def transmit_descriptor_cleared(now: Access) -> str | None:
     ring = now.ring
-    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
+    if not gives_descriptors(now):
         return None
     second = now.descriptors(ring, now.before, now.value)[:, 1]
     done = int(((second & (DEXT | DTYP) != DEXT | CONTEXT) & (second & SENT != 0)).sum())
-    return (
-        f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set" if done else None
-    )
+    if done:
+        return f"{done} of the descriptors from {now.before} to {(now.value - 1) % ring.slots} have DD set"
+    return None
 
 
 @rule("7.2.3.2.4", ERROR, "The last descriptor before a transmit tail ends a frame: it has EOP", writes=("TDT",))
 def transmit_tail_after_eop(now: Access) -> str | None:
     ring = now.ring
-    if not ring.enabled or max(now.value, now.before) >= ring.slots or now.value == now.before:
+    if not gives_descriptors(now):
         return None
     last = (now.value - 1) % ring.slots
     (q1,) = now.descriptors(ring, last, last + 1)[:, 1].tolist() or (EOP,)
-    return (
-        f"descriptor {last} has Q1 {q1:#018x} without EOP"
-        if q1 & (DEXT | DTYP) != DEXT | CONTEXT and not q1 & EOP
-        else None
-    )
+    if q1 & (DEXT | DTYP) != DEXT | CONTEXT and not q1 & EOP:
+        return f"descriptor {last} has Q1 {q1:#018x} without EOP"
+    return None
 
 
 @rule(

@@ -49,11 +49,9 @@ def transmit_queue_exists(now: Access) -> str | None:
 
 @rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
 def te_before_queues(now: Access) -> str | None:
-    return (
-        f"{now.last_write(now.regs.DMATXCTL)}; the queue stays off"
-        if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE
-        else None
-    )
+    if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE:
+        return f"{now.last_write(now.regs.DMATXCTL)}; the queue stays off"
+    return None
 
 
 @rule(
@@ -73,11 +71,9 @@ def dtxmxszrq_at_most(now: Access) -> str | None:
 )
 def rate_limits_cleared(now: Access) -> str | None:
     missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.written.get("RTTDT1C", set()))
-    return (
-        f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset"
-        if now.rises("TE") and missing
-        else None
-    )
+    if now.rises("TE") and missing:
+        return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset"
+    return None
 
 
 @rule(
@@ -156,11 +152,9 @@ def head_writeback_alignment(now: Access) -> str | None:
 @rule("7.2.3.5.2", ERROR, "With head write-back, DCA_TXCTRL.TXDESCWBRO is 0: no relaxed ordering", writes=("TXDCTL",))
 def head_writeback_ordering(now: Access) -> str | None:
     relaxed = now.regs.DCA_TXCTRL[now.index].read().TXDESCWBRO and now.regs.TDWBAL[now.index].read().HEAD_WB_EN
-    return (
-        f"DCA_TXCTRL[{now.index}] is {now.regs.DCA_TXCTRL[now.index].read()!r}"
-        if now.rises("ENABLE") and relaxed
-        else None
-    )
+    if now.rises("ENABLE") and relaxed:
+        return f"DCA_TXCTRL[{now.index}] is {now.regs.DCA_TXCTRL[now.index].read()!r}"
+    return None
 
 
 @rule(

@@ -48,7 +48,5 @@ def virtualization_everywhere(now: Access) -> str | None:
     }
     if not starts_both_directions(now) or len(says) == 1:
         return None
-    values = (
-        f"{register.name} is {register.read()!r}" for register in (regs.PFVTCTL, regs.MRQC, regs.MTQC, regs.GCR_EXT)
-    )
-    return ", ".join(values)
+    registers = (regs.PFVTCTL, regs.MRQC, regs.MTQC, regs.GCR_EXT)
+    return ", ".join(f"{register.name} is {register.read()!r}" for register in registers)
