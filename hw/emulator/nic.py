@@ -39,18 +39,19 @@ from .vectors import Vectors
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
-FIRST_IOVA = 0x10_0000_0000  # not an address of any process, and above 32 bits: mixing them up is a fault at once
-ALL_IOVAS = (1 << 64) - 1  # a size, from 0 on: no window reaches the last page
-IOVA_GAP = 0x20_0000  # windows do not touch: running over the end of one is a fault
+FIRST_IOVA = 0x10_0000_0000  # above 32 bits, and not an address of any process: a pointer used as an IOVA is a fault
+ALL_IOVAS = (1 << 64) - 1  # the size of all IOVAs from 0 on; no window reaches the last page
+IOVA_GAP = 0x20_0000  # between windows, so that an access beyond the end of one is a fault
 
 
 class Emulated82599(Device):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
-    paced: the wire carries 10 Gbit/s, 67.2 ns a 64-byte frame; else it is as fast as the machine. link_up_s: how long
-    link training takes. mac: the address in the EEPROM. manual: frames and time move only in `step`. sfp: the module in
-    the cage, None for an empty cage. rules: what happens when a driver breaks a rule of the datasheet (rules/README.md
-    lists the rules). Raises ValueError for an address that is not unicast, WireError, DeviceError.
+    paced: the wire carries 10 Gbit/s, 67.2 ns per 64-byte frame; else frames follow each other without gaps.
+    link_up_s: how long link training takes. mac: the address in the EEPROM. manual: frames and time move only in
+    `step`. sfp: the module in the cage, None for an empty cage. rules: what happens when a driver breaks a rule of the
+    datasheet (rules/README.md lists the rules). Raises ValueError for an address that is not unicast, WireError,
+    DeviceError.
     """
 
     def __init__(

@@ -15,14 +15,14 @@ STOP_S = 10.0
 # What Linux's ixgbe is known to do against the datasheet; hw/emulator/README.md has the table.
 LINUX_DOES = {
     "buffer_length",
-    "dca_where_it_is_on",
+    "dca_enabled_in_dca_ctrl",
     "director_command_awaited",
     "dma_init_awaited",
     "dtxmxszrq_at_most",
     "eeprom_awaited",
     "fctrl_while_reception_is_off",
     "filter_tables_initialized",
-    "firmware_looked_at",
+    "firmware_status_read",
     "interrupts_masked_after_reset",
     "pause_threshold_set",
     "rate_limits_cleared",

@@ -45,7 +45,7 @@ DPDK_DOES = {
     "eeprom_awaited",
     "fctrl_while_reception_is_off",
     "filter_tables_initialized",
-    "firmware_looked_at",
+    "firmware_status_read",
     "head_before_enable",
     "hthresh_with_pthresh",
     "interrupts_masked_after_reset",

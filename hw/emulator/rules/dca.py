@@ -14,7 +14,7 @@ from .findings import ERROR, WARNING, rule
     "A queue enables DCA only while DCA_CTRL.DCA_DIS is 0",
     writes=("DCA_RXCTRL", "DCA_TXCTRL"),
 )
-def dca_where_it_is_on(now: Access) -> str | None:
+def dca_enabled_in_dca_ctrl(now: Access) -> str | None:
     receive, transmit = f.DCA_RXCTRL(now.value), f.DCA_TXCTRL(now.value)
     asks = (
         receive.RXDCA_DESC or receive.RXDCA_HDR or receive.RXDCA_PAYL

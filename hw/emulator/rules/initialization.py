@@ -17,7 +17,7 @@ def eeprom_awaited(now: Access) -> str | None:
 
 
 @rule("4.6.3", WARNING, "FWSM.EXT_ERR_IND is read as 0 before a queue is enabled", writes=QUEUE_CONTROL)
-def firmware_looked_at(now: Access) -> str | None:
+def firmware_status_read(now: Access) -> str | None:
     return now.not_read_as(now.regs.FWSM, EXT_ERR_IND=0) if now.rises("ENABLE") else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.by_hand import ByHand, Ring
 
 
-def dca_where_it_is_on(nic: ByHand, wrong: bool) -> None:
+def dca_enabled_in_dca_ctrl(nic: ByHand, wrong: bool) -> None:
     nic.regs.DCA_CTRL.write(DCA_DIS=int(wrong))
     nic.regs.DCA_TXCTRL[2].update(TXDCA_DESC=1)
 

@@ -16,7 +16,7 @@ def eeprom_awaited(nic: ByHand, wrong: bool) -> None:
     read_all_but(nic, "EEC" if wrong else "")
 
 
-def firmware_looked_at(nic: ByHand, wrong: bool) -> None:
+def firmware_status_read(nic: ByHand, wrong: bool) -> None:
     read_all_but(nic, "FWSM" if wrong else "")
 
 
