@@ -65,7 +65,7 @@ class ByHand:
         self.nic.enable_bus_master(True)
         if bare:
             return
-        self.look_around()
+        self.read_ready_bits()
         self.set_up_reception(promiscuous)
         self.rx = [self.receive_queue(q, slots, drop_en, legacy) for q in range(rx)]
         self.start_reception()
@@ -73,7 +73,7 @@ class ByHand:
         self.regs.DMATXCTL.update(TE=1)
         self.tx = [self.transmit_queue(q, slots, head_writeback, wthresh) for q in range(tx)]
 
-    def look_around(self) -> None:
+    def read_ready_bits(self) -> None:
         """4.6.3: read that the NIC is ready after a reset."""
         for register in (self.regs.EEC, self.regs.FWSM, self.regs.RDRXCTL):
             register.read()

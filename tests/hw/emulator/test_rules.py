@@ -149,7 +149,7 @@ def test_the_engine_reports_a_tail_stored_beyond_the_ring(register: str) -> None
 @pytest.mark.breaks_rules("tail_after_enable")
 def test_a_tail_stored_at_its_doorbell_too_early_is_reported_when_enable_is_read() -> None:
     with bare() as nic:
-        nic.look_around()
+        nic.read_ready_bits()
         nic.set_up_transmission()
         nic.regs.DMATXCTL.update(TE=1)
         nic.place_transmit_ring(0, Ring(nic.nic, 64))

@@ -11,7 +11,7 @@ def dca_enabled_in_dca_ctrl(nic: ByHand, wrong: bool) -> None:
 
 
 def receive_writeback_ordering(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.place_receive_ring(0, Ring(nic.nic, 64))
     nic.regs.DCA_RXCTRL[0].update(RXDESCWBRO=int(wrong))
     nic.regs.RXDCTL[0].write(ENABLE=1)

@@ -10,7 +10,7 @@ from .steps import bring_up, disable_master, disable_queues, software_reset
 
 
 def access_after_reset(nic: ByHand, access: Callable[[], object], wait_s: float, wrong: bool) -> None:
-    """Access the NIC `wait_s` after a reset, or at once when `wrong`: again if a busy machine made that too late."""
+    """Access the NIC `wait_s` after a reset; when `wrong`, at once, and again if a busy machine made it too late."""
     for _ in range(100 if wrong else 1):
         nic.nic.reset()
         software_reset(nic, 0 if wrong else wait_s)

@@ -16,7 +16,7 @@ def ring_length(nic: ByHand, wrong: bool) -> None:
 
 
 def ring_before_enable(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     if not wrong:
         nic.place_receive_ring(0, Ring(nic.nic, 64))
     nic.regs.SRRCTL[0].write(BSIZEPACKET=2, DESCTYPE=1)
@@ -31,7 +31,7 @@ def ring_stays(nic: ByHand, wrong: bool) -> None:
 
 
 def tail_after_enable(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.place_receive_ring(0, Ring(nic.nic, 1024))
     nic.regs.RXDCTL[0].write(ENABLE=1)
     if not wrong:
@@ -54,7 +54,7 @@ def tail_moves_forward(nic: ByHand, wrong: bool) -> None:
 
 
 def first_tail_gives_descriptors(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.place_receive_ring(0, Ring(nic.nic, 64))
     nic.regs.RXDCTL[0].write(ENABLE=1)
     nic.regs.RXDCTL[0].read()

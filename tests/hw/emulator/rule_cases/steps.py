@@ -9,7 +9,7 @@ from tests.support.by_hand import ByHand, Ring
 
 def bring_up(nic: ByHand, *, rx: int = 1, tx: int = 1) -> None:
     """Bring the NIC up in the order that the datasheet gives."""
-    nic.look_around()
+    nic.read_ready_bits()
     nic.set_up_reception()
     nic.rx = [nic.receive_queue(queue) for queue in range(rx)]
     nic.start_reception()
@@ -50,7 +50,7 @@ def data_descriptor(length: int, *, command: int = 0x2B, paylen: int | None = No
 
 def enable_receive_queue(nic: ByHand, **srrctl: int) -> None:
     """Enable queue 0 with these fields of SRRCTL."""
-    nic.look_around()
+    nic.read_ready_bits()
     nic.place_receive_ring(0, Ring(nic.nic, 64))
     nic.regs.SRRCTL[0].update(**srrctl)
     nic.regs.RXDCTL[0].write(ENABLE=1)

@@ -13,7 +13,7 @@ def mtqc_while_stopped(nic: ByHand, wrong: bool) -> None:
 
 
 def te_before_queues(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.set_up_transmission()
     if not wrong:
         nic.regs.DMATXCTL.update(TE=1)
@@ -26,7 +26,7 @@ def mtqc_values(nic: ByHand, wrong: bool) -> None:
 
 
 def transmit_queue_exists(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.set_up_transmission()
     nic.regs.DMATXCTL.update(TE=1)
     nic.transmit_queue(64 if wrong else 63)
@@ -68,7 +68,7 @@ def tcp_flags_while_stopped(nic: ByHand, wrong: bool) -> None:
 def arbiter_runs(nic: ByHand, wrong: bool) -> None:
     nic.regs.RTTDCS.update(ARBDIS=1)
     nic.regs.RTTDCS.update(ARBDIS=int(wrong))
-    nic.look_around()
+    nic.read_ready_bits()
     nic.set_up_transmission()
     nic.regs.DMATXCTL.update(TE=1)
     nic.transmit_queue(0)
@@ -87,7 +87,7 @@ def head_writeback_alignment(nic: ByHand, wrong: bool) -> None:
 
 
 def head_writeback_ordering(nic: ByHand, wrong: bool) -> None:
-    nic.look_around()
+    nic.read_ready_bits()
     nic.set_up_transmission()
     nic.regs.DMATXCTL.update(TE=1)
     nic.place_transmit_ring(0, Ring(nic.nic, 64))
