@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import abc
 import types
+from typing import TYPE_CHECKING
 
 from .errors import DeviceError, DmaError
 from .memory.dma import DmaMapping, DmaMemory, DmaWindow
 from .memory.hugepages import PAGE, align_up
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["PAGE", "Device", "DmaError", "DmaMapping", "DmaMemory", "DmaWindow"]
 
@@ -118,7 +122,7 @@ class Device(abc.ABC):
         if self._closed:
             raise DeviceError(f"{self.name} is closed")
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
