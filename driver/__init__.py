@@ -7,7 +7,7 @@ with open_port("emulated") as port:
 """
 
 from .clock import Clock, Stamp
-from .config import PortConfig
+from .config import PortOptions
 from .errors import DmaRefused, LinkDown, PortBusy, PortClosed, PortError, PortNameError, PortTimeout
 from .flow_director import FlowDirector, FlowFilter, Protocol
 from .link import Link
@@ -36,10 +36,10 @@ __all__ = [
     "Port",
     "PortBusy",
     "PortClosed",
-    "PortConfig",
     "PortError",
     "PortName",
     "PortNameError",
+    "PortOptions",
     "PortStatistics",
     "PortTimeout",
     "Protocol",

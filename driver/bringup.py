@@ -22,7 +22,7 @@ from ixrings.rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue,
 
 from . import filters, link, queues, reset, rss
 from .clock import Clock
-from .config import PortConfig
+from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en, frame_size
 from .doorbells import Sync, ringing
 from .errors import DmaRefused, PortBusy
 from .flow_director import Director
@@ -48,7 +48,7 @@ class Session:
 
     device: Device
     nic: Registers
-    config: PortConfig
+    options: OnePortOptions
     region: Region
     interface: Interface
     tx: tuple[TxQueue, ...]
@@ -69,7 +69,7 @@ class Session:
         self.tx_sync, self.rx_sync = ringing(self.device, TxSync(self.tx)), ringing(self.device, RxSync(self.rx))
         self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
         # No 36-bit octet counter can fill up before that many packets (8.2.3.23).
-        self._packets_due = (1 << PAIR_BITS) // (2 * self.config.frame_size * max(1, len(self.tx) + len(self.rx)))
+        self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
         self._refused = self.device.dma_refused()  # by somebody before us, where no function reset came between
 
@@ -113,37 +113,36 @@ class Session:
         return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
 
 
-def bring_up(
-    undo: ExitStack, device: Device, name: str, config: PortConfig, bound: Bound, region: Region | None
-) -> Session:
+def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions, bound: Bound) -> Session:
     """4.6.3 in its order, up to reception; the link may still be training.
 
     Raises DeviceError, RegionError, PortBusy; what was taken is on `undo` by then.
     """
     claim(undo, device, name)
+    region = options["region"]
     if region is None:
         region = undo.enter_context(
             Region.for_ports(
-                tx_rings=config.tx_queues,
-                rx_rings=config.rx_queues,
-                tx_slots=config.tx_slots,
-                rx_slots=config.rx_slots,
-                buf_size=config.buf_size,
-                extra_bufs=config.extra_bufs,
+                tx_rings=options["tx_queues"],
+                rx_rings=options["rx_queues"],
+                tx_slots=options["tx_slots"],
+                rx_slots=options["rx_slots"],
+                buf_size=buffer_size(device, options),
+                extra_bufs=options["extra_bufs"],
                 hugepages=device.hugepages,
             )
         )
-    elif region.buf_size != config.buf_size:
+    elif options["buf_size"] not in (None, region.buf_size):
         raise ValueError(
             f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}"
         )
     interface = region.register(
         name,
-        tx_slots=[config.tx_slots] * config.tx_queues,
-        rx_slots=[config.rx_slots] * config.rx_queues,
+        tx_slots=[options["tx_slots"]] * options["tx_queues"],
+        rx_slots=[options["rx_slots"]] * options["rx_queues"],
         bound_tx=bound.tx,
         bound_rx=bound.rx,
-        extra_bufs=config.extra_bufs,
+        extra_bufs=options["extra_bufs"],
     )
     undo.callback(interface.close)
 
@@ -160,27 +159,34 @@ def bring_up(
     undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the one that was about to be taken
     undo.callback(stopping)
     device.enable_bus_master(True)
-    link.setup_link(nic, config.loopback)
-    statistics = Statistics(nic, config.rx_queues, config.tx_queues, drops=config.flow_director is not None)
-    director = Director(nic, config.flow_director) if config.flow_director else None
-    set_up(nic, config, joined)
+    link.setup_link(nic, options["loopback"])
+    statistics = Statistics(nic, options["rx_queues"], options["tx_queues"], drops=options["flow_director"] is not None)
+    director = Director(nic, options["flow_director"]) if options["flow_director"] else None
+    set_up(nic, options, joined, region.buf_size)
     device.ring_doorbells()
     interrupts = Interrupts(
         device,
         nic,
-        rx_queues=config.rx_queues,
-        tx_queues=config.tx_queues,
+        rx_queues=options["rx_queues"],
+        tx_queues=options["tx_queues"],
         bound_rx=bound.rx,
         bound_tx=bound.tx,
-        interval_us=config.interrupt_interval_us,
+        interval_us=options["interrupt_interval_us"],
     )
     undo.callback(interrupts.close)
     if joined.rx:
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
     return Session(
-        device, nic, config, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director
+        device, nic, options, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director
     )
+
+
+def buffer_size(device: Device, options: OnePortOptions) -> int:
+    """Bytes of a buffer in a region of the port's own."""
+    if options["buf_size"] is not None:
+        return options["buf_size"]
+    return PAGED_BUFFER if device.scattered else BUFFER
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
@@ -249,19 +255,19 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
     )
 
 
-def set_up(nic: Registers, config: PortConfig, joined: Joined) -> None:
+def set_up(nic: Registers, options: OnePortOptions, joined: Joined, buf_size: int) -> None:
     """Filters and queues; reception itself comes last, by enable_receive()."""
-    queues.init_receive(nic, config)
-    if config.mac is not None:
-        filters.write_mac(nic, config.mac)
+    queues.init_receive(nic, options)
+    if options["mac"] is not None:
+        filters.write_mac(nic, options["mac"])
     filters.write_multicast(nic, ())
-    filters.set_promiscuous(nic, everything=config.promiscuous, all_multicast=False)
-    rss.init_rss(nic, config.rx_queues, config.rss_key)
+    filters.set_promiscuous(nic, everything=options["promiscuous"], all_multicast=False)
+    rss.init_rss(nic, options["rx_queues"], options["rss_key"] or RSS_KEY)
     for rx, iova in zip(joined.rx, joined.rx_iova):
-        queues.setup_receive_queue(nic, rx.ring.ringid, iova, rx.num_slots, config)
+        queues.setup_receive_queue(nic, rx.ring.ringid, iova, rx.num_slots, buf_size, drop_en(options))
         queues.enable_receive_queue(nic, rx.ring.ringid)
         rx.fill()
-    queues.init_transmit(nic, config)
+    queues.init_transmit(nic, options)
     for tx, iova, head in zip(joined.tx, joined.tx_iova, joined.head_iova):
         queues.setup_transmit_queue(nic, tx.ring.ringid, iova, tx.num_slots, head)
     queues.enable_transmit(nic)

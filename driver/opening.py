@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ixrings.hw.device import Device
 from ixrings.hw.pci.discovery import UIO_DRIVERS, look_up
@@ -15,111 +15,55 @@ from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
 from .bringup import Bound, Session, bring_up
-from .config import BUFFER, PAGED_BUFFER, RSS_KEY, PortConfig, unicast_mac
+from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
-from .flow_director import FlowDirector
 from .link import read_link, wait_link
 from .names import Kind, PortName, parse_port_name
+from .options import complete, takes_options
 from .port import Port
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # mypy and pyright carry it; at run time annotations stay strings
 
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
 
-def open_port(
-    name_or_device: str | Device,
-    *,
-    tx_queues: int = 1,
-    rx_queues: int = 1,
-    tx_slots: int = 1024,
-    rx_slots: int = 1024,
-    buf_size: int | None = None,
-    mtu: int = 1500,
-    promiscuous: bool = False,
-    region: Region | None = None,
-    extra_bufs: int = 0,
-    link_timeout: float = 10.0,
-    rss_key: bytes | None = None,
-    drop: bool | None = None,
-    interrupt_interval_us: float = 20.0,
-    mac: str | bytes | None = None,
-    busy_poll: bool = False,
-    flow_director: FlowDirector | None = None,
-    loopback: bool = False,
-    flow_control: bool = False,
-    trace: str | Path | None = None,
-) -> Port:
+@takes_options(OnePortOptions)
+def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -> Port:
     """Take a NIC, bring it up and give its rings.
 
-    name_or_device: a port name (driver/names.py has the grammar), or a Device, which stays open when the port closes.
-    tx_queues, rx_queues: 1..128. RSS spreads flows over receive queues 0..15; what comes to the others is what port.filters sends there. More
-    than 64 transmit queues are four traffic classes (0..63, 64..95, 96..111, 112..127), which take turns; within one, its queues do. Queues share
-    interrupt vectors from 64 of both kinds on, counters from 17 of a kind on (see PortStatistics).
-    tx_slots, rx_slots: of each ring, 64..8192 in eights; a buffer a slot, so 128 rings of 1024 take 280 MB.
-    buf_size: bytes of a packet buffer, 1024..15872 in 64s (default: the region's, else 2112, or 2048 without an IOMMU); the NIC fills
-    whole KB of it. mtu: 68..9710; longer frames than a buffer take several slots.
-    region: memory to share with other ports; extra_bufs: buffers beside those in rings. link_timeout: seconds to wait for the
-    link; when it stays down the port opens all the same, see Port.link and Port.wait_link(). rss_key: 40 bytes. drop: whether a
-    queue without free slots drops (counted in QPRDC) or lets the packet buffer fill (MPC) (default: drop when there are several and no
-    flow_control).
-    interrupt_interval_us: least time between interrupts of a queue, 0..1046. mac: instead of the EEPROM's. busy_poll: poll() spins.
-    flow_director: gives 64 KB of the packet buffer to FlowFilters (see Port.filters) and says of which kind.
-    loopback: the MAC turns around what is sent, and needs no cable (HLREG0.LPBK).
-    flow_control: asks the other end to pause before the packet buffer is full, and pauses when asked (802.3x); only rings that do not
-    drop let it fill.
-    trace: a file that gets a line for every register access, see hw/trace/device.py; without it nothing stands between driver and device.
+    name_or_device: a port name (see driver/names.py for the grammar), or a Device, which stays open when the port closes.
 
-    Raises ValueError for an option that cannot be, PortNameError, PortError, RegionError for memory, DeviceError for the device;
-    nothing is left behind then. Source: 82599 4.6.3.
+    Raises TypeError for an unknown option, ValueError for a bad value, PortNameError, PortError, RegionError for memory, DeviceError
+    for the device; nothing is left open then. Source: 82599 4.6.3.
     """
-    config = PortConfig(
-        tx_queues,
-        rx_queues,
-        tx_slots,
-        rx_slots,
-        BUFFER if buf_size is None else buf_size,
-        mtu,
-        promiscuous,
-        extra_bufs,
-        link_timeout,
-        RSS_KEY if rss_key is None else bytes(rss_key),
-        drop,
-        interrupt_interval_us,
-        None if mac is None else unicast_mac(mac),
-        busy_poll,
-        flow_director,
-        loopback,
-        flow_control,
-    )
+    chosen = complete(OnePortOptions, options, "open_port")
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
-        bound, text = bound_queues(name, config), name_or_device
+        bound, text = bound_queues(name, chosen), name_or_device
     else:
-        bound, text = Bound(range(tx_queues), range(rx_queues)), name_or_device.name
+        bound, text = Bound(range(chosen["tx_queues"]), range(chosen["rx_queues"])), name_or_device.name
     undo = ExitStack()
     try:
         device = undo.enter_context(open_device(name)) if isinstance(name_or_device, str) else name_or_device
-        if buf_size is None:
-            config = replace(
-                config, buf_size=region.buf_size if region else PAGED_BUFFER if device.scattered else BUFFER
-            )
-        if trace is not None:
-            device = undo.enter_context(TracedDevice.recording(device, trace))
-        session = bring_up(undo, device, text, config, bound, region)
-        wait_for_partner(session, link_timeout)
+        if chosen["trace"] is not None:
+            device = undo.enter_context(TracedDevice.recording(device, chosen["trace"]))
+        session = bring_up(undo, device, text, chosen, bound)
+        wait_for_partner(session, chosen["link_timeout"])
         return Port(text, session, undo)
     except BaseException:
         undo.close()
         raise
 
 
-def bound_queues(name: PortName, config: PortConfig) -> Bound:
+def bound_queues(name: PortName, options: PortOptions) -> Bound:
     """The rings that `-k`, /R and /T leave. Frames that RSS puts on other queues are dropped and counted. Raises PortError."""
     queue = name.queue
-    tx, rx = range(config.tx_queues), range(config.rx_queues)
+    tx, rx = range(options["tx_queues"]), range(options["rx_queues"])
     if queue is not None:
         if (name.transmits and queue not in tx) or (name.receives and queue not in rx):
             raise PortError(
-                f"{name.text!r} asks for queue {queue}, but the port has tx_queues={config.tx_queues}, rx_queues={config.rx_queues}; "
+                f"{name.text!r} asks for queue {queue}, but the port has tx_queues={len(tx)}, rx_queues={len(rx)}; "
                 f"open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more"
             )
         tx = rx = range(queue, queue + 1)
@@ -187,78 +131,38 @@ def scattered(name: str | Device) -> bool:
     )
 
 
+@takes_options(PortOptions)
 @contextmanager
-def open_ports(
-    *names: str | Device,
-    tx_queues: int = 1,
-    rx_queues: int = 1,
-    tx_slots: int = 1024,
-    rx_slots: int = 1024,
-    buf_size: int | None = None,
-    mtu: int = 1500,
-    promiscuous: bool = False,
-    extra_bufs: int = 0,
-    link_timeout: float = 10.0,
-    rss_key: bytes | None = None,
-    drop: bool | None = None,
-    interrupt_interval_us: float = 20.0,
-    busy_poll: bool = False,
-    flow_director: FlowDirector | None = None,
-    loopback: bool = False,
-    flow_control: bool = False,
-    trace: str | Path | None = None,
-) -> Iterator[list[Port]]:
-    """Ports that share one region, so that forward() between them copies nothing; options as for open_port().
+def open_ports(*names: str | Device, **options: Unpack[PortOptions]) -> Iterator[list[Port]]:
+    """Open ports that share one region, so that forward() between them copies nothing. Raises what open_port() raises.
 
-    trace: of several ports each has its own file, `bridge-1.trace` and `bridge-2.trace` for "bridge.trace".
-
-        with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
+    with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
     """
+    chosen = complete(PortOptions, options, "open_ports")
     if not names:
         raise PortError(
-            'open_ports() needs a port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")'
+            'open_ports() needs one port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")'
         )
+    buf_size = chosen["buf_size"]
     if buf_size is None:
         buf_size = PAGED_BUFFER if any(map(scattered, names)) else BUFFER
     with ExitStack() as stack:
         region = stack.enter_context(
             Region.for_ports(
                 len(names),
-                tx_rings=tx_queues,
-                rx_rings=rx_queues,
-                tx_slots=tx_slots,
-                rx_slots=rx_slots,
+                tx_rings=chosen["tx_queues"],
+                rx_rings=chosen["rx_queues"],
+                tx_slots=chosen["tx_slots"],
+                rx_slots=chosen["rx_slots"],
                 buf_size=buf_size,
-                extra_bufs=extra_bufs,
+                extra_bufs=chosen["extra_bufs"],
                 hugepages=hugepages(names),
             )
         )
-        ports = [
-            stack.enter_context(
-                open_port(
-                    name,
-                    tx_queues=tx_queues,
-                    rx_queues=rx_queues,
-                    tx_slots=tx_slots,
-                    rx_slots=rx_slots,
-                    buf_size=buf_size,
-                    mtu=mtu,
-                    promiscuous=promiscuous,
-                    region=region,
-                    extra_bufs=extra_bufs,
-                    link_timeout=0,
-                    rss_key=rss_key,
-                    drop=drop,
-                    interrupt_interval_us=interrupt_interval_us,
-                    busy_poll=busy_poll,
-                    flow_director=flow_director,
-                    loopback=loopback,
-                    flow_control=flow_control,
-                    trace=file,
-                )
-            )
-            for name, file in zip(names, trace_files(trace, len(names)))
-        ]
-        for port in ports:  # only now: ports may be each other's partners
-            wait_for_partner(port._open(), link_timeout)
+        ports: list[Port] = []
+        for name, file in zip(names, trace_files(chosen["trace"], len(names))):
+            alone: PortOptions = {**chosen, "trace": file, "link_timeout": 0.0}
+            ports.append(stack.enter_context(open_port(name, region=region, **alone)))
+        for port in ports:  # only now: the ports may be link partners of each other
+            wait_for_partner(port._open(), chosen["link_timeout"])
         yield ports

@@ -20,7 +20,7 @@ from ixrings.rings.hotloop import Forward
 from . import filters
 from .bringup import Session
 from .clock import Clock
-from .config import mac_bytes
+from .config import frame_size, mac_bytes
 from .doorbells import join
 from .errors import LinkDown, PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
@@ -55,7 +55,7 @@ class Port:
         self.name = name
         self._session: Session | None = session
         self._undo = undo
-        self._promiscuous = session.config.promiscuous
+        self._promiscuous = session.options["promiscuous"]
         self._all_multicast = False
         self._forwards: dict[Port, Forward] = {}
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
@@ -115,7 +115,7 @@ class Port:
     @property
     def mtu(self) -> int:
         """Bytes of payload a frame may carry; chosen at open_port()."""
-        return self._open().config.mtu
+        return self._open().options["mtu"]
 
     @property
     def mac(self) -> str:
@@ -155,13 +155,13 @@ class Port:
     @property
     def rss(self) -> Rss:
         """How flows are spread over receive queues: key, table and headers, which may be set."""
-        return Rss(self.nic, self._open().config.rx_queues)
+        return Rss(self.nic, self._open().options["rx_queues"])
 
     @property
     def filters(self) -> Filters:
         """Frames that go to a queue of their own: a collection with add(), remove(), clear()."""
         session = self._open()
-        return Filters(session.nic, session.config.rx_queues, session.director)
+        return Filters(session.nic, session.options["rx_queues"], session.director)
 
     @property
     def clock(self) -> Clock:
@@ -305,7 +305,7 @@ class Port:
                 session.look_after()
             return not any(ring.pending for ring in session.interface.tx_rings)
 
-        if not wait_until([session], sent, Side.TX, timeout, session.config.busy_poll):
+        if not wait_until([session], sent, Side.TX, timeout, session.options["busy_poll"]):
             raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {self._why_unsent()}")
 
     def _why_unsent(self) -> str:
@@ -335,7 +335,7 @@ class Port:
         if not 0 <= ring < len(self._tx_bytes):
             raise PortError(f"{self.name} has no TX ring {ring}; it has {len(self._tx_bytes)}")
         slots = self._tx_bytes[ring]
-        longest = session.config.frame_size - CRC + VLAN_TAG
+        longest = frame_size(session.options) - CRC + VLAN_TAG
 
         def wait_for_room(needed: int) -> None:
             if needed >= slots.ring.num_slots:
@@ -348,7 +348,7 @@ class Port:
                     session.look_after()
                 return slots.ring.space >= needed
 
-            if not wait_until([session], room, Side.TX, timeout, session.config.busy_poll):
+            if not wait_until([session], room, Side.TX, timeout, session.options["busy_poll"]):
                 raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {self._why_unsent()}")
 
         return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
@@ -371,7 +371,7 @@ class Port:
 
         def wait() -> int:
             self._open()  # it may have been closed between two frames
-            return wait_until([session], received, Side.RX, timeout, session.config.busy_poll)
+            return wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
 
         return receive_frames(rings, wait)
 
@@ -428,6 +428,10 @@ def poll_ports(
 
     side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
     wait_until(
-        sessions, ready, side, timeout, any(session.config.busy_poll for session in sessions) if busy is None else busy
+        sessions,
+        ready,
+        side,
+        timeout,
+        any(session.options["busy_poll"] for session in sessions) if busy is None else busy,
     )
     return found

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ixrings.hw.registers import Registers
 
-from .config import STANDARD_FRAME, PortConfig
+from .config import STANDARD_FRAME, PortOptions, frame_size, rx_buffer_kb
 
 DESCRIPTOR_SIZE = 16
 ADVANCED_ONE_BUFFER = 1
@@ -44,27 +44,27 @@ def clear_tables(nic: Registers) -> None:
     nic.SYNQF.write(0)
 
 
-def init_receive(nic: Registers, config: PortConfig) -> None:
+def init_receive(nic: Registers, options: PortOptions) -> None:
     """4.6.7 up to the queues; reception stays off until enable_receive()."""
     nic.RXCTRL.update(RXEN=0)
     clear_tables(nic)
     # The CRC is stripped by two units that must agree (8.2.3.8.8).
-    nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(config.frame_size > STANDARD_FRAME), LPBK=int(config.loopback))
+    nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(frame_size(options) > STANDARD_FRAME), LPBK=int(options["loopback"]))
     nic.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
-    nic.MAXFRS.update(MFS=config.frame_size)
-    nic.RXPBSIZE[0].write(SIZE=config.rx_buffer_kb)
+    nic.MAXFRS.update(MFS=frame_size(options))
+    nic.RXPBSIZE[0].write(SIZE=rx_buffer_kb(options))
     for packet_buffer in range(1, len(nic.RXPBSIZE)):
         nic.RXPBSIZE[packet_buffer].write(0)
-    init_flow_control(nic, config)
+    init_flow_control(nic, options)
     nic.CTRL_EXT.update(NS_DIS=1)  # every access is snooped: the rings are cached memory (4.6.7)
 
 
-def init_flow_control(nic: Registers, config: PortConfig) -> None:
+def init_flow_control(nic: Registers, options: PortOptions) -> None:
     """Pause frames (802.3x) are sent and obeyed, or neither (4.6.3.2).
 
     FCRTH is set in any case. ASSUMPTION: thresholds count 32 bytes, as their bits 18:5 say; the text says 16.
     """
-    on, high = int(config.flow_control), config.rx_buffer_kb * KB - RX_HEADROOM
+    on, high = int(options["flow_control"]), rx_buffer_kb(options) * KB - RX_HEADROOM
     nic.FCRTH[0].write(RTH=high >> 5, FCEN=on)
     nic.FCRTL[0].write(RTL=(high - RX_RESUME) >> 5 if on else 0, XONE=on)
     nic.FCTTV[0].write(TTV_0=PAUSE_QUANTA)
@@ -73,15 +73,13 @@ def init_flow_control(nic: Registers, config: PortConfig) -> None:
     nic.FCCFG.write(TFCE=on)
 
 
-def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, config: PortConfig) -> None:
+def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, buf_size: int, drop_en: bool) -> None:
     """4.6.7, per queue: where the ring is and how packets are written to it."""
     nic.RDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
     nic.RDBAH[queue].write(ring_iova >> 32)
     nic.RDLEN[queue].write(slots * DESCRIPTOR_SIZE)
     # BSIZEPACKET counts whole KB: of a 2112-byte buffer the NIC fills 2048, and a longer frame goes on in the next slot.
-    nic.SRRCTL[queue].update(
-        BSIZEPACKET=config.buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(config.drop_en)
-    )
+    nic.SRRCTL[queue].update(BSIZEPACKET=buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(drop_en))
     nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; left at its reset value it was seen to corrupt payloads
 
 
@@ -115,11 +113,11 @@ def enable_receive(nic: Registers) -> None:
     nic.SECRXCTRL.update(RX_DIS=0)
 
 
-def init_transmit(nic: Registers, config: PortConfig) -> None:
+def init_transmit(nic: Registers, options: PortOptions) -> None:
     """4.6.8 up to the queues, with one packet buffer and no DCB, no VT (4.6.11.3.4); as DCB with four classes for more queues than that has."""
     nic.RTTDCS.update(ARBDIS=1)  # MTQC may be written only so, and the sizes are part of the same setting
     classes = 1
-    if config.tx_queues <= QUEUES_WITHOUT_DCB:
+    if options["tx_queues"] <= QUEUES_WITHOUT_DCB:
         nic.MTQC.write(0)
     else:
         classes = 4
@@ -128,7 +126,7 @@ def init_transmit(nic: Registers, config: PortConfig) -> None:
         size = TX_BUFFER_KB // classes if packet_buffer < classes else 0
         nic.TXPBSIZE[packet_buffer].write(SIZE=size)
         nic.TXPBTHRESH[packet_buffer].write(
-            THRESH=size - -(-config.frame_size // KB) if size else 0
+            THRESH=size - -(-frame_size(options) // KB) if size else 0
         )  # room for one more whole frame
     nic.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
     for queue in range(len(nic.TXDCTL)):  # no rate limit; the table is not cleared by a reset

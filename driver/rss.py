@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ixrings.hw import fields as f
 from ixrings.hw.registers import Registers
 
-from .config import RSS_KEY
+from .config import check_rss_key
 from .queues import reception_stopped
 
 TABLE_ENTRIES = 128
@@ -50,7 +50,7 @@ class Rss:
 
     @key.setter
     def key(self, key: bytes) -> None:
-        check_key(key)
+        check_rss_key("key", key)
         with reception_stopped(self._nic):
             write_key(self._nic, key)
 
@@ -87,11 +87,6 @@ class Rss:
 
     def __repr__(self) -> str:
         return f"<Rss {self.headers}, key {self.key.hex()}, queues {sorted(set(self.table.tolist()))}>"
-
-
-def check_key(key: bytes) -> None:
-    if len(key) != len(RSS_KEY):
-        raise ValueError(f"an RSS key of {len(key)} bytes: a Toeplitz key has {len(RSS_KEY)} (82599 8.2.3.7.14)")
 
 
 def write_key(nic: Registers, key: bytes) -> None:

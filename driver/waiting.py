@@ -48,7 +48,7 @@ def wait_until(
 
 def patience_s(sessions: Sequence[Session]) -> float:
     """How long to spin before a sleep: no message comes sooner after the last, and to be woken costs more than that."""
-    return min(PATIENCE_S, *(session.config.interrupt_interval_us / 1e6 for session in sessions))
+    return min(PATIENCE_S, *(session.options["interrupt_interval_us"] / 1e6 for session in sessions))
 
 
 def check(sessions: Sequence[Session]) -> None:
