@@ -19,12 +19,7 @@ import time
 import types
 from collections.abc import Callable, Mapping
 
-from ixrings import PortError
-from ixrings.hw.errors import CaptureError, DeviceError
-from ixrings.rings import RegionError, RingError
-from ixrings.rings.errors import LibraryError
-
-MISTAKES = (DeviceError, PortError, RingError, RegionError, LibraryError, CaptureError, ValueError, OSError)
+from ixrings import ERRORS
 
 
 class Meter:
@@ -89,7 +84,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
-    except MISTAKES as error:
+    except (*ERRORS, ValueError, OSError) as error:
         sys.exit(f"{sys.argv[0]}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

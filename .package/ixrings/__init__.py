@@ -5,13 +5,17 @@
     with open_port("emulated") as port:
         port.send([bytes(60)])
 
-This folder gives the packages their installed names: ixrings.driver is the folder driver/, ixrings.hw is hw/, ixrings.rings is rings/.
+This folder gives the packages their installed names: ixrings.driver is the folder driver/, ixrings.hw is hw/, and
+ixrings.rings is rings/.
 """
 
 from pathlib import Path
 
-# In a checkout driver, hw and rings are links. Modules are loaded from behind them, so that tracebacks and debuggers name the real files.
+__version__ = "0.2.0"  # pyproject.toml reads it from here
+
+# In a checkout driver, hw and rings are links. Modules are loaded through the links' targets, so that tracebacks and
+# debuggers name the real files.
 __path__.insert(0, str(Path(__file__).with_name("driver").resolve().parent))
 
-from ixrings.driver import *
-from ixrings.driver import __all__ as __all__
+from ixrings.driver import *  # noqa: E402, F403  # after __path__; the exported names are those of __all__
+from ixrings.driver import __all__ as __all__  # noqa: E402

@@ -26,8 +26,18 @@ LEFT_BY_TOOLS = ("build", "dist", "*.egg-info", "__pycache__", ".*")
 
 
 def imported(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Line and full dotted name of each import of a module in `package`, those inside functions too."""
-    for node in ast.walk(ast.parse(source)):
+    """Line and full dotted name of each import of a module in `package`, those inside functions too.
+
+    Under TYPE_CHECKING typing_extensions may be named: it is never imported, and type checkers bring it along.
+    """
+    tree = ast.parse(source)
+    checked = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    for_checkers = {inner for node in checked for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in for_checkers and isinstance(node, ast.ImportFrom) and node.module == "typing_extensions":
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
