@@ -1,7 +1,8 @@
-"""A device becomes a working NIC with rings, and stops being one (82599 4.6.3; DESIGN.md, contract 4).
+"""A device becomes a working NIC with rings, and stops again (82599 4.6.3; driver/README.md, contract 4).
 
-Every step that takes something puts its way back on an ExitStack first, so that a start that fails half-way, an exception and an
-ordinary close all go the same way out: interrupts off, queues off, master disable, reset, and only then memory released.
+Every step that acquires something first puts its undoing on an ExitStack. A start that fails half-way, an exception and
+an ordinary close therefore end the same way: interrupts off, queues off, master disable, reset; only then is memory
+released.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
 
 HEAD_STRIDE = (
-    128  # bytes between head write-back words: a cache line each, and its neighbour that prefetchers fetch along
+    128  # bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it
 )
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Which of the NIC's queues this port has rings for (`-k`, /R, /T)."""
+    """The NIC's queues that this port has rings for (`-k`, /R, /T)."""
 
     tx: Collection[int]
     rx: Collection[int]
@@ -44,7 +45,7 @@ class Bound:
 
 @dataclass
 class Session:
-    """All that an open port is made of."""
+    """Everything an open port consists of."""
 
     device: Device
     nic: Registers
@@ -68,28 +69,38 @@ class Session:
     def __post_init__(self) -> None:
         self.tx_sync, self.rx_sync = ringing(self.device, TxSync(self.tx)), ringing(self.device, RxSync(self.rx))
         self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
-        # No 36-bit octet counter can fill up before that many packets (8.2.3.23).
+        # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
-        self._refused = self.device.dma_refused()  # by somebody before us, where no function reset came between
+        self._refused = (
+            self.device.dma_refused()
+        )  # already true if an earlier user was refused and no function reset followed
 
     def accumulate(self) -> None:
+        """Read the NIC's counters. Raises DeviceGone."""
         self.statistics.accumulate()
         self._set_due()
 
     def look_after(self) -> None:
-        """As a sync asks for it. Raises DeviceGone, DmaRefused."""
+        """What a sync that returns True asks for: read the counters when due, check the device.
+
+        Raises DeviceGone, DmaRefused.
+        """
         if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
             self.accumulate()
         self.check()
 
     def check(self) -> None:
-        """Now and then: is the device there, does it reach its memory, have its counters been read lately? Raises DeviceGone, DmaRefused."""
+        """Check that the device is present and reaches its memory; read its counters when due.
+
+        Raises DeviceGone, DmaRefused.
+        """
         self.nic.check_present("the port")
         if not self._refused and self.device.dma_refused():
             raise DmaRefused(
-                f"{self.device.name} was refused memory that it wanted to read, so a queue of it stands still: a descriptor or a buffer index "
-                "pointed outside of the port's memory. Where: sudo dmesg | grep DMAR. Close the port and open it again"
+                f"{self.device.name} was refused a DMA access, and a queue of it has stopped: a descriptor or a buffer "
+                "index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the port "
+                "and open it again"
             )
         if time.monotonic() >= self.statistics.due_at:
             self.accumulate()
@@ -99,9 +110,9 @@ class Session:
             queue.statistics_due = queue.packets + self._packets_due
 
     def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
-        """Of a ring of this port, shape (num_slots, 2): each descriptor's two halves."""
+        """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
         index = next(index for index, queue in enumerate((*self.tx, *self.rx)) if queue.ring is ring)
-        block = self.memory[1 + index]  # the first holds the head write-back words
+        block = self.memory[1 + index]  # block 0 holds the head write-back words
         return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
 
     def received(self) -> bool:
@@ -114,9 +125,9 @@ class Session:
 
 
 def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions, bound: Bound) -> Session:
-    """4.6.3 in its order, up to reception; the link may still be training.
+    """4.6.3 in its order, up to reception. The link may still be training at the end.
 
-    Raises DeviceError, RegionError, PortBusy; what was taken is on `undo` by then.
+    Raises DeviceError, RegionError, PortBusy. The undoing of what was acquired is on `undo` by then.
     """
     claim(undo, device, name)
     region = options["region"]
@@ -134,7 +145,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
         )
     elif options["buf_size"] not in (None, region.buf_size):
         raise ValueError(
-            f"the region's buffers have {region.buf_size} bytes; open the port with buf_size={region.buf_size}"
+            f"the region's buffers have {region.buf_size} bytes. Open the port with buf_size={region.buf_size}"
         )
     interface = region.register(
         name,
@@ -149,14 +160,14 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     nic = Registers(device)
     device.enable_bus_master(False)
     nic.check_present(name)
-    reset.quiesce(device, nic, link=not nic.LINKS.read().LINK_UP)  # whoever had it before may have left it running
+    reset.quiesce(device, nic, link=not nic.LINKS.read().LINK_UP)  # an earlier user may have left it running
     reset.wait_eeprom_auto_read(nic)
     reset.check_eeprom(nic)
     reset.wait_dma_init(nic)
 
     joined = map_memory(undo, device, interface, region)
     stopping = Stopping(device, nic)
-    undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the one that was about to be taken
+    undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the callback that was about to run
     undo.callback(stopping)
     device.enable_bus_master(True)
     link.setup_link(nic, options["loopback"])
@@ -190,16 +201,16 @@ def buffer_size(device: Device, options: OnePortOptions) -> int:
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
-    """One port a device. Raises PortBusy."""
+    """A device has one port at a time. Raises PortBusy."""
     if device.owner:
-        raise PortBusy(f"{device.name} is open as port {device.owner} already; close that port first, or use it")
+        raise PortBusy(f"{device.name} is already open as port {device.owner}; close that port first, or use it")
     device.owner = name
     undo.callback(setattr, device, "owner", "")
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Rings joined to queues, and where the NIC finds them: IOVA of each descriptor ring and head word."""
+    """Rings joined to queues, and the IOVA of each descriptor ring and each head write-back word."""
 
     tx: tuple[TxQueue, ...]
     rx: tuple[RxQueue, ...]
@@ -210,7 +221,7 @@ class Joined:
 
 
 def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Region) -> Joined:
-    """Let the device reach the region, and give it descriptor rings outside of it."""
+    """Map the region for the device, and allocate descriptor rings outside it (driver/README.md, contract 1)."""
     mapping = device.map_dma(region.fd, region.address, region.size)
     undo.callback(device.unmap_dma, mapping)
     seen_at = PageTable(mapping.pages, mapping.page_size) if mapping.pages else mapping.iova
@@ -256,7 +267,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
 
 
 def set_up(nic: Registers, options: OnePortOptions, joined: Joined, buf_size: int) -> None:
-    """Filters and queues; reception itself comes last, by enable_receive()."""
+    """Set up filters and queues. Reception itself starts later, by enable_receive()."""
     queues.init_receive(nic, options)
     if options["mac"] is not None:
         filters.write_mac(nic, options["mac"])
@@ -276,7 +287,7 @@ def set_up(nic: Registers, options: OnePortOptions, joined: Joined, buf_size: in
 
 
 class Stopping:
-    """stop(), until it has come to its end once."""
+    """Calls stop() until one call has completed."""
 
     def __init__(self, device: Device, nic: Registers) -> None:
         self._device, self._nic, self._done = device, nic, False
@@ -288,17 +299,17 @@ class Stopping:
 
 
 def stop(device: Device, nic: Registers) -> None:
-    """No DMA and no interrupt after this, whatever happens in it; only then may memory be unmapped."""
+    """Stop all DMA and interrupts, also when a step of it fails. Only after it may memory be unmapped."""
     try:
         reset.quiesce(device, nic)
-        nic.CTRL_EXT.update(DRV_LOAD=0)  # the firmware may have the NIC back (8.2.3.1.3)
+        nic.CTRL_EXT.update(DRV_LOAD=0)  # returns the NIC to the firmware (8.2.3.1.3)
     except DeviceGone:
-        return  # it does nothing any more
-    except BaseException:  # a bit that stays, Ctrl-C: the function reset is the short way to the same end
+        return  # a device that is gone does nothing any more
+    except BaseException:  # a bit that did not change, Ctrl-C: a function reset ends all DMA too
         device.reset()
         raise
     finally:
         try:
             device.enable_bus_master(False)
-        except DeviceError:  # gone by now
+        except DeviceError:  # it is gone by now
             pass

@@ -1,4 +1,7 @@
-"""The options of open_port() and open_ports(), one row each, and what follows from them. They are checked before a device is touched."""
+"""The options of open_port() and open_ports(), one row each, and what follows from them.
+
+They are checked before a device is touched.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ def unicast_mac(address: str | bytes) -> bytes:
     octets = mac_bytes(address)
     if octets[0] & 1 or not any(octets):
         raise ValueError(
-            f"{octets.hex(':')} cannot be a port's MAC address: it is {'a multicast address' if octets[0] & 1 else 'zero'}"
+            f"{octets.hex(':')} cannot be a port's MAC address: it is "
+            f"{'a multicast address' if octets[0] & 1 else 'zero'}"
         )
     return octets
 
@@ -65,14 +69,18 @@ check_queues = between(1, QUEUES, f"a port has 1 to {QUEUES} queues each way")
 
 
 class PortOptions(TypedDict, total=False):
-    """Options of open_port() and open_ports(). `options: PortOptions = {"mtu": 9000}` is checked, and passed on with `**options`."""
+    """Options of open_port() and open_ports().
+
+    `options: PortOptions = {"mtu": 9000}` is checked, and passed on with `**options`.
+    """
 
     tx_queues: Annotated[
         int,
         Option(
             1,
-            "1..128 transmit queues. More than 64 are four traffic classes (0..63, 64..95, 96..111, 112..127): the classes take "
-            "turns, and inside a class its queues do. From 64 queues of both kinds on, queues share interrupt vectors.",
+            "1..128 transmit queues. More than 64 are four traffic classes (0..63, 64..95, 96..111, 112..127): the "
+            "classes take turns, and inside a class its queues do. From 64 queues of both kinds on, queues share "
+            "interrupt vectors.",
             check_queues,
         ),
     ]
@@ -80,8 +88,8 @@ class PortOptions(TypedDict, total=False):
         int,
         Option(
             1,
-            "1..128 receive queues. RSS spreads flows over queues 0..15; port.filters reaches all. From 17 queues of a kind on, "
-            "queues share counters (see PortStatistics).",
+            "1..128 receive queues. RSS spreads flows over queues 0..15; port.filters reaches all. From 17 queues of a "
+            "kind on, queues share counters (see PortStatistics).",
             check_queues,
         ),
     ]
@@ -97,8 +105,8 @@ class PortOptions(TypedDict, total=False):
         int | None,
         Option(
             None,
-            "bytes of a packet buffer, 1024..15872, a multiple of 64; the NIC fills whole KB of it. None: the region's size, else "
-            "2112, or 2048 without an IOMMU.",
+            "bytes of a packet buffer, 1024..15872, a multiple of 64; the NIC fills whole KB of it. None: the region's "
+            "size, else 2112, or 2048 without an IOMMU.",
         ),
     ]
     mtu: Annotated[
@@ -119,8 +127,8 @@ class PortOptions(TypedDict, total=False):
         float,
         Option(
             10.0,
-            "seconds to wait for the link, 0 not to wait. The port opens even if the link stays down; see Port.link and "
-            "Port.wait_link().",
+            "seconds to wait for the link, 0 not to wait. The port opens even if the link stays down; see Port.link "
+            "and Port.wait_link().",
             between(0, float("inf"), "a time in seconds, 0 not to wait"),
         ),
     ]
@@ -132,8 +140,8 @@ class PortOptions(TypedDict, total=False):
         bool | None,
         Option(
             None,
-            "whether a queue without free slots drops frames (counted in QPRDC) or lets the packet buffer fill (then MPC counts). "
-            "None: drop if there are several queues and no flow_control.",
+            "whether a queue without free slots drops frames (counted in QPRDC) or lets the packet buffer fill (then "
+            "MPC counts). None: drop if there are several queues and no flow_control.",
         ),
     ]
     interrupt_interval_us: Annotated[
@@ -154,16 +162,17 @@ class PortOptions(TypedDict, total=False):
         bool,
         Option(
             False,
-            "ask the other end to pause before the packet buffer is full, and pause when asked (802.3x). Only rings that do not "
-            "drop let the packet buffer fill.",
+            "ask the other end to pause before the packet buffer is full, and pause when asked (802.3x). Only rings "
+            "that do not drop let the packet buffer fill.",
         ),
     ]
     trace: Annotated[
         str | Path | None,
         Option(
             None,
-            "a file that gets a line for every register access (see hw/trace/device.py). open_ports() makes a file for each of "
-            'several ports: "bridge-1.trace" and "bridge-2.trace" of "bridge.trace". None: nothing stands between driver and device.',
+            "a file that gets a line for every register access (see hw/trace/device.py). open_ports() makes a file for "
+            'each of several ports: "bridge-1.trace" and "bridge-2.trace" for "bridge.trace". None: no tracer stands '
+            "between driver and device.",
         ),
     ]
 
@@ -191,7 +200,8 @@ def rx_buffer_kb(options: PortOptions) -> int:
 def drop_en(options: PortOptions) -> bool:
     """SRRCTL.DROP_EN. A full queue must not hold up the others (7.1.2.3).
 
-    A single queue may fill the packet buffer before it loses frames. Flow control acts on nothing but a full packet buffer.
+    A single queue may fill the packet buffer before it loses frames. Flow control acts on nothing but a full packet
+    buffer.
     """
     if options["drop"] is not None:
         return options["drop"]

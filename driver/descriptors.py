@@ -1,4 +1,4 @@
-"""Advanced descriptors in words, for whoever looks at a ring (82599 7.1.6, 7.2.3.2)."""
+"""Advanced descriptors in words, for drawings of a ring (82599 7.1.6, 7.2.3.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RSS_TYPES = {1: "TCPv4", 2: "IPv4", 3: "TCPv6", 5: "IPv6", 7: "UDPv4", 8: "UDPv6
 
 
 def transmit(low: int, high: int) -> str:
-    """The two 64-bit halves of an advanced TX descriptor, in a few words; "" for one that was never written."""
+    """An advanced TX descriptor in a few words, from its two 64-bit halves; "" if it was never written."""
     if not low and not high:
         return ""
     kind = high >> 20 & 0xF
@@ -28,7 +28,7 @@ def transmit(low: int, high: int) -> str:
 
 
 def receive(low: int, high: int) -> str:
-    """An advanced RX descriptor: as the NIC wrote it back (DD), else the buffer that waits for a frame."""
+    """An advanced RX descriptor: what the NIC wrote back (DD), else the buffer that waits for a frame."""
     if not low and not high:
         return ""
     if not high >> DD & 1:
@@ -42,4 +42,5 @@ def receive(low: int, high: int) -> str:
 
 
 def named(word: int, names: dict[int, str]) -> list[str]:
+    """The names of the bits that are set."""
     return [name for position, name in names.items() if word >> position & 1]

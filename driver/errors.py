@@ -1,4 +1,4 @@
-"""What can go wrong with a port. What can with the device stands in hw/errors.py, with the rings in rings/errors.py."""
+"""Errors of a port. Errors of the device are in hw/errors.py, errors of the rings in rings/errors.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ixrings.rings.errors import LibraryError, RegionError, RingError
 
 
 class PortError(Exception):
-    """A port cannot do what was asked; the message says what to do."""
+    """A port cannot do what was asked. The message says what to do."""
 
 
 class PortClosed(PortError):
@@ -15,24 +15,27 @@ class PortClosed(PortError):
 
 
 class PortBusy(PortError):
-    """Someone else has the device."""
+    """Another port, program or driver has the device."""
 
 
 class PortTimeout(PortError, TimeoutError):
-    """Something did not happen within the time given."""
+    """What a call waited for did not happen within its timeout."""
 
 
 class DmaRefused(PortError):
-    """The NIC was told to read memory that it does not reach; the queue that wanted it stands still until the port is opened anew."""
+    """The NIC was told to access memory that it cannot reach.
+
+    The queue that did so stops until the port is opened again.
+    """
 
 
 class LinkDown(DeviceError):
-    """The link did not come up in time; the message says why, as far as the NIC knows."""
+    """The link did not come up in time. The message says why, as far as the NIC knows."""
 
 
 class PortNameError(ValueError):
-    """A port name that cannot be read; the message says what is allowed."""
+    """A port name does not follow the grammar. The message says what is allowed."""
 
 
-# What a program that uses ixrings may be told, as `except ERRORS as error:` takes it. Each message says what to do.
+# Every expected error, for `except ERRORS as error:`. Each message says what to do (driver/README.md, contract 6).
 ERRORS = (PortError, PortNameError, DeviceError, CaptureError, RegionError, RingError, LibraryError)

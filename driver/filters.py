@@ -1,4 +1,4 @@
-"""Which frames the port receives (82599 7.1.1); which queue gets them is in steering.py and rss.py."""
+"""The frames that the port receives (82599 7.1.1). Their queue is chosen in steering.py and rss.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_mac(nic: Registers) -> bytes:
 
 
 def write_mac(nic: Registers, address: str | bytes) -> None:
-    """Raises ValueError when `address` is not a unicast one."""
+    """Set the port's own address (8.2.3.7.8, 8.2.3.7.9). Raises ValueError if `address` is not unicast."""
     octets = unicast_mac(address)
     nic.RAL[0].write(int.from_bytes(octets[:4], "little"))
     nic.RAH[0].update(RAH=int.from_bytes(octets[4:], "little"), AV=1)
@@ -36,11 +36,11 @@ def multicast_bit(address: bytes) -> tuple[int, int]:
 
 
 def write_multicast(nic: Registers, addresses: Iterable[bytes]) -> None:
-    """Accept these groups, and what shares their 12 bits: the table is a hash, not a list (7.1.1.2)."""
+    """Accept these groups, and others with the same 12 bits: the table is a hash, not a list (7.1.1.2)."""
     table = [0] * len(nic.MTA)
     for address in addresses:
         if not address[0] & 1:
-            raise ValueError(f"{address.hex(':')} is no multicast address: the lowest bit of its first byte is 0")
+            raise ValueError(f"{address.hex(':')} is not a multicast address: the lowest bit of its first byte is 0")
         register, position = multicast_bit(address)
         table[register] |= 1 << position
     for register, value in enumerate(table):

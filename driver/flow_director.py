@@ -1,4 +1,4 @@
-"""Flow director: thousands of filters in a part of the packet buffer, found by a hash (82599 7.1.2.7, 8.2.3.21)."""
+"""Flow director: thousands of filters in a part of the packet buffer, looked up by a hash (82599 7.1.2.7, 8.2.3.21)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ixrings.hw.registers import Registers
 
 from .errors import PortError
 
-BUFFER_KB = 64  # of the packet buffer: PBALLOC 1, the least
+BUFFER_KB = 64  # of the packet buffer: PBALLOC 1, the smallest table
 PBALLOC = 1
-DROP_QUEUE = 127  # what is dropped goes to a queue that is not enabled: a port that has this one too cannot drop
-FLEX_OFFSET = 6  # words: the EtherType. It is not compared, but has to be somewhere
-MAX_LENGTH = 10  # filters that may share a bucket before a frame's search ends
+DROP_QUEUE = 127  # dropped frames go to a queue that is not enabled: a port with 128 queues cannot drop
+FLEX_OFFSET = 6  # in words: the EtherType. It is not compared, but the field needs some offset
+MAX_LENGTH = 10  # the NIC tries at most this many filters of a bucket
 FULL_THRESH = 4
 
 ADD, REMOVE = 1, 2  # FDIRCMD.CMD
 
-# The keys that the datasheet recommends (7.1.2.7.4): for the bucket and for the signature.
+# The keys that the datasheet recommends for bucket and signature (7.1.2.7.4).
 BUCKET_KEY = 0x3DAD14E2
 SIGNATURE_KEY = 0x174D3614
-PERFECT_BUCKET = 0x1FFF  # bits of the bucket's hash in perfect mode
+PERFECT_BUCKET = 0x1FFF  # hash bits that choose the bucket in perfect mode
 
 ALL_IPV4 = 0xFFFF_FFFF
 
 
 class Protocol(Enum):
-    """What follows the IP header."""
+    """The protocol after the IP header."""
 
     TCP = "tcp"
     UDP = "udp"
@@ -39,8 +39,11 @@ L4TYPE = {None: 0, Protocol.UDP: 1, Protocol.TCP: 2, Protocol.SCTP: 3}  # FDIRCM
 
 
 class FlowDirector(Enum):
-    """perfect: 2046 filters, all fields compared, IPv4. signature: 8190 filters known by two hashes of 15 bits, so that now and then another
-    flow matches; IPv4 and IPv6."""
+    """The kind of filters.
+
+    PERFECT: 2046 filters that compare all fields, IPv4 only. SIGNATURE: 8190 filters that compare two hashes of 15
+    bits, so another flow may match by chance; IPv4 and IPv6.
+    """
 
     PERFECT = "perfect"
     SIGNATURE = "signature"
@@ -51,10 +54,11 @@ CAPACITY = {FlowDirector.PERFECT: 2046, FlowDirector.SIGNATURE: 8190}  # in BUFF
 
 @dataclass(frozen=True)
 class FlowFilter:
-    """Frames of these fields go to `queue`, or nowhere (None). A field that is None is not compared.
+    """Frames with these fields go to `queue`; None drops them. A field that is None is not compared.
 
-    source, destination: an address, "10.0.0.1", or a network, "10.0.0.0/8". vlan: 0..4095, 0 for frames without a tag. Frames are IPv4
-    unless an address says IPv6. A fragment has no ports, so none of its frames matches a filter with a protocol. Raises ValueError.
+    source, destination: an address, "10.0.0.1", or a network, "10.0.0.0/8". vlan: 0..4095, 0 for frames without a tag.
+    The filter is for IPv4 unless an address is IPv6. A fragment has no ports, so it does not match a filter with a
+    protocol. Raises ValueError.
     """
 
     queue: int | None
@@ -72,11 +76,11 @@ class FlowFilter:
                 raise ValueError(f"{name}={number}: 0 to {most}, or None for any")
         ports = [port for port in (self.source_port, self.destination_port) if port is not None]
         if ports and self.protocol is None:
-            raise ValueError("ports are compared with their protocol only; add protocol=Protocol.TCP or UDP")
+            raise ValueError("ports are compared only together with a protocol; add protocol=Protocol.TCP or UDP")
         if self.protocol is Protocol.SCTP and len(ports) < 2:
             raise ValueError(
-                "flow director compares both ports of SCTP, always (82599 8.2.3.21.7); give source_port and destination_port, "
-                "or use a FiveTupleFilter"
+                "for SCTP, flow director always compares both ports (82599 8.2.3.21.7); give source_port and "
+                "destination_port, or use a FiveTupleFilter"
             )
         object.__setattr__(self, "source", None if self.source is None else str(ip_network(self.source)))
         object.__setattr__(self, "destination", None if self.destination is None else str(ip_network(self.destination)))
@@ -85,7 +89,7 @@ class FlowFilter:
             raise ValueError(f"{self.source} and {self.destination} are of different IP versions")
         if self.ipv6 and any(each.prefixlen != each.max_prefixlen for each in networks):
             raise ValueError(
-                "of IPv6, flow director compares whole addresses (82599 8.2.3.21.8); give them without a prefix length"
+                "for IPv6, flow director compares whole addresses (82599 8.2.3.21.8); give them without a prefix length"
             )
 
     @property
@@ -103,7 +107,7 @@ class FlowFilter:
 
 @dataclass(frozen=True)
 class Mask:
-    """Which fields are compared: of all filters alike, as there is one set of mask registers (8.2.3.21.4 to 8.2.3.21.9)."""
+    """The fields that are compared. There is one set of mask registers for all filters (8.2.3.21.4 to 8.2.3.21.9)."""
 
     protocol: bool
     source: int  # IPv4 netmask; all ones for an IPv6 address
@@ -124,8 +128,11 @@ class Mask:
         )
 
     def write(self, nic: Registers) -> None:
-        """In the registers, ones are not compared. Ports and IPv6 addresses are compared whole or not at all, so the bits' order, which is
-        reversed there, does not matter."""
+        """Write the mask registers, where a 1 means "do not compare".
+
+        Their bit order is reversed for ports and IPv6 addresses. It does not matter here: these are compared whole or
+        not at all.
+        """
         nic.FDIRSIP4M.write(wire_order(~self.source & ALL_IPV4))
         nic.FDIRDIP4M.write(wire_order(~self.destination & ALL_IPV4))
         nic.FDIRIP6M.write(SIPM=0 if self.source else 0xFFFF, DIPM=0 if self.destination else 0xFFFF)
@@ -158,22 +165,25 @@ class Mask:
 
 
 def netmask(network: IPv4Network | IPv6Network | None) -> int:
+    """As in Mask: 0 for None, all ones for an IPv6 address."""
     return 0 if network is None else int(network.netmask) if network.version == 4 else ALL_IPV4
 
 
 def wire_order(address: int) -> int:
-    """As FDIRIPSA and the like have an IPv4 address: its first byte in bits 7:0."""
+    """An IPv4 address as in FDIRIPSA and similar registers: its first byte in bits 7:0."""
     return int.from_bytes(address.to_bytes(4, "big"), "little")
 
 
 def flow_type(filter: FlowFilter) -> int:
-    """FDIRCMD's L4TYPE and above it IPV6."""
+    """FDIRCMD's L4TYPE, and IPV6 in the bit above it."""
     return L4TYPE[filter.protocol] | filter.ipv6 << 2
 
 
 def hash_input(filter: FlowFilter) -> int:
-    """336 bits (7.1.2.7.4): tag, source, destination, ports, flexible bytes and pool (not compared: 0), flow type. An IPv4 address fills the
-    first word of its 128 bits; where it stands makes no difference to the hash."""
+    """336 bits (7.1.2.7.4): tag, source, destination, ports, flexible bytes and pool (not compared: 0), flow type.
+
+    An IPv4 address fills the first word of its 128 bits; its place makes no difference to the hash.
+    """
 
     def address(network: IPv4Network | IPv6Network | None) -> int:
         return 0 if network is None else int(network.network_address) << (128 - network.max_prefixlen)
@@ -194,8 +204,11 @@ def hash_input(filter: FlowFilter) -> int:
 
 
 def flow_hash(key: int, stream: int) -> int:
-    """15 bits. Bit i of the key, which is repeated along the input, stands for the 16 bits of the input that end at its place, and they
-    go on around the input's ends; the bits that stand at ones of the key are added up (7.1.2.7.4)."""
+    """The 15-bit hash (7.1.2.7.4).
+
+    The key is repeated along the input. For each 1 in the key, the 15 input bits at that place are added without carry;
+    the input wraps around its ends.
+    """
     around = (stream & 0x7FFF) << 351 | stream << 15 | stream >> 321
     total = 0
     for place in range(351):
@@ -205,7 +218,7 @@ def flow_hash(key: int, stream: int) -> int:
 
 
 def init_flow_director(nic: Registers, mode: FlowDirector) -> None:
-    """Before reception starts, as the packet buffer shrinks (4.6.7, 8.2.3.8.9)."""
+    """Set up the table. Before reception starts, because the packet buffer shrinks (4.6.7, 8.2.3.8.9)."""
     nic.FDIRHKEY.write(BUCKET_KEY)
     nic.FDIRSKEY.write(SIGNATURE_KEY)
     nic.FDIRCTRL.write(
@@ -220,11 +233,11 @@ def init_flow_director(nic: Registers, mode: FlowDirector) -> None:
 
 
 class Director:
-    """A port's flow director. Its table cannot be read, so what is in it is known here."""
+    """A port's flow director. Its table cannot be read, so its content is recorded here."""
 
     def __init__(self, nic: Registers, mode: FlowDirector) -> None:
         self._nic, self._mode = nic, mode
-        self._hashes: dict[FlowFilter, tuple[int, int]] = {}  # of each flow: bucket, and signature or software index
+        self._hashes: dict[FlowFilter, tuple[int, int]] = {}  # for each flow: bucket, and signature or software index
         self._filters: dict[tuple[int, int], FlowFilter] = {}
         self._unused = list(reversed(range(CAPACITY[mode])))  # software indices of perfect filters
         init_flow_director(nic, mode)
@@ -234,20 +247,22 @@ class Director:
         return tuple(self._filters.values())
 
     def add(self, filter: FlowFilter) -> None:
-        """Raises ValueError, PortError."""
+        """Add a filter, which takes effect at once. Raises ValueError, PortError."""
         flow = replace(filter, queue=None)
         if flow in self._hashes:
-            raise ValueError(f"there is {self._filters[self._hashes[flow]]} already; remove that first")
+            raise ValueError(f"there is already {self._filters[self._hashes[flow]]}; remove it first")
         if len(self._hashes) == CAPACITY[self._mode]:
             raise PortError(
-                f"flow director's table is full: {len(self._hashes)} filters. Take one out with port.filters.remove(), "
-                "or clear() them"
+                f"flow director's table is full: {len(self._hashes)} filters. Remove some with port.filters.remove(), "
+                "or all with clear()"
             )
         if filter.ipv6 and self._mode is FlowDirector.PERFECT:
-            raise ValueError("perfect filters know IPv4 only; open the port with flow_director=FlowDirector.SIGNATURE")
+            raise ValueError(
+                "perfect filters support only IPv4; open the port with flow_director=FlowDirector.SIGNATURE"
+            )
         self._agree_on_mask(Mask.of(filter))
         bucket, tag = self._hash(filter)
-        # IPv6 addresses are not in perfect filters, and signature filters have no addresses at all.
+        # Perfect filters have no IPv6 addresses, and signature filters have no addresses at all.
         source, destination = (
             0 if network is None or filter.ipv6 else wire_order(int(network.network_address))
             for network in (filter.source_network, filter.destination_network)
@@ -274,7 +289,7 @@ class Director:
         self._filters[bucket, tag] = filter
 
     def remove(self, filter: FlowFilter) -> None:
-        """One of `filters`."""
+        """Remove one of `filters`."""
         flow = replace(filter, queue=None)
         bucket, tag = self._hashes[flow]
         self._nic.FDIRHASH.write(HASH=bucket, SIGNATURE_SW_INDEX=tag)
@@ -291,23 +306,23 @@ class Director:
         signature = flow_hash(SIGNATURE_KEY, stream)
         if other := self._filters.get((bucket, signature)):
             raise ValueError(
-                f"{filter} has the same hash and signature as {other}; perfect filters could tell them apart"
+                f"{filter} has the same hash and signature as {other}; use perfect filters to distinguish them"
             )
         return bucket, signature
 
     def _agree_on_mask(self, mask: Mask) -> None:
-        """The first filter decides what all compare."""
+        """The first filter decides the fields that all filters compare."""
         if not self._hashes:
             mask.write(self._nic)
             return
         first = Mask.of(next(iter(self._filters.values())))
         if mask != first:
             raise ValueError(
-                f"flow director compares the same fields in all its filters (82599 8.2.3.21.9): now {first}, not {mask}. "
-                "Remove its filters first, or use a FiveTupleFilter"
+                f"flow director compares the same fields in all its filters (82599 8.2.3.21.9): now {first}, not "
+                f"{mask}. Remove its filters first, or use a FiveTupleFilter"
             )
 
     def _command(self, **fields: int) -> None:
-        """FDIRCMD is the last to be written, and done when its CMD reads 0 (8.2.3.21.22)."""
+        """Write FDIRCMD, the last register of a command. The command is done when CMD reads 0 (8.2.3.21.22)."""
         self._nic.FDIRCMD.write(**fields)
         self._nic.FDIRCMD.wait(CMD=0, timeout=0.010)

@@ -1,11 +1,14 @@
 """MSI-X: which cause raises which vector, and how a thread sleeps until one does (82599 7.3, 8.2.3.5).
 
-Vectors: receive queues have the first ones, transmit queues those behind, all other causes (link) the last one. A NIC has 64; where there
-are more queues, those of a direction take turns with its vectors (queue k modulo their number), but share none with the other direction,
-which another thread may wait for. A message clears its cause (EIAC; for vectors from 16 on the hardware does so by itself) and masks its
-vector (EIAM, GPIE.EIAME), so it comes once until armed again. A cause that is set while its vector is masked stays, and its message goes
-out as soon as the vector is armed: that is why no wake-up is lost between looking at a ring and going to sleep. Where there is one line
-only: driver/line.py.
+Receive queues have the first vectors, transmit queues the next ones, all other causes (link) the last one. A NIC has 64
+vectors. Where there are more queues, queues of a direction share its vectors (queue k modulo their number). The
+directions share no vector, because two threads may wait for them.
+
+A message clears its cause (EIAC; from vector 16 on the hardware always does) and masks its vector (EIAM, GPIE.EIAME),
+so it comes once until the vector is armed again. A cause that is set while its vector is masked stays set, and its
+message is sent as soon as the vector is armed. That is why no wake-up is lost between the look at a ring and the sleep.
+
+For a device with one interrupt line, see driver/line.py.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ LEAST_VECTORS = 3
 
 
 def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, int]:
-    """How many vectors receive and transmit queues get of `vectors` (0: there is only a line, nothing to share), of which the last is the link's.
+    """How many of `vectors` the receive queues get, and how many the transmit queues; the last one is the link's.
 
-    Half each when both want more; what one side leaves is the other's.
+    Half each when both want more; what one side does not need, the other gets. vectors 0: there is only a line.
     """
     left = vectors - 1 if vectors else rx_queues + tx_queues
     tx_vectors = min(tx_queues, max(left // 2, left - rx_queues))
@@ -37,7 +40,7 @@ def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, in
 
 
 class Interrupts:
-    """The port's vectors: `rx` and `tx`, which two threads may use at the same time. Everything is masked until armed."""
+    """The port's vectors: `rx` and `tx`, which two threads may use at the same time. All are masked until armed."""
 
     def __init__(
         self,
@@ -52,8 +55,8 @@ class Interrupts:
     ) -> None:
         if 0 < device.max_vectors < LEAST_VECTORS:
             raise DeviceError(
-                f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: to receive, to send, "
-                "and for its link"
+                f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: one to "
+                "receive, one to send, one for its link"
             )
         rx_vectors, tx_vectors = share_vectors(rx_queues, tx_queues, device.max_vectors)
         count = rx_vectors + tx_vectors + 1
@@ -98,7 +101,7 @@ class Interrupts:
         self.tx = LineWakeups(line, {line.tx: TX} if bound_tx else {}, {})
 
     def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
-        """8.2.3.5.16: two queues an IVAR register, RX and TX bytes taking turns."""
+        """8.2.3.5.16: an IVAR register has two queues, with a byte for RX and a byte for TX each."""
         nic = self._nic
         for register in nic.IVAR:
             register.write(0)
@@ -116,32 +119,36 @@ class Interrupts:
         self._nic.IVAR[queue // 2].update(**{f"INT_ALLOC_{byte}": vector, f"INT_ALLOC_VAL_{byte}": 1})
 
     def _moderate(self, count: int, interval_us: float) -> None:
+        """Set the least time between two messages of a vector (8.2.3.5.12)."""
         interval = round(interval_us / ITR_UNIT_US)
         for vector in range(count):
             self._nic.EITR[vector].write(ITR_INTERVAL=interval, CNT_WDIS=1)
         self._nic.EIMS.write(LSC=1)
 
     def fileno(self) -> int:
-        """Readable while a message of either direction has not been taken."""
+        """Readable while a message of either direction is pending."""
         return self._both.fileno()
 
     def wait(self, timeout_s: float) -> bool:
-        """As Wakeups.wait, for both directions."""
+        """As Wakeups.wait(), for both directions."""
         return bool(self._both.poll(timeout_s))
 
     def drain_receive(self) -> int:
-        """rx.drain(), after which a link change may be told again."""
+        """rx.drain(); after it, the NIC may report a link change again."""
         came = self.rx.drain()
         if came & self._other:
-            self._nic.EICR.write(OTHER_CAUSES)  # not auto-cleared; writing ones clears (8.2.3.5.1)
+            self._nic.EICR.write(OTHER_CAUSES)  # not cleared automatically; writing ones clears (8.2.3.5.1)
         return came
 
     def nudge(self) -> None:
-        """Make rx and fileno() readable: frames wait in rings whose messages were taken."""
+        """Make rx and fileno() readable, because frames wait in rings whose messages were taken."""
         os.eventfd_write(self._nudge, 1)
 
     def close(self) -> None:
-        """Vectors off and descriptors closed; the NIC's own masks are the caller's (disable_interrupts). May be called again."""
+        """Switch the vectors off and close the descriptors. May be called again.
+
+        The caller masks the causes in the NIC (disable_interrupts).
+        """
         while self._closing:
             self._closing[-1]()
             self._closing.pop()

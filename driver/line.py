@@ -1,8 +1,9 @@
-"""INTx: one line for every cause, where MSI-X is not to be had (82599 7.3.1.1). UIO has nothing else.
+"""INTx: one line for every cause, where there is no MSI-X (82599 7.3.1.1). UIO has only this.
 
-IVAR then maps queues to bits of EICR: 0 for all receive queues, 1 for all transmit queues; reading EICR says which of them it was, and
-clears them. As with MSI-X each side is masked by its message until it is armed again; here it is we who do so. A cause that comes while
-its side is masked is forgotten by that read, so whoever arms a side looks at its rings afterwards, as with MSI-X.
+IVAR maps queues to bits of EICR: bit 0 for all receive queues, bit 1 for all transmit queues. Reading EICR returns the
+causes and clears them. As with MSI-X, an interrupt masks its side until the side is armed again; here the driver does
+the masking. A cause that comes while its side is masked is lost by that read. So the caller looks at its rings after
+arming, as with MSI-X.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OTHER_CAUSES = 0x7FFF_0000
 
 
 class Line:
-    """The line, and an eventfd for each kind of cause that it is told apart into. Safe for two threads, each arming its own side."""
+    """The line, and an eventfd for each kind of cause. Safe for two threads, each arming its own side."""
 
     def __init__(self, device: Device, nic: Registers, fd: int) -> None:
         self.fd = fd
@@ -41,7 +42,7 @@ class Line:
         self.rx, self.tx, self.other = self._eventfds
 
     def map_causes(self, rx_queues: int, tx_queues: int) -> None:
-        """8.2.3.5.16, 8.2.3.5.18: no MSI-X, a read of EICR clears everything, and nothing is masked by itself."""
+        """8.2.3.5.16, 8.2.3.5.18: no MSI-X, reading EICR clears all causes, and no automatic masking."""
         nic = self._nic
         for register in nic.IVAR:
             register.write(0)
@@ -49,9 +50,8 @@ class Line:
             self._allocate(queue, 2 * (queue % 2), 0)
         for queue in range(tx_queues):
             self._allocate(queue, 2 * (queue % 2) + 1, 1)
-        nic.IVAR_MISC.write(
-            INT_ALLOC_1=2, INT_ALLOC_VAL_1=1
-        )  # ASSUMPTION: without effect, the other causes have bits of their own
+        # ASSUMPTION (datasheet silent): this has no effect, because the other causes have EICR bits of their own.
+        nic.IVAR_MISC.write(INT_ALLOC_1=2, INT_ALLOC_VAL_1=1)
         nic.GPIE.write(0)
         nic.EIAC.write(0)
         nic.EIAM.write(0)
@@ -60,12 +60,13 @@ class Line:
         self._nic.IVAR[queue // 2].update(**{f"INT_ALLOC_{byte}": cause, f"INT_ALLOC_VAL_{byte}": 1})
 
     def enable(self, bits: int) -> None:
+        """Unmask these causes."""
         with self._lock:
             self._enabled |= bits
             self._nic.EIMS.write(bits)
 
     def distribute(self) -> None:
-        """If it was raised: find out why, mask that, wake whom it concerns, and let the next interrupt come."""
+        """If the line was raised: read the causes, mask them, write their eventfds, and re-enable the line."""
         with self._lock:
             if not self._raised.poll(0):
                 return
@@ -84,17 +85,18 @@ class Line:
                 self._device.rearm_line()
 
     def close(self) -> None:
+        """Close the eventfds. May be called again."""
         while self._eventfds:
             os.close(self._eventfds.pop())
 
 
 class LineWakeups(Wakeups):
-    """One side's share of the line."""
+    """The wake-ups of one side of the line."""
 
     def __init__(self, line: Line, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
         super().__init__(vectors, others)
         self._line = line
-        self._epoll.register(line.fd, select.EPOLLIN)  # whichever side wakes first tells the causes apart
+        self._epoll.register(line.fd, select.EPOLLIN)  # the side that wakes first reads the causes for both
 
     def unmask(self, vectors: int) -> None:
         self._line.enable(vectors)

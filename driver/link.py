@@ -1,4 +1,4 @@
-"""The link: 10 Gbit/s serial over SFP+, whether it is up, and if not why (82599 3.7.4, 8.2.3.22.19-23)."""
+"""The link: 10 Gbit/s serial over SFP+, its state, and the reason when it is down (82599 3.7.4, 8.2.3.22.19-23)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Link:
-    """State of the link. speed_mbps is 0 and reason a sentence when it is down."""
+    """State of the link. When it is down, speed_mbps is 0 and reason is a sentence."""
 
     up: bool
     speed_mbps: int
@@ -28,9 +28,12 @@ class Link:
 
 
 def setup_link(nic: Registers, loopback: bool = False) -> None:
-    """Laser on, 10G serial over SFI, and start (4.6.4.2). loopback: up without a partner, as FLU forces it (8.2.3.22.19).
+    """Switch the laser on, select 10G serial over SFI, restart the link (4.6.4.2).
 
-    ASSUMPTION: SDP3 drives the module's TX_DISABLE, as on Intel's boards; a board that uses it otherwise sees it stay 0.
+    loopback: FLU forces the link up without a partner (8.2.3.22.19).
+
+    ASSUMPTION (datasheet silent): SDP3 drives the module's TX_DISABLE. It does on Intel's boards, and the datasheet
+    leaves the pin to the board. On a board that uses SDP3 for something else, it stays 0.
     """
     nic.ESDP.update(SDP3_DATA=0)
     if nic.AUTOC2.read().PMA_PMD_10G_SERIAL != SERIAL_SFI:
@@ -39,6 +42,7 @@ def setup_link(nic: Registers, loopback: bool = False) -> None:
 
 
 def read_link(device: Device, nic: Registers) -> Link:
+    """The link now. Raises DeviceGone."""
     nic.LINKS.read()  # LNK_STAT latches a loss: the first read reports the past (8.2.3.22.20)
     links = nic.LINKS.read()
     if links.LINK_UP:
@@ -47,20 +51,20 @@ def read_link(device: Device, nic: Registers) -> Link:
 
 
 def why_down(nic: Registers, links: LINKS) -> str:
-    """The most telling sentence the registers allow."""
+    """The most helpful sentence that the registers allow."""
     mode = nic.AUTOC.read().LMS
     if mode != LMS_10G_SERIAL:
         return f"AUTOC.LMS is {mode}, not 3 (10G serial): something else programmed the link"
     if not links.LINK_10G_SERIAL_EN:
-        return "the 10G serial interface is not running; is an SFP+ module in the cage?"
+        return "the 10G serial interface is not running. Is an SFP+ module in the cage?"
     return (
-        "no valid signal from the other end; is the cable plugged in at both ends, is the other port up at 10 Gbit/s, "
+        "no valid signal from the other end. Is the cable plugged in at both ends, is the other port up at 10 Gbit/s, "
         f"and do both modules match? (LINKS = {links!r})"
     )
 
 
 def wait_link(device: Device, nic: Registers, timeout_s: float) -> Link:
-    """The link, as soon as it is up or after `timeout_s` as it is then. 0.5 to 8 s are usual on the wire."""
+    """The link as soon as it is up, or its state after `timeout_s`. Training usually takes 0.5 to 8 s."""
     end = time.monotonic() + timeout_s
     while True:
         link = read_link(device, nic)

@@ -32,10 +32,11 @@ PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -> Port:
     """Take a NIC, bring it up and give its rings.
 
-    name_or_device: a port name (see driver/names.py for the grammar), or a Device, which stays open when the port closes.
+    name_or_device: a port name (see driver/names.py for the grammar), or a Device, which stays open when the port
+    closes.
 
-    Raises TypeError for an unknown option, ValueError for a bad value, PortNameError, PortError, RegionError for memory, DeviceError
-    for the device; nothing is left open then. Source: 82599 4.6.3.
+    Raises TypeError for an unknown option, ValueError for a bad value, PortNameError, PortError, RegionError for
+    memory, DeviceError for the device; nothing is left open then. Source: 82599 4.6.3.
     """
     chosen = complete(OnePortOptions, options, "open_port")
     if isinstance(name_or_device, str):
@@ -57,28 +58,38 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
 
 
 def bound_queues(name: PortName, options: PortOptions) -> Bound:
-    """The rings that `-k`, /R and /T leave. Frames that RSS puts on other queues are dropped and counted. Raises PortError."""
+    """The queues that have rings after `-k`, /R and /T.
+
+    Frames for other queues are dropped and counted. Raises PortError.
+    """
     queue = name.queue
     tx, rx = range(options["tx_queues"]), range(options["rx_queues"])
     if queue is not None:
         if (name.transmits and queue not in tx) or (name.receives and queue not in rx):
             raise PortError(
-                f"{name.text!r} asks for queue {queue}, but the port has tx_queues={len(tx)}, rx_queues={len(rx)}; "
-                f"open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more"
+                f"{name.text!r} asks for queue {queue}, but the port has tx_queues={len(tx)}, rx_queues={len(rx)}. "
+                f"Open it with tx_queues={queue + 1}, rx_queues={queue + 1} or more"
             )
         tx = rx = range(queue, queue + 1)
     return Bound(tx if name.transmits else (), rx if name.receives else ())
 
 
 def open_device(name: PortName) -> Device:
-    """The transport that the name asks for, or for a bare PCI address the one that its driver is for. Raises DeviceError."""
+    """The device by the transport in the name.
+
+    For a bare PCI address, its kernel driver decides. Raises DeviceError.
+    """
     if name.kind is Kind.VFIO_USER:
         from ixrings.hw.vfio_user import VfioUserDevice
 
         return VfioUserDevice(name.target)
     if name.kind is not Kind.EMULATED:
         return open_pci(name)
-    from ixrings.hw.emulator import Emulated82599, Policy, parse_fault  # loads a C library that real NICs do not need
+    from ixrings.hw.emulator import (
+        Emulated82599,
+        Policy,
+        parse_fault,
+    )  # loads a C library that a real NIC does not need
 
     try:
         fault = parse_fault(name.fault) if name.fault else None
@@ -91,7 +102,7 @@ def open_device(name: PortName) -> Device:
 
 
 def open_pci(name: PortName) -> Device:
-    """Raises DeviceError."""
+    """A NIC on the PCI bus, by VFIO or UIO. Raises DeviceError."""
     function = look_up(name.target)
     if name.kind is Kind.UIO or (name.kind is Kind.BDF and function.driver in UIO_DRIVERS):
         return UioDevice(name.target)
@@ -99,14 +110,14 @@ def open_pci(name: PortName) -> Device:
 
 
 def wait_for_partner(session: Session, timeout_s: float) -> None:
-    """Give the link its time; not when the transport knows already that there is nobody at the other end."""
+    """Wait for the link, but not if the transport already knows that nothing is at the other end."""
     link = read_link(session.device, session.nic)
     if not link.up and not session.device.link_trouble():
         wait_link(session.device, session.nic, timeout_s)
 
 
 def hugepages(names: Iterable[str | Device]) -> bool | None:
-    """Whether memory for these ports should be on hugepages, as Region has it: a real NIC gains by them, or needs them."""
+    """Region's `hugepages` for these ports: True if one needs them, None if one gains by them, else False."""
     wants = [
         (None if parse_port_name(name).kind in PCI else False) if isinstance(name, str) else name.hugepages
         for name in names
@@ -115,6 +126,7 @@ def hugepages(names: Iterable[str | Device]) -> bool | None:
 
 
 def trace_files(trace: str | Path | None, count: int) -> list[Path | None]:
+    """A trace file for each of `count` ports."""
     if trace is None or count == 1:
         return [None if trace is None else Path(trace)] * count
     path = Path(trace)
@@ -122,7 +134,7 @@ def trace_files(trace: str | Path | None, count: int) -> list[Path | None]:
 
 
 def scattered(name: str | Device) -> bool:
-    """Whether this port may reach its memory by pages only; see Device.scattered."""
+    """Whether the pages of this port's memory may be scattered in the device's eyes; see Device.scattered."""
     if isinstance(name, Device):
         return name.scattered
     parsed = parse_port_name(name)

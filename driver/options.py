@@ -1,6 +1,8 @@
-"""An option is one row of a TypedDict: name, type, default, meaning and check, for callers, type checkers, editors and help().
+"""An option is one row of a TypedDict: name, type, default, meaning and check, for callers, type checkers, editors and
+help().
 
-The rows are in driver/config.py. A function that takes them by `**options: Unpack[Rows]` is decorated with takes_options(Rows).
+The rows are in driver/config.py. A function that takes them by `**options: Unpack[Rows]` is decorated with
+takes_options(Rows).
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ HELP_WIDTH = 100
 
 @dataclass(frozen=True)
 class Option:
-    """The metadata of a row `name: Annotated[type, Option(...)]`. check(name, value) raises ValueError with what is allowed."""
+    """The metadata of a row `name: Annotated[type, Option(...)]`.
+
+    check(name, value) raises ValueError with what is allowed.
+    """
 
     default: object
     meaning: str
@@ -49,7 +54,10 @@ def rows_of(rows: type) -> Mapping[str, tuple[Any, Option]]:
 
 
 def complete(rows: type[Rows], given: Mapping[str, object], caller: str) -> Rows:
-    """Every option of `rows`: as given, else its default. Raises TypeError for an unknown name, ValueError for a bad value."""
+    """Every option of `rows`: as given, else its default.
+
+    Raises TypeError for an unknown name, ValueError for a bad value.
+    """
     options = {name: option for name, (_, option) in rows_of(rows).items()}
     for name in given:
         if name not in options:

@@ -1,4 +1,4 @@
-"""Receive and transmit initialisation, globally and queue by queue (82599 4.6.7, 4.6.8, 4.6.11.3.4)."""
+"""Receive and transmit initialisation: of the port, then of each queue (82599 4.6.7, 4.6.8, 4.6.11.3.4)."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ DESCRIPTOR_SIZE = 16
 ADVANCED_ONE_BUFFER = 1
 KB = 1024
 TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
-QUEUES_WITHOUT_DCB = 64  # transmit queues from there on "should not be used" without DCB or virtualisation (7.2.1.2.1)
+QUEUES_WITHOUT_DCB = 64  # transmit queues 64 to 127 "should not be used" without DCB or virtualisation (7.2.1.2.1)
 FOUR_CLASSES = 2  # MTQC.NUM_TC_OR_Q
 RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
-RX_RESUME = 0x10000  # the other end may go on when so much below FCRTH is free again
-PAUSE_QUANTA = 0xFFFF  # of 512 bit times: 3.4 ms; half of it later the other end is told again
+RX_RESUME = 0x10000  # the other end may resume when the buffer has drained this far below FCRTH
+PAUSE_QUANTA = 0xFFFF  # in units of 512 bit times: 3.4 ms; the pause frame is repeated after half of it
 
-# TX descriptors are fetched ahead in runs, or 64-byte frames do not reach line rate: start a fetch when fewer than PTHRESH
-# are on the chip and at least HTHRESH are waiting. The chip holds 40 (8.2.3.9.10).
+# The NIC prefetches TX descriptors in runs; without it, 64-byte frames do not reach line rate. It starts a fetch when
+# fewer than PTHRESH descriptors are on the chip and at least HTHRESH wait in memory. The chip holds 40 (8.2.3.9.10).
 PTHRESH = 36
 HTHRESH = 8
 
 
 def clear_tables(nic: Registers) -> None:
-    """Filter tables are not cleared by a reset; zero before receive and transmit are enabled (4.6.7, 8.2.3.7, 8.2.3.27)."""
+    """Clear the filter tables before receive and transmit are enabled: a reset does not (4.6.7, 8.2.3.7, 8.2.3.27)."""
     for table in (nic.PFUTA, nic.PFVLVF, nic.PFVLVFB, nic.VFTA, nic.MTA):
         for entry in table:
             entry.write(0)
     for index, pool in enumerate(nic.MPSAR):
-        pool.write(
-            1 if index % 2 == 0 else 0
-        )  # every address belongs to pool 0, the only one without VMDq (8.2.3.7.10)
-    for address in range(1, len(nic.RAH)):  # 0 is the port's own, from the EEPROM
+        # Every address belongs to pool 0, the only pool without VMDq (8.2.3.7.10).
+        pool.write(1 if index % 2 == 0 else 0)
+    for address in range(1, len(nic.RAH)):  # entry 0 is the port's own address, from the EEPROM
         nic.RAL[address].write(0)
         nic.RAH[address].write(0)
     for filter_queue in nic.FTQF:
@@ -45,10 +44,10 @@ def clear_tables(nic: Registers) -> None:
 
 
 def init_receive(nic: Registers, options: PortOptions) -> None:
-    """4.6.7 up to the queues; reception stays off until enable_receive()."""
+    """4.6.7 up to the queues. Reception stays off until enable_receive()."""
     nic.RXCTRL.update(RXEN=0)
     clear_tables(nic)
-    # The CRC is stripped by two units that must agree (8.2.3.8.8).
+    # Two units strip the CRC, and both must be set alike (8.2.3.8.8).
     nic.HLREG0.update(RXCRCSTRP=1, JUMBOEN=int(frame_size(options) > STANDARD_FRAME), LPBK=int(options["loopback"]))
     nic.RDRXCTL.update(CRCSTRIP=1, RSCFRSTSIZE=0, RSCACKC=1, FCOE_WRFIX=1)
     nic.MAXFRS.update(MFS=frame_size(options))
@@ -56,13 +55,14 @@ def init_receive(nic: Registers, options: PortOptions) -> None:
     for packet_buffer in range(1, len(nic.RXPBSIZE)):
         nic.RXPBSIZE[packet_buffer].write(0)
     init_flow_control(nic, options)
-    nic.CTRL_EXT.update(NS_DIS=1)  # every access is snooped: the rings are cached memory (4.6.7)
+    nic.CTRL_EXT.update(NS_DIS=1)  # snoop every access: the rings are in cached memory (4.6.7)
 
 
 def init_flow_control(nic: Registers, options: PortOptions) -> None:
-    """Pause frames (802.3x) are sent and obeyed, or neither (4.6.3.2).
+    """Send pause frames (802.3x) and obey them, or neither (4.6.3.2). FCRTH is always set.
 
-    FCRTH is set in any case. ASSUMPTION: thresholds count 32 bytes, as their bits 18:5 say; the text says 16.
+    ASSUMPTION (datasheet contradicts itself): thresholds count units of 32 bytes, as their bits 18:5 say; the text says
+    16.
     """
     on, high = int(options["flow_control"]), rx_buffer_kb(options) * KB - RX_HEADROOM
     nic.FCRTH[0].write(RTH=high >> 5, FCEN=on)
@@ -74,24 +74,28 @@ def init_flow_control(nic: Registers, options: PortOptions) -> None:
 
 
 def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, buf_size: int, drop_en: bool) -> None:
-    """4.6.7, per queue: where the ring is and how packets are written to it."""
+    """4.6.7, for each queue: where the ring is, and how the NIC writes packets to it."""
     nic.RDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
     nic.RDBAH[queue].write(ring_iova >> 32)
     nic.RDLEN[queue].write(slots * DESCRIPTOR_SIZE)
-    # BSIZEPACKET counts whole KB: of a 2112-byte buffer the NIC fills 2048, and a longer frame goes on in the next slot.
+    # BSIZEPACKET counts whole KB: the NIC fills 2048 bytes of a 2112-byte buffer. A longer frame continues in the next
+    # slot.
     nic.SRRCTL[queue].update(BSIZEPACKET=buf_size // KB, DESCTYPE=ADVANCED_ONE_BUFFER, DROP_EN=int(drop_en))
-    nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; left at its reset value it was seen to corrupt payloads
+    nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; the reset value was observed to corrupt payloads
 
 
 def enable_receive_queue(nic: Registers, queue: int) -> None:
-    """RDT written before ENABLE reads 1 is lost (4.6.7 step 8)."""
+    """Enable a queue. RDT written before ENABLE reads 1 is lost (4.6.7 step 8)."""
     nic.RXDCTL[queue].update(ENABLE=1)
     nic.RXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.7")
 
 
 @contextmanager
 def reception_stopped(nic: Registers) -> Iterator[None]:
-    """RXEN is 0 inside, and as before afterwards. The data path is drained first: switched in mid-packet, RX DMA can hang (4.6.7)."""
+    """RXEN is 0 inside, and as before afterwards.
+
+    The data path is drained first: RX DMA can hang when RXEN changes in mid-packet (4.6.7).
+    """
     nic.SECRXCTRL.update(RX_DIS=1)
     try:
         nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.010, section="4.6.7 step 11")
@@ -106,7 +110,7 @@ def reception_stopped(nic: Registers) -> Iterator[None]:
 
 
 def enable_receive(nic: Registers) -> None:
-    """4.6.7 step 11, once every ring has its buffers."""
+    """4.6.7 step 11, after every ring has its buffers."""
     nic.SECRXCTRL.update(RX_DIS=1)
     nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.010, section="4.6.7 step 11")
     nic.RXCTRL.update(RXEN=1)
@@ -114,8 +118,12 @@ def enable_receive(nic: Registers) -> None:
 
 
 def init_transmit(nic: Registers, options: PortOptions) -> None:
-    """4.6.8 up to the queues, with one packet buffer and no DCB, no VT (4.6.11.3.4); as DCB with four classes for more queues than that has."""
-    nic.RTTDCS.update(ARBDIS=1)  # MTQC may be written only so, and the sizes are part of the same setting
+    """4.6.8 up to the queues.
+
+    Up to 64 queues: one packet buffer, no DCB, no VT (4.6.11.3.4). More queues: DCB with four traffic classes.
+    """
+    # MTQC may be written only while ARBDIS is set, and the sizes belong to the same setting
+    nic.RTTDCS.update(ARBDIS=1)
     classes = 1
     if options["tx_queues"] <= QUEUES_WITHOUT_DCB:
         nic.MTQC.write(0)
@@ -125,11 +133,10 @@ def init_transmit(nic: Registers, options: PortOptions) -> None:
     for packet_buffer in range(len(nic.TXPBSIZE)):
         size = TX_BUFFER_KB // classes if packet_buffer < classes else 0
         nic.TXPBSIZE[packet_buffer].write(SIZE=size)
-        nic.TXPBTHRESH[packet_buffer].write(
-            THRESH=size - -(-frame_size(options) // KB) if size else 0
-        )  # room for one more whole frame
+        # Room for one more whole frame.
+        nic.TXPBTHRESH[packet_buffer].write(THRESH=size - -(-frame_size(options) // KB) if size else 0)
     nic.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
-    for queue in range(len(nic.TXDCTL)):  # no rate limit; the table is not cleared by a reset
+    for queue in range(len(nic.TXDCTL)):  # no rate limit; a reset does not clear the table
         nic.RTTDQSEL.write(queue)
         nic.RTTDT1C.write(0)
     nic.RTTDCS.update(ARBDIS=0)
@@ -137,40 +144,46 @@ def init_transmit(nic: Registers, options: PortOptions) -> None:
 
 
 def init_four_classes(nic: Registers) -> None:
-    """Queues 0..63, 64..95, 96..111 and 112..127 are a traffic class each, with a packet buffer of its own (7.2.1.2.1, 4.6.11.3.2).
+    """Queues 0..63, 64..95, 96..111 and 112..127 are one traffic class each, with its own packet buffer (7.2.1.2.1,
+    4.6.11.3.2).
 
-    Virtualisation has 128 queues and one packet buffer, but MTQC.VT_ENA has to be PFVTCTL's, which takes RSS over 16 queues away.
-    ASSUMPTION: receive and transmit may differ in their number of classes, DPDK configures them apart, too. Arbiters stay at round robin
-    (TDPAC, VMPAC, TPPAC 0), which needs no credits, and DTXMXSZRQ at its most: DCB lowers it for the arbiters' precision only.
+    Virtualisation would give 128 queues and one packet buffer. But MTQC.VT_ENA must equal PFVTCTL's, and that ends RSS
+    over 16 queues. Arbiters stay at round robin (TDPAC, VMPAC, TPPAC 0), which needs no credits. DTXMXSZRQ stays at its
+    maximum: DCB lowers it only for the precision of the arbiters.
+
+    ASSUMPTION (datasheet silent): receive and transmit may differ in their number of classes; DPDK also configures them
+    apart.
     """
     nic.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=FOUR_CLASSES)
-    nic.RTTDCS.update(BDPM=0, BPBFSM=0)  # several packet buffers: look for room in each of them, as Linux does with DCB
+    # several packet buffers: the NIC looks for room in each of them; Linux sets this with DCB
+    nic.RTTDCS.update(BDPM=0, BPBFSM=0)
     nic.RTTPCS.update(ARBD=0x004)
     nic.SECTXMINIFG.update(SECTXDCB=0x1F)
 
 
 def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:
-    """4.6.8, per queue. head_iova: where the NIC reports how far it is, 4 bytes, 16-byte aligned.
+    """4.6.8, for each queue. head_iova: where the NIC writes its head, 4 bytes, aligned to 16.
 
-    ASSUMPTION: 16 bytes. The datasheet asks for 4 or 8 in places (7.2.3.5.2, 8.2.3.9.11); real cards ignored such addresses.
+    ASSUMPTION (datasheet contradicts itself): the alignment is 16 bytes. The datasheet asks for 4 or 8 (7.2.3.5.2,
+    8.2.3.9.11), but real cards ignored such addresses.
     """
     nic.TDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
     nic.TDBAH[queue].write(ring_iova >> 32)
     nic.TDLEN[queue].write(slots * DESCRIPTOR_SIZE)
     nic.TDWBAH[queue].write(head_iova >> 32)
     nic.TDWBAL[queue].write(head_iova & 0xFFFF_FFFC, HEAD_WB_EN=1)
-    # A relaxed write-back could overtake the reads of the packets it reports as sent (7.2.3.5.2).
+    # With relaxed ordering, a write-back could pass the reads of the packets that it reports as sent (7.2.3.5.2).
     nic.DCA_TXCTRL[queue].update(TXDESCWBRO=0)
-    # WTHRESH 0: the head is reported at each RS bit, and at no other time (8.2.3.9.10).
+    # WTHRESH 0: the NIC writes its head back at each RS bit, and at no other time (8.2.3.9.10).
     nic.TXDCTL[queue].update(PTHRESH=PTHRESH, HTHRESH=HTHRESH, WTHRESH=0)
 
 
 def enable_transmit(nic: Registers) -> None:
-    """Before any queue (4.6.8)."""
+    """DMATXCTL.TE, before any queue is enabled (4.6.8)."""
     nic.DMATXCTL.update(TE=1)
 
 
 def enable_transmit_queue(nic: Registers, queue: int) -> None:
-    """TDT must not move before ENABLE reads 1 (4.6.8)."""
+    """Enable a queue. TDT must not change before ENABLE reads 1 (4.6.8)."""
     nic.TXDCTL[queue].update(ENABLE=1)
     nic.TXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.8")

@@ -1,8 +1,9 @@
-"""What the NIC found out about received frames, beside their bytes: read where it wrote it, so that frames nobody asks about cost nothing.
+"""What the NIC reports about received frames, besides their bytes. It is read from the descriptors, and only on
+request.
 
-A netmap slot has a length and flags only. But slot k was filled by descriptor k, and that stays as the NIC wrote it back until the slot
-has been released and synced: until then it can be looked up. Descriptors are the driver's own memory, so another process that
-attached to the region cannot.
+A netmap slot holds only a length and flags. But slot k was filled by descriptor k, and the descriptor keeps what the
+NIC wrote back until the slot is released and synced. Until then it can be read. Descriptors are the driver's own
+memory, so another process that attached to the region cannot read them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ RSS_TYPE = 0xF
 
 
 class Checksum(IntFlag):
-    """What the NIC says of a frame's checksums (82599 7.1.11); 0 when it looked at none, as for ARP or a fragment's UDP.
+    """What the NIC reports about a frame's checksums (82599 7.1.11); 0 when it checked none, as for ARP or a UDP
+    fragment.
 
-    A wrong one does not keep a frame from coming. ASSUMPTION: silicon may call a UDP checksum of 0, which is none, wrong: Linux's ixgbe
-    does not believe L4_WRONG of UDP, and names an erratum of the 82599.
+    A frame with a wrong checksum is received all the same.
+
+    ASSUMPTION (datasheet silent): silicon may report a UDP checksum of 0 ("no checksum") as wrong. Linux's ixgbe
+    ignores L4_WRONG for UDP and cites an erratum of the 82599.
     """
 
     IP_CHECKED = 1
@@ -30,13 +34,14 @@ class Checksum(IntFlag):
 
 
 class Received:
-    """Of each slot of a span, a copy; of a frame in several slots what the last one says holds (7.1.6.2).
+    """A copy of what the NIC reports for each slot of a span. For a frame in several slots, the last slot counts
+    (7.1.6.2).
 
-    Each array has shape (len,). Made by Port.received().
+    Each array has shape (len,). Port.received() returns it.
     """
 
     def __init__(self, descriptors: npt.NDArray[np.uint64]) -> None:
-        """descriptors: as they were written back, shape (len, 2)."""
+        """descriptors: as the NIC wrote them back, shape (len, 2)."""
         self._first: npt.NDArray[np.uint64] = descriptors[:, 0].copy()
         self._second: npt.NDArray[np.uint64] = descriptors[:, 1].copy()
 
@@ -49,19 +54,19 @@ class Received:
 
     @property
     def tagged(self) -> npt.NDArray[np.bool_]:
-        """Whether a VLAN tag was taken out of the frame (port.vlan.strip)."""
+        """Whether the NIC stripped a VLAN tag (port.vlan.strip)."""
         return self._has(VP)
 
     @property
     def tci(self) -> npt.NDArray[np.uint16]:
-        """The tag that was taken out: priority, DEI and, in its low 12 bits, the VLAN; 0 where there was none."""
+        """The stripped tag: priority, DEI and, in its low 12 bits, the VLAN; 0 where none was stripped."""
         tags: npt.NDArray[np.uint16] = (self._second >> np.uint64(48)).astype(np.uint16)
         tags[~self.tagged] = 0
         return tags
 
     @property
     def stamped(self) -> npt.NDArray[np.bool_]:
-        """Whether it is the frame that port.clock.received() tells of."""
+        """Whether port.clock.received() returns the time stamp of this frame."""
         return self._has(TS)
 
     @property
@@ -79,12 +84,12 @@ class Received:
 
     @property
     def rss_type(self) -> npt.NDArray[np.uint8]:
-        """What `rss_hash` is of: 0 nothing, 1 TCP and 2 IP of version 4, 3 TCP and 5 IP of version 6, 7 UDP of version 4, 8 of 6."""
+        """What `rss_hash` covers: 0 nothing, 1 TCP/IPv4, 2 IPv4, 3 TCP/IPv6, 5 IPv6, 7 UDP/IPv4, 8 UDP/IPv6."""
         kinds: npt.NDArray[np.uint8] = (self._first & np.uint64(RSS_TYPE)).astype(np.uint8)
         return kinds
 
     @property
     def rss_hash(self) -> npt.NDArray[np.uint32]:
-        """The Toeplitz hash by which the queue was chosen."""
+        """The Toeplitz hash that chose the queue."""
         hashes: npt.NDArray[np.uint32] = (self._first >> np.uint64(32)).astype(np.uint32)
         return hashes

@@ -1,4 +1,4 @@
-"""From any state to a NIC that is reset and quiet, and to quiet again at the end (82599 4.2.1.6.1, 4.6.3, 5.2.5.3.2)."""
+"""Reset: from any state to a quiet NIC, at the start and at the end (82599 4.2.1.6.1, 4.6.3, 5.2.5.3.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_SECTION = (0, 0xFFFF)
 
 
 def disable_interrupts(nic: Registers) -> None:
-    """Mask every cause and forget what is pending (4.6.3.1)."""
+    """Mask every cause and clear what is pending (4.6.3.1)."""
     nic.EIMC.write(ALL_CAUSES)
     for upper in nic.EIMC_EX:
         upper.write(0xFFFF_FFFF)
@@ -25,21 +25,21 @@ def disable_interrupts(nic: Registers) -> None:
 
 
 def disable_receive_queue(nic: Registers, queue: int) -> None:
-    """4.6.7.1.2; the caller waits 100 us before it releases the ring's memory."""
+    """4.6.7.1.2. The caller waits 100 us before it releases the ring's memory."""
     if nic.RXDCTL[queue].read().ENABLE:
         nic.RXDCTL[queue].update(ENABLE=0)
         nic.RXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.7.1.2")
 
 
 def disable_transmit_queue(nic: Registers, queue: int) -> None:
-    """4.6.8.1. SWFLSH writes back what the NIC already fetched."""
+    """4.6.8.1. SWFLSH writes back the descriptors that the NIC has fetched already."""
     if nic.TXDCTL[queue].read().ENABLE:
         nic.TXDCTL[queue].update(ENABLE=0, SWFLSH=1)
         nic.TXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.8.1")
 
 
 def disable_queues(nic: Registers) -> None:
-    """All queues, whoever enabled them; master disable may only follow (5.2.5.3.2)."""
+    """Disable all queues, whoever enabled them. Master disable is allowed only after this (5.2.5.3.2)."""
     for queue in range(QUEUES):
         disable_receive_queue(nic, queue)
         disable_transmit_queue(nic, queue)
@@ -47,7 +47,7 @@ def disable_queues(nic: Registers) -> None:
 
 
 def disable_master(device: Device, nic: Registers) -> bool:
-    """No DMA starts from here on; False when requests stayed outstanding, and then one reset is not enough (5.2.5.3.2)."""
+    """No DMA starts after this. False when requests are still pending: then one reset is not enough (5.2.5.3.2)."""
     nic.CTRL.update(GIO_DIS=1)
     try:
         nic.STATUS.wait(GIO_MASTER_EN=0, timeout=0.080, section="5.2.5.3.2")
@@ -60,7 +60,7 @@ def disable_master(device: Device, nic: Registers) -> bool:
 
 
 def flush_data_path(nic: Registers) -> None:
-    """Requests that never complete are thrown away inside the NIC: loopback, then the PCIe buffers cleared (5.2.5.3.2)."""
+    """Discard requests that never complete: loopback on, then clear the PCIe buffers (5.2.5.3.2)."""
     nic.HLREG0.update(LPBK=1)
     nic.RXCTRL.update(RXEN=0)
     nic.GCR_EXT.update(BUFFERS_CLEAR_FUNC=1)
@@ -70,9 +70,10 @@ def flush_data_path(nic: Registers) -> None:
 
 
 def global_reset(nic: Registers, *, link: bool) -> None:
-    """Software reset, with `link` the link too; the NIC must not be read for 1 ms nor programmed for 10 ms (8.2.3.1.1, 4.6.3.2).
+    """Software reset; with `link`, link reset too. Do not read the NIC for 1 ms nor program it for 10 ms (8.2.3.1.1,
+    4.6.3.2).
 
-    A link that is up is left alone when asked: training it again costs seconds.
+    Without `link` a link that is up stays up: training it again costs seconds.
     """
     nic.CTRL.update(RST=1, LRST=int(link))
     time.sleep(0.001)
@@ -81,12 +82,15 @@ def global_reset(nic: Registers, *, link: bool) -> None:
 
 
 def quiesce(device: Device, nic: Registers, *, link: bool = False) -> None:
-    """Interrupts off, queues off, master disable, reset, interrupts off: no DMA and no message afterwards (4.2.1.6.1)."""
+    """Interrupts off, queues off, master disable, reset, interrupts off.
+
+    No DMA and no message after this (4.2.1.6.1).
+    """
     disable_interrupts(nic)
     stuck: RegisterTimeout | None = None
     try:
         disable_queues(nic)
-    except RegisterTimeout as error:  # the reset below stops that queue for certain; say so when it is done
+    except RegisterTimeout as error:  # the reset below stops the queue; raise the error after it
         stuck = error
     if not disable_master(device, nic):
         global_reset(nic, link=link)
@@ -97,29 +101,31 @@ def quiesce(device: Device, nic: Registers, *, link: bool = False) -> None:
 
 
 def wait_eeprom_auto_read(nic: Registers) -> None:
-    """MAC address, link mode and analogue settings come from the EEPROM after a reset (4.6.3, 8.2.3.2.1)."""
+    """After a reset the NIC reads MAC address, link mode and analogue settings from the EEPROM (4.6.3, 8.2.3.2.1)."""
     control = nic.EEC.wait(AUTO_RD=1, timeout=0.100, section="4.6.3")
-    if not control.EE_PRES:  # AUTO_RD is set without an EEPROM too
+    if not control.EE_PRES:  # without an EEPROM, AUTO_RD is set too
         raise DeviceError(
             f"the NIC has no readable EEPROM: {nic.EEC!r} (82599 8.2.3.2.1). Reflash it, or use another card"
         )
     if nic.FWSM.read().EXT_ERR_IND:
         raise DeviceError(
             f"the NIC's firmware reports an EEPROM or start-up fault: {nic.FWSM!r} (82599 4.6.3). "
-            "Power the machine off and on; if it stays, reflash the EEPROM"
+            "Power the machine off and on; if the fault remains, reflash the EEPROM"
         )
 
 
 def read_eeprom(nic: Registers, word: int) -> int:
-    """One 16-bit word (8.2.3.2.2)."""
+    """Read one 16-bit word (8.2.3.2.2)."""
     nic.EERD.write(START=1, ADDR=word)
     return nic.EERD.wait(DONE=1, timeout=0.010).DATA
 
 
 def check_eeprom(nic: Registers) -> None:
-    """Words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2). Raises DeviceError.
+    """Words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2). Raises
+    DeviceError.
 
-    What a spoiled image set up at the reset, the analogue side of the link for one, cannot be read back.
+    The check is needed because some settings of a corrupt image, such as the analogue side of the link, cannot be read
+    back.
     """
     words = [read_eeprom(nic, word) for word in range(CHECKSUM_WORD + 1)]
     total = sum(words)
@@ -129,10 +135,11 @@ def check_eeprom(nic: Registers) -> None:
             total += sum(read_eeprom(nic, section + at) for at in range(1, length + 1))
     if total & 0xFFFF != CHECKSUM:
         raise DeviceError(
-            f"the NIC's EEPROM is spoiled: its words add up to {total & 0xFFFF:#06x}, not {CHECKSUM:#06x} (82599 6.2). "
+            f"the NIC's EEPROM is corrupt: its words add up to {total & 0xFFFF:#06x}, not {CHECKSUM:#06x} (82599 6.2). "
             "Reflash it, or use another card"
         )
 
 
 def wait_dma_init(nic: Registers) -> None:
+    """The NIC has initialised its DMA after a reset (4.6.3)."""
     nic.RDRXCTL.wait(DMAIDONE=1, timeout=0.100, section="4.6.3")

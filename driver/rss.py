@@ -1,4 +1,4 @@
-"""Receive-side scaling: which receive queue a flow goes to when no filter takes it (82599 7.1.2.8)."""
+"""Receive-side scaling: the receive queue of a flow that no filter matches (82599 7.1.2.8)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RSS = 1  # MRQC.MRQE
 
 
 class RssHeaders(Flag):
-    """What MRQC lets take part in the hash; the kinds with ports go before those of addresses alone."""
+    """Headers that MRQC includes in the hash. Kinds with ports take precedence over addresses alone."""
 
     NONE = 0
     TCPIPV4 = f.MRQC.TCPIPV4.mask
@@ -33,11 +33,11 @@ class RssHeaders(Flag):
 
 
 class Rss:
-    """`port.rss`: what the NIC has now. Set an attribute to change it on the open port.
+    """`port.rss`: the NIC's settings now. Set an attribute to change it on the open port.
 
-    A frame's queue is `table[hash & 127]`; a frame that none of `headers` fits has no hash and goes to queue 0. UDP ports take part from
-    the start: fragments of a flow, which have none, may then come by another queue than the rest; `headers &= ~RssHeaders.UDPIPV4` keeps
-    them together.
+    A frame's queue is `table[hash & 127]`. A frame that matches none of `headers` has no hash and goes to queue 0. UDP
+    ports are included by default. Fragments have no ports, so they may arrive on another queue than the rest of their
+    flow; `headers &= ~RssHeaders.UDPIPV4` keeps them together.
     """
 
     def __init__(self, nic: Registers, queues: int) -> None:
@@ -45,7 +45,10 @@ class Rss:
 
     @property
     def key(self) -> bytes:
-        """The Toeplitz hash's 40 bytes (8.2.3.7.14). Reception stops for a moment when it is set. Raises ValueError."""
+        """The 40-byte key of the Toeplitz hash (8.2.3.7.14).
+
+        Setting it stops reception for a moment. Raises ValueError.
+        """
         return b"".join(int(word.read()).to_bytes(4, "little") for word in self._nic.RSSRK)
 
     @key.setter
@@ -56,7 +59,10 @@ class Rss:
 
     @property
     def table(self) -> npt.NDArray[np.uint8]:
-        """A queue 0..15 for each value of the hash's low 7 bits: 128 of them (8.2.3.7.15). `table = range(4)` is repeated. Raises ValueError."""
+        """A queue 0..15 for each value of the hash's low 7 bits, uint8, shape (128,) (8.2.3.7.15).
+
+        A shorter table, such as range(4), is repeated. Raises ValueError.
+        """
         return np.frombuffer(b"".join(int(entry.read()).to_bytes(4, "little") for entry in self._nic.RETA), np.uint8)
 
     @table.setter
@@ -69,7 +75,8 @@ class Rss:
         wrong = [queue for queue in table if not 0 <= queue < self._queues]
         if wrong and self._queues == RSS_QUEUES:
             raise ValueError(
-                f"RSS cannot choose queue {wrong[0]}: it reaches queues 0 to {RSS_QUEUES - 1} (82599 8.2.3.7.15), port.filters reaches all"
+                f"RSS cannot choose queue {wrong[0]}: it reaches queues 0 to {RSS_QUEUES - 1} (82599 8.2.3.7.15), "
+                "port.filters reaches all queues"
             )
         if wrong:
             raise ValueError(f"there is no receive queue {wrong[0]}: the port was opened with rx_queues={self._queues}")
@@ -77,7 +84,7 @@ class Rss:
 
     @property
     def headers(self) -> RssHeaders:
-        """Which headers are hashed (8.2.3.7.12). Reception stops for a moment when it is set."""
+        """The headers in the hash (8.2.3.7.12). Setting it stops reception for a moment."""
         return RssHeaders(int(self._nic.MRQC.read()) & RssHeaders.ALL.value)
 
     @headers.setter
@@ -90,20 +97,24 @@ class Rss:
 
 
 def write_key(nic: Registers, key: bytes) -> None:
+    """8.2.3.7.14."""
     for word in range(len(nic.RSSRK)):
         nic.RSSRK[word].write(int.from_bytes(key[4 * word : 4 * word + 4], "little"))
 
 
 def write_table(nic: Registers, queues: Sequence[int]) -> None:
-    """`queues`, repeated to the table's end. It may change while frames come (8.2.3.7.15)."""
+    """Write `queues`, repeated to the end of the table. Allowed while frames arrive (8.2.3.7.15)."""
     for entry in range(0, TABLE_ENTRIES, 4):
         first, second, third, fourth = (queues[(entry + i) % len(queues)] for i in range(4))
         nic.RETA[entry // 4].write(ENTRY_0=first, ENTRY_1=second, ENTRY_2=third, ENTRY_3=fourth)
 
 
 def init_rss(nic: Registers, queues: int, key: bytes) -> None:
-    """Spread flows over `queues`, 16 at most, before reception starts. Written even for one queue, so that descriptors carry the hash."""
+    """Spread flows over `queues`, at most 16, before reception starts.
+
+    One queue is set up too, so that descriptors carry the hash.
+    """
     write_key(nic, key)
     write_table(nic, range(min(queues, RSS_QUEUES)))
-    nic.RXCSUM.update(PCSD=1)  # the hash and the fragment checksum share a field of the descriptor (8.2.3.7.5)
+    nic.RXCSUM.update(PCSD=1)  # the hash, not the fragment checksum, in the field that they share (8.2.3.7.5)
     nic.MRQC.write(RssHeaders.ALL.value, MRQE=RSS)

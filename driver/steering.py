@@ -1,4 +1,4 @@
-"""`port.filters`: frames that get a queue of their own, before RSS is asked (82599 7.1.2)."""
+"""`port.filters`: filters that choose the queue of a frame, before RSS does (82599 7.1.2)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ FTQF_PROTOCOL = {Protocol.TCP: 0, Protocol.UDP: 1, Protocol.SCTP: 2}
 
 @dataclass(frozen=True)
 class EtherTypeFilter:
-    """Frames of this EtherType, behind a VLAN tag if they have one (7.1.2.3); eight of them. user_priority: 0..7, of the tag; such filters
-    are asked first. Raises ValueError."""
+    """Frames of this EtherType, after a VLAN tag if they have one (7.1.2.3). The NIC has eight such filters.
+
+    user_priority: 0..7, the priority in the tag; filters with a priority are tried first. Raises ValueError.
+    """
 
     ether_type: int
     queue: int
@@ -32,14 +34,17 @@ class EtherTypeFilter:
         if not FIRST_ETHER_TYPE <= self.ether_type <= 0xFFFF:
             raise ValueError(f"ether_type={self.ether_type:#x}: choose 0x600 to 0xffff")
         if self.ether_type in IP_TYPES:
-            raise ValueError("IP frames are no business of EtherType filters; use a FiveTupleFilter or a FlowFilter")
+            raise ValueError("EtherType filters do not take IP frames; use a FiveTupleFilter or a FlowFilter")
         if self.user_priority not in (None, *range(8)):
             raise ValueError(f"user_priority={self.user_priority}: 0 to 7, or None for any frame")
 
 
 @dataclass(frozen=True)
 class SynFilter:
-    """TCP frames with SYN set (7.1.2.6); one of them. before_five_tuples: it wins over FiveTupleFilters."""
+    """TCP frames with SYN set (7.1.2.6).
+
+    The NIC has one such filter. before_five_tuples: it wins over FiveTupleFilters.
+    """
 
     queue: int
     before_five_tuples: bool = False
@@ -47,8 +52,11 @@ class SynFilter:
 
 @dataclass(frozen=True)
 class FiveTupleFilter:
-    """IPv4 frames of these fields (7.1.2.5); 128 of them. A field that is None is not compared; ports are compared of whole TCP, UDP and SCTP
-    frames only. priority: 1..7; of several filters that match the highest wins, then the one that was put in first. Raises ValueError."""
+    """IPv4 frames with these fields (7.1.2.5). The NIC has 128 such filters.
+
+    A field that is None is not compared. Ports are compared only in TCP, UDP and SCTP packets that are not fragments.
+    priority: 1..7; if several filters match, the highest wins, then the one added first. Raises ValueError.
+    """
 
     queue: int
     protocol: Protocol | None = None
@@ -74,20 +82,25 @@ Filter = EtherTypeFilter | SynFilter | FiveTupleFilter | FlowFilter
 
 
 class Filters(Collection[Filter]):
-    """A port's filters, in the order in which the NIC asks them: EtherType, SYN and 5-tuple, flow director. A frame that none takes goes where RSS says.
+    """A port's filters, in the order in which the NIC tries them: EtherType, SYN and 5-tuple, flow director.
+
+    RSS chooses the queue of a frame that matches none.
 
         port.filters.add(EtherTypeFilter(0x88F7, queue=1))
         print(*port.filters, sep="\\n")
 
-    Filters choose among frames that the port accepts (its address, multicast, promiscuous); they accept none. What they send to a queue
-    is counted there, and what a FlowFilter drops in `stats().rx_others["QPRDC"]`.
+    Filters choose only among frames that the port accepts (its address, multicast, promiscuous). A queue's counters
+    include the frames that filters send to it; `stats().rx_others["QPRDC"]` counts frames that a FlowFilter drops.
     """
 
     def __init__(self, nic: Registers, queues: int, director: Director | None) -> None:
         self._nic, self._queues, self._director = nic, queues, director
 
     def __iter__(self) -> Iterator[Filter]:
-        """What registers hold is read from there; flow director's, which cannot be read, come as they were added."""
+        """Filters in registers are read from there.
+
+        Flow director's table cannot be read: its filters come in the order added.
+        """
         yield from self._in_registers()
         yield from self._of_director()
 
@@ -112,7 +125,10 @@ class Filters(Collection[Filter]):
         return any(filter == each for each in self)
 
     def add(self, *filters: Filter) -> None:
-        """Each is in force when this returns; those before one that is refused are. Raises ValueError, PortError when there is no room."""
+        """Add filters, which take effect at once.
+
+        If one is refused, those before it stay. Raises ValueError, and PortError if there is no room.
+        """
         for filter in filters:
             self._add(filter)
 
@@ -123,11 +139,12 @@ class Filters(Collection[Filter]):
             )
         if filter.queue is None and self._queues > DROP_QUEUE:
             raise ValueError(
-                f"what a filter drops goes to queue {DROP_QUEUE}, which this port receives from; open it with rx_queues={DROP_QUEUE} or fewer"
+                f"a filter drops frames by sending them to queue {DROP_QUEUE}, but this port receives from that queue. "
+                f"Open the port with rx_queues={DROP_QUEUE} or fewer"
             )
         for each in () if isinstance(filter, FlowFilter) else self._in_registers():
             if replace(each, queue=0) == replace(filter, queue=0):
-                raise ValueError(f"there is {each} already; remove that first")
+                raise ValueError(f"there is already {each}; remove it first")
         match filter:
             case EtherTypeFilter():
                 write_ether_type(
@@ -145,13 +162,14 @@ class Filters(Collection[Filter]):
             case FlowFilter():
                 if self._director is None:
                     raise PortError(
-                        "this port was opened without a flow director, which takes room from the packet buffer; open it with "
-                        "open_port(..., flow_director=FlowDirector.PERFECT), or use a FiveTupleFilter"
+                        "this port was opened without a flow director, because that takes room from the packet buffer. "
+                        "Open the port with open_port(..., flow_director=FlowDirector.PERFECT), or use a "
+                        "FiveTupleFilter"
                     )
                 self._director.add(filter)
 
     def remove(self, *filters: Filter) -> None:
-        """Raises ValueError when one is not there; those before it are removed."""
+        """Remove filters. If one is not there, those before it are removed and ValueError is raised."""
         for filter in filters:
             if filter not in (self._of_director() if isinstance(filter, FlowFilter) else self._in_registers()):
                 raise ValueError(f"there is no {filter}; print(*port.filters) lists what there is")
@@ -167,10 +185,11 @@ class Filters(Collection[Filter]):
                     index = next(i for i in range(len(self._nic.FTQF)) if read_five_tuple(self._nic, i) == filter)
                     self._nic.FTQF[index].write(0)
                 case FlowFilter():
-                    assert self._director is not None  # or it would not be in self
+                    assert self._director is not None  # else the filter would not be in self
                     self._director.remove(filter)
 
     def clear(self) -> None:
+        """Remove all filters."""
         self.remove(*self)
 
     def __repr__(self) -> str:
@@ -178,20 +197,20 @@ class Filters(Collection[Filter]):
 
 
 def free_entry(kind: str, used: list[bool]) -> int:
-    """Raises PortError."""
+    """The index of the first unused entry. Raises PortError."""
     if all(used):
         raise PortError(
             f"the 82599 has {len(used)} {kind} filter{'s' if len(used) > 1 else ''}, and all are in use; "
-            "take one out with port.filters.remove()"
+            "remove one with port.filters.remove()"
         )
     return used.index(False)
 
 
 def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None = None) -> int:
-    """The ETQF that knows this type, else a free one that does from now on. Raises PortError.
+    """The index of the ETQF of this type. Sets up a free one if there is none. Raises PortError.
 
-    PTP's are marked for time stamps whatever they are for: a frame is looked for no further than the first that matches. So those of one
-    priority are put in from the front, those of any from the back.
+    The NIC uses the first entry that matches. So entries for one priority are filled from the front, entries for any
+    priority from the back, and every entry for PTP has TIMESTAMP set, whatever it was added for.
     """
     wanted = ETQF(
         ETQF.compose(
@@ -216,7 +235,7 @@ def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None 
 
 
 def stamps(nic: Registers, index: int) -> bool:
-    """Whether port.clock needs this ETQF, with a queue or without: it has one for messages of any priority."""
+    """Whether port.clock needs this ETQF: time stamps are on, and it is the PTP entry for any priority."""
     entry = nic.ETQF[index].read()
     return bool(nic.TSYNCRXCTL.read().EN and entry.TIMESTAMP and not entry.UP_EN)
 
@@ -233,13 +252,17 @@ def read_ether_type(nic: Registers, index: int) -> EtherTypeFilter | None:
 
 
 def write_five_tuple(nic: Registers, index: int, filter: FiveTupleFilter) -> None:
-    """SAQF, DAQF and SDPQF have their bytes as they come on the wire (8.2.3.7.16 to 8.2.3.7.18). FTQF, which switches it on, is the last."""
+    """SAQF, DAQF and SDPQF hold bytes in wire order (8.2.3.7.16 to 8.2.3.7.18).
+
+    FTQF enables the filter and is written last.
+    """
     for register, address in ((nic.SAQF[index], filter.source), (nic.DAQF[index], filter.destination)):
         register.write(0 if address is None else int.from_bytes(IPv4Address(address).packed, "little"))
     nic.SDPQF[index].write(
         SOURCE_PORT=swapped(filter.source_port or 0), DESTINATION_PORT=swapped(filter.destination_port or 0)
     )
-    # SIZE_BP: the frame's size does not matter. Bit 19 is reserved, and set by every driver that uses these filters for queues.
+    # SIZE_BP: do not compare the frame size. Bit 19 is reserved; every driver that uses these filters for queues sets
+    # it.
     nic.L34TIMIR[index].write(SIZE_BP=1, MUST_BE_ONE=1, RX_QUEUE=filter.queue)
     nic.FTQF[index].write(
         QUEUE_ENABLE=1,
@@ -274,4 +297,5 @@ def read_five_tuple(nic: Registers, index: int) -> FiveTupleFilter | None:
 
 
 def swapped(number: int) -> int:
+    """A 16-bit number with its bytes swapped."""
     return int.from_bytes(number.to_bytes(2, "little"), "big")

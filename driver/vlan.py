@@ -1,6 +1,7 @@
-"""VLAN tags of received frames: which come in, and whether the NIC takes them out (82599 7.1.1.2, 7.4).
+"""VLAN tags of received frames: which frames are accepted, and whether the NIC strips the tag (82599 7.1.1.2, 7.4).
 
-A slot has no room for a tag, so one that was taken out stays in the descriptor: Port.received() reads it. To have one put in: Offload(vlan=...).
+A slot has no room for a tag, so a stripped tag stays in the descriptor: Port.received() reads it. Offload(vlan=...)
+inserts one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ WORD_BITS = 32
 
 
 class Vlan:
-    """`port.vlan`: what the registers say, at each look. Off after open_port(), both of it."""
+    """`port.vlan`: filter and stripping, read from the registers each time. Both are off after open_port()."""
 
     def __init__(self, nic: Registers, queues: Sequence[int]) -> None:
         self._nic = nic
@@ -23,9 +24,10 @@ class Vlan:
 
     @property
     def filter(self) -> AbstractSet[int] | None:
-        """VLANs whose frames are received; None, all of them. Settable, to a set of ids 0..4094 or None; raises ValueError.
+        """The VLANs whose frames are received; None for all. Set it to a set of ids 0..4094 or None; raises ValueError.
 
-        Frames without a tag come in either way, those with only a priority are of VLAN 0. Holds on a promiscuous port, too.
+        Frames without a tag are always received; frames with only a priority belong to VLAN 0. The filter also applies
+        to a promiscuous port.
         """
         if not self._nic.VLNCTRL.read().VFE:
             return None
@@ -37,7 +39,7 @@ class Vlan:
     @filter.setter
     def filter(self, ids: AbstractSet[int] | None) -> None:
         words = vfta(ids or ())
-        if ids is None:  # before the table is emptied: meanwhile nothing is to be lost
+        if ids is None:  # before the table is emptied, so that no frame is lost meanwhile
             self._nic.VLNCTRL.update(VFE=0)
         for entry, value in zip(self._nic.VFTA, words):
             entry.write(value)
@@ -46,10 +48,10 @@ class Vlan:
 
     @property
     def strip(self) -> bool:
-        """Whether tags are taken out of received frames, on all of the port's queues; settable.
+        """Whether the NIC strips tags from received frames, on all queues of the port. May be set.
 
-        Frames that are on their way into a ring may still be as before: Port.received() tells of each. recv() and forward() know nothing of
-        a tag that was taken out, so leave it off for a port that is bridged.
+        Frames already on their way into a ring may follow the old setting; Port.received() reports each. recv() and
+        forward() lose a stripped tag, so leave stripping off on a bridged port.
         """
         return bool(self._queues) and all(self._nic.RXDCTL[queue].read().VME for queue in self._queues)
 
@@ -64,10 +66,10 @@ class Vlan:
 
 
 def vfta(ids: AbstractSet[int] | tuple[()]) -> list[int]:
-    """The table with a bit a VLAN (8.2.3.7.11). Raises ValueError."""
+    """The table, with one bit for each VLAN (8.2.3.7.11). Raises ValueError."""
     words = [0] * 128
     for vlan in ids:
         if not 0 <= vlan <= LAST_ID:
-            raise ValueError(f"{vlan} is no VLAN: ids go from 0 to {LAST_ID}")
+            raise ValueError(f"{vlan} is not a VLAN: ids go from 0 to {LAST_ID}")
         words[vlan // WORD_BITS] |= 1 << vlan % WORD_BITS
     return words

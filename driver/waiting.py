@@ -1,4 +1,4 @@
-"""Waiting for rings: asleep on interrupts, or spinning; and what keeps fileno() true to the rings."""
+"""Waiting for rings, asleep on interrupts or spinning, and keeping fileno() in step with the rings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from enum import Flag
 
 from .bringup import Session
 
-QUIET_S = 1.0  # a device that is gone sends no interrupt: look after that long without one
-SPIN_NS = 20_000_000  # a signal is handled between two spins, so this bounds Ctrl-C
-TURN_NS = 2_000  # of spinning for one of several ports
-PATIENCE_S = 50e-6  # at most, however seldom interrupts may come
+QUIET_S = 1.0  # check the device after this time without an interrupt: one that is gone sends none
+SPIN_NS = 20_000_000  # signals are handled between two spins, so this bounds the delay of Ctrl-C
+TURN_NS = 2_000  # of spinning for one port when several are waited for
+PATIENCE_S = 50e-6  # upper bound of the spin before a sleep
 
 
 class Side(Flag):
-    """Whose interrupts can make a difference to what is waited for."""
+    """The directions whose interrupts can end a wait."""
 
     NONE = 0
     RX = 1
@@ -28,9 +28,10 @@ class Side(Flag):
 def wait_until(
     sessions: Sequence[Session], ready: Callable[[], int], side: Side, timeout_s: float | None, busy: bool
 ) -> int:
-    """`ready()` until it is not 0 or `timeout_s` has passed (None: for ever); returns its last value.
+    """Call `ready()` until it returns non-zero or `timeout_s` has passed (None: no limit). Returns its last value.
 
-    `ready` syncs the rings it looks at. Two threads may wait, if one waits for RX and the other for TX. Raises DeviceGone.
+    `ready` syncs the rings it looks at. Two threads may wait if one waits for RX and the other for TX. Raises
+    DeviceGone.
     """
     found = ready()
     if found or timeout_s == 0:
@@ -38,36 +39,40 @@ def wait_until(
     now = time.monotonic()
     end = math.inf if timeout_s is None else now + timeout_s
     if not busy:
-        found = _spin(sessions, ready, side, min(end, now + patience_s(sessions)))
+        found = spin_until_ready(sessions, ready, side, min(end, now + patience_s(sessions)))
     if not found:
-        found = _spin(sessions, ready, side, end) if busy else _sleep(sessions, ready, side, end)
+        found = spin_until_ready(sessions, ready, side, end) if busy else sleep_until_ready(sessions, ready, side, end)
     if not found:
         check(sessions)
     return found
 
 
 def patience_s(sessions: Sequence[Session]) -> float:
-    """How long to spin before a sleep: no message comes sooner after the last, and to be woken costs more than that."""
+    """How long to spin before a sleep.
+
+    No message comes sooner after the last one, and waking up costs more than this.
+    """
     return min(PATIENCE_S, *(session.options["interrupt_interval_us"] / 1e6 for session in sessions))
 
 
 def check(sessions: Sequence[Session]) -> None:
+    """Check every device. Raises DeviceGone, DmaRefused."""
     for session in sessions:
         session.check()
 
 
-def _sleep(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
-    """Messages are taken first, then vectors armed, then rings looked at: what comes later than the look wakes the sleep."""
+def sleep_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
+    """Take messages, then arm vectors, then look at the rings: whatever arrives after the look ends the sleep."""
     taken = [0] * len(sessions)
     try:
         while True:
             for i, session in enumerate(sessions):
-                taken[i] |= _arm(session, side)
+                taken[i] |= arm_side(session, side)
             found = ready()
             left = end - time.monotonic()
             if found or left <= 0:
                 return found
-            if not _wait(sessions, side, min(left, QUIET_S)):
+            if not wait_for_message(sessions, side, min(left, QUIET_S)):
                 check(sessions)
     finally:
         for session, came in zip(sessions, taken):
@@ -75,8 +80,8 @@ def _sleep(sessions: Sequence[Session], ready: Callable[[], int], side: Side, en
                 settle_receive(session, came)
 
 
-def _arm(session: Session, side: Side) -> int:
-    """Whose receive messages had come."""
+def arm_side(session: Session, side: Side) -> int:
+    """Arm the vectors of `side`. Returns the bits of the receive messages taken."""
     interrupts = session.interrupts
     if Side.TX in side:
         interrupts.tx.drain()
@@ -87,27 +92,30 @@ def _arm(session: Session, side: Side) -> int:
     return came
 
 
-def _wait(sessions: Sequence[Session], side: Side, timeout_s: float) -> bool:
-    """Asleep, without the GIL, until a message comes to one of them; False when none did."""
+def wait_for_message(sessions: Sequence[Session], side: Side, timeout_s: float) -> bool:
+    """Sleep, without the GIL, until a message comes for one of the sessions. False after the timeout."""
     all_of = [session.interrupts for session in sessions]
     waits = [each if side is Side.BOTH else each.tx if side is Side.TX else each.rx for each in all_of]
     if len(waits) == 1:
         return waits[0].wait(timeout_s)
-    sleep = select.poll()  # select() takes no descriptor from 1024 on
+    sleep = select.poll()  # select() accepts no descriptor above 1023
     for each in waits:
         sleep.register(each, select.POLLIN)
     return bool(sleep.poll(math.ceil(timeout_s * 1000)))
 
 
-def _spin(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
-    spins = [each.busy if side is Side.BOTH else each.busy_tx if side is Side.TX else each.busy_rx for each in sessions]
-    longest = SPIN_NS if len(spins) == 1 else TURN_NS
+def spin_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
+    """Spin, without the GIL, until `ready()` returns non-zero or the time is `end`."""
+    busy_waits = [
+        each.busy if side is Side.BOTH else each.busy_tx if side is Side.TX else each.busy_rx for each in sessions
+    ]
+    longest = SPIN_NS if len(busy_waits) == 1 else TURN_NS
     while True:
         left = end - time.monotonic()
         if left <= 0:
             return ready()
         turn = longest if left > 1 else min(longest, int(left * 1e9))
-        if not any(spin(turn) for spin in spins) and turn == SPIN_NS:
+        if not any(busy_wait(turn) for busy_wait in busy_waits) and turn == SPIN_NS:
             check(sessions)
         found = ready()
         if found:
@@ -115,9 +123,10 @@ def _spin(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end
 
 
 def settle_receive(session: Session, taken: int = 0) -> None:
-    """After an rxsync, once fileno() is in use: if it left no frame, let the next one make fileno() readable.
+    """After an rxsync, when fileno() is in use: if no frame is left, let the next frame make fileno() readable.
 
-    While frames are left fileno() is readable already, so a busy ring costs no system call; unless messages were `taken` before.
+    While frames are left, fileno() is readable already, so a busy ring costs no system call. taken: bits of receive
+    messages that were taken before; then the vectors are armed in any case.
     """
     interrupts = session.interrupts
     if not taken:
@@ -125,14 +134,14 @@ def settle_receive(session: Session, taken: int = 0) -> None:
             return
         taken = interrupts.drain_receive()
     if interrupts.rx.arm() or taken:
-        session.rx_sync()  # what came before the messages were taken would otherwise wait for the next frame
+        session.rx_sync()  # else a frame from before the messages were taken would wait for the next one
         if session.received():
             interrupts.nudge()
     forget_room(session)
 
 
 def settle_transmit(session: Session) -> None:
-    """After a txsync, once fileno() is in use: a full ring that gets room makes fileno() readable."""
+    """After a txsync, when fileno() is in use: let a full ring that gets room make fileno() readable."""
     if session.has_room():
         forget_room(session)
         return
@@ -143,6 +152,6 @@ def settle_transmit(session: Session) -> None:
 
 
 def forget_room(session: Session) -> None:
-    """Room that the last sync has shown needs no message any more: it would keep fileno() readable for nothing."""
+    """Take the TX message if the last sync found room: it would keep fileno() readable without need."""
     if session.interrupts.tx.armed and session.has_room():
         session.interrupts.tx.drain()

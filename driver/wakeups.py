@@ -1,4 +1,4 @@
-"""Vectors of one direction, and the epoll descriptor over what they wake."""
+"""The vectors of one direction, and the epoll descriptor over their eventfds."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ ALL = 0xFFFF_FFFF
 
 
 class Wakeups:
-    """The vectors of one direction: armed, slept for, and taken together. For one thread at a time."""
+    """The vectors of one direction: armed, waited for and drained together. For one thread at a time."""
 
     def __init__(self, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
-        """vectors: eventfd of each vector, and its bit in the masks. others: more eventfds that wake, with bits of their own."""
+        """vectors: eventfd of each vector -> its bit in the masks.
+
+        others: more eventfds that wake, with their own bits.
+        """
         self.mask = sum(vectors.values())
-        self.armed = 0  # may send a message, or sent one that drain() has not taken
+        self.armed = 0  # vectors that may send a message, or sent one that drain() has not taken
         self._bits = {**vectors, **others}
         self._epoll = select.epoll()
         for fd in self._bits:
             self._epoll.register(fd, select.EPOLLIN)
 
     def unmask(self, vectors: int) -> None:
-        """Let the hardware send for these."""
+        """Let the hardware send messages for these vectors."""
         raise NotImplementedError
 
     def fileno(self) -> int:
-        """Readable while a message has come that drain() has not taken."""
+        """Readable while a message is pending that drain() has not taken."""
         return self._epoll.fileno()
 
     def arm(self) -> bool:
-        """Let each vector send one message; what is pending comes at once. False when all were armed already."""
+        """Let each vector send one message; a pending one comes at once. False when all were armed already."""
         missing = self.mask & ~self.armed
         if missing:
             self.unmask(missing)
@@ -40,7 +43,7 @@ class Wakeups:
         return missing != 0
 
     def drain(self) -> int:
-        """Take the messages that came; returns whose bits. These vectors are masked now."""
+        """Take the messages that came. Returns the bits of their vectors, which are masked now."""
         came = 0
         for fd, _ in self._epoll.poll(0):
             if fd not in self._bits:
@@ -48,13 +51,13 @@ class Wakeups:
             came |= self._bits[fd]
             try:
                 os.eventfd_read(fd)
-            except BlockingIOError:  # taken already
+            except BlockingIOError:  # already taken
                 pass
         self.armed &= ~came
         return came
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep, without the GIL, until a message comes; False when none did in `timeout_s`."""
+        """Sleep, without the GIL, until a message comes. False after `timeout_s`."""
         return bool(self._epoll.poll(timeout_s))
 
     def close(self) -> None:
@@ -62,7 +65,7 @@ class Wakeups:
 
 
 class VectorWakeups(Wakeups):
-    """MSI-X: the NIC masks a vector as its message goes out."""
+    """MSI-X: the NIC masks a vector when it sends its message."""
 
     def __init__(self, nic: Registers, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
         super().__init__(vectors, others)
