@@ -1,4 +1,4 @@
-"""Doorbells of a NIC that has to be told about them by messages (hw.device, doorbells_need_ringing). Others pay nothing."""
+"""Doorbells of a NIC that needs a message for them (Device.doorbells_need_ringing). Other NICs pay nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Sync = Callable[[], bool]
 
 
 def ringing(device: Device, sync: Sync) -> Sync:
-    """`sync`, and what it stored passed on, also when it raises: other rings were synced."""
+    """`sync`, followed by the message. The message is sent also if `sync` raises, because other rings were synced."""
     if not device.doorbells_need_ringing:
         return sync
 
@@ -25,7 +25,7 @@ def ringing(device: Device, sync: Sync) -> Sync:
 
 
 class RingingForward(Forward):
-    """Forward between devices of which one or both need ringing."""
+    """Forward between devices if one or both need ringing."""
 
     def __init__(self, devices: tuple[Device, ...], *pairs: tuple[RxQueue, TxQueue]) -> None:
         super().__init__(*pairs)
@@ -40,7 +40,7 @@ class RingingForward(Forward):
 
 
 def join(source: Device, target: Device, *pairs: tuple[RxQueue, TxQueue]) -> Forward:
-    """Raises ValueError when the rings do not share their buffers."""
+    """The Forward for pairs of rings of two devices. Raises ValueError if the rings do not share their buffers."""
     if source.doorbells_need_ringing or target.doorbells_need_ringing:
         return RingingForward((source, target), *pairs)
     return Forward(*pairs)

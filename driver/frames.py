@@ -1,4 +1,4 @@
-"""Frames as bytes, for scripts that want packets and not rings: each is copied once into or out of its slots."""
+"""Frames as bytes, for scripts that want packets and not rings. Each frame is copied once, into or out of its slots."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SLOT_WORDS = 4  # 32-bit words of a netmap_slot: buf_idx, then len and flags
 MOREFRAG = int(SlotFlag.NS_MOREFRAG)
 CONTEXT = int(SlotFlag.NS_CONTEXT)
 VLAN_TAG = 4
-MAX_CUT = 2**18 - 1  # bytes that a context descriptor has cut, headers aside (82599 7.2.3.2.4)
+MAX_SEGMENTED = 2**18 - 1  # bytes of payload that one context descriptor can segment (82599 7.2.3.2.4)
 
 
 class RingBytes:
-    """A ring's slots and buffers as memoryviews: scalar access costs a fifth of numpy's."""
+    """A ring's slots and buffers as memoryviews. Scalar access costs a fifth of numpy's."""
 
     def __init__(self, ring: TxRing | RxRing, buffers: npt.NDArray[np.uint8]) -> None:
         self.ring = ring
@@ -35,19 +35,22 @@ class RingBytes:
         return -(-length // self._buf_size)
 
     @property
-    def longest_cut(self) -> int:
-        """Bytes that one send to be cut may have, headers aside for simplicity's sake."""
-        return min(MAX_CUT, MAX_CHAIN * self._buf_size, (self.ring.num_slots - 2) * self._buf_size)
+    def longest_segmented(self) -> int:
+        """Bytes of a frame that the NIC can segment. Headers are counted as payload, for simplicity."""
+        return min(MAX_SEGMENTED, MAX_CHAIN * self._buf_size, (self.ring.num_slots - 2) * self._buf_size)
 
     def put_context(self, slot: int, context: Context) -> int:
-        """Make `slot` say what the NIC does to the frame behind it; returns the slot behind."""
+        """Write the context of the next frame into `slot`. Returns the next slot."""
         word = context.word()
         at = SLOT_WORDS * slot
         self._words[at + 1], self._words[at + 2], self._words[at + 3] = CONTEXT << 16, word & 0xFFFF_FFFF, word >> 32
         return slot + 1 if slot + 1 < self.ring.num_slots else 0
 
     def put(self, slot: int, frame: memoryview) -> int:
-        """Copy `frame` into slots from `slot` on; returns the slot behind it. The caller has made sure of the room."""
+        """Copy `frame` into slots from `slot` on.
+
+        Returns the slot after it. The caller has checked that there is room.
+        """
         length = len(frame)
         for start in range(0, length, self._buf_size):
             piece = frame[start : start + self._buf_size]
@@ -59,19 +62,20 @@ class RingBytes:
         return slot
 
     def take(self, slot: int, available: int) -> tuple[bytes, int]:
-        """The frame that starts in `slot`, of at most `available` slots; and how many it had."""
+        """The frame that starts in `slot` and has at most `available` slots, and how many slots it had."""
         pieces = []
-        for count in range(1, available + 1):
+        for _ in range(available):
             place = self._words[SLOT_WORDS * slot] * self._buf_size
             len_flags = self._words[SLOT_WORDS * slot + 1]
             pieces.append(bytes(self._bytes[place : place + min(len_flags & 0xFFFF, self._buf_size)]))
             if not len_flags >> 16 & MOREFRAG:
                 break
             slot = slot + 1 if slot + 1 < self.ring.num_slots else 0
-        return b"".join(pieces), count
+        return b"".join(pieces), len(pieces)
 
 
 def bytes_of(frame: Frame) -> memoryview:
+    """The frame's bytes, without a copy where possible."""
     view = np.ascontiguousarray(frame).data if isinstance(frame, np.ndarray) else memoryview(frame)
     return view.cast("B")
 
@@ -84,9 +88,10 @@ def send_frames(
     sync: Callable[[], None],
     offload: Offload | None = None,
 ) -> int:
-    """Put every frame on the ring; returns how many. Raises ValueError for a frame that is empty or over `longest` bytes.
+    """Put every frame on the ring. Returns how many. Raises ValueError for a frame that is empty or over `longest`
+    bytes.
 
-    wait_for_room(n) returns when n slots are free, or raises. What was put on the ring before an error is sent.
+    wait_for_room(n) returns when n slots are free, or raises. Frames before an error are sent.
     """
     count = 0
     words = ring.ring
@@ -95,7 +100,7 @@ def send_frames(
             data, context = bytes_of(frame), None
             if offload is not None:
                 context, data = offload.prepare(data)
-            check_length(count, len(data), context, longest, ring.longest_cut)
+            check_length(count, len(data), context, longest, ring.longest_segmented)
             slots = ring.slots_for(len(data)) + (context is not None)
             if words.space < slots:
                 wait_for_room(slots)
@@ -107,8 +112,8 @@ def send_frames(
     return count
 
 
-def check_length(number: int, length: int, context: Context | None, longest: int, longest_cut: int) -> None:
-    """Of a frame, or of what the NIC is to cut into several. Raises ValueError."""
+def check_length(number: int, length: int, context: Context | None, longest: int, longest_segmented: int) -> None:
+    """Check the length of a frame, or of a frame that the NIC segments. Raises ValueError."""
     if context is not None and context.vlan is not None:
         longest -= VLAN_TAG
     if context is None or not context.mss:
@@ -120,17 +125,19 @@ def check_length(number: int, length: int, context: Context | None, longest: int
         return
     if context.headers + context.mss > longest:
         raise ValueError(
-            f"frame {number} is to be cut into frames of {context.headers} bytes of headers and {context.mss} of payload; this port "
-            f"sends up to {longest}. Choose mss={longest - context.headers} or less, or open it with a larger mtu"
+            f"frame {number} would be segmented into frames of {context.headers} bytes of headers and {context.mss} of "
+            f"payload, but this port sends at most {longest} bytes. Choose mss={longest - context.headers} or less, or "
+            "open it with a larger mtu"
         )
-    if length > longest_cut:
+    if length > longest_segmented:
         raise ValueError(
-            f"frame {number} has {length} bytes; this port cuts up to {longest_cut}. Open it with more tx_slots or a larger buf_size"
+            f"frame {number} has {length} bytes; this port segments at most {longest_segmented}. Open it with more "
+            "tx_slots or a larger buf_size"
         )
 
 
 def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], int]) -> Iterator[bytes]:
-    """Frames of all rings, each as soon as it is there; ends when wait() returns 0: none came."""
+    """The frames of all rings, as they arrive. Ends when wait() returns 0: none came."""
     while True:
         for ring in rings():
             words = ring.ring

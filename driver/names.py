@@ -1,11 +1,16 @@
-"""Port names: which NIC, reached how, and which of its rings.
+"""Port names: which NIC, how it is reached, and which of its rings.
 
     0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
 
-with netmap's suffixes `[-k][/flags][@options]`: ring pair k only; R receive rings only, T transmit rings only, x exclusive
-(every port here is); options of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore, fault=NAME[+N]. Suffixes may always stand behind the kind word
-(`emulated-0/R@paced:pcap=a-1.pcap`); at the end they may stand behind loop, sink, source and a PCI address, where nothing can
-be mistaken for them. What follows cable=, pcap=, tap= and vfio-user: is taken literally, file names have every character.
+with netmap's suffixes `[-k][/flags][@options]`:
+
+    -k          only ring pair k
+    /flags      R receive rings only, T transmit rings only, x exclusive (every port here is exclusive)
+    @options    of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore, fault=NAME[+N]
+
+Suffixes may follow the kind word (`emulated-0/R@paced:pcap=a-1.pcap`). They may also follow loop, sink, source and a
+PCI address. The text after cable=, pcap=, tap= and vfio-user: is taken literally, because file names may contain any
+character.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4}):)?(?P<rest>[0-9a-fA-F]{2}:[01][
 HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
 FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
-POLICIES = ("raise", "record", "ignore")  # hw.emulator.Policy, which comes with a C library
+POLICIES = ("raise", "record", "ignore")  # as in hw.emulator.Policy, which needs a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
 GRAMMAR = (
     "a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
@@ -42,7 +47,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class PortName:
-    """A parsed name. target: the wire, the PCI address with its domain, or the socket."""
+    """A parsed name. target: the wire, the PCI address with its domain, or the socket.
+
+    Other attributes: as in the grammar.
+    """
 
     text: str
     kind: Kind
@@ -64,53 +72,54 @@ class PortName:
 
 
 def parse_port_name(text: str) -> PortName:
-    """Raises PortNameError."""
+    """Parse a port name. Raises PortNameError."""
     address = BDF.match(text)
     if address:
-        return _suffixed(PortName(text, Kind.BDF, _address(address)), text[address.end() :])
+        return with_suffix(PortName(text, Kind.BDF, full_address(address)), text[address.end() :])
     head = HEAD.match(text)
     if not head or (not head["colon"] and head.end() != len(text)):
-        raise PortNameError(f"no port is called {text!r}: {GRAMMAR}")
-    name = _suffixed(PortName(text, Kind(head["kind"]), ""), head["suffix"] or "")
+        raise PortNameError(f"{text!r} is not a port name: {GRAMMAR}")
+    name = with_suffix(PortName(text, Kind(head["kind"]), ""), head["suffix"] or "")
     rest = text[head.end() :]
     if name.kind is Kind.EMULATED:
-        return _emulated(name, rest if head["colon"] else "loop")
+        return emulated_name(name, rest if head["colon"] else "loop")
     if name.kind is Kind.VFIO_USER:
         if not rest:
-            raise PortNameError(f"{text!r} names no socket: write vfio-user:/run/nic.sock")
+            raise PortNameError(f"{text!r} has no socket; write vfio-user:/run/nic.sock")
         return replace(name, target=rest)
     address = BDF.match(rest)
     if not address:
         raise PortNameError(
-            f"{text!r}: {rest!r} is no PCI address; write {name.kind.value}:0000:03:00.0 (`lspci -D -d 8086:` lists them)"
+            f"{text!r}: {rest!r} is not a PCI address; write {name.kind.value}:0000:03:00.0 (`lspci -D -d 8086:` lists "
+            "them)"
         )
-    return _suffixed(replace(name, target=_address(address)), rest[address.end() :])
+    return with_suffix(replace(name, target=full_address(address)), rest[address.end() :])
 
 
 def pci_address(text: str) -> str:
-    """The address with its domain, of `03:00.0` or `0000:03:00.0`. Raises PortNameError."""
+    """`0000:03:00.0` for `03:00.0` or `0000:03:00.0`. Raises PortNameError."""
     match = BDF.fullmatch(text)
     if not match:
-        raise PortNameError(f"{text!r} is no PCI address; write it as 0000:03:00.0 (ixrings list shows them)")
-    return _address(match)
+        raise PortNameError(f"{text!r} is not a PCI address; write it as 0000:03:00.0 (ixrings list shows them)")
+    return full_address(match)
 
 
-def _address(match: re.Match[str]) -> str:
+def full_address(match: re.Match[str]) -> str:
     return f"{match['domain'] or '0000'}:{match['rest']}".lower()
 
 
-def _emulated(name: PortName, wire: str) -> PortName:
+def emulated_name(name: PortName, wire: str) -> PortName:
     if wire.startswith(NAMED_WIRES):
         if wire in NAMED_WIRES:
-            raise PortNameError(f"{name.text!r}: {wire} needs a name behind it; {WIRES}")
+            raise PortNameError(f"{name.text!r}: {wire} needs a name after it; {WIRES}")
         return replace(name, target=wire)
     fixed = FIXED_WIRE.match(wire)
     if not fixed:
-        raise PortNameError(f"{name.text!r}: there is no wire {wire!r}; {WIRES}")
-    return _suffixed(replace(name, target=fixed.group()), wire[fixed.end() :])
+        raise PortNameError(f"{name.text!r}: {wire!r} is not a wire; {WIRES}")
+    return with_suffix(replace(name, target=fixed.group()), wire[fixed.end() :])
 
 
-def _suffixed(name: PortName, suffix: str) -> PortName:
+def with_suffix(name: PortName, suffix: str) -> PortName:
     """`name` with `[-k][/flags][@options]` applied."""
     parts = SUFFIX.fullmatch(suffix)
     if not parts:
@@ -120,13 +129,15 @@ def _suffixed(name: PortName, suffix: str) -> PortName:
             raise PortNameError(f"{name.text!r} names two queues; one -k is allowed")
         name = replace(name, queue=int(parts["queue"]))
     if parts["flags"] is not None:
-        name = replace(name, flags=name.flags | _flags(name, parts["flags"]))
+        name = replace(name, flags=name.flags | parse_flags(name, parts["flags"]))
     if name.flags >= {"R", "T"}:
-        raise PortNameError(f"{name.text!r}: R (receive only) and T (transmit only) leave no ring; write one of them")
-    return _options(name, parts["options"]) if parts["options"] is not None else name
+        raise PortNameError(
+            f"{name.text!r}: R (receive only) and T (transmit only) together leave no ring; write one of them"
+        )
+    return with_options(name, parts["options"]) if parts["options"] is not None else name
 
 
-def _flags(name: PortName, letters: str) -> frozenset[str]:
+def parse_flags(name: PortName, letters: str) -> frozenset[str]:
     unknown = [letter for letter in letters if letter not in "RTx"]
     if unknown or not letters:
         raise PortNameError(
@@ -135,7 +146,7 @@ def _flags(name: PortName, letters: str) -> frozenset[str]:
     return frozenset(letters)
 
 
-def _options(name: PortName, text: str) -> PortName:
+def with_options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
         if (
@@ -144,31 +155,33 @@ def _options(name: PortName, text: str) -> PortName:
             or (key == "paced" and value)
         ):
             raise PortNameError(
-                f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise and fault=NAME, other ports none"
+                f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise "
+                "and fault=NAME, other ports have none"
             )
         match key:
             case "paced":
                 name = replace(name, paced=True)
             case "link":
-                name = replace(name, link_up_s=_seconds(name, value))
+                name = replace(name, link_up_s=parse_seconds(name, value))
             case "fault":
                 name = replace(name, fault=value)
             case _:
-                name = replace(name, rules=_policy(name, value))
+                name = replace(name, rules=parse_policy(name, value))
     return name
 
 
-def _policy(name: PortName, text: str) -> str:
+def parse_policy(name: PortName, text: str) -> str:
     if text not in POLICIES:
         raise PortNameError(
-            f"{name.text!r}: rules={text} is not one of {', '.join(POLICIES)}; write rules=raise to be stopped by a broken datasheet rule"
+            f"{name.text!r}: rules={text} is not one of {', '.join(POLICIES)}; write rules=raise to get an error when "
+            "a datasheet rule is broken"
         )
     return text
 
 
-def _seconds(name: PortName, text: str) -> float:
+def parse_seconds(name: PortName, text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text):
         raise PortNameError(
-            f"{name.text!r}: link={text} is not a time; write link=2.5 for a link that needs 2.5 seconds"
+            f"{name.text!r}: link={text} is not a time; write link=2.5 for a link that trains for 2.5 seconds"
         )
     return float(text)

@@ -1,7 +1,7 @@
-"""Frames as bytes made ready for the NIC to finish: what port.send(..., offload=Offload(...)) does (82599 7.2.4, 7.2.5).
+"""Offloads for frames as bytes: port.send(..., offload=Offload(...)) (82599 7.2.4, 7.2.5).
 
-Headers are found here, in Python, and what the NIC expects is left in their fields. Programs that fill rings themselves know their headers,
-and write a rings.Context in front of each frame, or the same word in front of all of them.
+This finds the headers, in Python, and sets their fields to what the NIC expects. Programs that fill rings themselves
+know their headers, and write a rings.Context before each frame, or the same one before all of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ NOT_THE_ONLY_ONE = 0x3FFF  # more fragments, or an offset (RFC 791)
 
 @dataclass(frozen=True)
 class Offload:
-    """What the NIC does to each frame of a send. Raises ValueError for what there is not.
+    """What the NIC does to each frame of a send. Raises ValueError for values out of range.
 
-    vlan: 0..4094, the tag to be put in, with `priority` 0..7. checksums: of IPv4, TCP, UDP and SCTP, as far as the frame has them;
-    what was in the fields does not matter. mss: a frame with more bytes of TCP or UDP payload than this is cut into several of that many,
-    each with headers and checksums of its own; lengths in its IP and UDP header do not matter. UDP is cut into datagrams, not fragments.
-    timestamp: port.clock.sent() tells when the frame left, of one frame at a time.
+    vlan: 0..4094, the VLAN of the tag that the NIC inserts, with `priority` 0..7. checksums: the NIC fills in those of
+    IPv4, TCP, UDP and SCTP that the frame has; the old values do not matter. mss: bytes. A frame with more TCP or UDP
+    payload is segmented: each segment has at most `mss` bytes of payload, and its own headers and checksums. Lengths in
+    the frame's IP and UDP headers do not matter. UDP segments are datagrams, not fragments. timestamp:
+    port.clock.sent() returns when the frame left. One frame at a time.
     """
 
     vlan: int | None = None
@@ -39,23 +40,23 @@ class Offload:
 
     def __post_init__(self) -> None:
         if self.vlan is not None and not 0 <= self.vlan <= 4094:
-            raise ValueError(f"{self.vlan} is no VLAN: ids go from 0 to 4094")
+            raise ValueError(f"{self.vlan} is not a VLAN: ids go from 0 to 4094")
         if not 0 <= self.priority <= 7:
-            raise ValueError(f"{self.priority} is no priority: they go from 0 to 7")
+            raise ValueError(f"{self.priority} is not a priority: priorities go from 0 to 7")
         if self.priority and self.vlan is None:
-            raise ValueError("a priority stands in a tag; with vlan=0 it stands there alone")
+            raise ValueError("a priority needs a tag; vlan=0 makes a tag with only a priority")
         if not 0 <= self.mss <= 0xFFFF:
-            raise ValueError(f"mss is {self.mss}; choose 1 to 65535 bytes, or 0 not to cut")
+            raise ValueError(f"mss is {self.mss}; choose 1 to 65535 bytes, or 0 not to segment")
 
     def prepare(self, frame: memoryview) -> tuple[Context | None, memoryview]:
-        """As _finish() has it, and a context for the time stamp."""
+        """The frame as the NIC expects it, and its context, or None if it needs none. Raises ValueError."""
         context, frame = self._finish(frame)
         return replace(context or Context(), timestamp=True) if self.timestamp else context, frame
 
     def _finish(self, frame: memoryview) -> tuple[Context | None, memoryview]:
-        """The frame as the NIC wants it, a copy where something was changed, and its context; None when there is nothing to be done to it.
+        """As prepare(), without the time stamp. The frame is copied only if it changes.
 
-        Raises ValueError for an IP header that the frame does not hold, and with `mss` for what is neither TCP nor UDP.
+        Raises ValueError for an incomplete IP header, and with `mss` for a frame that is neither TCP nor UDP.
         """
         if len(frame) < ADDRESSES + 2:
             raise ValueError(f"a frame of {len(frame)} bytes has no Ethernet header")
@@ -65,13 +66,13 @@ class Offload:
             if headers is not None:
                 return headers.finished_by_nic(frame, tci, self.mss)
             if self.mss:
-                raise ValueError("mss cuts IPv4 and IPv6 only, and this frame is neither")
+                raise ValueError("mss segments only IPv4 and IPv6, and this frame is neither")
         return None if tci is None else Context(vlan=tci), frame
 
 
 @dataclass(frozen=True)
 class Headers:
-    """Offsets in a frame. `l4` is None for what has no checksum of its own that the NIC makes: a fragment, another protocol."""
+    """Offsets in a frame. `l4` is None if the NIC makes no L4 checksum for it: a fragment, another protocol."""
 
     ip: int
     payload_of_ip: int
@@ -82,7 +83,10 @@ class Headers:
 
     @classmethod
     def of(cls, frame: memoryview, whole: bool) -> Headers | None:
-        """whole: the packet ends where the frame does, whatever its header says. None when it is not IP."""
+        """The headers of `frame`; None if it is not IP.
+
+        whole: ignore the length in the header, the packet fills the frame.
+        """
         ip = ADDRESSES
         while be16(frame, ip) in TAGS:
             ip += 4
@@ -97,28 +101,32 @@ class Headers:
             end = ip + IPV6_HEADER + be16(frame, ip + 4)
             protocol, alone = frame[ip + 6], True
         elif kind in (IPV4, IPV6):
-            raise ValueError("the frame is IP by its type, but holds no IP header")
+            raise ValueError("the frame has the EtherType of IP, but no IP header")
         else:
             return None
         end = len(frame) if whole else end
         if length < IPV4_HEADER or not ip + length <= end <= len(frame):
             raise ValueError(
-                f"the IP header has {length} bytes and its packet {end - ip}, of which the frame holds {len(frame) - ip}"
+                f"the IP header has {length} bytes and its packet {end - ip}, but the frame holds only "
+                f"{len(frame) - ip} of them"
             )
         l4 = PROTOCOLS.get(protocol) if alone else None
         if l4 is not None and end < ip + length + L4_HEADER[l4]:
-            raise ValueError(f"the frame holds {end - ip - length} bytes of a {l4.name} header of {L4_HEADER[l4]}")
+            raise ValueError(f"the frame holds only {end - ip - length} bytes of a {l4.name} header of {L4_HEADER[l4]}")
         return cls(ip, ip + length, end, kind == IPV4, l4, protocol)
 
     def finished_by_nic(self, frame: memoryview, tci: int | None, mss: int) -> tuple[Context | None, memoryview]:
-        """Bytes behind the packet go: it was padding, and the NIC would sum it up."""
+        """The frame and its context.
+
+        Padding after the packet is removed, because the NIC would add it to the checksum.
+        """
         if mss and self.l4 not in (L4.TCP, L4.UDP):
-            raise ValueError("mss cuts TCP and UDP only, and this frame is neither")
+            raise ValueError("mss segments only TCP and UDP, and this frame is neither")
         ours = bytearray(frame[: self.end])
         l4_length = self._l4_length(frame)
-        cut = 0 < mss < self.end - self.payload_of_ip - l4_length
+        segmented = 0 < mss < self.end - self.payload_of_ip - l4_length
         if mss:
-            self._write_lengths(ours, 0 if cut else self.end)
+            self._write_lengths(ours, 0 if segmented else self.end)
         if self.ipv4:
             ours[self.ip + 10 : self.ip + 12] = bytes(2)
         if self.l4 is not None:
@@ -126,7 +134,7 @@ class Headers:
             start = (
                 bytes(4)
                 if self.l4 is L4.SCTP
-                else self._pseudo_header(frame, 0 if cut else self.end - self.payload_of_ip)
+                else self._pseudo_header(frame, 0 if segmented else self.end - self.payload_of_ip)
             )
             ours[at : at + len(start)] = start
         if not self.ipv4 and self.l4 is None:
@@ -139,7 +147,7 @@ class Headers:
             self.ipv4,
             ip_checksum=self.ipv4,
             l4_checksum=self.l4 is not None,
-            mss=mss if cut else 0,
+            mss=mss if segmented else 0,
             vlan=tci,
         ), memoryview(ours)
 
@@ -149,12 +157,16 @@ class Headers:
         length = 4 * (frame[self.payload_of_ip + 12] >> 4) if self.l4 is L4.TCP else L4_HEADER[self.l4]
         if not L4_HEADER[self.l4] <= length <= self.end - self.payload_of_ip:
             raise ValueError(
-                f"the TCP header has {length} bytes by its own word, of which the frame holds {self.end - self.payload_of_ip}"
+                f"the TCP header claims {length} bytes, but the frame holds only {self.end - self.payload_of_ip} of "
+                "them"
             )
         return length
 
     def _write_lengths(self, ours: bytearray, end: int) -> None:
-        """Of the packet, when the frame was given without; `end` 0: the NIC writes each segment's."""
+        """Write the packet's lengths into its IP and UDP header.
+
+        `end` 0: write 0, the NIC fills in those of each segment.
+        """
         at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.payload_of_ip)
         ours[at : at + 2] = struct.pack("!H", end - start if end else 0)
         if self.l4 is L4.UDP:
@@ -163,7 +175,7 @@ class Headers:
             )
 
     def _pseudo_header(self, frame: memoryview, length: int) -> bytes:
-        """Its sum, not inverted: the NIC goes on from it (7.2.5.2)."""
+        """The sum of the pseudo header, not inverted: the NIC continues from it (7.2.5.2)."""
         addresses = frame[self.ip + 12 : self.ip + 20] if self.ipv4 else frame[self.ip + 8 : self.ip + 40]
         total = sum(struct.unpack(f"!{len(addresses) // 2}H", addresses)) + self.protocol + length
         total = (total & 0xFFFF) + (total >> 16)
@@ -171,5 +183,5 @@ class Headers:
 
 
 def be16(frame: memoryview, at: int) -> int:
-    """0 behind the frame's end."""
+    """The 16-bit number at offset `at`; 0 past the end of the frame."""
     return int.from_bytes(frame[at : at + 2], "big") if len(frame) >= at + 2 else 0

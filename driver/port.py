@@ -39,16 +39,16 @@ CRC = 4
 
 
 class Port:
-    """An open port, made by open_port(). A context manager.
+    """An open port, returned by open_port(). A context manager.
 
-    name: as it was opened. rx_rings, tx_rings: netmap rings (rings.RxRing, rings.TxRing), in ringid order. buffers: every packet
-    buffer of the region, uint8, shape (total_buffers, buf_size), indexed by a slot's buf_idx. region, if_offset: the shared
-    memory and where this port's netmap_if is in it: region.fd, region.size and if_offset are all that another process needs.
-    nic: the registers, `port.nic.LINKS` at a prompt.
+    name: the name it was opened by. rx_rings, tx_rings: netmap rings (rings.RxRing, rings.TxRing), in ringid order.
+    buffers: every packet buffer of the region, uint8, shape (total_buffers, buf_size), indexed by a slot's buf_idx.
+    region, if_offset: the shared memory, and the offset of this port's netmap_if in it. Another process needs only
+    region.fd, region.size and if_offset. nic: the registers; try `port.nic.LINKS` at a prompt.
 
-    One thread may send (send, txsync, flush) while another receives (recv, rxsync); poll(), fileno(), forward() and close() look at
-    both directions and are for a single thread. Every method of a closed port raises PortClosed. A device that is gone raises
-    hw.register.DeviceGone.
+    One thread may send (send, txsync, flush) while another receives (recv, rxsync). poll(), fileno(), forward() and
+    close() use both directions and are for a single thread. Every method of a closed port raises PortClosed. If the
+    device is gone, methods raise hw.errors.DeviceGone.
     """
 
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
@@ -61,7 +61,7 @@ class Port:
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
         self._rx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.rx_rings]
 
-    # What it is made of
+    # ---- parts ----
 
     def _open(self) -> Session:
         if self._session is None:
@@ -70,6 +70,7 @@ class Port:
 
     @property
     def closed(self) -> bool:
+        """Whether close() was called."""
         return self._session is None
 
     @property
@@ -94,7 +95,7 @@ class Port:
 
     @property
     def memory(self) -> str:
-        """What packets and descriptors lie on: "2 MiB hugepages", "4 KiB pages", or "2 MiB hugepages and 4 KiB pages"."""
+        """The pages of packets and descriptors, such as "4 KiB pages" or "2 MiB hugepages and 4 KiB pages"."""
         session = self._open()
         sizes = {session.region.page_size, *(each.page_size for each in session.memory)}
         return " and ".join(
@@ -110,16 +111,16 @@ class Port:
     def nic(self) -> Registers:
         return self._open().nic
 
-    # What it is set to
+    # ---- settings and state ----
 
     @property
     def mtu(self) -> int:
-        """Bytes of payload a frame may carry; chosen at open_port()."""
+        """Bytes of payload a frame may carry. Set by open_port()."""
         return self._open().options["mtu"]
 
     @property
     def mac(self) -> str:
-        """The address that unicast frames are accepted for; may be set, to a string or six bytes."""
+        """The address of accepted unicast frames. May be set, to a string or six bytes; raises ValueError."""
         return filters.read_mac(self.nic).hex(":")
 
     @mac.setter
@@ -128,7 +129,7 @@ class Port:
 
     @property
     def promiscuous(self) -> bool:
-        """Whether every good frame is received, whoever it is for."""
+        """Whether every good frame is received, whatever its destination address. May be set."""
         return self._promiscuous
 
     @promiscuous.setter
@@ -137,9 +138,10 @@ class Port:
         self._promiscuous = on
 
     def set_multicast(self, groups: Iterable[str | bytes], *, everything: bool = False) -> None:
-        """Receive these groups, in place of those before; `everything`: all multicast.
+        """Receive these groups instead of the previous ones. everything: receive all multicast.
 
-        The filter is a hash of 12 bits, so other groups may come through too (82599 8.2.3.7.7). Raises ValueError.
+        The filter is a hash of 12 bits, so frames of other groups may be received too (82599 8.2.3.7.7). Raises
+        ValueError.
         """
         filters.write_multicast(self.nic, [mac_bytes(group) for group in groups])
         if everything != self._all_multicast:
@@ -148,24 +150,29 @@ class Port:
 
     @property
     def vlan(self) -> Vlan:
-        """Which VLANs are received (`port.vlan.filter = {5, 7}`), and whether tags are taken out (`port.vlan.strip = True`)."""
+        """The VLANs that are received (`port.vlan.filter = {5, 7}`), and whether tags are stripped (`port.vlan.strip =
+        True`).
+        """
         session = self._open()
         return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
 
     @property
     def rss(self) -> Rss:
-        """How flows are spread over receive queues: key, table and headers, which may be set."""
+        """How flows are spread over receive queues: key, table and headers. Each may be set."""
         return Rss(self.nic, self._open().options["rx_queues"])
 
     @property
     def filters(self) -> Filters:
-        """Frames that go to a queue of their own: a collection with add(), remove(), clear()."""
+        """The filters that choose a queue for a frame: a collection with add(), remove(), clear()."""
         session = self._open()
         return Filters(session.nic, session.options["rx_queues"], session.director)
 
     @property
     def clock(self) -> Clock:
-        """The NIC's IEEE 1588 clock, which the first look starts, and time stamps with it. Raises PortError when all EtherType filters are in use."""
+        """The NIC's IEEE 1588 clock. The first use starts the clock and its time stamps.
+
+        Raises PortError if all EtherType filters are in use.
+        """
         session = self._open()
         if session.clock is None:
             session.clock = Clock(session.nic)
@@ -173,22 +180,22 @@ class Port:
 
     @property
     def link(self) -> Link:
-        """As it is now: up, speed_mbps, and when it is down the reason."""
+        """The link now: up, speed_mbps, and the reason if it is down."""
         session = self._open()
         return read_link(session.device, session.nic)
 
     @property
     def sfp(self) -> Module | None:
-        """The SFP+ module as it describes itself, None for an empty cage. Read anew each time, at the 100 kHz of its bus. Raises DeviceError."""
+        """The SFP+ module, None for an empty cage. Read each time, at the 100 kHz of its bus. Raises DeviceError."""
         return read_module(self.nic)
 
     def identify(self, seconds: float = 10.0) -> None:
-        """Blink the port's LEDs for so long, to find its cable: ethtool's -p. Frames go on meanwhile."""
+        """Blink the port's LEDs for `seconds`, to find its cable (as ethtool -p). Traffic continues."""
         with blinking(self.nic):
             time.sleep(seconds)
 
     def wait_link(self, timeout: float = 10.0) -> Link:
-        """Wait up to `timeout` seconds for the link; raises LinkDown with the reason."""
+        """Wait up to `timeout` seconds for the link. Raises LinkDown with the reason."""
         session = self._open()
         link = wait_link(session.device, session.nic, timeout)
         if not link.up:
@@ -196,15 +203,18 @@ class Port:
         return link
 
     def stats(self) -> PortStatistics:
-        """The NIC's own counters since open_port(), 64 bits and more; see PortStatistics."""
+        """The NIC's own counters since open_port(), which do not overflow; see PortStatistics. Raises DeviceGone."""
         session = self._open()
         session.accumulate()
         return session.statistics.totals()
 
-    # Rings
+    # ---- rings ----
 
     def txsync(self) -> None:
-        """Hand over what was advanced on every TX ring, take back what was sent. Raises rings.RingError."""
+        """Give the advanced slots of every TX ring to the NIC, and take back sent ones.
+
+        Raises rings.RingError, DeviceGone, DmaRefused.
+        """
         session = self._session or self._open()
         if session.tx_sync():
             session.look_after()
@@ -212,7 +222,10 @@ class Port:
             settle_transmit(session)
 
     def rxsync(self) -> None:
-        """Give back what was advanced on every RX ring, take in what was received. Raises rings.RingError."""
+        """Give the released slots of every RX ring to the NIC, and take in received ones.
+
+        Raises rings.RingError, DeviceGone, DmaRefused.
+        """
         session = self._session or self._open()
         if session.rx_sync():
             session.look_after()
@@ -220,9 +233,11 @@ class Port:
             settle_receive(session)
 
     def received(self, ring: RxRing, span: Span) -> Received:
-        """What the NIC says of the frames in `span`, which `ring.reserve()` gave: checksums, RSS hash, the VLAN tag it took out.
+        """What the NIC reports about the frames in `span`, from `ring.reserve()`: checksums, RSS hash, stripped VLAN
+        tag.
 
-        Ask before the slots are released and synced, as with their bytes. Raises ValueError for a ring that is not this port's.
+        Call it before the slots are released and synced, as with their bytes. Raises ValueError for a ring of another
+        port.
         """
         session = self._open()
         if any(queue.ring is ring for queue in session.rx):
@@ -230,17 +245,17 @@ class Port:
         raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
 
     def forward(self, to: Port, limit: int = 256) -> int:
-        """Move up to `limit` received frames from each RX ring to `to`'s TX rings by swapping buffers; returns how many moved.
+        """Move up to `limit` received frames from each RX ring to the TX rings of `to`. Returns how many moved.
 
-        RX ring k feeds TX ring k, modulo their number. Both ports must share a region: open them with open_ports(). Syncs those
-        rings, too. Raises ValueError when the regions differ or for a limit beyond 32 bits, rings.RingError.
+        The frames' buffers are swapped, not copied. RX ring k feeds TX ring k modulo their number. Both ports must
+        share a region: open them with open_ports(). Those rings are synced, too. Raises ValueError if the regions
+        differ or the limit exceeds 32 bits, rings.RingError, DeviceGone, DmaRefused.
         """
         session, target = self._session or self._open(), to._session or to._open()
         pairs = self._forwards.get(to)
         if pairs is None:
-            self._forwards = {
-                port: each for port, each in self._forwards.items() if not port.closed
-            }  # or their memory would be kept
+            # Closed ports are dropped, else their memory would be kept.
+            self._forwards = {port: each for port, each in self._forwards.items() if not port.closed}
             pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
         if pairs.attention:
@@ -254,20 +269,21 @@ class Port:
         if not session.rx or not target.tx:
             raise PortError(
                 f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
-                "forwarding needs one of each: open them without /T and /R"
+                "forwarding needs one of each. Open the ports without /T and /R"
             )
         return join(
             session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx))
         )
 
-    # Waiting
+    # ---- waiting ----
 
     def poll(self, timeout: float | None = None, events: int = POLLIN, busy: bool | None = None) -> int:
-        """As netmap's poll: TX rings are flushed, RX rings synced, then wait until one has cur != tail.
+        """As netmap's poll: sync TX and RX rings, then wait until a ring has cur != tail.
 
-        timeout: seconds, None for ever, 0 not at all. events: select.POLLIN (a frame to receive), POLLOUT (room to send), or
-        both; returns those that are ready, 0 after `timeout`. busy: spin instead of sleeping (default: busy_poll of
-        open_port()). The GIL is free meanwhile. Raises rings.RingError, DeviceGone.
+        timeout: seconds; None waits without limit, 0 does not wait. events: select.POLLIN (a frame to receive), POLLOUT
+        (room to send), or both. Returns those that are ready, 0 after `timeout`. busy: spin instead of sleeping
+        (default: busy_poll of open_port()). The GIL is released meanwhile. Raises rings.RingError, DeviceGone,
+        DmaRefused.
         """
         ready = poll_ports([self], timeout, events, busy)
         return ready[0][1] if ready else 0
@@ -283,11 +299,11 @@ class Port:
         )
 
     def fileno(self) -> int:
-        """A descriptor that is readable when frames have come, or a full TX ring got room: for select, selectors, asyncio.
+        """A descriptor for select, selectors and asyncio: readable when frames arrived, or a full TX ring got room.
 
-        From the first call on interrupts are in use. When it is readable, call rxsync(), and txsync() if you wait for room, and
-        look at the rings; it stays readable until a sync finds nothing. It may be readable once more than that, for an interrupt
-        that was pending. It belongs to the port: do not close it.
+        The first call switches interrupts on. When the descriptor is readable, call rxsync() (and txsync() if you wait
+        for room) and look at the rings. It stays readable until a sync finds nothing. It may become readable once more
+        without a frame, for an interrupt that was pending. The port owns the descriptor: do not close it.
         """
         session = self._open()
         if not session.selectable:
@@ -297,7 +313,10 @@ class Port:
         return session.interrupts.fileno()
 
     def flush(self, timeout: float | None = 10.0) -> None:
-        """Hand over what was advanced and wait until the NIC has sent all of it. Raises PortTimeout, DeviceGone."""
+        """Give the advanced slots to the NIC and wait until it has sent them all. timeout: seconds, None for no limit.
+
+        Raises PortTimeout, rings.RingError, DeviceGone, DmaRefused.
+        """
         session = self._open()
 
         def sent() -> int:
@@ -315,32 +334,36 @@ class Port:
         for ring in session.interface.tx_rings:
             if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
                 return (
-                    f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 7.2.3.5.2). "
-                    "Close the port and open it again"
+                    f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
+                    "7.2.3.5.2). Close the port and open it again"
                 )
         return "the link is up, but the wire does not take them fast enough"
 
-    # Frames as bytes
+    # ---- frames as bytes ----
 
     def send(
         self, frames: Iterable[Frame], timeout: float | None = 10.0, ring: int = 0, offload: Offload | None = None
     ) -> int:
-        """Copy `frames` (bytes without CRC, or anything that is a buffer of bytes) to TX ring `ring` and start sending.
+        """Copy `frames` to TX ring `ring` and start sending. Returns how many.
 
-        Longer frames than a buffer take several slots. Returns how many. `offload`: what the NIC does to each of them, such as
-        Offload(checksums=True), Offload(vlan=5), Offload(mss=1448) to cut it into many. `timeout` seconds bound each wait for room. Raises
-        PortTimeout, ValueError for a frame of the wrong size; what came before that frame is sent.
+        frames: bytes without CRC, or other buffers of bytes. A frame longer than a buffer takes several slots. timeout:
+        seconds of each wait for room, None for no limit. offload: what the NIC does to each frame, such as
+        Offload(checksums=True), Offload(vlan=5), or Offload(mss=1448) to segment it.
+
+        Raises PortTimeout, PortError for a ring that is not there, ValueError for a frame of the wrong size; frames
+        before that one are sent.
         """
         session = self._open()
         if not 0 <= ring < len(self._tx_bytes):
-            raise PortError(f"{self.name} has no TX ring {ring}; it has {len(self._tx_bytes)}")
+            raise PortError(f"{self.name} has no TX ring {ring}; it has {len(self._tx_bytes)} TX rings")
         slots = self._tx_bytes[ring]
         longest = frame_size(session.options) - CRC + VLAN_TAG
 
         def wait_for_room(needed: int) -> None:
             if needed >= slots.ring.num_slots:
                 raise ValueError(
-                    f"a frame of {needed} slots does not fit a ring of {slots.ring.num_slots}; open the port with more tx_slots"
+                    f"a frame of {needed} slots does not fit a ring of {slots.ring.num_slots}; open the port with more "
+                    "tx_slots"
                 )
 
             def room() -> int:
@@ -354,9 +377,10 @@ class Port:
         return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
 
     def recv(self, timeout: float | None = None) -> Iterator[bytes]:
-        """Frames without CRC as they come, from all RX rings; ends when none came for `timeout` seconds (None: never).
+        """Frames without CRC as they arrive, from all RX rings. Ends if none arrives for `timeout` seconds (None:
+        never).
 
-        A frame leaves its ring as it is handed out, so the loop may stop at any time and nothing is lost.
+        Each frame leaves its ring when it is yielded, so the loop may stop at any time without loss.
         """
         session = self._open()
 
@@ -370,17 +394,17 @@ class Port:
             return session.received()
 
         def wait() -> int:
-            self._open()  # it may have been closed between two frames
+            self._open()  # the port may have been closed between two frames
             return wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
 
         return receive_frames(rings, wait)
 
-    # The end
+    # ---- closing ----
 
     def close(self) -> None:
-        """Stop the NIC, then release everything. Frames that were not sent are lost: flush() first. Closing twice is fine.
+        """Stop the NIC, then release everything. Unsent frames are lost: call flush() first. May be called again.
 
-        A device that did not stop as it should is reset, released all the same, and reported by a DeviceError.
+        If the device does not stop as it should, it is reset and released all the same, and DeviceError is raised.
         """
         self._session = None
         self._forwards.clear()
@@ -388,11 +412,12 @@ class Port:
         try:
             self._undo.close()
         except KeyboardInterrupt:
-            self._undo.close()  # what is left, if Ctrl-C fell between two steps; inside of one it does not keep the others from being taken
+            # Ctrl-C between two steps leaves the rest on the stack. Ctrl-C inside a step does not skip the others.
+            self._undo.close()
             raise
 
     def __del__(self) -> None:
-        """An exception between open_port() and `with` leaves nobody to close it. At the end of the program the kernel does."""
+        """Close a port that was lost by an exception between open_port() and `with`. At exit the kernel cleans up."""
         if getattr(self, "_session", None) is not None and not sys.is_finalizing():
             self.close()
 
@@ -411,12 +436,13 @@ class Port:
 def poll_ports(
     ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None
 ) -> list[tuple[Port, int]]:
-    """Port.poll() for several at once: those that are ready, and for what; none after `timeout` seconds.
+    """Port.poll() for several ports. Returns the ports that are ready, each with its events; none after `timeout`
+    seconds.
 
-    Costs no interrupt while frames keep coming, unlike fileno(), which has to be true at any time. Raises rings.RingError, DeviceGone.
+    Unlike fileno(), it needs no interrupt while frames keep arriving. Raises rings.RingError, DeviceGone, DmaRefused.
     """
     if not ports:
-        raise PortError("poll_ports() needs a port or more to wait for")
+        raise PortError("poll_ports() needs one port or more")
     sessions = [port._open() for port in ports]
     found: list[tuple[Port, int]] = []
 

@@ -1,4 +1,4 @@
-"""A ring as it stands at one moment: its pointers, what is in each slot, and who owns it.
+"""A snapshot of a ring: its pointers, the content of each slot, and its owner.
 
     with open_port("emulated") as port:
         recording = Recording(port)
@@ -6,8 +6,9 @@
         recording.look("after the first txsync")
         Path("ring.html").write_text(page(recording.steps))     # driver/cli/ring_html.py
 
-netmap's contract: [head, tail) is the program's, all else the driver's (netmap(4)). Of the driver's part the NIC owns the descriptors from its
-head up to its tail register (82599 7.1.9, 7.2.3.5); before that lies what it is done with, after it what the program gave since the last sync.
+netmap's contract: the program owns [head, tail), the driver owns the rest (netmap(4)). In the driver's part, the NIC
+owns the descriptors from its head register up to its tail register (82599 7.1.9, 7.2.3.5). Before them are slots that
+the NIC has finished; after them are slots that the program has released since the last sync.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from .port import Port
 
 
 class Owner(Enum):
-    """Whose a slot is: its letter, and in words."""
+    """The owner of a slot: a letter, and words."""
 
-    PROGRAM = ("P", "the program's")
-    GIVEN = ("g", "given by the program; the next sync hands it to the NIC")
-    NIC = ("N", "the NIC's")
-    DONE = ("d", "the NIC is done with it; the next sync hands it to the program")
-    NOBODY = ("-", "kept out of use, so that a full ring differs from an empty one")
-    DRIVER = ("D", "the driver's or the NIC's")
+    PROGRAM = ("P", "owned by the program")
+    GIVEN = ("g", "released by the program; the next sync gives it to the NIC")
+    NIC = ("N", "owned by the NIC")
+    DONE = ("d", "finished by the NIC; the next sync gives it to the program")
+    NOBODY = ("-", "unused, so that a full ring differs from an empty one")
+    DRIVER = ("D", "owned by the driver or the NIC")
 
     def __init__(self, letter: str, words: str) -> None:
         self.letter, self.words = letter, words
@@ -40,6 +41,8 @@ class Owner(Enum):
 
 @dataclass(frozen=True)
 class SlotView:
+    """A slot, and its descriptor in words ("" if it cannot be seen)."""
+
     owner: Owner
     buf_idx: int
     len: int
@@ -49,7 +52,7 @@ class SlotView:
 
 @dataclass(frozen=True)
 class RingView:
-    """pointers: by name, in the order they are met on the way round; without the NIC's where they cannot be seen."""
+    """pointers: name -> slot. The NIC's pointers are missing if they cannot be seen."""
 
     name: str
     transmits: bool
@@ -60,31 +63,34 @@ class RingView:
 
 @dataclass(frozen=True)
 class PortView:
+    """The rings of a port, TX first."""
+
     name: str
     rings: tuple[RingView, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What had just happened, and how the rings stood then."""
+    """What has just happened, and the rings after it."""
 
     caption: str
     port: PortView
 
 
 class Recording:
-    """Looks at a port, to be stepped through later."""
+    """Snapshots of a port, to step through later."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self.steps: list[Step] = []
 
     def look(self, caption: str) -> None:
+        """Take a snapshot. Raises DeviceGone."""
         self.steps.append(Step(caption, view_port(self._port)))
 
 
 def view_port(port: Port) -> PortView:
-    """Every ring of a port of this program, TX first. Reads registers and memory, changes nothing. Raises DeviceGone."""
+    """Every ring of a port of this program, TX first. It only reads registers and memory. Raises DeviceGone."""
     nic, session = port.nic, port._open()
     views: list[RingView] = []
     rings: list[TxRing | RxRing] = [*port.tx_rings, *port.rx_rings]
@@ -100,18 +106,18 @@ def view_port(port: Port) -> PortView:
 
 
 def view_interface(interface: Interface) -> PortView:
-    """The rings of another program's port, of which only the shared region can be seen."""
+    """The rings of another program's port. Only the shared region can be seen."""
     rings: list[TxRing | RxRing] = [*interface.tx_rings, *interface.rx_rings]
     return PortView(interface.name, tuple(view_ring(ring, {}, []) for ring in rings))
 
 
 def view_ring(ring: TxRing | RxRing, nic: Mapping[str, int], written: Sequence[Sequence[int]]) -> RingView:
-    """nic: its head and tail register, none if they cannot be seen; written: the halves of each descriptor."""
+    """nic: its head and tail register, empty if they cannot be seen. written: the halves of each descriptor."""
     transmits = isinstance(ring, TxRing)
     size = ring.num_slots
     pointers = {
         name: index % size for name, index in {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}.items()
-    }  # shared memory may hold anything
+    }  # shared memory may hold any value
     decode = descriptors.transmit if transmits else descriptors.receive
     slots = np.array(ring.slots)
     return RingView(
@@ -133,7 +139,7 @@ def view_ring(ring: TxRing | RxRing, nic: Mapping[str, int], written: Sequence[S
 
 
 def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owner]:
-    """Of each slot. Pointers that make no sense give a picture that makes none, and no endless loop."""
+    """The owner of each slot. Invalid pointers give a wrong picture, but no endless loop."""
     head, tail = pointers["head"], pointers["tail"]
     nic_head, nic_tail = pointers.get("NIC head"), pointers.get("NIC tail")
     if nic_head is None or nic_tail is None:

@@ -1,4 +1,4 @@
-"""What software shares with the firmware and with the driver of the NIC's other port is taken before it is used (82599 10.5.4)."""
+"""Semaphores for what software shares with the firmware and with the driver of the other port (82599 10.5.4)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from ixrings.hw.errors import DeviceError, RegisterTimeout
 from ixrings.hw.registers import Registers
 
-SEMAPHORE_S = 0.1  # each step of taking one, as Linux; holders keep it for some ms
+SEMAPHORE_S = 0.1  # for each step, as in Linux; holders keep a semaphore for some ms
 RESOURCE_S = 1.0
 PAUSE_S = 0.0005
 
 
 @contextmanager
 def phy_of_port(nic: Registers) -> Iterator[None]:
-    """The PHY and the module's two-wire bus, ours inside. Raises DeviceError when somebody else keeps them."""
+    """The PHY and the module's two-wire bus are ours inside. Raises DeviceError if another holder keeps them."""
     number = nic.STATUS.read().LAN_ID & 1
     ours, firmwares = f"SW_PHY_SM{number}", f"FW_PHY_SM{number}"
     take(nic, ours, firmwares)
@@ -28,7 +28,10 @@ def phy_of_port(nic: Registers) -> Iterator[None]:
 
 
 def take(nic: Registers, ours: str, firmwares: str) -> None:
-    """What software has kept for RESOURCE_S is taken from it: nobody keeps it that long who is alive. Linux does so, too."""
+    """Take a resource. One that software has held for RESOURCE_S is taken over: its holder is dead.
+
+    Linux does the same.
+    """
     end = time.monotonic() + RESOURCE_S
     while True:
         late = time.monotonic() >= end
@@ -39,28 +42,29 @@ def take(nic: Registers, ours: str, firmwares: str) -> None:
                 return
         if late:
             raise DeviceError(
-                f"the firmware has kept {firmwares} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). Power the machine off and on"
+                f"the firmware has kept {firmwares} for {RESOURCE_S:g} s (SW_FW_SYNC = {held!r}, 82599 10.5.4). Power "
+                "the machine off and on"
             )
         time.sleep(PAUSE_S)
 
 
 @contextmanager
 def register_semaphore(nic: Registers) -> Iterator[None]:
-    """SW_FW_SYNC may be changed inside: SMBI against other drivers, SWESMBI against the firmware (8.2.3.4.9)."""
+    """SW_FW_SYNC may be changed inside. SMBI excludes other drivers, SWESMBI the firmware (8.2.3.4.9)."""
     try:
-        nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")  # the read that shows 0 has taken it
-    except RegisterTimeout:  # left behind by who died with it: taken back, once
+        nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")  # a read that returns 0 takes it
+    except RegisterTimeout:  # its holder died: release it, once
         nic.SWSM.write(SMBI=0, SWESMBI=0)
         nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")
     try:
         end = time.monotonic() + SEMAPHORE_S
         while True:
             nic.SWSM.update(SWESMBI=1)
-            if nic.SWSM.read().SWESMBI:  # it only stays when the firmware does not have it
+            if nic.SWSM.read().SWESMBI:  # the bit stays set only if the firmware does not hold it
                 break
             if time.monotonic() >= end:
                 raise DeviceError(
-                    "the firmware does not give SWSM.SWESMBI to software (82599 10.5.4); power the machine off and on"
+                    "the firmware does not release SWSM.SWESMBI (82599 10.5.4). Power the machine off and on"
                 )
             time.sleep(PAUSE_S)
         yield

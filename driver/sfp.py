@@ -1,4 +1,4 @@
-"""The SFP+ module: what its memory says (SFF-8472), read over the two-wire bus of the cage."""
+"""The SFP+ module: the content of its memory (SFF-8472), read over the two-wire bus of the cage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 
-from .i2c import I2c, NobodyAnswers
+from .i2c import I2c, NotAcknowledged
 from .semaphores import phy_of_port
 
 IDENTITY, DIAGNOSTICS = 0xA0, 0xA2  # bus addresses
@@ -33,7 +33,7 @@ LENGTHS = {
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What an optical module measures of itself (SFF-8472 9). Powers in mW; `dbm()` for the usual unit."""
+    """What an optical module measures (SFF-8472 9). Powers are in mW; dbm() converts to the usual unit."""
 
     temperature_c: float
     supply_v: float
@@ -44,9 +44,10 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Module:
-    """The module in the cage. types: what it is, "10GBASE-SR"; lengths_m: how far it reaches, by kind of fibre or cable.
+    """The module in the cage. types: such as "10GBASE-SR". lengths_m: its reach, for each kind of fibre or cable.
 
-    wavelength_nm: 0 for copper. diagnostics: None when it measures nothing, or only what needs a calibration that we do not do.
+    wavelength_nm: 0 for copper. diagnostics: None if it measures nothing, or needs a calibration that is not
+    implemented.
     """
 
     identifier: str
@@ -64,18 +65,18 @@ class Module:
 
 
 def read_module(nic: Registers) -> Module | None:
-    """None for an empty cage. Raises DeviceError when a module answers with nonsense, or the bus is not to be had."""
+    """Read the module; None for an empty cage. Raises DeviceError for bad data, or if the bus is not available."""
     with phy_of_port(nic):
         bus = I2c(nic)
         try:
             page = bus.read(IDENTITY, 0, IDENTITY_SIZE)
-        except NobodyAnswers:
+        except NotAcknowledged:
             return None
         for start, check in ((0, CHECK_BASE), (CHECK_BASE + 1, CHECK_EXTENDED)):
             if sum(page[start:check]) & 0xFF != page[check]:
                 raise DeviceError(
-                    f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not sum up to byte {check}. "
-                    "Take the module out and put it in again"
+                    f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not add "
+                    f"up to byte {check}. Remove the module and insert it again"
                 )
         return identity(
             page,
@@ -96,7 +97,8 @@ def identity(page: bytes, measured: Diagnostics | None) -> Module:
         revision=text(page[56:60]),
         serial=text(page[68:84]),
         date=date(text(page[84:92])),
-        wavelength_nm=0 if cables else int.from_bytes(page[60:62], "big"),  # of a cable these bytes are its compliance
+        # for a cable, these bytes are its compliance code
+        wavelength_nm=0 if cables else int.from_bytes(page[60:62], "big"),
         lengths_m={name: page[at] * metres for at, (name, metres) in LENGTHS.items() if page[at]},
         diagnostics=measured,
     )
@@ -107,17 +109,17 @@ def named_bits(byte: int, names: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def text(field_of_page: bytes) -> str:
-    """ASCII padded with spaces; whatever else a vendor wrote cannot disturb a terminal."""
+    """ASCII without its padding. Other characters become `?`, so that they cannot disturb a terminal."""
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in field_of_page.rstrip(b" \0"))
 
 
 def date(code: str) -> str:
-    """`260101` and a lot become 2026-01-01."""
+    """`260101`, perhaps followed by a lot code, becomes 2026-01-01."""
     return f"20{code[:2]}-{code[2:4]}-{code[4:6]}" if code[:6].isdigit() and len(code) >= 6 else code
 
 
 def diagnostics(bus: I2c) -> Diagnostics:
-    """SFF-8472 9.4, internally calibrated: 1/256 degree, 100 uV, 2 uA, 0.1 uW."""
+    """SFF-8472 9.4, internally calibrated. Units: 1/256 degree, 100 uV, 2 uA, 0.1 uW."""
     values = bus.read(DIAGNOSTICS, MEASURED, MEASURED_SIZE)
     temperature, supply, bias, tx, rx = (
         int.from_bytes(values[at : at + 2], "big", signed=at == 0) for at in range(0, MEASURED_SIZE, 2)
@@ -126,5 +128,5 @@ def diagnostics(bus: I2c) -> Diagnostics:
 
 
 def dbm(power_mw: float) -> float:
-    """-inf for no light at all."""
+    """mW to dBm; -inf for 0 mW."""
     return 10 * math.log10(power_mw) if power_mw > 0 else -math.inf

@@ -1,7 +1,7 @@
-"""The NIC's counters, kept beyond their 32 and 36 bits (82599 8.2.3.23).
+"""The NIC's counters, extended beyond their 32 and 36 bits (82599 8.2.3.23).
 
-A counter is cleared by its read and sticks at its maximum: whoever reads it owns what was counted, and it must be read before it
-is full. A 36-bit pair is read low half first; the read of the high half clears both.
+A read clears a counter, so the reader must keep the count. A counter stops at its maximum, so it must be read before
+that. A 36-bit pair is read low half first; the read of the high half clears both.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ FLOW_DIRECTOR = ("FDIRMATCH", "FDIRMISS")
 
 @dataclass(frozen=True)
 class PortStatistics:
-    """Counts since the port was opened, named as in the datasheet.
+    """Counts since the port was opened, with the datasheet's names.
 
-    port: GPRC, GORC (36-bit pairs under one name), MPC (all eight packet buffers), ... rx: a mapping for each receive queue with
-    QPRC (packets), QBRC (bytes), QPRDC (packets dropped for want of a descriptor). tx: for each transmit queue QPTC, QBTC.
-    The NIC has 16 sets of these. Of more than 16 queues of a direction, rx or tx has queues 0..14 only, and all from 15 on are counted
-    together: rx_others, tx_others. rx_others has also what a FlowFilter drops, and a port with a flow director counts so from 16 queues on.
-    Pause frames that were sent (LXOFFTXC, LXONTXC) are in GPTC, GOTC, MPTC and PTC64, too, and in no queue's counters.
-    On silicon GPRC also counts frames that were missed for want of packet buffer (MPC); the sum of QPRC does not.
+    port: GPRC, GORC (36-bit pairs have one name), MPC (all eight packet buffers), and so on. rx: for each receive queue
+    QPRC (packets), QBRC (bytes), QPRDC (packets dropped for lack of a descriptor). tx: for each transmit queue QPTC,
+    QBTC. rx_others, tx_others: the NIC has 16 sets of queue counters. If a direction has more than 16 queues, rx or tx
+    has only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts what a FlowFilter
+    drops, and a port with a flow director counts this way from 16 queues on.
+
+    Sent pause frames (LXOFFTXC, LXONTXC) are also in GPTC, GOTC, MPTC and PTC64, but in no queue's counters. On silicon
+    GPRC also counts frames missed for lack of packet buffer (MPC); the sum of QPRC does not.
     """
 
     port: Mapping[str, int]
@@ -52,16 +54,16 @@ class PortStatistics:
         try:
             return self.port[name]
         except KeyError:
-            raise KeyError(f"there is no counter {name}; there are {', '.join(sorted(self.port))}") from None
+            raise KeyError(f"there is no counter {name}; choose one of {', '.join(sorted(self.port))}") from None
 
     def __iter__(self) -> Iterator[str]:
-        """Names of the port's counters; without it Python would ask for counter 0."""
+        """The names of the port's counters. Without this, Python would iterate over indices."""
         return iter(self.port)
 
 
 @dataclass
 class Counter:
-    """One count; `high` is the upper half's offset, or -1."""
+    """One count. high: offset of the upper half, or -1."""
 
     low: int
     high: int = -1
@@ -69,7 +71,7 @@ class Counter:
 
 
 def port_counters() -> dict[str, list[Counter]]:
-    """Every counter of the table that is not a queue's; the registers of an array are added up."""
+    """Every counter of the register table except the queues'. The registers of an array are added up."""
     halves = {half for pair in PAIRS.values() for half in pair}
     counters: dict[str, list[Counter]] = {}
     for row in Registers.rows():
@@ -78,24 +80,29 @@ def port_counters() -> dict[str, list[Counter]]:
         if counts and row.access.read_has_effect and not per_queue and row.name not in halves:
             counters[row.name] = [Counter(row.offset(index)) for index in range(row.count)]
     for name, (low, high) in PAIRS.items():
-        counters[name] = [Counter(_row(low).offset(), _row(high).offset())]
+        counters[name] = [Counter(row_of(low).offset(), row_of(high).offset())]
     return counters
 
 
 def queue_counters(names: Mapping[str, tuple[str, str]], queue: int) -> dict[str, Counter]:
+    """The counters of set `queue`."""
     return {
-        name: Counter(_row(low).offset(queue), _row(high).offset(queue) if high else -1)
+        name: Counter(row_of(low).offset(queue), row_of(high).offset(queue) if high else -1)
         for name, (low, high) in names.items()
     }
 
 
-def _row(name: str) -> Row[Word]:
+def row_of(name: str) -> Row[Word]:
+    """The row of a register, by name."""
     row: Row[Word] = getattr(Registers, name)
     return row
 
 
 class QueueCounters:
-    """Of one direction: each queue's with a set to itself, and those of the last set if that is not one of them. drops: it must not be."""
+    """The counters of one direction: of each queue that has its own set, and of the last set if several share it.
+
+    drops: the last set also counts drops, so no queue owns it.
+    """
 
     def __init__(self, names: Mapping[str, tuple[str, str]], queues: int, drops: bool = False) -> None:
         own = queues if queues + drops <= COUNTERS else LAST_SET
@@ -109,7 +116,7 @@ def values(counters: Mapping[str, Counter]) -> Mapping[str, int]:
 
 
 class Statistics:
-    """Accumulates one NIC's counters from now on. drops: there may be filters that drop, which a set has to count."""
+    """Accumulates one NIC's counters from now on. drops: filters may drop frames, and a set must count them."""
 
     def __init__(self, nic: Registers, rx_queues: int, tx_queues: int, *, drops: bool = False) -> None:
         self._nic = nic
@@ -117,7 +124,7 @@ class Statistics:
         self._rx = QueueCounters(RX_QUEUE, rx_queues, drops)
         self._tx = QueueCounters(TX_QUEUE, tx_queues)
         self.due_at = 0.0
-        self._reading = threading.Lock()  # what a read clears must be added by the one who read it
+        self._reading = threading.Lock()  # the thread that read and cleared a counter must add it
         map_queues(nic)
         self.accumulate()
         for counter in self._all():
@@ -148,7 +155,7 @@ class Statistics:
 
 
 def map_queues(nic: Registers) -> None:
-    """Queues 0..14 to counter sets of their own, all others to the last (8.2.3.23.71, 8.2.3.23.73)."""
+    """Give queues 0..14 their own counter set, and all others the last (8.2.3.23.71, 8.2.3.23.73)."""
     for first in range(0, QUEUES, 4):
         sets = {f"Q_MAP_{queue}": min(first + queue, LAST_SET) for queue in range(4)}
         nic.RQSMR[first // 4].write(**sets)
@@ -156,7 +163,7 @@ def map_queues(nic: Registers) -> None:
 
 
 def read_counter(nic: Registers, counter: Counter) -> int:
-    """What it counted since it was read last, and clear it. Raises DeviceGone."""
+    """The count since the last read. Clears the counter. Raises DeviceGone."""
     low = nic.load(counter.low, "a statistics register")
     if counter.high < 0:
         return low

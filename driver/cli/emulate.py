@@ -1,4 +1,4 @@
-"""`ixrings emulate`: an 82599 made of software at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
+"""`ixrings emulate`: serve a software 82599 at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ixrings.hw.emulator.blocks.sfp import SfpModule
 
 EPILOG = """\
-WIRE is what the cable leads to, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE.
-Ctrl-C ends it, SIGUSR1 pulls the cable and the next SIGUSR1 puts it back, SIGUSR2 mends what --fault broke. What a driver does wrong is said
-on stderr when it leaves.
+WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME,
+pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command. SIGUSR1 pulls the cable, the next SIGUSR1 plugs it in again.
+SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it disconnects.
 
-A guest gets the NIC with (QEMU 10.1 or later; its memory must be shared, or each DMA is a message):
+A guest gets the NIC with (QEMU 10.1 or later; guest memory must be shared, else each DMA is a message):
   -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
   -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"PATH"}}'
 """
@@ -39,13 +39,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to make and to listen at")
+    parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to create and to listen at")
     parser.add_argument("--wire", default="loop", metavar="WIRE", help="the other end of the cable (default: loop)")
     parser.add_argument(
-        "--paced", action="store_true", help="10 Gbit/s, as on a real wire, and not as fast as the machine can"
+        "--paced", action="store_true", help="run at 10 Gbit/s, as a real wire, instead of as fast as the machine can"
     )
     parser.add_argument(
-        "--link", type=seconds, default=0.0, metavar="SECONDS", help="how long link training takes (default: 0)"
+        "--link", type=seconds, default=0.0, metavar="SECONDS", help="duration of link training (default: 0)"
     )
     parser.add_argument(
         "--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01"
@@ -55,14 +55,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         type=sfp_module,
         default="sr",
         metavar="MODULE",
-        help="what is in the SFP+ cage: sr, lr, direct-attach, foreign-sr (which drivers refuse) or none (default: sr)",
+        help="the module in the SFP+ cage: sr, lr, direct-attach, foreign-sr (drivers refuse it) or none (default: sr)",
     )
     parser.add_argument(
         "--rules",
         choices=POLICIES,
         default="record",
-        help="what to do when the driver breaks a rule of the datasheet "
-        "(hw/emulator/rules/README.md has them): answer its access with an error, say so when it leaves (default), nothing",
+        help="what to do when the driver breaks a rule of the datasheet (see hw/emulator/rules/README.md): answer its "
+        "access with an error, report it when the driver disconnects (default), or nothing",
     )
     parser.add_argument(
         "--fault",
@@ -70,8 +70,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         action="append",
         default=[],
         metavar="NAME[+N]",
-        help="break something, with the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, queue-enable, "
-        "head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
+        help="break something, at the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, "
+        "queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
     )
     parser.add_argument(
         "--trap-all", action="store_true", help="no doorbell region: every register access is a message"
@@ -80,17 +80,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--trace",
         type=argparse.FileType("w", encoding="ascii"),
         metavar="FILE",
-        help="write a line for each message there; ixrings trace FILE shows them",
+        help="write a line to FILE for each message; ixrings trace FILE shows them",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON instead, an object a line: the socket, then each rule that was broken",
+        help="print JSON instead, one object a line: the socket, then each broken rule",
     )
     parser.set_defaults(run=run)
 
 
 def seconds(text: str) -> float:
+    """Raises ValueError."""
     value = float(text)
     if not 0 <= value < 1e6:
         raise ValueError(text)
@@ -98,7 +99,7 @@ def seconds(text: str) -> float:
 
 
 def sfp_module(text: str) -> SfpModule | None:
-    """Raises ValueError for a module that nobody makes."""
+    """None for an empty cage. Raises ValueError for an unknown module."""
     from ixrings.hw.emulator.blocks.sfp import SfpModule
 
     names = {kind.name.lower().replace("_", "-"): kind for kind in SfpModule}
@@ -115,6 +116,7 @@ def fault_of(text: str) -> tuple[Fault, int]:
 
 
 def facts(violation: Violation) -> dict[str, object]:
+    """A broken rule for JSON."""
     rule = violation.rule
     return {
         "rule": rule.name,
@@ -133,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     from ixrings.hw.vfio_user.server import Server
 
     start = time.monotonic()
-    asked: deque[Callable[[], None]] = deque()  # by signals, whose handlers may not touch the NIC
+    asked: deque[Callable[[], None]] = deque()  # by signals; their handlers must not touch the NIC
 
     def trace(line: str) -> None:
         options.trace.write(f"{time.monotonic() - start:10.5f} {line}\n")
@@ -146,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
                 print(json.dumps(facts(violation)), flush=True)
             else:
                 print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
-        nic.clear_violations()  # or the next would not hear of what this one did wrong, too
+        nic.clear_violations()  # else a rule that the next client breaks as well would not be reported again
         if options.trace:
             options.trace.flush()
 

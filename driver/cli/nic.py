@@ -1,4 +1,4 @@
-"""`ixrings list`, `bind`, `unbind`, `doctor`: getting a NIC from Linux into a program's hands, and back."""
+"""`ixrings list`, `bind`, `unbind`, `doctor`: take a NIC from Linux for programs, and give it back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ JSON_HELP = "print JSON instead"
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("list", help="every PCI NIC, and whether a program may have it")
+    parser = subparsers.add_parser("list", help="list every PCI NIC, and whether a program can use it")
     parser.set_defaults(run=run_list)
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
-    parser = subparsers.add_parser("bind", help="take a NIC from Linux for programs")
+    parser = subparsers.add_parser("bind", help="take a NIC from Linux, for programs")
     parser.set_defaults(run=run_bind)
     parser.add_argument("address", metavar="BDF", help="PCI address, such as 0000:03:00.0")
     parser.add_argument(
@@ -31,10 +31,10 @@ def add(subparsers: Subparsers) -> None:
         default="vfio-pci",
         help="vfio-pci (default), or a UIO driver where there is no IOMMU",
     )
-    parser.add_argument("--group", action="store_true", help="also the other 82599s of its IOMMU group")
-    parser.add_argument("--chown", metavar="USER", default="", help="let this user open it without root")
+    parser.add_argument("--group", action="store_true", help="also take the other 82599s of its IOMMU group")
+    parser.add_argument("--chown", metavar="USER", default="", help="let this user open the NIC without root")
     parser.add_argument(
-        "--force", action="store_true", help="even if Linux uses it for an address or the default route"
+        "--force", action="store_true", help="take it even if Linux uses it for an address or the default route"
     )
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
@@ -43,13 +43,16 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("address", metavar="BDF")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
-    parser = subparsers.add_parser("doctor", help="what keeps programs from a NIC here, and what mends it")
+    parser = subparsers.add_parser("doctor", help="check what keeps programs from using a NIC, and how to fix it")
     parser.set_defaults(run=run_doctor)
-    parser.add_argument("address", nargs="?", default="", metavar="BDF", help="one NIC only (default: every 82599)")
+    parser.add_argument(
+        "address", nargs="?", default="", metavar="BDF", help="check only this NIC (default: every 82599)"
+    )
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
 def described(nic: Function) -> dict[str, object]:
+    """A NIC for JSON."""
     reason = why_not(nic)
     return {
         "address": nic.address,
@@ -80,7 +83,7 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"    {nic.driver or 'no driver'}, {linux}, {group}{beside}{node}")
         print(f"    {why_not(nic) or 'usable'}")
     if not nics:
-        print('There is no PCI NIC here. The emulated one needs none: open_port("emulated")')
+        print('This machine has no PCI NIC. The emulated NIC needs none: open_port("emulated")')
     return 0
 
 
@@ -100,11 +103,11 @@ def run_bind(options: argparse.Namespace) -> int:
         )
         return 0
     for each in done:
-        tell(each, options.chown)
+        print_bound(each, options.chown)
     return 0
 
 
-def tell(bound: Bound, owner: str) -> None:
+def print_bound(bound: Bound, owner: str) -> None:
     nic = bound.function
     came = "was there already" if bound.former == nic.driver else f"{bound.former or 'no driver'} had it before"
     print(f"{nic.address} is bound to {nic.driver}; {came}. Give it back with: ixrings unbind {nic.address}")
@@ -126,7 +129,7 @@ def run_unbind(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Exit status 1 when something that is needed is missing."""
+    """The exit status is 1 if something that is needed is missing."""
     checks = examine(pci_address(options.address) if options.address else "")
     if options.json:
         print(

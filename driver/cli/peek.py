@@ -1,4 +1,4 @@
-"""Looking at a NIC that may be someone else's: nothing is reset, and where it is someone else's nothing is written or cleared."""
+"""Look at a NIC that another program or driver may own. Then nothing is written, cleared or reset."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ixrings.hw.registers import Registers
 
 COMMAND = 0x04
 MEMORY_SPACE = 0x2
-LINK_S = 5.0  # for a link to come up, before it is called down
+LINK_S = 5.0  # time for a link to come up before it is reported as down
 
 
 class RegistersHidden(DeviceError):
-    """The kernel shows them to nobody but the driver that has the NIC."""
+    """The kernel lets only the NIC's driver read the registers."""
 
     def __init__(self, message: str, function: Function) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class RegistersHidden(DeviceError):
 
 
 class ReadOnly:
-    """BAR0 of a NIC that a driver has, through sysfs; only root may."""
+    """BAR0 of a NIC that a driver has, through sysfs. Needs root. Raises DeviceError, RegistersHidden."""
 
     def __init__(self, function: Function) -> None:
         try:
@@ -50,15 +50,16 @@ class ReadOnly:
         except OSError as error:
             if error.errno == errno.EACCES:
                 raise DeviceError(
-                    f"the registers of {function.address} are root's to read while {function.driver} has it. Run as root (sudo)"
+                    f"only root may read the registers of {function.address} while {function.driver} has it. Run as "
+                    "root (sudo)"
                 ) from None
-            if (
-                function.driver in FOR_PROGRAMS
-            ):  # IO_STRICT_DEVMEM: a BAR that a driver claimed is mapped through that driver only
+            # IO_STRICT_DEVMEM: a BAR that a driver has claimed can be mapped only through that driver.
+            if function.driver in FOR_PROGRAMS:
                 raise DeviceError(in_use(function, holders(ROOT, *nodes_of(function, ROOT)))) from None
             raise RegistersHidden(
-                f"the kernel lets nobody read the registers of {function.address} while {function.driver} has it ({error.strerror}). Boot "
-                f"with iomem=relaxed, or run: ethtool -d {next(iter(function.netdevs), 'INTERFACE')}",
+                f"the kernel lets no program read the registers of {function.address} while {function.driver} has it "
+                f"({error.strerror}). Boot with iomem=relaxed, or run: ethtool -d "
+                f"{next(iter(function.netdevs), 'INTERFACE')}",
                 function,
             ) from None
 
@@ -66,7 +67,7 @@ class ReadOnly:
         return self._bar.load(offset)
 
     def write32(self, offset: int, value: int, /) -> None:
-        raise DeviceError("this NIC is looked at only, nothing is written")
+        raise DeviceError("this NIC is only read; nothing is written to it")
 
     def close(self) -> None:
         self._bar.close()
@@ -74,9 +75,11 @@ class ReadOnly:
 
 @dataclass(frozen=True)
 class Peek:
-    """nic: its registers. device: None when it is someone else's, and then no register may be read whose read has an effect.
+    """A NIC that is looked at.
 
-    function: None for a NIC that is not on the PCI bus. holder: who has it, "" when we do. port: when it was brought up.
+    nic: its registers. device: None if another program or driver has it; then registers whose read has an effect must
+    not be read. function: None for a NIC that is not on the PCI bus. holder: who has it, "" if we do. port: set if it
+    was brought up.
     """
 
     nic: Registers
@@ -88,9 +91,9 @@ class Peek:
 
 @contextmanager
 def peek(text: str, *, up: bool = False) -> Iterator[Peek]:
-    """The NIC of a port's name, opened if nobody has it. Raises PortNameError, DeviceError.
+    """The NIC of a port name, opened if no program or driver has it. Raises PortNameError, DeviceError.
 
-    up: then as open_port() leaves it, up and running.
+    up: a NIC that is opened is also brought up, as by open_port().
     """
     name = parse_port_name(text)
     function = look_up(name.target) if name.kind in PCI else None
@@ -112,6 +115,7 @@ def peek(text: str, *, up: bool = False) -> Iterator[Peek]:
 
 
 def held_by(function: Function) -> str:
+    """The kernel driver, or the programs, that have the NIC; "" if none has."""
     if function.driver not in FOR_PROGRAMS:
         return function.driver
     return ", ".join(holders(ROOT, *nodes_of(function, ROOT)))

@@ -1,4 +1,4 @@
-"""`ixrings info`: what a NIC is, who has it, and its link. One that a driver has is only looked at."""
+"""`ixrings info`: a NIC's name, owner and link. A NIC that a driver owns is only read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("info", help="what a NIC is, who has it, and its link")
+    parser = subparsers.add_parser("info", help="show a NIC's name, owner, address and link")
     parser.set_defaults(run=run_info)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
     parser.add_argument("--json", action="store_true", help="print JSON instead")
@@ -29,7 +29,7 @@ def run_info(options: argparse.Namespace) -> int:
         with peek(options.port) as seen:
             facts = information(options.port, seen)
     except RegistersHidden as hidden:
-        facts = what_linux_says(options.port, hidden)
+        facts = linux_information(options.port, hidden)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -41,6 +41,7 @@ def run_info(options: argparse.Namespace) -> int:
 
 
 def information(port: str, seen: Peek) -> dict[str, object]:
+    """Facts from the NIC's registers."""
     if seen.device is not None:
         seen.device.enable_bus_master(False)
         wait_eeprom_auto_read(seen.nic)
@@ -61,7 +62,8 @@ def information(port: str, seen: Peek) -> dict[str, object]:
     return {**facts, **on_the_bus(seen.function)} if seen.function else facts
 
 
-def what_linux_says(port: str, hidden: RegistersHidden) -> dict[str, object]:
+def linux_information(port: str, hidden: RegistersHidden) -> dict[str, object]:
+    """Facts from Linux, for a NIC whose registers cannot be read."""
     function = hidden.function
     mac = text_of(ROOT / "sys/class/net" / function.netdevs[0] / "address") if function.netdevs else ""
     return {
@@ -76,15 +78,17 @@ def what_linux_says(port: str, hidden: RegistersHidden) -> dict[str, object]:
 
 
 def link(seen: Peek) -> str:
+    """The link in words. A NIC of ours gets time to train it."""
     if seen.device is not None:
-        setup_link(seen.nic)  # opening it has reset it
+        setup_link(seen.nic)  # opening the device has reset the link
         now = read_link(seen.device, seen.nic)
         return str(now if now.up or seen.device.link_trouble() else wait_link(seen.device, seen.nic, LINK_S))
-    links = seen.nic.LINKS.read()  # once: a loss that is latched there is its driver's to find
+    links = seen.nic.LINKS.read()  # one read: its driver must see a loss that is latched there
     return f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
 
 
 def on_the_bus(function: Function) -> dict[str, object]:
+    """Facts about the PCI function."""
     return {
         "address": function.address,
         "driver": function.driver,

@@ -1,4 +1,7 @@
-"""`ixrings ring`: rings drawn as rings, with who owns which slot; of a port that plays a short scene, or of another program's port."""
+"""`ixrings ring`: draw rings with the owner of each slot.
+
+The port plays a short scene, or belongs to another program.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +32,31 @@ from .watch import add_watch, repeat
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SLOTS = 64  # the smallest ring, which is the easiest to look at
-WORK_S = 0.02  # what a NIC that works by itself gets for a scene
-STEPS = 300  # recorded at most
+SLOTS = 64  # the smallest ring, which is the easiest to read
+WORK_S = 0.02  # time that a NIC with its own engine gets for each step
+STEPS = 300  # the most that are recorded
 REGION = "/memfd:netmap-region"
 EPILOG = """\
-PORT emulated (or emulated:WIRE) plays a scene step by step: the program sends, txsync, the NIC works, rxsync, the program receives. On a real NIC it
-does so with --frames only, because it sends. pid:PID shows the rings of a program of yours that runs, as far as its shared memory tells.
+PORT emulated (or emulated:WIRE) plays a scene step by step: the program sends, txsync, the NIC works, rxsync, the
+program receives. A real NIC plays the scene only with --frames, because the scene sends frames. pid:PID shows the rings
+of another program of yours; only its shared memory can be seen.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "ring",
-        help="rings drawn as rings: who owns which slot",
+        help="draw rings, with the owner of each slot",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as emulated, or pid:PID for another program")
-    parser.add_argument("--frames", action="store_true", help="send frames on a NIC that is not emulated, too")
-    parser.add_argument("--steps", action="store_true", help="draw every step of the scene (default: the last one)")
-    add_watch(parser, "of another program: draw again")
+    parser.add_argument("--frames", action="store_true", help="send frames even if the NIC is not emulated")
+    parser.add_argument("--steps", action="store_true", help="draw every step of the scene (default: the last step)")
+    add_watch(parser, "for another program: draw its rings again")
     parser.add_argument(
-        "--html", metavar="FILE", help="write a page that steps through the scene, or through what was watched"
+        "--html", metavar="FILE", help="write a page that steps through the scene, or through the watched rings"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead")
 
@@ -62,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
         return run_other(options)
     if options.watch is not None:
         raise PortError(
-            f"--watch is for the rings of another program, ixrings ring pid:PID; {options.port} has nobody who would change them"
+            "--watch is for the rings of another program: ixrings ring pid:PID --watch. No program changes those of "
+            f"{options.port}"
         )
     steps = scene(options.port, options.frames)
     show(steps if options.steps or options.json else steps[-1:], options.json)
@@ -71,11 +76,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def scene(name: str, frames: bool) -> list[Step]:
-    """Raises PortNameError, PortError, DeviceError."""
+    """The steps of the scene, or one step for a real NIC without --frames.
+
+    Raises PortNameError, PortError, DeviceError.
+    """
     parsed = parse_port_name(name)
     if not (parsed.transmits and parsed.receives) or parsed.queue:
         raise PortError(
-            f"the scene of {name} sends and receives with ring 0: leave out /R, /T and -{parsed.queue or 'k'}"
+            f"the scene sends and receives with ring 0; leave /R, /T and -{parsed.queue or 'k'} out of {name}"
         )
     with ExitStack() as undo:
         if parsed.kind is Kind.EMULATED:
@@ -88,7 +96,7 @@ def scene(name: str, frames: bool) -> list[Step]:
         port = undo.enter_context(open_port(name, tx_slots=SLOTS, rx_slots=SLOTS))
         if frames:
             return play(port, lambda _: time.sleep(WORK_S))
-        return [Step("As open_port() leaves it.", view_port(port))]
+        return [Step("After open_port().", view_port(port))]
 
 
 # ---- another program's rings ----
@@ -105,7 +113,7 @@ def run_other(options: argparse.Namespace) -> int:
             now = look(interfaces, f"after {time.monotonic() - start:.2f} s")
             steps.extend(now[: STEPS - len(steps)])
             if sys.stdout.isatty() and not options.json:
-                print("\033[H\033[J", end="")  # in place of what was drawn before
+                print("\033[H\033[J", end="")  # replaces the previous drawing
             show(now, options.json)
 
         repeat(options.watch, again)
@@ -118,16 +126,16 @@ def look(interfaces: Sequence[Interface], when: str) -> list[Step]:
 
 
 def interfaces_of(pid: str) -> Iterator[Interface]:
-    """Every port of that program, each in its region. Raises PortError."""
+    """Every port of that program. Raises PortError."""
     folder = Path("/proc") / pid / "fd"
     try:
         regions = [fd for fd in sorted(folder.iterdir()) if os.readlink(fd).startswith(REGION)]
     except FileNotFoundError:
-        raise PortError(f"there is no program with the number {pid}. Which ones are yours: pgrep -fa python") from None
+        raise PortError(f"there is no program with the number {pid}. To list yours: pgrep -fa python") from None
     except PermissionError:
         raise PortError(f"program {pid} is not yours. Run as its user, or as root (sudo)") from None
     found = 0
-    for path in {os.stat(path).st_ino: path for path in regions}.values():  # a port's fd and its copies are one region
+    for path in {os.stat(path).st_ino: path for path in regions}.values():  # copies of a port's fd are one region
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             for interface in ports_in(fd):
@@ -140,7 +148,7 @@ def interfaces_of(pid: str) -> Iterator[Interface]:
 
 
 def ports_in(fd: int) -> Iterator[Interface]:
-    """Ports opened together stand one behind the other."""
+    """The ports in a region, one after the other."""
     offset = 0
     while True:
         try:
@@ -152,12 +160,12 @@ def ports_in(fd: int) -> Iterator[Interface]:
         if not rings:
             return
         end = max(ring.offset + ring_size(ring.num_slots) for ring in rings)
-        if end <= offset:  # shared memory may hold anything
+        if end <= offset:  # shared memory may hold any value
             return
         offset = end
 
 
-# ---- what comes out ----
+# ---- output ----
 
 
 def show(steps: Sequence[Step], as_json: bool) -> None:
@@ -172,6 +180,8 @@ def show(steps: Sequence[Step], as_json: bool) -> None:
 
 
 def facts(step: Step) -> dict[str, object]:
+    """A step for JSON."""
+
     def plain(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {name: value.words if isinstance(value, Owner) else value for name, value in pairs}
 

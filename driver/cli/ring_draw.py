@@ -1,4 +1,4 @@
-"""A ring drawn as a ring, in characters."""
+"""Draw a ring as a circle of characters."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 from ixrings.driver.ring_view import Owner, RingView
 
-CELLS = 64  # at most: a longer ring has several slots in a cell
+CELLS = 64  # the most that are drawn; a cell of a longer ring stands for several slots
 ROWS, COLUMNS = 11, 23  # radius; a character is about twice as high as wide
 MARKS = {"head": "h", "cur": "c", "tail": "t", "NIC head": "H", "NIC tail": "T"}
 MARGIN = len(MARKS) + 1
 COLOURS = {Owner.PROGRAM: 32, Owner.GIVEN: 33, Owner.NIC: 34, Owner.DONE: 35, Owner.NOBODY: 90, Owner.DRIVER: 34}
-LISTED = 12  # slots of an owner in the list below
+LISTED = 12  # the most slots of an owner in the list
 
 
 def draw(view: RingView, *, colour: bool = False) -> str:
-    """The ring, clockwise from slot 0 at the top, its pointers, a legend, and the slots that are on their way."""
+    """The ring, clockwise from slot 0 at the top, with its pointers, a legend, and a list of the slots with frames."""
     height, width = 2 * ROWS + 3, 2 * (COLUMNS + MARGIN) + 1
     grid = [[" "] * width for _ in range(height)]
 
@@ -39,32 +39,34 @@ def draw(view: RingView, *, colour: bool = False) -> str:
 
 
 def place(turn: float, rows: int, columns: int) -> tuple[int, int]:
-    """Row and column in the grid of what stands at `turn` (0..1, clockwise from the top)."""
+    """Row and column in the grid at `turn` (0..1, clockwise from the top)."""
     angle = 2 * math.pi * turn
     return round(ROWS + 1 - rows * math.cos(angle)), round(COLUMNS + MARGIN + columns * math.sin(angle))
 
 
 def cell_owners(view: RingView, cells: int) -> Iterator[Owner]:
-    """Who has most of a cell's slots."""
+    """The owner of most slots of each cell."""
     for cell in range(cells):
         inside = view.slots[cell * view.num_slots // cells : (cell + 1) * view.num_slots // cells]
         yield Counter(slot.owner for slot in inside).most_common(1)[0][0]
 
 
 def legend(view: RingView) -> Iterator[str]:
+    """A line for each owner."""
     for owner, number in Counter(slot.owner for slot in view.slots).items():
         yield f"{owner.letter}  {number:5} {'slot' if number == 1 else 'slots'} {owner.words}"
     if view.num_slots > CELLS:
-        yield f"A letter stands for {view.num_slots / CELLS:g} slots."
+        yield f"One letter stands for {view.num_slots / CELLS:g} slots."
 
 
 def listed(view: RingView) -> Iterator[str]:
-    """Slots that carry a frame, with their descriptors."""
+    """The slots that carry a frame, with their descriptors."""
     carrying = [Owner.GIVEN, Owner.NIC, Owner.DONE] if view.transmits else [Owner.PROGRAM, Owner.DONE, Owner.GIVEN]
     for owner in carrying:
         found = [index for index, slot in enumerate(view.slots) if slot.owner is owner]
         for index in found[:LISTED]:
             slot = view.slots[index]
-            yield f"{owner.letter} {index:5}  buf_idx {slot.buf_idx:5}  len {slot.len:5}  flags {slot.flags:#x}  {slot.descriptor}".rstrip()
+            words = f"buf_idx {slot.buf_idx:5}  len {slot.len:5}  flags {slot.flags:#x}  {slot.descriptor}"
+            yield f"{owner.letter} {index:5}  {words}".rstrip()
         if len(found) > LISTED:
             yield f"{owner.letter}        and {len(found) - LISTED} more"

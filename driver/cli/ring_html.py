@@ -1,4 +1,4 @@
-"""Recorded rings as one page that needs nothing else: drawn as SVG, stepped through with the arrow keys."""
+"""Recorded rings as one self-contained HTML page: SVG drawings, stepped through with the arrow keys."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ COLOURS = {
 
 
 def page(steps: Sequence[Step]) -> str:
-    """HTML. Names and captions are data in it, never markup. Raises ValueError when there is no step."""
+    """The page as HTML. Names and captions are data, never markup. Raises ValueError if there is no step."""
     if not steps:
-        raise ValueError("there is no step to show: record one first, recording.look(...)")
+        raise ValueError("there is no step to show; record one first with recording.look(...)")
     seen = {slot.owner for step in steps for ring in step.port.rings for slot in ring.slots}
     data = {
         "owners": {owner.letter: {"colour": COLOURS[owner], "words": owner.words} for owner in Owner if owner in seen},
@@ -29,12 +29,12 @@ def page(steps: Sequence[Step]) -> str:
             for step in steps
         ],
     }
-    return PAGE.replace(
-        "DATA", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    )  # so that no name can end the script
+    text = json.dumps(data, separators=(",", ":"))
+    return PAGE.replace("DATA", text.replace("<", "\\u003c"))  # so that no name can end the script
 
 
 def ring_data(ring: RingView) -> dict[str, object]:
+    """A ring as the page's script reads it."""
     return {
         "name": ring.name,
         "tx": ring.transmits,
@@ -50,7 +50,8 @@ PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <title>ixrings: rings, step by step</title>
 <style>
-body { font: 15px/1.4 sans-serif; margin: 1.5em auto; max-width: 1100px; padding: 0 1em; color: #222; background: #fff; }
+body { font: 15px/1.4 sans-serif; margin: 1.5em auto; max-width: 1100px; padding: 0 1em; color: #222;
+       background: #fff; }
 #caption { font-size: 1.15em; min-height: 3em; }
 #rings { display: flex; flex-wrap: wrap; justify-content: space-around; }
 figure { margin: 0; flex: 1 1 480px; max-width: 540px; }
@@ -67,7 +68,8 @@ button { font-size: 1em; }
 </style>
 </head>
 <body>
-<p><button id="back">&#9664; back</button> <button id="forward">forward &#9654;</button> <span id="number"></span> (arrow keys; point at a slot to see what is in it)</p>
+<p><button id="back">&#9664; back</button> <button id="forward">forward &#9654;</button>
+<span id="number"></span> (use the arrow keys; point at a slot to see its content)</p>
 <input id="at" type="range" min="0" value="0" aria-label="step">
 <p id="caption"></p>
 <div id="rings"></div>
@@ -81,7 +83,8 @@ const byId = name => document.getElementById(name);
 let step = 0;
 
 function add(parent, kind, attributes, text) {
-    const made = kind === "svg" || parent.namespaceURI === SVG ? document.createElementNS(SVG, kind) : document.createElement(kind);
+    const inSvg = kind === "svg" || parent.namespaceURI === SVG;
+    const made = inSvg ? document.createElementNS(SVG, kind) : document.createElement(kind);
     for (const [name, value] of Object.entries(attributes || {})) made.setAttribute(name, value);
     if (text !== undefined) made.textContent = text;
     return parent.appendChild(made);
@@ -99,15 +102,18 @@ function segment(from, to) {
 
 function describe(ring, index) {
     const [buffer, length, flags, descriptor] = ring.slots[index];
-    return `slot ${index}: ${data.owners[ring.owners[index]].words}\\nbuf_idx ${buffer}, len ${length}, flags 0x${flags.toString(16)}\\n${descriptor}`;
+    const owner = data.owners[ring.owners[index]].words, words = `buf_idx ${buffer}, len ${length}`;
+    return `slot ${index}: ${owner}\\n${words}, flags 0x${flags.toString(16)}\\n${descriptor}`;
 }
 
 function drawRing(ring, before) {
-    const figure = add(byId("rings"), "figure"), svg = add(figure, "svg", {viewBox: "-50 -20 600 540", role: "img"}), detail = add(figure, "pre");
+    const figure = add(byId("rings"), "figure");
+    const svg = add(figure, "svg", {viewBox: "-50 -20 600 540", role: "img"}), detail = add(figure, "pre");
     const size = ring.owners.length;
     for (let index = 0; index < size; index++) {
         const changed = before && before.owners[index] !== ring.owners[index] && size <= 256;
-        const slot = add(svg, "path", {d: segment(index / size, (index + 1) / size), fill: data.owners[ring.owners[index]].colour,
+        const slot = add(svg, "path", {d: segment(index / size, (index + 1) / size),
+                                       fill: data.owners[ring.owners[index]].colour,
                                        class: changed ? "slot changed" : "slot"});
         slot.addEventListener("pointerenter", () => { detail.textContent = describe(ring, index); });
     }
@@ -119,17 +125,20 @@ function drawRing(ring, before) {
 }
 
 function drawPointers(svg, ring, size) {
-    const names = new Map();  // of the pointers at each slot
+    const names = new Map();  // slot -> names of its pointers
     for (const [name, index] of Object.entries(ring.pointers)) names.set(index, [...(names.get(index) || []), name]);
     let last = -1, far = 0, lines = 0;
     for (const [index, here] of [...names].sort((one, other) => one[0] - other[0])) {
         const turn = (index + .5) / size, right = turn < .5, top = turn < .25 || turn > .75;
-        far = last >= 0 && turn - last < .06 ? far + LINE * lines : OUTER + 12;  // names of near neighbours stand further out
+        // Names of close neighbours are drawn further out.
+        far = last >= 0 && turn - last < .06 ? far + LINE * lines : OUTER + 12;
         [last, lines] = [turn, here.length];
         const [x1, y1] = point(turn, OUTER + 2), [x2, y2] = point(turn, far);
         add(svg, "line", {x1, y1, x2, y2, stroke: "#222"});
-        here.forEach((name, row) => add(svg, "text", {x: x2 + (right ? 4 : -4), y: y2 + (top ? -LINE * (here.length - 1 - row) : LINE * row + 8),
-                                                      "text-anchor": right ? "start" : "end"}, name));
+        here.forEach((name, row) => {
+            const y = y2 + (top ? -LINE * (here.length - 1 - row) : LINE * row + 8);
+            add(svg, "text", {x: x2 + (right ? 4 : -4), y, "text-anchor": right ? "start" : "end"}, name);
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-"""A short play with a ring: what the program, the syncs and the NIC do to it, one after the other."""
+"""A short scene with a ring: what the program, the syncs and the NIC do to it, step by step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Callable
 from ixrings.driver.port import Port
 from ixrings.driver.ring_view import Recording, Step
 
-BROADCAST = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)  # EtherType for local experiments
+BROADCAST = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)  # the EtherType for local experiments
 BATCH = 12
-ROUNDS = 7  # a ring of 64 slots comes round
+ROUNDS = 7  # enough to wrap a ring of 64 slots
 
 
 def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -> list[Step]:
-    """Frames out of TX ring 0, and whatever comes into RX ring 0. nic_works(n): let the NIC move about n frames."""
+    """Send frames by TX ring 0 and receive by RX ring 0. nic_works(n): let the NIC move about n frames.
+
+    Raises RingError, DeviceGone.
+    """
     recording = Recording(port)
     recording.look(
-        "As open_port() leaves it. The program owns the whole TX ring but one slot; the NIC waits for frames in the whole RX ring but one."
+        "After open_port(). The program owns all slots of the TX ring but one. The NIC owns all slots of the RX ring "
+        "but one, for frames to come."
     )
     tx, rx = port.tx_rings[0], port.rx_rings[0]
     for number in range(rounds):
@@ -25,24 +29,28 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
         port.buffers[span.buf_idx, : len(BROADCAST)] = list(BROADCAST)
         tx.advance(len(span))
         recording.look(
-            f"The program wrote {len(span)} frames into buffers, their lengths into slots, and advanced: head and cur move. "
-            "Nobody else knows yet."
+            f"The program wrote {len(span)} frames into buffers and their lengths into slots. It advanced: head and "
+            "cur moved. Only the program knows yet."
         )
         port.txsync()
         recording.look(
-            "txsync: a descriptor for each slot, then one write to TDT, the NIC's tail. It also took back what the NIC had sent: tail moves."
+            "txsync wrote a descriptor for each slot, then wrote TDT, the NIC's tail, once. It also took back the "
+            "slots that the NIC had sent: tail moved."
         )
         nic_works(BATCH // 2)
         recording.look(
-            "The NIC fetched descriptors and sent frames: its head moves on the TX ring. What came back from the wire moved its head on the RX ring."
+            "The NIC fetched descriptors and sent frames: its head on the TX ring moved. Frames came back from the "
+            "wire: its head on the RX ring moved."
         )
         port.rxsync()
         recording.look(
-            "rxsync: written-back descriptors became slots of the program, [head, tail). Slots it had released got fresh "
-            "descriptors: the NIC's tail moves."
+            "rxsync turned written-back descriptors into slots of the program, [head, tail). Released slots got new "
+            "descriptors: the NIC's tail moved."
         )
         rx.advance(rx.space // 2 if number % 2 else rx.space)
-        recording.look("The program has read frames and advanced: these slots are given back, at the next rxsync.")
+        recording.look(
+            "The program read frames and advanced: it released these slots. The next rxsync gives them to the NIC."
+        )
         nic_works(BATCH)
-        recording.look("The NIC sent and received what was left.")
+        recording.look("The NIC sent and received the remaining frames.")
     return recording.steps

@@ -1,4 +1,4 @@
-"""`ixrings sfp`: the SFP+ module in a NIC's cage."""
+"""`ixrings sfp`: show the SFP+ module in a NIC's cage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("sfp", help="the SFP+ module: vendor, part, serial number, what it measures")
+    parser = subparsers.add_parser("sfp", help="show the SFP+ module: vendor, part, serial number, measurements")
     parser.set_defaults(run=run)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
     parser.add_argument("--json", action="store_true", help="print JSON instead; null for an empty cage")
@@ -27,13 +27,13 @@ def run(options: argparse.Namespace) -> int:
     with peek(options.port) as seen:
         if seen.device is None:
             netdev = seen.function.netdevs[0] if seen.function and seen.function.netdevs else ""
-            ask = f"Run: ethtool -m {netdev}" if netdev else "ask that program (port.sfp)"
-            raise DeviceError(f"{seen.holder} has the NIC, and its module is read by writing registers: {ask}")
+            ask = f"Run: ethtool -m {netdev}" if netdev else "Ask that program (port.sfp)"
+            raise DeviceError(f"{seen.holder} has the NIC, and reading the module writes registers. {ask}")
         module = read_module(seen.nic)
     if options.json:
         print(json.dumps(None if module is None else asdict(module), indent=2))
     elif module is None:
-        print(f"{options.port}: no SFP+ module is in the cage")
+        print(f"{options.port}: there is no SFP+ module in the cage")
     else:
         for name, value in described(module):
             if value:
@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def described(module: Module) -> list[tuple[str, str]]:
+    """Label and value of each line."""
     measured = module.diagnostics
     return [
         ("module", module.identifier),

@@ -1,4 +1,4 @@
-"""`ixrings stats`: a NIC's counters, and how fast they count. Those of a NIC that Linux has are Linux's."""
+"""`ixrings stats`: show a NIC's counters and their rates. For a NIC that Linux has, they are Linux's counters."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from .watch import add_watch, repeat
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-OCTETS = ("GORC", "GOTC", "TOR", "QBRC", "QBTC", "rx_bytes", "tx_bytes")  # shown as bits, as links are
+OCTETS = ("GORC", "GOTC", "TOR", "QBRC", "QBTC", "rx_bytes", "tx_bytes")  # rates are shown in bits, as for links
 Counts = dict[str, int]
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("stats", help="a NIC's counters, and their rates")
+    parser = subparsers.add_parser("stats", help="show a NIC's counters, and their rates")
     parser.set_defaults(run=run)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
-    parser.add_argument("--all", action="store_true", help="also counters that are zero")
-    add_watch(parser, "what was counted, and how much of it a second")
-    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch an object a line")
+    parser.add_argument("--all", action="store_true", help="show counters that are zero, too")
+    add_watch(parser, "show counts and rates")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch, one object a line")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Counts]]]:
-    """Whose counts they are, in words, and a function that reads them: since it was called last, or all for Linux's.
+    """The source of the counts, in words, and a function that returns the counts so far.
 
-    An emulated NIC that is watched is brought up, or nothing would ever be counted. Raises DeviceError.
+    An emulated NIC that is watched is brought up; otherwise it would never count. Raises DeviceError.
     """
     try:
         with peek(port, up=watching and parse_port_name(port).kind is Kind.EMULATED) as seen:
@@ -70,7 +70,7 @@ def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Coun
 
 def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
     if seen.port is not None:
-        return "counted since it was opened, frames received are thrown away", partial(port_counts, seen.port)
+        return "counts since it was opened; received frames are discarded", partial(port_counts, seen.port)
     if seen.device is not None:
         total: Counts = {}
 
@@ -79,11 +79,11 @@ def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
                 total[name] = total.get(name, 0) + counted
             return dict(total)
 
-        return "the NIC's counters, cleared by being read", accumulated
+        return "the NIC's counters, which reading clears", accumulated
     if seen.function is not None and seen.function.netdevs:
         return linux_counts(seen.function)
     raise DeviceError(
-        f"{seen.holder} has the NIC, and its counters are cleared by being read: ask that program (port.stats())"
+        f"{seen.holder} has the NIC, and reading its counters would clear them. Ask that program (port.stats())"
     )
 
 
@@ -93,6 +93,7 @@ def linux_counts(function: Function) -> tuple[str, Callable[[], Counts]]:
 
 
 def port_counts(port: Port) -> Counts:
+    """Counts of an open port. Received frames are discarded."""
     port.rxsync()
     for ring in port.rx_rings:
         ring.advance(ring.space)
@@ -112,7 +113,7 @@ def port_counts(port: Port) -> Counts:
 
 
 def hardware_counts(nic: Registers) -> Counts:
-    """Port counters under the datasheet's names, queue counters with their set: QPRC[0]."""
+    """Port counters with the datasheet's names, and queue counters with their set, such as QPRC[0]."""
     counts = {name: sum(read_counter(nic, each) for each in counters) for name, counters in port_counters().items()}
     for number in range(COUNTERS):
         queue: dict[str, Counter] = {**queue_counters(RX_QUEUE, number), **queue_counters(TX_QUEUE, number)}
@@ -121,6 +122,7 @@ def hardware_counts(nic: Registers) -> Counts:
 
 
 def kernel_counts(netdev: str) -> Counts:
+    """Counts of a Linux interface, with Linux's names."""
     folder = Path("/sys/class/net") / netdev / "statistics"
     return {file.name: int(text_of(file) or 0) for file in sorted(folder.iterdir())}
 
@@ -129,7 +131,7 @@ def kernel_counts(netdev: str) -> Counts:
 
 
 def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts]) -> None:
-    """Until Ctrl-C."""
+    """Print counts and rates until Ctrl-C."""
     start = last_at = time.monotonic()
     last = count()
     print(
@@ -163,6 +165,7 @@ def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts])
 
 
 def per_second(name: str, rate: float) -> str:
+    """A rate with its unit: octets as bit/s, other counts as /s."""
     octets = name.partition("[")[0] in OCTETS
     value = rate * 8 if octets else rate
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

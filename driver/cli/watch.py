@@ -1,4 +1,4 @@
-"""`--watch [SECONDS]`: the same again and again, until Ctrl-C."""
+"""`--watch [SECONDS]`: repeat a command's output until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 
 def add_watch(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option. text: what is repeated, for the help."""
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
@@ -19,6 +20,7 @@ def add_watch(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def interval(text: str) -> float:
+    """Seconds, 0.01..3600. Raises ValueError."""
     value = float(text)
     if not 0.01 <= value <= 3600:
         raise ValueError(text)
@@ -26,7 +28,7 @@ def interval(text: str) -> float:
 
 
 def repeat(interval_s: float, look: Callable[[], None]) -> None:
-    """`look()` every `interval_s` seconds, without drift. Ctrl-C is how this is meant to end, so it is no error."""
+    """Call `look()` every `interval_s` seconds, without drift. Ctrl-C is the normal end."""
     due = time.monotonic()
     try:
         while True:
