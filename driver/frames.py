@@ -88,10 +88,10 @@ def send_frames(
     sync: Callable[[], None],
     offload: Offload | None = None,
 ) -> int:
-    """Put every frame on the ring. Returns how many. Raises ValueError for a frame that is empty or over `longest`
-    bytes.
+    """Put every frame on the ring. Returns how many.
 
-    wait_for_room(n) returns when n slots are free, or raises. Frames before an error are sent.
+    Raises ValueError for a frame that is empty or longer than `longest` bytes. wait_for_room(n) returns when n slots
+    are free, or raises. Frames before an error are sent.
     """
     count = 0
     words = ring.ring

@@ -25,11 +25,12 @@ NOT_THE_ONLY_ONE = 0x3FFF  # more fragments, or an offset (RFC 791)
 class Offload:
     """What the NIC does to each frame of a send. Raises ValueError for values out of range.
 
-    vlan: 0..4094, the VLAN of the tag that the NIC inserts, with `priority` 0..7. checksums: the NIC fills in those of
-    IPv4, TCP, UDP and SCTP that the frame has; the old values do not matter. mss: bytes. A frame with more TCP or UDP
-    payload is segmented: each segment has at most `mss` bytes of payload, and its own headers and checksums. Lengths in
-    the frame's IP and UDP headers do not matter. UDP segments are datagrams, not fragments. timestamp:
-    port.clock.sent() returns when the frame left. One frame at a time.
+    vlan: 0..4094, the VLAN of the tag that the NIC inserts, with `priority` 0..7.
+    checksums: the NIC fills in those of IPv4, TCP, UDP and SCTP that the frame has. The old values do not matter.
+    mss: bytes. A frame with more TCP or UDP payload is segmented: each segment has at most `mss` bytes of payload, and
+        its own headers and checksums. Lengths in the frame's IP and UDP headers do not matter. UDP segments are
+        datagrams, not fragments.
+    timestamp: port.clock.sent() returns when the frame left. One frame at a time.
     """
 
     vlan: int | None = None

@@ -1,5 +1,6 @@
-"""An option is one row of a TypedDict: name, type, default, meaning and check, for callers, type checkers, editors and
-help().
+"""Options that are defined once. An option is one row of a TypedDict: name, type, default, meaning and check.
+
+Callers, type checkers, editors and help() use the same row.
 
 The rows are in driver/config.py. A function that takes them by `**options: Unpack[Rows]` is decorated with
 takes_options(Rows).

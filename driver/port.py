@@ -41,10 +41,12 @@ CRC = 4
 class Port:
     """An open port, returned by open_port(). A context manager.
 
-    name: the name it was opened by. rx_rings, tx_rings: netmap rings (rings.RxRing, rings.TxRing), in ringid order.
+    name: the name it was opened by.
+    rx_rings, tx_rings: netmap rings (rings.RxRing, rings.TxRing), in ringid order.
     buffers: every packet buffer of the region, uint8, shape (total_buffers, buf_size), indexed by a slot's buf_idx.
     region, if_offset: the shared memory, and the offset of this port's netmap_if in it. Another process needs only
-    region.fd, region.size and if_offset. nic: the registers; try `port.nic.LINKS` at a prompt.
+        region.fd, region.size and if_offset.
+    nic: the registers; try `port.nic.LINKS` at a prompt.
 
     One thread may send (send, txsync, flush) while another receives (recv, rxsync). poll(), fileno(), forward() and
     close() use both directions and are for a single thread. Every method of a closed port raises PortClosed. If the
@@ -150,9 +152,7 @@ class Port:
 
     @property
     def vlan(self) -> Vlan:
-        """The VLANs that are received (`port.vlan.filter = {5, 7}`), and whether tags are stripped (`port.vlan.strip =
-        True`).
-        """
+        """The VLANs that are received (`port.vlan.filter = {5, 7}`), and tag stripping (`port.vlan.strip = True`)."""
         session = self._open()
         return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
 
@@ -233,11 +233,10 @@ class Port:
             settle_receive(session)
 
     def received(self, ring: RxRing, span: Span) -> Received:
-        """What the NIC reports about the frames in `span`, from `ring.reserve()`: checksums, RSS hash, stripped VLAN
-        tag.
+        """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.
 
-        Call it before the slots are released and synced, as with their bytes. Raises ValueError for a ring of another
-        port.
+        span: from `ring.reserve()`. Call it before the slots are released and synced, as with their bytes. Raises
+        ValueError for a ring of another port.
         """
         session = self._open()
         if any(queue.ring is ring for queue in session.rx):
@@ -346,12 +345,13 @@ class Port:
     ) -> int:
         """Copy `frames` to TX ring `ring` and start sending. Returns how many.
 
-        frames: bytes without CRC, or other buffers of bytes. A frame longer than a buffer takes several slots. timeout:
-        seconds of each wait for room, None for no limit. offload: what the NIC does to each frame, such as
-        Offload(checksums=True), Offload(vlan=5), or Offload(mss=1448) to segment it.
+        frames: bytes without CRC, or other buffers of bytes. A frame longer than a buffer takes several slots.
+        timeout: seconds of each wait for room, None for no limit.
+        offload: what the NIC does to each frame, such as Offload(checksums=True), Offload(vlan=5), or
+            Offload(mss=1448) to segment it.
 
-        Raises PortTimeout, PortError for a ring that is not there, ValueError for a frame of the wrong size; frames
-        before that one are sent.
+        Raises PortTimeout, PortError for a ring that is not there, ValueError for a frame of the wrong size. Frames
+        before that frame are sent.
         """
         session = self._open()
         if not 0 <= ring < len(self._tx_bytes):
@@ -377,10 +377,10 @@ class Port:
         return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
 
     def recv(self, timeout: float | None = None) -> Iterator[bytes]:
-        """Frames without CRC as they arrive, from all RX rings. Ends if none arrives for `timeout` seconds (None:
-        never).
+        """Frames without CRC as they arrive, from all RX rings.
 
-        Each frame leaves its ring when it is yielded, so the loop may stop at any time without loss.
+        Ends if no frame arrives for `timeout` seconds (None: never). Each frame leaves its ring when it is yielded, so
+        the loop may stop at any time without loss.
         """
         session = self._open()
 
@@ -436,8 +436,7 @@ class Port:
 def poll_ports(
     ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None
 ) -> list[tuple[Port, int]]:
-    """Port.poll() for several ports. Returns the ports that are ready, each with its events; none after `timeout`
-    seconds.
+    """Port.poll() for several ports. Returns the ports that are ready, each with its events; none after `timeout` s.
 
     Unlike fileno(), it needs no interrupt while frames keep arriving. Raises rings.RingError, DeviceGone, DmaRefused.
     """

@@ -144,12 +144,12 @@ def init_transmit(nic: Registers, options: PortOptions) -> None:
 
 
 def init_four_classes(nic: Registers) -> None:
-    """Queues 0..63, 64..95, 96..111 and 112..127 are one traffic class each, with its own packet buffer (7.2.1.2.1,
-    4.6.11.3.2).
+    """Four traffic classes, each with its own packet buffer (7.2.1.2.1, 4.6.11.3.2).
 
-    Virtualisation would give 128 queues and one packet buffer. But MTQC.VT_ENA must equal PFVTCTL's, and that ends RSS
-    over 16 queues. Arbiters stay at round robin (TDPAC, VMPAC, TPPAC 0), which needs no credits. DTXMXSZRQ stays at its
-    maximum: DCB lowers it only for the precision of the arbiters.
+    They have the queues 0..63, 64..95, 96..111 and 112..127. Virtualisation would give 128 queues and one packet
+    buffer. But MTQC.VT_ENA must equal PFVTCTL's, and that ends RSS over 16 queues. Arbiters stay at round robin (TDPAC,
+    VMPAC, TPPAC 0), which needs no credits. DTXMXSZRQ stays at its maximum: DCB lowers it only for the precision of the
+    arbiters.
 
     ASSUMPTION (datasheet silent): receive and transmit may differ in their number of classes; DPDK also configures them
     apart.

@@ -1,5 +1,4 @@
-"""What the NIC reports about received frames, besides their bytes. It is read from the descriptors, and only on
-request.
+"""What the NIC reports about received frames, besides their bytes: read from the descriptors, and only on request.
 
 A netmap slot holds only a length and flags. But slot k was filled by descriptor k, and the descriptor keeps what the
 NIC wrote back until the slot is released and synced. Until then it can be read. Descriptors are the driver's own
@@ -18,10 +17,9 @@ RSS_TYPE = 0xF
 
 
 class Checksum(IntFlag):
-    """What the NIC reports about a frame's checksums (82599 7.1.11); 0 when it checked none, as for ARP or a UDP
-    fragment.
+    """What the NIC reports about a frame's checksums (82599 7.1.11).
 
-    A frame with a wrong checksum is received all the same.
+    0 when it checked none, as for ARP or a UDP fragment. A frame with a wrong checksum is received all the same.
 
     ASSUMPTION (datasheet silent): silicon may report a UDP checksum of 0 ("no checksum") as wrong. Linux's ixgbe
     ignores L4_WRONG for UDP and cites an erratum of the 82599.
@@ -34,10 +32,10 @@ class Checksum(IntFlag):
 
 
 class Received:
-    """A copy of what the NIC reports for each slot of a span. For a frame in several slots, the last slot counts
-    (7.1.6.2).
+    """A copy of what the NIC reports for each slot of a span.
 
-    Each array has shape (len,). Port.received() returns it.
+    For a frame in several slots, only the report of the last slot holds (7.1.6.2). Each array has shape (len,).
+    Port.received() returns it.
     """
 
     def __init__(self, descriptors: npt.NDArray[np.uint64]) -> None:

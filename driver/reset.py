@@ -70,10 +70,10 @@ def flush_data_path(nic: Registers) -> None:
 
 
 def global_reset(nic: Registers, *, link: bool) -> None:
-    """Software reset; with `link`, link reset too. Do not read the NIC for 1 ms nor program it for 10 ms (8.2.3.1.1,
-    4.6.3.2).
+    """Software reset; with `link`, link reset too (8.2.3.1.1, 4.6.3.2).
 
-    Without `link` a link that is up stays up: training it again costs seconds.
+    The NIC must not be read for 1 ms and not be programmed for 10 ms. Without `link`, a link that is up stays up:
+    training it again costs seconds.
     """
     nic.CTRL.update(RST=1, LRST=int(link))
     time.sleep(0.001)
@@ -121,11 +121,10 @@ def read_eeprom(nic: Registers, word: int) -> int:
 
 
 def check_eeprom(nic: Registers) -> None:
-    """Words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2). Raises
-    DeviceError.
+    """Words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2).
 
-    The check is needed because some settings of a corrupt image, such as the analogue side of the link, cannot be read
-    back.
+    Raises DeviceError otherwise. The check is needed because some settings of a corrupt image, such as the analogue
+    side of the link, cannot be read back.
     """
     words = [read_eeprom(nic, word) for word in range(CHECKSUM_WORD + 1)]
     total = sum(words)

@@ -33,14 +33,15 @@ FLOW_DIRECTOR = ("FDIRMATCH", "FDIRMISS")
 class PortStatistics:
     """Counts since the port was opened, with the datasheet's names.
 
-    port: GPRC, GORC (36-bit pairs have one name), MPC (all eight packet buffers), and so on. rx: for each receive queue
-    QPRC (packets), QBRC (bytes), QPRDC (packets dropped for lack of a descriptor). tx: for each transmit queue QPTC,
-    QBTC. rx_others, tx_others: the NIC has 16 sets of queue counters. If a direction has more than 16 queues, rx or tx
-    has only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts what a FlowFilter
-    drops, and a port with a flow director counts this way from 16 queues on.
+    port: GPRC, GORC (36-bit pairs have one name), MPC (all eight packet buffers), and so on.
+    rx: for each receive queue QPRC (packets), QBRC (bytes), QPRDC (packets dropped for lack of a descriptor).
+    tx: for each transmit queue QPTC, QBTC.
+    rx_others, tx_others: the NIC has 16 sets of queue counters. If a direction has more than 16 queues, rx or tx has
+        only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts what a FlowFilter
+        drops, and a port with a flow director counts this way from 16 queues on.
 
-    Sent pause frames (LXOFFTXC, LXONTXC) are also in GPTC, GOTC, MPTC and PTC64, but in no queue's counters. On silicon
-    GPRC also counts frames missed for lack of packet buffer (MPC); the sum of QPRC does not.
+    Sent pause frames (LXOFFTXC, LXONTXC) are also in GPTC, GOTC, MPTC and PTC64, but in no queue's counters. On
+    silicon GPRC also counts frames missed for lack of packet buffer (MPC); the sum of QPRC does not.
     """
 
     port: Mapping[str, int]

@@ -1,7 +1,8 @@
-"""What a port does on any way to a NIC: our driver on a NIC whose cable is looped back, and on one that receives without end.
+"""Tests of a port on any transport: a NIC with a looped cable, and a NIC that receives without end.
 
-Not collected with the other tests. Run by itself in guests (qemu/test_our_driver.py) and on vfio-user (test_vfio_user_port.py), with the
-port names in IXRINGS_LOOP and IXRINGS_SOURCE, and the seconds a bridge needs to start and carry something in IXRINGS_BRIDGE_S.
+Not collected with the other tests. Run in guests (tests/qemu/test_our_driver.py) and over vfio-user, with the port
+names in IXRINGS_LOOP and IXRINGS_SOURCE, and in IXRINGS_BRIDGE_S the seconds that a bridge needs to start and to carry
+frames.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def test_every_frame_sent_comes_back_and_is_counted(port: Port) -> None:
     assert stats["GPTC"] == stats["GPRC"] == stats.tx[0]["QPTC"] == stats.rx[0]["QPRC"] == 2000
 
 
-def test_several_queues_send_receive_and_spread() -> None:
+def test_flows_are_sent_by_several_queues_and_spread_over_several() -> None:
     with open_port(LOOP, tx_queues=4, rx_queues=4, tx_slots=64, rx_slots=64) as port:
         for k in range(4):
             port.send([udp(port.mac, flow) for flow in range(16)], ring=k)
@@ -88,21 +89,21 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt(port: Port) -> None:
             port.rxsync()
 
 
-def test_jumbo_frames_over_several_slots() -> None:
+def test_jumbo_frames_take_several_slots() -> None:
     with open_port(LOOP, mtu=9706, buf_size=1024) as port:
         for length in (9720, 1025, 60):
             port.send([frame(port.mac, 0, length)])
             assert next(port.recv(5)) == frame(port.mac, 0, length)
 
 
-def test_it_opens_again_and_again() -> None:
+def test_the_nic_opens_again_and_again() -> None:
     for _ in range(5):
         with open_port(LOOP, tx_slots=64, rx_slots=64) as port:
             port.send([frame(port.mac, 1)])
             assert next(port.recv(5)) == frame(port.mac, 1)
 
 
-def test_a_second_program_hears_that_the_nic_is_taken(port: Port) -> None:
+def test_a_second_program_learns_that_the_nic_is_in_use(port: Port) -> None:
     code = f"from ixrings import open_port\nopen_port({LOOP!r})"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=EXAMPLE_S)
     assert second.returncode and "is in use by" in second.stderr, second.stderr
@@ -110,24 +111,24 @@ def test_a_second_program_hears_that_the_nic_is_taken(port: Port) -> None:
     assert next(port.recv(5)) == frame(port.mac, 1)
 
 
-def test_a_nic_that_does_not_exist_is_told_apart_from_one_that_cannot_be_had() -> None:
+def test_a_nic_that_does_not_exist_is_reported_by_its_address() -> None:
     with pytest.raises(DeviceError, match="0000:7f:00.0"):
         open_port("0000:7f:00.0")
 
 
-def test_pktgen_sends_as_many_as_it_was_told() -> None:
+def test_pktgen_sends_the_number_of_frames_it_was_given() -> None:
     done = run_example("pktgen", "-i", LOOP, "-f", "tx", "-n", 20000, "--json", timeout=EXAMPLE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["sent"] == 20000
 
 
-def test_pktgen_receives_as_many_as_it_was_told() -> None:
+def test_pktgen_receives_the_number_of_frames_it_was_given() -> None:
     done = run_example("pktgen", "-i", SOURCE, "-f", "rx", "-n", 50000, "--json", timeout=EXAMPLE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["received"] >= 50000
 
 
-def test_what_is_captured_has_no_gap(tmp_path: Path) -> None:
+def test_a_capture_has_no_gap(tmp_path: Path) -> None:
     file = tmp_path / "source.pcap"
     done = run_example("capture", "-i", SOURCE, "-w", file, "-c", 5000, timeout=EXAMPLE_S)
     assert done.returncode == 0, done.stderr
@@ -143,7 +144,7 @@ def frames_of(file: Path) -> Iterator[bytes]:
 
 def test_a_bridge_carries_frames_from_one_nic_to_the_other() -> None:
     command = [sys.executable, str(EXAMPLES / "bridge.py"), "-i", SOURCE, "-i", LOOP, "--json"]
-    for patience in (1, 4):  # a guest on a busy machine starts it slowly
+    for patience in (1, 4):  # in a guest on a busy machine it starts slowly
         with started(command) as bridge:
             with suppress(subprocess.TimeoutExpired):
                 bridge.wait(patience * float(os.environ["IXRINGS_BRIDGE_S"]))

@@ -1,6 +1,6 @@
-"""Bad input gets a sentence, nothing is lost or leaked (issue 2, section 7): end to end, by ports and examples.
+"""Bad input gets a sentence, and nothing is lost or leaked: end to end, with ports and examples.
 
-Each rule of the rings has its own test in test_rings_*; that nothing is left after any test is conftest.py's part.
+tests/rings has a test for each rule of the rings. conftest.py checks after every test that nothing is left open.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.errors import WireError
 from ixrings.rings import RegionError, RingError
 from ixrings.rings.layout import SlotFlag
+from tests.support.driver_watch import emulated
 from tests.support.leaks import held
 from tests.support.programs import (
     ENVIRONMENT,
@@ -45,13 +46,13 @@ FRAME = b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 9, 0x88, 0xB5]) + bytes(46)
 
 
 def exchange(port: Port, count: int = 40) -> None:
-    """Frames go out by a loop and come back."""
+    """Send frames and receive them back from the loop."""
     assert port.send([FRAME] * count) == count
     assert sum(1 for _ in zip(range(count), port.recv(5))) == count
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit status 1, one line on stderr that says all of `words`, nothing else."""
+    """Exit status 1, one line on stderr with all of `words`, and no other output."""
     assert done.returncode == 1, done
     assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stdout == ""
@@ -71,7 +72,7 @@ def head_past_tail(port: Port) -> None:
     for _ in range(100):
         if (ring.tail + 1) % 1024 != ring.head:
             break
-        exchange(port)  # the last sync saw the frame sent: every slot is mine, and none is past tail
+        exchange(port)  # the last sync saw all frames sent: the program owns every slot, so none is past tail
     ring.head = ring.cur = (ring.tail + 1) % 1024
 
 
@@ -105,7 +106,7 @@ def slot_of(port: Port, **fields: int) -> None:
     (lambda port: slot_of(port, len=2113), "LEN_OVER_BUFFER"),
     (lambda port: slot_of(port, len=60, flags=int(SlotFlag.NS_MOREFRAG)), "CHAIN_NOT_ENDED"),
 ])  # fmt: skip
-def test_a_mistake_in_a_ring_is_named_and_the_port_goes_on(mistake: Callable[[Port], None], rule: str) -> None:
+def test_a_mistake_in_a_ring_is_reported_and_the_port_continues(mistake: Callable[[Port], None], rule: str) -> None:
     with open_port("emulated", promiscuous=True) as port:
         exchange(port)
         slots = port.tx_rings[0].slots.copy()
@@ -118,10 +119,10 @@ def test_a_mistake_in_a_ring_is_named_and_the_port_goes_on(mistake: Callable[[Po
         port.flush()
         assert port.stats()["GPTC"] == sent
         exchange(port)
-        assert port.device.faults == []  # type: ignore[attr-defined]
+        assert emulated(port).faults == []
 
 
-def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers_hold(tmp_path: Path) -> None:
+def test_frames_under_sixty_bytes_are_padded_with_zeros_whatever_their_buffers_contain(tmp_path: Path) -> None:
     recording = tmp_path / "short.pcap"
     lengths = range(17, 61)
     with open_port(f"emulated:pcap=,{recording}") as port:
@@ -138,7 +139,7 @@ def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers
 @pytest.mark.parametrize(("arguments", "words"), [
     (("pktgen", "-i", "emulated:wire"), ("loop, sink, source",)),
     (("pktgen", "-i", "eth0"), ("0000:03:00.0",)),
-    (("pktgen", "-i", "emulated:cable="), ("name behind it",)),
+    (("pktgen", "-i", "emulated:cable="), ("name after it",)),
     (("pktgen", "-i", "emulated", "-p", "129"), ("1 to 128",)),
     (("pktgen", "-i", "emulated", "-f", "tx", "-l", "20"), ("at least 42",)),
     (("pktgen", "-i", "emulated", "-f", "tx", "-l", "20000"), ("9710",)),
@@ -149,7 +150,7 @@ def test_frames_under_sixty_bytes_leave_padded_with_zeros_whatever_their_buffers
     (("bridge", "-i", "emulated", "-i", "emulated", "--mtu", "20"), ("68",)),
     (("capture", "-w", "/no/such/directory/file"), ("/no/such/directory/file", "No such file")),
 ])  # fmt: skip
-def test_an_example_answers_a_wrong_word_with_one_line_that_tells_the_right_ones(
+def test_an_example_answers_a_bad_argument_with_one_line_that_says_what_is_allowed(
     arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     assert_refused(run_example(*arguments), *words)
@@ -196,9 +197,9 @@ def test_a_file_that_cannot_be_played_is_refused_by_wire_and_replay(kind: str, t
     assert_refused(run_example("replay", file), str(file), words)
 
 
-def test_files_that_are_missing_giant_or_no_files_are_refused_at_once(tmp_path: Path) -> None:
+def test_missing_giant_and_special_files_are_refused_at_once(tmp_path: Path) -> None:
     giant, pipe = tmp_path / "giant.pcap", tmp_path / "pipe"
-    with open(giant, "wb") as file:  # sparse: it has no such size on disk
+    with open(giant, "wb") as file:  # sparse: it takes little space on the disk
         file.write(pcap())
         file.truncate(3 << 30)
     os.mkfifo(pipe)
@@ -215,7 +216,7 @@ def test_files_that_are_missing_giant_or_no_files_are_refused_at_once(tmp_path: 
         open_port(f"emulated:pcap=,{tmp_path}")
 
 
-def test_a_capture_without_frames_is_replayed_at_once_and_says_so(tmp_path: Path) -> None:
+def test_the_replay_of_an_empty_capture_ends_at_once_with_a_summary(tmp_path: Path) -> None:
     file = tmp_path / "none.pcap"
     file.write_bytes(pcap())
     for pace in ("--speed=1", "-R10", "--flat-out"):
@@ -225,8 +226,8 @@ def test_a_capture_without_frames_is_replayed_at_once_and_says_so(tmp_path: Path
         assert port.poll(0.05) == 0
 
 
-def test_frames_longer_than_the_nic_carries_are_counted_on_the_wire_and_refused_by_replay(tmp_path: Path) -> None:
-    """Captures with TSO or GRO have such."""
+def test_frames_that_are_too_long_for_the_nic_are_counted_by_the_wire_and_refused_by_replay(tmp_path: Path) -> None:
+    """Captures made with TSO or GRO contain such frames."""
     file = tmp_path / "long.pcap"
     file.write_bytes(pcap(FRAME, FRAME + bytes(200_000), FRAME))
     with open_port(f"emulated:pcap={file}", rx_slots=64, promiscuous=True) as port:
@@ -235,7 +236,7 @@ def test_frames_longer_than_the_nic_carries_are_counted_on_the_wire_and_refused_
     assert_refused(run_example("replay", file), "mtu")
 
 
-def test_a_disk_that_is_full_takes_the_link_down_and_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_takes_the_link_down_with_a_reason(tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
     with pytest.raises((WireError, RegionError), match="No space left"), open_port("emulated:pcap=,/dev/full") as port:
@@ -258,7 +259,7 @@ def limited(kind: int, soft: int) -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
-def test_a_region_there_is_no_memory_for_is_refused_with_what_would_help() -> None:
+def test_a_region_without_enough_memory_is_refused_with_a_remedy() -> None:
     with pytest.raises(RegionError, match="memory are available.*smaller"):
         open_port("emulated", extra_bufs=1_000_000_000)
     with limited(resource.RLIMIT_FSIZE, 1 << 20), pytest.raises(RegionError, match="ulimit -f.*smaller"):
@@ -267,7 +268,7 @@ def test_a_region_there_is_no_memory_for_is_refused_with_what_would_help() -> No
         exchange(port)
 
 
-def test_with_too_few_descriptors_opening_fails_as_a_whole_or_works() -> None:
+def test_with_too_few_descriptors_opening_either_works_or_leaves_nothing() -> None:
     opened = refused = 0
     lowest = os.dup(0)  # the first free number
     os.close(lowest)
@@ -290,7 +291,7 @@ def test_with_too_few_descriptors_opening_fails_as_a_whole_or_works() -> None:
 
 
 class Interruption(Exception):
-    """What falls into the middle of things."""
+    """An exception raised at an arbitrary step."""
 
 
 def whole_life() -> None:
@@ -302,7 +303,7 @@ def whole_life() -> None:
 
 
 class Moments:
-    """Counts the steps of our own code, lines and returns, and raises at one of them."""
+    """Counts the steps of our own code (lines and returns) and raises at one of them."""
 
     def __init__(self, at: int) -> None:
         self.at, self.count = at, 0
@@ -343,7 +344,7 @@ def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_po
     whole_life()
 
 
-# An interrupted system call is where a signal is noticed: this one falls into waits for the engine's lock, too.
+# Signals are noticed in interrupted system calls. This one also interrupts waits for the engine's lock.
 INTERRUPTED = """
 import random, signal, sys, threading
 from tests.driver.test_bad_input import Interruption, whole_life
@@ -382,7 +383,7 @@ def test_a_signal_handler_that_raises_at_any_moment_neither_hangs_the_engine_nor
     assert (done.returncode, done.stdout) == (0, "left: set()\n"), done.stdout + done.stderr
 
 
-def test_ctrl_c_while_waiting_for_the_engine_does_not_stop_it_for_ever() -> None:
+def test_ctrl_c_during_a_wait_for_the_engine_does_not_block_the_engine() -> None:
     code = """
 import signal, threading, time
 from ixrings.hw.emulator import Emulated82599
@@ -420,7 +421,10 @@ nic.close()
 
 
 def wait_until_it_has_begun(process: Process) -> None:
-    """Past the interpreter's own start, which is not ours: it catches SIGINT, then the example's first lines let it through."""
+    """Wait until the interpreter has started and the example's first lines have run.
+
+    While it starts, the interpreter catches SIGINT. The first lines of the example restore the default.
+    """
     wait_for(lambda: handles_interrupt(process) or has_loaded(process, "numpy"), "Python has not started")
     wait_for(lambda: not handles_interrupt(process) or has_loaded(process, "numpy"), "the example has not started")
 
@@ -452,7 +456,7 @@ def test_ctrl_c_at_any_moment_ends_an_example_quickly_and_quietly(kind: str) -> 
         assert output or process.returncode, f"no summary after {delay} s"
 
 
-def test_a_second_ctrl_c_while_it_ends_changes_nothing() -> None:
+def test_a_second_ctrl_c_during_the_end_changes_nothing() -> None:
     rng = random.Random(2)
     for _ in range(6):
         with started(command("pktgen", "-f", "tx", "-i", "emulated:sink")) as process:
@@ -466,7 +470,7 @@ def test_a_second_ctrl_c_while_it_ends_changes_nothing() -> None:
         assert "Traceback" not in errors and process.returncode in (0, 130), errors
 
 
-def test_what_was_captured_before_ctrl_c_is_a_whole_file(tmp_path: Path) -> None:
+def test_a_capture_ended_by_ctrl_c_is_a_valid_file(tmp_path: Path) -> None:
     file = tmp_path / "cut.pcap"
     with started(command("capture", "-i", "emulated:source", "-w", file)) as process:
         wait_for(lambda: file.exists() and file.stat().st_size > 1_000_000, "nothing is captured")
@@ -478,7 +482,7 @@ def test_what_was_captured_before_ctrl_c_is_a_whole_file(tmp_path: Path) -> None
     assert numbers == list(range(0, len(capture), 997))
 
 
-def test_replay_is_interrupted_in_the_middle_of_a_pause(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_replay_in_the_middle_of_a_pause(tmp_path: Path) -> None:
     file = tmp_path / "slow.pcap"
     with CaptureWriter(file) as writer:
         frames = np.zeros((2, 60), np.uint8)

@@ -1,4 +1,4 @@
-"""What of a port is not frames: its loop inside the MAC, its LEDs."""
+"""Loopback inside the MAC, and LEDs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_port_in_loopback_receives_what_it_sends_without_a_cable() -> None:
         assert next(port.recv(0)) == ethernet(packet())
 
 
-def test_a_port_in_loopback_hears_nothing_from_outside_and_tells_nobody() -> None:
+def test_a_port_in_loopback_neither_receives_from_outside_nor_sends_there() -> None:
     with (
         open_port("emulated:cable=both") as other,
         open_port("emulated:cable=both", loopback=True, promiscuous=True) as port,
@@ -31,7 +31,7 @@ def test_a_port_in_loopback_hears_nothing_from_outside_and_tells_nobody() -> Non
         assert not list(port.recv(0.01))
 
 
-def test_the_next_to_open_the_nic_is_not_in_loopback() -> None:
+def test_loopback_ends_when_the_nic_is_opened_again() -> None:
     with Emulated82599("sink") as nic:
         with open_port(nic, loopback=True) as port:
             assert port.nic.HLREG0.read().LPBK and port.nic.AUTOC.read().FLU
@@ -42,7 +42,7 @@ def test_the_next_to_open_the_nic_is_not_in_loopback() -> None:
             assert not list(port.recv(0.01))
 
 
-def test_identify_blinks_all_leds_and_leaves_them_as_they_were(tmp_path: Path) -> None:
+def test_identify_blinks_all_leds_and_restores_them(tmp_path: Path) -> None:
     with open_port("emulated", trace=tmp_path / "trace") as port:
         before = port.nic.LEDCTL.read()
         port.identify(0)

@@ -1,8 +1,8 @@
-"""port.filters and port.rss: frames come to the queue that was asked for."""
+"""port.filters and port.rss: frames arrive on the queue that was chosen for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from ixrings.hw.registers import Registers
 from tests.support.steered import ACK, FIRST_FRAGMENT, ICMP, SCTP, SYN, TCP, UDP, ethernet, packet, queue_of
 
 QUEUES = 8
-RSS_QUEUE = 7  # where frames go that no filter takes
+RSS_QUEUE = 7  # the queue of frames that no filter matches
 
 
 def opened(director: FlowDirector | None = None) -> Iterator[Port]:
@@ -53,7 +53,7 @@ def signature() -> Iterator[Port]:
 # ---- RSS ----
 
 
-def test_the_rss_table_sends_each_hash_where_it_says(port: Port) -> None:
+def test_the_rss_table_chooses_the_queue_of_each_hash(port: Port) -> None:
     frames = [ethernet(packet(sport=sport)) for sport in range(20)]
     port.rss.table = np.arange(128) % QUEUES
     before = [queue_of(port, frame) for frame in frames]
@@ -74,13 +74,13 @@ def test_a_short_rss_table_is_repeated(port: Port) -> None:
     ("table", "words"),
     [([8], "rx_queues=8"), ([], "128 entries"), ([0] * 129, "128 entries"), ([-1], "no receive queue -1")],
 )
-def test_an_rss_table_that_cannot_be_is_refused(port: Port, table: list[int], words: str) -> None:
+def test_a_bad_rss_table_is_refused(port: Port, table: list[int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         port.rss.table = table
     assert set(port.rss.table) == {RSS_QUEUE}
 
 
-def test_the_rss_key_changes_where_flows_go(port: Port) -> None:
+def test_the_rss_key_changes_the_queues_of_flows(port: Port) -> None:
     port.rss.table = range(QUEUES)
     frames = [ethernet(packet(sport=sport)) for sport in range(20)]
     before = [queue_of(port, frame) for frame in frames]
@@ -91,13 +91,13 @@ def test_the_rss_key_changes_where_flows_go(port: Port) -> None:
         port.rss.key = bytes(39)
 
 
-def test_headers_that_rss_does_not_look_at_make_no_difference(port: Port) -> None:
+def test_headers_outside_the_hash_make_no_difference(port: Port) -> None:
     assert port.rss.headers.value == RssHeaders.ALL.value
     port.rss.table = range(QUEUES)
     port.rss.headers &= ~RssHeaders.UDPIPV4
     assert port.rss.headers == RssHeaders.ALL ^ RssHeaders.UDPIPV4
     assert len({queue_of(port, ethernet(packet(UDP, sport=sport))) for sport in range(10)}) == 1, (
-        "of UDP, addresses only"
+        "UDP ports are not in the hash"
     )
     assert len({queue_of(port, ethernet(packet(TCP, sport=sport))) for sport in range(10)}) > 1
     port.rss.headers = RssHeaders.NONE
@@ -107,7 +107,7 @@ def test_headers_that_rss_does_not_look_at_make_no_difference(port: Port) -> Non
 # ---- EtherType, SYN, 5-tuple ----
 
 
-def test_an_ethertype_filter_takes_its_frames_tagged_or_not(port: Port) -> None:
+def test_an_ethertype_filter_matches_frames_with_and_without_a_tag(port: Port) -> None:
     port.filters.add(EtherTypeFilter(0x88F7, 3), EtherTypeFilter(0x88CC, 4, user_priority=5))
     assert queue_of(port, ethernet(b"", 0x88F7)) == 3
     assert queue_of(port, ethernet(b"", 0x88F7, tag=100)) == 3
@@ -117,7 +117,7 @@ def test_an_ethertype_filter_takes_its_frames_tagged_or_not(port: Port) -> None:
     assert queue_of(port, ethernet(packet())) == RSS_QUEUE
 
 
-def test_a_syn_filter_takes_connections_that_begin(port: Port) -> None:
+def test_a_syn_filter_matches_the_start_of_connections(port: Port) -> None:
     port.filters.add(SynFilter(2))
     assert queue_of(port, ethernet(packet(flags=SYN))) == 2
     assert queue_of(port, ethernet(packet(source="fe80::1", destination="fe80::2", flags=SYN))) == 2
@@ -152,7 +152,7 @@ def test_a_five_tuple_filter_compares_each_field_it_is_given(port: Port, field: 
     assert queue_of(port, ethernet(OTHERS[field])) == 5, "not compared now"
 
 
-def test_five_tuple_filters_leave_ipv6_and_fragments_with_ports_alone(port: Port) -> None:
+def test_five_tuple_filters_with_ports_match_neither_ipv6_nor_fragments(port: Port) -> None:
     port.filters.add(FiveTupleFilter(5, Protocol.UDP, destination_port=2000))
     assert queue_of(port, ethernet(packet(UDP))) == 5
     assert queue_of(port, ethernet(packet(UDP, fragment=FIRST_FRAGMENT))) == RSS_QUEUE
@@ -174,7 +174,7 @@ def test_the_five_tuple_filter_of_the_highest_priority_wins_then_the_first(port:
 
 
 def test_filters_take_effect_in_the_datasheets_order(perfect: Port) -> None:
-    """7.1.2: EtherType (no IP frame can meet both), SYN before or behind 5-tuples, flow director, RSS."""
+    """7.1.2: EtherType (not for IP frames), SYN before or after 5-tuples, flow director, RSS."""
     order: list[Filter] = [
         SynFilter(1, before_five_tuples=True),
         FiveTupleFilter(2, Protocol.TCP),
@@ -191,7 +191,7 @@ def test_filters_take_effect_in_the_datasheets_order(perfect: Port) -> None:
     assert list(perfect.filters) == [order[1], SynFilter(1), order[2]]
 
 
-def test_filters_are_listed_as_they_were_put_in_and_gone_when_removed(port: Port) -> None:
+def test_filters_are_listed_as_they_were_added_until_they_are_removed(port: Port) -> None:
     filters: list[Filter] = [
         EtherTypeFilter(0x88F7, 3, user_priority=2),
         FiveTupleFilter(5, Protocol.SCTP, "1.2.3.4", "5.6.7.8", 9, 10, priority=7),
@@ -224,12 +224,12 @@ def test_there_are_eight_ethertype_filters_and_128_of_five_tuples(port: Port) ->
     ]
 
 
-def test_a_new_port_has_no_filters_of_the_one_before() -> None:
+def test_a_new_port_has_no_filters_of_an_earlier_one() -> None:
     with Emulated82599("loop") as nic:
         with open_port(nic, rx_queues=2) as port:
             port.filters.add(EtherTypeFilter(0x88F7, 1), FiveTupleFilter(1), SynFilter(1))
             assert len(port.filters) == 3
-        for _ in range(2):  # the second time, of one that did not even take its filters back
+        for _ in range(2):  # the second time, after a user that left its filters
             with open_port(nic, rx_queues=2) as port:
                 assert not list(port.filters)
             Registers(nic).ETQF[0].write(ETYPE=0x88F7, FILTER_EN=1)
@@ -252,9 +252,9 @@ def test_a_new_port_has_no_filters_of_the_one_before() -> None:
         (lambda: FlowFilter(1, source="10.0.0.1/8"), "host bits"),
     ],
 )
-def test_a_filter_that_cannot_be_is_refused_with_what_can(make: object, words: str) -> None:
+def test_a_bad_filter_is_refused_with_what_is_allowed(make: Callable[[], Filter], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        make()  # type: ignore[operator]
+        make()
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_queue_that_the_port_does_not_have_is_refused(perfect: Port, filter: F
 )
 def test_a_second_filter_for_the_same_frames_is_refused(perfect: Port, filter: Filter) -> None:
     perfect.filters.add(filter)
-    with pytest.raises(ValueError, match="already; remove that first"):
+    with pytest.raises(ValueError, match="there is already .*; remove it first"):
         perfect.filters.add(type(filter)(**{**vars(filter), "queue": 2}))
     assert list(perfect.filters) == [filter]
 
@@ -286,7 +286,7 @@ def test_a_flow_filter_compares_each_field_it_is_given(mode: FlowDirector, field
     for port in opened(mode):
         port.filters.add(FlowFilter(3, **fields))  # type: ignore[arg-type]
         assert queue_of(port, ethernet(packet(), tag=5)) == 3
-        assert queue_of(port, ethernet(packet(), tag=7 << 13 | 5)) == 3, "a tag's priority is not compared"
+        assert queue_of(port, ethernet(packet(), tag=7 << 13 | 5)) == 3, "the priority in a tag is not compared"
         other = ethernet(packet(), tag=6) if field == "vlan" else ethernet(OTHERS[field], tag=5)
         assert queue_of(port, other) == RSS_QUEUE
         port.filters.clear()
@@ -313,11 +313,11 @@ def test_a_flow_filter_without_a_queue_drops(perfect: Port) -> None:
     assert queue_of(perfect, ethernet(packet(UDP))) is None
     assert queue_of(perfect, ethernet(packet(UDP, dport=2001))) == RSS_QUEUE
     stats = perfect.stats()
-    assert stats["FDIRMATCH"] == 1 and stats["FDIRMISS"] == 1, "frames that are not IP are not searched for"
+    assert stats["FDIRMATCH"] == 1 and stats["FDIRMISS"] == 1, "frames that are not IP are not looked up"
     assert [queue["QPRDC"] for queue in stats.rx] == [0] * QUEUES and stats.rx_others["QPRDC"] == 1
 
 
-def test_signature_filters_know_ipv6(signature: Port) -> None:
+def test_signature_filters_support_ipv6(signature: Port) -> None:
     signature.filters.add(
         FlowFilter(1, Protocol.TCP, "fe80::1", "fe80::2", 1000, 2000),
         FlowFilter(2, Protocol.TCP, "10.0.0.1", "10.0.0.2", 1000, 2000),
@@ -327,7 +327,7 @@ def test_signature_filters_know_ipv6(signature: Port) -> None:
     assert queue_of(signature, ethernet(packet())) == 2
 
 
-def test_perfect_filters_know_ipv4_only(perfect: Port) -> None:
+def test_perfect_filters_support_only_ipv4(perfect: Port) -> None:
     with pytest.raises(ValueError, match="FlowDirector.SIGNATURE"):
         perfect.filters.add(FlowFilter(1, source="fe80::1"))
     perfect.filters.add(FlowFilter(1))
@@ -335,19 +335,19 @@ def test_perfect_filters_know_ipv4_only(perfect: Port) -> None:
     assert queue_of(perfect, ethernet(packet(UDP))) == 1
 
 
-def test_sctp_goes_by_both_ports(perfect: Port) -> None:
+def test_flow_filters_compare_both_ports_of_sctp(perfect: Port) -> None:
     perfect.filters.add(FlowFilter(1, Protocol.SCTP, source_port=1000, destination_port=2000))
     assert queue_of(perfect, ethernet(packet(SCTP))) == 1
     assert queue_of(perfect, ethernet(packet(SCTP, dport=2001))) == RSS_QUEUE
 
 
-def test_a_fragment_is_no_frame_of_its_protocol_to_flow_director(perfect: Port) -> None:
+def test_flow_filters_with_a_protocol_do_not_match_fragments(perfect: Port) -> None:
     perfect.filters.add(FlowFilter(1, Protocol.UDP))
     assert queue_of(perfect, ethernet(packet(UDP))) == 1
     assert queue_of(perfect, ethernet(packet(UDP, fragment=FIRST_FRAGMENT))) == RSS_QUEUE
 
 
-def test_flow_filters_come_and_go_one_by_one(perfect: Port) -> None:
+def test_flow_filters_are_added_and_removed_one_by_one(perfect: Port) -> None:
     filters = [FlowFilter(i % QUEUES, Protocol.TCP, source_port=i) for i in range(40)]
     perfect.filters.add(*filters)
     perfect.filters.remove(*filters[::2])
@@ -376,17 +376,17 @@ def test_flow_filters_fill_the_table_and_one_more_is_refused(perfect: Port) -> N
     ]
 
 
-def test_a_port_without_flow_director_says_how_to_have_one(port: Port) -> None:
+def test_a_port_without_flow_director_says_how_to_get_one(port: Port) -> None:
     with pytest.raises(PortError, match="flow_director=FlowDirector.PERFECT"):
         port.filters.add(FlowFilter(1))
 
 
-def test_flow_director_takes_its_room_from_the_packet_buffer(port: Port, perfect: Port) -> None:
+def test_flow_director_takes_room_from_the_packet_buffer(port: Port, perfect: Port) -> None:
     assert port.nic.RXPBSIZE[0].read().SIZE == 512 and perfect.nic.RXPBSIZE[0].read().SIZE == 448
     assert perfect.nic.FDIRCTRL.read().PBALLOC == 1
 
 
-def test_a_mask_is_said_in_words() -> None:
+def test_a_mask_is_described_in_words() -> None:
     assert (
         str(Mask.of(FlowFilter(1, Protocol.TCP, "10.0.0.0/8", destination_port=1)))
         == "protocol, source/8, destination_port"

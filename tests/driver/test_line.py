@@ -1,4 +1,7 @@
-"""INTx, and memory in scattered pages: what UIO has, played by the emulated NIC so that the driver's own paths for it carry frames."""
+"""INTx and scattered pages, as with UIO.
+
+The emulated NIC provides both, so that the driver's code for them is tested.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region
 from ixrings.rings.hotloop import PageTable
+from tests.support.driver_watch import emulated
 from tests.support.rings_nic import RxSide, TxSide
 
 PAGE = 64 << 10
 
 
 class OneLine(Emulated82599):
-    """An 82599 whose interrupts come over INTx: a line, masked by the kernel as it is raised."""
+    """An 82599 with INTx: one line, which the kernel masks when it is raised."""
 
     def enable_interrupts(self, vectors: int) -> list[int]:
         self.line = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -41,7 +45,7 @@ class OneLine(Emulated82599):
 
 
 class Scattered(Emulated82599):
-    """An 82599 without an IOMMU: memory stands wherever it stands, a page here and a page there."""
+    """An 82599 without an IOMMU: the pages of its memory are scattered."""
 
     scattered = True
 
@@ -72,29 +76,29 @@ def frame(number: int) -> bytes:
     return b"\x02" * 12 + b"\x88\xb5" + number.to_bytes(4, "big") + bytes(42)
 
 
-def test_frames_wake_a_sleeper_over_the_line(line: Port) -> None:
+def test_frames_wake_a_sleeping_reader_by_the_line(line: Port) -> None:
     for number in range(50):
         line.send([frame(number)])
         assert next(line.recv(timeout=5)) == frame(number)
 
 
-def test_every_frame_is_received_by_a_reader_that_sleeps(line: Port) -> None:
+def test_a_sleeping_reader_receives_every_frame(line: Port) -> None:
     count = 3000
     sender = threading.Thread(target=lambda: line.send(map(frame, range(count)), timeout=10))
     sender.start()
     got = [int.from_bytes(next(line.recv(timeout=10))[14:18], "big") for _ in range(count)]
     sender.join()
     assert got == list(range(count))
-    assert line.device.faults == []  # type: ignore[attr-defined]
+    assert emulated(line).faults == []
 
 
-def test_poll_sleeps_until_its_time_is_over_when_nothing_comes(line: Port) -> None:
+def test_poll_sleeps_until_its_timeout_when_nothing_arrives(line: Port) -> None:
     start = time.monotonic()
     assert line.poll(0.2) == 0
     assert 0.15 < time.monotonic() - start < 1
 
 
-def test_a_descriptor_becomes_readable_for_each_frame_and_not_without(line: Port) -> None:
+def test_a_descriptor_becomes_readable_only_for_a_frame(line: Port) -> None:
     fd = line.fileno()
     line.rxsync()
     assert select.select([fd], [], [], 0.05)[0] == []
@@ -109,7 +113,7 @@ def test_a_descriptor_becomes_readable_for_each_frame_and_not_without(line: Port
         line.rxsync()
 
 
-def test_room_in_a_full_ring_wakes_the_one_who_waits_for_it() -> None:
+def test_room_in_a_full_ring_wakes_a_wait_for_it() -> None:
     with OneLine("sink") as nic, open_port(nic, tx_slots=64, rx_slots=64) as port:
         for _ in range(200):
             span = port.tx_rings[0].reserve(64)
@@ -135,7 +139,7 @@ def test_waiting_for_both_directions_returns_what_is_ready(line: Port) -> None:
 # ---- scattered pages ----
 
 
-def test_a_port_on_scattered_pages_loses_and_changes_nothing() -> None:
+def test_a_port_on_scattered_pages_neither_loses_nor_changes_frames() -> None:
     nic = Scattered()
     with nic, open_port(nic, promiscuous=True, tx_queues=2, rx_queues=2, tx_slots=512, rx_slots=512) as port:
         sent = [frame(number) for number in range(2000)]
@@ -165,7 +169,7 @@ def test_descriptors_point_to_the_page_that_holds_the_buffer() -> None:
         interface.close()
 
 
-def test_buffers_that_lie_in_two_pages_are_refused() -> None:
+def test_buffers_across_two_pages_are_refused() -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64, buf_size=2112) as region:
         ring = region.register("ix0", tx_slots=[64], rx_slots=[64]).tx_rings[0]
         with pytest.raises(ValueError, match=r"must not lie in two pages.*buf_size=2048"):
@@ -176,7 +180,7 @@ def test_buffers_that_lie_in_two_pages_are_refused() -> None:
         PageTable([0], 3000)
 
 
-def test_memory_for_rings_is_taken_from_one_page_or_refused() -> None:
+def test_memory_for_a_ring_is_in_one_page_or_refused() -> None:
     with Scattered() as nic:
         nic.alloc_dma(PAGE).release()
         with pytest.raises(Exception, match="in one piece are needed"):

@@ -1,4 +1,4 @@
-"""128 queues each way: what reaches those that RSS does not, what queues have to share, and what is said of it."""
+"""128 queues each way: filters reach the queues that RSS does not, and queues share vectors and counters."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_rss_reaches_sixteen_queues_and_filters_all(port: Port) -> None:
     with pytest.raises(ValueError, match="RSS cannot choose queue 16: it reaches queues 0 to 15"):
         port.rss.table = range(17)
     with pytest.raises(
-        ValueError, match="goes to queue 127, which this port receives from; open it with rx_queues=127"
+        ValueError, match=r"to queue 127, but this port receives from that queue\. Open the port with rx_queues=127"
     ):
         port.filters.add(FlowFilter(None, Protocol.TCP, destination_port=1))
 
 
-def test_every_transmit_queue_sends_and_shared_counters_are_nobodys(port: Port) -> None:
+def test_every_transmit_queue_sends_and_shared_counters_are_kept_apart(port: Port) -> None:
     for queue in range(128):
         port.send([TO_100] * (queue % 3 + 1), ring=queue)
     port.flush(5)
@@ -51,7 +51,7 @@ def test_every_transmit_queue_sends_and_shared_counters_are_nobodys(port: Port) 
     assert stats["GPTC"] == sum(queue % 3 + 1 for queue in range(128))
     assert [queue["QPRC"] for queue in stats.rx] == [0] * 15
     assert stats.rx_others["QPRC"] + stats.rx_others["QPRDC"] == stats["GPTC"], (
-        "a ring of 64 is full at some time, and drops"
+        "a ring of 64 slots fills up at some time and drops"
     )
     assert stats.rx_others["QBRC"] == stats.rx_others["QPRC"] * len(TO_100)
 
@@ -111,7 +111,7 @@ def test_vectors_are_shared_where_there_are_too_few(rx: int, tx: int, vectors: i
     assert share_vectors(rx, tx, vectors) == shares
 
 
-def test_sixteen_queues_have_counters_of_their_own_and_with_a_flow_director_fifteen() -> None:
+def test_sixteen_queues_have_their_own_counters_and_with_a_flow_director_fifteen() -> None:
     for director, own in ((None, 16), (FlowDirector.PERFECT, 15)):
         with open_port("emulated", rx_queues=16, rx_slots=64, tx_slots=64, flow_director=director) as port:
             port.rss.table = [15]
@@ -123,7 +123,7 @@ def test_sixteen_queues_have_counters_of_their_own_and_with_a_flow_director_fift
             )
 
 
-def test_transmit_queues_are_classes_only_where_they_have_to_be() -> None:
+def test_transmit_queues_are_classes_only_above_64() -> None:
     for queues, mode in ((64, 0), (65, 0b1001)):
         with open_port("emulated:sink", tx_queues=queues, tx_slots=64, mtu=9000) as port:
             assert port.nic.MTQC.read() == mode
@@ -132,7 +132,7 @@ def test_transmit_queues_are_classes_only_where_they_have_to_be() -> None:
             port.flush(5)
 
 
-def test_the_counters_of_a_port_of_many_queues_are_shown_with_whose_they_are(port: Port) -> None:
+def test_the_counters_of_many_queues_are_shown_with_their_queues(port: Port) -> None:
     port.send([TO_100], ring=99)
     port.flush(5)
     counts = port_counts(port)

@@ -1,4 +1,4 @@
-"""Port names: what is understood, and what is said about the rest."""
+"""Port names: the grammar, and the sentences for names outside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ixrings.hw.errors import DeviceError
     ("vfio-user:/run/a-1@paced", PortName("", Kind.VFIO_USER, "/run/a-1@paced")),
     ("vfio-user-3/R:/run/a", PortName("", Kind.VFIO_USER, "/run/a", 3, frozenset("R"))),
 ])  # fmt: skip
-def test_a_name_is_read_as_its_grammar_says(text: str, expected: PortName) -> None:
+def test_a_name_is_parsed_by_the_grammar(text: str, expected: PortName) -> None:
     name = parse_port_name(text)
     assert name.text == text
     assert (name.kind, name.target, name.queue, name.flags, name.paced, name.link_up_s) == (
@@ -59,7 +59,7 @@ def test_a_name_is_read_as_its_grammar_says(text: str, expected: PortName) -> No
         ("emulated-x", "[-queue][/flags][@options]"),
         ("emulated-0:loop-1", "one -k"),
         ("emulated/RT", "R (receive only)"),
-        ("emulated/R:loop/T", "leave no ring"),
+        ("emulated/R:loop/T", "together leave no ring"),
         ("emulated/q", "R (receive only), T (transmit only) and x"),
         ("emulated@fast", "paced, link=SECONDS, rules=raise and fault=NAME"),
         ("emulated@rules=strict", "not one of raise, record, ignore; write rules=raise"),
@@ -69,17 +69,17 @@ def test_a_name_is_read_as_its_grammar_says(text: str, expected: PortName) -> No
         ("vfio:03", "0000:03:00.0"),
         ("vfio", "0000:03:00.0"),
         ("vfio-user:", "vfio-user:/run/nic.sock"),
-        ("0000:03:00.0@paced", "other ports none"),
+        ("0000:03:00.0@paced", "other ports have none"),
         ("0000:03:00.9", "PCI address"),
     ],
 )
-def test_a_wrong_name_is_answered_with_what_is_allowed(text: str, allowed: str) -> None:
+def test_a_wrong_name_is_refused_with_what_is_allowed(text: str, allowed: str) -> None:
     with pytest.raises(PortNameError) as error:
         parse_port_name(text)
     assert allowed in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["ffff:03:00.0", "vfio:ffff:03:00.0", "vfio-noiommu:ffff:03:00.0", "uio:ffff:03:00.0"])
-def test_a_nic_that_is_not_there_is_said_to_be_not_there(text: str) -> None:
+def test_a_missing_nic_is_reported_as_missing(text: str) -> None:
     with pytest.raises(DeviceError, match=r"there is no PCI device ffff:03:00\.0\. Run: ixrings list"):
         open_port(text)

@@ -1,4 +1,4 @@
-"""What the NIC does to frames for a port: VLAN tags, checksums, segments. What is expected is worked out here, by other means."""
+"""Offloads: VLAN tags, checksums, segmentation. The tests compute the expected frames independently."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ixrings import Checksum, Offload, Port, open_port
 from ixrings.rings import RxRing, Span
 from ixrings.rings.layout import SlotFlag
 from tests.support.checksums import total
+from tests.support.driver_watch import emulated
 
 OTHER = b"\x02\0\0\0\0\x02"
 TCP, UDP, SCTP, IGMP = 6, 17, 132, 2
@@ -63,13 +64,13 @@ def ip6(protocol: int, body: bytes, number: int = 0) -> bytes:
 
 
 def packet(version: int, protocol: int, payload: bytes, part: int = 0, at: int = 0, flags: int = ACK) -> bytes:
-    """An Ethernet frame with all that is to be right; `part` and `at`: the number of the segment and its place in the stream."""
+    """A correct Ethernet frame. part, at: the number of the segment, and its offset in the stream."""
     body = l4(protocol, payload, FOUR if version == 4 else SIX, (0xFFFF_F000 + at) % 2**32, flags)
     return ethernet(ip4(protocol, body, 7 + part)) if version == 4 else ethernet(ip6(protocol, body), 0x86DD)
 
 
-def spoiled(frame: bytes, version: int, protocol: int, *, lengths: bool = False) -> bytes:
-    """Without what the NIC puts in."""
+def unfinished(frame: bytes, version: int, protocol: int, *, lengths: bool = False) -> bytes:
+    """The frame with wrong values in the fields that the NIC fills in."""
     ip, body = 14, 34 if version == 4 else 54
     changed = bytearray(frame)
     check = body + (16 if protocol == TCP else 6)
@@ -93,24 +94,24 @@ def udp4(payload: bytes) -> bytes:
 def comes_back(port: Port, *frames: bytes, offload: Offload | None) -> list[bytes]:
     assert port.send(frames, offload=offload) == len(frames)
     port.send([plain(0xEE)])
-    got = []
+    got: list[bytes] = []
     for frame in port.recv(5):
         if frame == plain(0xEE):
-            assert port.device.violations == []  # type: ignore[attr-defined]
+            assert emulated(port).violations == []
             return got
         got.append(frame)
-    raise AssertionError(f"the last frame did not come; before it came {len(got)}")
+    raise AssertionError(f"the last frame did not arrive; {len(got)} others did")
 
 
-def come(port: Port, count: int) -> list[tuple[RxRing, Span]]:
-    """Spans of `count` slots with frames, in all."""
+def arrived(port: Port, count: int) -> list[tuple[RxRing, Span]]:
+    """Wait for `count` slots with frames. Returns their spans."""
     for _ in range(1000):
         spans = [(ring, ring.reserve(count)) for ring in port.rx_rings]
         if sum(len(span) for _, span in spans) >= count:
             return [(ring, span) for ring, span in spans if len(span)]
         port.poll(0.01)
         port.rxsync()
-    raise AssertionError(f"{count} frames did not come")
+    raise AssertionError(f"{count} frames did not arrive")
 
 
 def bytes_of(port: Port, span: Span) -> list[bytes]:
@@ -120,7 +121,7 @@ def bytes_of(port: Port, span: Span) -> list[bytes]:
 # ---- VLAN tags of received frames ----
 
 
-def test_the_vlan_filter_lets_in_its_vlans_and_frames_without_a_tag(port: Port) -> None:
+def test_the_vlan_filter_accepts_its_vlans_and_frames_without_a_tag(port: Port) -> None:
     frames = [plain(1, 5), plain(2, 0xE005), plain(3, 6), plain(4, 4094), plain(5, 37), plain(6)]
     assert port.vlan.filter is None
     port.send(frames)
@@ -138,7 +139,7 @@ def test_the_vlan_filter_lets_in_its_vlans_and_frames_without_a_tag(port: Port) 
     assert not any(word.read() for word in port.nic.VFTA)
 
 
-def test_what_is_no_vlan_is_refused_and_the_filter_stays(port: Port) -> None:
+def test_a_bad_vlan_is_refused_and_the_filter_stays(port: Port) -> None:
     port.vlan.filter = {7}
     for wrong in (-1, 4095):
         with pytest.raises(ValueError, match="0 to 4094"):
@@ -147,11 +148,11 @@ def test_what_is_no_vlan_is_refused_and_the_filter_stays(port: Port) -> None:
     assert repr(port.vlan) == "<Vlan filter=[7], strip=False>"
 
 
-def test_a_tag_that_was_taken_out_is_found_beside_its_frame(port: Port) -> None:
+def test_a_stripped_tag_is_reported_with_its_frame(port: Port) -> None:
     port.vlan.strip = True
     assert port.vlan.strip and all(port.nic.RXDCTL[queue].read().VME for queue in (0, 1))
     port.send([plain(1, 0x6007), plain(2), plain(3, 0)])
-    [(ring, span)] = come(port, 3)
+    [(ring, span)] = arrived(port, 3)
     assert bytes_of(port, span) == [plain(1), plain(2), plain(3)]
     seen = port.received(ring, span)
     assert seen.tagged.tolist() == [True, False, True]
@@ -162,15 +163,15 @@ def test_without_strip_the_tag_stays_in_the_frame(port: Port) -> None:
     port.vlan.strip = True
     port.vlan.strip = False
     port.send([plain(1, 9)])
-    [(ring, span)] = come(port, 1)
+    [(ring, span)] = arrived(port, 1)
     assert bytes_of(port, span) == [plain(1, 9)]
     assert not port.received(ring, span).tagged.any()
 
 
-# ---- what is said of received frames ----
+# ---- what the NIC reports about received frames ----
 
 
-def test_right_and_wrong_checksums_are_told_apart(port: Port) -> None:
+def test_right_and_wrong_checksums_are_distinguished(port: Port) -> None:
     good = ethernet(udp4(b"hello, checksum"))
     wrong_ip, wrong_udp = bytearray(good), bytearray(good)
     wrong_ip[14 + 8] -= 1
@@ -178,7 +179,7 @@ def test_right_and_wrong_checksums_are_told_apart(port: Port) -> None:
     port.send([good, wrong_ip, wrong_udp, plain(1)])
     seen = {
         frame: (Checksum(int(found)), int(kind))
-        for ring, span in come(port, 4)
+        for ring, span in arrived(port, 4)
         for frame, found, kind in zip(
             bytes_of(port, span), port.received(ring, span).checksums, port.received(ring, span).rss_type
         )
@@ -189,12 +190,12 @@ def test_right_and_wrong_checksums_are_told_apart(port: Port) -> None:
     assert seen[plain(1)] == (Checksum(0), 0)
 
 
-def test_what_is_said_stays_with_its_frame_after_slots_were_reused() -> None:
+def test_reports_belong_to_their_frames_after_slots_were_reused() -> None:
     with open_port("emulated", promiscuous=True, rx_slots=64) as port:
         port.vlan.strip = True
         for first in range(0, 200, 50):
             port.send([plain(number, number + 1) for number in range(first, first + 50)])
-            for ring, span in come(port, 10):
+            for ring, span in arrived(port, 10):
                 seen = port.received(ring, span)
                 assert [frame[14] + 1 for frame in bytes_of(port, span)] == seen.tci.tolist()
                 assert len(seen) == len(span)
@@ -203,7 +204,7 @@ def test_what_is_said_stays_with_its_frame_after_slots_were_reused() -> None:
 
 def test_the_hash_is_the_one_that_chose_the_queue(port: Port) -> None:
     port.send([ethernet(udp4(bytes([number]))) for number in range(20)])
-    spans = come(port, 20)
+    spans = arrived(port, 20)
     for ring, span in spans:
         assert set((port.received(ring, span).rss_hash & np.uint32(0x7F)) % 2) == {ring.ringid}
 
@@ -215,30 +216,30 @@ def test_a_ring_of_another_port_is_refused(port: Port) -> None:
             port.received(ring, ring.reserve(1))
 
 
-# ---- frames that the NIC finishes ----
+# ---- offloads of sent frames ----
 
 KINDS = pytest.mark.parametrize(("version", "protocol"), [(4, TCP), (4, UDP), (6, TCP), (6, UDP)])
 
 
 @pytest.fixture
 def one() -> Iterator[Port]:
-    """One queue, so that frames come in the order they were sent in."""
+    """A port with one queue, so that frames arrive in the order they were sent."""
     with open_port("emulated", promiscuous=True) as port:
         yield port
 
 
 @KINDS
 @pytest.mark.parametrize("length", [26, 27, 1001])
-def test_checksums_are_put_in(one: Port, version: int, protocol: int, length: int) -> None:
+def test_checksums_are_filled_in(one: Port, version: int, protocol: int, length: int) -> None:
     right = packet(version, protocol, bytes(i % 251 for i in range(length)))
-    assert comes_back(one, spoiled(right, version, protocol), offload=Offload(checksums=True)) == [
+    assert comes_back(one, unfinished(right, version, protocol), offload=Offload(checksums=True)) == [
         right.ljust(60, b"\0")
     ]
 
 
-def test_what_is_behind_the_packet_is_not_summed_up(one: Port) -> None:
+def test_padding_after_the_packet_is_not_in_the_checksum(one: Port) -> None:
     right = packet(4, UDP, b"short")
-    assert comes_back(one, spoiled(right, 4, UDP) + b"\xff" * 13, offload=Offload(checksums=True)) == [
+    assert comes_back(one, unfinished(right, 4, UDP) + b"\xff" * 13, offload=Offload(checksums=True)) == [
         right.ljust(60, b"\0")
     ]
 
@@ -271,17 +272,19 @@ def test_other_protocols_and_fragments_get_the_ip_checksum_only(
     assert comes_back(one, sent, offload=Offload(checksums=True)) == [right]
 
 
-def test_frames_without_ip_go_out_as_they_are(one: Port) -> None:
+def test_frames_without_ip_are_sent_unchanged(one: Port) -> None:
     frames = [plain(1), plain(2, 7), ethernet(ip6(59, bytes(30)), 0x86DD)]
     assert comes_back(one, *frames, offload=Offload(checksums=True)) == frames
 
 
-def test_headers_behind_a_tag_in_the_frame_are_found(one: Port) -> None:
+def test_headers_after_a_tag_are_found(one: Port) -> None:
     right = packet(4, TCP, bytes(100))
-    assert comes_back(one, with_tag(spoiled(right, 4, TCP), 9), offload=Offload(checksums=True)) == [with_tag(right, 9)]
+    assert comes_back(one, with_tag(unfinished(right, 4, TCP), 9), offload=Offload(checksums=True)) == [
+        with_tag(right, 9)
+    ]
 
 
-def test_a_tag_is_put_in_and_taken_out_again(one: Port) -> None:
+def test_a_tag_is_inserted_and_stripped(one: Port) -> None:
     frames = [plain(1), packet(4, UDP, bytes(200))]
     assert comes_back(one, *frames, offload=Offload(vlan=4094, priority=7)) == [
         with_tag(frame, 0xEFFE) for frame in frames
@@ -289,14 +292,14 @@ def test_a_tag_is_put_in_and_taken_out_again(one: Port) -> None:
     assert comes_back(one, *frames, offload=Offload(vlan=0)) == [with_tag(frame, 0) for frame in frames]
     one.vlan.strip = True
     one.send(frames, offload=Offload(vlan=5, priority=1))
-    [(ring, span)] = come(one, 2)
+    [(ring, span)] = arrived(one, 2)
     assert bytes_of(one, span) == frames and one.received(ring, span).tci.tolist() == [0x2005] * 2
 
 
 @KINDS
 @pytest.mark.parametrize("vlan", [None, 5])
 @pytest.mark.parametrize("length", [2801, 60_000])
-def test_a_large_send_is_cut_into_frames(one: Port, version: int, protocol: int, vlan: int | None, length: int) -> None:
+def test_a_large_frame_is_segmented(one: Port, version: int, protocol: int, vlan: int | None, length: int) -> None:
     mss, payload = 1400, bytes(i * 7 % 251 for i in range(length))
     whole = packet(version, protocol, payload, flags=ACK | PSH | FIN | CWR)
     pieces = range(0, length, mss)
@@ -308,21 +311,22 @@ def test_a_large_send_is_cut_into_frames(one: Port, version: int, protocol: int,
         right = [with_tag(frame, vlan) for frame in right]
     right = [frame.ljust(60, b"\0") for frame in right]
     assert (
-        comes_back(one, spoiled(whole, version, protocol, lengths=True), offload=Offload(mss=mss, vlan=vlan)) == right
+        comes_back(one, unfinished(whole, version, protocol, lengths=True), offload=Offload(mss=mss, vlan=vlan))
+        == right
     )
     assert one.stats()["GPTC"] == len(right) + 1
 
 
 @KINDS
 @pytest.mark.parametrize("length", [0, 1, 1000])
-def test_a_send_that_needs_no_cut_is_only_finished(one: Port, version: int, protocol: int, length: int) -> None:
+def test_a_frame_within_the_mss_gets_only_checksums(one: Port, version: int, protocol: int, length: int) -> None:
     right = packet(version, protocol, b"\x77" * length)
-    assert comes_back(one, spoiled(right, version, protocol, lengths=True), offload=Offload(mss=1000)) == [
+    assert comes_back(one, unfinished(right, version, protocol, lengths=True), offload=Offload(mss=1000)) == [
         right.ljust(60, b"\0")
     ]
 
 
-def test_many_large_and_small_sends_keep_their_order_round_the_ring() -> None:
+def test_many_large_and_small_frames_keep_their_order_across_the_end_of_the_ring() -> None:
     with open_port("emulated", promiscuous=True, tx_slots=64, rx_slots=4096) as port:
         right = []
         for turn in range(40):
@@ -341,19 +345,19 @@ def test_many_large_and_small_sends_keep_their_order_round_the_ring() -> None:
 @pytest.mark.parametrize(
     "frame, offload, words",
     [
-        (plain(1), Offload(mss=100), "IPv4 and IPv6 only"),
-        (ethernet(ip4(IGMP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
-        (ethernet(ip4(SCTP, bytes(40))), Offload(mss=100), "TCP and UDP only"),
+        (plain(1), Offload(mss=100), "only IPv4 and IPv6"),
+        (ethernet(ip4(IGMP, bytes(40))), Offload(mss=100), "only TCP and UDP"),
+        (ethernet(ip4(SCTP, bytes(40))), Offload(mss=100), "only TCP and UDP"),
         (packet(4, TCP, bytes(3000)), Offload(mss=1500), "Choose mss=1464 or less"),
-        (packet(4, TCP, bytes(60_000))[:40], Offload(checksums=True), "of which the frame holds 26"),
+        (packet(4, TCP, bytes(60_000))[:40], Offload(checksums=True), "but the frame holds only 26"),
         (ethernet(ip4(TCP, bytes(10))), Offload(checksums=True), "10 bytes of a TCP header of 20"),
-        (ethernet(b"\x45\0"), Offload(checksums=True), "holds no IP header"),
-        (ethernet(ip4(TCP, bytes(12) + b"\xf0" + bytes(30))), Offload(checksums=True), "has 60 bytes by its own word"),
+        (ethernet(b"\x45\0"), Offload(checksums=True), "but no IP header"),
+        (ethernet(ip4(TCP, bytes(12) + b"\xf0" + bytes(30))), Offload(checksums=True), "claims 60 bytes"),
         (bytes(13), Offload(vlan=1), "no Ethernet header"),
         (bytes(1515), Offload(vlan=1), "sends 1 to 1514"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_what_came_before_is_sent(
+def test_a_frame_that_cannot_be_offloaded_is_refused_and_frames_before_it_are_sent(
     one: Port, frame: bytes, offload: Offload, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -364,23 +368,23 @@ def test_what_cannot_be_done_is_said_and_what_came_before_is_sent(
 @pytest.mark.parametrize(
     "vlan, priority, mss, words",
     [
-        (4095, 0, 0, "no VLAN"),
-        (1, 8, 0, "no priority"),
+        (4095, 0, 0, "not a VLAN"),
+        (1, 8, 0, "not a priority"),
         (None, 3, 0, "vlan=0"),
         (None, 0, 65536, "65535 bytes"),
     ],
 )
-def test_an_offload_that_cannot_be_is_refused(vlan: int | None, priority: int, mss: int, words: str) -> None:
+def test_a_bad_offload_is_refused(vlan: int | None, priority: int, mss: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Offload(vlan, priority, mss=mss)
 
 
-def test_more_than_a_frame_has_slots_for_is_refused(one: Port) -> None:
-    with pytest.raises(ValueError, match="this port cuts up to 80256"):
+def test_a_frame_too_long_to_segment_is_refused(one: Port) -> None:
+    with pytest.raises(ValueError, match="this port segments at most 80256"):
         one.send([packet(4, TCP, bytes(60_000)) + bytes(40_000)], offload=Offload(mss=1000))
 
 
-def test_the_longest_frame_that_the_loop_passes_the_nic_sends() -> None:
+def test_the_nic_sends_the_longest_frame_that_the_hot_loop_accepts() -> None:
     with open_port("emulated:sink", buf_size=15872, mtu=9000) as port:
         ring = port.tx_rings[0]
         span = ring.reserve(2)

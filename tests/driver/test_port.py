@@ -1,4 +1,4 @@
-"""A port as a user has it: frames, filters, queues, counters, link."""
+"""A port as a user sees it: frames, filters, queues, counters, link."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import gc
 import socket
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from ixrings import LinkDown, Port, PortBusy, PortClosed, PortError, PortTimeout, open_port, open_ports
-from ixrings.driver.config import RSS_KEY
+from ixrings import LinkDown, Port, PortBusy, PortClosed, PortError, PortOptions, PortTimeout, open_port, open_ports
+from ixrings.driver.config import RSS_KEY, OnePortOptions
 from ixrings.hw.emulator import Emulated82599
 from ixrings.rings import Region, RegionError
 from ixrings.rings.layout import SlotFlag
+from tests.support.driver_watch import emulated
 
 A, B, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 
@@ -35,25 +36,24 @@ def cable() -> Iterator[tuple[Port, Port]]:
 
 
 def exchange(sender: Port, receiver: Port, frames: list[bytes]) -> list[bytes]:
-    """What `receiver` gets of `frames`, which a frame for it ends."""
+    """The frames that `receiver` gets. A last frame to it marks the end."""
     end = frame(receiver.mac, b"end")
     sender.send([*frames, end])
-    got = []
+    got: list[bytes] = []
     for received in receiver.recv(5):
         if received == end:
             return got
         got.append(received)
-    raise AssertionError(f"the last frame did not come; before it came {len(got)}")
+    raise AssertionError(f"the last frame did not arrive; {len(got)} others did")
 
 
 def test_what_is_sent_on_a_loop_comes_back_and_no_rule_is_broken() -> None:
     with open_port("emulated") as port:
         frames = [frame(port.mac, bytes([n % 256]) * 30, 60 + n % 1400) for n in range(3000)]
-        for first in range(
-            0, len(frames), 300
-        ):  # more at once than ring and packet buffer hold would be lost, as on the wire
+        # More frames at once than ring and packet buffer hold would be lost, as on the wire.
+        for first in range(0, len(frames), 300):
             assert exchange(port, port, frames[first : first + 300]) == frames[first : first + 300]
-        assert port.device.violations == []  # type: ignore[attr-defined]
+        assert emulated(port).violations == []
 
 
 def test_short_frames_are_padded_to_sixty_bytes_by_the_nic() -> None:
@@ -74,7 +74,7 @@ def test_unicast_for_others_is_not_received_until_promiscuous(cable: tuple[Port,
     assert exchange(a, b, [others, mine]) == [mine]
 
 
-def test_a_new_mac_address_is_the_one_received_for(cable: tuple[Port, Port]) -> None:
+def test_frames_for_a_new_mac_address_are_received(cable: tuple[Port, Port]) -> None:
     a, b = cable
     b.mac = OTHER
     assert b.mac == OTHER
@@ -83,7 +83,7 @@ def test_a_new_mac_address_is_the_one_received_for(cable: tuple[Port, Port]) -> 
         b.mac = "01:00:00:00:00:01"
 
 
-def test_broadcast_is_received_and_multicast_when_asked_for(cable: tuple[Port, Port]) -> None:
+def test_broadcast_is_received_and_multicast_on_request(cable: tuple[Port, Port]) -> None:
     a, b = cable
     broadcast, group, other = frame("ff:ff:ff:ff:ff:ff"), frame("01:00:5e:00:00:fb"), frame("01:00:5e:12:34:56")
     assert exchange(a, b, [broadcast, group, other]) == [broadcast]
@@ -91,12 +91,12 @@ def test_broadcast_is_received_and_multicast_when_asked_for(cable: tuple[Port, P
     assert exchange(a, b, [broadcast, group, other]) == [broadcast, group]
     b.set_multicast([], everything=True)
     assert exchange(a, b, [broadcast, group, other]) == [broadcast, group, other]
-    b.promiscuous = True  # and back: all multicast is not forgotten
+    b.promiscuous = True  # and back: all multicast stays set
     b.promiscuous = False
     assert exchange(a, b, [other]) == [other]
     b.set_multicast([])
     assert exchange(a, b, [group, other]) == []
-    with pytest.raises(ValueError, match="no multicast address"):
+    with pytest.raises(ValueError, match="not a multicast address"):
         b.set_multicast([A])
 
 
@@ -107,7 +107,7 @@ def tcp(source: str, sport: int, target: str, dport: int, to: str) -> bytes:
     ).ljust(60, b"\0")
 
 
-VERIFICATION = [  # source, destination, hash over addresses and ports: the published RSS verification suite
+VERIFICATION = [  # source, destination, hash over addresses and ports, from the published RSS verification suite
     ("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51CCC178),
     ("199.92.111.2", 14230, "65.69.140.83", 4739, 0xC626B0EA),
     ("24.19.198.95", 12898, "12.22.207.184", 38024, 0x5C2B394A),
@@ -131,7 +131,7 @@ def test_rss_puts_each_flow_on_the_queue_of_its_published_hash(queues: int) -> N
             assert stats.rx[queue]["QPRC"] == sum((row[4] & 0x7F) % queues == queue for row in VERIFICATION)
 
 
-def test_an_rss_key_of_ones_own_is_used() -> None:
+def test_the_rss_key_may_be_chosen() -> None:
     key = RSS_KEY[::-1]
     with open_port("emulated", rx_queues=16, rx_slots=64, rss_key=key) as port:
         assert b"".join(int(word.read()).to_bytes(4, "little") for word in port.nic.RSSRK) == key
@@ -161,12 +161,12 @@ def test_suffixes_leave_the_rings_they_name(suffix: str, tx: list[int], rx: list
                 port.send([frame(A)])
 
 
-def test_a_queue_that_is_not_there_is_said_to_be_missing() -> None:
+def test_a_missing_queue_is_refused() -> None:
     with pytest.raises(PortError, match="rx_queues=4"):
         open_port("emulated-3", tx_queues=2, rx_queues=2)
 
 
-def test_jumbo_frames_take_several_slots_both_ways_and_come_whole() -> None:
+def test_jumbo_frames_take_several_slots_in_both_directions_and_stay_whole() -> None:
     with open_port("emulated", mtu=9706, buf_size=1024) as port:
         frames = [frame(port.mac, bytes(range(256)) * 40)[:length] for length in (9720, 1024, 1025, 2048, 5000, 60)]
         assert exchange(port, port, frames) == frames
@@ -175,16 +175,16 @@ def test_jumbo_frames_take_several_slots_both_ways_and_come_whole() -> None:
         ring = port.rx_rings[0]
         assert ring.slots["len"][ring.head] == 1024
         assert ring.slots["flags"][ring.head] & SlotFlag.NS_MOREFRAG
-        assert port.device.violations == []  # type: ignore[attr-defined]
+        assert emulated(port).violations == []
 
 
-def test_the_largest_frame_goes_and_comes() -> None:
+def test_the_largest_frame_is_sent_and_received() -> None:
     with open_port("emulated", mtu=9710) as port:
         largest = frame(port.mac, b"x" * 9710)[:9724]
         assert exchange(port, port, [largest]) == [largest]
 
 
-def test_frames_over_the_mtu_are_refused_to_send_and_not_received(cable: tuple[Port, Port]) -> None:
+def test_frames_over_the_mtu_are_neither_sent_nor_received(cable: tuple[Port, Port]) -> None:
     a, _ = cable
     with pytest.raises(ValueError, match="larger mtu"):
         a.send([frame(B, length=1519)])
@@ -193,7 +193,7 @@ def test_frames_over_the_mtu_are_refused_to_send_and_not_received(cable: tuple[P
         assert small.stats()["ROC"] == 1
 
 
-def test_statistics_add_up_and_go_on_over_several_reads() -> None:
+def test_statistics_add_up_over_several_reads() -> None:
     with open_port("emulated") as port:
         for rounds in range(1, 4):
             exchange(port, port, [frame(port.mac, length=200)] * 9)
@@ -227,7 +227,7 @@ def test_a_single_queue_holds_frames_in_the_packet_buffer_instead() -> None:
         assert port.stats().rx[0]["QPRDC"] == 0
 
 
-def test_the_link_says_its_speed_and_why_it_is_down() -> None:
+def test_the_link_has_a_speed_and_a_reason_when_it_is_down() -> None:
     with Emulated82599() as nic, open_port(nic, link_timeout=0) as port:
         assert port.wait_link(5).up
         assert port.link.speed_mbps == 10_000
@@ -240,7 +240,7 @@ def test_the_link_says_its_speed_and_why_it_is_down() -> None:
         assert port.wait_link(5).up
 
 
-def test_opening_waits_for_a_link_that_takes_its_time_but_not_for_ever() -> None:
+def test_opening_waits_for_a_slow_link_but_not_without_limit() -> None:
     with open_port("emulated@link=0.2") as port:
         assert port.link.up
     with open_port("emulated@link=60", link_timeout=0.05) as port:
@@ -280,7 +280,7 @@ def test_forwarding_moves_frames_between_ports_without_copying_them() -> None:
             left.forward(a)
 
 
-def test_a_region_may_be_shared_and_says_when_it_is_too_small() -> None:
+def test_a_region_may_be_shared_unless_it_is_too_small() -> None:
     with Region.for_ports(2) as region:
         with open_port("emulated", region=region) as one, open_port("emulated:sink", region=region) as two:
             assert one.region is region
@@ -290,34 +290,34 @@ def test_a_region_may_be_shared_and_says_when_it_is_too_small() -> None:
         assert region.free_buffers == region.total_buffers - 2
 
 
-def test_extra_buffers_hang_at_the_interface() -> None:
+def test_extra_buffers_are_listed_in_the_interface() -> None:
     with open_port("emulated", extra_bufs=7) as port:
         assert len(port._open().interface.extra_buffers()) == 7
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
     ({"tx_queues": 0}, "1 to 128"), ({"rx_queues": 129}, "1 to 128"), ({"mtu": 9711}, "9728"), ({"mtu": 60}, "68"),
-    ({"rss_key": b"short"}, "40"), ({"interrupt_interval_us": 5000.0}, "1046"), ({"mac": "nonsense"}, "02:00:00:00:00:01"),
-    ({"mac": "ff:ff:ff:ff:ff:ff"}, "multicast"), ({"link_timeout": -1.0}, "seconds"),
+    ({"rss_key": b"short"}, "40"), ({"interrupt_interval_us": 5000.0}, "1046"),
+    ({"mac": "nonsense"}, "02:00:00:00:00:01"), ({"mac": "ff:ff:ff:ff:ff:ff"}, "multicast"),
+    ({"link_timeout": -1.0}, "seconds"),
 ])  # fmt: skip
-def test_an_option_that_cannot_be_says_what_can(options: dict[str, object], sentence: str) -> None:
+def test_a_bad_value_of_an_option_is_refused_with_what_is_allowed(options: OnePortOptions, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        open_port("emulated", **options)  # type: ignore[arg-type]
+        open_port("emulated", **options)
 
 
 @pytest.mark.parametrize(
     "options", [{"tx_slots": 100}, {"rx_slots": 32}, {"tx_slots": 8200}, {"buf_size": 1000}, {"buf_size": 16384}]
 )
-def test_a_ring_or_buffer_size_that_cannot_be_says_what_can(options: dict[str, int]) -> None:
+def test_a_bad_ring_or_buffer_size_is_refused_with_what_is_allowed(options: PortOptions) -> None:
     with pytest.raises(RegionError, match="multiple of"):
-        open_port("emulated", **options)  # type: ignore[arg-type]
+        open_port("emulated", **options)
 
 
-def test_buffers_are_as_far_apart_as_pays_and_as_the_memory_allows() -> None:
+def test_the_stride_of_buffers_suits_the_cache_and_the_memory() -> None:
     with open_port("emulated") as port:
-        assert (
-            port.buffers.shape[1] == port.region.buf_size == 2112
-        )  # and what another process takes for the stride: nr_buf_size
+        # Another process uses nr_buf_size, the region's buf_size, as the stride.
+        assert port.buffers.shape[1] == port.region.buf_size == 2112
         assert port.nic.SRRCTL[0].read().BSIZEPACKET == 2
         with open_port("emulated", region=Region.for_ports(buf_size=4096)) as other:
             assert other.buffers.shape[1] == 4096
@@ -329,33 +329,33 @@ def test_buffers_are_as_far_apart_as_pays_and_as_the_memory_allows() -> None:
             assert [port.buffers.shape[1] for port in ports] == [2048, 2048]
 
 
-def test_a_frame_between_what_the_nic_fills_and_a_buffer_is_whole_in_two_slots() -> None:
+def test_a_frame_longer_than_the_nic_fills_a_buffer_is_whole_in_two_slots() -> None:
     with open_port("emulated", mtu=9000, promiscuous=True) as port:
         frames = [frame(port.mac, bytes(range(256)) * 9)[:length] for length in (2047, 2048, 2049, 2112, 2113)]
         port.send(frames)
         assert list(port.recv(0.2)) == frames
 
 
-def test_a_second_opener_is_told_who_has_the_device() -> None:
+def test_a_second_opener_learns_which_port_has_the_device() -> None:
     with Emulated82599("sink") as nic:
         with open_port(nic) as port:
-            with pytest.raises(PortBusy, match="open as port emulated:sink already"):
+            with pytest.raises(PortBusy, match="already open as port emulated:sink"):
                 open_port(nic)
             port.send([frame(A)])
             port.flush(5)
-        with open_port(nic) as port:  # and again once it is free
+        with open_port(nic) as port:  # and again when it is free
             port.send([frame(A)])
             port.flush(5)
         assert nic.violations == []
 
 
-def test_a_closed_port_says_so_and_closing_twice_is_fine() -> None:
+def test_a_closed_port_refuses_every_call_and_may_be_closed_twice() -> None:
     port = open_port("emulated")
     rings = port.tx_rings
     port.close()
     port.close()
     assert port.closed
-    for use in (
+    uses: tuple[Callable[[], object], ...] = (
         port.txsync,
         port.rxsync,
         port.fileno,
@@ -367,11 +367,11 @@ def test_a_closed_port_says_so_and_closing_twice_is_fine() -> None:
         lambda: port.mac,
         lambda: port.tx_rings,
         lambda: port.nic,
-    ):
+    )
+    for use in uses:
         with pytest.raises(PortClosed, match="open it again"):
-            use()  # type: ignore[operator]
+            use()
     assert rings[0].space == 1023  # memory that the user still holds stays readable
-    del rings, port
 
 
 def test_frames_before_a_bad_one_are_sent() -> None:
@@ -381,11 +381,11 @@ def test_frames_before_a_bad_one_are_sent() -> None:
         assert len(list(port.recv(0.2))) == 2
 
 
-def test_a_loop_over_received_frames_may_stop_anywhere_and_loses_nothing() -> None:
+def test_a_loop_over_received_frames_may_stop_anywhere_without_loss() -> None:
     with open_port("emulated") as port:
         frames = [frame(port.mac, bytes([n])) for n in range(50)]
         port.send(frames)
-        got = []
+        got: list[bytes] = []
         while len(got) < 50:
             for received in port.recv(1):
                 got.append(received)
@@ -394,7 +394,7 @@ def test_a_loop_over_received_frames_may_stop_anywhere_and_loses_nothing() -> No
         assert got == frames
 
 
-def test_all_sent_is_exact() -> None:
+def test_flush_waits_until_exactly_all_frames_are_sent() -> None:
     with open_port("emulated:sink") as port:
         for count in (1, 2, 31, 33, 500):
             port.send([frame(A)] * count)
@@ -403,7 +403,7 @@ def test_all_sent_is_exact() -> None:
         assert port.stats()["GPTC"] == 1 + 2 + 31 + 33 + 500
 
 
-def test_a_port_does_not_keep_those_that_it_once_forwarded_to() -> None:
+def test_a_port_does_not_keep_closed_ports_that_it_forwarded_to() -> None:
     with Region.for_ports(3) as region, open_port("emulated:source", region=region) as source:
         former = open_port("emulated:sink", region=region)
         source.forward(former)

@@ -1,4 +1,4 @@
-"""A NIC that is refused memory: the port says so, and what to do (PCI status, 82599 9.3.3.4)."""
+"""A NIC whose DMA is refused: the port reports it, with what to do (PCI status, 82599 9.3.3.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ixrings.hw.emulator.nic import FIRST_IOVA
 
 
 @pytest.mark.breaks_rules("dma_read")
-def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_works() -> None:
+def test_a_flush_reports_refused_dma_and_the_next_open_works() -> None:
     with open_port("emulated:sink") as port:
         port.send([bytes(60)] * 4)
         port.flush()
@@ -20,7 +20,8 @@ def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_wo
         port.send([bytes(60)])
         with pytest.raises(
             DmaRefused,
-            match=r"^emulated:sink was refused memory .* Where: sudo dmesg \| grep DMAR\. Close the port and open it again$",
+            match=r"^emulated:sink was refused a DMA access, .* To see the address: sudo dmesg \| grep DMAR\. "
+            "Close the port and open it again$",
         ):
             port.flush(2)
         with pytest.raises(DmaRefused):
@@ -33,7 +34,7 @@ def test_a_flush_that_waits_for_memory_out_of_reach_says_so_and_the_next_open_wo
 
 
 @pytest.mark.breaks_rules("dma_read")
-def test_what_was_refused_to_somebody_before_is_not_held_against_a_port() -> None:
+def test_dma_refused_to_an_earlier_user_is_not_reported_to_a_port() -> None:
     with Emulated82599("sink") as nic:
         nic.config_write(0x04, 2, 6)
         with open_port(nic) as port:

@@ -1,4 +1,4 @@
-"""port.sfp: the module's memory over the two-wire bus, and what keeps a driver from it."""
+"""port.sfp: the module's memory over the two-wire bus, and the semaphores that guard it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def port(nic: Emulated82599) -> Iterator[Port]:
         (SfpModule.DIRECT_ATTACH, ("passive direct attach",), 0, {"copper cable": 3}),
     ],
 )
-def test_a_module_says_what_it_is(
+def test_a_module_describes_itself(
     nic: Emulated82599, port: Port, kind: SfpModule, types: tuple[str, ...], wavelength: int, reach: dict[str, int]
 ) -> None:
     nic.insert_module(kind)
@@ -58,30 +58,30 @@ def test_an_empty_cage_is_none(nic: Emulated82599, port: Port) -> None:
 
 
 def light(port: Port) -> tuple[float, float] | None:
-    """Sent and received, in mW."""
+    """Power sent and received, in mW; None without diagnostics."""
     module = port.sfp
     assert module is not None
-    return module.diagnostics and (module.diagnostics.tx_power_mw, module.diagnostics.rx_power_mw)
+    return None if module.diagnostics is None else (module.diagnostics.tx_power_mw, module.diagnostics.rx_power_mw)
 
 
 def test_optics_measure_the_light_and_copper_measures_nothing(nic: Emulated82599, port: Port) -> None:
     assert light(port) == pytest.approx((0.58, 0.51))
     nic.set_link(False)
-    assert light(port) == (pytest.approx(0.58), 0)
+    assert light(port) == pytest.approx((0.58, 0))
     port.nic.ESDP.update(SDP3_DATA=1)
     assert light(port) == (0, 0)
     nic.insert_module(SfpModule.DIRECT_ATTACH)
     assert light(port) is None
 
 
-def test_a_damaged_memory_is_not_believed(nic: Emulated82599, port: Port) -> None:
+def test_a_damaged_memory_is_reported(nic: Emulated82599, port: Port) -> None:
     assert nic._cage._module is not None
     nic._cage._module.put(0xA0, 20, 0x4242)
-    with pytest.raises(DeviceError, match="bytes 0 to 62 do not sum up to byte 63"):
-        port.sfp
+    with pytest.raises(DeviceError, match="bytes 0 to 62 do not add up to byte 63"):
+        _ = port.sfp
 
 
-def test_reading_it_leaves_the_bus_and_the_semaphores_free(nic: Emulated82599, port: Port) -> None:
+def test_a_read_leaves_the_bus_and_the_semaphores_free(nic: Emulated82599, port: Port) -> None:
     for _ in range(2):
         assert port.sfp is not None
     assert int(port.nic.SW_FW_SYNC.read()) == 0 and port.nic.SWSM.read().SMBI == 0
@@ -98,19 +98,19 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_bus_that_the_firmware_keeps_is_waited_for_only_so_long(nic: Emulated82599, port: Port) -> None:
+def test_the_wait_for_a_bus_that_the_firmware_keeps_is_bounded(nic: Emulated82599, port: Port) -> None:
     nic.firmware_takes(FW_PHY_SM0=1)
     with pytest.raises(DeviceError, match="the firmware has kept FW_PHY_SM0 for 0.02 s"):
-        port.sfp
+        _ = port.sfp
     nic.firmware_takes(register=True)
-    with pytest.raises(DeviceError, match="the firmware does not give SWSM.SWESMBI to software"):
-        port.sfp
+    with pytest.raises(DeviceError, match="the firmware does not release SWSM.SWESMBI"):
+        _ = port.sfp
     nic.firmware_takes()
     assert port.sfp is not None
 
 
 @pytest.mark.usefixtures("soon")
-def test_the_firmware_may_give_its_bus_back_in_time(
+def test_the_firmware_may_release_the_bus_in_time(
     nic: Emulated82599, port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(semaphores, "RESOURCE_S", 10)
@@ -120,22 +120,22 @@ def test_the_firmware_may_give_its_bus_back_in_time(
 
 
 @pytest.mark.usefixtures("soon")
-def test_what_a_program_that_died_had_taken_is_taken_back(nic: Emulated82599, port: Port) -> None:
+def test_semaphores_of_a_program_that_died_are_taken_over(nic: Emulated82599, port: Port) -> None:
     registers = Registers(nic)
     with semaphores.register_semaphore(registers):
         registers.SW_FW_SYNC.update(SW_PHY_SM0=1)
-    assert registers.SWSM.read().SMBI == 0, "given back, and taken by this look"
+    assert registers.SWSM.read().SMBI == 0, "released, and taken by this read"
     assert read_module(registers) is not None
     assert not registers.SW_FW_SYNC.read().SW_PHY_SM0 and not registers.SWSM.read().SMBI
 
 
-def test_what_a_vendor_wrote_cannot_disturb_a_terminal() -> None:
+def test_text_of_a_vendor_cannot_disturb_a_terminal() -> None:
     assert text(b"ACME\x1b[2J\xff  ") == "ACME?[2J?"
     assert dbm(1.0) == 0 and dbm(0.0) == -math.inf
 
 
 @pytest.mark.parametrize("bits", range(9))
-def test_a_read_that_was_broken_off_does_not_spoil_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
+def test_a_read_that_was_broken_off_does_not_disturb_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
     with semaphores.phy_of_port(port.nic):
         bus = I2c(port.nic)
         for step in (

@@ -1,4 +1,4 @@
-"""Counters beyond 32 bits: nothing counted twice, nothing lost."""
+"""Counters beyond 32 bits: no count is lost or added twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ixrings.hw.registers import Registers
 
 
 class Counting:
-    """Registers that count: read-clear, and a 36-bit pair that is cleared by the read of its high half (8.2.3.23)."""
+    """Counting registers: a read clears them; the read of the high half clears a 36-bit pair (8.2.3.23)."""
 
     def __init__(self) -> None:
         self.words: dict[int, int] = {}
@@ -31,7 +31,7 @@ class Counting:
     def write32(self, offset: int, value: int, /) -> None: ...
 
 
-def test_counts_go_on_past_thirty_two_and_thirty_six_bits() -> None:
+def test_counts_continue_past_32_and_36_bits() -> None:
     nic = Counting()
     statistics = Statistics(Registers(nic), 2, 1)
     for _ in range(40):
@@ -51,7 +51,7 @@ def test_counts_go_on_past_thirty_two_and_thirty_six_bits() -> None:
     assert totals.rx[0]["QBRC"] == totals.tx[0]["QBTC"] == 0
 
 
-def test_the_port_s_counters_can_be_gone_through() -> None:
+def test_the_counters_of_a_port_can_be_iterated() -> None:
     totals = Statistics(Registers(Counting()), 1, 1).totals()
     assert set(totals) == set(totals.port) and "GPRC" in totals and "GPRX" not in totals
 
@@ -63,22 +63,22 @@ def test_the_low_half_of_a_pair_is_read_before_the_high_half() -> None:
         assert nic.reads.index(low) + 1 == nic.reads.index(high)
 
 
-def test_what_was_counted_before_the_port_was_opened_does_not_count() -> None:
+def test_counts_from_before_the_port_was_opened_are_ignored() -> None:
     nic = Counting()
     nic.set("GPTC", 1000)
     assert Statistics(Registers(nic), 1, 1).totals()["GPTC"] == 0
 
 
-def test_counters_are_read_by_themselves_before_they_can_be_full() -> None:
+def test_counters_are_read_automatically_before_they_are_full() -> None:
     with open_port("emulated:sink") as port:
         queue = port._open().tx[0]
-        assert 0 < queue.statistics_due <= 2**36 // (2 * 1518)  # 36 bits of octets, both ways, and room to spare
+        assert 0 < queue.statistics_due <= 2**36 // (2 * 1518)  # 36 bits of octets in both directions, with a margin
         port.send([bytes(60)] * 10)
         port.flush(5)
         queue.statistics_due = queue.packets + 2
         port.send([bytes(60)] * 2)
-        assert queue.statistics_due > 1000  # the sync that reached the mark set the next one,
+        assert queue.statistics_due > 1000  # the sync that reached the mark set the next one
         port.flush(5)
         last = port.nic.GPTC.read()
-        assert last <= 2  # and took over the ten
+        assert last <= 2  # and the ten were added
         assert port.stats()["GPTC"] + last == 12

@@ -1,4 +1,4 @@
-"""Stopping: the order of it, from every state, with the device there or gone; and nothing is left behind."""
+"""Stopping a port: its order, from every state, with the device present or gone. Nothing is left open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 RST, GIO_DIS = 1 << 26, 1 << 2
 
 
-def assert_given_back(device: Watched) -> None:
+def assert_released(device: Watched) -> None:
     assert device.mapped == 0
     assert device.unmapped_while_master == []
     assert device.inner.faults == []
@@ -31,7 +31,7 @@ def assert_given_back(device: Watched) -> None:
 
 
 def use(port: Port) -> None:
-    """A little of everything; the frames come back by the loop."""
+    """Use a bit of everything. The loop returns the frames."""
     port.send([bytes(60)] * 40)
     port.flush(1)
     port.poll(0.5)
@@ -40,7 +40,7 @@ def use(port: Port) -> None:
     port.stats()
 
 
-def test_a_stop_takes_the_datasheets_steps_in_their_order() -> None:
+def test_a_stop_follows_the_order_of_the_datasheet() -> None:
     with Emulated82599() as inner:
         device = Watched(inner)
         port = open_port(device, rx_queues=2, tx_queues=2)
@@ -72,7 +72,7 @@ def test_a_stop_takes_the_datasheets_steps_in_their_order() -> None:
 
 
 def fade(at: int) -> tuple[int, int]:
-    """Unplug at access `at` of open, use and close; returns how many accesses open and use took, and how many there were in all."""
+    """Unplug at access `at` of open, use and close. Returns the accesses of open and use, and the total."""
     with Emulated82599() as inner:
         device = Watched(inner, at=at, trouble=inner.unplug)
         used = -1
@@ -82,25 +82,25 @@ def fade(at: int) -> tuple[int, int]:
                 used = device.accesses
         except DeviceGone as error:
             assert "close the port" in str(error)
-            assert used == -1, "close() on a device that is gone has nothing to complain of"
-        assert_given_back(device)
+            assert used == -1, "close() raised for a device that is gone"
+        assert_released(device)
         return used, device.accesses
 
 
 def moments(total: int, count: int) -> list[int]:
-    """The first and last accesses, and others between, always the same."""
+    """The first and last accesses, and some between; the same in every run."""
     return sorted({1, 2, 3, total - 2, total - 1, total, *random.Random(82599).sample(range(1, total), count)})
 
 
 @pytest.mark.parametrize("steps", [15, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_device_unplugged_at_any_moment_is_said_to_be_gone_and_all_is_given_back(steps: int) -> None:
+def test_a_device_unplugged_at_any_moment_is_reported_as_gone_and_everything_is_released(steps: int) -> None:
     _, total = fade(-1)
     for at in moments(total, steps):
         used, _ = fade(at)
-        assert used < at, f"unplugged at access {at}, and nothing was said until close(), from access {used} on"
+        assert used < at, f"unplugged at access {at}, but not reported before close(), which began at access {used}"
 
 
-def test_a_gone_device_is_noticed_by_every_way_to_wait_or_look() -> None:
+def test_every_way_to_wait_or_look_notices_a_device_that_is_gone() -> None:
     def sync_on(port: Port) -> None:
         for _ in range(10_000):
             port.txsync()
@@ -146,7 +146,7 @@ def interrupt(at: int) -> int:
                 use(port)
         except KeyboardInterrupt:
             pass
-        assert_given_back(device)
+        assert_released(device)
         assert not inner.config_read(4, 2) & 4
         return device.accesses
 
@@ -158,17 +158,17 @@ def test_ctrl_c_at_any_moment_leaves_a_quiet_device_and_nothing_else(steps: int)
         interrupt(at)
 
 
-def test_an_exception_in_the_with_block_goes_on_after_a_clean_stop() -> None:
+def test_an_exception_in_the_with_block_propagates_after_a_clean_stop() -> None:
     with Emulated82599() as inner:
         device = Watched(inner)
         with pytest.raises(ZeroDivisionError), open_port(device) as port:
             port.send([bytes(60)] * 100)
             1 / 0  # noqa: B018
-        assert_given_back(device)
+        assert_released(device)
 
 
 class StuckQueue(Watched):
-    """A NIC whose RXDCTL[0].ENABLE does not go away."""
+    """A NIC whose RXDCTL[0].ENABLE stays set."""
 
     stuck = False
 
@@ -178,14 +178,14 @@ class StuckQueue(Watched):
 
 
 @pytest.mark.breaks_rules("queues_off_before_master_disable")
-def test_a_queue_that_does_not_stop_is_reported_after_everything_was_given_back() -> None:
+def test_a_queue_that_does_not_stop_is_reported_after_everything_is_released() -> None:
     with Emulated82599() as inner:
         device = StuckQueue(inner)
         port = open_port(device)
         device.stuck = True
         with pytest.raises(RegisterTimeout, match=r"RXDCTL\[0\].*ENABLE is 0x1, expected 0x0.*4\.6\.7\.1\.2"):
             port.close()
-        assert_given_back(device)
+        assert_released(device)
         assert ("function reset", 0, 0) in device.events
         port.close()
 
@@ -205,7 +205,7 @@ def test_a_failed_opening_leaves_nothing() -> None:
         for _ in range(20):
             with pytest.raises(RegionError):
                 open_port(device, region=region)
-            assert_given_back(device)
+            assert_released(device)
         with open_port(device, region=region, tx_slots=64, rx_slots=64):
             pass
         with pytest.raises(ValueError, match="buf_size=2048"):
@@ -217,7 +217,7 @@ def test_when_one_of_several_ports_cannot_be_opened_the_others_are_closed() -> N
         device = Watched(inner)
         with pytest.raises(ValueError, match="wire"), open_ports(device, "emulated:nonsense"):
             raise AssertionError("not reached")
-        assert_given_back(device)
+        assert_released(device)
 
 
 def test_a_device_that_was_not_ours_stays_open_and_one_that_was_is_closed() -> None:
@@ -242,7 +242,7 @@ def test_a_port_in_a_loop_over_frames_that_is_closed_meanwhile_says_so() -> None
             list(frames)
 
 
-def test_a_program_that_just_ends_leaves_without_a_word() -> None:
+def test_a_program_that_ends_without_close_prints_nothing() -> None:
     script = "from ixrings import open_port\nport = open_port('emulated')\nport.send([bytes(60)] * 10)\n"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30
@@ -254,7 +254,7 @@ def test_a_program_that_just_ends_leaves_without_a_word() -> None:
     ("file", "name", "nth"),
     [("bringup.py", "__call__", 1), ("bringup.py", "stop", 1), ("contextlib.py", "_exit_wrapper", 2)],
 )
-def test_ctrl_c_between_two_steps_of_the_way_out_does_not_skip_the_stop(file: str, name: str, nth: int) -> None:
+def test_ctrl_c_between_two_steps_of_closing_does_not_skip_the_stop(file: str, name: str, nth: int) -> None:
     left = nth
 
     def interrupt(frame: types.FrameType, event: str, _: object) -> None:

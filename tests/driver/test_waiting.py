@@ -1,4 +1,4 @@
-"""poll, fileno with select, selectors and asyncio, busy polling: nobody sleeps through a frame, and nobody holds the GIL."""
+"""poll, fileno with select, selectors and asyncio, busy polling: no wake-up is lost, and no wait holds the GIL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ixrings.hw.registers import Registers
 from tests.support.driver_watch import Watched
 
 A, B = bytes.fromhex("02000000000a"), bytes.fromhex("02000000000b")
-STEPPED = {"link_timeout": 0.0}
 
 
 def frame(to: bytes, number: int = 0) -> bytes:
@@ -52,7 +51,7 @@ def select_wait(port: Port) -> None:
 
 
 def take_one(port: Port) -> int:
-    """The number in the next frame, which is taken."""
+    """Take the next frame. Returns the number in it."""
     ring = port.rx_rings[0]
     number = int.from_bytes(port.buffers[int(ring.slots["buf_idx"][ring.head]), 14:18].tobytes(), "big")
     ring.advance(1)
@@ -69,9 +68,8 @@ def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(
     def wait_briefly(port: Port) -> None:
         start = time.monotonic()
         wait(port)
-        assert (
-            time.monotonic() - start < 0.9
-        )  # poll looks once a second without being woken; that must not be what helped
+        # poll looks once a second without a wake-up; a wait that long has lost one.
+        assert time.monotonic() - start < 0.9
 
     def answer() -> None:
         try:
@@ -100,7 +98,7 @@ def test_frames_left_in_the_ring_keep_the_descriptor_readable() -> None:
         fd = port.fileno()
         for round in range(300):
             port.send([frame(mac, n) for n in range(3)])
-            for n in range(3):  # take one only, and sleep again: two are still there
+            for n in range(3):  # take only one and sleep again while others are there
                 assert select.select([fd], [], [], 5)[0], f"round {round}: slept with frame {n} in the ring"
                 port.rxsync()
                 select_wait(port)
@@ -109,7 +107,7 @@ def test_frames_left_in_the_ring_keep_the_descriptor_readable() -> None:
 
 
 def is_quiet(port: Port) -> bool:
-    """Whether syncs make fileno() unreadable; an interrupt that was pending may make it so once more."""
+    """Whether syncs make fileno() unreadable. A pending interrupt may make it readable once more."""
     for _ in range(3):
         port.rxsync()
         port.txsync()
@@ -126,14 +124,13 @@ def test_an_idle_descriptor_is_not_readable_after_a_sync() -> None:
         assert is_quiet(port)
 
 
-def test_a_frame_that_comes_just_before_its_message_is_taken_is_seen() -> None:
-    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, **STEPPED) as port:  # type: ignore[arg-type]
+def test_a_frame_that_arrives_just_before_the_messages_are_taken_is_seen() -> None:
+    with Emulated82599(manual=True) as nic, open_port(nic, promiscuous=True, link_timeout=0) as port:
         fd = port.fileno()
         nic.step(ns=1_000_000)
         port.rxsync()
-        assert (
-            port.rx_rings[0].space == 0
-        )  # rxsync has looked; now, before it takes messages and arms again, a frame comes
+        # rxsync has looked. A frame arrives now, before messages are taken and vectors armed.
+        assert port.rx_rings[0].space == 0
         port.send([frame(B, 7)])
         nic.step(ns=1_000_000)
         settle_receive(port._open())
@@ -145,11 +142,11 @@ def test_waiting_for_room_does_not_leave_the_descriptor_readable() -> None:
     with open_port("emulated@paced:sink", tx_slots=64) as port:
         port.fileno()
         for _ in range(20):
-            port.send([bytes(1500)] * 200)  # waits for room by the same interrupts
+            port.send([bytes(1500)] * 200)  # waits for room by the TX interrupt
             port.flush(5)
             quiet = 0
             for _ in range(20):
-                port.rxsync()  # a program that only receives now
+                port.rxsync()  # from here on the program only receives
                 quiet = quiet + 1 if not select.select([port], [], [], 0.005)[0] else 0
                 if quiet == 2:
                     break
@@ -167,19 +164,19 @@ def test_a_full_ring_that_gets_room_wakes_a_select() -> None:
                 ring.advance(len(span))
                 port.txsync()
             start = time.monotonic()
-            while not ring.space:
+            while not port.tx_rings[0].space:
                 assert select.select([port], [], [], 5)[0]
                 port.txsync()
             assert time.monotonic() - start < 1
 
 
-def test_poll_keeps_the_descriptor_true_too() -> None:
+def test_poll_keeps_the_descriptor_in_step_too() -> None:
     with open_port("emulated") as port:
         mac = bytes.fromhex(port.mac.replace(":", ""))
         fd = port.fileno()
         for _ in range(200):
             port.send([frame(mac, 0), frame(mac, 1)])
-            assert port.poll(5) == POLLIN  # takes the interrupt, leaves the frames
+            assert port.poll(5) == POLLIN  # takes the interrupt but not the frames
             assert select.select([fd], [], [], 5)[0]
             while port.poll(0.0):
                 take_one(port)
@@ -216,7 +213,7 @@ def test_asyncio_sees_every_frame() -> None:
         assert asyncio.run(receive(port, 2000)) == list(range(2000))
 
 
-def test_selectors_tell_two_ports_apart(pair: tuple[Port, Port]) -> None:
+def test_selectors_distinguish_two_ports(pair: tuple[Port, Port]) -> None:
     a, b = pair
     with selectors.DefaultSelector() as selector:
         for port in pair:
@@ -228,7 +225,7 @@ def test_selectors_tell_two_ports_apart(pair: tuple[Port, Port]) -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_thread_that_waits_holds_no_gil(busy: bool) -> None:
+def test_a_waiting_thread_does_not_hold_the_gil(busy: bool) -> None:
     with open_port("emulated") as port:
         naps = 0
         stop = threading.Event()
@@ -246,7 +243,7 @@ def test_a_thread_that_waits_holds_no_gil(busy: bool) -> None:
         finally:
             stop.set()
             thread.join()
-        assert naps > 60  # with the GIL held through each of 25 spins there would be about as many
+        assert naps > 60  # with the GIL held through each of 25 spins there would be about 25
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -259,7 +256,7 @@ def test_poll_returns_after_its_timeout(busy: bool) -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_ctrl_c_ends_a_wait_for_ever(busy: bool) -> None:
+def test_ctrl_c_ends_a_wait_without_limit(busy: bool) -> None:
     with open_port("emulated") as port:
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
@@ -268,10 +265,10 @@ def test_ctrl_c_ends_a_wait_for_ever(busy: bool) -> None:
             port.poll(None, busy=busy)
         assert time.monotonic() - start < 1
         timer.join()
-        assert port.poll(0) == 0  # and the port goes on working
+        assert port.poll(0) == 0  # the port still works
 
 
-def test_poll_flushes_what_was_put_on_tx_rings() -> None:
+def test_poll_sends_what_is_on_the_tx_rings() -> None:
     with open_port("emulated:sink") as port:
         ring = port.tx_rings[0]
         span = ring.reserve(5)
@@ -297,8 +294,8 @@ def test_poll_for_room_waits_while_the_ring_is_full() -> None:
 def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
     with (
         Emulated82599(manual=True) as nic,
-        open_port(nic, promiscuous=True, interrupt_interval_us=0, **STEPPED) as port,
-    ):  # type: ignore[arg-type]
+        open_port(nic, promiscuous=True, interrupt_interval_us=0, link_timeout=0) as port,
+    ):
         port.fileno()
         for _ in range(5):
             port.send([frame(B)])
@@ -312,15 +309,15 @@ def test_an_interrupt_comes_once_until_it_is_armed_again() -> None:
         assert port.poll(0) == POLLIN
 
 
-def test_interrupts_keep_their_distance() -> None:
+def test_interrupts_keep_their_interval() -> None:
     with (
         Emulated82599(manual=True) as nic,
-        open_port(nic, promiscuous=True, interrupt_interval_us=100, **STEPPED) as port,
-    ):  # type: ignore[arg-type]
+        open_port(nic, promiscuous=True, interrupt_interval_us=100, link_timeout=0) as port,
+    ):
         fd, ring = port.fileno(), port.rx_rings[0]
         messages = 0
         nic.step(ns=1_000_000)
-        for _ in range(100):  # a frame each 10 us, taken at once: 1 ms in all
+        for _ in range(100):  # a frame every 10 us, taken at once: 1 ms in total
             port.send([frame(B)])
             nic.step(ns=10_000)
             messages += bool(select.select([fd], [], [], 0)[0])
@@ -356,7 +353,7 @@ def test_one_thread_sends_while_another_receives_on_the_same_port() -> None:
 
         def frames() -> Iterator[bytes]:
             for number in range(count):
-                while number - taken > 2000:  # what packet buffer and ring hold
+                while number - taken > 2000:  # the capacity of packet buffer and ring
                     time.sleep(0.0005)
                 yield frame(mac, number)
 
@@ -388,10 +385,10 @@ def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
         while select.select([fd], [], [], 0.05)[0]:
             port.rxsync()
             assert time.monotonic() < deadline
-        assert Registers(nic).EIMS.read().LSC  # and the next change is told again
+        assert Registers(nic).EIMS.read().LSC  # and the next change will be reported
 
 
-def test_several_ports_are_polled_together_asleep_and_spinning(pair: tuple[Port, Port]) -> None:
+def test_several_ports_are_polled_together_sleeping_and_spinning(pair: tuple[Port, Port]) -> None:
     far, near = pair
     with open_port("emulated:sink") as other:
         for busy in (False, True):
@@ -421,5 +418,5 @@ def test_several_ports_are_waited_for_beyond_1024_descriptors(pair: tuple[Port, 
 
 
 def test_polling_no_port_is_refused() -> None:
-    with pytest.raises(PortError, match="a port or more"):
+    with pytest.raises(PortError, match="one port or more"):
         poll_ports([], 0.01)

@@ -1,4 +1,4 @@
-"""What driver tests need beside the driver: a way to look at what a process holds, and a Device that fails on demand."""
+"""Helpers of driver tests: a port's emulated NIC, this process's resources, a Device that fails on demand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import gc
 import os
 from collections.abc import Callable
 
+from ixrings import Port
 from ixrings.hw.device import Device, DmaMapping
 from ixrings.hw.emulator import Emulated82599
 
 
+def emulated(port: Port) -> Emulated82599:
+    """The emulated NIC of a port that was opened by name."""
+    assert isinstance(port.device, Emulated82599)
+    return port.device
+
+
 def held() -> tuple[int, int, int]:
-    """Open fds, shared mappings (memfds), threads of this process, the engine's C thread included."""
+    """The numbers of open fds, shared mappings (memfds) and threads of this process, with the engine's C thread."""
     gc.collect()
     with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
         shared = sum("memfd:" in line for line in maps)
@@ -19,7 +26,7 @@ def held() -> tuple[int, int, int]:
 
 
 class Watched(Device):
-    """A Device that writes down what is done to it and calls `trouble` at the `at`-th register access."""
+    """A Device that records what is done to it and calls `trouble` at the `at`-th register access."""
 
     def __init__(self, inner: Emulated82599, *, at: int = -1, trouble: Callable[[], None] | None = None) -> None:
         self.inner = inner
@@ -31,7 +38,7 @@ class Watched(Device):
         self._at, self._trouble = at, trouble
 
     def arm(self, at: int, trouble: Callable[[], None]) -> None:
-        """Trouble at the `at`-th access from now."""
+        """Call `trouble` at the `at`-th access from now."""
         self._at, self._trouble = self.accesses + at, trouble
 
     def _count(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages of IEEE 1588, as far as the 82599 looks at them, and the exchange that tells two clocks' difference."""
+"""IEEE 1588 messages, as far as the 82599 reads them, and the exchange that measures the difference of two clocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = bytes([1, 2, 3, 4, 5, 6])  # where version 1 has sourceUuid, version 2 
 
 
 def message(kind: int = SYNC, sequence: int = 1, *, version: int = 2, length: int = 44) -> bytes:
-    """kind: messageType, or of version 1 control."""
+    """kind: messageType; in version 1, control."""
     header = struct.pack("!BB20x6s2xHB3x", kind if version == 2 else 0, version, SOURCE, sequence, kind)
     return header.ljust(length, b"\0")[:length]
 
@@ -32,7 +32,7 @@ def on_udp(body: bytes, port: int = EVENT_PORT) -> bytes:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Sync and Delay_Req, by four stamps. offset: how far the slave is ahead; delay: of the wire, one way; ns."""
+    """Four stamps of Sync and Delay_Req, in ns. offset: how far the slave is ahead. delay: one way on the wire."""
 
     t1: int
     t2: int
@@ -47,13 +47,16 @@ class Exchange:
     def delay(self) -> float:
         return ((self.t2 - self.t1) + (self.t4 - self.t3)) / 2
 
-    def unsure(self, ppm: float) -> float:
-        """By how much the offset is wrong at most, of clocks whose rates differ by no more than `ppm`: each way took 0 or longer."""
+    def uncertainty(self, ppm: float) -> float:
+        """The largest error of the offset, in ns, for clocks whose rates differ by at most `ppm`.
+
+        Each way takes 0 ns or more.
+        """
         return self.delay + 2 * ppm / 1e6 * (self.t4 - self.t1)
 
 
 def crossing(sender: Port, receiver: Port, kind: int, sequence: int) -> tuple[int, int]:
-    """When a message left and when it came, each by its own port's clock."""
+    """When a message left and when it arrived, each by its own port's clock."""
     sender.send([on_ethernet(message(kind, sequence))], offload=Offload(timestamp=True))
     left, came = sender.clock.sent(1), receiver.clock.received()
     assert came is not None and came.sequence == sequence
@@ -65,5 +68,5 @@ def exchange(master: Port, slave: Port, sequence: int) -> Exchange:
 
 
 def best(master: Port, slave: Port, tries: int = 20) -> Exchange:
-    """That which was held up least, by a machine with other things to do."""
+    """The exchange with the least delay: other programs of the machine delayed it least."""
     return min((exchange(master, slave, sequence) for sequence in range(tries)), key=lambda each: each.t4 - each.t1)

@@ -1,4 +1,4 @@
-"""Frames for filters to choose among, and where they went."""
+"""Frames for filters, and the queues they arrive on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FIRST_FRAGMENT = 0x2000
 
 
 def ethernet(payload: bytes, kind: int | None = None, *, tag: int | None = None) -> bytes:
-    """kind: the EtherType, by the packet's version if None. tag: a VLAN tag's 16 bits, priority at the top."""
+    """kind: the EtherType; None: from the packet's IP version.
+
+    tag: the 16 bits of a VLAN tag, priority in the top ones.
+    """
     if kind is None:
         kind = 0x86DD if payload[0] >> 4 == 6 else 0x0800
     return (
@@ -36,7 +39,7 @@ def packet(
     flags: int = ACK,
     fragment: int = 0,
 ) -> bytes:
-    """An IPv4 or IPv6 packet, checksums not filled in."""
+    """An IPv4 or IPv6 packet without checksums."""
     l4 = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 5 << 4, flags, 0, 0, 0)
     if ":" in source:
         return (
@@ -67,7 +70,7 @@ LAST = ethernet(b"", 0x9999)
 
 
 def take(port: Port) -> dict[bytes, int]:
-    """What waits in the rings, and in which."""
+    """Take all frames from the rings. Returns the queue of each frame."""
     came = {}
     for ring in port.rx_rings:
         while ring.space:
@@ -78,13 +81,16 @@ def take(port: Port) -> dict[bytes, int]:
 
 
 def queue_of(port: Port, frame: bytes) -> int | None:
-    """The queue that a frame comes back by; None when it is dropped, which is known once another one has come that was sent behind it."""
+    """The queue that a looped frame arrives on; None if it is dropped.
+
+    A second frame is sent after it. When that one has arrived, the first one has been dropped or has arrived, too.
+    """
     port.send([frame, LAST])
     came: dict[bytes, int] = {}
     while LAST not in came:
         assert port.poll(5)
         came |= take(port)
-    port.rxsync()  # the other one may have come to a ring that was looked at later
+    port.rxsync()  # the first one may be in a ring that was synced before
     came |= take(port)
     assert set(came) <= {frame, LAST}
     return came.get(frame)

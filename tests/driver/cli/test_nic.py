@@ -1,4 +1,4 @@
-"""The `ixrings` command as a user types it, on the machine that it runs on and on the emulated NIC."""
+"""The `ixrings` command on this machine's NICs and on the emulated NIC."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def output(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(words) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
-    return said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
 
 
 def test_list_shows_the_nics_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,21 +50,21 @@ def test_info_of_the_emulated_nic(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("info", "eth0"), "no port is called 'eth0'"),
+        (("info", "eth0"), "'eth0' is not a port name"),
         (("info", "ffff:00:00.0"), "there is no PCI device ffff:00:00.0. Run: ixrings list"),
         (("regs", "emulated", "CTLR"), "no register CTLR"),
-        (("bind", "eth0"), "is no PCI address; write it as 0000:03:00.0"),
+        (("bind", "eth0"), "is not a PCI address; write it as 0000:03:00.0"),
         (("doctor", "ffff:00:00.0"), "there is no PCI device"),
         (("stats", "uio:ffff:00:00.0"), "there is no PCI device"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_status_1(
+def test_an_error_is_one_sentence_and_status_1(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
 ) -> None:
     assert says in complaint(capsys, *words)
 
 
-def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_status_of_doctor_is_1_if_something_needed_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["doctor", "--json"])
     checks = json.loads(capsys.readouterr().out)
     assert status == int(any(check["needed"] and not check["ok"] for check in checks))
@@ -74,7 +74,7 @@ def test_doctor_tells_by_its_exit_status_whether_something_is_missing(capsys: py
 @pytest.mark.parametrize(
     "command", ["list", "bind", "unbind", "doctor", "info", "regs", "stats", "sfp", "ring", "trace", "emulate"]
 )
-def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
+def test_every_command_has_help_and_json(command: str) -> None:
     text = subprocess.run(
         [sys.executable, "-m", "ixrings", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

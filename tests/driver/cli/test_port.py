@@ -1,4 +1,4 @@
-"""`ixrings regs`, `stats` and `sfp` as a user types them, on the emulated NIC."""
+"""The commands `ixrings regs`, `stats` and `sfp` on the emulated NIC."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ended_by_ctrl_c(process: Process) -> None:
 # ---- regs ----
 
 
-def test_regs_shows_every_register_that_can_be_read_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
+def test_regs_shows_every_register_whose_read_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
     found = registers(capsys, "emulated")
     assert {"CTRL", "STATUS", "LINKS", "AUTOC"} <= set(found)
     by_name = {row.name: row for row in Registers.rows()}
@@ -184,11 +184,11 @@ def test_stats_gives_every_counter_its_datasheet_name(capsys: pytest.CaptureFixt
         assert counts["GPTC"] == counts["QPTC[0]"] == 7 and counts["GOTC"] == 7 * 64
 
 
-def test_watched_stats_are_totals_with_rates() -> None:
+def test_watched_stats_show_totals_and_rates() -> None:
     with started([*IXRINGS, "stats", "emulated:source", "--watch", "0.05", "--json"]) as process:
         head, *looks = (json.loads(next_line(process)) for _ in range(9))
         ended_by_ctrl_c(process)
-    assert head["source"].startswith("counted since it was opened")
+    assert head["source"].startswith("counts since it was opened")
     counted = [look for look in looks if look["counts"]]
     assert counted[-1]["counts"]["GPRC"] > counted[0]["counts"]["GPRC"] > 0
     assert all(rate > 0 for look in counted for rate in look["rates"].values())
@@ -210,7 +210,7 @@ def test_rates_have_the_units_of_a_link(name: str, rate: float, shown: str) -> N
 # ---- sfp ----
 
 
-def test_sfp_shows_the_module_and_what_it_measures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sfp_shows_the_module_and_its_measurements(capsys: pytest.CaptureFixture[str]) -> None:
     module = json.loads(output(capsys, "sfp", "emulated", "--json"))
     assert (module["vendor"], module["part"], module["serial"], module["types"]) == (
         "Intel Corp",
@@ -222,7 +222,7 @@ def test_sfp_shows_the_module_and_what_it_measures(capsys: pytest.CaptureFixture
     assert "850 nm" in text and "300 m of OM3 fibre" in text and "light received 0.5100 mW (-2.9 dBm)" in text
 
 
-def test_memory_that_cannot_be_had_is_a_sentence(
+def test_a_lack_of_memory_is_reported_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Region, "for_ports", refuse_memory)

@@ -1,4 +1,4 @@
-"""Rings as they are shown: who owns which slot, drawn in a terminal and on a page, recorded and of another program."""
+"""Drawings of rings with the owner of each slot: in a terminal, on a page, and for another program's rings."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def counts(view: RingView) -> dict[Owner, int]:
     return dict(Counter(slot.owner for slot in view.slots))
 
 
-# ---- who owns what ----
+# ---- owners ----
 
 
-def test_every_slot_on_its_way_out_is_seen_with_its_owner() -> None:
+def test_every_slot_of_a_tx_ring_has_its_owner_at_each_step() -> None:
     nic, port = stepped("sink")
     with nic, port:
 
@@ -72,7 +72,7 @@ def test_every_slot_on_its_way_out_is_seen_with_its_owner() -> None:
         assert seen() == {Owner.PROGRAM: 63, Owner.NOBODY: 1}
 
 
-def test_every_slot_on_its_way_in_is_seen_with_its_owner() -> None:
+def test_every_slot_of_an_rx_ring_has_its_owner_at_each_step() -> None:
     nic, port = stepped()
     with nic, port:
 
@@ -92,21 +92,21 @@ def test_every_slot_on_its_way_in_is_seen_with_its_owner() -> None:
 
 
 @pytest.mark.parametrize("transmits", [True, False])
-def test_pointers_that_another_program_scribbled_over_still_end(transmits: bool) -> None:
+def test_invalid_pointers_cause_no_endless_loop(transmits: bool) -> None:
     chance = random.Random(5)
     for _ in range(300):
         pointers = {name: chance.randrange(16) for name in ("head", "cur", "tail", "NIC head", "NIC tail")}
         assert len(owners(transmits, 16, pointers)) == 16
 
 
-def test_a_port_whose_ring_holds_nonsense_can_be_looked_at() -> None:
+def test_a_ring_with_invalid_pointers_can_be_viewed() -> None:
     with open_port("emulated:sink", tx_slots=64) as port:
         port.tx_rings[0].head = 0xFFFF_FFFF
         assert view_port(port).rings[0].pointers["head"] == 0xFFFF_FFFF % 64
         port.tx_rings[0].head = 0
 
 
-def test_looking_changes_nothing() -> None:
+def test_a_snapshot_changes_nothing() -> None:
     nic, port = stepped()
     with nic, port:
         port.send([bytes(60)] * 8)
@@ -118,7 +118,7 @@ def test_looking_changes_nothing() -> None:
 # ---- descriptors in words ----
 
 
-def test_descriptors_are_told_as_they_were_written() -> None:
+def test_descriptors_are_shown_as_they_were_written() -> None:
     nic, port = stepped()
     with nic, port:
         port.send([bytes(100)])
@@ -153,7 +153,7 @@ def test_a_descriptor_in_words(text: str, expected: str) -> None:
 # ---- the scene ----
 
 
-def test_the_scene_goes_round_the_rings_and_what_it_shows_is_what_the_program_has() -> None:
+def test_the_scene_wraps_the_rings_and_shows_what_the_program_owns() -> None:
     nic, port = stepped()
     with nic, port:
         steps = play(port, nic.step)
@@ -179,7 +179,7 @@ def test_a_ring_is_drawn_as_a_ring_with_a_letter_for_each_slot() -> None:
     letters = Counter("".join(rows[:25]).replace("emulated:loop TX ring 0", "").replace("NIC ", ""))
     assert (letters["P"], letters["-"]) == (58, 1)
     assert letters["N"] == 5
-    assert "N      5 slots the NIC's" in rows
+    assert "N      5 slots owned by the NIC" in rows
     assert sum(row.startswith("N ") and "buf_idx" in row for row in rows) == 5
     assert "\033[34mN\033[0m" in draw(view_port_of(5), colour=True)
 
@@ -191,17 +191,17 @@ def view_port_of(frames: int) -> RingView:
         return view_port(port).rings[0]
 
 
-def test_a_long_ring_has_several_slots_in_a_letter() -> None:
+def test_one_letter_of_a_long_ring_stands_for_several_slots() -> None:
     with open_port("emulated:sink", tx_slots=1024) as port:
         drawn = draw(view_port(port).rings[0])
-    assert "A letter stands for 16 slots." in drawn and "P   1023 slots the program's" in drawn
+    assert "One letter stands for 16 slots." in drawn and "P   1023 slots owned by the program" in drawn
 
 
 # ---- the page ----
 
 
 class Page(HTMLParser):
-    """What a browser sees: tags, and the script's text."""
+    """The page as a browser parses it: tags, and the script."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -222,11 +222,11 @@ class Page(HTMLParser):
             self.script += data
 
 
-def test_the_page_holds_every_step_and_needs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_has_every_step_and_is_self_contained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ring.html"
     assert main(["ring", "emulated", "--html", str(file)]) == 0
-    said = capsys.readouterr()
-    assert "43 steps" in said.err and "RX ring 0" in said.out
+    printed = capsys.readouterr()
+    assert "43 steps" in printed.err and "RX ring 0" in printed.out
     seen = Page(file.read_text(encoding="utf-8"))
     assert seen.open == [] and seen.sources == []
     found = re.search(r"^const data = (.*);$", seen.script, re.MULTILINE)
@@ -260,7 +260,7 @@ def test_a_program_records_its_own_port() -> None:
 # ---- the command ----
 
 
-def test_the_rings_of_another_program_are_seen_through_its_shared_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_rings_of_another_program_are_read_from_its_shared_memory(capsys: pytest.CaptureFixture[str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -279,8 +279,8 @@ def test_the_rings_of_another_program_are_seen_through_its_shared_memory(capsys:
                 (128, {"head": 0, "cur": 0, "tail": 0}),
             ]
             assert Counter(slot["owner"] for slot in rings[1]["slots"]) == {
-                "the program's": 58,
-                "the driver's or the NIC's": 6,
+                "owned by the program": 58,
+                "owned by the driver or the NIC": 6,
             }
             assert main(["ring", f"pid:{process.pid}"]) == 0
             assert "emulated:cable= TX ring 1" in capsys.readouterr().out
@@ -305,7 +305,8 @@ def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(t
                 assert process.wait(10) == 0
         finally:
             other.kill()
-    assert len(json.loads(re.search(r"const data = (.*);", file.read_text())[1])["steps"]) >= 6  # type: ignore[index]
+    found = re.search(r"const data = (.*);", file.read_text())
+    assert found and len(json.loads(found[1])["steps"]) >= 6
 
 
 @pytest.mark.parametrize(
@@ -314,25 +315,23 @@ def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(t
         (("pid:999999999",), "there is no program with the number 999999999"),
         (("pid:self/../1x",), "there is no program with the number self/../1x"),
         (("emulated", "--watch"), "ixrings ring pid:PID"),
-        (("eth0",), "no port is called 'eth0'"),
+        (("eth0",), "'eth0' is not a port name"),
         (("emulated/R",), "sends"),
     ],
 )
-def test_what_cannot_be_shown_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
-) -> None:
+def test_an_error_is_one_sentence(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
     assert main(["ring", *words]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and says in said.err and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and says in printed.err and printed.err.count("\n") == 1
 
 
-def test_a_program_without_a_port_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_without_a_port_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with started([sys.executable, "-c", "input()"]) as process:
         assert main(["ring", f"pid:{process.pid}"]) == 1
         assert "has no port open" in capsys.readouterr().err
 
 
-def test_a_region_that_points_back_is_walked_once() -> None:
+def test_a_region_that_points_back_is_read_once() -> None:
     with open_ports("emulated:cable=back", "emulated:cable=back") as (a, b):
         with mmap.mmap(a.region.fd, a.region.size) as memory:
             own, first = (struct.unpack_from("4q", memory, port.if_offset + IF_HEADER_SIZE) for port in (b, a))
