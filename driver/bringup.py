@@ -30,9 +30,8 @@ from .flow_director import Director
 from .interrupts import Interrupts
 from .statistics import PAIR_BITS, Statistics
 
-HEAD_STRIDE = (
-    128  # bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it
-)
+# Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
+HEAD_STRIDE = 128
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,8 @@ class Session:
         # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
-        self._refused = (
-            self.device.dma_refused()
-        )  # already true if an earlier user was refused and no function reset followed
+        # Already true if an earlier user was refused and no function reset followed.
+        self._refused = self.device.dma_refused()
 
     def accumulate(self) -> None:
         """Read the NIC's counters. Raises DeviceGone."""

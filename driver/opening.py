@@ -85,11 +85,8 @@ def open_device(name: PortName) -> Device:
         return VfioUserDevice(name.target)
     if name.kind is not Kind.EMULATED:
         return open_pci(name)
-    from ixrings.hw.emulator import (
-        Emulated82599,
-        Policy,
-        parse_fault,
-    )  # loads a C library that a real NIC does not need
+    # Imported here, because it loads a C library that a real NIC does not need.
+    from ixrings.hw.emulator import Emulated82599, Policy, parse_fault
 
     try:
         fault = parse_fault(name.fault) if name.fault else None

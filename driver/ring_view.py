@@ -115,9 +115,8 @@ def view_ring(ring: TxRing | RxRing, nic: Mapping[str, int], written: Sequence[S
     """nic: its head and tail register, empty if they cannot be seen. written: the halves of each descriptor."""
     transmits = isinstance(ring, TxRing)
     size = ring.num_slots
-    pointers = {
-        name: index % size for name, index in {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}.items()
-    }  # shared memory may hold any value
+    raw = {"head": ring.head, "cur": ring.cur, "tail": ring.tail, **nic}
+    pointers = {name: index % size for name, index in raw.items()}  # shared memory may hold any value
     decode = descriptors.transmit if transmits else descriptors.receive
     slots = np.array(ring.slots)
     return RingView(

@@ -22,13 +22,14 @@ CONNECTORS = {0x01: "SC", 0x07: "LC", 0x0B: "optical pigtail", 0x21: "copper pig
 TYPES_10G = {4: "10GBASE-SR", 5: "10GBASE-LR", 6: "10GBASE-LRM", 7: "10GBASE-ER"}  # bit of byte 3
 TYPES_1G = {0: "1000BASE-SX", 1: "1000BASE-LX", 2: "1000BASE-CX", 3: "1000BASE-T"}  # bit of byte 6
 CABLES = {2: "passive direct attach", 3: "active direct attach"}  # bit of byte 8
+# Byte -> medium, and the metres that its unit stands for.
 LENGTHS = {
     14: ("single mode fibre", 1000),
     16: ("OM2 fibre", 10),
     17: ("OM1 fibre", 10),
     18: ("copper cable", 1),
     19: ("OM3 fibre", 10),
-}  # and metres
+}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Waiting for rings, asleep on interrupts or spinning, and keeping fileno() in step with the rings."""
+"""Waiting for rings, asleep on interrupts or spinning, and keeping fileno() in step with the rings.
+
+A wait without a timeout still checks the device every second (driver/README.md, contract 3).
+"""
 
 from __future__ import annotations
 

@@ -268,10 +268,8 @@ def test_the_rings_of_another_program_are_read_from_its_shared_memory(capsys: py
             assert process.stdout is not None and process.stdout.readline() == "open\n"
             assert main(["ring", f"pid:{process.pid}", "--json"]) == 0
             steps = json.loads(capsys.readouterr().out)
-            assert [step["port"]["name"] for step in steps] == [
-                "emulated:cable=",
-                "emulated:cable=",
-            ]  # netmap's names have 15 characters
+            # netmap's names have 15 characters.
+            assert [step["port"]["name"] for step in steps] == ["emulated:cable=", "emulated:cable="]
             rings = steps[0]["port"]["rings"]
             assert [(ring["num_slots"], ring["pointers"]) for ring in rings] == [
                 (64, {"head": 0, "cur": 0, "tail": 63}),
