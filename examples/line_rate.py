@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from select import POLLIN
 
-import numpy as np
-import numpy.typing as npt
 from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 from packets import SHORTEST, mac, udp_frame
+
+import numpy as np
+import numpy.typing as npt
 
 from ixrings import Port, open_port
 

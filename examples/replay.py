@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from select import POLLOUT
 
+from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+
 import numpy as np
 import numpy.typing as npt
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
 
 from ixrings import Port, open_port
 from ixrings.hw.capture.frames import Capture
