@@ -13,7 +13,9 @@ from .bar import Bar, MappedDevice
 from .device import DmaMapping
 from .errors import DeviceError
 from .memory.physical import map_physical, physical_address
-from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, holders, in_use, look_up, why_not_uio
+from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, look_up
+from .pci.nodes import in_use, other_holders
+from .pci.usable import why_not_uio
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10
@@ -75,11 +77,7 @@ class UioDevice(MappedDevice):
         try:
             fcntl.flock(self._config, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            who = [
-                each
-                for each in holders(root, root / "dev" / self._function.uio)
-                if not each.endswith(f"({os.getpid()})")
-            ]
+            who = other_holders(root, root / "dev" / self._function.uio)
             raise DeviceError(in_use(self._function, who)) from None
 
     def _quiet(self) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from ixrings.driver.names import pci_address
 from ixrings.hw.pci.binding import Bound, bind, unbind
-from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics, remembered, why_not
+from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics
 from ixrings.hw.pci.doctor import examine
+from ixrings.hw.pci.notes import remembered
+from ixrings.hw.pci.usable import why_not
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

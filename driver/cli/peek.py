@@ -14,8 +14,8 @@ from ixrings.driver.port import Port
 from ixrings.hw.bar import Bar
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.pci.binding import nodes_of
-from ixrings.hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, holders, in_use, look_up
+from ixrings.hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, look_up
+from ixrings.hw.pci.nodes import holders, in_use, nodes_of
 from ixrings.hw.registers import Registers
 
 COMMAND = 0x04

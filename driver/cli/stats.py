@@ -15,7 +15,8 @@ from ixrings.driver.names import Kind, parse_port_name
 from ixrings.driver.port import Port
 from ixrings.driver.statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.pci.discovery import Function, text_of
+from ixrings.hw.pci.discovery import Function
+from ixrings.hw.pci.sysfs import text_of
 from ixrings.hw.registers import COUNTERS, Registers
 
 from .peek import Peek, RegistersHidden, peek

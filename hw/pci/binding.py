@@ -6,15 +6,11 @@ What was there before is noted in /run/ixrings, which is empty after a boot, as 
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import pwd
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,14 +24,13 @@ from .discovery import (
     Function,
     check_is_82599,
     group_blockers,
-    holders,
-    in_use,
     look_up,
-    remembered,
-    state_file,
-    why_not_uio,
 )
+from .drivers import detach, load_kernel_driver, load_module, noiommu_mode, probe
 from .netdev import why_in_use
+from .nodes import IOMMU, holders, in_use, nodes_of
+from .notes import locked, remember, remembered, state_file
+from .usable import why_not_uio
 
 NODE_S = 2.0  # the device node is made with the binding, udev may set its owner a moment later
 NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads its module first
@@ -115,13 +110,6 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
         raise BindError(f"there is no user {owner}; --chown wants a name from: getent passwd") from None
 
 
-def noiommu_mode(root: Path) -> bool:
-    try:
-        return (root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode").read_text().strip() in ("Y", "1")
-    except OSError:
-        return False
-
-
 def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bound:
     """One function from its driver to `driver`; the way back is on `undo`. Raises BindError."""
     former = function.driver
@@ -152,22 +140,6 @@ def hand_over(function: Function, driver: str, root: Path) -> None:
         raise BindError(
             f"{driver} did not take {function.address}: {why} The kernel's reason: sudo dmesg | grep {function.address}"
         )
-
-
-def detach(function: Function) -> None:
-    """Blocks in the kernel for as long as a program has the function open: look for such programs before."""
-    if (function.path / "driver").exists():
-        (function.path / "driver/unbind").write_text(function.address)
-
-
-def probe(function: Function, root: Path) -> None:
-    """Let the drivers try; what came of it is in the `driver` link, the write reports only some failures."""
-    try:
-        (root / "sys/bus/pci/drivers_probe").write_text(function.address)
-    except PermissionError:
-        raise
-    except OSError:
-        pass
 
 
 def give_back(function: Function, driver: str, root: Path) -> None:
@@ -223,79 +195,6 @@ def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
         return now, wait_netdev(now, root) if expected else ""
 
 
-# ---- what the steps need ----
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """One `ixrings bind` at a time."""
-    try:
-        state_file("", root).parent.mkdir(parents=True, exist_ok=True)
-        lock = open(root / "run/ixrings/lock", "w", encoding="ascii")
-    except OSError as error:
-        raise BindError(f"{error.filename} cannot be written: {error.strerror}. Run as root (sudo)") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BindError("another ixrings bind or unbind is at work; try again when it is done") from None
-        yield
-
-
-def remember(function: Function, root: Path, undo: ExitStack) -> None:
-    """The first driver counts: from vfio-pci to uio_pci_generic and back, it is still the kernel's own that gets it in the end."""
-    file = state_file(function.address, root)
-    if function.driver in FOR_PROGRAMS or (not function.driver and file.exists()):
-        return
-    before = file.read_text() if file.exists() else None
-    undo.callback(lambda: file.unlink(missing_ok=True) if before is None else file.write_text(before))
-    file.write_text(json.dumps({"driver": function.driver, "netdev": next(iter(function.netdevs), "")}))
-
-
-def load_module(driver: str, root: Path) -> None:
-    if not (root / "sys/bus/pci/drivers" / driver).exists():
-        modprobe(driver)
-    if not (root / "sys/bus/pci/drivers" / driver).exists():
-        raise BindError(f"this kernel has no driver {driver}. Run: sudo modprobe {driver}")
-
-
-def load_kernel_driver(function: Function, former: str, root: Path) -> None:
-    """The former driver's module, or the one that the function's own description asks for; it may be built in."""
-    try:
-        wanted = former or (function.path / "modalias").read_text().strip()
-    except OSError:
-        return
-    if wanted and not (former and (root / "sys/bus/pci/drivers" / former).exists()):
-        modprobe(wanted)
-
-
-def modprobe(module: str) -> None:
-    """Whether it worked is seen in sysfs."""
-    command = shutil.which("modprobe") or "/sbin/modprobe"
-    try:
-        subprocess.run(
-            [command, "--", module],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=30,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        pass
-
-
-def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
-    """Device nodes that a program opens to have it. (Not those that everyone shares.)"""
-    if function.driver in UIO_DRIVERS and function.uio:
-        return (root / "dev" / function.uio,)
-    if function.driver not in VFIO_DRIVERS:
-        return ()
-    names = [f"{'noiommu-' if function.iommu_type == 'none' else ''}{function.iommu_group}"]
-    if function.vfio_cdev:
-        names.append(f"devices/{function.vfio_cdev}")
-    return tuple(root / "dev/vfio" / name for name in names)
-
-
 def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
     """What a program will open, as soon as there is something. Raises BindError after NODE_S."""
     wanted = nodes_of(function, root)
@@ -303,7 +202,7 @@ def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
     while True:
         there = tuple(node for node in wanted if node.exists())
         if there and all(node.parent.name == "devices" for node in there):
-            there += (root / "dev/iommu",)  # a kernel without groups: iommufd is the only way
+            there += (root / IOMMU,)  # a kernel without groups: iommufd is the only way
         if there:
             return there
         if time.monotonic() >= end:

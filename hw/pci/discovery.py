@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ixrings.hw.errors import DeviceError, NoSuchFunction
+
+from .sysfs import entries_of, hex_of, target_of, text_of
 
 ROOT = Path("/")
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -42,7 +42,6 @@ VIRTUAL_FUNCTION = 0x10ED
 NETWORK_CLASS = 0x02
 BRIDGE_CLASS = 0x0604
 VFIO_DRIVERS = ("vfio-pci",)
-IOMMU = "dev/iommu"
 UIO_DRIVERS = ("uio_pci_generic", "igb_uio")
 FOR_PROGRAMS = (*VFIO_DRIVERS, *UIO_DRIVERS)
 # Drivers that do no DMA of their own and so may sit beside a function that a program has (the kernel's driver_managed_dma).
@@ -100,15 +99,15 @@ def look_up(address: str, root: Path = ROOT) -> Function:
     path = root / "sys/bus/pci/devices" / address
     if not ADDRESS.fullmatch(address) or not path.exists():
         raise NoSuchFunction(f"there is no PCI device {address}. Run: ixrings list")
-    group, kind, members = _group(path)
+    group, kind, members = group_of(path)
     netdevs = tuple(sorted(netdev for folder in (path, *path.glob("virtio*")) for netdev in entries_of(folder / "net")))
     return Function(
         address,
         path,
-        _hex(path / "vendor"),
-        _hex(path / "device"),
-        _hex(path / "class"),
-        _target(path / "driver"),
+        hex_of(path / "vendor"),
+        hex_of(path / "device"),
+        hex_of(path / "class"),
+        target_of(path / "driver"),
         netdevs,
         group,
         kind,
@@ -116,7 +115,7 @@ def look_up(address: str, root: Path = ROOT) -> Function:
         int(text_of(path / "numa_node") or -1),
         next(iter(sorted(entries_of(path / "uio"))), ""),
         next(iter(sorted(entries_of(path / "vfio-dev"))), ""),
-        _link(root / "sys/class/net" / netdevs[0]) if netdevs else "",
+        link_state(root / "sys/class/net" / netdevs[0]) if netdevs else "",
     )
 
 
@@ -156,87 +155,8 @@ def members(function: Function, root: Path = ROOT) -> Iterator[Function]:
             continue
 
 
-def not_viable(function: Function, blockers: Iterable[Function]) -> str:
-    """The sentence about a group that a host driver is in."""
-    blockers = list(blockers)
-    who = ", ".join(f"{each.address} is bound to {each.driver}" for each in blockers)
-    how = "; ".join(
-        f"ixrings bind {each.address}"
-        if each.is_82599
-        else f"echo {each.address} > /sys/bus/pci/devices/{each.address}/driver/unbind"
-        for each in blockers
-    )
-    return f"Group {function.iommu_group} is not viable: {who or 'another device in it has a host driver'}. Run: {how or 'ixrings doctor'}"
-
-
-def why_not(function: Function, root: Path = ROOT) -> str:
-    """Why a program cannot open this NIC now; "" when it can. Ends with what to type, where something can be typed."""
-    if not function.is_82599:
-        return (
-            "not an 82599"
-            if function.device != VIRTUAL_FUNCTION
-            else "a virtual function; this driver needs the physical one"
-        )
-    if function.device not in SFP_PLUS:
-        return "an 82599 without SFP+: this driver sets up 10G serial links only"
-    if function.driver in VFIO_DRIVERS:
-        if function.iommu_group is None:
-            return "vfio-pci without an IOMMU: boot with intel_iommu=on or amd_iommu=on"
-        if function.iommu_type == "none":
-            return f"no IOMMU; only as vfio-noiommu:{function.address}, and at this machine's risk"
-        blockers = group_blockers(function, root)
-        return not_viable(function, blockers) if blockers else ""
-    if function.driver in UIO_DRIVERS:
-        return why_not_uio(function)
-    if not function.driver:
-        return f"no driver. Run: ixrings bind {function.address}"
-    return f"{function.driver} has it. Run: ixrings bind {function.address}"
-
-
-def why_not_uio(function: Function) -> str:
-    """Why physical addresses would not reach memory; "" when they do."""
-    if function.iommu_group is None or function.iommu_type in ("identity", "none"):
-        return ""
-    kind = f", type {function.iommu_type}" if function.iommu_type else ""
-    return (
-        f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), so the physical addresses that UIO works with "
-        f"reach nothing. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)"
-    )
-
-
-def holders(root: Path, *nodes: Path) -> list[str]:
-    """Processes that have one of the device nodes open, as `python3 (1234)`; of other users only root sees them."""
-    wanted = {str(node) for node in nodes}
-    found = []
-    for process in entries_of(root / "proc"):
-        if process.isdigit() and any(
-            link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")
-        ):
-            found.append(f"{text_of(root / 'proc' / process / 'comm') or 'a process'} ({process})")
-    return found
-
-
-def in_use(function: Function, who: Iterable[str]) -> str:
-    """The sentence about a device that another program has."""
-    group = f" (group {function.iommu_group})" if function.iommu_group is not None else ""
-    return f"{function.address}{group} is in use by {', '.join(who) or 'another program'}; one program at a time can have it. End that one first"
-
-
-def remembered(address: str, root: Path = ROOT) -> dict[str, str]:
-    """What `bind` noted about the function: its former driver; {} when nothing."""
-    try:
-        noted = json.loads(state_file(address, root).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
-
-
-def state_file(address: str, root: Path = ROOT) -> Path:
-    return root / "run/ixrings" / f"{address}.json"
-
-
-def _group(path: Path) -> tuple[int | None, str, list[str]]:
-    number = _target(path / "iommu_group")
+def group_of(path: Path) -> tuple[int | None, str, list[str]]:
+    number = target_of(path / "iommu_group")
     if not number.isdigit():
         return None, "", []
     made_up = text_of(path / "iommu_group/name") == "vfio-noiommu"
@@ -247,45 +167,7 @@ def _group(path: Path) -> tuple[int | None, str, list[str]]:
     )
 
 
-def _link(netdev: Path) -> str:
+def link_state(netdev: Path) -> str:
     state = text_of(netdev / "operstate") or "unknown"
     speed = text_of(netdev / "speed")
     return f"{state}, {int(speed) / 1000:g} Gbit/s" if state == "up" and speed.isdigit() else state
-
-
-def entries_of(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def _target(link: Path) -> str:
-    return os.path.basename(link_of(link))
-
-
-def link_of(link: Path) -> str:
-    try:
-        return os.readlink(link)
-    except OSError:
-        return ""
-
-
-def text_of(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _hex(file: Path) -> int:
-    return int(text_of(file) or "0", 16)
-
-
-def device_node(function: Function, root: Path) -> Path:
-    return root / "dev/vfio/devices" / function.vfio_cdev
-
-
-def has_iommufd(function: Function, root: Path) -> bool:
-    """Whether the kernel offers this device through iommufd: its character device and /dev/iommu are there."""
-    return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()

@@ -11,23 +11,20 @@ from pathlib import Path
 
 from ixrings.hw.memory.hugepages import free_hugepages, reserve
 
-from .binding import nodes_of
 from .discovery import (
     FOR_PROGRAMS,
     ROOT,
     UIO_DRIVERS,
     VFIO_DRIVERS,
     Function,
-    entries_of,
     find_nics,
     group_blockers,
-    has_iommufd,
     look_up,
     members,
-    not_viable,
-    text_of,
-    why_not,
 )
+from .nodes import IOMMU, has_iommufd, nodes_of
+from .sysfs import entries_of, text_of
+from .usable import not_viable, why_not
 
 CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21
 VFIO_NEEDS = ("IOMMU", "interrupt remapping", "vfio-pci", "locked memory")
@@ -66,7 +63,7 @@ def machine(root: Path) -> Iterator[Check]:
         yield interrupt_remapping(root)
     loaded = (root / "sys/bus/pci/drivers/vfio-pci").exists()
     yield Check("vfio-pci", loaded, "loaded" if loaded else "not loaded", "sudo modprobe vfio-pci")
-    iommufd = (root / "dev/iommu").exists()
+    iommufd = (root / IOMMU).exists()
     yield Check("iommufd", True, "there" if iommufd else "not in this kernel, or not loaded; VFIO groups do as well")
     pages = free_hugepages(root)
     yield Check("hugepages", pages > 0, f"{pages} of 2 MiB free", reserve(root=root))
@@ -168,7 +165,7 @@ def permissions(function: Function, root: Path) -> Check:
         )
     nodes = [node for node in nodes_of(function, root) if node.exists()]
     mine = [node for node in nodes if os.access(node, os.R_OK | os.W_OK)]
-    if has_iommufd(function, root) and not os.access(root / "dev/iommu", os.R_OK | os.W_OK):
+    if has_iommufd(function, root) and not os.access(root / IOMMU, os.R_OK | os.W_OK):
         mine = [node for node in mine if node.parent.name != "devices"]
     if mine:
         return Check(name, True, f"{mine[0]} may be opened")

@@ -8,12 +8,13 @@ import fcntl
 from pathlib import Path
 
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.pci.discovery import Function, holders, in_use
+from ixrings.hw.pci.discovery import Function
+from ixrings.hw.pci.nodes import group_node, holders, in_use
 
-from . import abi as abi
+from . import abi
 from .abi import Request
 from .errors import map_error
-from .group import GROUPS, Group, node_of
+from .group import GROUPS, Group
 from .space import DeviceSpace
 
 
@@ -25,7 +26,7 @@ class Container(DeviceSpace[Group]):
             function,
             root,
             GROUPS,
-            node_of(function, root, noiommu=noiommu),
+            group_node(function, root, noiommu=noiommu),
             lambda: Group(function, root, noiommu=noiommu),
             through=f"VFIO group {function.iommu_group}",
         )

@@ -16,19 +16,11 @@ from ixrings.hw.bar import Bar, MappedDevice
 from ixrings.hw.device import DmaMapping
 from ixrings.hw.errors import DeviceError, DmaError
 from ixrings.hw.memory.physical import map_physical
-from ixrings.hw.pci.discovery import (
-    IOMMU,
-    ROOT,
-    VFIO_DRIVERS,
-    Function,
-    check_is_82599,
-    device_node,
-    has_iommufd,
-    look_up,
-)
+from ixrings.hw.pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
+from ixrings.hw.pci.nodes import IOMMU, device_node, group_node, has_iommufd
 from ixrings.hw.register import ALL_ONES
 
-from . import abi as abi
+from . import abi
 from .abi import Irq, IrqFlag, Region, RegionFlag, Request
 from .container import Container
 from .errors import load_vfio, no_iommu
@@ -256,7 +248,7 @@ def choose(function: Function, root: Path) -> Way:
     if not has_iommufd(function, root):
         return Way.GROUP
     nodes = (device_node(function, root), root / IOMMU)
-    group = root / "dev/vfio" / str(function.iommu_group)
+    group = group_node(function, root)
     allowed = all(os.access(node, os.R_OK | os.W_OK) for node in nodes)
     return Way.CDEV if allowed or not os.access(group, os.R_OK | os.W_OK) else Way.GROUP
 
@@ -270,14 +262,14 @@ def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
     if function.iommu_group is None:
         raise DeviceError(no_iommu(function))
     if way is Way.NOIOMMU:
-        if not (root / "dev/vfio" / f"noiommu-{function.iommu_group}").exists():
+        if not group_node(function, root, noiommu=True).exists():
             raise DeviceError(
                 f"{function.address} has an IOMMU or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or run: echo Y | sudo tee "
                 f"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and: ixrings bind {function.address}"
             )
         warnings.warn(NOIOMMU_WARNING.format(function.address), RuntimeWarning, stacklevel=4)
         return Container(function, root, noiommu=True)
-    if (root / "dev/vfio" / f"noiommu-{function.iommu_group}").exists():
+    if group_node(function, root, noiommu=True).exists():
         raise DeviceError(
             f"{function.address} has no IOMMU to keep it in its place. If you may crash this machine, say so by the port's name: "
             f"vfio-noiommu:{function.address}"

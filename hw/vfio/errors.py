@@ -27,6 +27,15 @@ def no_iommu(function: Function) -> str:
     )
 
 
+def no_interrupt_remapping(function: Function, module: str) -> str:
+    """EPERM for a device that could forge interrupts; `module` is the one with the parameter that accepts that."""
+    return (
+        f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device could "
+        "forge them. Switch interrupt remapping on in the BIOS, or accept the risk. "
+        f"Run: echo 1 | sudo tee /sys/module/{module}/parameters/allow_unsafe_interrupts"
+    )
+
+
 def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
     shown = " ".join(map(str, nodes))
     if noiommu:

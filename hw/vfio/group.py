@@ -11,11 +11,13 @@ from pathlib import Path
 
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.memory.iova import IovaSpace, Range
-from ixrings.hw.pci.discovery import Function, group_blockers, holders, in_use, not_viable
+from ixrings.hw.pci.discovery import Function, group_blockers
+from ixrings.hw.pci.nodes import group_node, holders, in_use
+from ixrings.hw.pci.usable import not_viable
 
-from . import abi as abi
+from . import abi
 from .abi import Request
-from .errors import load_vfio, no_permission
+from .errors import load_vfio, no_interrupt_remapping, no_permission
 from .space import Spaces
 
 WHOLE = Range(0, (1 << 39) - 1)  # of an IOMMU that does not tell its ranges: the least width of VT-d's tables
@@ -26,7 +28,7 @@ class Group:
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
         self._function, self._root, self._noiommu = function, root, noiommu
-        self.node = node_of(function, root, noiommu=noiommu)
+        self.node = group_node(function, root, noiommu=noiommu)
         self.container = self.fd = -1
         self.members: set[str] = set()
         try:
@@ -82,11 +84,7 @@ class Group:
         except OSError as error:
             if error.errno != errno.EPERM:
                 raise
-            raise DeviceError(
-                f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
-                "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
-                "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
-            ) from None
+            raise DeviceError(no_interrupt_remapping(self._function, "vfio_iommu_type1")) from None
 
     def iova_ranges(self) -> list[Range]:
         """What the IOMMU carries, from the chain of capabilities behind the info."""
@@ -114,10 +112,6 @@ class Group:
 GROUPS: Spaces[Group] = (
     Spaces()
 )  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
-
-
-def node_of(function: Function, root: Path, *, noiommu: bool) -> Path:
-    return root / "dev/vfio" / (f"noiommu-{function.iommu_group}" if noiommu else str(function.iommu_group))
 
 
 def parse_ranges(info: bytes | bytearray, offset: int) -> list[Range]:

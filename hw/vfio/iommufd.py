@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.memory.iova import IovaSpace, Range
-from ixrings.hw.pci.discovery import IOMMU, Function, device_node, group_blockers, holders, in_use, not_viable
+from ixrings.hw.pci.discovery import Function, group_blockers
+from ixrings.hw.pci.nodes import IOMMU, device_node, group_node, in_use, other_holders
+from ixrings.hw.pci.usable import not_viable
 
-from . import abi as abi
+from . import abi
 from .abi import Request
-from .errors import load_vfio, map_error, no_permission
+from .errors import load_vfio, map_error, no_interrupt_remapping, no_permission
 from .space import DeviceSpace, Spaces
 
 RANGES = 64  # room for that many at the first try
@@ -96,11 +98,7 @@ class Iommufd(DeviceSpace[Ioas]):
             if blockers:  # the kernel says EBUSY, EINVAL or EPERM for that, by version
                 raise DeviceError(not_viable(self._function, blockers)) from None
             if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the same device is bound
-                others = [
-                    who
-                    for who in holders(self._root, self._node, self._space.node)
-                    if not who.endswith(f"({os.getpid()})")
-                ]
+                others = other_holders(self._root, self._node, self._space.node)
                 raise DeviceError(in_use(self._function, others)) from None
             raise
 
@@ -111,11 +109,7 @@ class Iommufd(DeviceSpace[Ioas]):
         except OSError as error:
             if error.errno != errno.EPERM:
                 raise
-            raise DeviceError(
-                f"the kernel will not hand out {self._function.address}: this machine's IOMMU cannot remap interrupts, so a device could forge "
-                "them. Switch interrupt remapping on in the BIOS, or accept the risk: "
-                "echo 1 | sudo tee /sys/module/iommufd/parameters/allow_unsafe_interrupts"
-            ) from None
+            raise DeviceError(no_interrupt_remapping(self._function, "iommufd")) from None
 
     def _map(self, address: int, iova: int, size: int) -> None:
         flags = abi.IoasMapFlag.FIXED_IOVA | abi.IoasMapFlag.WRITEABLE | abi.IoasMapFlag.READABLE
@@ -135,10 +129,6 @@ class Iommufd(DeviceSpace[Ioas]):
     def _unmap(self, iova: int, size: int) -> None:
         request = abi.IoasUnmap(size=ctypes.sizeof(abi.IoasUnmap), ioas_id=self._space.id, iova=iova, length=size)
         abi.call(self._space.fd, Request.IOAS_UNMAP, request)
-
-
-def group_node(function: Function, root: Path) -> Path:
-    return root / "dev/vfio" / str(function.iommu_group)
 
 
 def open_node(function: Function, root: Path, node: Path) -> int:

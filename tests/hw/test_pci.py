@@ -10,8 +10,11 @@ import pytest
 
 from ixrings.hw.errors import BindError, DeviceError, NoSuchFunction
 from ixrings.hw.pci.binding import bind, unbind
-from ixrings.hw.pci.discovery import find_nics, holders, look_up, remembered, why_not
+from ixrings.hw.pci.discovery import find_nics, look_up
 from ixrings.hw.pci.doctor import examine
+from ixrings.hw.pci.nodes import holders
+from ixrings.hw.pci.notes import remembered
+from ixrings.hw.pci.usable import why_not
 from tests.support.sysfs_tree import Machine, machine
 
 __all__ = ["machine"]

@@ -9,7 +9,7 @@ import pytest
 
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import look_up
-from ixrings.hw.vfio import abi as abi
+from ixrings.hw.vfio import abi
 from ixrings.hw.vfio.abi import Request
 from ixrings.hw.vfio.container import Container
 from tests.hw.vfio.test_vfio import Kernel

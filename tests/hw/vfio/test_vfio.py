@@ -20,7 +20,7 @@ import pytest
 from ixrings.hw.errors import DeviceError, DmaError
 from ixrings.hw.memory.iova import MSI_FIRST, MSI_LAST, IovaSpace, Range, without_msi
 from ixrings.hw.pci.discovery import look_up
-from ixrings.hw.vfio import abi as abi
+from ixrings.hw.vfio import abi
 from ixrings.hw.vfio.abi import Request
 from ixrings.hw.vfio.device import VfioDevice, Way, choose
 from ixrings.hw.vfio.errors import map_error

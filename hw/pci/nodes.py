@@ -1,0 +1,58 @@
+"""Device files under /dev through which programs open a NIC, and who has them open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .discovery import UIO_DRIVERS, VFIO_DRIVERS, Function
+from .sysfs import entries_of, link_of, text_of
+
+IOMMU = "dev/iommu"
+
+
+def device_node(function: Function, root: Path) -> Path:
+    return root / "dev/vfio/devices" / function.vfio_cdev
+
+
+def group_node(function: Function, root: Path, *, noiommu: bool = False) -> Path:
+    return root / "dev/vfio" / f"{'noiommu-' if noiommu else ''}{function.iommu_group}"
+
+
+def has_iommufd(function: Function, root: Path) -> bool:
+    """Whether the kernel offers this device through iommufd: its character device and /dev/iommu are there."""
+    return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()
+
+
+def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
+    """Device nodes that a program opens to have it. (Not those that everyone shares.)"""
+    if function.driver in UIO_DRIVERS and function.uio:
+        return (root / "dev" / function.uio,)
+    if function.driver not in VFIO_DRIVERS:
+        return ()
+    group = group_node(function, root, noiommu=function.iommu_type == "none")
+    return (group, device_node(function, root)) if function.vfio_cdev else (group,)
+
+
+def holders(root: Path, *nodes: Path) -> list[str]:
+    """Processes that have one of the device nodes open, as `python3 (1234)`; of other users only root sees them."""
+    wanted = {str(node) for node in nodes}
+    found = []
+    for process in entries_of(root / "proc"):
+        if process.isdigit() and any(
+            link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")
+        ):
+            found.append(f"{text_of(root / 'proc' / process / 'comm') or 'a process'} ({process})")
+    return found
+
+
+def other_holders(root: Path, *nodes: Path) -> list[str]:
+    """The same without this process, which may have a node open by the time that it looks."""
+    return [each for each in holders(root, *nodes) if not each.endswith(f"({os.getpid()})")]
+
+
+def in_use(function: Function, who: Iterable[str]) -> str:
+    """The sentence about a device that another program has."""
+    group = f" (group {function.iommu_group})" if function.iommu_group is not None else ""
+    return f"{function.address}{group} is in use by {', '.join(who) or 'another program'}; one program at a time can have it. End that one first"
