@@ -14,8 +14,9 @@ from ixrings.hw.register import ALL_ONES
 from ixrings.hw.registers import BAR0_SIZE
 
 from . import protocol as p
-from .connection import Connection, Refused
+from .connection import Connection
 from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info
+from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
 PCI_ID = 0x10FB_8086  # device, vendor
@@ -54,7 +55,7 @@ class VfioUserDevice(Device):
     def _agree(self) -> None:
         try:
             answer = self._connection.request(Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities())
-        except Refused as error:
+        except CommandRefused as error:
             if error.number == errno.EBUSY:
                 raise DeviceError(
                     f"{self.name} is in use by another program; stop that one, or start a second NIC: "
@@ -143,7 +144,7 @@ class VfioUserDevice(Device):
         both = p.DMA_READABLE | p.DMA_WRITABLE
         try:
             self._connection.request(Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, both, 0, iova, size), [fd])
-        except Refused as error:
+        except CommandRefused as error:
             raise DmaError(
                 f"{size} bytes of the file cannot be mapped for {self.name}: {os.strerror(error.number)}"
             ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -12,17 +11,10 @@ from typing import NoReturn
 from ixrings.hw.errors import DeviceError, DeviceGone
 
 from . import protocol as p
+from .errors import CommandRefused
 from .protocol import Channel, Command, Message, ProtocolError
 
 ANSWER_S = 5.0
-
-
-class Refused(DeviceError):
-    """The server answered with an errno."""
-
-    def __init__(self, command: Command, number: int) -> None:
-        super().__init__(f"the vfio-user server refused {command.name}: {os.strerror(number)}")
-        self.number = number
 
 
 class Connection:
@@ -39,7 +31,7 @@ class Connection:
         return self._channel is not None
 
     def request(self, command: Command, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
-        """The answer; its fds are the caller's. Raises Refused, DeviceGone."""
+        """The answer; its fds are the caller's. Raises CommandRefused, DeviceGone."""
         with self._lock:
             channel = self._open_channel()
             self._next_id = (self._next_id + 1) & 0xFFFF
@@ -51,7 +43,7 @@ class Connection:
             except (OSError, ProtocolError) as error:
                 self._lost(str(error))
         if answer.flags & p.ERROR:
-            raise Refused(command, answer.error)
+            raise CommandRefused(command, answer.error)
         return answer
 
     def post(self, command: Command, payload: bytes) -> None:

@@ -7,13 +7,10 @@ import os
 
 from ixrings.hw.emulator import Emulated82599
 
+from .errors import Refused
 from .protocol import Irq, IrqSet
 
 EVENTFD_NAME = "anon_inode:[eventfd]"
-
-
-def refuse(number: int = errno.EINVAL) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 class SessionInterrupts:
@@ -27,11 +24,11 @@ class SessionInterrupts:
         """Takes out of `fds` what it keeps. Raises OSError, and then nothing has changed."""
         vectors = self._nic.max_vectors if index == Irq.MSIX else 1
         if index not in (Irq.INTX, Irq.MSI, Irq.MSIX) or start + count > vectors:
-            raise refuse()
+            raise Refused()
         if flags == IrqSet.EVENTFD | IrqSet.TRIGGER:
             self._connect(index, start, count, fds)
         elif fds:
-            raise refuse()
+            raise Refused()
         elif flags == IrqSet.NONE | IrqSet.TRIGGER and not count:
             self._disable(index)
         elif index == Irq.INTX and count and flags in (IrqSet.NONE | IrqSet.MASK, IrqSet.NONE | IrqSet.UNMASK):
@@ -41,15 +38,15 @@ class SessionInterrupts:
             one_of_each = all((flags & group).bit_count() == 1 for group in known) and not flags & ~int(
                 known[0] | known[1]
             )
-            raise refuse(errno.EOPNOTSUPP if one_of_each else errno.EINVAL)
+            raise Refused(errno.EOPNOTSUPP if one_of_each else errno.EINVAL)
 
     def _connect(self, index: int, start: int, count: int, fds: list[int]) -> None:
         """An eventfd for each of the vectors, or none at all: then they are disconnected."""
         if not count or (fds and len(fds) != count) or (self._kind is not None and self._kind != index):
-            raise refuse()
+            raise Refused()
         # Anything else could block the engine, or be a file that it then writes to.
         if any(os.readlink(f"/proc/self/fd/{fd}") != EVENTFD_NAME for fd in fds):
-            raise refuse()
+            raise Refused()
         self._kind = index
         for vector in range(start, start + count):
             fd = fds.pop(0) if fds else -1

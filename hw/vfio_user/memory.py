@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from bisect import bisect_left, bisect_right
 
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.memory.hugepages import PAGE
+
+from .errors import Refused
 
 TOP = (1 << 64) - PAGE  # of the address space; the last page stays out of it, so that every end is a number of 64 bits
 
@@ -57,9 +58,9 @@ class AskedMemory(ClientMemory):
         index = bisect_right(self._starts, address)
         low, high = self._between(index, index)
         if not size or address % PAGE or size % PAGE or address + size > TOP:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise Refused
         if address < low or address + size > high:
-            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+            raise Refused(errno.EEXIST)
         self._nic.unmap_dma_range(low, high - low)
         try:
             super().map(address, size, fd, offset, readable=readable, writable=writable)
@@ -74,7 +75,7 @@ class AskedMemory(ClientMemory):
     def unmap(self, address: int, size: int) -> None:
         first, last = bisect_left(self._starts, address), bisect_left(self._starts, address + size)
         if not size or self._end(first - 1) > address or self._end(last - 1) > address + size:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise Refused
         if first == last:
             return
         low, high = self._between(first, last)

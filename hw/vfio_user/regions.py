@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import struct
 from typing import Protocol
 
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.registers import BAR0_SIZE
 
+from .errors import Refused
 from .protocol import WORD
 
 BAR4_SIZE = 0x4000
 CONFIG_SIZE = 4096
-
-
-class AccessRefused(OSError):
-    """No such place in a region, or no such access to it."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EINVAL, "no such access")
 
 
 class RegionOfMessages(Protocol):
@@ -50,7 +43,7 @@ class Bar0:
 
     def _check(self, offset: int, count: int) -> None:
         if offset % 4 or count % 4 or not count or offset + count > BAR0_SIZE:
-            raise AccessRefused
+            raise Refused
 
 
 class MsixBar:
@@ -71,12 +64,12 @@ class MsixBar:
 
     def read(self, offset: int, count: int) -> bytes:
         if not count or offset + count > BAR4_SIZE:
-            raise AccessRefused
+            raise Refused
         return bytes(self._bytes[offset : offset + count])
 
     def write(self, offset: int, data: bytes) -> None:
         if not data or offset + len(data) > BAR4_SIZE:
-            raise AccessRefused
+            raise Refused
         table = self._bytes[: 16 * self._vectors]
         table[offset : offset + len(data)] = data
         self._bytes[: 16 * self._vectors] = table[
@@ -104,7 +97,7 @@ class ConfigRegion:
     @staticmethod
     def _pieces(offset: int, count: int) -> list[tuple[int, int]]:
         if not count or offset + count > CONFIG_SIZE:
-            raise AccessRefused
+            raise Refused
         pieces = []
         while count:
             size = next(size for size in (4, 2, 1) if size <= count and not offset % size)

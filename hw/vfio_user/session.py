@@ -15,6 +15,7 @@ from ixrings.hw.emulator.engine.messages import LONGEST, DmaRequest
 from ixrings.hw.errors import DeviceError
 
 from . import protocol as p
+from .errors import Refused
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory
 from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
@@ -46,13 +47,6 @@ class Asked:
 
     request: DmaRequest
     until: float
-
-
-class Refused(OSError):
-    """Goes back as an error reply."""
-
-    def __init__(self, number: int = errno.EINVAL) -> None:
-        super().__init__(number, os.strerror(number))
 
 
 class Session:
