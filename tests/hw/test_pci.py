@@ -15,9 +15,8 @@ from ixrings.hw.pci.doctor import examine
 from ixrings.hw.pci.nodes import holders
 from ixrings.hw.pci.notes import remembered
 from ixrings.hw.pci.usable import why_not
-from tests.support.sysfs_tree import Machine, machine
+from tests.support.sysfs_tree import Machine
 
-__all__ = ["machine"]
 A, B, C = "0000:03:00.0", "0000:03:00.1", "0000:04:00.0"
 
 

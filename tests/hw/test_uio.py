@@ -18,9 +18,8 @@ from ixrings.hw.memory import physical
 from ixrings.hw.memory.hugepages import HUGEPAGE, free_hugepages, make_memfd
 from ixrings.hw.uio import INTX_DISABLE, UioDevice
 from ixrings.rings import Region, RegionError
-from tests.support.sysfs_tree import Machine, machine
+from tests.support.sysfs_tree import Machine
 
-__all__ = ["machine"]
 A = "0000:03:00.0"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="physical addresses are shown to root only")
 needs_hugepages = pytest.mark.usefixtures("some_hugepages")

@@ -12,10 +12,9 @@ from ixrings.hw.pci.discovery import look_up
 from ixrings.hw.vfio import abi
 from ixrings.hw.vfio.abi import Request
 from ixrings.hw.vfio.container import Container
-from tests.hw.vfio.test_vfio import Kernel
-from tests.support.sysfs_tree import Machine, machine
+from tests.support.sysfs_tree import Machine
+from tests.support.vfio_kernel import Kernel
 
-__all__ = ["machine"]
 A, B = "0000:03:00.0", "0000:03:00.1"
 SIZE = 4096
 

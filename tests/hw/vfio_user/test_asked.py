@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,18 @@ import pytest
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.vfio_user.memory import TOP, AskedMemory
 from ixrings.hw.vfio_user.protocol import DMA_ACCESS, Command
-from tests.hw.vfio_user.test_dma import FRAMES, HEAD, MEMORY, RING, ByMessages, descriptor, faults, reply, request
-from tests.hw.vfio_user.test_dma import ring as ring_tail
+from tests.support.dma_by_messages import (
+    FRAMES,
+    HEAD,
+    MEMORY,
+    RING,
+    ByMessages,
+    descriptor,
+    faults,
+    reply,
+    request,
+    ring,
+)
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, memfd, served
 
@@ -22,12 +31,6 @@ pytestmark = pytest.mark.breaks_rules  # queues here are set up with as few mess
 
 OUTSIDE = 0x7654_3000
 PAGE = 0x1000
-
-
-@pytest.fixture
-def nic() -> Iterator[Emulated82599]:
-    with Emulated82599() as nic:
-        yield nic
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_a_frame_outside_of_the_windows_is_asked_for_and_its_refusal_is_a_fault(
         os.pwrite(fd, descriptor(OUTSIDE), 0)
         by_hand = ByMessages(peer)
         by_hand.transmit_queue(head=HEAD)
-        ring_tail(by_hand, 1)
+        ring(by_hand, 1)
         asked = request(peer, Command.DMA_READ)
         assert DMA_ACCESS.unpack(asked.payload) == (OUTSIDE, 60)
         assert nic.faults == []

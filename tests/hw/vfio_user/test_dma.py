@@ -25,63 +25,25 @@ from ixrings.hw.vfio_user import protocol as p
 from ixrings.hw.vfio_user.client import FIRST_IOVA
 from ixrings.hw.vfio_user.connection import Connection
 from ixrings.hw.vfio_user.protocol import ACCESS, DMA_ACCESS, DMA_MAP, Channel, Command, Message
+from tests.support.dma_by_messages import (
+    FRAMES,
+    HEAD,
+    MEMORY,
+    RING,
+    ByMessages,
+    descriptor,
+    reply,
+    request,
+    ring,
+    settled,
+)
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, emulate, memfd, served
 
 pytestmark = pytest.mark.breaks_rules  # queues here are set up with as few messages as they can be
 
-MEMORY = 0x10_0000  # where the peers below have theirs, as the NIC sees it
-RING, FRAMES, HEAD = MEMORY, MEMORY + 0x1000, MEMORY + 0x2000
 
-
-@pytest.fixture
-def nic() -> Iterator[Emulated82599]:
-    with Emulated82599() as nic:
-        yield nic
-
-
-# ---- a queue set up by hand, in a file's memory ----
-
-
-class ByMessages:
-    """A loop of one transmit and one receive queue behind a Peer; its memory is a file that the peer shares, or does not."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer, self.regs = peer, Registers(peer)
-        peer.write(4, 6, p.Region.CONFIG, 2)
-        self.regs.FCTRL.write(BAM=1, UPE=1, MPE=1)
-        self.regs.RXCTRL.write(RXEN=1)
-        self.regs.DMATXCTL.update(TE=1)
-
-    def transmit_queue(self, ring: int = RING, slots: int = 8, head: int = 0) -> None:
-        regs = self.regs
-        regs.TDBAL[0].write(ring & 0xFFFF_FFFF), regs.TDBAH[0].write(ring >> 32)
-        regs.TDLEN[0].write(slots * 16)
-        if head:
-            regs.TDWBAL[0].write(head | 1), regs.TDWBAH[0].write(0)
-        regs.TXDCTL[0].write(ENABLE=1)
-
-    def receive_queue(self, ring: int, slots: int = 8) -> None:
-        regs = self.regs
-        regs.RDBAL[0].write(ring & 0xFFFF_FFFF), regs.RDBAH[0].write(ring >> 32)
-        regs.RDLEN[0].write(slots * 16)
-        regs.SRRCTL[0].write(BSIZEPACKET=2, DESCTYPE=1)
-        regs.RXDCTL[0].write(ENABLE=1)
-        regs.RDT[0].write(slots - 1)
-
-
-def descriptor(address: int, length: int = 60) -> bytes:
-    """One whole frame, with RS."""
-    return struct.pack("<QQ", address, length | 3 << 20 | (0x20 | 1 | 2 | 8) << 24 | length << 46)
-
-
-def faults(nic: Emulated82599) -> list[tuple[str, int]]:
-    return [(fault.rule.name, fault.values[0]) for fault in nic.faults]
-
-
-def settled(nic: Emulated82599) -> list[tuple[str, int]]:
-    wait_for(lambda: nic.faults, "no DMA fault came")
-    return faults(nic)
+# ---- windows on files ----
 
 
 def test_a_window_that_may_only_be_read_is_not_written(nic: Emulated82599, tmp_path: Path) -> None:
@@ -123,7 +85,8 @@ def test_memory_unmapped_amid_traffic_is_a_fault_and_the_port_still_closes(tmp_p
         port.send([bytes(60)] * 500)
         port.device.unmap_dma(DmaMapping(port.region.address, port.region.size, FIRST_IOVA))
         for _ in range(20):
-            port.txsync(), port.rxsync()
+            port.txsync()
+            port.rxsync()
         port.send([bytes(60)] * 10)
         assert settled(nic)[0][0] in ("dma_read", "dma_write")
 
@@ -138,7 +101,7 @@ def test_a_file_made_shorter_is_a_fault_and_the_server_goes_on(tmp_path: Path) -
                 by_hand.transmit_queue(head=HEAD)
                 os.ftruncate(fd, 0x1000)  # the frame and the head word are gone
                 by_hand.regs.TDT[0].write(1)
-                wait_for(lambda: by_hand.regs.TDH[0].read() == 1, "the NIC stands still")
+                by_hand.wait_transmitted(1)
                 os.ftruncate(fd, 0)
                 by_hand.regs.TDT[0].write(2)
                 assert peer.read(8) != 0xFFFF_FFFF
@@ -168,26 +131,11 @@ def test_small_windows_into_hugepages(nic: Emulated82599, tmp_path: Path) -> Non
 # ---- memory that only messages reach ----
 
 
-def request(peer: Peer, command: Command) -> Message:
-    message = peer.hear()
-    assert message is not None and message.command == command and not message.is_reply
-    return message
-
-
-def reply(peer: Peer, message: Message, payload: bytes, *, error: int = 0) -> None:
-    flags = p.REPLY | (p.ERROR if error else 0)
-    peer.raw(p.HEADER.pack(message.id, message.command, p.HEADER.size + len(payload), flags, error) + payload)
-
-
 @pytest.fixture
 def by_hand(nic: Emulated82599, tmp_path: Path) -> Iterator[ByMessages]:
     with served(nic, tmp_path / "nic"), Peer(tmp_path / "nic") as peer:
         assert peer.map(MEMORY, 0x10000, None) == 0
         yield ByMessages(peer)
-
-
-def ring(by_hand: ByMessages, tail: int) -> None:
-    by_hand.peer.say(Command.REGION_WRITE, ACCESS.pack(0x6018, 0, 4) + struct.pack("<I", tail), flags=p.NO_REPLY)
 
 
 def test_a_frame_is_fetched_and_its_end_reported_by_messages(nic: Emulated82599, by_hand: ByMessages) -> None:

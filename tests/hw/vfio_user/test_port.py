@@ -217,7 +217,8 @@ def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path)
         open_port(first) as one,
         open_port(second) as two,
     ):
-        one.wait_link(5), two.wait_link(5)
+        one.wait_link(5)
+        two.wait_link(5)
         one.send([frame(two.mac, n) for n in range(100)])
         received = two.recv(5)
         assert [next(received) for _ in range(100)] == [frame(two.mac, n) for n in range(100)]
@@ -237,17 +238,21 @@ def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mo
         emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source,
     ):
         environment = {**ENVIRONMENT, "IXRINGS_LOOP": loop.port, "IXRINGS_SOURCE": source.port, "IXRINGS_BRIDGE_S": "2"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / "driver/port_scenarios.py"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "driver/port_scenarios.py")]
         done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout
         assert loop.end() == source.end() == (0, "")
+
+
+def wait_link(port: Port, up: bool) -> None:
+    wait_for(lambda: port.link.up == up, "the link did not follow the cable")
 
 
 def test_sigusr1_pulls_the_cable_and_puts_it_back(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
         for up in (False, True, False, True):
             emulator.process.send_signal(signal.SIGUSR1)
-            wait_for(lambda up=up: port.link.up == up, "the link did not follow the cable")  # type: ignore[misc]
+            wait_link(port, up)
 
 
 @pytest.mark.parametrize(("module", "present"), [("lr", True), ("direct-attach", True), ("none", False)])
@@ -322,14 +327,18 @@ def emulate_fails(*arguments: object) -> str:
     return done.stderr.splitlines()[-1]
 
 
+def opening_fails(name: str) -> str:
+    with pytest.raises(DeviceError) as error:
+        open_port(name)
+    return str(error.value)
+
+
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
-    assert "Run: ixrings emulate --socket" in str(
-        pytest.raises(DeviceError, open_port, f"vfio-user:{tmp_path}/none").value
-    )
+    assert "Run: ixrings emulate --socket" in opening_fails(f"vfio-user:{tmp_path}/none")
     (tmp_path / "file").write_text("mine")
     assert "no socket" in emulate_fails("--socket", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
-    assert "cannot be connected to" in str(pytest.raises(DeviceError, open_port, "vfio-user:" + "x" * 200).value)
+    assert "cannot be connected to" in opening_fails("vfio-user:" + "x" * 200)
     assert "too long" in emulate_fails("--socket", "/tmp/" + "x" * 200)
     assert "No such file or directory" in emulate_fails("--socket", tmp_path / "no" / "nic.sock")
     assert "no wire 'nonsense'" in emulate_fails("--socket", tmp_path / "nic.sock", "--wire", "nonsense")
@@ -339,7 +348,7 @@ def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
         assert "another server listens" in emulate_fails("--socket", emulator.path)
         emulator.process.kill()
         emulator.process.wait(10)
-        assert "nobody listens" in str(pytest.raises(DeviceError, open_port, emulator.port).value)
+        assert "nobody listens" in opening_fails(emulator.port)
     with emulate(tmp_path / "nic.sock") as emulator:  # the dead one's name is taken over
         assert emulator.end()[0] == 0
     assert not os.path.exists(tmp_path / "nic.sock")
