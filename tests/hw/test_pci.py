@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,13 +59,13 @@ def test_a_nic_is_described_as_sysfs_has_it(machine: Machine) -> None:
         ({"device": 0x1572}, "not an 82599"),
     ],
 )
-def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[str, object], says: str) -> None:
+def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[str, Any], says: str) -> None:
     if options.get("driver") == "vfio-pci" and options.get("group", 12) is None:
         options = {**options, "driver": ""}
-        machine.add(A, **options)  # type: ignore[arg-type]
+        machine.add(A, **options)
         (machine.root / "sys/bus/pci/devices" / A / "driver").symlink_to(machine.root / "sys/bus/pci/drivers/vfio-pci")
     else:
-        machine.add(A, **options)  # type: ignore[arg-type]
+        machine.add(A, **options)
     reason = why_not(look_up(A, machine.root), machine.root)
     assert reason.startswith(says) if says else reason == ""
 
@@ -189,11 +190,11 @@ def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> 
     ],
 )
 def test_what_cannot_be_bound_is_refused_before_anything_is_touched(
-    machine: Machine, options: dict[str, object], arguments: dict[str, str], says: str
+    machine: Machine, options: dict[str, Any], arguments: dict[str, Any], says: str
 ) -> None:
-    machine.add(A, **options)  # type: ignore[arg-type]
+    machine.add(A, **options)
     with pytest.raises(DeviceError, match=says):
-        bind(A, **arguments, root=machine.root)  # type: ignore[arg-type]
+        bind(A, **arguments, root=machine.root)
     assert machine.driver(A) == "ixgbe"
     assert not (machine.root / "run/ixrings" / f"{A}.json").exists()
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,11 +122,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
     write = Path.write_text
 
-    def written(self: Path, data: str, *arguments: object, **options: object) -> int:
+    def written(self: Path, data: str, *arguments: Any, **options: Any) -> int:
         if self.name in ("unbind", "drivers_probe"):
             made.act(self, data.strip())
             return len(data)
-        return write(self, data, *arguments, **options)  # type: ignore[arg-type]
+        return write(self, data, *arguments, **options)
 
     monkeypatch.setattr(Path, "write_text", written)
     return made
