@@ -1,10 +1,10 @@
-"""What can go wrong with a device, or on the way to it."""
+"""Exceptions of hw. Every message says what was seen and what to do."""
 
 from __future__ import annotations
 
 
 class DeviceError(Exception):
-    """The NIC, or the way to it, did not do what was asked. The message says what to do."""
+    """The NIC, or the way to it, did not do what was asked."""
 
 
 class DeviceGone(DeviceError):
@@ -12,11 +12,11 @@ class DeviceGone(DeviceError):
 
 
 class RegisterTimeout(DeviceError):
-    """A register did not reach the value waited for within the bound."""
+    """A register did not reach the expected value in time."""
 
 
 class DmaError(DeviceError):
-    """Memory could not be made reachable for the device."""
+    """The device cannot be given access to memory."""
 
 
 class NoSuchFunction(DeviceError):
@@ -24,20 +24,20 @@ class NoSuchFunction(DeviceError):
 
 
 class BindError(DeviceError):
-    """A function could not be bound or given back; it is where it was before, or the message says where."""
+    """A function could not be bound or given back. It has its former driver, or the message names its driver."""
 
 
 class WireError(DeviceError):
-    """A wire that cannot be had. The message says what can."""
+    """There is no such wire, or it cannot be attached. The message lists the wires there are."""
 
 
 class CaptureError(Exception):
-    """A capture file that cannot be read or written; the message says why and what to do."""
+    """A capture file cannot be read or written."""
 
 
 class CaptureTruncated(CaptureError):
-    """A capture file that ends within a record: its writer was stopped, or is still at work."""
+    """A capture file ends inside a record: its writer was stopped, or is still writing."""
 
 
 class ServerError(DeviceError):
-    """The socket cannot be had; the message says why."""
+    """The vfio-user server cannot listen at its socket."""

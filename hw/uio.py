@@ -1,4 +1,4 @@
-"""An 82599 through UIO: for machines without an IOMMU. Nothing keeps its DMA in its place but a correct driver."""
+"""An 82599 through UIO, for machines without an IOMMU: only a correct driver protects memory from its DMA."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from .pci.usable import why_not_uio
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10
-LOCKED_DOWN = "the kernel is locked down (Secure Boot) and lets no program at {0} this way: use vfio-pci instead. Run: ixrings bind {0} --driver vfio-pci"
+LOCKED_DOWN = (
+    "the kernel is locked down (Secure Boot) and does not allow UIO for {0}: use vfio-pci instead. "
+    "Run: ixrings bind {0} --driver vfio-pci"
+)
 
 
 class UioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to uio_pci_generic or igb_uio. Raises DeviceError, NoSuchFunction.
 
-    Interrupts: one line for everything, or igb_uio's one MSI-X vector. When the program dies the kernel switches bus mastering off; the next open resets it.
+    Interrupts: one line for every cause, or igb_uio's single MSI-X vector. When the program dies, the kernel switches
+    bus master off; the next program that opens the NIC resets it.
     """
 
     hugepages = True
@@ -34,7 +38,7 @@ class UioDevice(MappedDevice):
     def __init__(self, address: str, root: Path = ROOT) -> None:
         function = look_up(address, root)
         self.name = f"uio:{address}"
-        self.max_vectors = 0  # MSI-X is not to be had
+        self.max_vectors = 0  # UIO has no MSI-X
         self._process = os.getpid()
         self._closed = True
         self._enabled = False
@@ -61,18 +65,18 @@ class UioDevice(MappedDevice):
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise DeviceError(
-                    f"{node} is not yours to open, and UIO needs root for physical addresses anyway. Run as root (sudo), "
-                    f"or: ixrings bind {self._function.address} --driver vfio-pci"
+                    f"no permission to open {node}, and UIO needs root for physical addresses. Run as root (sudo), "
+                    f"or run: ixrings bind {self._function.address} --driver vfio-pci"
                 ) from None
             raise DeviceError(
                 f"{node} cannot be opened: {error.strerror}. Run: ixrings doctor {self._function.address}"
             ) from None
 
     def _lock(self, root: Path) -> None:
-        """UIO lets anyone in; two drivers at once would be worse than an error.
+        """Lock the NIC against a second program, which UIO itself does not refuse. Raises DeviceError.
 
-        The lock is on the configuration space, and taken before /dev/uioN is opened: uio_pci_generic switches bus master off
-        whenever anybody closes that, be it one who was turned away.
+        The lock is on the configuration space and comes before opening /dev/uioN: uio_pci_generic switches bus master
+        off at every close of /dev/uioN, also when a refused program closes it.
         """
         try:
             fcntl.flock(self._config, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,14 +85,15 @@ class UioDevice(MappedDevice):
             raise DeviceError(in_use(self._function, who)) from None
 
     def _quiet(self) -> None:
-        """Memory on, DMA off; the first that a locked-down kernel refuses."""
+        """Memory space on, DMA off. This is the first write that a locked-down kernel refuses."""
         try:
             self.enable_bus_master(False)
         except OSError as error:
             if error.errno == errno.EPERM:
                 raise DeviceError(LOCKED_DOWN.format(self._function.address)) from None
             raise DeviceError(
-                f"{self.name} does not take its command register: {error.strerror}. Run: ixrings doctor {self._function.address}"
+                f"the command register of {self.name} cannot be written: {error.strerror}. "
+                f"Run: ixrings doctor {self._function.address}"
             ) from None
 
     def _map_bar(self, function: Function) -> Bar:
@@ -99,12 +104,14 @@ class UioDevice(MappedDevice):
         except OSError as error:
             if error.errno == errno.EPERM:
                 raise DeviceError(LOCKED_DOWN.format(function.address)) from None
-            raise DeviceError(f"{node} cannot be mapped: {error.strerror}") from None
+            raise DeviceError(
+                f"{node} cannot be mapped: {error.strerror}. Run: ixrings doctor {function.address}"
+            ) from None
         finally:
             os.close(fd)
 
     def _check_addresses(self) -> None:
-        """Now, and not when the first ring is set up: are physical addresses shown at all?"""
+        """Check at opening, not at the first ring, that the kernel shows physical addresses."""
         touched = ctypes.create_string_buffer(1)
         physical_address(ctypes.addressof(touched))
 
@@ -118,7 +125,7 @@ class UioDevice(MappedDevice):
         self._check_open()
         os.pwrite(self._config, value.to_bytes(size, "little"), offset)
 
-    # ---- DMA: nothing to switch on, and nothing that would stop it ----
+    # ---- DMA: without an IOMMU there is nothing to map ----
 
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
         self._check_open()
@@ -130,14 +137,15 @@ class UioDevice(MappedDevice):
     # ---- interrupts ----
 
     def enable_interrupts(self, vectors: int) -> list[int]:
-        """The line, whatever was asked for: /dev/uioN itself, owned by the device."""
+        """One descriptor for the line, /dev/uioN itself, for any number of vectors."""
         self._check_open()
         self._enabled = True
         try:
             self.rearm_line()
-        except OSError as error:  # EIO: the kernel found no interrupt for it
+        except OSError as error:  # EIO: the kernel found no interrupt for the device
             raise DeviceError(
-                f"{self.name} has no interrupt line ({error.strerror}). Run: ixrings bind {self._function.address} --driver vfio-pci"
+                f"{self.name} has no interrupt line ({error.strerror}). "
+                f"Run: ixrings bind {self._function.address} --driver vfio-pci"
             ) from None
         return [self._line]
 
@@ -155,7 +163,7 @@ class UioDevice(MappedDevice):
         self._switch_line(True)
 
     def _switch_line(self, on: bool) -> None:
-        """uio_pci_generic sets INTX_DISABLE as an interrupt comes and leaves it to us; igb_uio does both when told."""
+        """uio_pci_generic sets INTX_DISABLE at each interrupt, and this program clears it; igb_uio does both itself."""
         if self._function.driver == "igb_uio":
             os.write(self._line, struct.pack("i", int(on)))
             return
@@ -170,7 +178,8 @@ class UioDevice(MappedDevice):
             (self._function.path / "reset").write_text("1")
         except OSError as error:
             raise DeviceError(
-                f"{self.name} cannot be reset through {self._function.path}/reset: {error.strerror}"
+                f"{self.name} cannot be reset through {self._function.path}/reset: {error.strerror}. "
+                f"Run: ixrings doctor {self._function.address}"
             ) from None
         self.enable_bus_master(False)
 
@@ -180,7 +189,7 @@ class UioDevice(MappedDevice):
         try:
             self.enable_bus_master(False)
             self.disable_interrupts()
-        except OSError:  # it is gone; there is nothing to stop
+        except OSError:  # the device is gone, so there is nothing to stop
             pass
         finally:
             self._release()
@@ -189,7 +198,7 @@ class UioDevice(MappedDevice):
         self._closed = True
         if hasattr(self, "_bar"):
             self._bar.close()
-        for fd in (self._line, self._config):  # the lock goes last
+        for fd in (self._line, self._config):  # the lock is released last
             if fd >= 0:
                 os.close(fd)
         self._config = self._line = -1
@@ -200,12 +209,13 @@ class UioDevice(MappedDevice):
 
 
 def check_usable(function: Function) -> None:
-    """Raises DeviceError with the reason why UIO will not do."""
+    """Raises DeviceError if the function cannot be opened through UIO."""
     check_is_82599(function)
     if function.driver not in UIO_DRIVERS or not function.uio:
         has = f"{function.driver} has it" if function.driver else "it has no driver"
         raise DeviceError(
-            f"{function.address} is not bound to a UIO driver: {has}. Run: ixrings bind {function.address} --driver uio_pci_generic"
+            f"{function.address} is not bound to a UIO driver: {has}. "
+            f"Run: ixrings bind {function.address} --driver uio_pci_generic"
         )
     trouble = why_not_uio(function)
     if trouble:

@@ -1,1 +1,1 @@
-"""Memory for DMA: its pages, and its addresses as a device sees them."""
+"""Memory for DMA: its pages, and the addresses at which a device finds it."""

@@ -1,4 +1,4 @@
-"""Memory of a Device's own, for descriptor rings: windows that the device reaches, and the parts they are handed out in."""
+"""Memory for descriptor rings: windows that a device can access, and the parts of a window that rings get."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .hugepages import PAGE, align_up, make_memfd
 
 @dataclass(frozen=True)
 class DmaMapping:
-    """Host memory [address, address + size) as the device sees it: contiguous from `iova` on.
+    """Host memory [address, address + size), which the device finds contiguous at `iova`.
 
-    A transport without an IOMMU cannot promise that; it then gives `pages`, one bus address for each `page_size` bytes.
+    Without an IOMMU the memory may not be contiguous; `pages` then has a bus address for each `page_size` bytes.
     """
 
     address: int
@@ -28,12 +28,12 @@ class DmaMapping:
     page_size: int = 0
 
     def bus_address(self, offset: int) -> int:
-        """Where the device finds byte `offset`."""
+        """Address at which the device finds byte `offset`."""
         return self.pages[offset // self.page_size] + offset % self.page_size if self.pages else self.iova + offset
 
 
 class Mapper(Protocol):
-    """What a window asks of its Device."""
+    """What a window needs of its Device."""
 
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping: ...
     def unmap_dma(self, mapping: DmaMapping) -> None: ...
@@ -41,9 +41,9 @@ class Mapper(Protocol):
 
 
 class DmaWindow:
-    """A memfd of whole pages that the device reaches, handed out in parts; it goes with the last part.
+    """A memfd of whole pages that the device can access, handed out in parts. Releasing the last part unmaps it.
 
-    hugepages: True takes 2 MiB pages or fails, None takes them when there are enough, False leaves them to others.
+    hugepages: True takes 2 MiB pages or fails, None takes them if enough are free, False never. Raises DmaError.
     """
 
     def __init__(self, device: Mapper, size: int, hugepages: bool | None) -> None:
@@ -59,17 +59,17 @@ class DmaWindow:
             if self.mapping.pages and size > self.mapping.page_size:
                 device.unmap_dma(self.mapping)
                 raise DmaError(
-                    f"{size} bytes in one piece are needed, and pages of {self.mapping.page_size} bytes are not neighbours. "
-                    "Reserve hugepages early: boot with hugepages=64"
+                    f"{size} bytes must be contiguous, but the hugepages of {self.mapping.page_size} bytes that the "
+                    "kernel gave are not neighbours. Reserve hugepages early: boot with hugepages=64"
                 )
         except OSError as error:
-            raise DmaError(f"no memory for {size} bytes of descriptors: {error.strerror}") from None
+            raise DmaError(f"no memory for descriptor rings of {size} bytes: {error.strerror}") from None
         finally:
             os.close(fd)
         self._given = self._parts = 0
 
     def take(self, size: int) -> DmaMemory | None:
-        """The next `size` bytes; None when they do not fit. A part is aligned to its size, so it crosses no page larger than itself."""
+        """The next `size` bytes; None if they do not fit. Aligned to the size, so the part crosses no larger page."""
         offset = align_up(self._given, max(PAGE, 1 << (size - 1).bit_length()))
         if offset + size > self.size:
             return None
@@ -80,14 +80,15 @@ class DmaWindow:
     def give_back(self) -> None:
         self._parts -= 1
         if not self._parts:
-            self._device.forget_window(self)  # what was used is not zeroed memory any more
+            self._device.forget_window(self)  # used memory is not zeroed any more
             self._device.unmap_dma(self.mapping)
 
 
 class DmaMemory:
-    """Zeroed memory, aligned to a page and to its size, contiguous for the device; for descriptor rings, never part of a netmap region.
+    """Zeroed memory, aligned to a page and to its size, contiguous for the device. Never part of a netmap region.
 
-    view: uint8, shape (size,). address: of byte 0 here, iova: as the device sees it. page_size: of the memory it lies in, bytes.
+    view: uint8, shape (size,). address: of byte 0 in this process; iova: of byte 0 for the device. page_size: bytes of
+    one page of this memory.
     """
 
     def __init__(self, window: DmaWindow, offset: int, size: int) -> None:
@@ -98,7 +99,10 @@ class DmaMemory:
         self.iova = window.mapping.bus_address(offset)
 
     def release(self) -> None:
-        """Unmap from the device; only once the device is quiet (contract 4). The pages go with the last view. Twice is harmless."""
+        """Unmap from the device, which must be quiet by then (driver/README.md, contract 4). Idempotent.
+
+        The pages are freed with the last view.
+        """
         if self._window is not None:
             self._window.give_back()
             self._window = None

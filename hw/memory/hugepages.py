@@ -1,6 +1,6 @@
-"""Memory for DMA: files in memory whose pages are 2 MiB when the kernel has such pages to give.
+"""Memory files for DMA, on pages of 2 MiB if the kernel has free ones.
 
-A hugepage is one piece of physical memory that stays where it is, and one entry of the IOMMU's tables and of its cache.
+A hugepage is contiguous physical memory that stays in place. It takes one entry of the IOMMU's tables and of its cache.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def align_up(value: int, step: int) -> int:
 
 
 def free_hugepages(root: Path = Path("/")) -> int:
-    """2 MiB pages that nobody has yet; 0 where the kernel has none at all."""
-    return _count(root, "free_hugepages")
+    """Number of free 2 MiB pages; 0 if the kernel has none at all."""
+    return count_of(root, "free_hugepages")
 
 
 def reserve(needed: int = 1, root: Path = Path("/")) -> str:
-    """The command after which `needed` pages are free, whoever has those that are reserved now."""
-    return f"echo {max(AT_LEAST, _count(root, 'nr_hugepages') + needed)} | sudo tee /proc/sys/vm/nr_hugepages"
+    """The command that makes `needed` pages free even if all reserved pages are in use."""
+    return f"echo {max(AT_LEAST, count_of(root, 'nr_hugepages') + needed)} | sudo tee /proc/sys/vm/nr_hugepages"
 
 
-def _count(root: Path, name: str) -> int:
+def count_of(root: Path, name: str) -> int:
     try:
         return int((root / COUNTS / name).read_text())
     except (OSError, ValueError):
@@ -41,32 +41,33 @@ def _count(root: Path, name: str) -> int:
 
 
 def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
-    """A file in memory of `size` bytes or, rounded up, whole pages, all of it in hand; and the size of its pages.
+    """A memory file of `size` bytes, rounded up to whole pages and allocated in full. Returns its fd and its page size.
 
-    hugepages: True takes 2 MiB pages or fails, None takes them when there are enough, False never. Raises DmaError.
+    hugepages: True takes 2 MiB pages or fails, None takes them if enough are free, False never. Raises DmaError.
     """
     if hugepages is not False:
         try:
-            return _make(name, align_up(size, HUGEPAGE), os.MFD_HUGETLB | os.MFD_HUGE_2MB), HUGEPAGE
+            return create(name, align_up(size, HUGEPAGE), os.MFD_HUGETLB | os.MFD_HUGE_2MB), HUGEPAGE
         except OSError as error:
             if hugepages:
                 needed = align_up(size, HUGEPAGE) // HUGEPAGE
                 raise DmaError(
-                    f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). Run: {reserve(needed)}"
+                    f"{needed} hugepages of 2 MiB are needed and {free_hugepages()} are free ({error.strerror}). "
+                    f"Run: {reserve(needed)}"
                 ) from None
     try:
-        return _make(name, align_up(size, PAGE), 0), PAGE
+        return create(name, align_up(size, PAGE), 0), PAGE
     except OSError as error:
         limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
-        raise DmaError(f"no memory for {size} bytes that the device reaches: {error.strerror}{limit}") from None
+        raise DmaError(f"no memory for {size} bytes of DMA memory: {error.strerror}{limit}") from None
 
 
-def _make(name: str, size: int, flags: int) -> int:
+def create(name: str, size: int, flags: int) -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | flags)
     try:
-        os.ftruncate(fd, size)  # posix_fallocate on hugepages does not enlarge the file on every kernel
+        os.ftruncate(fd, size)  # not every kernel enlarges a file of hugepages by posix_fallocate
         os.posix_fallocate(fd, 0, size)
-    except BaseException:  # Ctrl-C too: this takes long for much memory
+    except BaseException:  # Ctrl-C too: allocating much memory takes long
         os.close(fd)
         raise
     return fd

@@ -1,4 +1,4 @@
-"""Addresses for DMA behind an IOMMU: which the IOMMU carries, and which are taken."""
+"""I/O virtual addresses (IOVA): which the IOMMU translates, and which are in use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ixrings.hw.errors import DmaError
 
 from .hugepages import HUGEPAGE, align_up
 
-MSI_FIRST, MSI_LAST = 0xFEE0_0000, 0xFEEF_FFFF  # a write there is an interrupt, never memory (x86)
-LOWEST = 0x1000_0000  # far from 0: a descriptor that nobody filled in is a fault
-GAP = HUGEPAGE  # between windows, so that running over the end of one is a fault
+MSI_FIRST, MSI_LAST = 0xFEE0_0000, 0xFEEF_FFFF  # a write there is an interrupt, not a memory access (x86)
+LOWEST = 0x1000_0000  # far from 0: a descriptor left at zero causes a DMA fault
+GAP = HUGEPAGE  # between windows, so that an access past the end of one is a DMA fault
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Range:
 
 
 def without_msi(ranges: Iterable[Range]) -> list[Range]:
-    """`ranges` with the MSI window cut out, as kernels do that tell their ranges; in order."""
+    """`ranges` in order and without the MSI window. Kernels that report ranges leave it out already."""
     kept = []
     for each in sorted(ranges, key=lambda each: each.first):
         kept += [
@@ -39,15 +39,15 @@ def without_msi(ranges: Iterable[Range]) -> list[Range]:
 
 
 class IovaSpace:
-    """Hands out windows, lowest address first, aligned to 2 MiB for the IOMMU's large pages. For any thread."""
+    """Allocates windows, lowest address first, aligned to 2 MiB for large pages of the IOMMU. Thread-safe."""
 
     def __init__(self, ranges: Iterable[Range]) -> None:
         self._ranges = without_msi(ranges)
         self._taken: dict[int, int] = {}
-        self._lock = threading.RLock()  # a collected device gives back from wherever its thread is
+        self._lock = threading.RLock()  # reentrant: garbage collection may close a device inside take()
 
     def take(self, size: int) -> int:
-        """Raises DmaError when no range has room."""
+        """First address of a free window of `size` bytes. Raises DmaError if no range has room."""
         with self._lock:
             for each in self._ranges:
                 iova = self._first_fit(max(each.first, LOWEST), size)
@@ -56,7 +56,8 @@ class IovaSpace:
                     return iova
         shown = ", ".join(f"{each.first:#x}-{each.last:#x}" for each in self._ranges)
         raise DmaError(
-            f"the IOMMU has no room for a window of {size} bytes; it carries {shown or 'nothing'}. Use smaller rings, or close other ports"
+            f"the IOMMU has no free addresses for {size} bytes; it translates {shown or 'nothing'}. "
+            "Use smaller rings, or close other ports"
         )
 
     def _first_fit(self, lowest: int, size: int) -> int:

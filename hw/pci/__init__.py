@@ -1,1 +1,1 @@
-"""NICs on the PCI bus as the kernel shows them: finding them, taking them for a program, and what is in the way."""
+"""NICs on the PCI bus, as sysfs shows them: find them, bind them to a driver for programs, see what prevents access."""

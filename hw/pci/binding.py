@@ -1,11 +1,13 @@
-"""Taking a NIC from its driver for a program, and giving it back.
+"""Bind a NIC to a driver for programs, and give it back to its former driver.
 
-`driver_override` names the one driver that may have a function; `drivers_probe` lets it try (Documentation/ABI/testing/sysfs-bus-pci).
-What was there before is noted in /run/ixrings, which is empty after a boot, as the bindings are.
+`driver_override` names the one driver that may take a function; a write to `drivers_probe` lets that driver try
+(Documentation/ABI/testing/sysfs-bus-pci). The former driver is noted in /run/ixrings. A boot clears the notes and the
+bindings.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import time
@@ -32,13 +34,17 @@ from .nodes import IOMMU, holders, in_use, nodes_of
 from .notes import locked, remember, remembered, state_file
 from .usable import why_not_uio
 
-NODE_S = 2.0  # the device node is made with the binding, udev may set its owner a moment later
-NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads its module first
+NODE_S = 2.0  # the kernel creates the device file with the binding, udev may set its owner a moment later
+NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads the SFP+ module first
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What bind() did. blockers: other functions of the group that still keep programs out. nodes: what a program will open."""
+    """What bind() did.
+
+    former: the driver before. blockers: functions of the group whose host drivers still prevent access. nodes: the
+    device files that a program opens.
+    """
 
     function: Function
     former: str
@@ -55,9 +61,10 @@ def bind(
     owner: str = "",
     root: Path = ROOT,
 ) -> list[Bound]:
-    """Hand a NIC to `driver`, with `group` also the other 82599s of its IOMMU group; all of them or none.
+    """Bind a NIC to `driver`, with `group` also the other 82599s of its IOMMU group: all of them or none.
 
-    force: also when Linux uses it for an address or a route. owner: a user who may open it without root. Raises BindError, DeviceError.
+    force: bind it even if Linux uses it for an address or a route. owner: a user who shall open it without root.
+    Raises BindError, DeviceError.
     """
     with locked(root):
         function = look_up(address, root)
@@ -66,26 +73,22 @@ def bind(
         load_module(driver, root)
         with ExitStack() as undo:
             done = [bind_one(each, driver, root, undo) for each in wanted]
-            for node in [node for bound in done for node in bound.nodes] if owner else ():
-                try:
-                    os.chown(node, uid, -1)
-                except OSError as error:
-                    raise BindError(
-                        f"{node} cannot be given to {owner}: {error.strerror}. Run as root (sudo)"
-                    ) from None
+            for bound in done if owner else ():
+                give_nodes(bound.nodes, owner, uid)
             undo.pop_all()
         return [replace(bound, blockers=tuple(group_blockers(bound.function, root))) for bound in done]
 
 
 def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root: Path) -> int:
-    """All that can be known before anything is touched; returns the owner's uid. Raises DeviceError."""
+    """Check everything that can be checked before a change. Returns the uid of `owner`. Raises DeviceError."""
     if driver not in FOR_PROGRAMS:
         raise BindError(
-            f"{driver} hands no NIC to programs; use --driver vfio-pci, or uio_pci_generic where there is no IOMMU"
+            f"{driver} is not a driver for programs; use --driver vfio-pci, or uio_pci_generic if there is no IOMMU"
         )
     if owner and driver in UIO_DRIVERS:
         raise BindError(
-            f"{driver} needs root for physical addresses, whoever owns the device file. Without root: use --driver vfio-pci"
+            f"{driver} needs root for physical addresses, so a new owner of the device file does not help; "
+            "use --driver vfio-pci"
         )
     for function in wanted:
         check_is_82599(function)
@@ -95,23 +98,25 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
         reason = "" if force else why_in_use(function.netdevs, root)
         if reason:
             raise BindError(
-                f"{function.address} is in use by Linux: {reason}. If that may go: ixrings bind {function.address} --force"
+                f"{function.address} is in use by Linux: {reason}. To bind it anyway, "
+                f"run: ixrings bind {function.address} --force"
             )
         if driver in VFIO_DRIVERS and function.iommu_group is None and not noiommu_mode(root):
             raise BindError(
-                f"{function.address} is behind no IOMMU, and vfio-pci refuses it then: boot with intel_iommu=on or amd_iommu=on "
-                f"(and VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver uio_pci_generic"
+                f"{function.address} has no IOMMU, and vfio-pci needs one: boot with intel_iommu=on or amd_iommu=on "
+                f"(and switch VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver "
+                "uio_pci_generic"
             )
         if driver in UIO_DRIVERS and why_not_uio(function):
             raise BindError(why_not_uio(function))
     try:
         return pwd.getpwnam(owner).pw_uid if owner else -1
     except KeyError:
-        raise BindError(f"there is no user {owner}; --chown wants a name from: getent passwd") from None
+        raise BindError(f"there is no user {owner}; give --chown a name that this lists: getent passwd") from None
 
 
 def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bound:
-    """One function from its driver to `driver`; the way back is on `undo`. Raises BindError."""
+    """Bind one function to `driver`; `undo` gets the way back. Raises BindError."""
     former = function.driver
     if former != driver:
         try:
@@ -120,30 +125,45 @@ def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bo
             hand_over(function, driver, root)
         except OSError as error:
             raise BindError(
-                f"{function.address} could not be taken from {former or 'nobody'}: {error.strerror} ({error.filename}). "
-                "Run as root (sudo)"
+                f"{function.address} could not be bound to {driver}: {error.strerror} ({error.filename}). "
+                f"{advice(error, function.address)}"
             ) from None
     bound = look_up(function.address, root)
     return Bound(bound, former, (), wait_nodes(bound, root))
 
 
+def advice(error: OSError, address: str) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "Run as root (sudo)"
+    return f"The kernel's reason: sudo dmesg | grep {address}"
+
+
+def give_nodes(nodes: Sequence[Path], owner: str, uid: int) -> None:
+    for node in nodes:
+        try:
+            os.chown(node, uid, -1)
+        except OSError as error:
+            raise BindError(f"{node} cannot be given to {owner}: {error.strerror}. Run as root (sudo)") from None
+
+
 def hand_over(function: Function, driver: str, root: Path) -> None:
+    """Detach the function and let `driver` probe it. Raises BindError, OSError."""
     (function.path / "driver_override").write_text(f"{driver}\n")
     detach(function)
     probe(function, root)
     now = look_up(function.address, root).driver
     if now != driver:
         why = {
-            "vfio-pci": "is there an IOMMU, and is it on?",
-            "uio_pci_generic": "has it an interrupt line that can be masked?",
+            "vfio-pci": "Is there an IOMMU, and is it on?",
+            "uio_pci_generic": "Does it have an interrupt line that can be masked?",
         }.get(driver, "")
         raise BindError(
-            f"{driver} did not take {function.address}: {why} The kernel's reason: sudo dmesg | grep {function.address}"
+            f"{driver} did not take {function.address}. {why} The kernel's reason: sudo dmesg | grep {function.address}"
         )
 
 
 def give_back(function: Function, driver: str, root: Path) -> None:
-    """As far as it goes: no override, and back to `driver`, or to none."""
+    """Undo hand_over() as far as possible: clear the override and go back to `driver`, or to none."""
     try:
         (function.path / "driver_override").write_text("\n")
         if look_up(function.address, root).driver == driver:
@@ -153,14 +173,14 @@ def give_back(function: Function, driver: str, root: Path) -> None:
             (function.path / "driver_override").write_text(f"{driver}\n")
         if driver:
             probe(function, root)
-    except (OSError, DeviceError):  # the error that led here is the one to tell
+    except (OSError, DeviceError):  # the caller reports the error that made this necessary
         pass
 
 
 def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
-    """Give a NIC back to the driver it had; returns it and the interface that came back, "" if none did within 10 s.
+    """Give a NIC back to its former driver. Raises BindError, DeviceError.
 
-    Raises BindError, DeviceError.
+    Returns the function and its interface, "" if none appeared within 10 s.
     """
     with locked(root):
         function = look_up(address, root)
@@ -168,7 +188,8 @@ def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
         former = noted.get("driver", "")
         if function.driver not in FOR_PROGRAMS and function.driver:
             raise BindError(
-                f"{address} is with {function.driver}, which is no driver that hands NICs to programs: there is nothing to give back"
+                f"{address} is bound to {function.driver}, which is not a driver for programs: "
+                "there is nothing to give back"
             )
         who = holders(root, *nodes_of(function, root))
         if who:
@@ -180,23 +201,22 @@ def unbind(address: str, root: Path = ROOT) -> tuple[Function, str]:
             probe(function, root)
         except OSError as error:
             raise BindError(
-                f"{address} could not be given back: {error.strerror} ({error.filename}). Run as root (sudo)"
+                f"{address} could not be given back: {error.strerror} ({error.filename}). {advice(error, address)}"
             ) from None
         now = look_up(address, root)
         if former and now.driver != former:
             raise BindError(
-                f"{former} did not take {address} back; it has {now.driver or 'no driver'} now. "
+                f"{former} did not take {address} back; its driver is {now.driver or 'none'} now. "
                 f"Run: sudo modprobe {former} && echo {address} | sudo tee /sys/bus/pci/drivers_probe"
             )
         state_file(address, root).unlink(missing_ok=True)
-        expected = (
-            now.driver and now.driver not in FOR_PROGRAMS and noted.get("netdev", "?")
-        )  # nothing noted: it may have had one
+        had_netdev = noted.get("netdev", "?")  # without a note it may have had one
+        expected = now.driver and now.driver not in FOR_PROGRAMS and had_netdev
         return now, wait_netdev(now, root) if expected else ""
 
 
 def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
-    """What a program will open, as soon as there is something. Raises BindError after NODE_S."""
+    """Wait for the device files that a program opens. Raises BindError after NODE_S."""
     wanted = nodes_of(function, root)
     end = time.monotonic() + NODE_S
     while True:
@@ -206,14 +226,16 @@ def wait_nodes(function: Function, root: Path) -> tuple[Path, ...]:
         if there:
             return there
         if time.monotonic() >= end:
+            missing = " or ".join(map(str, wanted)) or "its device file"
             raise BindError(
-                f"{function.address} is bound to {function.driver}, but {' or '.join(map(str, wanted)) or 'its device node'} did not appear. "
-                "Is /dev a devtmpfs?"
+                f"{function.address} is bound to {function.driver}, but {missing} "
+                f"did not appear within {NODE_S:g} s. Is /dev a devtmpfs? Run: findmnt /dev"
             )
         time.sleep(0.02)
 
 
 def wait_netdev(function: Function, root: Path) -> str:
+    """Name of the first interface; "" if none appears within NETDEV_S."""
     end = time.monotonic() + NETDEV_S
     while True:
         netdevs = look_up(function.address, root).netdevs

@@ -1,6 +1,6 @@
-"""NICs as the kernel shows them in sysfs: what they are, who drives them, and whether a program may have them.
+"""PCI functions as sysfs shows them: what they are, their drivers, interfaces and IOMMU groups.
 
-`root` everywhere is the directory that holds sys, proc, dev and run: "/", or a tree made for a test.
+`root` everywhere is the directory that has sys, proc, dev and run in it: "/", or a tree made for a test.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .sysfs import entries_of, hex_of, target_of, text_of
 ROOT = Path("/")
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 INTEL = 0x8086
-# Physical functions of the 82599 family; the SFP+ ones, which this driver knows, are marked in SFP_PLUS.
+# Physical functions of the 82599 family. This driver supports those in SFP_PLUS.
 NAMES = {
     0x10D8: "82599 before its EEPROM is loaded",
     0x10F7: "82599 KX4",
@@ -44,17 +44,19 @@ BRIDGE_CLASS = 0x0604
 VFIO_DRIVERS = ("vfio-pci",)
 UIO_DRIVERS = ("uio_pci_generic", "igb_uio")
 FOR_PROGRAMS = (*VFIO_DRIVERS, *UIO_DRIVERS)
-# Drivers that do no DMA of their own and so may sit beside a function that a program has (the kernel's driver_managed_dma).
+# Drivers that do no DMA of their own, so their functions may share a group with one that a program has open
+# (driver_managed_dma in the kernel).
 HARMLESS_DRIVERS = (*VFIO_DRIVERS, "pci-stub", "pcieport")
 
 
 @dataclass(frozen=True)
 class Function:
-    """One PCI function, as it was when it was looked at.
+    """One PCI function at the time of look_up().
 
-    driver: "" when none. netdevs: its Linux interfaces. iommu_group: None without an IOMMU. iommu_type: of the group: "DMA", "DMA-FQ",
-    "identity", "none" for VFIO's group without an IOMMU, "" where the kernel does not say. group_members: the other functions in the group. numa_node: -1 when unknown.
-    uio: "uio0", vfio_cdev: "vfio0", or "". link: operstate and speed of the first interface in words, "" without one.
+    driver: "" if none. netdevs: its Linux interfaces. iommu_group: None without an IOMMU. iommu_type: of the group,
+    "DMA", "DMA-FQ", "identity", "none" for VFIO's group without an IOMMU, "" if the kernel does not show it.
+    group_members: addresses of the other functions in the group. numa_node: -1 if unknown. uio: "uio0" or "".
+    vfio_cdev: "vfio0" or "". link: operstate and speed of the first interface in words, "" without an interface.
     """
 
     address: str
@@ -90,12 +92,12 @@ class Function:
 
     @property
     def harmless(self) -> bool:
-        """Whether, where it is in a group, the group stays viable: nobody but VFIO makes it do DMA."""
+        """Whether its group is viable with it: no driver of the host makes it do DMA."""
         return not self.driver or self.driver in HARMLESS_DRIVERS or self.class_code >> 8 == BRIDGE_CLASS
 
 
 def look_up(address: str, root: Path = ROOT) -> Function:
-    """The function at `address` (with its domain). Raises NoSuchFunction."""
+    """The function at `address`, such as 0000:03:00.0. Raises NoSuchFunction."""
     path = root / "sys/bus/pci/devices" / address
     if not ADDRESS.fullmatch(address) or not path.exists():
         raise NoSuchFunction(f"there is no PCI device {address}. Run: ixrings list")
@@ -120,21 +122,22 @@ def look_up(address: str, root: Path = ROOT) -> Function:
 
 
 def check_is_82599(function: Function) -> None:
-    """Raises DeviceError for anything else."""
+    """Raises DeviceError if it is something else."""
     if not function.is_82599:
-        what = "a NIC, but" if function.is_nic else "no NIC, and"
+        what = "a NIC, but not an 82599" if function.is_nic else "not a NIC"
         raise DeviceError(
-            f"{function.address} is {what} no 82599: it is {function.name}, class {function.class_code >> 8:04x}. Run: ixrings list"
+            f"{function.address} is {what}: it is {function.name}, class {function.class_code >> 8:04x}. "
+            "Run: ixrings list"
         )
 
 
 def find_nics(root: Path = ROOT) -> list[Function]:
-    """Every PCI function that is a network controller, by address."""
+    """Every PCI function that is a network controller, in the order of addresses."""
     found = []
     for address in sorted(entries_of(root / "sys/bus/pci/devices")):
         try:
             function = look_up(address, root)
-        except NoSuchFunction:  # it went while we looked
+        except NoSuchFunction:  # removed since the directory was read
             continue
         if function.is_nic:
             found.append(function)
@@ -142,12 +145,12 @@ def find_nics(root: Path = ROOT) -> list[Function]:
 
 
 def group_blockers(function: Function, root: Path = ROOT) -> list[Function]:
-    """Functions in the same IOMMU group whose drivers keep programs out of it."""
+    """Functions of the same IOMMU group whose host drivers prevent programs from opening it."""
     return [member for member in members(function, root) if not member.harmless]
 
 
 def members(function: Function, root: Path = ROOT) -> Iterator[Function]:
-    """The other functions of its group."""
+    """The other functions of its IOMMU group."""
     for address in function.group_members:
         try:
             yield look_up(address, root)

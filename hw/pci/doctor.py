@@ -1,4 +1,4 @@
-"""What stands between a program and a NIC on this machine: one look at everything, and the command that mends what is wrong."""
+"""`ixrings doctor`: check everything that a program needs to open a NIC, and give the command that repairs it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ ENOUGH_LOCKED = 64 << 20  # bytes: a port of one queue each way needs 5 MB, sixt
 
 @dataclass(frozen=True)
 class Check:
-    """ok: nothing to do. text: what was found. mend: what to type when not ok. needed: whether programs fail without it."""
+    """One line of the report.
+
+    ok: nothing to do. text: what was found. mend: what to type if not ok. needed: whether programs fail without it.
+    """
 
     name: str
     ok: bool
@@ -44,7 +47,7 @@ class Check:
 
 
 def examine(address: str = "", root: Path = ROOT) -> list[Check]:
-    """The machine, then the NIC at `address`, or every 82599. Raises NoSuchFunction."""
+    """Check the machine, then the NIC at `address` or, without one, every 82599. Raises NoSuchFunction."""
     functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_82599]
     by_uio = bool(functions) and all(function.driver in UIO_DRIVERS for function in functions)
     checks = [
@@ -58,13 +61,16 @@ def examine(address: str = "", root: Path = ROOT) -> list[Check]:
 
 
 def machine(root: Path) -> Iterator[Check]:
+    """Checks that do not depend on a NIC."""
     yield iommu(root)
     if platform.machine() == "x86_64":
         yield interrupt_remapping(root)
     loaded = (root / "sys/bus/pci/drivers/vfio-pci").exists()
     yield Check("vfio-pci", loaded, "loaded" if loaded else "not loaded", "sudo modprobe vfio-pci")
     iommufd = (root / IOMMU).exists()
-    yield Check("iommufd", True, "there" if iommufd else "not in this kernel, or not loaded; VFIO groups do as well")
+    yield Check(
+        "iommufd", True, "present" if iommufd else "not in this kernel, or not loaded; VFIO groups work without it"
+    )
     pages = free_hugepages(root)
     yield Check("hugepages", pages > 0, f"{pages} of 2 MiB free", reserve(root=root))
     yield memlock(root)
@@ -80,7 +86,7 @@ def iommu(root: Path) -> Check:
         return Check(
             "IOMMU",
             False,
-            f"asked for by {asked[0]}, but not there: switch VT-d or AMD-Vi on in the BIOS",
+            f"off in spite of {asked[0]}: switch VT-d or AMD-Vi on in the BIOS",
             "systemctl reboot --firmware-setup",
         )
     return Check(
@@ -93,18 +99,18 @@ def iommu(root: Path) -> Check:
 
 
 def interrupt_remapping(root: Path) -> Check:
-    """Remapped interrupts have IR- before the name of their chip."""
+    """/proc/interrupts shows remapped interrupts with IR- before the name of their chip."""
     if " IR-" in text_of(root / "proc/interrupts"):
         return Check("interrupt remapping", True, "on")
     if not entries_of(root / "sys/kernel/iommu_groups"):
-        return Check("interrupt remapping", False, "off, as the IOMMU is")
+        return Check("interrupt remapping", False, "off, because the IOMMU is off")
     unsafe = text_of(root / "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") in ("Y", "1")
     if unsafe:
-        return Check("interrupt remapping", True, "off, and allow_unsafe_interrupts accepts that")
+        return Check("interrupt remapping", True, "off, but allow_unsafe_interrupts accepts that")
     return Check(
         "interrupt remapping",
         False,
-        "off: VFIO hands nothing out",
+        "off, so VFIO refuses every device",
         "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
     )
 
@@ -127,7 +133,7 @@ def lockdown(root: Path) -> Check:
     if mode == "none":
         return Check("kernel lockdown", True, "none")
     return Check(
-        "kernel lockdown", False, f"{mode}: UIO and vfio-noiommu cannot work, VFIO can", "mokutil --disable-validation"
+        "kernel lockdown", False, f"{mode}: UIO and vfio-noiommu do not work, VFIO does", "mokutil --disable-validation"
     )
 
 
@@ -153,14 +159,14 @@ def group(function: Function, root: Path) -> Check:
 
 
 def permissions(function: Function, root: Path) -> Check:
-    """Whether the one who asks may open it."""
+    """Whether this process may open the function."""
     name = f"{function.address} permissions"
     if function.driver in UIO_DRIVERS:
         allowed = has_capability(CAP_SYS_ADMIN, root)
         return Check(
             name,
             allowed,
-            "physical addresses are shown" if allowed else "UIO needs root, for physical addresses",
+            "physical addresses can be read" if allowed else "UIO needs root to read physical addresses",
             "sudo -s",
         )
     nodes = [node for node in nodes_of(function, root) if node.exists()]
@@ -168,16 +174,17 @@ def permissions(function: Function, root: Path) -> Check:
     if has_iommufd(function, root) and not os.access(root / IOMMU, os.R_OK | os.W_OK):
         mine = [node for node in mine if node.parent.name != "devices"]
     if mine:
-        return Check(name, True, f"{mine[0]} may be opened")
+        return Check(name, True, f"this process may open {mine[0]}")
     return Check(
         name,
         False,
-        f"{', '.join(map(str, nodes)) or 'its device node'} may not be opened",
+        f"this process may not open {', '.join(map(str, nodes)) or 'its device file'}",
         f"sudo ixrings bind {function.address} --driver {VFIO_DRIVERS[0]} --chown $USER",
     )
 
 
 def has_capability(number: int, root: Path = ROOT) -> bool:
+    """Whether this process has a capability in effect (capabilities(7))."""
     for line in text_of(root / "proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> number & 1)

@@ -1,4 +1,4 @@
-"""Kernel drivers: loading them, and letting go of or trying a function."""
+"""Kernel drivers: load one, detach a function from its driver, let the drivers probe a function."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .discovery import Function
 
 
 def detach(function: Function) -> None:
-    """Blocks in the kernel for as long as a program has the function open: look for such programs before."""
+    """Detach the function from its driver. Blocks in the kernel while a program has it open: check holders() first."""
     if (function.path / "driver").exists():
         (function.path / "driver/unbind").write_text(function.address)
 
 
 def probe(function: Function, root: Path) -> None:
-    """Let the drivers try; what came of it is in the `driver` link, the write reports only some failures."""
+    """Let the drivers probe the function. The `driver` link shows the result; the write reports only some failures."""
     try:
         (root / "sys/bus/pci/drivers_probe").write_text(function.address)
     except PermissionError:
@@ -35,7 +35,7 @@ def load_module(driver: str, root: Path) -> None:
 
 
 def load_kernel_driver(function: Function, former: str, root: Path) -> None:
-    """The former driver's module, or the one that the function's own description asks for; it may be built in."""
+    """Load the module of the former driver or, without one, of the function's modalias. It may be built in."""
     try:
         wanted = former or (function.path / "modalias").read_text().strip()
     except OSError:
@@ -45,7 +45,7 @@ def load_kernel_driver(function: Function, former: str, root: Path) -> None:
 
 
 def modprobe(module: str) -> None:
-    """Whether it worked is seen in sysfs."""
+    """Try to load a module. sysfs shows whether it worked."""
     command = shutil.which("modprobe") or "/sbin/modprobe"
     try:
         subprocess.run(

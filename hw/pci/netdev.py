@@ -1,4 +1,4 @@
-"""Whether Linux is using a network interface: what would be lost if its NIC went away."""
+"""Whether Linux uses a network interface, so that binding its NIC elsewhere would cut a connection."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SIOCGIFADDR = 0x8915
-LINK_SCOPE = "20"  # of if_inet6: made up by the interface itself, worth nothing
+LINK_SCOPE = "20"  # in if_inet6: a link-local address, which every interface gives itself
 
 
 def why_in_use(netdevs: Iterable[str], root: Path) -> str:
-    """`eth0 carries the default route`, the first such reason; "" when there is none."""
+    """The first reason found, such as `eth0 carries the default route`; "" if there is none."""
     for netdev in netdevs:
         for reason in (default_route(netdev, root), upper(netdev, root), address(netdev, root)):
             if reason:
@@ -24,18 +24,18 @@ def why_in_use(netdevs: Iterable[str], root: Path) -> str:
 
 
 def default_route(netdev: str, root: Path) -> str:
-    """Destination and mask 0 in either table (proc_net_route(5), ipv6_route)."""
-    for fields in _lines(root / "proc/net/route"):
+    """A route with destination and mask 0 in /proc/net/route or /proc/net/ipv6_route."""
+    for fields in lines_of(root / "proc/net/route"):
         if len(fields) > 7 and fields[0] == netdev and fields[1] == fields[7] == "00000000":
             return "carries the default route"
-    for fields in _lines(root / "proc/net/ipv6_route"):
+    for fields in lines_of(root / "proc/net/ipv6_route"):
         if len(fields) == 10 and fields[9] == netdev and fields[0] == "0" * 32 and fields[1] == "00":
             return "carries the IPv6 default route"
     return ""
 
 
 def upper(netdev: str, root: Path) -> str:
-    """A bond, bridge or VLAN on top of it."""
+    """A bond, bridge or VLAN on top of the interface."""
     try:
         entries = sorted(os.listdir(root / "sys/class/net" / netdev))
     except OSError:
@@ -45,7 +45,7 @@ def upper(netdev: str, root: Path) -> str:
 
 
 def address(netdev: str, root: Path) -> str:
-    """IPv4 as the kernel answers for the interface of that name; IPv6 from its table."""
+    """An IPv4 address by SIOCGIFADDR, or an IPv6 address from /proc/net/if_inet6."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
         try:
             answer = fcntl.ioctl(query, SIOCGIFADDR, struct.pack("16s24x", netdev.encode()[:15]))
@@ -53,13 +53,13 @@ def address(netdev: str, root: Path) -> str:
         except OSError as error:
             if error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV):
                 raise
-    for fields in _lines(root / "proc/net/if_inet6"):
+    for fields in lines_of(root / "proc/net/if_inet6"):
         if len(fields) == 6 and fields[5] == netdev and fields[3] != LINK_SCOPE:
             return f"has the address {socket.inet_ntop(socket.AF_INET6, bytes.fromhex(fields[0]))}"
     return ""
 
 
-def _lines(file: Path) -> list[list[str]]:
+def lines_of(file: Path) -> list[list[str]]:
     try:
         return [line.split() for line in file.read_text().splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Device files under /dev through which programs open a NIC, and who has them open."""
+"""Device files through which a program opens a NIC, and the processes that have them open."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def group_node(function: Function, root: Path, *, noiommu: bool = False) -> Path
 
 
 def has_iommufd(function: Function, root: Path) -> bool:
-    """Whether the kernel offers this device through iommufd: its character device and /dev/iommu are there."""
+    """Whether the kernel offers this device through iommufd: its character device and /dev/iommu exist."""
     return bool(function.vfio_cdev) and device_node(function, root).exists() and (root / IOMMU).exists()
 
 
 def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
-    """Device nodes that a program opens to have it. (Not those that everyone shares.)"""
+    """Device files that a program opens for this function. (Not /dev/vfio/vfio and /dev/iommu, which all share.)"""
     if function.driver in UIO_DRIVERS and function.uio:
         return (root / "dev" / function.uio,)
     if function.driver not in VFIO_DRIVERS:
@@ -36,7 +36,7 @@ def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
 
 
 def holders(root: Path, *nodes: Path) -> list[str]:
-    """Processes that have one of the device nodes open, as `python3 (1234)`; of other users only root sees them."""
+    """Processes that have one of `nodes` open, as `python3 (1234)`. Only root sees those of other users."""
     wanted = {str(node) for node in nodes}
     found = []
     for process in entries_of(root / "proc"):
@@ -48,11 +48,14 @@ def holders(root: Path, *nodes: Path) -> list[str]:
 
 
 def other_holders(root: Path, *nodes: Path) -> list[str]:
-    """The same without this process, which may have a node open by the time that it looks."""
+    """holders() without this process, which may have opened a node itself."""
     return [each for each in holders(root, *nodes) if not each.endswith(f"({os.getpid()})")]
 
 
 def in_use(function: Function, who: Iterable[str]) -> str:
-    """The sentence about a device that another program has."""
+    """Error sentence for a device that another program has open."""
     group = f" (group {function.iommu_group})" if function.iommu_group is not None else ""
-    return f"{function.address}{group} is in use by {', '.join(who) or 'another program'}; one program at a time can have it. End that one first"
+    return (
+        f"{function.address}{group} is in use by {', '.join(who) or 'another program'}; only one program at a time can "
+        "have it open. End that program first"
+    )

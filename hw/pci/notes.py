@@ -1,4 +1,4 @@
-"""What `ixrings bind` notes about a NIC in /run/ixrings, and the lock on it."""
+"""What `ixrings bind` notes in /run/ixrings about each NIC: its driver and interface before the bind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def state_file(address: str, root: Path = ROOT) -> Path:
 
 
 def remembered(address: str, root: Path = ROOT) -> dict[str, str]:
-    """What `bind` noted about the function: its former driver; {} when nothing."""
+    """The note about the function: "driver" and "netdev" before the bind; {} if there is none."""
     try:
         noted = json.loads(state_file(address, root).read_text())
     except (OSError, ValueError):
@@ -27,7 +27,10 @@ def remembered(address: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def remember(function: Function, root: Path, undo: ExitStack) -> None:
-    """The first driver counts: from vfio-pci to uio_pci_generic and back, it is still the kernel's own that gets it in the end."""
+    """Note driver and interface, unless it has a driver for programs already: unbind() goes back to the kernel's own.
+
+    `undo` restores the note that was there before.
+    """
     file = state_file(function.address, root)
     if function.driver in FOR_PROGRAMS or (not function.driver and file.exists()):
         return
@@ -38,7 +41,7 @@ def remember(function: Function, root: Path, undo: ExitStack) -> None:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """One `ixrings bind` at a time."""
+    """Only one bind() or unbind() at a time. Raises BindError."""
     try:
         state_file("", root).parent.mkdir(parents=True, exist_ok=True)
         lock = open(root / "run/ixrings/lock", "w", encoding="ascii")
@@ -48,5 +51,5 @@ def locked(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BindError("another ixrings bind or unbind is at work; try again when it is done") from None
+            raise BindError("another ixrings bind or unbind is running; try again when it has ended") from None
         yield

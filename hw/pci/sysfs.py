@@ -1,4 +1,4 @@
-"""Small files and links of sysfs and proc: what is not there reads as empty."""
+"""Files, links and directories of sysfs and proc. Those that are missing read as empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a program can open a NIC as it is now, and else why not."""
+"""Why a program cannot open a NIC in its present state, in sentences that end with what to type."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from .discovery import ROOT, SFP_PLUS, UIO_DRIVERS, VFIO_DRIVERS, VIRTUAL_FUNCTI
 
 
 def why_not(function: Function, root: Path = ROOT) -> str:
-    """Why a program cannot open this NIC now; "" when it can. Ends with what to type, where something can be typed."""
+    """Why a program cannot open this NIC now; "" if it can. Ends with what to type, if a command helps."""
     if not function.is_82599:
         return (
             "not an 82599"
             if function.device != VIRTUAL_FUNCTION
-            else "a virtual function; this driver needs the physical one"
+            else "a virtual function; this driver needs the physical function"
         )
     if function.device not in SFP_PLUS:
-        return "an 82599 without SFP+: this driver sets up 10G serial links only"
+        return "an 82599 without SFP+: this driver supports SFP+ links only"
     if function.driver in VFIO_DRIVERS:
         if function.iommu_group is None:
             return "vfio-pci without an IOMMU: boot with intel_iommu=on or amd_iommu=on"
         if function.iommu_type == "none":
-            return f"no IOMMU; only as vfio-noiommu:{function.address}, and at this machine's risk"
+            return f"no IOMMU: it can be opened only as vfio-noiommu:{function.address}, which can crash this machine"
         blockers = group_blockers(function, root)
         return not_viable(function, blockers) if blockers else ""
     if function.driver in UIO_DRIVERS:
@@ -33,24 +33,27 @@ def why_not(function: Function, root: Path = ROOT) -> str:
 
 
 def why_not_uio(function: Function) -> str:
-    """Why physical addresses would not reach memory; "" when they do."""
+    """Why UIO cannot work: the IOMMU translates addresses. "" if it does not."""
     if function.iommu_group is None or function.iommu_type in ("identity", "none"):
         return ""
     kind = f", type {function.iommu_type}" if function.iommu_type else ""
     return (
-        f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), so the physical addresses that UIO works with "
-        f"reach nothing. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)"
+        f"the IOMMU translates for {function.address} (group {function.iommu_group}{kind}), but UIO "
+        f"works with physical addresses. Run: ixrings bind {function.address} --driver vfio-pci (or boot with iommu=pt)"
     )
 
 
 def not_viable(function: Function, blockers: Iterable[Function]) -> str:
-    """The sentence about a group that a host driver is in."""
+    """Error sentence for a group that has functions with host drivers."""
     blockers = list(blockers)
     who = ", ".join(f"{each.address} is bound to {each.driver}" for each in blockers)
     how = "; ".join(
         f"ixrings bind {each.address}"
         if each.is_82599
-        else f"echo {each.address} > /sys/bus/pci/devices/{each.address}/driver/unbind"
+        else f"echo {each.address} | sudo tee /sys/bus/pci/devices/{each.address}/driver/unbind"
         for each in blockers
     )
-    return f"Group {function.iommu_group} is not viable: {who or 'another device in it has a host driver'}. Run: {how or 'ixrings doctor'}"
+    return (
+        f"Group {function.iommu_group} is not viable: {who or 'another device in it has a host driver'}. "
+        f"Run: {how or 'ixrings doctor'}"
+    )

@@ -1,4 +1,4 @@
-"""An 82599 through the kernel's VFIO, by IOMMU group or by iommufd; `VfioDevice` is a Device like any other."""
+"""`VfioDevice`: an 82599 through the kernel's VFIO, by IOMMU group or by iommufd."""
 
 from .device import VfioDevice, Way
 

@@ -1,7 +1,7 @@
-"""The kernel's VFIO and iommufd interfaces as ctypes sees them: numbers and structures of <linux/vfio.h>, <linux/iommufd.h>.
+"""The kernel's VFIO and iommufd interfaces: numbers and structures of <linux/vfio.h> and <linux/iommufd.h>.
 
-A structure is written to the kernel and back; `argsz` (iommufd: `size`) says how much of it we know, so that kernels that know more
-leave the rest alone. None of the request numbers carries a size: all are _IO(';', n).
+The kernel reads and writes each structure. `argsz` (iommufd: `size`) is the size that this program knows; a newer
+kernel writes no more than that. No request number contains a size: all are _IO(';', n).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import IntEnum, IntFlag
 
 
 class Request(IntEnum):
-    """ioctl numbers. Several are used twice, on different descriptors."""
+    """ioctl numbers, by the descriptor they are for. 0x3B70 to 0x3B72 mean something else on another descriptor."""
 
     GET_API_VERSION = 0x3B64  # container
     CHECK_EXTENSION = 0x3B65
@@ -144,7 +144,7 @@ class IrqInfo(ctypes.Structure):
 
 
 class IrqSet(ctypes.Structure):
-    """Followed by `count` eventfds when the flags say so."""
+    """Followed by `count` eventfds if the flags contain DATA_EVENTFD."""
 
     _fields_ = [("argsz", c_uint32), ("flags", c_uint32), ("index", c_uint32), ("start", c_uint32), ("count", c_uint32)]
 
@@ -158,7 +158,7 @@ class Type1Info(ctypes.Structure):
 
 
 class CapHeader(ctypes.Structure):
-    """One of a chain; `next` counts from the start of the structure that has the chain."""
+    """Header of a capability in a chain; `next` is an offset from the start of the info structure."""
 
     _fields_ = [("id", ctypes.c_uint16), ("version", ctypes.c_uint16), ("next", c_uint32)]
     id: int
@@ -239,6 +239,6 @@ class IoasUnmap(ctypes.Structure):
 
 
 def call(fd: int, request: Request, structure: ctypes.Structure) -> int:
-    """The ioctl, with `structure` as it comes back. Raises OSError."""
+    """The ioctl; the kernel's answer is in `structure`. Raises OSError."""
     result: int = fcntl.ioctl(fd, request, structure)
     return result

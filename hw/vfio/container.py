@@ -1,4 +1,4 @@
-"""The older way to a device under VFIO: its IOMMU group, in a container whose address space is type 1 (linux/vfio.h)."""
+"""A device by its IOMMU group, in a container with a type 1 IOMMU: the older interface of VFIO (linux/vfio.h)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .space import DeviceSpace
 
 
 class Container(DeviceSpace[Group]):
-    """`noiommu`: no address space at all, the caller works with physical addresses."""
+    """noiommu: there is no address space, the caller uses physical addresses. Raises DeviceError."""
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
         super().__init__(
@@ -33,7 +33,7 @@ class Container(DeviceSpace[Group]):
 
     def _open_device(self) -> None:
         try:
-            # The descriptor is the result; a bytearray, because of an immutable argument Python returns the argument.
+            # The result is the descriptor. A bytearray, because for immutable arguments Python returns the argument.
             self.device = fcntl.ioctl(
                 self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0")
             )

@@ -1,5 +1,8 @@
-"""An 82599 through the kernel's VFIO: the IOMMU keeps its DMA inside what was mapped, interrupts come as eventfds, and the kernel resets
-it when the program ends, however it ends."""
+"""An 82599 through the kernel's VFIO.
+
+The IOMMU limits DMA to mapped memory, interrupts arrive on eventfds, and the kernel resets the NIC when the program
+ends, also when it is killed.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,14 @@ from .errors import load_vfio, no_iommu
 from .iommufd import Iommufd
 
 NOIOMMU_WARNING = (
-    "{0} is opened without an IOMMU: a wrong descriptor lets it overwrite any memory of this machine, the kernel's too. "
-    "Only for machines that you may crash; with an IOMMU, use vfio:{0}"
+    "{0} is opened without an IOMMU: one wrong descriptor and the NIC overwrites any memory of this machine, the "
+    "kernel's "
+    "too. Use it only on machines that you may crash; with an IOMMU, use vfio:{0}"
 )
 
 
 class Way(Enum):
-    """Which of the kernel's interfaces leads to the device."""
+    """The kernel interface through which the device is opened."""
 
     GROUP = "IOMMU group"
     CDEV = "iommufd"
@@ -41,16 +45,17 @@ class Way(Enum):
 
 
 class VfioDevice(MappedDevice):
-    """The 82599 at a PCI address, bound to vfio-pci. `way`: None takes iommufd where the kernel and the permissions have it, else the group.
+    """The 82599 at a PCI address, bound to vfio-pci. Opening and closing it resets the NIC.
 
-    Raises DeviceError, NoSuchFunction. Opening and closing it resets it.
+    way: None takes iommufd if the kernel offers it and permissions allow it, else the group.
+    Raises DeviceError, NoSuchFunction.
     """
 
     hugepages = None
 
     def __init__(self, address: str, way: Way | None = None, root: Path = ROOT) -> None:
         function = look_up(address, root)
-        check_is_82599(function)  # before it is opened, which resets it
+        check_is_82599(function)  # before opening, which resets it
         self.way = choose(function, root) if way is None else way
         self.name = f"vfio-noiommu:{address}" if self.way is Way.NOIOMMU else f"vfio:{address}"
         self.scattered = self.way is Way.NOIOMMU
@@ -67,7 +72,7 @@ class VfioDevice(MappedDevice):
             self._check_device(function)
             self._config = self._region(Region.CONFIG)
             self._bar = self._map_bar()
-            self.enable_bus_master(False)  # memory on, or an access to the BAR is a SIGBUS; DMA off
+            self.enable_bus_master(False)  # memory space on, else an access to the BAR is a SIGBUS; DMA off
             if self.config_read(0, 4) == ALL_ONES:
                 raise DeviceError(
                     f"{address} does not answer. Run: echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan"
@@ -83,13 +88,15 @@ class VfioDevice(MappedDevice):
             self.close()
             raise
 
-    # ---- what the kernel says about it ----
+    # ---- what the kernel reports ----
 
     def _check_device(self, function: Function) -> None:
         info = abi.DeviceInfo(argsz=ctypes.sizeof(abi.DeviceInfo))
         abi.call(self._fd, Request.DEVICE_GET_INFO, info)
         if not info.flags & abi.DeviceFlag.PCI or info.num_regions <= Region.CONFIG or info.num_irqs <= Irq.MSIX:
-            raise DeviceError(f"{function.address} is no PCI device in VFIO's eyes")
+            raise DeviceError(
+                f"VFIO does not treat {function.address} as a PCI device. Run: ixrings doctor {function.address}"
+            )
 
     def _region(self, index: Region) -> abi.RegionInfo:
         info = abi.RegionInfo(argsz=ctypes.sizeof(abi.RegionInfo), index=index)
@@ -104,7 +111,9 @@ class VfioDevice(MappedDevice):
     def _map_bar(self) -> Bar:
         info = self._region(Region.BAR0)
         if not info.flags & RegionFlag.MMAP:
-            raise DeviceError(f"{self.name}: the kernel does not let BAR0 be mapped. Is this an 82599?")
+            raise DeviceError(
+                f"{self.name}: the kernel does not allow BAR0 to be mapped. Is this an 82599? Run: ixrings list"
+            )
         return Bar(self._fd, info.size, info.offset)
 
     # ---- configuration space ----
@@ -154,12 +163,13 @@ class VfioDevice(MappedDevice):
         if self._irq_count(Irq.INTX) and self._trigger(Irq.INTX, 1):
             return list(self._fds)
         raise DeviceError(
-            f"{self.name} has {self.max_vectors} interrupt vectors, {vectors} were asked for, and it has no interrupt line to fall "
-            "back on. Open it with fewer queues"
+            f"{self.name} has {self.max_vectors} interrupt vectors and no interrupt line, but {vectors} vectors were "
+            "requested. "
+            "Open it with fewer queues"
         )
 
     def _trigger(self, irq: Irq, count: int) -> bool:
-        """An eventfd for each of `count` vectors; False, and none left, when the kernel does not have that many."""
+        """Connect an eventfd to each of `count` vectors. False, without eventfds, if the device has fewer vectors."""
         self._irq = irq
         try:
             for _ in range(count):
@@ -171,10 +181,12 @@ class VfioDevice(MappedDevice):
             self._close_eventfds()
             if error.errno == errno.EMFILE:
                 raise DeviceError(
-                    f"{self.name}: {count} interrupt vectors need as many descriptors. Run: ulimit -n 4096"
+                    f"{self.name}: {count} interrupt vectors need {count} file descriptors, and the limit of this "
+                    "process is "
+                    "reached. Run: ulimit -n 4096"
                 ) from None
             return False
-        if missing:  # positive: how many there are instead; none was switched on
+        if missing:  # positive: the number of vectors that there are; none was enabled
             self._close_eventfds()
         return not missing
 
@@ -183,19 +195,19 @@ class VfioDevice(MappedDevice):
             return
         try:
             self._set_irqs(IrqFlag.DATA_NONE | IrqFlag.TRIGGER, 0)
-        except OSError:  # the device went; with its descriptor they go off
+        except OSError:  # the device is gone; closing its descriptor disables them
             pass
         finally:
             self._close_eventfds()
 
     def rearm_line(self) -> None:
         if self._irq is not Irq.INTX or not self._fds:
-            raise DeviceError(f"{self.name} has no interrupt line in use")
+            raise DeviceError(f"{self.name} does not use an interrupt line")
         try:
             os.eventfd_read(self._fds[0])
         except BlockingIOError:
             pass
-        self._set_irqs(IrqFlag.DATA_NONE | IrqFlag.UNMASK, 1)  # the kernel masked it as it came
+        self._set_irqs(IrqFlag.DATA_NONE | IrqFlag.UNMASK, 1)  # the kernel masked the line when it was raised
 
     def _set_irqs(self, flags: IrqFlag, count: int, data: bytes = b"") -> int:
         header = abi.IrqSet(
@@ -211,31 +223,31 @@ class VfioDevice(MappedDevice):
     # ---- life ----
 
     def reset(self) -> None:
-        """The kernel keeps what it knows of configuration space over it; mappings stay."""
+        """The kernel saves and restores configuration space; DMA mappings stay."""
         self._check_open()
         try:
             fcntl.ioctl(self._fd, Request.DEVICE_RESET)
         except OSError as error:
-            why = "it has no function reset" if error.errno in (errno.EINVAL, errno.ENOTTY) else error.strerror
+            why = "it has no function-level reset" if error.errno in (errno.EINVAL, errno.ENOTTY) else error.strerror
             raise DeviceError(
                 f"{self.name} cannot be reset: {why}. End the program and run: echo 1 | sudo tee "
                 f"/sys/bus/pci/devices/{self.name.partition(':')[2]}/reset"
             ) from None
 
     def close(self) -> None:
-        """Bus master off first, then interrupts; the kernel resets the device with its last descriptor, and only then memory goes."""
+        """Disable bus master, then interrupts. The kernel resets the device at its last close; then unmap memory."""
         if self._closed or os.getpid() != self._process:  # a forked child must not stop its parent's device
             return
         try:
             if hasattr(self, "_config"):
                 self.enable_bus_master(False)
             self.disable_interrupts()
-        except OSError:  # it is gone; there is nothing to stop
+        except OSError:  # the device is gone, so there is nothing to stop
             pass
         finally:
             self._closed = True
             if hasattr(self, "_bar"):
-                self._bar.close()  # holds a duplicate of the device's descriptor
+                self._bar.close()  # it holds a duplicate of the device's descriptor
             self._space.close()
 
     def __del__(self) -> None:
@@ -244,7 +256,7 @@ class VfioDevice(MappedDevice):
 
 
 def choose(function: Function, root: Path) -> Way:
-    """iommufd if the kernel has it for this device and we may open it, or if we may not open the group either; else the group."""
+    """iommufd if the kernel offers it and this process may open it, or cannot open the group either; else the group."""
     if not has_iommufd(function, root):
         return Way.GROUP
     nodes = (device_node(function, root), root / IOMMU)
@@ -254,7 +266,7 @@ def choose(function: Function, root: Path) -> Way:
 
 
 def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
-    """Raises DeviceError."""
+    """Open the device through `way`. Raises DeviceError."""
     if function.driver not in VFIO_DRIVERS:
         raise DeviceError(load_vfio(function, root / "dev/vfio"))
     if way is Way.CDEV:
@@ -264,14 +276,17 @@ def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
     if way is Way.NOIOMMU:
         if not group_node(function, root, noiommu=True).exists():
             raise DeviceError(
-                f"{function.address} has an IOMMU or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or run: echo Y | sudo tee "
-                f"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and: ixrings bind {function.address}"
+                f"{function.address} has an IOMMU, or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or "
+                "run: "
+                "echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode && "
+                f"ixrings bind {function.address}"
             )
         warnings.warn(NOIOMMU_WARNING.format(function.address), RuntimeWarning, stacklevel=4)
         return Container(function, root, noiommu=True)
     if group_node(function, root, noiommu=True).exists():
         raise DeviceError(
-            f"{function.address} has no IOMMU to keep it in its place. If you may crash this machine, say so by the port's name: "
+            f"{function.address} has no IOMMU, so it can overwrite all memory. If you may crash this machine, open "
+            "it as "
             f"vfio-noiommu:{function.address}"
         )
     return Container(function, root)

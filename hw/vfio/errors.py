@@ -1,4 +1,4 @@
-"""What VFIO's errors mean, in sentences that end with what to type. An errno alone has sent many people searching."""
+"""Error sentences for VFIO: what the errno means here, and what to type."""
 
 from __future__ import annotations
 
@@ -11,42 +11,46 @@ from ixrings.hw.pci.discovery import VFIO_DRIVERS, Function
 
 
 def load_vfio(function: Function, node: Path) -> str:
-    """ENOENT or ENODEV for a node under /dev."""
+    """For ENOENT or ENODEV of a device file."""
     if function.driver not in VFIO_DRIVERS:
         has = f"{function.driver} has it" if function.driver else "it has no driver"
         return f"{function.address} is not bound to vfio-pci: {has}. Run: ixrings bind {function.address}"
     if function.iommu_group is None:
         return no_iommu(function)
-    return f"{node} is not there. Run: sudo modprobe vfio-pci"
+    return f"{node} does not exist. Run: sudo modprobe vfio-pci"
 
 
 def no_iommu(function: Function) -> str:
     return (
-        f"{function.address} is behind no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in the BIOS. "
-        f"Without one: ixrings bind {function.address} --driver uio_pci_generic"
+        f"{function.address} has no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in "
+        "the "
+        f"BIOS. To work without an IOMMU, run: ixrings bind {function.address} --driver uio_pci_generic"
     )
 
 
 def no_interrupt_remapping(function: Function, module: str) -> str:
-    """EPERM for a device that could forge interrupts; `module` is the one with the parameter that accepts that."""
+    """For EPERM at attaching a device that could forge interrupts. A parameter of `module` accepts the risk."""
     return (
-        f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device could "
+        f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device "
+        "could "
         "forge them. Switch interrupt remapping on in the BIOS, or accept the risk. "
         f"Run: echo 1 | sudo tee /sys/module/{module}/parameters/allow_unsafe_interrupts"
     )
 
 
 def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
+    """For EACCES or EPERM of opening `nodes`."""
     shown = " ".join(map(str, nodes))
     if noiommu:
-        return (
-            f"{shown} needs CAP_SYS_RAWIO, because without an IOMMU the device reaches all memory. Run as root (sudo)"
-        )
-    return f"{shown} is not yours to open. Run: sudo chown $USER {shown} (or bind with: sudo ixrings bind {function.address} --chown $USER)"
+        return f"{shown} needs CAP_SYS_RAWIO: without an IOMMU the device can access all memory. Run as root (sudo)"
+    return (
+        f"no permission to open {shown}. Run: sudo chown $USER {shown} "
+        f"(or bind with: sudo ixrings bind {function.address} --chown $USER)"
+    )
 
 
 def map_error(function: Function, error: OSError, iova: int, size: int) -> DmaError:
-    """Why [iova, iova + size) could not be mapped."""
+    """Why [iova, iova + size) could not be mapped for the function."""
     where = f"{size} bytes of memory for {function.address}"
     if error.errno == errno.ENOMEM:
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
@@ -56,13 +60,15 @@ def map_error(function: Function, error: OSError, iova: int, size: int) -> DmaEr
             "Run: sudo prlimit --memlock=unlimited --pid $$ (in a service: LimitMEMLOCK=infinity)"
         )
     if error.errno == errno.EEXIST:
-        return DmaError(f"{where}: addresses from {iova:#x} on are mapped already")
+        return DmaError(f"{where}: addresses from {iova:#x} on are already mapped")
     if error.errno == errno.ENOSPC:
         return DmaError(
-            f"{where}: the kernel's table of DMA mappings is full. Run: cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
+            f"{where}: the kernel allows no more DMA mappings. "
+            "The limit is in: cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
         )
     if error.errno == errno.EINVAL:
         return DmaError(
-            f"{where}: the IOMMU does not take {iova:#x}: not a multiple of a page, or outside what it carries"
+            f"{where}: the IOMMU refuses address {iova:#x}: it is not a multiple of a page, or not in a range that "
+            "it translates"
         )
     return DmaError(f"{where} cannot be mapped: {error.strerror}")

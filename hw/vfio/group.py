@@ -1,4 +1,4 @@
-"""An IOMMU group in its container. All functions of a group have one address space, and the kernel lets it be opened once."""
+"""An IOMMU group in its container. Its functions share one address space, and the kernel opens a group only once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .abi import Request
 from .errors import load_vfio, no_interrupt_remapping, no_permission
 from .space import Spaces
 
-WHOLE = Range(0, (1 << 39) - 1)  # of an IOMMU that does not tell its ranges: the least width of VT-d's tables
+WHOLE = Range(0, (1 << 39) - 1)  # for a kernel that does not report ranges: VT-d translates at least 39 bits
 
 
 class Group:
@@ -59,7 +59,8 @@ class Group:
         version = fcntl.ioctl(self.container, Request.GET_API_VERSION)
         if version != abi.API_VERSION:
             raise DeviceError(
-                f"this kernel speaks version {version} of VFIO; version {abi.API_VERSION} is the only one known"
+                f"this kernel has version {version} of the VFIO interface; this driver supports version "
+                f"{abi.API_VERSION} only"
             )
         wanted = abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU
         if fcntl.ioctl(self.container, Request.CHECK_EXTENSION, wanted) <= 0:
@@ -68,7 +69,9 @@ class Group:
                 if self._noiommu
                 else "Run: sudo modprobe vfio_iommu_type1"
             )
-            raise DeviceError(f"VFIO has no {'no-IOMMU mode' if self._noiommu else 'type 1 IOMMU driver'} here. {how}")
+            raise DeviceError(
+                f"VFIO of this kernel has no {'no-IOMMU mode' if self._noiommu else 'type 1 IOMMU driver'}. {how}"
+            )
 
     def _check_viable(self) -> None:
         status = abi.GroupStatus(argsz=ctypes.sizeof(abi.GroupStatus))
@@ -87,7 +90,7 @@ class Group:
             raise DeviceError(no_interrupt_remapping(self._function, "vfio_iommu_type1")) from None
 
     def iova_ranges(self) -> list[Range]:
-        """What the IOMMU carries, from the chain of capabilities behind the info."""
+        """The addresses that the IOMMU translates, from the capabilities in the info structure."""
         info = abi.Type1Info(argsz=ctypes.sizeof(abi.Type1Info))
         abi.call(self.container, Request.IOMMU_GET_INFO, info)
         buffer = bytearray(max(info.argsz, ctypes.sizeof(abi.Type1Info)))
@@ -97,11 +100,11 @@ class Group:
         return parse_ranges(buffer, info.cap_offset) if info.flags & abi.INFO_CAPS else [WHOLE]
 
     def close(self) -> None:
-        """Once no device of it is open."""
+        """Call it after the last device of the group is closed."""
         if self.fd >= 0:
             try:
                 fcntl.ioctl(self.fd, Request.GROUP_UNSET_CONTAINER)
-            except OSError:  # it was not set, or the last close below does it
+            except OSError:  # it was not set, or the close below unsets it
                 pass
             os.close(self.fd)
         if self.container >= 0:
@@ -109,13 +112,15 @@ class Group:
         self.container = self.fd = -1
 
 
-GROUPS: Spaces[Group] = (
-    Spaces()
-)  # one a process, as the kernel's side is: whoever opens the second function has nothing of the first's in hand
+# One table a process, because the kernel opens a group once a process: a second function has to find the open group.
+GROUPS: Spaces[Group] = Spaces()
 
 
 def parse_ranges(info: bytes | bytearray, offset: int) -> list[Range]:
-    """The IOVA_RANGE capability in the chain that starts at `offset`; WHOLE when there is none. Bounded: offsets must grow."""
+    """The IOVA_RANGE capability of the chain that starts at `offset`; WHOLE if there is none.
+
+    The loop is bounded: each offset has to be larger than the one before.
+    """
     while 0 < offset <= len(info) - ctypes.sizeof(abi.CapHeader):
         header = abi.CapHeader.from_buffer_copy(info, offset)
         if header.id == abi.CAP_IOVA_RANGE:

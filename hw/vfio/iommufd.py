@@ -1,4 +1,4 @@
-"""The newer way to a device under VFIO: its own character device, bound to an address space of /dev/iommu (linux/iommufd.h)."""
+"""A device by its own character device and /dev/iommu: the newer interface of VFIO (linux/iommufd.h)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from .abi import Request
 from .errors import load_vfio, map_error, no_interrupt_remapping, no_permission
 from .space import DeviceSpace, Spaces
 
-RANGES = 64  # room for that many at the first try
+RANGES = 64  # the first query has room for so many
 
 
 class Ioas:
-    """Owns /dev/iommu's descriptor and an address space in it. A group has one owner in the kernel, so its functions share this."""
+    """Owns a descriptor of /dev/iommu and an address space in it, which the functions of a group share."""
 
     def __init__(self, function: Function, root: Path) -> None:
         self.node = group_node(function, root)
         self.members: set[str] = set()
-        self.iova: IovaSpace | None = None  # the kernel knows its limits once a device is attached
+        self.iova: IovaSpace | None = (
+            None  # None until a device is attached: before, the kernel does not know the ranges
+        )
         self.fd = open_node(function, root, root / IOMMU)
         try:
             allocate = abi.IoasAlloc(size=ctypes.sizeof(abi.IoasAlloc))
@@ -38,7 +40,7 @@ class Ioas:
             raise
 
     def iova_ranges(self) -> list[Range]:
-        """Of the devices that are attached."""
+        """The addresses that the IOMMU translates for the attached devices."""
         count = RANGES
         while True:
             table = (abi.IovaRange * count)()
@@ -53,24 +55,25 @@ class Ioas:
             except OSError as error:
                 if error.errno != errno.EMSGSIZE or query.num_iovas <= count:
                     raise DeviceError(
-                        f"the kernel does not say which addresses the IOMMU carries: {error.strerror}"
+                        f"the kernel does not report which addresses the IOMMU translates: {error.strerror}. "
+                        "Run: ixrings doctor"
                     ) from None
                 count = query.num_iovas
                 continue
             return [Range(each.start, each.last) for each in table[: query.num_iovas]]
 
     def close(self) -> None:
-        """Once no device of it is open: the address space goes with the descriptor."""
+        """Call it after the last device is closed. The address space ends with the descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
 
 
-SPACES: Spaces[Ioas] = Spaces()  # one a process, as the kernel's side is
+SPACES: Spaces[Ioas] = Spaces()  # one table a process: the kernel lets one process own a group
 
 
 class Iommufd(DeviceSpace[Ioas]):
-    """A device by its own character device, attached to its group's address space."""
+    """Opens the character device and attaches it to the address space of its group. Raises DeviceError."""
 
     def __init__(self, function: Function, root: Path) -> None:
         self._node = device_node(function, root)
@@ -86,7 +89,7 @@ class Iommufd(DeviceSpace[Ioas]):
             self._space.iova = IovaSpace(self._space.iova_ranges())
 
     def _bind(self) -> None:
-        """First of all calls on the device: until then it answers to nothing else."""
+        """Has to be the first call on the device: the kernel refuses all others before it."""
         try:
             abi.call(
                 self.device,
@@ -95,9 +98,9 @@ class Iommufd(DeviceSpace[Ioas]):
             )
         except OSError as error:
             blockers = group_blockers(self._function, self._root)
-            if blockers:  # the kernel says EBUSY, EINVAL or EPERM for that, by version
+            if blockers:  # the errno for this is EBUSY, EINVAL or EPERM, by kernel version
                 raise DeviceError(not_viable(self._function, blockers)) from None
-            if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the same device is bound
+            if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the device is bound
                 others = other_holders(self._root, self._node, self._space.node)
                 raise DeviceError(in_use(self._function, others)) from None
             raise
@@ -132,7 +135,7 @@ class Iommufd(DeviceSpace[Ioas]):
 
 
 def open_node(function: Function, root: Path, node: Path) -> int:
-    """Raises DeviceError, OSError."""
+    """Open /dev/iommu or the character device. Raises DeviceError, OSError."""
     try:
         return os.open(node, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The addresses a device may use under VFIO: one space for all functions of an IOMMU group, which the kernel gives to a process once."""
+"""Address spaces of VFIO: all functions of an IOMMU group share one, and the kernel gives it to a process once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ixrings.hw.pci.discovery import Function
 
 
 class Space(Protocol):
-    """A group's: made for the first of its functions that is opened, closed after the last."""
+    """The address space of a group: created for the first open function, closed after the last."""
 
-    members: set[str]  # addresses of the functions that are open
-    node: Path  # the group's name in /dev/vfio
+    members: set[str]  # PCI addresses of the open functions
+    node: Path  # the group's file in /dev/vfio
 
     @property
     def iova(self) -> IovaSpace | None: ...
@@ -32,29 +32,31 @@ S = TypeVar("S", bound=Space)
 
 @dataclass
 class Spaces(Generic[S]):
-    """Those that this process has open, by node and process: what the kernel keeps once a process has to be kept so here."""
+    """Table of the spaces that this process has open."""
 
     _open: dict[tuple[int, Path], S] = field(default_factory=dict)
-    _lock: threading.RLock = field(
-        default_factory=threading.RLock
-    )  # a collected device leaves from wherever its thread is
+    # Reentrant: garbage collection may close a device inside join().
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def join(self, function: Function, node: Path, make: Callable[[], S]) -> S:
-        """The space of `node`, made when there is none; `function` is a member of it until leave(). Raises DeviceError, OSError."""
-        key = os.getpid(), node  # a forked child has its parent's table, and may not use it
+        """The space of `node`, created with `make` if there is none. `function` is a member until leave().
+
+        Raises DeviceError, OSError.
+        """
+        key = os.getpid(), node  # a forked child has a copy of its parent's table, and must not use its entries
         with self._lock:
             space = self._open.get(key)
             if space is None:
                 space = self._open[key] = make()
             elif function.address in space.members:
                 raise DeviceError(
-                    f"{function.address} is open in this program already; close that port first, or use it"
+                    f"{function.address} is already open in this program; close that port first, or use it"
                 )
             space.members.add(function.address)
             return space
 
     def leave(self, space: S, function: Function) -> None:
-        """The last to leave closes it."""
+        """Remove a member; without members the space is closed."""
         with self._lock:
             space.members.discard(function.address)
             if not space.members:
@@ -63,7 +65,7 @@ class Spaces(Generic[S]):
 
 
 class DeviceSpace(ABC, Generic[S]):
-    """Owns a device's descriptor, and a share in its group's space. Raises DeviceError when it cannot be had."""
+    """Owns the descriptor of a device, which is a member of its group's space. Raises DeviceError."""
 
     device = -1
 
@@ -78,7 +80,8 @@ class DeviceSpace(ABC, Generic[S]):
         except OSError as error:
             self.close()
             raise DeviceError(
-                f"{function.address} cannot be opened through {through}: {error.strerror}. Run: ixrings doctor {function.address}"
+                f"{function.address} cannot be opened through {through}: {error.strerror}. "
+                f"Run: ixrings doctor {function.address}"
             ) from None
         except BaseException:
             self.close()
@@ -86,21 +89,24 @@ class DeviceSpace(ABC, Generic[S]):
 
     @property
     def iova(self) -> IovaSpace | None:
-        """The group's; None without an IOMMU."""
+        """Addresses of the group; None without an IOMMU."""
         return self._space.iova
 
     def map(self, address: int, iova: int, size: int) -> None:
-        """Raises DmaError."""
+        """Map memory of this process at `iova`. Raises DmaError."""
         self._map(address, iova, size)
         self._mapped[iova] = size
 
     def unmap(self, iova: int, size: int) -> None:
-        """Raises OSError."""
+        """Undo map(). Raises OSError."""
         self._unmap(iova, size)
         self._mapped.pop(iova, None)
 
     def close(self) -> None:
-        """Device first: its last reference resets it (the kernel does that) while its memory is still mapped, which the space may outlive."""
+        """Close the device first: the kernel resets it with its last descriptor, while its memory is still mapped.
+
+        Then unmap what the device left mapped, because the space may live on for another function.
+        """
         if self.device >= 0:
             os.close(self.device)
             self.device = -1
@@ -115,7 +121,7 @@ class DeviceSpace(ABC, Generic[S]):
 
     @abstractmethod
     def _open_device(self) -> None:
-        """Sets `device`."""
+        """Open the device and set `device`."""
 
     @abstractmethod
     def _map(self, address: int, iova: int, size: int) -> None: ...

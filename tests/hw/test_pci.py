@@ -180,11 +180,11 @@ def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> 
 @pytest.mark.parametrize(
     ("options", "arguments", "says"),
     [
-        ({"vendor": 0x14E4}, {}, "is a NIC, but no 82599: it is 14e4:10fb"),
-        ({"class_code": 0x010802, "device": 0x0953}, {}, "is no NIC, and no 82599"),
-        ({"group": None}, {}, r"behind no IOMMU.*intel_iommu=on.*--driver uio_pci_generic"),
+        ({"vendor": 0x14E4}, {}, "is a NIC, but not an 82599: it is 14e4:10fb"),
+        ({"class_code": 0x010802, "device": 0x0953}, {}, "is not a NIC: it is 8086:0953"),
+        ({"group": None}, {}, r"has no IOMMU.*intel_iommu=on.*--driver uio_pci_generic"),
         ({}, {"driver": "uio_pci_generic"}, r"the IOMMU translates.*--driver vfio-pci"),
-        ({}, {"driver": "tg3"}, "hands no NIC to programs"),
+        ({}, {"driver": "tg3"}, "is not a driver for programs"),
         ({}, {"owner": "nobody-of-that-name"}, "there is no user nobody-of-that-name"),
         ({"group": None}, {"driver": "uio_pci_generic", "owner": "root"}, "needs root for physical addresses"),
     ],
@@ -222,7 +222,7 @@ def test_a_former_driver_that_refuses_is_reported(machine: Machine) -> None:
     machine.add(A)
     bind(A, root=machine.root)
     machine.refuses.add(("ixgbe", A))
-    with pytest.raises(BindError, match="ixgbe did not take 0000:03:00.0 back; it has no driver now.*modprobe ixgbe"):
+    with pytest.raises(BindError, match="ixgbe did not take 0000:03:00.0 back; its driver is none now.*modprobe ixgbe"):
         unbind(A, root=machine.root)
     assert remembered(A, machine.root)["driver"] == "ixgbe"
 

@@ -58,7 +58,7 @@ def test_both_in_one_program_carry_frames(card: OurGuest) -> None:
         assert card.run(BOTH).splitlines() == [
             "100 100",
             "100 100",
-            f"{SECOND} is open in this program already; close that port first, or use it",
+            f"{SECOND} is already open in this program; close that port first, or use it",
             "200",
             "100",
         ]

@@ -51,13 +51,13 @@ def test_without_hugepages_uio_says_how_to_get_them(ours: OurGuest) -> None:
 
 def test_a_user_without_root_is_told_that_uio_needs_it(ours: OurGuest) -> None:
     said = ours.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
-    assert "UIO needs root for physical addresses anyway. Run as root (sudo)" in said
+    assert "UIO needs root for physical addresses. Run as root (sudo)" in said
 
 
 def test_a_second_program_is_told_who_has_it(ours: OurGuest) -> None:
     with ours.far_end(0):
         output = ours.run(SECOND_PROGRAM + "kill -KILL $first; echo first $first")
-    assert output.count(f"is in use by python3 ({output.split()[-1]}); one program at a time") == 2, output
+    assert output.count(f"is in use by python3 ({output.split()[-1]}); only one program") == 2, output
 
 
 def test_a_killed_program_leaves_a_quiet_nic_and_memory_that_nobody_writes(ours: OurGuest) -> None:

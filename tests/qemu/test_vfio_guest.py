@@ -62,13 +62,14 @@ def test_a_second_program_is_told_who_has_it(bound: OurGuest) -> None:
     output = bound.run(SECOND_PROGRAM + f"ixrings info {LEFT} > /dev/null; kill -KILL $first; echo first $first")
     pid = output.split()[-1]
     sentence = (
-        rf"{LEFT} \(group \d+\) is in use by python3 \({pid}\); one program at a time can have it\. End that one first"
+        rf"{LEFT} \(group \d+\) is in use by python3 \({pid}\); only one program at a time "
+        r"can have it open\. End that program first"
     )
     assert len(re.findall(sentence, output)) == 2 + (not bound.shows_registers), output
 
 
 def test_a_user_without_root_may_be_given_a_nic(bound: OurGuest) -> None:
-    assert "is not yours to open. Run: sudo chown $USER /dev/vfio/" in bound.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1)
+    assert "Run: sudo chown $USER /dev/vfio/" in bound.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1)
     bound.run(f"ixrings unbind {LEFT} && ixrings bind {LEFT} --chown nobody")
     with bound.far_end(0):
         assert bound.run(f"prlimit --memlock=67108864 {AS_NOBODY} {OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
@@ -87,16 +88,16 @@ def test_what_is_no_82599_or_not_there_is_said_so(bound: OurGuest) -> None:
         "for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x060400 ] && basename $d && break; done"
     ).strip()
     assert bound.refused(f"ixrings bind {port}") == (
-        f"ixrings: {port} is no NIC, and no 82599: it is 1b36:000c, class 0604. Run: ixrings list"
+        f"ixrings: {port} is not a NIC: it is 1b36:000c, class 0604. Run: ixrings list"
     )
     other = bound.run(
         "for d in /sys/bus/pci/devices/*; do [ $(cat $d/class) = 0x020000 ] && [ $(cat $d/device) = 0x10d3 ] && basename $d; done; true"
     ).strip()
     assert bound.refused(f"ixrings bind {other}") == (
-        f"ixrings: {other} is a NIC, but no 82599: it is 8086:10d3, class 0200. Run: ixrings list"
+        f"ixrings: {other} is a NIC, but not an 82599: it is 8086:10d3, class 0200. Run: ixrings list"
     )
     assert bound.refused("ixrings info 0000:00:00.0").endswith(
-        "is no NIC, and no 82599: it is 8086:29c0, class 0600. Run: ixrings list"
+        "is not a NIC: it is 8086:29c0, class 0600. Run: ixrings list"
     )
     assert (
         bound.refused("ixrings bind 0000:7f:00.0") == "ixrings: there is no PCI device 0000:7f:00.0. Run: ixrings list"
@@ -115,7 +116,8 @@ def test_a_nic_that_linux_uses_is_looked_at_and_not_taken(bound: OurGuest) -> No
     assert ("run: ethtool -d eth0" in looked) != bound.shows_registers
     assert f"{LEFT}: Linux's counts for eth0" in looked
     assert bound.refused(f"ixrings bind {LEFT}") == (
-        f"ixrings: {LEFT} is in use by Linux: eth0 has the address 10.9.9.9. If that may go: ixrings bind {LEFT} --force"
+        f"ixrings: {LEFT} is in use by Linux: eth0 has the address 10.9.9.9. To bind it anyway, "
+        f"run: ixrings bind {LEFT} --force"
     )
     assert f"{LEFT} is bound to vfio-pci; ixgbe had it before." in bound.run(f"ixrings bind {LEFT} --force")
 

@@ -36,7 +36,7 @@ def test_addresses_stay_in_what_the_iommu_carries() -> None:
     space = IovaSpace([Range(0x2000_0000, 0x203F_FFFF), Range(0x5000_0000, 0x50FF_FFFF)])
     assert space.take(4 << 20) == 0x2000_0000
     assert space.take(4 << 20) == 0x5000_0000
-    with pytest.raises(DmaError, match="it carries 0x20000000-0x203fffff, 0x50000000-0x50ffffff"):
+    with pytest.raises(DmaError, match="it translates 0x20000000-0x203fffff, 0x50000000-0x50ffffff"):
         space.take(64 << 20)
 
 

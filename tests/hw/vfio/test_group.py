@@ -82,7 +82,7 @@ def test_a_function_that_this_program_has_open_says_so(machine: Machine, kernel:
     space = Container(look_up(A, machine.root), machine.root)
     try:
         with pytest.raises(
-            DeviceError, match=f"^{A} is open in this program already; close that port first, or use it$"
+            DeviceError, match=f"^{A} is already open in this program; close that port first, or use it$"
         ):
             Container(look_up(A, machine.root), machine.root)
     finally:

@@ -238,7 +238,15 @@ def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mo
         emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source,
     ):
         environment = {**ENVIRONMENT, "IXRINGS_LOOP": loop.port, "IXRINGS_SOURCE": source.port, "IXRINGS_BRIDGE_S": "2"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "driver/port_scenarios.py")]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(TESTS / "driver/port_scenarios.py"),
+        ]
         done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout
         assert loop.end() == source.end() == (0, "")
