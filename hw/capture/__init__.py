@@ -1,1 +1,1 @@
-"""Capture files: pcap and pcapng in, pcap out."""
+"""Capture files: read pcap and pcapng, write pcap."""

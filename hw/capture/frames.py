@@ -1,4 +1,4 @@
-"""Frames of a capture file as arrays, and what its two readers share."""
+"""Frames of a capture file as arrays, and functions that both readers share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy.typing as npt
 from ixrings.hw.errors import CaptureError, CaptureTruncated
 
 LINKTYPE_ETHERNET = 1
-MAX_FRAME = 262144  # libpcap's own bound on a record (MAXIMUM_SNAPLEN)
+MAX_FRAME = 262144  # bytes; libpcap's limit for a record (MAXIMUM_SNAPLEN)
 NS = 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Frames of a capture file, left where they stand in the file's bytes.
+    """Frames of a capture file, at their places in the bytes of the file.
 
-    data: the file, read-only uint8, shape (file size,). Per frame, shape (n,): offsets (uint64, into data), lengths (uint32, bytes
-    captured), wire_lengths (uint32, bytes the frame had on the wire, never less than lengths), times_ns (int64, since 1970).
+    data: the file, read-only uint8, shape (file size,). Per frame, shape (n,): offsets (uint64, into data), lengths
+    (uint32, captured bytes), wire_lengths (uint32, bytes on the wire, at least lengths), times_ns (int64, since 1970).
     """
 
     data: npt.NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Capture:
         return len(self.offsets)
 
     def frame(self, i: int) -> bytes:
-        """Captured bytes of frame i; i as in a list, IndexError beyond."""
+        """Captured bytes of frame i, which may be negative as in a list. Raises IndexError."""
         start = int(self.offsets[i])
         return self.data[start : start + int(self.lengths[i])].tobytes()
 
@@ -41,21 +41,26 @@ class Capture:
         return (self.frame(i) for i in range(len(self)))
 
 
-def cut_short(what: str, at: int, needs: int, left: int, whole: int) -> CaptureTruncated:
+def truncated(what: str, at: int, needs: int, left: int, whole: int) -> CaptureTruncated:
     return CaptureTruncated(
-        f"{what} at byte {at} is cut short: it needs {needs} bytes and {left} are left; the {whole} frames before it are whole"
+        f"{what} at byte {at} is truncated: it needs {needs} bytes and {left} are left; the {whole} frames before it "
+        "are "
+        "complete"
     )
 
 
 def check_linktype(linktype: int, where: str) -> None:
+    """Raises CaptureError unless it is Ethernet."""
     if linktype != LINKTYPE_ETHERNET:
         raise CaptureError(
-            f"{where} has link type {linktype} and only Ethernet (1) can be used; capture on one Ethernet interface, not on -i any"
+            f"{where} has link type {linktype}, and only Ethernet (1) is supported; capture on one Ethernet "
+            "interface, not on "
+            "-i any"
         )
 
 
 def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-    """One dtype from each byte position: an array of overlapping elements, one a byte, indexed."""
+    """One element of `dtype` from each byte position: index an array of overlapping elements, one at each byte."""
     if not len(positions):
         return np.empty(0, dtype)
     everywhere = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
@@ -64,13 +69,15 @@ def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int6
 
 
 def first_true(bad: npt.NDArray[np.bool_]) -> int | None:
+    """Index of the first True; None without one."""
     return int(bad.argmax()) if bad.any() else None
 
 
 def bad_length(captured: int) -> str:
+    """Error text for a captured length that is 0 or above MAX_FRAME."""
     if captured == 0:
-        return "holds a frame of no bytes; the file is damaged"
-    return f"claims a frame of {captured} bytes and none has more than {MAX_FRAME}; the file is damaged"
+        return "has a frame of 0 bytes; the file is damaged"
+    return f"has a frame of {captured} bytes, and {MAX_FRAME} is the limit; the file is damaged"
 
 
 def to_capture(

@@ -1,7 +1,7 @@
-"""Capture files: pcap and pcapng in, pcap with nanosecond stamps out.
+"""Read pcap and pcapng files; write pcap files with nanosecond timestamps. Link type Ethernet only.
 
-Formats: draft-ietf-opsawg-pcap (classic), draft-ietf-opsawg-pcapng (see pcapng.py); link type Ethernet only.
-A capture is read, not mapped: a mapped file that another program cuts short would end its readers, C engine included, by SIGBUS.
+Formats: draft-ietf-opsawg-pcap (classic), draft-ietf-opsawg-pcapng (see pcapng.py).
+A capture is read, not mapped: if another program truncated a mapped file, its readers would die by SIGBUS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ixrings.hw.errors import CaptureError, CaptureTruncated
 
-from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, bad_length, check_linktype, cut_short, gather, to_capture
+from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, bad_length, check_linktype, gather, to_capture, truncated
 from .pcapng import PCAPNG_MAGIC, read_pcapng
 
 __all__ = ["Capture", "CaptureError", "CaptureTruncated", "CaptureWriter", "read_capture"]
@@ -29,7 +29,7 @@ Path: TypeAlias = str | os.PathLike[str]
 FrameBytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 MAX_FILE = 2**31 - 1
-PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds in one unit of the stamp's second word
+PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds per unit of the timestamp's second word
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
     b"\xa1\xb2\xc3\xd4": (">", 1000),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
@@ -39,71 +39,76 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
-WRITE_BUFFER = (
-    RECORD_HEADER + MAX_FRAME
-)  # bytes, the longest record; more would not help: they are copied once more by the kernel, and should still be in the cache then
+# Bytes: the longest record. A larger buffer would not help: the kernel copies it again, best from the cache.
+WRITE_BUFFER = RECORD_HEADER + MAX_FRAME
 
 
 def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
-    """All frames of a pcap or pcapng file of Ethernet frames.
+    """All frames of a pcap or pcapng file.
 
-    allow_truncated: a record cut short at the end of the file is left out instead of being an error.
-    Raises CaptureTruncated when it is cut short, CaptureError when it is missing, no capture, over 2 GiB, damaged, or of another link type.
+    allow_truncated: skip an incomplete record at the end of the file instead of raising CaptureTruncated.
+    Raises CaptureTruncated, and CaptureError if the file is missing, is not a capture, has more than 2 GiB, is damaged,
+    or has another link type than Ethernet.
     """
-    data = _read_file(path)
+    data = read_file(path)
     name = os.fspath(path)
     try:
-        return (_read_pcap if data[:4] in PCAP_MAGICS else read_pcapng)(data, allow_truncated)
+        return (read_pcap if data[:4] in PCAP_MAGICS else read_pcapng)(data, allow_truncated)
     except CaptureTruncated as error:
         raise CaptureTruncated(
-            f"{name}: {error}; to keep the whole frames run: tcpdump -r {name} -w whole.pcap"
+            f"{name}: {error}; to keep the complete frames, run: tcpdump -r {name} -w whole.pcap"
         ) from None
     except CaptureError as error:
         raise CaptureError(f"{name}: {error}") from None
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     name = os.fspath(path)
     try:
         mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # a pipe could make us wait without bound
+        if not stat.S_ISREG(mode):  # reading a pipe could wait without bound
             what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
             raise CaptureError(f"{name} is {what}; give the path of a pcap or pcapng file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE:
                 raise CaptureError(
-                    f"{name} has {size} bytes and at most {MAX_FILE} can be read; run: editcap -c 1000000 {name} part.pcap"
+                    f"{name} has {size} bytes, and at most {MAX_FILE} can be read; run: editcap -c 1000000 {name} "
+                    "part.pcap"
                 )
-            _check_magic(name, file.read(4))
+            check_magic(name, file.read(4))
             file.seek(0)
             return file.read(size)
     except OSError as error:
         raise CaptureError(f"{name} cannot be read: {error.strerror}") from error
 
 
-def _check_magic(name: str, first: bytes) -> None:
+def check_magic(name: str, first: bytes) -> None:
     if not first:
-        raise CaptureError(f"{name} is empty: not even the header of a capture is in it")
+        raise CaptureError(f"{name} is empty: it has no capture header")
     if first[:2] == GZIP_MAGIC:
         raise CaptureError(f"{name} is compressed; run: gunzip -c {name} > plain.pcap")
     if first == ZSTD_MAGIC:
         raise CaptureError(f"{name} is compressed; run: unzstd -c {name} > plain.pcap")
     if first not in PCAP_MAGICS and first != PCAPNG_MAGIC:
-        raise CaptureError(f"{name} is not a pcap or pcapng file: it begins with the bytes {first.hex(' ')}")
+        raise CaptureError(
+            f"{name} is not a pcap or pcapng file: it begins with the bytes {first.hex(' ')}; see: file {name}"
+        )
 
 
-def _read_pcap(data: bytes, allow_truncated: bool) -> Capture:
+def read_pcap(data: bytes, allow_truncated: bool) -> Capture:
     order, unit_ns = PCAP_MAGICS[data[:4]]
     if len(data) < PCAP_HEADER:
-        raise CaptureError(f"the file header is cut short: {PCAP_HEADER} bytes are needed and {len(data)} are there")
+        raise CaptureError(f"the file header is truncated: it needs {PCAP_HEADER} bytes and the file has {len(data)}")
     major, minor, linktype = struct.unpack_from(order + "HH12xI", data, 4)
     if major != 2:
-        raise CaptureError(f"pcap version {major}.{minor} is not known; every current program writes 2.4")
+        raise CaptureError(f"pcap version {major}.{minor} is not supported; current programs write 2.4")
     if linktype >> 16:
-        raise CaptureError(f"the link type word {linktype:#010x} says that frames end in their FCS; capture without it")
+        raise CaptureError(
+            f"the link type word {linktype:#010x} means that frames include their FCS; capture without FCS"
+        )
     check_linktype(linktype, "the file")
-    positions = _scan_records(data, order, allow_truncated)
+    positions = scan_records(data, order, allow_truncated)
     layout = np.dtype(
         [("seconds", order + "u4"), ("fraction", order + "u4"), ("captured", order + "u4"), ("wire", order + "u4")]
     )
@@ -112,7 +117,7 @@ def _read_pcap(data: bytes, allow_truncated: bool) -> Capture:
     return to_capture(data, positions + RECORD_HEADER, records["captured"], records["wire"], times)
 
 
-def _scan_records(data: bytes, order: str, allow_truncated: bool) -> npt.NDArray[np.int64]:
+def scan_records(data: bytes, order: str, allow_truncated: bool) -> npt.NDArray[np.int64]:
     """Byte positions of the record headers."""
     found = array("q")
     captured_at = struct.Struct(order + "8xI4x").unpack_from
@@ -127,16 +132,17 @@ def _scan_records(data: bytes, order: str, allow_truncated: bool) -> npt.NDArray
         at += RECORD_HEADER + captured
     if at < size and not allow_truncated:
         needs = RECORD_HEADER + (captured_at(data, at)[0] if at + RECORD_HEADER <= size else 0)
-        raise cut_short(f"record {len(found) + 1}", at, needs, size - at, len(found))
+        raise truncated(f"record {len(found) + 1}", at, needs, size - at, len(found))
     return np.array(found, np.int64)
 
 
 class CaptureWriter:
-    """Writes classic pcap with ns stamps, little-endian, Ethernet.
+    """Writes classic pcap with nanosecond timestamps, little-endian, Ethernet.
 
-    target: a path, "-" for standard output, or an open binary file (flushed but not closed by close()).
-    snaplen: most bytes kept of a frame, 1..262144. Records are gathered and written whole, 256 KiB at a time; flush() writes them now.
-    After an error or Ctrl-C a regular file still ends with a whole record. Raises CaptureError with the reason and the frames saved.
+    target: a path, "-" for standard output, or an open binary file (which close() flushes but does not close).
+    snaplen: the most bytes kept of a frame, 1..262144. Complete records are buffered, up to 256 KiB; see flush().
+    After an error or Ctrl-C a regular file still ends with a complete record. Raises CaptureError with the reason and
+    the number of saved frames.
     """
 
     def __init__(self, target: Path | BinaryIO, snaplen: int = 65535) -> None:
@@ -148,7 +154,7 @@ class CaptureWriter:
         self._bytes = np.frombuffer(self._buffer, np.uint8)
         self._used = 0
         self._saved_frames = 0
-        self._file, self._mine, self._name = _open_target(target)
+        self._file, self._mine, self._name = open_target(target)
         self._open = True
         self._position = (
             0 if self._mine and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and target != "-" else None
@@ -156,13 +162,13 @@ class CaptureWriter:
         struct.pack_into("<IHHiIII", self._buffer, 0, 0xA1B23C4D, 2, 4, 0, 0, snaplen, LINKTYPE_ETHERNET)
         self._used = PCAP_HEADER
         try:
-            self.flush()  # from now on the file is a capture, whatever happens
+            self.flush()  # from now on the file is a valid capture
         except BaseException:
             self._close_file()
             raise
 
     def write(self, frame: FrameBytes, time_ns: int, wire_length: int | None = None) -> None:
-        """One frame; wire_length: its length before it was cut, when not all of it is at hand."""
+        """Write one frame. wire_length: its length on the wire, if `frame` is only a part of it."""
         data = frame.data if isinstance(frame, np.ndarray) else memoryview(frame)
         length = data.nbytes
         wire = max(length, wire_length or 0)
@@ -189,24 +195,23 @@ class CaptureWriter:
         times_ns: npt.NDArray[np.integer] | int,
         rows: npt.NDArray[np.integer] | None = None,
     ) -> None:
-        """Many frames at once: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
+        """Write many frames: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
 
-        rows: where the frames are in `frames`, which may then have more rows, as a port's buffers do. lengths over stride are frames of
-        which only stride bytes are at hand. ValueError when shapes differ or a value does not fit; nothing of the batch is written then.
+        rows: row of each frame in `frames`, which may then have more rows, as the buffers of a port have. Of a frame
+        that is longer than stride, stride bytes are kept. Raises ValueError, and writes nothing, if shapes differ or a
+        value does not fit.
         """
         self._check_open()
-        lengths, rows = (
-            lengths.astype(np.int64),
-            None if rows is None else rows.copy(),
-        )  # they may be shared memory: check what is used
-        _check_batch(frames, lengths, times_ns, rows)
+        # Copies, because the arrays may be shared memory: check the same values that are used.
+        lengths, rows = lengths.astype(np.int64), None if rows is None else rows.copy()
+        check_batch(frames, lengths, times_ns, rows)
         if not len(lengths):
             return
         captured = np.minimum(lengths, min(self.snaplen, frames.shape[1]))
         longest = int(captured.max())
         equal = int(captured.min()) == longest
-        headers = _headers(times_ns, captured, lengths)
-        # A row as one item of its own type: numpy then copies it in one piece, from where it is to where it belongs.
+        headers = headers_of(times_ns, captured, lengths)
+        # One item a row, so that numpy copies each row in one piece.
         whole = np.ascontiguousarray(frames[:, :longest]) if frames.strides[1] != 1 else frames[:, :longest]
         items = whole.view(f"V{longest}")[:, 0]
         record = np.dtype([("header", headers.dtype), ("frame", items.dtype)])
@@ -226,14 +231,14 @@ class CaptureWriter:
             done += count
 
     def _close_gaps(self, count: int, stride: int, captured: npt.NDArray[np.integer]) -> int:
-        """Moves records written stride apart together; returns their bytes. A mask keeps, row by row, what belongs to the file."""
+        """Pack records that were written `stride` bytes apart, by a mask. Returns their total size in bytes."""
         rows = self._bytes[self._used : self._used + count * stride].reshape(count, stride)
         packed = rows[np.arange(stride, dtype=np.uint32) < (captured + RECORD_HEADER)[:, None]]
         self._bytes[self._used : self._used + len(packed)] = packed
         return len(packed)
 
     def flush(self) -> None:
-        """Writes what is gathered. Raises CaptureError when the file does not take it, or is closed."""
+        """Write the buffered records. Raises CaptureError if that fails or the writer is closed."""
         self._check_open()
         try:
             self._write_out()
@@ -248,11 +253,14 @@ class CaptureWriter:
             raise CaptureError(f"{self._name} is closed; {self._saved_frames} frames are in it")
 
     def _write_out(self) -> None:
-        """Counts as written only what is: no call stands between the assignments, so Ctrl-C cannot part them."""
+        """Write the buffer and update the counts.
+
+        Ctrl-C cannot come between the last assignments, because there is no call between them.
+        """
         used, position = self._used, self._position
         with memoryview(self._buffer) as whole, whole[:used] as gathered:
             if position is None:
-                _write_all(self._file, gathered)
+                write_all(self._file, gathered)
                 if not self._mine:
                     self._file.flush()
             else:
@@ -263,14 +271,14 @@ class CaptureWriter:
     def _write_at(self, position: int, gathered: memoryview) -> None:
         try:
             self._file.seek(position)
-            _write_all(self._file, gathered)
+            write_all(self._file, gathered)
         except BaseException:
-            with suppress(OSError):  # what is in flight is the better error
+            with suppress(OSError):  # the exception in flight is the more useful one
                 self._file.truncate(position)
             raise
 
     def close(self) -> None:
-        """Writes the rest and closes the file if this writer opened it. Closing twice is allowed."""
+        """Write the rest, and close the file if this writer opened it. Idempotent."""
         if not self._open:
             return
         try:
@@ -292,8 +300,11 @@ class CaptureWriter:
         self.close()
 
 
-def _open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
-    """The file, whether it is ours to close, and its name for messages. Unbuffered: the writer's own buffer ends at whole records."""
+def open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
+    """The file, whether the writer has to close it, and its name for messages.
+
+    Unbuffered, because the writer's own buffer ends with a complete record.
+    """
     if not isinstance(target, (str, os.PathLike)):
         return target, False, str(getattr(target, "name", "the given file"))
     if target == "-":
@@ -304,18 +315,21 @@ def _open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
         raise CaptureError(f"{os.fspath(target)} cannot be written: {error.strerror}") from error
 
 
-def _write_all(file: BinaryIO, data: memoryview) -> None:
+def write_all(file: BinaryIO, data: memoryview) -> None:
     while data:
         written = file.write(data)
         if written is None:
-            raise BlockingIOError(errno.EAGAIN, "it takes no bytes now; give a blocking file")
+            raise BlockingIOError(errno.EAGAIN, "it accepts no bytes now; give a blocking file")
         data = data[written:]
 
 
-def _headers(
+def headers_of(
     times_ns: npt.NDArray[np.integer] | int, captured: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.void]:
-    """Of a batch's records, each as one item; a single one when all are the same, which takes a tenth off examples/capture.py's time."""
+    """Headers of the records of a batch, each as one item.
+
+    A single item if all are equal, which saves a tenth of the time of examples/capture.py.
+    """
     same = np.ndim(times_ns) == 0 and int(lengths.min()) == int(lengths.max())
     headers = np.empty(
         1 if same else len(lengths), [(name, "<u4") for name in ("seconds", "fraction", "captured", "wire")]
@@ -325,7 +339,7 @@ def _headers(
     return headers.view(f"V{RECORD_HEADER}")
 
 
-def _check_batch(
+def check_batch(
     frames: npt.NDArray[np.uint8],
     lengths: npt.NDArray[np.integer],
     times_ns: npt.NDArray[np.integer] | int,
@@ -336,18 +350,19 @@ def _check_batch(
     there = len(frames) if rows is None else len(rows)
     if frames.dtype != np.uint8 or frames.ndim != 2 or there != count or times.shape not in ((), (count,)):
         raise ValueError(
-            f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows;"
-            " needed are uint8 (n, stride), (n,) and (n,)"
+            f"frames {frames.dtype}{frames.shape}, lengths {lengths.shape}, times_ns {times.shape}, {there} rows; "
+            "they must be uint8 (n, stride), (n,) and (n,)"
         )
     if rows is not None and (
         rows.ndim != 1
         or rows.dtype.kind not in "iu"
         or (count and not 0 <= int(rows.min()) <= int(rows.max()) < len(frames))
     ):
-        raise ValueError(f"rows {rows.dtype}{rows.shape} must be numbers of rows of frames, 0..{len(frames) - 1}")
+        raise ValueError(f"rows {rows.dtype}{rows.shape} must be row numbers of frames, 0..{len(frames) - 1}")
     if count and (lengths.min() < 1 or lengths.max() >= 2**32 or not frames.shape[1]):
         raise ValueError(
-            f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 byte"
+            f"lengths {lengths.min()}..{lengths.max()} of frames of {frames.shape[1]} bytes: a record has at least 1 "
+            "byte"
         )
     if count and (times.min() < 0 or times.max() >= 2**32 * NS):
         raise ValueError(f"times_ns {times.min()}..{times.max()}: a record has a time from 1970 to 2106")

@@ -1,4 +1,4 @@
-"""An 82599 in another process, over a UNIX socket: the vfio-user protocol, its client and its server (README.md beside this file)."""
+"""An 82599 in another process, over a UNIX socket: client and server of the vfio-user protocol (see README.md here)."""
 
 from .client import VfioUserDevice
 

@@ -1,4 +1,4 @@
-"""`vfio-user:SOCKET`: a NIC in another process as a Device. Register accesses are messages, memory is shared by fd."""
+"""`vfio-user:SOCKET`: a NIC in another process. Register accesses are messages, memory is shared by file descriptor."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
 PCI_ID = 0x10FB_8086  # device, vendor
-FIRST_IOVA = 0x10_0000_0000  # not an address of any process, and above 32 bits: mixing them up is a fault at once
+FIRST_IOVA = 0x10_0000_0000  # neither a process address nor below 4 GB, so that a mix-up causes a DMA fault at once
 IOVA_GAP = 0x20_0000
 
 
 class VfioUserDevice(Device):
-    """The NIC behind a vfio-user server. Raises DeviceError when there is none, or one that is no 82599.
+    """The NIC behind a vfio-user server. Raises DeviceError if there is no server, or its device is not an 82599.
 
-    When the server goes away the device reads as gone: all ones, as a card that was pulled. A server resets the NIC when its client
-    goes, however that happens.
+    When the server ends, registers read all ones, as those of a removed card. When the client ends, for any reason, the
+    server resets the NIC.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,8 +41,8 @@ class VfioUserDevice(Device):
         self._connection = self._connect(path)
         self._closed = False
         try:
-            self._agree()
-            self._look()
+            self._negotiate()
+            self._identify()
             self._doorbells = map_doorbells(self._connection, self._regions) or PostedDoorbells(self._connection)
         except BaseException:
             self.close()
@@ -52,25 +52,26 @@ class VfioUserDevice(Device):
     def _connect(self, path: str) -> Connection:
         return Connection(path)
 
-    def _agree(self) -> None:
+    def _negotiate(self) -> None:
+        """Negotiate the version and learn how many fds one message may carry."""
         try:
             answer = self._connection.request(Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities())
         except CommandRefused as error:
             if error.number == errno.EBUSY:
                 raise DeviceError(
-                    f"{self.name} is in use by another program; stop that one, or start a second NIC: "
-                    "ixrings emulate --socket OTHER"
+                    f"{self.name} is in use by another program; end that program, or start a second NIC. "
+                    "Run: ixrings emulate --socket OTHER"
                 ) from None
             raise
         try:
-            said = p.read_capabilities(answer.payload[p.VERSION.size :])
+            theirs = p.read_capabilities(answer.payload[p.VERSION.size :])
         except ValueError as error:
-            raise DeviceError(f"{self.name}: {error}; is it a vfio-user server?") from None
-        most = said.get("max_msg_fds", 1)
+            raise DeviceError(f"{self.name} does not answer as a vfio-user server: {error}") from None
+        most = theirs.get("max_msg_fds", 1)
         self._fds_a_message = min(p.MAX_FDS, most) if isinstance(most, int) and most > 0 else 1
 
-    def _look(self) -> None:
-        """What kind of device it is."""
+    def _identify(self) -> None:
+        """Check that the device is an 82599 and learn its regions and vectors."""
         _, self._flags, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
             self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload
         )
@@ -78,7 +79,9 @@ class VfioUserDevice(Device):
         size = region_info(self._connection, Region.BAR0).size
         if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
             raise DeviceError(
-                f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is 8086:10fb with {BAR0_SIZE}"
+                f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is "
+                "8086:10fb with "
+                f"{BAR0_SIZE}. Run: ixrings emulate --socket OTHER"
             )
         question = p.IRQ_INFO.pack(p.IRQ_INFO.size, 0, Irq.MSIX, 0)
         self.max_vectors = p.IRQ_INFO.unpack_from(
@@ -97,7 +100,10 @@ class VfioUserDevice(Device):
         return int(WORD.unpack_from(answer.payload, p.ACCESS.size)[0])
 
     def write32(self, offset: int, value: int, /) -> None:
-        """Posted, as on PCIe, when the tails are too. A store to a mapped doorbell would overtake it, so then the answer is awaited."""
+        """Write a register: posted, as on PCIe, if doorbells are posted too.
+
+        A store to a mapped doorbell would overtake a posted write, so with mapped doorbells this waits for the answer.
+        """
         self._check_open()
         check_offset(offset)
         check_value(value)
@@ -111,7 +117,7 @@ class VfioUserDevice(Device):
     def doorbell(self, offset: int) -> int:
         self._check_open()
         check_tail(offset)
-        assert self._doorbells is not None, "there are some as soon as there is a device"
+        assert self._doorbells is not None, "an open device has doorbells"
         return self._doorbells.address(offset)
 
     def ring_doorbells(self) -> None:
@@ -146,7 +152,7 @@ class VfioUserDevice(Device):
             self._connection.request(Command.DMA_MAP, p.DMA_MAP.pack(p.DMA_MAP.size, both, 0, iova, size), [fd])
         except CommandRefused as error:
             raise DmaError(
-                f"{size} bytes of the file cannot be mapped for {self.name}: {os.strerror(error.number)}"
+                f"{size} bytes of memory cannot be mapped for {self.name}: {os.strerror(error.number)}"
             ) from None
         self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
         return DmaMapping(address, size, iova)
@@ -196,10 +202,10 @@ class VfioUserDevice(Device):
             self._connection.request(Command.DEVICE_RESET)
 
     def close(self) -> None:
-        """The server sees the connection end, resets the NIC and lets go of all memory."""
+        """Close the connection. The server then resets the NIC and unmaps all memory."""
         if self._closed:
             return
-        if os.getpid() == self._process:  # a forked child has nothing to tell, it only shares the socket
+        if os.getpid() == self._process:  # a forked child only shares the socket, and must not send
             self.disable_interrupts()
         self._closed = True
         while self._eventfds:

@@ -1,4 +1,4 @@
-"""The client's end of a vfio-user socket: a command out, its answer in."""
+"""The client's end of a vfio-user socket: it sends a command and receives the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER_S = 5.0
 
 
 class Connection:
-    """Commands and their answers, one at a time. Once the far end is gone everything raises DeviceGone."""
+    """Commands and their answers, one at a time. After the connection is lost, every method raises DeviceGone."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class Connection:
         return self._channel is not None
 
     def request(self, command: Command, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
-        """The answer; its fds are the caller's. Raises CommandRefused, DeviceGone."""
+        """Send a command and return its answer, whose fds the caller owns. Raises CommandRefused, DeviceGone."""
         with self._lock:
             channel = self._open_channel()
             self._next_id = (self._next_id + 1) & 0xFFFF
@@ -47,7 +47,7 @@ class Connection:
         return answer
 
     def post(self, command: Command, payload: bytes) -> None:
-        """A command that wants no answer; later ones come after it. Raises DeviceGone."""
+        """Send a command without waiting for an answer. The server keeps the order of commands. Raises DeviceGone."""
         with self._lock:
             channel = self._open_channel()
             self._next_id = (self._next_id + 1) & 0xFFFF
@@ -57,7 +57,10 @@ class Connection:
                 self._lost(str(error))
 
     def _answer(self, channel: Channel, id: int) -> Message:
-        """Other answers are to commands that Ctrl-C ended: nobody waits for them. Whole answers come or none, they are short."""
+        """Receive the answer to command `id`.
+
+        Other answers belong to commands that Ctrl-C interrupted, so they are dropped.
+        """
         while True:
             while (message := channel.take()) is None:
                 if not channel.fill():
@@ -65,13 +68,15 @@ class Connection:
             if message.is_reply and message.id == id:
                 return message
             message.close_fds()
-            if not message.is_reply:  # DMA by messages is for clients without shared memory; this one has
+            if not message.is_reply:  # DMA by messages is for clients without shared memory
                 channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EOPNOTSUPP)
 
     def _open_channel(self) -> Channel:
         if self._channel is None:
             raise DeviceGone(
-                f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port and open it again"
+                f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port, start the "
+                "server "
+                f"again with: ixrings emulate --socket {self.path}, and open the port again"
             )
         return self._channel
 
@@ -79,7 +84,8 @@ class Connection:
         self.close()
         raise DeviceGone(
             f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); "
-            "close the port, start the server again, and open it again"
+            f"close the port, start the server again with: ixrings emulate --socket {self.path}, and open the port "
+            "again"
         ) from None
 
     def close(self) -> None:
@@ -89,16 +95,16 @@ class Connection:
 
 
 def connect(path: str) -> socket.socket:
-    """Raises DeviceError with what to type."""
+    """A socket connected to the server at `path`. Raises DeviceError."""
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connected.connect(path)
     except OSError as error:
         connected.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-            raise DeviceError(f"nobody listens at {path}. Run: ixrings emulate --socket {path}") from None
+            raise DeviceError(f"no server listens at {path}. Run: ixrings emulate --socket {path}") from None
         raise DeviceError(
-            f"{path} cannot be connected to: {error.strerror or error}. vfio-user: wants the socket of a server, "
-            f"such as one started by: ixrings emulate --socket /tmp/nic.sock"
+            f"no connection to {path}: {error.strerror or error}. Give the socket of a vfio-user server, "
+            "such as the one of: ixrings emulate --socket /tmp/nic.sock"
         ) from None
     return connected

@@ -1,4 +1,4 @@
-"""Where a client's C loop stores its tails: in the server's doorbell region, or in memory of its own that is sent on by messages."""
+"""Where the client's C loop stores tails: in the server's doorbell region, or in its own memory, sent by messages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from . import protocol as p
 from .connection import Connection
 from .protocol import WORD, Command, Region, RegionFlag
 
-PAGES = {
-    0x01: 0,
-    0x0D: 1,
-    0x06: 2,
-    0x07: 3,
-}  # which page of the region is which of BAR0: RX 0..63, RX 64..127, TX 0..63, TX 64..127
+# Page of BAR0 to page of the region. RX queues 0..63, RX 64..127, TX 0..63, TX 64..127.
+PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}
 
 
 @dataclass
 class RegionInfo:
-    """GET_REGION_INFO's answer; `fds` are the asker's."""
+    """The answer to GET_REGION_INFO. The caller owns `fds`."""
 
     flags: int
     size: int
@@ -34,7 +30,7 @@ class RegionInfo:
 
 
 def region_info(connection: Connection, index: int) -> RegionInfo:
-    """Asked again with more room when there are capabilities."""
+    """GET_REGION_INFO, repeated with more room if the answer has capabilities."""
     argsz = p.REGION_INFO.size
     while True:
         answer = connection.request(Command.DEVICE_GET_REGION_INFO, p.REGION_INFO.pack(argsz, 0, index, 0, 0, 0))
@@ -51,16 +47,18 @@ def region_info(connection: Connection, index: int) -> RegionInfo:
 
 
 class Doorbells(abc.ABC):
+    """Memory in which the C loop stores tails."""
+
     @abc.abstractmethod
     def address(self, offset: int) -> int:
-        """Host address that stands for the tail register at `offset` of BAR0."""
+        """Host address at which a store writes the tail register at `offset` of BAR0."""
 
     @abc.abstractmethod
     def close(self) -> None: ...
 
 
 class MappedDoorbells(Doorbells):
-    """The server's own registers: a store is a ring."""
+    """The server's registers, mapped: a store rings the doorbell."""
 
     def __init__(self, fd: int, offset: int) -> None:
         self._view = np.frombuffer(mmap.mmap(fd, len(PAGES) * p.PAGE, offset=offset), dtype=np.uint8)
@@ -69,23 +67,21 @@ class MappedDoorbells(Doorbells):
         return int(self._view.ctypes.data) + PAGES[offset // p.PAGE] * p.PAGE + offset % p.PAGE
 
     def close(self) -> None:
-        """The mapping goes with the last who has the view; a queue that is still about may store there for a moment longer."""
+        """Nothing to do: the mapping ends with its last view, because a queue may still store there for a moment."""
 
 
 class PostedDoorbells(Doorbells):
-    """A page of our own; ring() sends on what changed. For servers without a doorbell region."""
+    """For servers without a doorbell region: a page of the client; ring() sends the tails that changed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = threading.Lock()  # of two threads the later must not send the older tail
+        self._lock = threading.Lock()  # else of two threads the second might send an older tail
         self._page = np.zeros(p.PAGE // 4, dtype=np.uint32)
         self._tails = self._page.data
-        self._rung: dict[
-            int, int
-        ] = {}  # offset of each tail in use, in the order of their words here: what was sent last
+        self._rung: dict[int, int] = {}  # offset of each tail in use, in the order of words: the value sent last
 
     def address(self, offset: int) -> int:
-        """A queue that is set up again starts at 0 again, as its register does after a reset."""
+        """A queue that is set up again starts at 0, as its tail register after a reset."""
         self._rung.setdefault(offset, 0)
         word = list(self._rung).index(offset)
         self._rung[offset] = self._tails[word] = 0
@@ -104,7 +100,7 @@ class PostedDoorbells(Doorbells):
 
 
 def map_doorbells(connection: Connection, regions: int) -> MappedDoorbells | None:
-    """The doorbell region, when this machine and the server have one."""
+    """The doorbell region; None if the server has none, or pages of this machine are not 4 KiB."""
     if mmap.PAGESIZE != p.PAGE:
         return None
     for index in range(Region.DOORBELLS, min(regions, Region.DOORBELLS + 16)):

@@ -1,4 +1,4 @@
-"""SET_IRQS: eventfds of a client become the NIC's INTx, MSI or MSI-X."""
+"""SET_IRQS: connect eventfds of a client to INTx, MSI or MSI-X of the NIC."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVENTFD_NAME = "anon_inode:[eventfd]"
 
 
 class SessionInterrupts:
-    """One kind at a time, as with VFIO."""
+    """The interrupts of one client. Only one kind is connected at a time, as in VFIO."""
 
     def __init__(self, nic: Emulated82599) -> None:
         self._nic = nic
         self._kind: int | None = None
 
     def set(self, flags: int, index: int, start: int, count: int, fds: list[int]) -> None:
-        """Takes out of `fds` what it keeps. Raises OSError, and then nothing has changed."""
+        """Carry out SET_IRQS. Removes the fds that it keeps from `fds`. Raises OSError; then nothing has changed."""
         vectors = self._nic.max_vectors if index == Irq.MSIX else 1
         if index not in (Irq.INTX, Irq.MSI, Irq.MSIX) or start + count > vectors:
             raise Refused()
@@ -41,17 +41,19 @@ class SessionInterrupts:
             raise Refused(errno.EOPNOTSUPP if one_of_each else errno.EINVAL)
 
     def _connect(self, index: int, start: int, count: int, fds: list[int]) -> None:
-        """An eventfd for each of the vectors, or none at all: then they are disconnected."""
+        """Connect an eventfd to each vector; without fds, disconnect the vectors."""
         if not count or (fds and len(fds) != count) or (self._kind is not None and self._kind != index):
             raise Refused()
-        # Anything else could block the engine, or be a file that it then writes to.
+        # Any other file could block the engine, or be damaged by its writes.
         if any(os.readlink(f"/proc/self/fd/{fd}") != EVENTFD_NAME for fd in fds):
             raise Refused()
         self._kind = index
         for vector in range(start, start + count):
             fd = fds.pop(0) if fds else -1
             if fd >= 0:
-                os.set_blocking(fd, False)  # whoever has its other end could fill it between a look and the write
+                os.set_blocking(
+                    fd, False
+                )  # else a full eventfd would block the engine: the client can fill it at any time
             if index == Irq.INTX:
                 self._nic.connect_line(fd)
             else:

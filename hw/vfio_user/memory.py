@@ -1,4 +1,4 @@
-"""What a client mapped for the NIC, and who answers for the rest of its address space."""
+"""The windows that a client mapped for DMA, and what happens to accesses outside of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ixrings.hw.memory.hugepages import PAGE
 
 from .errors import Refused
 
-TOP = (1 << 64) - PAGE  # of the address space; the last page stays out of it, so that every end is a number of 64 bits
+TOP = (1 << 64) - PAGE  # end of the address space: without the last page, so that every end of a window fits 64 bits
 
 
 class ClientMemory:
-    """The windows of one client, none overlapping another. An access beside them is a DMA fault that nobody hears of."""
+    """The windows of one client; they do not overlap. An access outside of them is a DMA fault, recorded by the NIC."""
 
     def __init__(self, nic: Emulated82599) -> None:
         self._nic = nic
@@ -23,14 +23,14 @@ class ClientMemory:
         return self._nic.dma_windows
 
     def open(self) -> None:
-        """The client is there."""
+        """The version is negotiated; the client may map windows from now on."""
 
     def map(self, address: int, size: int, fd: int | None, offset: int, *, readable: bool, writable: bool) -> None:
         """As Emulated82599.map_dma_at(). Raises OSError."""
         self._nic.map_dma_at(address, size, fd, offset, readable=readable, writable=writable)
 
     def unmap(self, address: int, size: int) -> None:
-        """All windows in [address, address + size). Raises OSError (EINVAL) when that would cut one."""
+        """Unmap all windows in [address, address + size). Raises OSError (EINVAL) if a window is only partly in it."""
         self._nic.unmap_dma_range(address, size)
 
     def unmap_all(self) -> None:
@@ -38,9 +38,9 @@ class ClientMemory:
 
 
 class AskedMemory(ClientMemory):
-    """Accesses beside the windows go to the client by messages, as they would go to a bus: a client with an IOMMU can tell what it stopped.
+    """Accesses outside of the windows become messages to the client: a client with an IOMMU can report what it refused.
 
-    The space between windows is kept filled with windows of messages. They cost a few calls for each change.
+    The gaps between windows are filled with windows that are accessed by messages. That costs a few calls a change.
     """
 
     def __init__(self, nic: Emulated82599) -> None:
@@ -92,11 +92,11 @@ class AskedMemory(ClientMemory):
         self._fill(0, TOP)
 
     def _end(self, index: int) -> int:
-        """Of the window of that index; 0 in front of all of them."""
+        """End of the window with that index; 0 before the first."""
         return self._starts[index] + self._sizes[self._starts[index]] if index >= 0 else 0
 
     def _between(self, first: int, last: int) -> tuple[int, int]:
-        """The space from the end of the window in front of index `first` to the start of that of index `last`."""
+        """From the end of the window before index `first` to the start of the window at index `last`."""
         return self._end(first - 1), self._starts[last] if last < len(self._starts) else TOP
 
     def _fill(self, low: int, high: int) -> None:

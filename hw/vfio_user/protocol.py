@@ -1,6 +1,6 @@
-"""The vfio-user protocol's numbers and layouts, and messages on a socket.
+"""Numbers and layouts of the vfio-user protocol, and messages on a socket.
 
-All numbers are little-endian. Region and interrupt indices, flags and capability chains are those of the kernel's <linux/vfio.h>.
+All numbers are little-endian. Region and interrupt indices, flags and capability chains are those of <linux/vfio.h>.
 Source: the vfio-user document in QEMU's docs/interop.
 """
 
@@ -17,26 +17,26 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 MAJOR, MINOR = 0, 0
-MAX_FDS = 16  # of one message; also the most that QEMU accepts to hear
+MAX_FDS = 16  # per message; QEMU accepts no larger limit
 MAX_TRANSFER = 1 << 20  # bytes of data in one message
 MAX_DMA_MAPS = 65535
-PAGE = 4096  # in which DMA is mapped
-LARGEST = MAX_TRANSFER + 4096  # a message: header, what describes the data, data
-ROOM = 1 << 16  # bytes that one look at the socket may bring
-SEND_S = 5.0  # a far end that takes nothing for so long is given up
+PAGE = 4096  # unit of DMA mappings
+LARGEST = MAX_TRANSFER + 4096  # bytes of a message: header, description of the data, data
+ROOM = 1 << 16  # bytes read from the socket at once
+SEND_S = 5.0  # a peer that receives nothing for so long is disconnected
 
 HEADER = struct.Struct("<HHIII")  # message id, command, size with the header, flags, errno
-VERSION = struct.Struct("<HH")  # major, minor; JSON behind
+VERSION = struct.Struct("<HH")  # major, minor; then JSON
 DMA_MAP = struct.Struct("<IIQQQ")  # argsz, flags, offset in the file, address, size
 DMA_UNMAP = struct.Struct("<IIQQ")  # argsz, flags, address, size
 DEVICE_INFO = struct.Struct("<IIII")  # argsz, flags, regions, interrupts
 REGION_INFO = struct.Struct("<IIIIQQ")  # argsz, flags, index, offset of the capabilities, size, offset for mmap
 REGION_TYPE = struct.Struct("<HHIII")  # a capability: its id, version, next; type, subtype
 IRQ_INFO = struct.Struct("<IIII")  # argsz, flags, index, count
-IRQ_SET = struct.Struct("<IIIII")  # argsz, flags, index, start, count; data behind
+IRQ_SET = struct.Struct("<IIIII")  # argsz, flags, index, start, count; then data
 IO_FDS = struct.Struct("<IIII")  # argsz, flags, index, count
-ACCESS = struct.Struct("<QII")  # offset, region, count; data behind
-DMA_ACCESS = struct.Struct("<QQ")  # address, count; data behind
+ACCESS = struct.Struct("<QII")  # offset, region, count; then data
+DMA_ACCESS = struct.Struct("<QQ")  # address, count; then data
 WORD = struct.Struct("<I")
 WRITE_COUNT = struct.Struct("<Q")
 WRITE_ONE = struct.Struct("<QII8s")  # offset, region, count, data
@@ -59,17 +59,17 @@ class Command(IntEnum):
     REGION_WRITE_MULTI = 15
 
 
-REPLY, NO_REPLY, ERROR = 0x01, 0x10, 0x20  # header flags; the type is bits 3:0
+REPLY, NO_REPLY, ERROR = 0x01, 0x10, 0x20  # header flags; bits 3:0 are the type
 TYPE = 0x0F
 
 
 class Region(IntEnum):
-    """VFIO's PCI regions, and one of ours."""
+    """PCI regions of VFIO, and one of this driver."""
 
     BAR0 = 0
     BAR4 = 4
     CONFIG = 7
-    DOORBELLS = 9  # the first that VFIO leaves to devices; README.md
+    DOORBELLS = 9  # the first index that VFIO leaves to devices; see README.md
 
 
 class RegionFlag(IntFlag):
@@ -80,7 +80,8 @@ class RegionFlag(IntFlag):
 
 
 REGION_TYPE_CAPABILITY = 2
-DOORBELL_TYPE = (1 << 31 | 0x8086, 0x8259_9001)  # VFIO's "by a PCI vendor", Intel's number; and which of theirs
+# VFIO's flag for types of a PCI vendor with Intel's number; the subtype.
+DOORBELL_TYPE = (1 << 31 | 0x8086, 0x8259_9001)
 REGIONS = Region.DOORBELLS + 1
 
 
@@ -100,7 +101,7 @@ class IrqFlag(IntFlag):
 
 
 class IrqSet(IntFlag):
-    """What SET_IRQS brings, and what it is to do."""
+    """Flags of SET_IRQS: the kind of data and the action."""
 
     NONE = 0x01
     BOOL = 0x02
@@ -116,7 +117,10 @@ DEVICE_RESETS, DEVICE_IS_PCI = 1, 2
 
 
 class ProtocolError(Exception):
-    """What came is no message: from here on nobody knows where one begins. `id` and `command` as far as they could be read."""
+    """The stream has no valid message here, so the start of the next one is unknown.
+
+    id, command: of the invalid header.
+    """
 
     def __init__(self, text: str, id: int, command: int) -> None:
         super().__init__(text)
@@ -125,7 +129,7 @@ class ProtocolError(Exception):
 
 @dataclass
 class Message:
-    """One message as it came. `fds` are the receiver's to close; truncated: there were more than a message may have."""
+    """One received message. The receiver has to close `fds`. truncated: it came with more fds than allowed."""
 
     id: int
     command: int
@@ -145,43 +149,43 @@ class Message:
 
 
 def capabilities(**more: object) -> bytes:
-    """VERSION's JSON, with its NUL."""
-    said = {
+    """The JSON of VERSION with a NUL at the end."""
+    ours = {
         "max_msg_fds": MAX_FDS,
         "max_data_xfer_size": MAX_TRANSFER,
         "max_dma_maps": MAX_DMA_MAPS,
         "pgsizes": PAGE,
         **more,
     }
-    return json.dumps({"capabilities": said}).encode() + b"\0"
+    return json.dumps({"capabilities": ours}).encode() + b"\0"
 
 
 def read_capabilities(text: bytes) -> dict[str, object]:
-    """What the far end says it can; ValueError when it is not said in JSON, an object, with a NUL behind."""
+    """The capabilities of the peer. Raises ValueError if `text` is not a JSON object with a NUL at the end."""
     if not text:
         return {}
     try:
-        said = json.loads(text[:-1]) if text.endswith(b"\0") else None
+        value = json.loads(text[:-1]) if text.endswith(b"\0") else None
     except RecursionError:
-        said = None
-    if not isinstance(said, dict) or not isinstance(said.get("capabilities", {}), dict):
-        raise ValueError("VERSION brings no JSON object with capabilities")
-    return dict(said.get("capabilities", {}))
+        value = None
+    if not isinstance(value, dict) or not isinstance(value.get("capabilities", {}), dict):
+        raise ValueError("VERSION has no JSON object with capabilities")
+    return dict(value.get("capabilities", {}))
 
 
 class Channel:
-    """Messages on a connected socket, which it owns. One thread receives, and one at a time sends.
+    """Messages on a connected socket, which it owns. One thread may receive, and one at a time may send.
 
-    receive_s: how long `fill` waits, None for ever. Time limits are the kernel's, which costs no call.
+    receive_s: how long `fill` waits; None waits without limit. The kernel keeps the time limits, which costs no call.
     """
 
     def __init__(self, connected: socket.socket, receive_s: float | None = None) -> None:
         self.socket = connected
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_S))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(SEND_S))
         if receive_s is not None:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_s))
-        self._bytes, self._at = b"", 0  # what came, and how much of it was taken
-        self._gone_by = 0  # bytes that came before those, so that fds know where in the stream they belong
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(receive_s))
+        self._bytes, self._at = b"", 0  # received bytes, and how many of them were taken
+        self._gone_by = 0  # bytes received before those: positions in the stream for fds
         self._fds: deque[tuple[int, list[int], bool]] = deque()
 
     def fileno(self) -> int:
@@ -192,13 +196,16 @@ class Channel:
         return len(self._bytes) > self._at
 
     def fill(self) -> bool:
-        """Take what the socket has, waiting for something; False when the far end closed it. Raises OSError, BlockingIOError after receive_s."""
+        """Receive at least one byte; False if the peer closed the socket.
+
+        Raises OSError, and BlockingIOError after receive_s.
+        """
         data, extra, flags, _ = self.socket.recvmsg(ROOM, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC)
         self._gone_by += self._at
         self._bytes, self._at = self._bytes[self._at :] + data, 0
         if extra or flags & socket.MSG_CTRUNC:
-            # The kernel ends a read behind the piece that fds came with: they belong to the last message that has begun.
-            self._fds.append((self._last_start(), _received_fds(extra), bool(flags & socket.MSG_CTRUNC)))
+            # The kernel ends a read after the bytes that fds came with: they belong to the message begun last.
+            self._fds.append((self._last_start(), received_fds(extra), bool(flags & socket.MSG_CTRUNC)))
         return bool(data)
 
     def _last_start(self) -> int:
@@ -210,13 +217,13 @@ class Channel:
             at += size
 
     def take(self) -> Message | None:
-        """The next whole message of those that came. Raises ProtocolError."""
+        """The next complete message; None if there is none. Raises ProtocolError."""
         at, came = self._at, len(self._bytes) - self._at
         if came < HEADER.size:
             return None
         id, command, size, flags, error = HEADER.unpack_from(self._bytes, at)
         if not HEADER.size <= size <= LARGEST:
-            raise ProtocolError(f"a message of {size} bytes; {HEADER.size} to {LARGEST} are possible", id, command)
+            raise ProtocolError(f"a message has {size} bytes; {HEADER.size} to {LARGEST} are possible", id, command)
         if came < size:
             return None
         message = Message(id, command, flags, error, self._bytes[at + HEADER.size : at + size])
@@ -230,7 +237,7 @@ class Channel:
     def send(
         self, id: int, command: int, flags: int, payload: bytes = b"", fds: Sequence[int] = (), error: int = 0
     ) -> None:
-        """Raises OSError, BlockingIOError when the far end takes nothing for SEND_S."""
+        """Send a message. Raises OSError, and BlockingIOError if the peer receives nothing for SEND_S."""
         data = HEADER.pack(id, command, HEADER.size + len(payload), flags, error) + payload
         if fds:
             sent = self.socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
@@ -240,18 +247,18 @@ class Channel:
             self.socket.sendall(data[sent:])
 
     def close(self) -> None:
-        """And every fd that came and nobody took."""
+        """Close the socket and all received fds that were not taken."""
         self.socket.close()
         while self._fds:
             for fd in self._fds.popleft()[1]:
                 os.close(fd)
 
 
-def _timeval(seconds: float) -> bytes:
+def timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 
-def _received_fds(extra: list[tuple[int, int, bytes]]) -> list[int]:
+def received_fds(extra: list[tuple[int, int, bytes]]) -> list[int]:
     fds = array.array("i")
     for level, kind, data in extra:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

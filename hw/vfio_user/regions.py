@@ -1,4 +1,4 @@
-"""The regions of an emulated 82599 as messages reach them: BAR0, the MSI-X table in BAR4, configuration space."""
+"""Regions of an emulated 82599 that are accessed by messages: BAR0, the MSI-X table in BAR4, configuration space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ BAR4_SIZE = 0x4000
 CONFIG_SIZE = 4096
 
 
-class RegionOfMessages(Protocol):
+class MessageRegion(Protocol):
+    """A region; read() and write() raise Refused for places and sizes that it does not have."""
+
     size: int
 
     def read(self, offset: int, count: int) -> bytes: ...
@@ -23,7 +25,7 @@ class RegionOfMessages(Protocol):
 
 
 class Bar0:
-    """Registers: whole 32-bit words only (8.1). Longer accesses are as many words, in order."""
+    """Registers: 32-bit words only (8.1). A longer access is a sequence of words in ascending order."""
 
     size = BAR0_SIZE
 
@@ -47,9 +49,10 @@ class Bar0:
 
 
 class MsixBar:
-    """BAR4: table and pending bits (9.3.8.2). A client keeps its own table and connects eventfds; here are 16 KB that remember.
+    """BAR4: MSI-X table and pending bits (9.3.8.2), 16 KB that only store. The client connects eventfds instead.
 
-    ASSUMPTION: no message is ever pending, since masking by table entry is the client's, on its side of the eventfds.
+    ASSUMPTION (datasheet silent on vfio-user): no message is ever pending, because the client masks vectors on its own
+    side of the eventfds.
     """
 
     size = BAR4_SIZE
@@ -72,13 +75,12 @@ class MsixBar:
             raise Refused
         table = self._bytes[: 16 * self._vectors]
         table[offset : offset + len(data)] = data
-        self._bytes[: 16 * self._vectors] = table[
-            : 16 * self._vectors
-        ]  # what went beyond hit the pending bits, which are read only
+        # The rest would go to the pending bits, which are read-only.
+        self._bytes[: 16 * self._vectors] = table[: 16 * self._vectors]
 
 
 class ConfigRegion:
-    """Configuration space, in the largest aligned pieces."""
+    """Configuration space, accessed in the largest aligned pieces of 4, 2 and 1 bytes."""
 
     size = CONFIG_SIZE
 

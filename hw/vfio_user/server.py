@@ -1,4 +1,4 @@
-"""The vfio-user server: an emulated 82599 for another process, QEMU's guest or a driver of ours. One client at a time."""
+"""The vfio-user server: an emulated 82599 for a driver in another process or a QEMU guest. One client at a time."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError
 from .session import Session
 
-LOBBY = 16  # further clients that are waiting to hear that there is one already
-HALF_A_MESSAGE_S = 10.0  # after that long its rest is not awaited any more
+LOBBY = 16  # further clients that wait for their EBUSY
+HALF_A_MESSAGE_S = 10.0  # the rest of a message has to arrive within this time
 TICK_MS = 500
 
 
 class Server:
-    """Exports `nic`, which stays the caller's, at a UNIX socket.
+    """Exports `nic`, which the caller owns, at a UNIX socket. Raises ServerError.
 
-    trap_all: no doorbell region, every register access is a message. ask_beyond: DMA beside what a client mapped goes to the client
-    by messages, for it to refuse, and is not refused here. trace: called with a line for each message.
-    on_wake: called in serve() after wake(). Raises ServerError.
+    trap_all: no doorbell region, every register access is a message. ask_beyond: DMA outside of mapped windows is sent
+    to the client by messages instead of being refused here. trace: called with a line for each message. on_wake:
+    called in serve() after wake(). on_client: called with True when a client is accepted, with False when it is gone.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Server:
         self._session: Session | None = None
         self._lobby: dict[int, Channel] = {}
         self._stopping = False
-        self._moved = 0.0  # when the client was last heard
+        self._moved = 0.0  # time of the last message from the client
         self._listener = listen(path)
         self._identity = os.stat(path).st_ino
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -60,7 +60,7 @@ class Server:
     # ---- the loop ----
 
     def serve(self) -> None:
-        """Until stop(); in the caller's thread. However it ends, the client is gone and the NIC reset."""
+        """Serve until stop(), in the caller's thread. At the end, and on errors, the client is disconnected."""
         self._nic.guard_memory(True)
         try:
             while not self._stopping:
@@ -70,12 +70,12 @@ class Server:
             self._nic.guard_memory(False)
 
     def stop(self) -> None:
-        """serve() returns soon; from any thread or signal handler."""
+        """Make serve() return. May be called from any thread or signal handler."""
         self._stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """serve() calls on_wake; from any thread or signal handler."""
+        """Make serve() call on_wake. May be called from any thread or signal handler."""
         with suppress(OSError):
             os.eventfd_write(self._wake, 1)
 
@@ -89,7 +89,7 @@ class Server:
             os.eventfd_read(self._wake)
             if self._on_wake and not self._stopping:
                 self._on_wake()
-        for fd in ready & self._lobby.keys():  # before newcomers, who need the room
+        for fd in ready & self._lobby.keys():  # before new clients, which need the room
             self._turn_away(fd)
         if self._listener.fileno() in ready:
             self._admit()
@@ -109,7 +109,7 @@ class Server:
         if session.dma_event in ready:
             try:
                 session.carry()
-            except OSError:  # it takes nothing any more
+            except OSError:  # the client receives nothing any more
                 self._leave()
                 return
         if session.waits:
@@ -127,9 +127,9 @@ class Server:
     def _admit(self) -> None:
         try:
             connected, _ = self._listener.accept()
-        except OSError:  # it went away again
+        except OSError:  # the client disconnected before it was accepted
             return
-        for _ in range(LOBBY):  # the former client may just have left: what it said last is in front of that
+        for _ in range(LOBBY):  # the former client may have ended: handle its last messages, then its end
             if self._session is not None and select.select([self._session.channel], [], [], 0)[0]:
                 self._serve_client(self._session, {self._session.channel.fileno()})
         channel = Channel(connected)
@@ -147,7 +147,7 @@ class Server:
         self._poll.register(channel, select.POLLIN)
 
     def _turn_away(self, fd: int) -> None:
-        """A client too many hears EBUSY as the answer to its first message."""
+        """Answer EBUSY to the first message of a second client and disconnect it."""
         channel = self._lobby[fd]
         with suppress(OSError, ProtocolError):
             if channel.fill():
@@ -171,7 +171,7 @@ class Server:
             self._on_client(False)
 
     def close(self) -> None:
-        """After serve(). The socket's name goes too, unless it is somebody else's by now. Idempotent."""
+        """Call it after serve(). Removes the socket file, unless another server has replaced it. Idempotent."""
         self._leave()
         while self._lobby:
             self._lobby.popitem()[1].close()
@@ -191,7 +191,7 @@ class Server:
 
 
 def listen(path: str) -> socket.socket:
-    """A listening socket at `path`. A name that a dead server left is taken over. Raises ServerError."""
+    """A listening socket at `path`. Replaces the socket file of a server that has ended. Raises ServerError."""
     remove_dead(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -201,15 +201,16 @@ def listen(path: str) -> socket.socket:
         listener.close()
         reason = str(error) if error.errno is None else error.strerror  # "AF_UNIX path too long" has no errno
         raise ServerError(
-            f"no socket can be made at {path}: {reason}. Name one in a folder you may write to, such as /tmp/nic.sock"
+            f"no socket can be created at {path}: {reason}. Give a path in a writable folder, such as /tmp/nic.sock"
         ) from None
     return listener
 
 
 def remove_dead(path: str) -> None:
+    """Remove the socket file of a server that has ended. Raises ServerError if the path is in use."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise ServerError(f"{path} is there and is no socket; remove it, or name another")
+            raise ServerError(f"{path} exists and is not a socket; remove it, or give another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as trial:
             trial.connect(path)
     except ConnectionRefusedError:
@@ -218,8 +219,8 @@ def remove_dead(path: str) -> None:
     except FileNotFoundError:
         pass
     except BlockingIOError:
-        raise ServerError(f"another server listens at {path}; stop it, or name another socket") from None
+        raise ServerError(f"another server listens at {path}; stop it, or give another path") from None
     except OSError as error:
-        raise ServerError(f"{path} cannot be used: {error.strerror or error}") from None
+        raise ServerError(f"{path} cannot be used: {error.strerror or error}; give another path") from None
     else:
-        raise ServerError(f"another server listens at {path}; stop it, or name another socket")
+        raise ServerError(f"another server listens at {path}; stop it, or give another path")

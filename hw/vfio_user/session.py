@@ -1,4 +1,4 @@
-"""One client of a vfio-user server: its commands, answered; and the NIC's DMA in memory that the client gave no file of."""
+"""One client of a vfio-user server: answers to its commands, and the NIC's DMA by messages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .errors import Refused
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory
 from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
-from .regions import Bar0, ConfigRegion, MsixBar, RegionOfMessages
+from .regions import Bar0, ConfigRegion, MessageRegion, MsixBar
 
 REQUESTS_A_TURN = 512
-DMA_ANSWER_S = 5.0  # a client that does not answer a DMA request for so long has refused it
-EMPTY_REGIONS = {index for index in range(p.Region.DOORBELLS)} - {Region.BAR0, Region.BAR4, Region.CONFIG}
+DMA_ANSWER_S = 5.0  # a DMA request that is not answered in this time counts as refused
+EMPTY_REGIONS = set(range(Region.DOORBELLS)) - {Region.BAR0, Region.BAR4, Region.CONFIG}
 IRQS = {
     p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
     p.Irq.MSI: (1, IrqFlag.EVENTFD),
@@ -35,22 +35,22 @@ IRQS = {
 
 @dataclass
 class Answer:
-    """What goes back: the payload, and fds that stay ours."""
+    """The payload of an answer, and fds to send with it, which stay open here."""
 
     payload: bytes = b""
     fds: Sequence[int] = ()
 
 
 @dataclass
-class Asked:
-    """A DMA request that the client has."""
+class PendingRequest:
+    """A DMA request that was sent to the client, and the time until which it may answer."""
 
     request: DmaRequest
     until: float
 
 
 class Session:
-    """From a connection to its end. `receive` answers everything that came, `carry` takes the NIC's requests to the client."""
+    """One connection. `receive` answers the client's messages, `carry` sends the NIC's DMA requests to the client."""
 
     def __init__(
         self,
@@ -63,15 +63,15 @@ class Session:
     ) -> None:
         self._memory = memory
         self._nic, self.channel, self._trap_all, self._trace = nic, channel, trap_all, trace
-        self._agreed = False
+        self._negotiated = False
         self._interrupts = SessionInterrupts(nic)
         self._table = MsixBar(nic.max_vectors)
-        self._regions: dict[int, RegionOfMessages] = {
+        self._regions: dict[int, MessageRegion] = {
             Region.BAR0: Bar0(nic),
             Region.BAR4: self._table,
             Region.CONFIG: ConfigRegion(nic),
         }
-        self._asked: dict[int, Asked] = {}
+        self._pending: dict[int, PendingRequest] = {}
         self._next_id = 0
         self._commands: dict[int, Callable[[Message], Answer]] = {
             Command.VERSION: self._version,
@@ -91,7 +91,7 @@ class Session:
     # ---- messages in, answers out ----
 
     def receive(self) -> bool:
-        """Answer all that came; False when the client is gone, or has to go."""
+        """Receive messages and answer them. False if the client is gone or has to be disconnected."""
         try:
             if not self.channel.fill():
                 return False
@@ -131,7 +131,7 @@ class Session:
             self.channel.send(message.id, message.command, p.REPLY, answer.payload, answer.fds)
 
     def _answer(self, message: Message) -> Answer:
-        if message.flags & p.TYPE or message.truncated or self._agreed == (message.command == Command.VERSION):
+        if message.flags & p.TYPE or message.truncated or self._negotiated == (message.command == Command.VERSION):
             raise Refused
         command = self._commands.get(message.command)
         if command is None:
@@ -140,16 +140,16 @@ class Session:
             raise Refused
         return command(message)
 
-    # ---- who we are ----
+    # ---- version and device ----
 
     def _version(self, message: Message) -> Answer:
         major, _ = p.VERSION.unpack_from(message.payload)
         theirs = p.read_capabilities(message.payload[p.VERSION.size :])
         longest = theirs.get("max_data_xfer_size", p.MAX_TRANSFER)
-        # A packet's DMA is one message; who takes less than a packet cannot have this NIC.
+        # The DMA of a packet is one message, so a client has to accept messages of that length.
         if major != p.MAJOR or not isinstance(longest, int) or longest < LONGEST:
             raise Refused
-        self._agreed = True
+        self._negotiated = True
         self._memory.open()
         return Answer(p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities(write_multiple=True))
 
@@ -172,7 +172,7 @@ class Session:
         return Answer(p.REGION_INFO.pack(p.REGION_INFO.size, flags, index, 0, size, 0))
 
     def _doorbell_info(self, argsz: int) -> Answer:
-        """Says what it is by a type capability. A first question is too short for it: that answer says how long the second must be."""
+        """The region with its type capability. If `argsz` is too small for that, the answer has the necessary size."""
         fd = self._doorbells()
         needed = p.REGION_INFO.size + p.REGION_TYPE.size
         info = p.REGION_INFO.pack(
@@ -209,7 +209,7 @@ class Session:
 
     # ---- regions ----
 
-    def _region(self, index: int) -> RegionOfMessages:
+    def _region(self, index: int) -> MessageRegion:
         if index not in self._regions:
             raise Refused
         return self._regions[index]
@@ -272,53 +272,55 @@ class Session:
 
     @property
     def dma_event(self) -> int:
-        """An eventfd, readable when `carry` has something to do; -1 while there is none."""
+        """An eventfd, readable when `carry` has something to do; -1 if DMA needs no messages."""
         return self._nic.dma_messages.fileno()
 
     def carry(self) -> None:
-        """The NIC's requests, out. Never in the middle of a command: a client that waits for an answer does not hear them. Raises OSError."""
+        """Send the NIC's DMA requests to the client. Raises OSError.
+
+        Only between commands: a client that waits for an answer may not handle requests.
+        """
         with suppress(BlockingIOError):
             os.eventfd_read(self.dma_event)
         for number, request in enumerate(self._nic.dma_messages.take(), 1):
             self._next_id = (self._next_id + 1) & 0xFFFF
-            self._asked[self._next_id] = Asked(request, time.monotonic() + DMA_ANSWER_S)
+            self._pending[self._next_id] = PendingRequest(request, time.monotonic() + DMA_ANSWER_S)
             where = p.DMA_ACCESS.pack(request.iova, request.length)
             if request.data is None:
                 self.channel.send(self._next_id, Command.DMA_READ, 0, where)
             else:
                 self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
-            if (
-                number == REQUESTS_A_TURN
-            ):  # the NIC may have more by the time that these are out; the client has its turn first
+            if number == REQUESTS_A_TURN:  # the NIC may produce more without end: let the client have its turn
                 os.eventfd_write(self.dma_event, 1)
                 return
 
     def _take_dma_reply(self, message: Message) -> None:
-        asked = self._asked.pop(message.id, None)
-        if asked is None:
-            return  # a reply to nothing: there is nobody to tell
-        wanted = Command.DMA_READ if asked.request.data is None else Command.DMA_WRITE
+        pending = self._pending.pop(message.id, None)
+        if pending is None:
+            return  # a reply without a request is ignored
+        wanted = Command.DMA_READ if pending.request.data is None else Command.DMA_WRITE
         if message.flags & p.ERROR or message.command != wanted:
-            self._nic.dma_messages.answer(asked.request.id, None)
+            self._nic.dma_messages.answer(pending.request.id, None)
         else:
             self._nic.dma_messages.answer(
-                asked.request.id, message.payload[p.DMA_ACCESS.size :] if wanted is Command.DMA_READ else b""
+                pending.request.id, message.payload[p.DMA_ACCESS.size :] if wanted is Command.DMA_READ else b""
             )
 
     def expire(self) -> None:
-        """DMA requests that were not answered in time are refused."""
+        """Refuse DMA requests that were not answered in time."""
         now = time.monotonic()
-        for id in [id for id, asked in self._asked.items() if asked.until < now]:
-            self._nic.dma_messages.answer(self._asked.pop(id).request.id, None)
+        for id in [id for id, pending in self._pending.items() if pending.until < now]:
+            self._nic.dma_messages.answer(self._pending.pop(id).request.id, None)
 
     @property
     def waits(self) -> bool:
-        return bool(self._asked)
+        """Whether a DMA request waits for its answer."""
+        return bool(self._pending)
 
     def end(self) -> None:
-        """The NIC as after power-on, and nothing of the client's left."""
+        """Reset the NIC and release everything of the client."""
         try:
-            self._nic.unshare_doorbells()  # first: until then the client may store into registers
+            self._nic.unshare_doorbells()  # first: until then the client can store into registers
         finally:
             self._nic.reset()
             self._nic.disable_interrupts()
@@ -328,7 +330,10 @@ class Session:
 
 
 def describe(message: Message, answer: Answer, number: int) -> str:
-    """A line of a trace: `R BAR0 0x00008 4 00080000`, `W CONFIG 0x00004 2 0006`, `DMA_MAP ...`, with ` errno 22` when it was refused."""
+    """A line of a trace: `R BAR0 0x00008 4 00080000`, `W CONFIG 0x00004 2 0006`, `DMA_MAP ...`.
+
+    A refused command ends in ` errno 22`.
+    """
     name = (
         Command(message.command).name if message.command in Command._value2member_map_ else f"command {message.command}"
     )
@@ -338,5 +343,6 @@ def describe(message: Message, answer: Answer, number: int) -> str:
         region = Region(index).name if index in Region._value2member_map_ else f"region {index}"
         data = (answer if message.command == Command.REGION_READ else message).payload[p.ACCESS.size :]
         letter = "R" if message.command == Command.REGION_READ else "W"
-        text = f"{letter} {region} {offset:#07x} {count} {int.from_bytes(data, 'little'):0{2 * count if count <= 8 else 1}x}"
+        digits = 2 * count if count <= 8 else 1
+        text = f"{letter} {region} {offset:#07x} {count} {int.from_bytes(data, 'little'):0{digits}x}"
     return text + (f" errno {number}" if number else "")

@@ -178,8 +178,8 @@ def pcap(*frames: bytes) -> bytes:
 FILES = {
     "empty": (b"", "is empty"),
     "text": (b"hello, this is no capture", "is not a pcap or pcapng file"),
-    "header cut short": (pcap()[:20], "cut short"),
-    "record cut short": (pcap(FRAME, FRAME)[:-1], "cut short"),
+    "header truncated": (pcap()[:20], "truncated"),
+    "record truncated": (pcap(FRAME, FRAME)[:-1], "truncated"),
     "absurd record": (pcap() + struct.pack("<IIII", 1, 0, 2**31, 2**31), "damaged"),
     "other link type": (pcap()[:20] + struct.pack("<I", 113), "Ethernet"),
     "compressed": (b"\x1f\x8b\x08\0\0\0", "gunzip"),

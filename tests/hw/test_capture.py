@@ -1,4 +1,4 @@
-"""Capture files in and out (hw/capture/pcap.py, hw/capture/pcapng.py)."""
+"""Capture files, read and written (hw/capture)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pcapng(order: str = "<") -> bytes:
     out = section(order) + interface(
         order, option(order, 2, b"eth0") + option(order, 9, b"\x09") + option(order, 0, b"")
     )
-    out += block(order, 4, b"names, which nobody here needs")
+    out += block(order, 4, b"name resolution, which is skipped")
     for frame, time in zip(FRAMES, TIMES):
         out += enhanced(order, 0, time, frame, len(frame) + 4)
     return out + block(order, 5, bytes(12))
@@ -166,58 +166,59 @@ def test_simple_and_obsolete_packet_blocks_are_read_in_file_order(tmp_path: Path
 
 
 @every_kind
-def test_a_last_record_cut_short_is_an_error_that_counts_the_whole_ones(tmp_path: Path, data: bytes) -> None:
+def test_a_truncated_last_record_is_an_error_that_counts_the_complete_frames(tmp_path: Path, data: bytes) -> None:
     cut = data.index(FRAMES[4]) + 10
     with pytest.raises(
-        CaptureTruncated, match=r"at byte \d+ is cut short.*the 4 frames before it are whole.*run: tcpdump -r .*in.pcap"
+        CaptureTruncated,
+        match=r"at byte \d+ is truncated.*the 4 frames before it are complete.*run: tcpdump -r .*in.pcap",
     ):
         parse(tmp_path, data[:cut])
     assert list(parse(tmp_path, data[:cut], allow_truncated=True)) == FRAMES[:4]
 
 
-def test_a_record_header_cut_short_is_named(tmp_path: Path) -> None:
+def test_a_truncated_record_header_is_reported(tmp_path: Path) -> None:
     error = error_of(tmp_path, pcap() + bytes(7))
     assert "record 6 at byte" in error and "needs 16 bytes and 7 are left" in error
 
 
-def test_a_file_header_cut_short_is_named(tmp_path: Path) -> None:
-    assert "24 bytes are needed and 20 are there" in error_of(tmp_path, pcap()[:20])
-    assert "is cut short" in error_of(tmp_path, pcapng()[:9])
+def test_a_truncated_file_header_is_reported(tmp_path: Path) -> None:
+    assert "it needs 24 bytes and the file has 20" in error_of(tmp_path, pcap()[:20])
+    assert "is truncated" in error_of(tmp_path, pcapng()[:9])
 
 
 def test_bad_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "is empty" in error_of(tmp_path, b"")
     assert "begins with the bytes 7f 45 4c 46" in error_of(tmp_path, b"\x7fELF....")
     assert "run: gunzip" in error_of(tmp_path, b"\x1f\x8b\x08\x00")
-    assert "link type 113 and only Ethernet (1)" in error_of(tmp_path, pcap(linktype=113))
+    assert "link type 113, and only Ethernet (1)" in error_of(tmp_path, pcap(linktype=113))
     assert "interface 0 has link type 276" in error_of(tmp_path, section("<") + interface("<", linktype=276))
     assert "FCS" in error_of(tmp_path, pcap(linktype=0x24000001))
     assert "version 9.4" in error_of(tmp_path, pcap()[:4] + b"\x09\0" + pcap()[6:])
 
 
-def test_lengths_that_cannot_be_are_refused_with_the_place(tmp_path: Path) -> None:
+def test_impossible_lengths_are_refused_with_their_position(tmp_path: Path) -> None:
     header, record = pcap()[:24], struct.Struct("<IIII").pack
-    assert "record 1 at byte 24 claims a frame of 262145 bytes" in error_of(
+    assert "record 1 at byte 24 has a frame of 262145 bytes" in error_of(
         tmp_path, header + record(0, 0, 262145, 60) + bytes(300000)
     )
-    assert "record 1 at byte 24 holds a frame of no bytes" in error_of(tmp_path, header + record(0, 0, 0, 0))
+    assert "record 1 at byte 24 has a frame of 0 bytes" in error_of(tmp_path, header + record(0, 0, 0, 0))
     opening = section("<") + interface("<")
-    assert f"at byte {len(opening)} holds a frame of no bytes" in error_of(tmp_path, opening + enhanced("<", 0, 0, b""))
+    assert f"at byte {len(opening)} has a frame of 0 bytes" in error_of(tmp_path, opening + enhanced("<", 0, 0, b""))
     lying = bytearray(enhanced("<", 0, 0, FRAMES[0]))
     lying[20:24] = struct.pack("<I", 61 + 20)
-    assert "claims 81 bytes in a block of 92" in error_of(tmp_path, opening + lying)
+    assert "has 81 bytes in a block of 92" in error_of(tmp_path, opening + lying)
     assert "interface 3" in error_of(tmp_path, opening + enhanced("<", 3, 0, FRAMES[0]))
     assert "is of interface 0" in error_of(tmp_path, section("<") + enhanced("<", 0, 0, FRAMES[0]))
-    assert "length 92 before and 93 after" in error_of(
+    assert "length 92 at its start and 93 at its end" in error_of(
         tmp_path, opening + enhanced("<", 0, 0, FRAMES[0])[:-4] + struct.pack("<I", 93)
     )
-    assert "claims 6 bytes" in error_of(tmp_path, opening + struct.pack("<III", 6, 6, 6))
-    assert "time stamp" in error_of(
+    assert "has length 6" in error_of(tmp_path, opening + struct.pack("<III", 6, 6, 6))
+    assert "timestamp" in error_of(
         tmp_path, section("<") + interface("<", option("<", 9, b"\0")) + enhanced("<", 0, 1 << 60, FRAMES[0])
     )
 
 
-def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="missing.pcap cannot be read: No such file"):
         read_capture(tmp_path / "missing.pcap")
     with pytest.raises(CaptureError, match="is a directory"):
@@ -227,11 +228,11 @@ def test_what_is_no_readable_file_is_named(tmp_path: Path) -> None:
         read_capture(tmp_path / "pipe")
 
 
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "locked").write_bytes(pcap())
     (tmp_path / "locked").chmod(0)
     user = os.geteuid()
-    if user == 0:  # who may read everything
+    if user == 0:  # root may read everything
         os.seteuid(65534)
     try:
         with pytest.raises(CaptureError, match="locked cannot be read: Permission denied"):
@@ -249,7 +250,7 @@ def test_a_giant_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 @every_kind
-def test_damaged_bytes_raise_nothing_but_capture_errors(tmp_path: Path, data: bytes) -> None:
+def test_damaged_files_raise_only_capture_errors(tmp_path: Path, data: bytes) -> None:
     chance = random.Random(82599)
     for _ in range(400):
         damaged = bytearray(data)
@@ -281,12 +282,12 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["equal lengths", "mixed lengths"])
 @pytest.mark.parametrize("snaplen", [64, 65535])
-def test_a_batch_is_written_as_its_frames_one_by_one_would_be(tmp_path: Path, mixed: bool, snaplen: int) -> None:
+def test_a_batch_is_written_like_its_frames_one_by_one(tmp_path: Path, mixed: bool, snaplen: int) -> None:
     draw = np.random.default_rng(10)
-    count, stride = 3000, 1536  # more than one write buffer of them
+    count, stride = 3000, 1536  # more than fit one write buffer
     frames = draw.integers(0, 256, (count, stride), dtype=np.uint8)
     lengths = draw.integers(1, stride + 1, count) if mixed else np.full(count, 1400)
-    lengths[-1] = 9018 if mixed else 1400  # of a jumbo frame only `stride` bytes are at hand
+    lengths[-1] = 9018 if mixed else 1400  # only `stride` bytes of a jumbo frame are in the row
     times = 1_700_000_000_000_000_000 + np.arange(count) * 999_999_937
     with CaptureWriter(tmp_path / "batch.pcap", snaplen) as writer:
         writer.write_batch(frames[:5], lengths[:5], times[:5])
@@ -314,23 +315,21 @@ def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
     )
 
 
-def test_what_tcpdump_saves_of_a_broken_capture_is_what_the_error_promises(tmp_path: Path) -> None:
+def test_the_command_of_the_error_saves_the_complete_frames(tmp_path: Path) -> None:
     if shutil.which("tcpdump") is None:
         pytest.skip("tcpdump is missing; run: apt install tcpdump")
     (tmp_path / "broken.pcap").write_bytes(pcap()[:-3])
     with pytest.raises(CaptureTruncated) as caught:
         read_capture(tmp_path / "broken.pcap")
     command = str(caught.value).rpartition("run: ")[2]
-    subprocess.run(
-        command.split(), cwd=tmp_path, capture_output=True, timeout=20
-    )  # tcpdump too reports the break by its exit status
+    subprocess.run(command.split(), cwd=tmp_path, capture_output=True, timeout=20)  # its exit status is an error, too
     assert list(read_capture(tmp_path / "whole.pcap")) == FRAMES[:4]
 
 
 def test_a_writer_writes_to_an_open_file_and_leaves_it_open() -> None:
     file = io.BytesIO()
     with CaptureWriter(file) as writer:
-        assert len(file.getvalue()) == 24  # a capture from the first moment on
+        assert len(file.getvalue()) == 24  # a valid capture from the start
         writer.write(FRAMES[0], 5)
     assert file.getvalue() == struct.pack("<IHHiIIIIIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1, 0, 5, 60, 60) + FRAMES[0]
 
@@ -341,7 +340,7 @@ def test_a_writer_writes_to_standard_output(tmp_path: Path) -> None:
     assert parse(tmp_path, done.stdout).times_ns.tolist() == [7] and done.stderr == b""
 
 
-def test_flush_shows_what_was_written_so_far(tmp_path: Path) -> None:
+def test_flush_writes_what_was_buffered(tmp_path: Path) -> None:
     with CaptureWriter(tmp_path / "live.pcap") as writer:
         writer.write(FRAMES[0], 1)
         writer.flush()
@@ -356,7 +355,7 @@ def run_program(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_complete_records(tmp_path: Path) -> None:
     program = (
         "import resource, signal, numpy as np\n"
         "from ixrings.hw.capture.pcap import CaptureError, CaptureWriter\n"
@@ -364,7 +363,8 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> Non
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_001, 2_500_001))\n"
         "writer = CaptureWriter('full.pcap')\n"
         "try:\n"
-        "    for _ in range(40): writer.write_batch(np.zeros((1000, 100), np.uint8), np.full(1000, 100), np.zeros(1000, np.int64))\n"
+        "    frames, lengths, times = np.zeros((1000, 100), np.uint8), np.full(1000, 100), np.zeros(1000, np.int64)\n"
+        "    for _ in range(40): writer.write_batch(frames, lengths, times)\n"
         "except CaptureError as error: print(error)\n"
         "try: writer.close()\n"
         "except CaptureError: print('and again')\n"
@@ -378,7 +378,7 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path) -> Non
     assert len(capture) > 10_000 and "and again" in done.stdout and done.stderr == ""
 
 
-def test_ctrl_c_at_any_moment_leaves_whole_records_each_once(tmp_path: Path) -> None:
+def test_ctrl_c_at_any_moment_leaves_complete_records_without_duplicates(tmp_path: Path) -> None:
     program = (
         "import random, signal, numpy as np\n"
         "from ixrings.hw.capture.pcap import CaptureWriter, read_capture\n"
@@ -400,14 +400,14 @@ def test_ctrl_c_at_any_moment_leaves_whole_records_each_once(tmp_path: Path) -> 
     run_program(tmp_path, program)
 
 
-def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="nowhere/out.pcap cannot be written: No such file"):
         CaptureWriter(tmp_path / "nowhere" / "out.pcap")
     with pytest.raises(CaptureError, match="/dev/full cannot be written: No space left on device; 0 frames"):
         CaptureWriter("/dev/full")
 
 
-def test_a_closed_writer_says_so(tmp_path: Path) -> None:
+def test_a_closed_writer_refuses_frames(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path / "out.pcap")
     writer.close()
     writer.close()
@@ -415,7 +415,7 @@ def test_a_closed_writer_says_so(tmp_path: Path) -> None:
         writer.write(FRAMES[0], 0)
 
 
-def test_frames_that_no_record_can_hold_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_frames_that_fit_no_record_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     two = np.zeros((2, 64), np.uint8)
     with CaptureWriter(tmp_path / "out.pcap") as writer:
         for lengths, times in [([60, 0], [0, 0]), ([60, 60], [0, -1]), ([60, 60], [0, 2**32 * 10**9]), ([60], [0])]:
@@ -455,10 +455,10 @@ def test_the_longest_frame_that_snaplen_allows_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "lengths", [[60, 60, 60], [60, 42, 60], [60, 99, 60]], ids=["equal", "a short one", "cut to equal"]
+    "lengths", [[60, 60, 60], [60, 42, 60], [60, 99, 60]], ids=["equal", "a short one", "limited by snaplen"]
 )
-@pytest.mark.parametrize("times", [7_000_000_005, [1, 2, 7_000_000_005]], ids=["one time", "a time each"])
-def test_a_batch_is_written_as_its_frames_would_be_one_by_one(lengths: list[int], times: int | list[int]) -> None:
+@pytest.mark.parametrize("times", [7_000_000_005, [1, 2, 7_000_000_005]], ids=["one time for all", "one time each"])
+def test_a_small_batch_is_written_like_its_frames_one_by_one(lengths: list[int], times: int | list[int]) -> None:
     frames = np.arange(3 * 100, dtype=np.uint8).reshape(3, 100)
     together, apart = io.BytesIO(), io.BytesIO()
     with CaptureWriter(together, snaplen=60) as writer:
@@ -469,7 +469,7 @@ def test_a_batch_is_written_as_its_frames_would_be_one_by_one(lengths: list[int]
     assert together.getvalue() == apart.getvalue()
 
 
-def test_rows_may_be_longer_than_the_lengths_type_can_say() -> None:
+def test_rows_may_be_longer_than_the_largest_value_of_the_lengths_type() -> None:
     out = io.BytesIO()
     with CaptureWriter(out, snaplen=200_000) as writer:
         writer.write_batch(np.zeros((1, 100_000), np.uint8), np.array([60], np.uint16), 0)
@@ -486,7 +486,7 @@ def test_rows_outside_of_the_frames_are_refused_and_nothing_is_written(tmp_path:
         assert writer.frames == 0
 
 
-def test_frames_may_lie_anywhere_in_more_rows(tmp_path: Path) -> None:
+def test_rows_select_the_frames(tmp_path: Path) -> None:
     buffers = np.arange(8 * 64, dtype=np.uint8).reshape(8, 64)
     with CaptureWriter(tmp_path / "x.pcap", snaplen=32) as writer:
         writer.write_batch(buffers, np.array([60, 40, 20]), np.array([1, 2, 3]), rows=np.array([5, 0, 7], np.uint32))

@@ -344,9 +344,9 @@ def opening_fails(name: str) -> str:
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "Run: ixrings emulate --socket" in opening_fails(f"vfio-user:{tmp_path}/none")
     (tmp_path / "file").write_text("mine")
-    assert "no socket" in emulate_fails("--socket", tmp_path / "file")
+    assert "is not a socket" in emulate_fails("--socket", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
-    assert "cannot be connected to" in opening_fails("vfio-user:" + "x" * 200)
+    assert "no connection to" in opening_fails("vfio-user:" + "x" * 200)
     assert "too long" in emulate_fails("--socket", "/tmp/" + "x" * 200)
     assert "No such file or directory" in emulate_fails("--socket", tmp_path / "no" / "nic.sock")
     assert "no wire 'nonsense'" in emulate_fails("--socket", tmp_path / "nic.sock", "--wire", "nonsense")
@@ -356,7 +356,7 @@ def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
         assert "another server listens" in emulate_fails("--socket", emulator.path)
         emulator.process.kill()
         emulator.process.wait(10)
-        assert "nobody listens" in opening_fails(emulator.port)
+        assert "no server listens" in opening_fails(emulator.port)
     with emulate(tmp_path / "nic.sock") as emulator:  # the dead one's name is taken over
         assert emulator.end()[0] == 0
     assert not os.path.exists(tmp_path / "nic.sock")
