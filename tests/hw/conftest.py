@@ -1,4 +1,4 @@
-"""The made-up machine for tests of what is read of sysfs and opened under /dev."""
+"""The simulated machine, for tests of what hw reads in sysfs and opens in /dev."""
 
 from __future__ import annotations
 

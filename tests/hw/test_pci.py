@@ -1,4 +1,4 @@
-"""NICs in sysfs: what is read of them, who may have them, and that binding is all or nothing. On a machine that is made up."""
+"""hw/pci on a simulated machine: discovery, why a NIC cannot be opened, binding that is all or nothing, doctor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.sysfs_tree import Machine
 A, B, C = "0000:03:00.0", "0000:03:00.1", "0000:04:00.0"
 
 
-def test_a_nic_is_described_as_sysfs_has_it(machine: Machine) -> None:
+def test_a_nic_is_described_from_sysfs(machine: Machine) -> None:
     machine.add(A, netdev="enp3s0f0", numa=1)
     machine.add(B)
     machine.add(C, vendor=0x14E4, device=0x1657, driver="tg3", group=13)
@@ -59,7 +59,7 @@ def test_a_nic_is_described_as_sysfs_has_it(machine: Machine) -> None:
         ({"device": 0x1572}, "not an 82599"),
     ],
 )
-def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[str, Any], says: str) -> None:
+def test_a_nic_is_usable_or_a_sentence_says_why_not(machine: Machine, options: dict[str, Any], says: str) -> None:
     if options.get("driver") == "vfio-pci" and options.get("group", 12) is None:
         options = {**options, "driver": ""}
         machine.add(A, **options)
@@ -70,7 +70,7 @@ def test_a_nic_is_usable_or_it_is_said_why_not(machine: Machine, options: dict[s
     assert reason.startswith(says) if says else reason == ""
 
 
-def test_a_group_with_a_host_driver_in_it_is_not_viable_and_the_command_is_named(machine: Machine) -> None:
+def test_a_group_with_a_host_driver_is_not_viable_and_the_error_has_the_command(machine: Machine) -> None:
     machine.add(A, driver="vfio-pci")
     machine.add(B)
     machine.add("0000:00:01.0", class_code=0x060400, driver="pcieport")
@@ -80,7 +80,7 @@ def test_a_group_with_a_host_driver_in_it_is_not_viable_and_the_command_is_named
     )
 
 
-def test_bind_and_unbind_go_there_and_back_with_the_interface(machine: Machine) -> None:
+def test_unbind_undoes_bind_and_returns_the_interface(machine: Machine) -> None:
     machine.add(A, netdev="enp3s0f0")
     for _ in range(2):
         (bound,) = bind(A, root=machine.root)
@@ -92,7 +92,7 @@ def test_bind_and_unbind_go_there_and_back_with_the_interface(machine: Machine) 
         assert (machine.root / "sys/bus/pci/devices" / A / "driver_override").read_text().strip() == ""
 
 
-def test_the_kernels_own_driver_gets_it_back_whatever_was_in_between(machine: Machine) -> None:
+def test_unbind_goes_back_to_the_kernels_own_driver_after_several_binds(machine: Machine) -> None:
     machine.add(A, kind="identity")
     bind(A, root=machine.root)
     bind(A, "uio_pci_generic", root=machine.root)
@@ -101,7 +101,7 @@ def test_the_kernels_own_driver_gets_it_back_whatever_was_in_between(machine: Ma
 
 
 @pytest.mark.parametrize("former", ["ixgbe", "", "uio_pci_generic"])
-def test_a_bind_that_fails_leaves_everything_where_it_was(machine: Machine, former: str) -> None:
+def test_a_bind_that_fails_changes_nothing(machine: Machine, former: str) -> None:
     machine.add(A, driver=former, netdev="enp3s0f0", kind="identity")
     machine.knows[A] = "ixgbe"
     machine.refuses.add(("vfio-pci", A))
@@ -114,7 +114,7 @@ def test_a_bind_that_fails_leaves_everything_where_it_was(machine: Machine, form
     )
 
 
-def test_of_a_group_all_are_bound_or_none(machine: Machine) -> None:
+def test_a_group_is_bound_as_a_whole_or_not_at_all(machine: Machine) -> None:
     machine.add(A)
     machine.add(B)
     (bound,) = bind(A, root=machine.root)
@@ -171,8 +171,8 @@ def test_a_nic_that_linux_uses_is_not_taken_unless_forced(machine: Machine, use:
     assert machine.driver(A) == "vfio-pci"
 
 
-def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> None:
-    machine.add(A, netdev="lo")  # the one interface that has an address wherever this runs
+def test_an_ipv4_address_is_found_by_asking_the_kernel(machine: Machine) -> None:
+    machine.add(A, netdev="lo")  # the one interface that has an address on every machine
     with pytest.raises(BindError, match=r"lo has the address 127\.0\.0\.1"):
         bind(A, root=machine.root)
 
@@ -189,7 +189,7 @@ def test_an_ipv4_address_is_seen_through_the_kernel_itself(machine: Machine) -> 
         ({"group": None}, {"driver": "uio_pci_generic", "owner": "root"}, "needs root for physical addresses"),
     ],
 )
-def test_what_cannot_be_bound_is_refused_before_anything_is_touched(
+def test_a_bind_that_cannot_work_is_refused_before_any_change(
     machine: Machine, options: dict[str, Any], arguments: dict[str, Any], says: str
 ) -> None:
     machine.add(A, **options)
@@ -227,7 +227,7 @@ def test_a_former_driver_that_refuses_is_reported(machine: Machine) -> None:
     assert remembered(A, machine.root)["driver"] == "ixgbe"
 
 
-def test_the_owner_may_open_what_was_bound(machine: Machine) -> None:
+def test_the_new_owner_owns_the_device_files(machine: Machine) -> None:
     if os.geteuid():
         pytest.skip("chown needs root")
     machine.add(A)
@@ -235,7 +235,7 @@ def test_the_owner_may_open_what_was_bound(machine: Machine) -> None:
     assert [node.owner() for node in bound.nodes] == ["nobody"]
 
 
-def test_what_was_remembered_survives_nonsense_in_its_file(machine: Machine) -> None:
+def test_a_damaged_note_reads_as_none(machine: Machine) -> None:
     machine.add(A, driver="vfio-pci")
     for text in ("", "[1]", "{", json.dumps({"driver": 5})):
         (machine.root / "run/ixrings").mkdir(exist_ok=True)
@@ -246,7 +246,7 @@ def test_what_was_remembered_survives_nonsense_in_its_file(machine: Machine) -> 
 # ---- doctor ----
 
 
-def fine(machine: Machine) -> None:
+def make_ready(machine: Machine) -> None:
     (machine.root / "proc/interrupts").write_text("  24: 0 IR-PCI-MSI 0-edge\n")
     (machine.root / "proc/self").mkdir(exist_ok=True)
     (machine.root / "proc/self/status").write_text("CapEff:\t000001ffffffffff\n")
@@ -255,46 +255,46 @@ def fine(machine: Machine) -> None:
     (pages / "free_hugepages").write_text("64\n")
 
 
-def bad(machine: Machine, address: str = "") -> dict[str, str]:
+def repairs(machine: Machine, address: str = "") -> dict[str, str]:
     return {check.name: check.mend for check in examine(address, machine.root) if not check.ok}
 
 
-def test_a_machine_that_is_ready_has_nothing_wrong_with_it(machine: Machine) -> None:
-    fine(machine)
+def test_a_machine_that_is_ready_passes_every_check(machine: Machine) -> None:
+    make_ready(machine)
     machine.add(A, driver="vfio-pci")
-    assert bad(machine) == {}
+    assert repairs(machine) == {}
 
 
-def test_every_line_that_is_not_ok_has_its_command(machine: Machine) -> None:
+def test_every_failed_check_has_its_command(machine: Machine) -> None:
     machine.add(A)
     machine.add(B, driver="vfio-pci")
     (machine.root / "sys/bus/pci/drivers/vfio-pci").rmdir()
     (machine.root / "sys/kernel/security").mkdir()
     (machine.root / "sys/kernel/security/lockdown").write_text("none [integrity] confidentiality\n")
-    wrong = bad(machine)
+    wrong = repairs(machine)
     assert wrong["vfio-pci"] == "sudo modprobe vfio-pci"
     assert "allow_unsafe_interrupts" in wrong["interrupt remapping"]
     assert wrong["hugepages"] == "echo 64 | sudo tee /proc/sys/vm/nr_hugepages"
     assert wrong[A] == f"ixrings bind {A}"
     assert wrong[f"{B} group 12"] == f"ixrings bind {A}"
     assert "kernel lockdown" in wrong
-    assert set(bad(machine, A)) - set(wrong) == set()
+    assert set(repairs(machine, A)) - set(wrong) == set()
 
 
-def test_a_machine_without_an_iommu_is_told_how_to_boot(machine: Machine) -> None:
-    assert "intel_iommu=on" in bad(machine)["IOMMU"]
+def test_without_an_iommu_the_command_changes_the_boot_options(machine: Machine) -> None:
+    assert "intel_iommu=on" in repairs(machine)["IOMMU"]
     (machine.root / "proc/cmdline").write_text("root=/dev/sda1 intel_iommu=on\n")
-    assert "firmware" in bad(machine)["IOMMU"]
-    assert bad(machine)["NIC"].startswith("lspci")
+    assert "firmware" in repairs(machine)["IOMMU"]
+    assert repairs(machine)["NIC"].startswith("lspci")
 
 
-def test_a_nic_on_uio_needs_no_iommu_but_hugepages(machine: Machine) -> None:
-    fine(machine)
+def test_a_nic_on_uio_needs_hugepages_and_no_iommu(machine: Machine) -> None:
+    make_ready(machine)
     machine.add(A, driver="uio_pci_generic", group=None)
     assert [check.name for check in examine(A, machine.root) if check.needed and not check.ok] == []
 
 
-def test_who_may_not_open_the_group_is_told_so(machine: Machine, tmp_path: Path) -> None:
+def test_missing_permission_for_the_group_is_reported(machine: Machine, tmp_path: Path) -> None:
     machine.add(A, driver="vfio-pci")
     (machine.root / "dev/vfio/12").unlink()
-    assert "--chown $USER" in bad(machine)[f"{A} permissions"]
+    assert "--chown $USER" in repairs(machine)[f"{A} permissions"]

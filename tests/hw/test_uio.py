@@ -1,4 +1,4 @@
-"""UIO and hugepages. The device files are plain files here, so that what is read and written of them can be looked at."""
+"""UIO and hugepages. The device files are plain files here, so that a test can inspect and change them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ixrings.rings import Region, RegionError
 from tests.support.sysfs_tree import Machine
 
 A = "0000:03:00.0"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="physical addresses are shown to root only")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can read physical addresses")
 needs_hugepages = pytest.mark.usefixtures("some_hugepages")
 
 
@@ -40,7 +40,7 @@ def command(path: Path) -> int:
 
 
 @as_root
-def test_registers_are_those_of_resource0(machine: Machine) -> None:
+def test_registers_are_the_bytes_of_resource0(machine: Machine) -> None:
     path = add(machine)
     with UioDevice(A, machine.root) as nic:
         nic.write32(0x42A0, 0x1234_5678)
@@ -56,9 +56,9 @@ def test_registers_are_those_of_resource0(machine: Machine) -> None:
 
 
 @as_root
-def test_the_bus_is_mastered_only_between_the_drivers_on_and_off(machine: Machine) -> None:
+def test_bus_master_is_on_only_while_the_driver_enables_it(machine: Machine) -> None:
     path = add(machine)
-    (path / "config").write_bytes(bytes.fromhex("8680fb10 0704") + bytes(250))  # whoever had it before left it on
+    (path / "config").write_bytes(bytes.fromhex("8680fb10 0704") + bytes(250))  # a program before left bus master on
     with UioDevice(A, machine.root) as nic:
         assert command(path) & 0x7 == 0x3
         nic.enable_bus_master(True)
@@ -67,12 +67,12 @@ def test_the_bus_is_mastered_only_between_the_drivers_on_and_off(machine: Machin
 
 
 @as_root
-def test_the_line_is_rearmed_in_configuration_space(machine: Machine) -> None:
+def test_the_line_is_unmasked_in_configuration_space(machine: Machine) -> None:
     path = add(machine)
     with UioDevice(A, machine.root) as nic:
         (fd,) = nic.enable_interrupts(3)
         assert not command(path) & INTX_DISABLE
-        (path / "config").write_bytes(bytes.fromhex("8680fb10 0604") + bytes(250))  # the kernel, as an interrupt comes
+        (path / "config").write_bytes(bytes.fromhex("8680fb10 0604") + bytes(250))  # as the kernel does at an interrupt
         nic.rearm_line()
         assert not command(path) & INTX_DISABLE
         nic.disable_interrupts()
@@ -80,7 +80,7 @@ def test_the_line_is_rearmed_in_configuration_space(machine: Machine) -> None:
 
 
 @as_root
-def test_two_programs_cannot_have_it_at_once(machine: Machine) -> None:
+def test_a_second_program_is_refused(machine: Machine) -> None:
     add(machine)
     with UioDevice(A, machine.root):
         with pytest.raises(DeviceError, match="in use by .*one program at a time"):
@@ -89,7 +89,7 @@ def test_two_programs_cannot_have_it_at_once(machine: Machine) -> None:
 
 
 @as_root
-def test_a_closed_device_says_so_and_closing_twice_is_harmless(machine: Machine) -> None:
+def test_a_closed_device_refuses_accesses_and_close_is_idempotent(machine: Machine) -> None:
     add(machine)
     nic = UioDevice(A, machine.root)
     nic.close()
@@ -98,23 +98,25 @@ def test_a_closed_device_says_so_and_closing_twice_is_harmless(machine: Machine)
         nic.read32(0)
 
 
-def test_a_translating_iommu_is_the_reason_to_refuse(machine: Machine) -> None:
+def test_a_function_behind_a_translating_iommu_is_refused(machine: Machine) -> None:
     machine.add(A, driver="uio_pci_generic", kind="DMA-FQ")
     with pytest.raises(
         DeviceError,
-        match=r"the IOMMU translates for 0000:03:00\.0 \(group 12, type DMA-FQ\).*ixrings bind 0000:03:00\.0 --driver vfio-pci",
+        match=r"the IOMMU translates for 0000:03:00\.0 \(group 12, type DMA-FQ\).*ixrings bind .* --driver vfio-pci",
     ):
         UioDevice(A, machine.root)
 
 
 @pytest.mark.parametrize(("driver", "says"), [("ixgbe", "ixgbe has it"), ("", "it has no driver")])
-def test_a_nic_without_a_uio_driver_is_refused_with_the_command(machine: Machine, driver: str, says: str) -> None:
+def test_a_nic_without_a_uio_driver_is_refused_and_the_error_has_the_command(
+    machine: Machine, driver: str, says: str
+) -> None:
     machine.add(A, driver=driver, group=None)
     with pytest.raises(DeviceError, match=f"{says}. Run: ixrings bind {A} --driver uio_pci_generic"):
         UioDevice(A, machine.root)
 
 
-def test_a_bar_that_is_too_small_is_no_82599s(machine: Machine) -> None:
+def test_a_bar_that_is_too_small_is_refused(machine: Machine) -> None:
     (add(machine) / "resource0").write_bytes(bytes(4096))
     with pytest.raises(DeviceError, match=r"BAR0 has 4096 bytes"):
         UioDevice(A, machine.root)
@@ -123,7 +125,7 @@ def test_a_bar_that_is_too_small_is_no_82599s(machine: Machine) -> None:
 # ---- physical addresses ----
 
 
-def test_hidden_addresses_are_said_to_be_hidden(tmp_path: Path) -> None:
+def test_hidden_physical_addresses_are_reported(tmp_path: Path) -> None:
     pagemap = tmp_path / "pagemap"
     pagemap.write_bytes((1 << 63).to_bytes(8, "little") * 8)
     with pytest.raises(DmaError, match="hides physical addresses: reading them needs CAP_SYS_ADMIN"):
@@ -138,7 +140,7 @@ def test_hidden_addresses_are_said_to_be_hidden(tmp_path: Path) -> None:
     assert physical.physical_address(4096 + 17, pagemap) == 6 * 4096
 
 
-def test_plain_pages_are_not_handed_to_a_device_by_physical_address() -> None:
+def test_plain_pages_are_refused_for_dma_by_physical_address() -> None:
     fd, _ = make_memfd("test", 4096, False)
     try:
         with pytest.raises(DmaError, match="must be on hugepages.*nr_hugepages"):
@@ -148,7 +150,7 @@ def test_plain_pages_are_not_handed_to_a_device_by_physical_address() -> None:
 
 
 @pytest.mark.skipif(free_hugepages() > 0, reason="this machine has hugepages")
-def test_missing_hugepages_are_asked_for_in_words() -> None:
+def test_missing_hugepages_are_reported_with_the_command() -> None:
     with pytest.raises(RegionError, match=r"3 free hugepages of 2 MiB.*nr_hugepages"):
         Region.for_ports(hugepages=True)
     with pytest.raises(DmaError, match=r"1 hugepages of 2 MiB are needed and 0 are free"):
@@ -161,7 +163,7 @@ def test_missing_hugepages_are_asked_for_in_words() -> None:
 
 @as_root
 @needs_hugepages
-def test_a_region_on_hugepages_is_whole_pages_whose_places_are_known() -> None:
+def test_a_region_on_hugepages_has_whole_pages_with_known_physical_addresses() -> None:
     with Region.for_ports(hugepages=True) as region:
         assert region.page_size == HUGEPAGE and region.size % HUGEPAGE == 0 and region.address % HUGEPAGE == 0
         mapping = physical.map_physical("uio:x", region.fd, region.address, region.size)
@@ -170,13 +172,13 @@ def test_a_region_on_hugepages_is_whole_pages_whose_places_are_known() -> None:
 
 
 class OnHugepages(Emulated82599):
-    """An 82599 that takes what there is, as the real one does."""
+    """An 82599 that takes hugepages if enough are free, as VfioDevice does."""
 
     hugepages = None
 
 
 @needs_hugepages
-def test_a_port_on_hugepages_shares_one_between_its_descriptor_rings() -> None:
+def test_descriptor_rings_of_a_port_share_one_hugepage() -> None:
     nic = OnHugepages("loop")
     with nic:
         before = free_hugepages()
@@ -189,12 +191,12 @@ def test_a_port_on_hugepages_shares_one_between_its_descriptor_rings() -> None:
     assert free_hugepages() == before
 
 
-def test_a_port_says_what_its_memory_lies_on() -> None:
+def test_a_port_reports_the_pages_of_its_memory() -> None:
     with open_port("emulated") as port:
         assert port.memory == "4 KiB pages"
 
 
-def test_ports_of_real_nics_get_hugepages_when_there_are_some_and_emulated_ones_leave_them() -> None:
+def test_ports_of_real_nics_take_hugepages_and_ports_of_emulated_ones_do_not() -> None:
     class Needs(Emulated82599):
         hugepages = True
 
@@ -204,7 +206,7 @@ def test_ports_of_real_nics_get_hugepages_when_there_are_some_and_emulated_ones_
 
 
 class Counting(Emulated82599):
-    """Hugepages played by plain memory: one window for several rings."""
+    """Counts the windows that it maps."""
 
     mapped = 0
 
@@ -213,7 +215,7 @@ class Counting(Emulated82599):
         return super().map_dma(fd, address, size)
 
 
-def test_each_ring_on_plain_pages_has_a_window_of_its_own() -> None:
+def test_each_ring_on_plain_pages_has_its_own_window() -> None:
     nic = Counting("sink")
     with nic:
         parts = [nic.alloc_dma(size) for size in (4096, 8192, 100)]
@@ -224,7 +226,7 @@ def test_each_ring_on_plain_pages_has_a_window_of_its_own() -> None:
             part.release()
 
 
-def test_a_locked_down_kernel_is_named_by_the_first_that_it_refuses(
+def test_a_locked_down_kernel_is_recognized_at_its_first_refusal(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(machine)

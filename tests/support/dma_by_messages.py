@@ -1,4 +1,4 @@
-"""Queues of a NIC behind a vfio-user socket, set up by hand with few messages; and the NIC's DMA requests, answered."""
+"""Queues of a NIC behind a vfio-user socket, set up with few messages, and answers to the NIC's DMA requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ixrings.hw.vfio_user.protocol import ACCESS, Command, Message
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer
 
-MEMORY = 0x10_0000  # where the peers below have theirs, as the NIC sees it
+MEMORY = 0x10_0000  # IOVA of the peer's memory
 RING, FRAMES, HEAD = MEMORY, MEMORY + 0x1000, MEMORY + 0x2000
 
 
 class ByMessages:
-    """A loop of one transmit and one receive queue behind a Peer; its memory is a file that the peer shares, or does not."""
+    """One transmit and one receive queue behind a Peer. Their memory is a file that the peer may share or not."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer, self.regs = peer, Registers(peer)
@@ -49,7 +49,7 @@ class ByMessages:
 
 
 def descriptor(address: int, length: int = 60) -> bytes:
-    """One whole frame, with RS."""
+    """An advanced transmit descriptor of a complete frame (EOP) with RS."""
     return struct.pack("<QQ", address, length | 3 << 20 | (0x20 | 1 | 2 | 8) << 24 | length << 46)
 
 

@@ -1,4 +1,4 @@
-"""What a process holds: descriptors, shared mappings, threads, children; and so what a test left behind."""
+"""What this process holds: descriptors, shared mappings, threads and child processes. Used to find leaks of a test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def shared_mappings() -> set[str]:
-    """Mappings of memfds: regions and DMA memory, seen from either side."""
+    """Mappings of memfds: regions and DMA memory, in a client or a server."""
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
         return {f"mapping {line.split()[0]} of {line.split()[5]}" for line in lines if "/memfd:" in line}
 
@@ -16,7 +16,7 @@ def descriptors() -> set[str]:
     for fd in os.listdir("/proc/self/fd"):
         try:
             found.add(f"descriptor {fd}, {os.readlink(f'/proc/self/fd/{fd}')}")
-        except FileNotFoundError:  # the one that listed the directory
+        except FileNotFoundError:  # the descriptor that listed the directory
             pass
     return found
 
@@ -30,7 +30,7 @@ def read(path: str) -> str:
 
 
 def tasks() -> set[str]:
-    """Threads, those of C too, and child processes, zombies too."""
+    """Threads, also those of C, and child processes, also zombies."""
     found = set()
     for tid in os.listdir("/proc/self/task"):
         found.add(f"thread {tid} ({read(f'/proc/self/task/{tid}/comm')})")

@@ -1,4 +1,4 @@
-"""A made-up machine: the parts of sys, proc, dev and run that a look at NICs reads, and a kernel that acts on what is written there."""
+"""A simulated machine: the files of sys, proc, dev and run that hw/pci reads, and a kernel that reacts to writes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ IXGBE = ("ixgbe", 0x8086, 0x10FB)
 
 
 class Machine:
-    """`root` is what hw's functions take. Drivers are directories; a function has one by its `driver` link."""
+    """Pass `root` to functions of hw. A driver is a directory, and the `driver` link of a function points to it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.refuses: set[tuple[str, str]] = set()  # (driver, address): its probe fails
-        self.knows: dict[str, str] = {}  # the driver that takes a function without being told
+        self.refuses: set[tuple[str, str]] = set()  # (driver, address): the probe fails
+        self.knows: dict[str, str] = {}  # address to the driver that takes the function without driver_override
         self.netdevs: dict[str, str] = {}
         for folder in (
             "sys/bus/pci/devices",
@@ -83,7 +83,7 @@ class Machine:
         return os.path.basename(os.readlink(link)) if link.is_symlink() else ""
 
     def act(self, file: Path, text: str) -> None:
-        """What the kernel does when `text` is written to a file of sysfs."""
+        """React as the kernel does when `text` is written to a file of sysfs."""
         if file.name == "unbind":
             self._detach(text)
         elif file.name == "drivers_probe":
@@ -118,7 +118,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """The kernel of this machine sees what is written with Path.write_text."""
+    """The simulated machine, whose kernel reacts to Path.write_text."""
     made = Machine(tmp_path)
     write = Path.write_text
 

@@ -1,4 +1,4 @@
-"""The kernel's answers to VFIO's ioctls, on the made-up machine of sysfs_tree."""
+"""Answers of a simulated kernel to the ioctls of VFIO, for the machine of sysfs_tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ixrings.hw.vfio.abi import Request
 
 
 class Kernel:
-    """Answers VFIO's ioctls on the made-up machine; `fails` says which and with what."""
+    """Answers ioctls of VFIO. fails: name of the request to the errno with which it fails."""
 
     def __init__(self, **fails: int) -> None:
         self.fails = fails

@@ -1,4 +1,4 @@
-"""Both ends of a vfio-user socket for tests: `ixrings emulate` in a process of its own, a server in this one, and a peer that says what it likes."""
+"""Both ends of a vfio-user socket: `ixrings emulate`, a server in this process, and a client that sends any bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Emulator:
         return f"vfio-user:{self.path}"
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Exit status and what it had to say about the driver."""
+        """End the process; its exit status and stderr, which reports broken rules."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=10)
         return self.process.returncode, errors
@@ -41,13 +41,14 @@ class Emulator:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def mappings(self) -> int:
-        return Path(f"/proc/{self.process.pid}/maps").read_text().count("/memfd:ixrings-dma") + Path(
-            f"/proc/{self.process.pid}/maps"
-        ).read_text().count("/memfd:peer")
+        """Mappings of memory of its clients."""
+        maps = Path(f"/proc/{self.process.pid}/maps").read_text()
+        return maps.count("/memfd:ixrings-dma") + maps.count("/memfd:peer")
 
 
 @contextmanager
 def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
+    """`ixrings emulate --socket path`, once it listens."""
     with started([sys.executable, "-m", "ixrings", "emulate", "--socket", str(path), *arguments]) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -57,7 +58,7 @@ def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
 
 @contextmanager
 def served(nic: Emulated82599, path: Path, *, trap_all: bool = False, ask_beyond: bool = False) -> Iterator[str]:
-    """`nic` at a socket, by a thread of this process; gives the port's name."""
+    """Serve `nic` at a socket, in a thread of this process; yields the port's name."""
     with Server(nic, str(path), trap_all=trap_all, ask_beyond=ask_beyond) as server:
         thread = threading.Thread(target=server.serve)
         thread.start()
@@ -70,7 +71,7 @@ def served(nic: Emulated82599, path: Path, *, trap_all: bool = False, ask_beyond
 
 
 class Peer:
-    """A client without manners: sends bytes and fds as told, hears what comes back."""
+    """A client that sends any bytes and fds, valid or not, and receives the answers."""
 
     def __init__(self, path: str | Path, *, agree: bool = True) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -90,7 +91,7 @@ class Peer:
         return self._id
 
     def hear(self) -> Message | None:
-        """The next message; None when the server hung up."""
+        """The next message; None if the server closed the connection."""
         while (message := self.channel.take()) is None:
             try:
                 if not self.channel.fill():

@@ -25,7 +25,7 @@ STRUCTURES = {
     abi.DmaMap: "vfio_iommu_type1_dma_map",
     abi.DmaUnmap: "vfio_iommu_type1_dma_unmap",
 }
-NAMED_OTHERWISE = {"last": "end", "reserved": None}
+OTHER_NAMES = {"last": "end", "reserved": None}
 REQUESTS = {
     "VFIO_GET_API_VERSION": Request.GET_API_VERSION,
     "VFIO_CHECK_EXTENSION": Request.CHECK_EXTENSION,
@@ -67,7 +67,7 @@ CONSTANTS = {
 }
 
 
-def test_structures_and_numbers_are_those_of_the_kernels_header(tmp_path: Path) -> None:
+def test_structures_and_numbers_agree_with_the_kernels_header(tmp_path: Path) -> None:
     if not shutil.which("cc") or not Path("/usr/include/linux/vfio.h").exists():
         pytest.skip("needs cc and <linux/vfio.h>: apt install gcc linux-libc-dev")
     asserts = [
@@ -75,18 +75,16 @@ def test_structures_and_numbers_are_those_of_the_kernels_header(tmp_path: Path) 
     ]
     for mirror, name in STRUCTURES.items():
         size = ctypes.sizeof(mirror)
-        asserts.append(
-            f'_Static_assert(sizeof(struct {name}) >= {size}, "{name}");'
-        )  # newer headers add fields at the end
+        # Newer headers add fields at the end.
+        asserts.append(f'_Static_assert(sizeof(struct {name}) >= {size}, "{name}");')
         for field, *_ in mirror._fields_:
-            theirs = NAMED_OTHERWISE.get(field, field)
+            theirs = OTHER_NAMES.get(field, field)
             if theirs:
-                asserts.append(
-                    f'_Static_assert(offsetof(struct {name}, {theirs}) == {getattr(mirror, field).offset}, "{name}.{theirs}");'
-                )
-                asserts.append(
-                    f'_Static_assert(sizeof(((struct {name} *)0)->{theirs}) == {getattr(mirror, field).size}, "{name}.{theirs}");'
-                )
+                offset, size = getattr(mirror, field).offset, getattr(mirror, field).size
+                asserts += [
+                    f'_Static_assert(offsetof(struct {name}, {theirs}) == {offset}, "{name}.{theirs}");',
+                    f'_Static_assert(sizeof(((struct {name} *)0)->{theirs}) == {size}, "{name}.{theirs}");',
+                ]
     source = tmp_path / "layout.c"
     source.write_text("#include <stddef.h>\n#include <linux/vfio.h>\n" + "\n".join(asserts) + "\n")
     result = subprocess.run(["cc", "-std=c11", "-fsyntax-only", str(source)], capture_output=True, text=True)

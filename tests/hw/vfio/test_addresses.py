@@ -1,4 +1,4 @@
-"""Addresses for DMA: which the IOMMU carries, and which are free."""
+"""IovaSpace: windows lie in the ranges of the IOMMU, apart from each other and from the MSI window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ixrings.hw.memory.iova import MSI_FIRST, MSI_LAST, IovaSpace, Range, withou
 from ixrings.hw.vfio.group import WHOLE, parse_ranges
 
 
-def test_windows_never_touch_each_other_nor_the_msi_window() -> None:
+def test_windows_touch_neither_each_other_nor_the_msi_window() -> None:
     space = IovaSpace([Range(0, (1 << 39) - 1)])
     taken: list[int] = []
     for _ in range(40):
@@ -20,10 +20,10 @@ def test_windows_never_touch_each_other_nor_the_msi_window() -> None:
         assert iova + size <= MSI_FIRST or iova > MSI_LAST
         assert all(iova >= other + size + 4096 or other >= iova + size + 4096 for other in taken)
         taken.append(iova)
-    assert max(taken) > MSI_LAST  # past 4 GB, so the window was really in the way
+    assert max(taken) > MSI_LAST  # beyond 4 GB, so the MSI window was in the way
 
 
-def test_a_window_that_was_given_back_is_used_again() -> None:
+def test_a_window_that_was_given_back_is_reused() -> None:
     space = IovaSpace([Range(0, 0x2FFF_FFFF)])
     first = space.take(64 << 20)
     second = space.take(64 << 20)
@@ -32,7 +32,7 @@ def test_a_window_that_was_given_back_is_used_again() -> None:
     assert space.take(64 << 20) > second
 
 
-def test_addresses_stay_in_what_the_iommu_carries() -> None:
+def test_windows_lie_in_the_ranges_of_the_iommu() -> None:
     space = IovaSpace([Range(0x2000_0000, 0x203F_FFFF), Range(0x5000_0000, 0x50FF_FFFF)])
     assert space.take(4 << 20) == 0x2000_0000
     assert space.take(4 << 20) == 0x5000_0000
@@ -40,7 +40,7 @@ def test_addresses_stay_in_what_the_iommu_carries() -> None:
         space.take(64 << 20)
 
 
-def test_the_msi_window_is_cut_out_of_ranges_of_kernels_that_left_it_in() -> None:
+def test_ranges_that_contain_the_msi_window_are_split_around_it() -> None:
     assert without_msi([Range(0, 0xFFFF_FFFF)]) == [Range(0, MSI_FIRST - 1), Range(MSI_LAST + 1, 0xFFFF_FFFF)]
     assert without_msi([Range(MSI_FIRST, MSI_LAST)]) == []
 
@@ -50,5 +50,5 @@ def test_ranges_are_found_in_the_chain_of_capabilities() -> None:
     ranges = struct.pack("<HHIII4Q", 1, 1, 0, 2, 0, 0, 0xFEDF_FFFF, 0xFEF0_0000, 0x7F_FFFF_FFFF)
     info = bytes(24) + other + ranges
     assert parse_ranges(info, 24) == [Range(0, 0xFEDF_FFFF), Range(0xFEF0_0000, 0x7F_FFFF_FFFF)]
-    assert parse_ranges(bytes(24) + struct.pack("<HHI", 3, 1, 24), 24) == [WHOLE]  # a chain that bites its tail
+    assert parse_ranges(bytes(24) + struct.pack("<HHI", 3, 1, 24), 24) == [WHOLE]  # a chain that points to itself
     assert parse_ranges(bytes(24), 0) == [WHOLE]

@@ -1,4 +1,4 @@
-"""One IOMMU group, several NICs in it, one program: what the kernel gives once a process is shared. (For real: tests/qemu/test_group_guest.py.)"""
+"""NICs of one IOMMU group share its descriptors in one program. (Real kernel: tests/qemu/test_group_guest.py.)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 4096
 
 
 class GroupKernel(Kernel):
-    """Keeps what is mapped, by the container's descriptor and address; a container that is closed takes its own along."""
+    """Records what is mapped, by descriptor of the container and IOVA."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def take(space: Container) -> int:
     return iova
 
 
-def test_two_functions_share_group_and_addresses_and_what_one_leaves_mapped_goes_with_it(
+def test_two_functions_share_a_group_and_close_unmaps_what_a_function_left_mapped(
     machine: Machine, kernel: GroupKernel
 ) -> None:
     a, b = (Container(look_up(address, machine.root), machine.root) for address in (A, B))
@@ -70,7 +70,9 @@ def test_two_functions_share_group_and_addresses_and_what_one_leaves_mapped_goes
     assert kernel.mapped == set()
 
 
-def test_the_last_to_close_closes_the_group_and_the_next_opens_it_anew(machine: Machine, kernel: GroupKernel) -> None:
+def test_the_last_close_closes_the_group_and_the_next_open_opens_it_again(
+    machine: Machine, kernel: GroupKernel
+) -> None:
     for opened in (1, 2):
         space = Container(look_up(A, machine.root), machine.root)
         assert kernel.sets == opened
@@ -78,7 +80,7 @@ def test_the_last_to_close_closes_the_group_and_the_next_opens_it_anew(machine: 
         space.close()
 
 
-def test_a_function_that_this_program_has_open_says_so(machine: Machine, kernel: GroupKernel) -> None:
+def test_a_function_that_is_already_open_in_this_program_is_refused(machine: Machine, kernel: GroupKernel) -> None:
     space = Container(look_up(A, machine.root), machine.root)
     try:
         with pytest.raises(
@@ -89,13 +91,13 @@ def test_a_function_that_this_program_has_open_says_so(machine: Machine, kernel:
         space.close()
 
 
-def test_a_child_has_no_part_in_its_parents_group(machine: Machine, kernel: GroupKernel) -> None:
+def test_a_forked_child_does_not_use_its_parents_group(machine: Machine, kernel: GroupKernel) -> None:
     space = Container(look_up(A, machine.root), machine.root)
     child = os.fork()
     if not child:
         try:
             Container(look_up(B, machine.root), machine.root)
         finally:
-            os._exit(kernel.sets)  # 2: it tried for itself, and a real kernel would have said EBUSY
+            os._exit(kernel.sets)  # 2: it opened the group itself; a real kernel would answer EBUSY
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     space.close()

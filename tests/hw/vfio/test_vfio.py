@@ -1,6 +1,6 @@
-"""VFIO without a NIC: structures against the kernel's header, addresses, which way is chosen, and every error's sentence.
+"""VfioDevice without a NIC: the choice between group and iommufd, and the sentence of every error.
 
-The real calls are made in a QEMU guest (tests/qemu).
+The tests with a real kernel run in a QEMU guest (tests/qemu).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.vfio_kernel import Kernel
 A, B = "0000:03:00.0", "0000:03:00.1"
 
 
-def test_iommufd_is_taken_where_the_kernel_has_it_and_lets_us_in(machine: Machine) -> None:
+def test_iommufd_is_chosen_if_the_kernel_has_it_and_permissions_allow_it(machine: Machine) -> None:
     path = machine.add(A, driver="vfio-pci")
     assert choose(look_up(A, machine.root), machine.root) is Way.GROUP
     (path / "vfio-dev/vfio0").mkdir(parents=True)
@@ -44,7 +44,9 @@ def test_iommufd_is_taken_where_the_kernel_has_it_and_lets_us_in(machine: Machin
         ({"class_code": 0x0C0330, "device": 0x1E31}, r"is not a NIC: it is 8086:1e31"),
     ],
 )
-def test_a_device_that_is_not_for_us_is_refused_unopened(machine: Machine, options: dict[str, Any], says: str) -> None:
+def test_an_unsuitable_device_is_refused_without_opening_it(
+    machine: Machine, options: dict[str, Any], says: str
+) -> None:
     machine.add(A, **options)
     with pytest.raises(DeviceError, match=says):
         VfioDevice(A, root=machine.root)
@@ -71,7 +73,9 @@ def test_each_error_of_the_group_path_has_its_sentence(
         VfioDevice(A, Way.GROUP, root=machine.root)
 
 
-def test_a_group_that_is_not_viable_names_who_is_in_the_way(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_group_that_is_not_viable_names_the_host_driver(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.add(A, driver="vfio-pci")
     machine.add(B)
     kernel = Kernel()
@@ -156,7 +160,9 @@ def test_each_error_of_mapping_has_its_sentence(
         space.close()
 
 
-def test_the_memlock_error_shows_the_limit_of_this_process(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_locked_memory_shows_the_limit_of_this_process(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, limits[1]))
     try:
@@ -166,7 +172,7 @@ def test_the_memlock_error_shows_the_limit_of_this_process(machine: Machine, mon
         resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
 
 
-def test_no_iommu_is_never_used_unless_it_is_asked_for_by_name(machine: Machine) -> None:
+def test_a_nic_without_an_iommu_is_opened_only_by_the_explicit_name(machine: Machine) -> None:
     machine.add(A, driver="vfio-pci", kind="")
     (machine.root / "dev/vfio/12").rename(machine.root / "dev/vfio/noiommu-12")
     with pytest.raises(DeviceError, match=r"has no IOMMU, so it can overwrite all memory.*vfio-noiommu:0000:03:00\.0"):
@@ -176,7 +182,7 @@ def test_no_iommu_is_never_used_unless_it_is_asked_for_by_name(machine: Machine)
         VfioDevice(A, Way.NOIOMMU, root=machine.root)
 
 
-def test_no_iommu_is_warned_about_in_words(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_without_an_iommu_warns(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.add(A, driver="vfio-pci", kind="")
     (machine.root / "dev/vfio/12").rename(machine.root / "dev/vfio/noiommu-12")
     monkeypatch.setattr(fcntl, "ioctl", Kernel(GROUP_GET_DEVICE_FD=errno.EPERM).ioctl)
