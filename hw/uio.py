@@ -212,9 +212,9 @@ def check_usable(function: Function) -> None:
     """Raises DeviceError if the function cannot be opened through UIO."""
     check_is_82599(function)
     if function.driver not in UIO_DRIVERS or not function.uio:
-        has = f"{function.driver} has it" if function.driver else "it has no driver"
+        why = f"its driver is {function.driver}" if function.driver else "it has no driver"
         raise DeviceError(
-            f"{function.address} is not bound to a UIO driver: {has}. "
+            f"{function.address} is not bound to a UIO driver: {why}. "
             f"Run: ixrings bind {function.address} --driver uio_pci_generic"
         )
     trouble = why_not_uio(function)

@@ -29,7 +29,7 @@ def why_not(function: Function, root: Path = ROOT) -> str:
         return why_not_uio(function)
     if not function.driver:
         return f"no driver. Run: ixrings bind {function.address}"
-    return f"{function.driver} has it. Run: ixrings bind {function.address}"
+    return f"its driver is {function.driver}. Run: ixrings bind {function.address}"
 
 
 def why_not_uio(function: Function) -> str:

@@ -13,8 +13,8 @@ from ixrings.hw.pci.discovery import VFIO_DRIVERS, Function
 def load_vfio(function: Function, node: Path) -> str:
     """For ENOENT or ENODEV of a device file."""
     if function.driver not in VFIO_DRIVERS:
-        has = f"{function.driver} has it" if function.driver else "it has no driver"
-        return f"{function.address} is not bound to vfio-pci: {has}. Run: ixrings bind {function.address}"
+        why = f"its driver is {function.driver}" if function.driver else "it has no driver"
+        return f"{function.address} is not bound to vfio-pci: {why}. Run: ixrings bind {function.address}"
     if function.iommu_group is None:
         return no_iommu(function)
     return f"{node} does not exist. Run: sudo modprobe vfio-pci"

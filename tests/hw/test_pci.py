@@ -47,7 +47,7 @@ def test_a_nic_is_described_from_sysfs(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, f"ixgbe has it. Run: ixrings bind {A}"),
+        ({}, f"its driver is ixgbe. Run: ixrings bind {A}"),
         ({"driver": ""}, f"no driver. Run: ixrings bind {A}"),
         ({"driver": "vfio-pci"}, ""),
         ({"driver": "vfio-pci", "group": None}, "vfio-pci without an IOMMU"),

@@ -107,7 +107,7 @@ def test_a_function_behind_a_translating_iommu_is_refused(machine: Machine) -> N
         UioDevice(A, machine.root)
 
 
-@pytest.mark.parametrize(("driver", "says"), [("ixgbe", "ixgbe has it"), ("", "it has no driver")])
+@pytest.mark.parametrize(("driver", "says"), [("ixgbe", "its driver is ixgbe"), ("", "it has no driver")])
 def test_a_nic_without_a_uio_driver_is_refused_and_the_error_has_the_command(
     machine: Machine, driver: str, says: str
 ) -> None:

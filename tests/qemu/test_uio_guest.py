@@ -36,7 +36,7 @@ def ours(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
 def test_without_an_iommu_vfio_is_refused_and_uio_named(ours: OurGuest) -> None:
     assert f"or run: ixrings bind {LEFT} --driver uio_pci_generic" in ours.refused(f"ixrings bind {LEFT}")
     said = ours.run(f"{OPEN} vfio:{LEFT}", status=1)
-    assert f"{LEFT} is not bound to vfio-pci: ixgbe has it. Run: ixrings bind {LEFT}" in said
+    assert f"{LEFT} is not bound to vfio-pci: its driver is ixgbe. Run: ixrings bind {LEFT}" in said
     assert "IOMMU: off" in ours.run(f"ixrings doctor {LEFT}", status=1)
 
 

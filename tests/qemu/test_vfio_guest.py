@@ -103,7 +103,7 @@ def test_what_is_no_82599_or_not_there_is_said_so(bound: OurGuest) -> None:
         bound.refused("ixrings bind 0000:7f:00.0") == "ixrings: there is no PCI device 0000:7f:00.0. Run: ixrings list"
     )
     assert bound.refused(f"ixrings info uio:{LEFT}") == (
-        f"ixrings: {LEFT} is not bound to a UIO driver: vfio-pci has it. Run: ixrings bind {LEFT} --driver uio_pci_generic"
+        f"ixrings: {LEFT} is not bound to a UIO driver: its driver is vfio-pci. Run: ixrings bind {LEFT} --driver uio_pci_generic"
     )
     assert "the IOMMU translates for" in bound.refused(f"ixrings bind {LEFT} --driver uio_pci_generic")
     assert f"{LEFT} has an IOMMU" in bound.refused(f"ixrings info vfio-noiommu:{LEFT}")

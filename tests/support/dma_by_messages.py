@@ -57,21 +57,21 @@ def faults(nic: Emulated82599) -> list[tuple[str, int]]:
     return [(fault.rule.name, fault.values[0]) for fault in nic.faults]
 
 
-def settled(nic: Emulated82599) -> list[tuple[str, int]]:
+def wait_faults(nic: Emulated82599) -> list[tuple[str, int]]:
     wait_for(lambda: nic.faults, "no DMA fault came")
     return faults(nic)
 
 
 def request(peer: Peer, command: Command) -> Message:
-    message = peer.hear()
+    message = peer.receive()
     assert message is not None and message.command == command and not message.is_reply
     return message
 
 
 def reply(peer: Peer, message: Message, payload: bytes, *, error: int = 0) -> None:
     flags = p.REPLY | (p.ERROR if error else 0)
-    peer.raw(p.HEADER.pack(message.id, message.command, p.HEADER.size + len(payload), flags, error) + payload)
+    peer.send_bytes(p.HEADER.pack(message.id, message.command, p.HEADER.size + len(payload), flags, error) + payload)
 
 
-def ring(by_hand: ByMessages, tail: int) -> None:
-    by_hand.peer.say(Command.REGION_WRITE, ACCESS.pack(0x6018, 0, 4) + struct.pack("<I", tail), flags=p.NO_REPLY)
+def ring_doorbell(by_hand: ByMessages, tail: int) -> None:
+    by_hand.peer.send(Command.REGION_WRITE, ACCESS.pack(0x6018, 0, 4) + struct.pack("<I", tail), flags=p.NO_REPLY)

@@ -79,18 +79,18 @@ class Peer:
         self.channel = Channel(self.socket, 5.0)
         self._id = 100
         if agree:
-            assert self.ask(Command.VERSION, p.VERSION.pack(0, 0) + p.capabilities()).error == 0
+            assert self.request(Command.VERSION, p.VERSION.pack(0, 0) + p.capabilities()).error == 0
 
-    def raw(self, data: bytes, fds: Sequence[int] = ()) -> None:
+    def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
         extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.socket.sendmsg([data], extra)
 
-    def say(self, command: int, payload: bytes = b"", fds: Sequence[int] = (), *, flags: int = 0) -> int:
+    def send(self, command: int, payload: bytes = b"", fds: Sequence[int] = (), *, flags: int = 0) -> int:
         self._id += 1
-        self.raw(p.HEADER.pack(self._id, command, p.HEADER.size + len(payload), flags, 0) + payload, fds)
+        self.send_bytes(p.HEADER.pack(self._id, command, p.HEADER.size + len(payload), flags, 0) + payload, fds)
         return self._id
 
-    def hear(self) -> Message | None:
+    def receive(self) -> Message | None:
         """The next message; None if the server closed the connection."""
         while (message := self.channel.take()) is None:
             try:
@@ -100,20 +100,20 @@ class Peer:
                 return None
         return message
 
-    def ask(self, command: int, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
-        id = self.say(command, payload, fds)
-        message = self.hear()
+    def request(self, command: int, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
+        id = self.send(command, payload, fds)
+        message = self.receive()
         assert message is not None and message.is_reply and (message.id, message.command) == (id, command)
         return message
 
     def errno(self, command: int, payload: bytes = b"", fds: Sequence[int] = ()) -> int:
-        answer = self.ask(command, payload, fds)
+        answer = self.request(command, payload, fds)
         assert bool(answer.error) == bool(answer.flags & p.ERROR)
         answer.close_fds()
         return answer.error
 
     def read(self, offset: int, region: int = Region.BAR0, count: int = 4) -> int:
-        answer = self.ask(Command.REGION_READ, ACCESS.pack(offset, region, count))
+        answer = self.request(Command.REGION_READ, ACCESS.pack(offset, region, count))
         assert answer.error == 0 and answer.payload[: ACCESS.size] == ACCESS.pack(offset, region, count)
         return int.from_bytes(answer.payload[ACCESS.size :], "little")
 

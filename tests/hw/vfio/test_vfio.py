@@ -38,7 +38,7 @@ def test_iommufd_is_chosen_if_the_kernel_has_it_and_permissions_allow_it(machine
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, r"not bound to vfio-pci: ixgbe has it\. Run: ixrings bind 0000:03:00\.0"),
+        ({}, r"not bound to vfio-pci: its driver is ixgbe\. Run: ixrings bind 0000:03:00\.0"),
         ({"driver": ""}, r"not bound to vfio-pci: it has no driver\. Run: ixrings bind"),
         ({"device": 0x1572}, r"is a NIC, but not an 82599: it is 8086:1572"),
         ({"class_code": 0x0C0330, "device": 0x1E31}, r"is not a NIC: it is 8086:1e31"),

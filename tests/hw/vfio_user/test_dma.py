@@ -1,4 +1,4 @@
-"""DMA across processes: windows on files with their rights, memory that only messages reach, memory that goes away."""
+"""DMA across processes: windows on files with access rights, memory accessed by messages, memory that disappears."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.support.dma_by_messages import (
     descriptor,
     reply,
     request,
-    ring,
-    settled,
+    ring_doorbell,
+    wait_faults,
 )
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, emulate, memfd, served
 
-pytestmark = pytest.mark.breaks_rules  # queues here are set up with as few messages as they can be
+pytestmark = pytest.mark.breaks_rules  # queues are set up with as few messages as possible
 
 
 # ---- windows on files ----
@@ -53,7 +53,7 @@ def test_a_window_that_may_only_be_read_is_not_written(nic: Emulated82599, tmp_p
         by_hand = ByMessages(peer)
         by_hand.transmit_queue(head=HEAD)
         by_hand.regs.TDT[0].write(1)
-        assert settled(nic) == [("dma_write", HEAD)]
+        assert wait_faults(nic) == [("dma_write", HEAD)]
         assert os.pread(fd, 4, 0x2000) == bytes(4)
 
 
@@ -63,13 +63,13 @@ def test_a_window_that_may_only_be_written_is_not_read(nic: Emulated82599, tmp_p
         by_hand = ByMessages(peer)
         by_hand.transmit_queue()
         by_hand.regs.TDT[0].write(1)
-        assert settled(nic) == [("dma_read", RING)]
+        assert wait_faults(nic) == [("dma_read", RING)]
 
 
-def test_a_window_is_the_part_of_the_file_that_was_named(nic: Emulated82599, tmp_path: Path) -> None:
+def test_a_window_is_the_named_part_of_the_file(nic: Emulated82599, tmp_path: Path) -> None:
     with served(nic, tmp_path / "nic"), Peer(tmp_path / "nic") as peer, memfd(0x10000) as fd:
         assert peer.map(RING, 0x1000, fd, offset=0x7000) == 0
-        assert peer.map(FRAMES, 0x1000, fd, offset=0x2000) == 0  # neighbours for the NIC, far apart in the file
+        assert peer.map(FRAMES, 0x1000, fd, offset=0x2000) == 0  # adjacent for the NIC, far apart in the file
         assert peer.map(HEAD, 0x1000, fd, offset=0xF000) == 0
         os.pwrite(fd, descriptor(FRAMES), 0x7000)
         by_hand = ByMessages(peer)
@@ -79,7 +79,7 @@ def test_a_window_is_the_part_of_the_file_that_was_named(nic: Emulated82599, tmp
         assert nic.faults == []
 
 
-def test_memory_unmapped_amid_traffic_is_a_fault_and_the_port_still_closes(tmp_path: Path) -> None:
+def test_unmapping_during_traffic_is_a_fault_and_the_port_still_closes(tmp_path: Path) -> None:
     with Emulated82599() as nic, served(nic, tmp_path / "nic") as name, open_port(name) as port:
         port.promiscuous = True
         port.send([bytes(60)] * 500)
@@ -88,10 +88,10 @@ def test_memory_unmapped_amid_traffic_is_a_fault_and_the_port_still_closes(tmp_p
             port.txsync()
             port.rxsync()
         port.send([bytes(60)] * 10)
-        assert settled(nic)[0][0] in ("dma_read", "dma_write")
+        assert wait_faults(nic)[0][0] in ("dma_read", "dma_write")
 
 
-def test_a_file_made_shorter_is_a_fault_and_the_server_goes_on(tmp_path: Path) -> None:
+def test_a_truncated_file_is_a_fault_and_the_server_continues(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator:
         for _ in range(2):
             with Peer(emulator.path) as peer, memfd(0x3000) as fd:
@@ -111,7 +111,7 @@ def test_a_file_made_shorter_is_a_fault_and_the_server_goes_on(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("some_hugepages")
-def test_small_windows_into_hugepages(nic: Emulated82599, tmp_path: Path) -> None:
+def test_small_windows_on_hugepages_work(nic: Emulated82599, tmp_path: Path) -> None:
     fd = os.memfd_create("peer", os.MFD_HUGETLB | os.MFD_HUGE_2MB)
     os.ftruncate(fd, 4 << 20)
     view = mmap.mmap(fd, 4 << 20)
@@ -128,7 +128,7 @@ def test_small_windows_into_hugepages(nic: Emulated82599, tmp_path: Path) -> Non
     os.close(fd)
 
 
-# ---- memory that only messages reach ----
+# ---- memory accessed by messages ----
 
 
 @pytest.fixture
@@ -138,9 +138,9 @@ def by_hand(nic: Emulated82599, tmp_path: Path) -> Iterator[ByMessages]:
         yield ByMessages(peer)
 
 
-def test_a_frame_is_fetched_and_its_end_reported_by_messages(nic: Emulated82599, by_hand: ByMessages) -> None:
+def test_a_frame_is_read_and_its_completion_written_by_messages(nic: Emulated82599, by_hand: ByMessages) -> None:
     by_hand.transmit_queue(head=HEAD)
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)
     assert DMA_ACCESS.unpack(read.payload) == (RING, 16)
     reply(by_hand.peer, read, read.payload + descriptor(FRAMES, 100))
@@ -154,18 +154,18 @@ def test_a_frame_is_fetched_and_its_end_reported_by_messages(nic: Emulated82599,
     assert nic.faults == []
 
 
-def test_accesses_are_answered_while_a_dma_request_is_out_and_before_one_is_made(by_hand: ByMessages) -> None:
+def test_accesses_are_answered_before_and_during_a_dma_request(by_hand: ByMessages) -> None:
     by_hand.transmit_queue()
     peer = by_hand.peer
     write = ACCESS.pack(0x6018, 0, 4) + struct.pack("<I", 1)
     read = ACCESS.pack(8, 0, 4)
-    peer.raw(
+    peer.send_bytes(
         p.HEADER.pack(1, Command.REGION_WRITE, 36, p.NO_REPLY, 0)
         + write
         + p.HEADER.pack(2, Command.REGION_READ, 32, 0, 0)
         + read
     )
-    first = peer.hear()
+    first = peer.receive()
     assert first is not None and first.is_reply and first.id == 2
     out = request(peer, Command.DMA_READ)
     assert [peer.read(8) >> 7 & 1 for _ in range(3)] == [1, 1, 1]
@@ -174,12 +174,12 @@ def test_accesses_are_answered_while_a_dma_request_is_out_and_before_one_is_made
 
 
 @pytest.mark.parametrize("answer", ["refused", "short", "long", "empty", "other", "late"])
-def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(
+def test_a_dma_read_without_a_valid_answer_is_a_fault(
     nic: Emulated82599, by_hand: ByMessages, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.session.DMA_ANSWER_S", 0.1 if answer == "late" else 5.0)
     by_hand.transmit_queue()
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)
     payloads = {
         "short": read.payload + bytes(15),
@@ -192,12 +192,12 @@ def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(
         read.command = Command.DMA_WRITE
     if answer != "late":
         reply(by_hand.peer, read, payloads[answer], error=errno.ENODEV if answer == "refused" else 0)
-    assert settled(nic) == [("dma_read", RING)]
-    reply(by_hand.peer, read, read.payload + descriptor(FRAMES))  # again, or too late: nobody waits for it
+    assert wait_faults(nic) == [("dma_read", RING)]
+    reply(by_hand.peer, read, read.payload + descriptor(FRAMES))  # a second or late answer is ignored
     assert by_hand.regs.TDH[0].read() == 0
-    by_hand.regs.TXDCTL[0].write(ENABLE=0)  # and the queue can be started again
+    by_hand.regs.TXDCTL[0].write(ENABLE=0)  # the queue can be started again
     by_hand.transmit_queue()
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)
     reply(by_hand.peer, read, read.payload + descriptor(FRAMES))
     assert DMA_ACCESS.unpack(request(by_hand.peer, Command.DMA_READ).payload) == (FRAMES, 60)
@@ -205,46 +205,46 @@ def test_a_read_that_is_not_answered_as_it_should_be_is_a_fault(
 
 def test_a_write_that_is_refused_is_a_fault(nic: Emulated82599, by_hand: ByMessages) -> None:
     by_hand.transmit_queue(head=HEAD)
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     for data in (descriptor(FRAMES), bytes(60)):
         read = request(by_hand.peer, Command.DMA_READ)
         reply(by_hand.peer, read, read.payload + data)
     reply(by_hand.peer, request(by_hand.peer, Command.DMA_WRITE), b"", error=errno.ENODEV)
-    assert settled(nic) == [("dma_write", HEAD)]
+    assert wait_faults(nic) == [("dma_write", HEAD)]
 
 
-def test_what_was_read_before_a_queue_stopped_is_read_again(by_hand: ByMessages) -> None:
+def test_a_descriptor_that_was_read_before_the_queue_stopped_is_read_again(by_hand: ByMessages) -> None:
     by_hand.transmit_queue()
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     stale = request(by_hand.peer, Command.DMA_READ)
     by_hand.regs.TXDCTL[0].write(ENABLE=0)
     reply(by_hand.peer, stale, stale.payload + descriptor(FRAMES + 0x800))
     by_hand.transmit_queue()
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     fresh = request(by_hand.peer, Command.DMA_READ)
     assert fresh.payload == stale.payload
     reply(by_hand.peer, fresh, fresh.payload + descriptor(FRAMES))
     assert DMA_ACCESS.unpack(request(by_hand.peer, Command.DMA_READ).payload)[0] == FRAMES
 
 
-def test_nothing_is_asked_for_in_memory_that_was_unmapped(nic: Emulated82599, by_hand: ByMessages) -> None:
+def test_unmapped_memory_is_not_requested(nic: Emulated82599, by_hand: ByMessages) -> None:
     by_hand.transmit_queue()
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     read = request(by_hand.peer, Command.DMA_READ)
     assert by_hand.peer.unmap(MEMORY, 0x10000) == 0
     reply(by_hand.peer, read, read.payload + descriptor(FRAMES))
-    assert settled(nic) == [("dma_read", RING)]
+    assert wait_faults(nic) == [("dma_read", RING)]
     assert select.select([by_hand.peer.socket], [], [], 0.05)[0] == []
 
 
-def test_a_message_does_not_overtake_the_data_it_tells_of(by_hand: ByMessages) -> None:
+def test_an_interrupt_waits_for_the_write_before_it(by_hand: ByMessages) -> None:
     fd = os.eventfd(0, os.EFD_NONBLOCK)
     assert by_hand.peer.errno(Command.DEVICE_SET_IRQS, p.IRQ_SET.pack(20, 0x24, p.Irq.MSIX, 0, 1), [fd]) == 0
     by_hand.regs.GPIE.write(MSIX_MODE=1)
     by_hand.regs.IVAR[0].write(INT_ALLOC_1=0, INT_ALLOC_VAL_1=1)
     by_hand.regs.EIMS_EX[0].write(1)
     by_hand.transmit_queue(head=HEAD)
-    ring(by_hand, 1)
+    ring_doorbell(by_hand, 1)
     for data in (descriptor(FRAMES), bytes(60)):
         read = request(by_hand.peer, Command.DMA_READ)
         reply(by_hand.peer, read, read.payload + data)
@@ -256,7 +256,7 @@ def test_a_message_does_not_overtake_the_data_it_tells_of(by_hand: ByMessages) -
 
 
 class Owner(Connection):
-    """A connection whose client has the memory: a thread hears everything, and does the NIC's DMA."""
+    """A connection that does the NIC's DMA in memory of this process: a thread receives all messages."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -312,7 +312,7 @@ class Owner(Connection):
 
 
 class Unshared(VfioUserDevice):
-    """A client that gives no file of its memory."""
+    """A client that shares no file: all DMA is by messages."""
 
     def _connect(self, path: str) -> Connection:
         return Owner(path)
@@ -358,7 +358,7 @@ def test_a_whole_port_runs_on_messages_alone(tmp_path: Path, arguments: tuple[st
         assert emulator.end() == (0, "")
 
 
-def test_a_client_that_dies_with_dma_under_way_leaves_a_nic_that_the_next_can_have(tmp_path: Path) -> None:
+def test_after_a_client_died_during_dma_the_next_can_use_the_nic(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator:
         for held_back in range(4):
             with Peer(emulator.path) as peer:
@@ -366,9 +366,9 @@ def test_a_client_that_dies_with_dma_under_way_leaves_a_nic_that_the_next_can_ha
                 by_hand = ByMessages(peer)
                 by_hand.receive_queue(MEMORY + 0x4000)
                 by_hand.transmit_queue(head=HEAD)
-                ring(by_hand, 3)
-                for _ in range(held_back):  # then it is gone, in the middle
-                    message = peer.hear()
+                ring_doorbell(by_hand, 3)
+                for _ in range(held_back):  # then it disconnects during DMA
+                    message = peer.receive()
                     assert message is not None
                     if message.command == Command.DMA_READ:
                         iova, count = DMA_ACCESS.unpack(message.payload)
@@ -379,12 +379,12 @@ def test_a_client_that_dies_with_dma_under_way_leaves_a_nic_that_the_next_can_ha
             assert next(port.recv(5)) == frame(port.mac, 1, 60)
 
 
-def test_the_last_store_before_a_server_died_is_no_trap(tmp_path: Path) -> None:
+def test_a_store_to_a_doorbell_after_the_server_died_does_not_crash(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator, VfioUserDevice(emulator.path) as device:
         address = device.doorbell(Registers.TDT.offset(0))
         emulator.process.kill()
         emulator.process.wait(10)
-        ctypes.memset(address, 1, 4)  # the C loop knows nothing of it yet
+        ctypes.memset(address, 1, 4)  # as the C loop does, which has not noticed yet
         assert device.read32(8) == 0xFFFF_FFFF
         with pytest.raises(DeviceGone):
             device.enable_interrupts(2)

@@ -34,7 +34,7 @@ def eventfds() -> Iterator[list[int]]:
         os.close(fd)
 
 
-def came(fd: int) -> int:
+def signals(fd: int) -> int:
     for _ in range(100):
         try:
             return os.eventfd_read(fd)
@@ -43,7 +43,7 @@ def came(fd: int) -> int:
     return 0
 
 
-def test_msix_vectors_are_connected_with_a_growing_count_and_disconnected(peer: Peer, eventfds: list[int]) -> None:
+def test_msix_vectors_can_be_added_and_disconnected(peer: Peer, eventfds: list[int]) -> None:
     assert set_irqs(peer, 0x24, Irq.MSIX, 0, 1, eventfds[:1]) == OK
     assert set_irqs(peer, 0x24, Irq.MSIX, 0, 3, eventfds[:3]) == OK
     assert set_irqs(peer, 0x24, Irq.MSIX, 3, 2, eventfds[3:5]) == OK
@@ -51,34 +51,36 @@ def test_msix_vectors_are_connected_with_a_growing_count_and_disconnected(peer: 
     peer.write(0x00AA0, 0xFFFF)  # EIMS_EX
     for vector in (0, 2, 4):
         peer.write(0x00A90, 1 << vector)  # EICS_EX
-        assert came(eventfds[vector]) == 1
-    assert set_irqs(peer, 0x24, Irq.MSIX, 4, 1, []) == OK  # no fd: that vector goes nowhere
+        assert signals(eventfds[vector]) == 1
+    assert set_irqs(peer, 0x24, Irq.MSIX, 4, 1, []) == OK  # no fd: disconnects that vector
     peer.write(0x00A90, 1 << 4)
-    assert came(eventfds[4]) == 0
+    assert signals(eventfds[4]) == 0
     assert set_irqs(peer, 0x21, Irq.MSIX, 0, 0, []) == OK
     assert set_irqs(peer, 0x24, Irq.INTX, 0, 1, eventfds[:1]) == OK
 
 
-def test_intx_stays_up_until_it_is_served_and_is_masked_after_each_signal(peer: Peer, eventfds: list[int]) -> None:
+def test_intx_is_masked_after_each_signal_and_raised_until_its_cause_is_cleared(
+    peer: Peer, eventfds: list[int]
+) -> None:
     assert set_irqs(peer, 0x24, Irq.INTX, 0, 1, eventfds[:1]) == OK
     peer.write(0x00880, 1 << 20)  # EIMS: LSC
     peer.write(0x00808, 1 << 20)  # EICS
-    assert came(eventfds[0]) == 1
+    assert signals(eventfds[0]) == 1
     peer.write(0x00808, 1 << 20)
-    assert came(eventfds[0]) == 0  # masked
+    assert signals(eventfds[0]) == 0  # masked
     assert set_irqs(peer, 0x11, Irq.INTX, 0, 1, []) == OK
-    assert came(eventfds[0]) == 1  # still up
+    assert signals(eventfds[0]) == 1  # the cause is still set
     assert peer.read(0x00800) & 1 << 20  # EICR: the read clears it
     assert set_irqs(peer, 0x11, Irq.INTX, 0, 1, []) == OK
-    assert came(eventfds[0]) == 0
-    assert set_irqs(peer, 0x09, Irq.INTX, 0, 1, []) == OK  # masked by hand
+    assert signals(eventfds[0]) == 0
+    assert set_irqs(peer, 0x09, Irq.INTX, 0, 1, []) == OK  # masked by the client
     peer.write(0x00808, 1 << 20)
-    assert came(eventfds[0]) == 0
+    assert signals(eventfds[0]) == 0
     assert set_irqs(peer, 0x11, Irq.INTX, 0, 1, []) == OK
-    assert came(eventfds[0]) == 1
+    assert signals(eventfds[0]) == 1
 
 
-def test_a_full_eventfd_of_a_client_that_blocks_does_not_block_the_nic(nic: Emulated82599, peer: Peer) -> None:
+def test_a_full_blocking_eventfd_does_not_block_the_nic(nic: Emulated82599, peer: Peer) -> None:
     fd = os.eventfd(0)
     os.eventfd_write(fd, 2**64 - 2)
     assert set_irqs(peer, 0x24, Irq.MSIX, 0, 1, [fd]) == OK
@@ -90,19 +92,21 @@ def test_a_full_eventfd_of_a_client_that_blocks_does_not_block_the_nic(nic: Emul
 
 
 @pytest.mark.parametrize(("flags", "index", "start", "count", "fds"), [
-    (0x24, 2, 0, 2, 1), (0x24, 2, 0, 1, 2), (0x24, 2, 64, 1, 1), (0x24, 2, 63, 2, 2), (0x24, 0, 0, 2, 2), (0x24, 0, 1, 1, 1), (0x24, 3, 0, 1, 1),
-    (0x24, 9, 0, 1, 1), (0x24, 2, 0, 0, 0), (0x21, 2, 0, 0, 1), (0x11, 0, 0, 1, 1), (0x20, 2, 0, 1, 1), (0x04, 2, 0, 1, 1), (0, 2, 0, 1, 1),
-    (0x3F, 2, 0, 1, 0), (0xFFFF_FFFF, 2, 0, 1, 0), (0x24, 2, 0xFFFF_FFFF, 0xFFFF_FFFF, 0), (0x24, 2, 0, 0xFFFF_FFFF, 1), (0x11, 0, 0, 0, 0),
+    (0x24, 2, 0, 2, 1), (0x24, 2, 0, 1, 2), (0x24, 2, 64, 1, 1), (0x24, 2, 63, 2, 2), (0x24, 0, 0, 2, 2),
+    (0x24, 0, 1, 1, 1), (0x24, 3, 0, 1, 1), (0x24, 9, 0, 1, 1), (0x24, 2, 0, 0, 0), (0x21, 2, 0, 0, 1),
+    (0x11, 0, 0, 1, 1), (0x20, 2, 0, 1, 1), (0x04, 2, 0, 1, 1), (0, 2, 0, 1, 1), (0x3F, 2, 0, 1, 0),
+    (0xFFFF_FFFF, 2, 0, 1, 0), (0x24, 2, 0xFFFF_FFFF, 0xFFFF_FFFF, 0), (0x24, 2, 0, 0xFFFF_FFFF, 1),
+    (0x11, 0, 0, 0, 0),
 ])  # fmt: skip
-def test_interrupts_set_wrongly_are_refused_and_no_fd_is_kept(
+def test_invalid_set_irqs_is_refused_and_no_fd_is_kept(
     peer: Peer, eventfds: list[int], flags: int, index: int, start: int, count: int, fds: int
 ) -> None:
     before = held()
     assert set_irqs(peer, flags, index, start, count, eventfds[:fds]) in (errno.EINVAL, errno.EOPNOTSUPP)
-    wait_for(lambda: held() == before, "fds are still there")  # the answer goes out before they are closed
+    wait_for(lambda: held() == before, "fds are still open")  # the answer is sent before they are closed
 
 
-def test_what_is_no_eventfd_is_not_taken_for_one(peer: Peer, eventfds: list[int]) -> None:
+def test_only_eventfds_of_one_kind_of_interrupt_are_accepted(peer: Peer, eventfds: list[int]) -> None:
     with memfd(4096) as fd:
         assert set_irqs(peer, 0x24, Irq.MSIX, 0, 2, [eventfds[0], fd]) == errno.EINVAL
     assert set_irqs(peer, 0x24, Irq.MSIX, 0, 1, eventfds[:1]) == OK

@@ -1,4 +1,4 @@
-"""A port on a NIC in another process: what a port on one in this process does, it does."""
+"""A port on a NIC in another process behaves as a port on a NIC in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODES = [(), ("--trap-all",)]
 
 @pytest.fixture(scope="module", params=MODES, ids=["doorbells", "trap-all"])
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One for all tests here: a client finds the NIC as after power-on, whatever the one before did."""
+    """One emulator for all tests: each client finds the NIC as after power-on."""
     with emulate(tmp_path_factory.mktemp("nic") / "nic.sock", *request.param) as running:
         yield running
         status, errors = running.end()
@@ -58,8 +58,8 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulato
             port.rxsync()
 
 
-def test_many_queues_send_receive_and_wake(emulator: Emulator) -> None:
-    """More than there are vectors, and more descriptors for them than a message carries."""
+def test_many_queues_send_receive_and_wake_the_program(emulator: Emulator) -> None:
+    """More queues than vectors, and more eventfds than one message carries."""
     with (
         open_port(emulator.port, tx_queues=128, rx_queues=128, tx_slots=64, rx_slots=64) as port,
         selectors.DefaultSelector() as selector,
@@ -76,8 +76,8 @@ def test_many_queues_send_receive_and_wake(emulator: Emulator) -> None:
         assert (stats.rx_others["QPRC"], stats.tx[0]["QPTC"], stats.tx_others["QPTC"]) == (4, 1, 3)
 
 
-def test_a_frame_sent_after_a_register_was_written_finds_it_written(emulator: Emulator) -> None:
-    """Tails and registers take different ways to the other process; neither may overtake the other."""
+def test_a_register_write_takes_effect_before_the_next_frame(emulator: Emulator) -> None:
+    """Tails and register writes reach the other process in different ways; neither may overtake the other."""
     with open_port(emulator.port) as port:
         other = frame("02:00:00:00:00:0c", 1)
         port.send([other])
@@ -89,7 +89,7 @@ def test_a_frame_sent_after_a_register_was_written_finds_it_written(emulator: Em
             port.promiscuous = False
 
 
-def test_opening_again_and_again_leaves_nothing_on_either_side(emulator: Emulator) -> None:
+def test_repeated_opening_leaves_nothing_on_either_side(emulator: Emulator) -> None:
     open_port(emulator.port, tx_slots=64, rx_slots=64).close()
     wait_for(lambda: emulator.mappings() == 0, "the server still maps memory")
     fds = emulator.fds()
@@ -99,7 +99,7 @@ def test_opening_again_and_again_leaves_nothing_on_either_side(emulator: Emulato
     wait_for(lambda: emulator.fds() <= fds and emulator.mappings() == 0, "the server still holds fds or memory")
 
 
-def test_a_second_program_hears_that_the_nic_is_taken(emulator: Emulator) -> None:
+def test_a_second_program_is_refused(emulator: Emulator) -> None:
     with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
         for _ in range(3):
             with pytest.raises(DeviceError, match="in use by another program.*ixrings emulate --socket"):
@@ -124,7 +124,7 @@ with open_port(sys.argv[1]) as port:
 """
 
 
-def test_a_client_killed_amid_traffic_leaves_a_quiet_nic_that_the_next_can_have(emulator: Emulator) -> None:
+def test_after_a_client_was_killed_the_nic_is_quiet_and_the_next_can_use_it(emulator: Emulator) -> None:
     for _ in range(2):
         with started([sys.executable, "-c", CLIENT, emulator.port]) as client:
             assert client.stdout is not None and client.stdout.readline() == "running\n"
@@ -135,7 +135,7 @@ def test_a_client_killed_amid_traffic_leaves_a_quiet_nic_that_the_next_can_have(
             assert port.device.config_read(0x04, 2) & 4
             port.send([frame(port.mac, 1)])
             assert next(port.recv(5)) == frame(port.mac, 1)
-            assert port.stats()["GPTC"] == 1  # statistics started anew
+            assert port.stats()["GPTC"] == 1  # statistics restarted
     wait_for(lambda: emulator.mappings() == 0, "the server still maps memory of a dead client")
 
 
@@ -146,7 +146,7 @@ def gone(port: Port) -> None:
             port.poll(0.01)
 
 
-def test_a_server_killed_amid_traffic_is_a_device_that_is_gone(tmp_path: Path) -> None:
+def test_after_the_server_was_killed_the_device_is_gone(tmp_path: Path) -> None:
     for arguments in MODES:
         with emulate(tmp_path / "nic.sock", *arguments) as emulator, open_port(emulator.port) as port:
             port.promiscuous = True
@@ -158,9 +158,7 @@ def test_a_server_killed_amid_traffic_is_a_device_that_is_gone(tmp_path: Path) -
             assert port.device.config_read(0, 4) == 0xFFFFFFFF
 
 
-def test_a_server_that_stops_answering_is_a_device_that_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_stops_answering_counts_as_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.connection.ANSWER_S", 0.3)
     with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
         emulator.process.send_signal(signal.SIGSTOP)
@@ -173,7 +171,7 @@ def test_a_server_that_stops_answering_is_a_device_that_is_gone(
             emulator.process.send_signal(signal.SIGCONT)
 
 
-def test_ctrl_c_at_any_moment_leaves_a_nic_that_the_next_can_have(emulator: Emulator) -> None:
+def test_after_ctrl_c_at_any_moment_the_next_program_can_use_the_nic(emulator: Emulator) -> None:
     for delay in (0.15, 0.22, 0.3, 0.5):
         with started(
             [sys.executable, "-c", CLIENT.replace("while True", "for _ in iter(int, 1)"), emulator.port]
@@ -208,7 +206,7 @@ def test_a_bridge_between_two_processes_copies_no_frame_and_loses_none(tmp_path:
             assert left.end() == (0, "")
 
 
-def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path) -> None:
+def test_two_nics_on_a_cable_exchange_frames_and_see_the_cable_pulled(tmp_path: Path) -> None:
     with (
         Emulated82599("cable=vu") as a,
         Emulated82599("cable=vu", mac=bytes([2, 0, 0, 0, 0, 2])) as b,
@@ -232,7 +230,7 @@ def test_two_nics_on_a_cable_see_each_other_and_the_cable_pulled(tmp_path: Path)
 @pytest.mark.parametrize(
     "mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)]
 )
-def test_the_port_and_the_examples_do_there_what_they_do_here(tmp_path: Path, mode: tuple[str, ...]) -> None:
+def test_the_port_scenarios_pass_on_a_nic_in_another_process(tmp_path: Path, mode: tuple[str, ...]) -> None:
     with (
         emulate(tmp_path / "loop.sock", *mode) as loop,
         emulate(tmp_path / "source.sock", "--wire", "source", *mode) as source,
@@ -269,7 +267,7 @@ def test_the_cage_has_the_module_it_was_given(tmp_path: Path, module: str, prese
         assert Registers(device).ESDP.read().SDP2_DATA == present
 
 
-def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None:
+def test_mistakes_of_a_driver_are_reported_when_it_disconnects(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock", "--trace", str(tmp_path / "trace")) as emulator:
         with VfioUserDevice(emulator.path) as device:
             device.write32(0x6018, 5)
@@ -285,7 +283,7 @@ def test_what_a_driver_does_wrong_is_said_when_it_leaves(tmp_path: Path) -> None
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
 
-def test_what_a_driver_does_wrong_is_said_in_json_too(tmp_path: Path) -> None:
+def test_mistakes_of_a_driver_are_reported_in_json(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ixrings", "emulate", "--json", "--socket", str(tmp_path / "nic.sock")]
     with started(command) as process:
         assert process.stdout and json.loads(process.stdout.readline()) == {
@@ -295,8 +293,8 @@ def test_what_a_driver_does_wrong_is_said_in_json_too(tmp_path: Path) -> None:
         with VfioUserDevice(str(tmp_path / "nic.sock")) as device:
             device.write32(0x6018, 5)
             device.read32(8)
-        told = json.loads(process.stdout.readline())
-    assert (told["rule"], told["severity"], told["register"], told["queue"], told["values"]) == (
+        reported = json.loads(process.stdout.readline())
+    assert (reported["rule"], reported["severity"], reported["register"], reported["queue"], reported["values"]) == (
         "tail_after_enable",
         "error",
         "TDT[0]",
@@ -314,13 +312,15 @@ def test_a_strict_emulator_answers_a_wrong_access_with_an_error(tmp_path: Path) 
         assert "A ring starts at a multiple of 128" in emulator.end()[1]
 
 
-def test_the_next_driver_hears_of_the_same_mistake_too(tmp_path: Path) -> None:
+def test_the_same_mistake_of_the_next_driver_is_reported_again(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator:
         for _ in range(2):
             with VfioUserDevice(emulator.path) as device:
                 device.write32(0x6018, 5)
                 device.read32(8)
-            with VfioUserDevice(emulator.path):  # once this one is let in, the one before has been told
+            with VfioUserDevice(
+                emulator.path
+            ):  # once this one is accepted, the mistakes of the one before are reported
                 pass
         _, errors = emulator.end()
     assert [line.partition(" (")[0] for line in errors.splitlines()] == [
@@ -341,7 +341,7 @@ def opening_fails(name: str) -> str:
     return str(error.value)
 
 
-def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_errors_of_sockets_and_options_are_sentences(tmp_path: Path) -> None:
     assert "Run: ixrings emulate --socket" in opening_fails(f"vfio-user:{tmp_path}/none")
     (tmp_path / "file").write_text("mine")
     assert "is not a socket" in emulate_fails("--socket", tmp_path / "file")
@@ -357,12 +357,12 @@ def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path) -> None:
         emulator.process.kill()
         emulator.process.wait(10)
         assert "no server listens" in opening_fails(emulator.port)
-    with emulate(tmp_path / "nic.sock") as emulator:  # the dead one's name is taken over
+    with emulate(tmp_path / "nic.sock") as emulator:  # it replaces the socket of the dead server
         assert emulator.end()[0] == 0
     assert not os.path.exists(tmp_path / "nic.sock")
 
 
-def test_a_device_says_that_it_is_closed_and_closing_twice_is_fine(tmp_path: Path) -> None:
+def test_a_closed_device_refuses_everything_and_close_is_idempotent(tmp_path: Path) -> None:
     with Emulated82599() as nic, served(nic, tmp_path / "nic") as name:
         device: Device = VfioUserDevice(name.partition(":")[2])
         device.enable_interrupts(40)

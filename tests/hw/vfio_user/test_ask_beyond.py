@@ -1,4 +1,4 @@
-"""A server that asks its client for what it did not map: the client, not the server, knows what its IOMMU stops."""
+"""Server(ask_beyond=True): DMA outside of the windows is sent to the client, whose IOMMU can refuse and report it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.dma_by_messages import (
     faults,
     reply,
     request,
-    ring,
+    ring_doorbell,
 )
 from tests.support.programs import wait_for
 from tests.support.vfio_user_peer import Peer, memfd, served
 
-pytestmark = pytest.mark.breaks_rules  # queues here are set up with as few messages as they can be
+pytestmark = pytest.mark.breaks_rules  # queues are set up with as few messages as possible
 
 OUTSIDE = 0x7654_3000
 PAGE = 0x1000
@@ -44,7 +44,7 @@ def add(memory: AskedMemory, address: int, size: int = PAGE) -> None:
     memory.map(address, size, None, 0, readable=True, writable=True)
 
 
-def test_a_frame_outside_of_the_windows_is_asked_for_and_its_refusal_is_a_fault(
+def test_a_frame_outside_of_the_windows_is_requested_and_its_refusal_is_a_fault(
     nic: Emulated82599, tmp_path: Path
 ) -> None:
     with served(nic, tmp_path / "nic", ask_beyond=True), Peer(tmp_path / "nic") as peer, memfd(0x3000) as fd:
@@ -52,16 +52,16 @@ def test_a_frame_outside_of_the_windows_is_asked_for_and_its_refusal_is_a_fault(
         os.pwrite(fd, descriptor(OUTSIDE), 0)
         by_hand = ByMessages(peer)
         by_hand.transmit_queue(head=HEAD)
-        ring(by_hand, 1)
-        asked = request(peer, Command.DMA_READ)
-        assert DMA_ACCESS.unpack(asked.payload) == (OUTSIDE, 60)
+        ring_doorbell(by_hand, 1)
+        read = request(peer, Command.DMA_READ)
+        assert DMA_ACCESS.unpack(read.payload) == (OUTSIDE, 60)
         assert nic.faults == []
-        reply(peer, asked, b"", error=errno.EFAULT)
+        reply(peer, read, b"", error=errno.EFAULT)
         wait_for(lambda: nic.faults, "no DMA fault came")
         assert faults(nic) == [("dma_read", OUTSIDE)]
 
 
-def test_what_is_mapped_is_not_asked_for(nic: Emulated82599, tmp_path: Path) -> None:
+def test_mapped_memory_is_not_requested(nic: Emulated82599, tmp_path: Path) -> None:
     with served(nic, tmp_path / "nic", ask_beyond=True), Peer(tmp_path / "nic") as peer, memfd(0x3000) as fd:
         for first in (HEAD, RING, FRAMES):
             assert peer.map(first, PAGE, fd, offset=first - MEMORY) == 0
@@ -73,7 +73,7 @@ def test_what_is_mapped_is_not_asked_for(nic: Emulated82599, tmp_path: Path) -> 
         assert nic.faults == []
 
 
-def test_windows_that_overlap_or_are_cut_are_refused_and_nothing_changes(
+def test_overlapping_and_partial_windows_are_refused_and_nothing_changes(
     nic: Emulated82599, memory: AskedMemory
 ) -> None:
     add(memory, 4 * PAGE, 4 * PAGE)
@@ -88,7 +88,7 @@ def test_windows_that_overlap_or_are_cut_are_refused_and_nothing_changes(
     assert len(memory) == 1 and nic.dma_windows == 3
 
 
-def test_no_address_is_left_without_a_window_whatever_comes_and_goes(nic: Emulated82599, memory: AskedMemory) -> None:
+def test_windows_cover_every_address_after_any_sequence_of_changes(nic: Emulated82599, memory: AskedMemory) -> None:
     chance = random.Random(1)
     mapped: set[int] = set()
     for _ in range(600):
