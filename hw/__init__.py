@@ -1,1 +1,1 @@
-"""How to reach an 82599, real or emulated. No policy, no rings: those are driver/ and rings/."""
+"""How to reach an 82599, real or emulated. Policy is in driver/, rings are in rings/."""

@@ -44,8 +44,7 @@ class Capture:
 def truncated(what: str, at: int, needs: int, left: int, whole: int) -> CaptureTruncated:
     return CaptureTruncated(
         f"{what} at byte {at} is truncated: it needs {needs} bytes and {left} are left; the {whole} frames before it "
-        "are "
-        "complete"
+        "are complete"
     )
 
 
@@ -53,9 +52,8 @@ def check_linktype(linktype: int, where: str) -> None:
     """Raises CaptureError unless it is Ethernet."""
     if linktype != LINKTYPE_ETHERNET:
         raise CaptureError(
-            f"{where} has link type {linktype}, and only Ethernet (1) is supported; capture on one Ethernet "
-            "interface, not on "
-            "-i any"
+            f"{where} has link type {linktype}, and only Ethernet (1) is supported; capture on one Ethernet interface, "
+            "not on -i any"
         )
 
 

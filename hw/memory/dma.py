@@ -63,7 +63,9 @@ class DmaWindow:
                     "kernel gave are not neighbours. Reserve hugepages early: boot with hugepages=64"
                 )
         except OSError as error:
-            raise DmaError(f"no memory for descriptor rings of {size} bytes: {error.strerror}") from None
+            raise DmaError(
+                f"no memory for descriptor rings of {size} bytes: {error.strerror}. Use smaller rings, or see: free -h"
+            ) from None
         finally:
             os.close(fd)
         self._given = self._parts = 0

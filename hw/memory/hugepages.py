@@ -58,8 +58,8 @@ def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
     try:
         return create(name, align_up(size, PAGE), 0), PAGE
     except OSError as error:
-        limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
-        raise DmaError(f"no memory for {size} bytes of DMA memory: {error.strerror}{limit}") from None
+        hint = "See: ulimit -f" if error.errno == errno.EFBIG else "Use smaller rings, or see: free -h"
+        raise DmaError(f"no memory for {size} bytes of DMA memory: {error.strerror}. {hint}") from None
 
 
 def create(name: str, size: int, flags: int) -> int:

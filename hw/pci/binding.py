@@ -104,8 +104,8 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
         if driver in VFIO_DRIVERS and function.iommu_group is None and not noiommu_mode(root):
             raise BindError(
                 f"{function.address} has no IOMMU, and vfio-pci needs one: boot with intel_iommu=on or amd_iommu=on "
-                f"(and switch VT-d or AMD-Vi on in the BIOS), or run: ixrings bind {function.address} --driver "
-                "uio_pci_generic"
+                f"(and switch VT-d or AMD-Vi on in the BIOS), or run: "
+                f"ixrings bind {function.address} --driver uio_pci_generic"
             )
         if driver in UIO_DRIVERS and why_not_uio(function):
             raise BindError(why_not_uio(function))

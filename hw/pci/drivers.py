@@ -28,6 +28,7 @@ def probe(function: Function, root: Path) -> None:
 
 
 def load_module(driver: str, root: Path) -> None:
+    """Load a driver for programs unless the kernel has it. Raises BindError."""
     if not (root / "sys/bus/pci/drivers" / driver).exists():
         modprobe(driver)
     if not (root / "sys/bus/pci/drivers" / driver).exists():
@@ -60,6 +61,7 @@ def modprobe(module: str) -> None:
 
 
 def noiommu_mode(root: Path) -> bool:
+    """Whether VFIO accepts functions without an IOMMU."""
     try:
         return (root / "sys/module/vfio/parameters/enable_unsafe_noiommu_mode").read_text().strip() in ("Y", "1")
     except OSError:

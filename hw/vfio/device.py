@@ -31,8 +31,7 @@ from .iommufd import Iommufd
 
 NOIOMMU_WARNING = (
     "{0} is opened without an IOMMU: one wrong descriptor and the NIC overwrites any memory of this machine, the "
-    "kernel's "
-    "too. Use it only on machines that you may crash; with an IOMMU, use vfio:{0}"
+    "kernel's too. Use it only on machines that you may crash; with an IOMMU, use vfio:{0}"
 )
 
 
@@ -149,7 +148,8 @@ class VfioDevice(MappedDevice):
             self._space.unmap(mapping.iova, mapping.size)
         except OSError as error:
             raise DmaError(
-                f"{self.name}: {mapping.size} bytes at {mapping.iova:#x} cannot be unmapped: {error.strerror}"
+                f"{self.name}: {mapping.size} bytes at {mapping.iova:#x} cannot be unmapped: {error.strerror}. "
+                "Close the port to release them"
             ) from None
         self._iova.give_back(mapping.iova)
 
@@ -164,8 +164,7 @@ class VfioDevice(MappedDevice):
             return list(self._fds)
         raise DeviceError(
             f"{self.name} has {self.max_vectors} interrupt vectors and no interrupt line, but {vectors} vectors were "
-            "requested. "
-            "Open it with fewer queues"
+            "requested. Open it with fewer queues"
         )
 
     def _trigger(self, irq: Irq, count: int) -> bool:
@@ -182,8 +181,7 @@ class VfioDevice(MappedDevice):
             if error.errno == errno.EMFILE:
                 raise DeviceError(
                     f"{self.name}: {count} interrupt vectors need {count} file descriptors, and the limit of this "
-                    "process is "
-                    "reached. Run: ulimit -n 4096"
+                    "process is reached. Run: ulimit -n 4096"
                 ) from None
             return False
         if missing:  # positive: the number of vectors that there are; none was enabled
@@ -277,16 +275,14 @@ def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
         if not group_node(function, root, noiommu=True).exists():
             raise DeviceError(
                 f"{function.address} has an IOMMU, or VFIO's no-IOMMU mode is off: use vfio:{function.address}, or "
-                "run: "
-                "echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode && "
-                f"ixrings bind {function.address}"
+                "run: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode && ixrings bind "
+                f"{function.address}"
             )
         warnings.warn(NOIOMMU_WARNING.format(function.address), RuntimeWarning, stacklevel=4)
         return Container(function, root, noiommu=True)
     if group_node(function, root, noiommu=True).exists():
         raise DeviceError(
-            f"{function.address} has no IOMMU, so it can overwrite all memory. If you may crash this machine, open "
-            "it as "
-            f"vfio-noiommu:{function.address}"
+            f"{function.address} has no IOMMU, so it can overwrite all memory. If you may crash this machine, open it "
+            f"as vfio-noiommu:{function.address}"
         )
     return Container(function, root)

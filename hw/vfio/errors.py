@@ -23,8 +23,7 @@ def load_vfio(function: Function, node: Path) -> str:
 def no_iommu(function: Function) -> str:
     return (
         f"{function.address} has no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in "
-        "the "
-        f"BIOS. To work without an IOMMU, run: ixrings bind {function.address} --driver uio_pci_generic"
+        f"the BIOS. To work without an IOMMU, run: ixrings bind {function.address} --driver uio_pci_generic"
     )
 
 
@@ -32,9 +31,8 @@ def no_interrupt_remapping(function: Function, module: str) -> str:
     """For EPERM at attaching a device that could forge interrupts. A parameter of `module` accepts the risk."""
     return (
         f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device "
-        "could "
-        "forge them. Switch interrupt remapping on in the BIOS, or accept the risk. "
-        f"Run: echo 1 | sudo tee /sys/module/{module}/parameters/allow_unsafe_interrupts"
+        "could forge them. Switch interrupt remapping on in the BIOS, or accept the risk. Run: echo 1 | sudo tee "
+        f"/sys/module/{module}/parameters/allow_unsafe_interrupts"
     )
 
 

@@ -69,7 +69,7 @@ class Ioas:
         self.fd = -1
 
 
-SPACES: Spaces[Ioas] = Spaces()  # one table a process: the kernel lets one process own a group
+SPACES: Spaces[Ioas] = Spaces()  # one table a process: the kernel lets only one descriptor of /dev/iommu own a group
 
 
 class Iommufd(DeviceSpace[Ioas]):

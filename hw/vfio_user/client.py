@@ -66,13 +66,15 @@ class VfioUserDevice(Device):
         try:
             theirs = p.read_capabilities(answer.payload[p.VERSION.size :])
         except ValueError as error:
-            raise DeviceError(f"{self.name} does not answer as a vfio-user server: {error}") from None
+            raise DeviceError(
+                f"{self.name} does not answer as a vfio-user server: {error}. Run: ixrings emulate --socket OTHER"
+            ) from None
         most = theirs.get("max_msg_fds", 1)
         self._fds_a_message = min(p.MAX_FDS, most) if isinstance(most, int) and most > 0 else 1
 
     def _identify(self) -> None:
         """Check that the device is an 82599 and learn its regions and vectors."""
-        _, self._flags, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
+        _, _, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
             self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload
         )
         id = self.config_read(0, 4)
@@ -80,8 +82,7 @@ class VfioUserDevice(Device):
         if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
             raise DeviceError(
                 f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is "
-                "8086:10fb with "
-                f"{BAR0_SIZE}. Run: ixrings emulate --socket OTHER"
+                f"8086:10fb with {BAR0_SIZE}. Run: ixrings emulate --socket OTHER"
             )
         question = p.IRQ_INFO.pack(p.IRQ_INFO.size, 0, Irq.MSIX, 0)
         self.max_vectors = p.IRQ_INFO.unpack_from(

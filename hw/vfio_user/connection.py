@@ -75,17 +75,15 @@ class Connection:
         if self._channel is None:
             raise DeviceGone(
                 f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port, start the "
-                "server "
-                f"again with: ixrings emulate --socket {self.path}, and open the port again"
+                f"server again with: ixrings emulate --socket {self.path}, and open the port again"
             )
         return self._channel
 
     def _lost(self, reason: str) -> NoReturn:
         self.close()
         raise DeviceGone(
-            f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); "
-            f"close the port, start the server again with: ixrings emulate --socket {self.path}, and open the port "
-            "again"
+            f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); close the port, start "
+            f"the server again with: ixrings emulate --socket {self.path}, and open the port again"
         ) from None
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class Bar0:
 class MsixBar:
     """BAR4: MSI-X table and pending bits (9.3.8.2), 16 KB that only store. The client connects eventfds instead.
 
-    ASSUMPTION (datasheet silent on vfio-user): no message is ever pending, because the client masks vectors on its own
+    ASSUMPTION (datasheet silent): no message is ever pending, because the client masks vectors on its own
     side of the eventfds.
     """
 

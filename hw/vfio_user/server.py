@@ -216,11 +216,11 @@ def remove_dead(path: str) -> None:
     except ConnectionRefusedError:
         with suppress(FileNotFoundError):
             os.unlink(path)
+        return
     except FileNotFoundError:
+        return
+    except BlockingIOError:  # it listens, and its queue of new connections is full
         pass
-    except BlockingIOError:
-        raise ServerError(f"another server listens at {path}; stop it, or give another path") from None
     except OSError as error:
         raise ServerError(f"{path} cannot be used: {error.strerror or error}; give another path") from None
-    else:
-        raise ServerError(f"another server listens at {path}; stop it, or give another path")
+    raise ServerError(f"another server listens at {path}; stop it, or give another path")
