@@ -59,7 +59,7 @@ class DmaWindow:
             if self.mapping.pages and size > self.mapping.page_size:
                 device.unmap_dma(self.mapping)
                 raise DmaError(
-                    f"{size} bytes must be contiguous, but the hugepages of {self.mapping.page_size} bytes that the "
+                    f"{size} bytes must be contiguous, but the pages of {self.mapping.page_size} bytes that the "
                     "kernel gave are not neighbours. Reserve hugepages early: boot with hugepages=64"
                 )
         except OSError as error:
