@@ -56,7 +56,8 @@ class Device(abc.ABC):
         """A value of `size` (1, 2 or 4) bytes from configuration space, which is little-endian."""
 
     @abc.abstractmethod
-    def config_write(self, offset: int, size: int, value: int) -> None: ...
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        """Write `size` (1, 2 or 4) bytes of configuration space."""
 
     @abc.abstractmethod
     def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
@@ -67,7 +68,8 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
-    def unmap_dma(self, mapping: DmaMapping) -> None: ...
+    def unmap_dma(self, mapping: DmaMapping) -> None:
+        """Undo map_dma(). The device must have stopped using the memory (driver/README.md, contract 4)."""
 
     @abc.abstractmethod
     def enable_interrupts(self, vectors: int) -> list[int]:
@@ -78,7 +80,8 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
-    def disable_interrupts(self) -> None: ...
+    def disable_interrupts(self) -> None:
+        """Disconnect and close the descriptors of enable_interrupts()."""
 
     def rearm_line(self) -> None:
         """INTx: drain the descriptor and unmask the line. Call it after the causes are cleared or masked (7.3.1.1)."""

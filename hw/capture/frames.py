@@ -85,6 +85,7 @@ def to_capture(
     wire_lengths: npt.NDArray[np.unsignedinteger],
     times_ns: npt.NDArray[np.int64],
 ) -> Capture:
+    """A Capture whose wire lengths are at least the captured lengths."""
     return Capture(
         np.frombuffer(data, np.uint8),
         offsets.astype(np.uint64),

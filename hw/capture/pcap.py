@@ -63,6 +63,7 @@ def read_capture(path: Path, *, allow_truncated: bool = False) -> Capture:
 
 
 def read_file(path: Path) -> bytes:
+    """The bytes of a capture file. Raises CaptureError."""
     name = os.fspath(path)
     try:
         mode = os.stat(path).st_mode
@@ -84,6 +85,7 @@ def read_file(path: Path) -> bytes:
 
 
 def check_magic(name: str, first: bytes) -> None:
+    """Raises CaptureError unless `first` is the magic number of pcap or pcapng."""
     if not first:
         raise CaptureError(f"{name} is empty: it has no capture header")
     if first[:2] == GZIP_MAGIC:
@@ -97,6 +99,7 @@ def check_magic(name: str, first: bytes) -> None:
 
 
 def read_pcap(data: bytes, allow_truncated: bool) -> Capture:
+    """Frames of a classic pcap file. Raises CaptureError, CaptureTruncated."""
     order, unit_ns = PCAP_MAGICS[data[:4]]
     if len(data) < PCAP_HEADER:
         raise CaptureError(f"the file header is truncated: it needs {PCAP_HEADER} bytes and the file has {len(data)}")
@@ -316,6 +319,7 @@ def open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:
+    """Write all of `data`, of which a raw file may take only a part at a time. Raises OSError."""
     while data:
         written = file.write(data)
         if written is None:
@@ -345,6 +349,7 @@ def check_batch(
     times_ns: npt.NDArray[np.integer] | int,
     rows: npt.NDArray[np.integer] | None,
 ) -> None:
+    """Raises ValueError if shapes differ or a value fits no record."""
     count = len(lengths)
     times = np.asarray(times_ns)
     there = len(frames) if rows is None else len(rows)

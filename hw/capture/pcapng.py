@@ -138,6 +138,7 @@ def read_section(data: bytes, at: int, order: str) -> Section:
 
 
 def read_interface(data: bytes, at: int, length: int, order: str, number: int) -> Interface:
+    """An interface description block. Raises CaptureError."""
     linktype, snaplen = struct.unpack_from(order + "H2xI", data, at + 8)
     check_linktype(linktype, f"interface {number}")
     resolution, offset_s = 6, 0  # microseconds if the option is missing
@@ -157,6 +158,7 @@ def read_interface(data: bytes, at: int, length: int, order: str, number: int) -
 
 
 def options_of(data: bytes, at: int, end: int, order: str) -> Iterator[tuple[int, bytes]]:
+    """Code and value of each option in [at, end)."""
     while at + 4 <= end:
         code, length = struct.unpack_from(order + "HH", data, at)
         if code == OPTION_END:
@@ -166,6 +168,7 @@ def options_of(data: bytes, at: int, end: int, order: str) -> Iterator[tuple[int
 
 
 def packet_layout(kind: int, order: str) -> np.dtype[np.void]:
+    """The fixed part of a packet block of this kind."""
     u2, u4 = order + "u2", order + "u4"
     if kind == SIMPLE:
         return np.dtype([("type", u4), ("total", u4), ("wire", u4)])
@@ -207,6 +210,7 @@ def check_packets(
     header: int,
     captured: npt.NDArray[np.int64],
 ) -> None:
+    """Raises CaptureError for impossible lengths."""
     if (i := first_true((captured == 0) | (captured > MAX_FRAME))) is not None:
         raise CaptureError(f"the packet at byte {positions[i]} {bad_length(int(captured[i]))}")
     if (i := first_true(captured > total - header - 4)) is not None:
@@ -228,6 +232,7 @@ def timestamps(
     interfaces: Sequence[Interface],
     positions: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
+    """Nanoseconds since 1970 of each packet. Raises CaptureError."""
     ticks = high.astype(np.uint64) << np.uint64(32) | low.astype(np.uint64)
     seconds, nanoseconds = np.zeros(len(ticks), np.int64), np.zeros(len(ticks), np.int64)
     for number, described in enumerate(interfaces):

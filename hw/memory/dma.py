@@ -80,6 +80,7 @@ class DmaWindow:
         return DmaMemory(self, offset, size)
 
     def give_back(self) -> None:
+        """Take back one part. The last one unmaps the window."""
         self._parts -= 1
         if not self._parts:
             self._device.forget_window(self)  # used memory is not zeroed any more

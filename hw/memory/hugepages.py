@@ -63,6 +63,7 @@ def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
 
 
 def create(name: str, size: int, flags: int) -> int:
+    """A memory file of `size` bytes, allocated in full. Raises OSError."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | flags)
     try:
         os.ftruncate(fd, size)  # not every kernel enlarges a file of hugepages by posix_fallocate

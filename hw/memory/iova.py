@@ -69,5 +69,6 @@ class IovaSpace:
         return iova
 
     def give_back(self, iova: int) -> None:
+        """Free the window at `iova`."""
         with self._lock:
             self._taken.pop(iova, None)

@@ -133,12 +133,14 @@ def bind_one(function: Function, driver: str, root: Path, undo: ExitStack) -> Bo
 
 
 def advice(error: OSError, address: str) -> str:
+    """What to do after an OSError of sysfs."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return "Run as root (sudo)"
     return f"The kernel's reason: sudo dmesg | grep {address}"
 
 
 def give_nodes(nodes: Sequence[Path], owner: str, uid: int) -> None:
+    """Change the owner of device files. Raises BindError."""
     for node in nodes:
         try:
             os.chown(node, uid, -1)

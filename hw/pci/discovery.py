@@ -159,6 +159,7 @@ def members(function: Function, root: Path = ROOT) -> Iterator[Function]:
 
 
 def group_of(path: Path) -> tuple[int | None, str, list[str]]:
+    """Number, type and members of the IOMMU group; None, "" and [] without one."""
     number = target_of(path / "iommu_group")
     if not number.isdigit():
         return None, "", []
@@ -171,6 +172,7 @@ def group_of(path: Path) -> tuple[int | None, str, list[str]]:
 
 
 def link_state(netdev: Path) -> str:
+    """operstate of an interface, with its speed if it is up."""
     state = text_of(netdev / "operstate") or "unknown"
     speed = text_of(netdev / "speed")
     return f"{state}, {int(speed) / 1000:g} Gbit/s" if state == "up" and speed.isdigit() else state

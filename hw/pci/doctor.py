@@ -116,6 +116,7 @@ def interrupt_remapping(root: Path) -> Check:
 
 
 def memlock(root: Path) -> Check:
+    """VFIO locks DMA memory, and the limit has to allow that."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if has_capability(CAP_IPC_LOCK, root) or limit == resource.RLIM_INFINITY:
         return Check("locked memory", True, "not limited")
@@ -128,6 +129,7 @@ def memlock(root: Path) -> Check:
 
 
 def lockdown(root: Path) -> Check:
+    """A locked-down kernel refuses UIO and VFIO without an IOMMU."""
     text = text_of(root / "sys/kernel/security/lockdown")
     mode = text.partition("[")[2].partition("]")[0] or "none"
     if mode == "none":

@@ -60,6 +60,7 @@ def address(netdev: str, root: Path) -> str:
 
 
 def lines_of(file: Path) -> list[list[str]]:
+    """The fields of each line of a file."""
     try:
         return [line.split() for line in file.read_text().splitlines()]
     except OSError:

@@ -21,6 +21,7 @@ def load_vfio(function: Function, node: Path) -> str:
 
 
 def no_iommu(function: Function) -> str:
+    """For a function without an IOMMU group."""
     return (
         f"{function.address} has no IOMMU: boot with intel_iommu=on or amd_iommu=on, and switch VT-d or AMD-Vi on in "
         f"the BIOS. To work without an IOMMU, run: ixrings bind {function.address} --driver uio_pci_generic"

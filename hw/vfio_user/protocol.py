@@ -193,6 +193,7 @@ class Channel:
 
     @property
     def is_amid_message(self) -> bool:
+        """Whether the next message has arrived only in part."""
         return len(self._bytes) > self._at
 
     def fill(self) -> bool:
