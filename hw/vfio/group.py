@@ -17,7 +17,8 @@ from ixrings.hw.pci.usable import not_viable
 
 from . import abi
 from .abi import Request
-from .errors import load_vfio, no_interrupt_remapping, no_permission
+from .errors import no_interrupt_remapping
+from .nodes import open_node
 from .space import Spaces
 
 WHOLE = Range(0, (1 << 39) - 1)  # for a kernel that does not report ranges: VT-d translates at least 39 bits
@@ -45,12 +46,8 @@ class Group:
 
     def _open(self, node: Path) -> int:
         try:
-            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+            return open_node(self._function, node, noiommu=self._noiommu)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
-                raise DeviceError(load_vfio(self._function, node)) from None
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise DeviceError(no_permission(self._function, node, noiommu=self._noiommu)) from None
             if error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, holders(self._root, self.node))) from None
             raise

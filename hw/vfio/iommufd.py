@@ -15,7 +15,8 @@ from ixrings.hw.pci.usable import not_viable
 
 from . import abi
 from .abi import Request
-from .errors import load_vfio, map_error, no_interrupt_remapping, no_permission
+from .errors import map_error, no_interrupt_remapping
+from .nodes import open_node
 from .space import DeviceSpace, Spaces
 
 RANGES = 64  # the first query has room for so many
@@ -27,10 +28,8 @@ class Ioas:
     def __init__(self, function: Function, root: Path) -> None:
         self.node = group_node(function, root)
         self.members: set[str] = set()
-        self.iova: IovaSpace | None = (
-            None  # None until a device is attached: before, the kernel does not know the ranges
-        )
-        self.fd = open_node(function, root, root / IOMMU)
+        self.iova: IovaSpace | None = None  # the kernel knows the ranges only after a device is attached
+        self.fd = open_node(function, root / IOMMU, device_node(function, root), root / IOMMU)
         try:
             allocate = abi.IoasAlloc(size=ctypes.sizeof(abi.IoasAlloc))
             abi.call(self.fd, Request.IOAS_ALLOC, allocate)
@@ -82,7 +81,7 @@ class Iommufd(DeviceSpace[Ioas]):
         )
 
     def _open_device(self) -> None:
-        self.device = open_node(self._function, self._root, self._node)
+        self.device = open_node(self._function, self._node, self._node, self._root / IOMMU)
         self._bind()
         self._attach()
         if self._space.iova is None:
@@ -132,20 +131,3 @@ class Iommufd(DeviceSpace[Ioas]):
     def _unmap(self, iova: int, size: int) -> None:
         request = abi.IoasUnmap(size=ctypes.sizeof(abi.IoasUnmap), ioas_id=self._space.id, iova=iova, length=size)
         abi.call(self._space.fd, Request.IOAS_UNMAP, request)
-
-
-def open_node(function: Function, root: Path, node: Path) -> int:
-    """Open /dev/iommu or the character device. Raises DeviceError, OSError."""
-    try:
-        return os.open(node, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            needed = (device_node(function, root), root / IOMMU)
-            raise DeviceError(
-                no_permission(
-                    function, *(each for each in needed if each == node or not os.access(each, os.R_OK | os.W_OK))
-                )
-            ) from None
-        if error.errno in (errno.ENOENT, errno.ENODEV):
-            raise DeviceError(load_vfio(function, node)) from None
-        raise

@@ -1,0 +1,28 @@
+"""Open a device file of VFIO, with a sentence for each error."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from ixrings.hw.errors import DeviceError
+from ixrings.hw.pci.discovery import Function
+
+from .errors import load_vfio, no_permission
+
+
+def open_node(function: Function, node: Path, *needed: Path, noiommu: bool = False) -> int:
+    """The descriptor of `node`. Raises DeviceError, OSError.
+
+    needed: files that a program opens as well; an error of permissions names those that this process may not open.
+    """
+    try:
+        return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            raise DeviceError(load_vfio(function, node)) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            refused = [each for each in needed or (node,) if each == node or not os.access(each, os.R_OK | os.W_OK)]
+            raise DeviceError(no_permission(function, *refused, noiommu=noiommu)) from None
+        raise
