@@ -73,18 +73,18 @@ class Connection:
 
     def _open_channel(self) -> Channel:
         if self._channel is None:
-            raise DeviceGone(
-                f"the NIC no longer answers: the vfio-user server at {self.path} is gone; close the port, start the "
-                f"server again with: ixrings emulate --socket {self.path}, and open the port again"
-            )
+            raise self._gone()
         return self._channel
 
     def _lost(self, reason: str) -> NoReturn:
         self.close()
-        raise DeviceGone(
-            f"the NIC no longer answers: the vfio-user server at {self.path} is gone ({reason}); close the port, start "
+        raise self._gone(f" ({reason})") from None
+
+    def _gone(self, reason: str = "") -> DeviceGone:
+        return DeviceGone(
+            f"the NIC no longer answers: the vfio-user server at {self.path} is gone{reason}; close the port, start "
             f"the server again with: ixrings emulate --socket {self.path}, and open the port again"
-        ) from None
+        )
 
     def close(self) -> None:
         channel, self._channel = self._channel, None

@@ -318,9 +318,8 @@ def test_the_same_mistake_of_the_next_driver_is_reported_again(tmp_path: Path) -
             with VfioUserDevice(emulator.path) as device:
                 device.write32(0x6018, 5)
                 device.read32(8)
-            with VfioUserDevice(
-                emulator.path
-            ):  # once this one is accepted, the mistakes of the one before are reported
+            # Once the next client is accepted, the mistakes of this one are reported.
+            with VfioUserDevice(emulator.path):
                 pass
         _, errors = emulator.end()
     assert [line.partition(" (")[0] for line in errors.splitlines()] == [
