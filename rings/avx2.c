@@ -1,4 +1,4 @@
-/* groups.h with vectors of 32 bytes: groups of four slots. */
+/* groups.h with 32-byte vectors: groups of four slots. */
 #include "vectors.h"
 
 #if defined(__x86_64__)
@@ -12,10 +12,10 @@
 #define UNALIGNED __m256i_u
 #define MM(operation) _mm256_##operation
 #define ALL(quadword) _mm256_set1_epi64x(quadword)
-/* `b` where `which` of each 16 bytes' four 32-bit halves says so, elsewhere `a`. */
+/* `which` selects 32-bit halves in each 16 bytes: `b` where its bit is set, `a` elsewhere. */
 #define MIXED(a, b, which) _mm256_blend_epi32(a, b, (which) * 0x11)
 
-/* Every half of `words` is `least`..`least + range`. A flag makes len_flags larger than any length. */
+/* Whether every half of `words` is in least..least + range. Any flag makes len_flags larger than every length. */
 TARGET static inline bool within(VECTOR words, VECTOR least, VECTOR range)
 {
     VECTOR above = _mm256_sub_epi32(words, least);
@@ -28,7 +28,7 @@ TARGET static inline uint64_t sum(VECTOR quadwords)
     return (uint64_t)_mm_cvtsi128_si64(two) + (uint64_t)_mm_extract_epi64(two, 1);
 }
 
-TARGET static inline uint64_t joined(VECTOR quadwords)
+TARGET static inline uint64_t ored(VECTOR quadwords)
 {
     __m128i two = _mm256_castsi256_si128(quadwords) | _mm256_extracti128_si256(quadwords, 1);
     return (uint64_t)(_mm_cvtsi128_si64(two) | _mm_extract_epi64(two, 1));

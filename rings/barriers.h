@@ -1,15 +1,15 @@
-/* Ordering between this CPU and a device, or the software device on another core.
+/* Memory order between this CPU and a device, or the software device on another core.
  *
- * x86-64 keeps stores in order, loads in order, and uncached stores behind earlier cached ones; only the compiler must
- * be held back. aarch64 keeps neither: stores to memory and to a device are ordered by a barrier of the outer shareable
- * domain, which is where the device looks. Elsewhere: the strongest barrier there is.
+ * x86-64 keeps stores in order, keeps loads in order, and does an uncached store after earlier cached stores: only
+ * the compiler must not reorder. aarch64 keeps none of these orders. There a barrier for the outer shareable domain,
+ * which the device belongs to, orders stores to memory and to the device. Other processors get the strongest barrier.
  */
 #ifndef BARRIERS_H
 #define BARRIERS_H
 
 #include <stdint.h>
 
-/* Descriptors written before, doorbell after: the NIC fetches as soon as the doorbell rings. */
+/* Descriptors are written before, the doorbell after: the NIC fetches descriptors as soon as the doorbell rings. */
 static inline void before_doorbell(void)
 {
 #if defined(__x86_64__)
@@ -21,7 +21,7 @@ static inline void before_doorbell(void)
 #endif
 }
 
-/* The NIC's completion read before, what it completed after: packet bytes, or a buffer it has finished sending. */
+/* The NIC's completion is read before, and what it completes after: packet bytes, or a buffer that was sent. */
 static inline void after_completion(void)
 {
 #if defined(__x86_64__)
@@ -33,13 +33,13 @@ static inline void after_completion(void)
 #endif
 }
 
-/* Exactly one 32-bit store, as a register wants it. Its order is before_doorbell()'s job. */
+/* Exactly one 32-bit store, as a register needs. Relaxed: before_doorbell() gives the order. */
 static inline void ring_doorbell(uint32_t *reg, uint32_t value)
 {
     __atomic_store_n((volatile uint32_t *)reg, value, __ATOMIC_RELAXED);
 }
 
-/* In a spin loop: leave the core's resources to its other thread. */
+/* In a spin loop: leave the core's resources to its other hardware thread. */
 static inline void relax(void)
 {
 #if defined(__x86_64__)

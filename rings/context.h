@@ -1,45 +1,45 @@
-/* Frames that the NIC is to finish: their headers are described by a context descriptor (82599 7.2.3.2.3).
+/* The context of a frame: its word in the slot, and what it means for the frame's descriptors (82599 7.2.3.2.3).
  *
- * Slot k is descriptor k, so a context takes a slot of its own, with NS_CONTEXT, in front of the frame's. No byte of its buffer is read;
- * what it says is one word, its ptr, of which context.py has the fields. It is the application's word: a context has no address, and only
- * the fields below ever reach a descriptor.
+ * Slot k is descriptor k, so a context has a slot of its own, with NS_CONTEXT, before the frame's first slot. The
+ * slot's buffer is not read: the context is one 64-bit word in the slot's ptr, and context.py builds it. The
+ * application writes the word; a context descriptor has no address, and only the fields below reach it.
  */
 #ifndef CONTEXT_H
 #define CONTEXT_H
 
-#include "descriptor.h"
 #include "queue.h"
 
-/* The word: what both quadwords of the descriptor have where they have it, and between them what they have elsewhere. */
-#define CONTEXT_LOW UINT64_C(0xFFFFFFFF)          /* IPLEN, MACLEN, VLAN */
-#define CONTEXT_HIGH (~UINT64_C(0) << 40)         /* L4LEN, MSS */
-#define CONTEXT_IPV4_L4T (UINT64_C(7) << 32)      /* Q1[12:10] */
+/* Fields of the word that stand where a context descriptor's quadwords have them. */
+#define CONTEXT_LOW UINT64_C(0xFFFFFFFF)  /* IPLEN, MACLEN, VLAN: first quadword */
+#define CONTEXT_HIGH (~UINT64_C(0) << 40) /* L4LEN, MSS: second quadword */
+/* Fields between them, which the descriptor has elsewhere. */
+#define CONTEXT_IPV4_L4T (UINT64_C(7) << 32) /* second quadword [12:10] */
 #define CONTEXT_IPV4 (UINT64_C(1) << 32)
-#define CONTEXT_VLE (UINT64_C(1) << 35)           /* DCMD of the frame's first data descriptor */
+#define CONTEXT_VLE (UINT64_C(1) << 35) /* DCMD of the frame's first data descriptor */
 #define CONTEXT_TSE (UINT64_C(1) << 36)
-#define CONTEXT_IXSM (UINT64_C(1) << 37)          /* and its POPTS */
+#define CONTEXT_IXSM (UINT64_C(1) << 37) /* POPTS of the same descriptor */
 #define CONTEXT_TXSM (UINT64_C(1) << 38)
-#define CONTEXT_TSTAMP (UINT64_C(1) << 39)        /* its MAC */
+#define CONTEXT_TSTAMP (UINT64_C(1) << 39) /* MAC of the same descriptor */
 #define CONTEXT_IN_HEADERS (CONTEXT_TSE | CONTEXT_IXSM | CONTEXT_TXSM)
-#define CONTEXT_WISHES (CONTEXT_VLE | CONTEXT_IN_HEADERS | CONTEXT_TSTAMP)
+#define CONTEXT_REQUESTS (CONTEXT_VLE | CONTEXT_IN_HEADERS | CONTEXT_TSTAMP)
 
 enum {
     MIN_MAC_HEADER = 14,
     MIN_IPV4_HEADER = 20,
     IPV6_HEADER = 40,
-    UDP = 0,
+    UDP = 0, /* L4T */
     TCP = 1,
-    SCTP = 2, /* L4T */
+    SCTP = 2,
     TAG_AND_CRC = 8,
     MAX_PAYLEN = (1 << 18) - 1,
 };
 
-/* What a frame's context means for its data descriptors. Without one: no commands, no headers, and MAX_FRAME. */
+/* The meaning of a context for the frame's data descriptors. Without a context: only `longest`, which is MAX_FRAME. */
 struct context {
-    uint64_t commands;   /* of the first one */
-    uint32_t headers;    /* bytes that have to be in the first slot */
-    uint32_t uncounted;  /* bytes that PAYLEN leaves out: the headers, when the frame is cut (7.2.3.2.4) */
-    uint32_t longest;    /* bytes of all slots */
+    uint64_t commands;  /* for the first data descriptor */
+    uint32_t headers;   /* bytes that the first slot must hold */
+    uint32_t uncounted; /* bytes that PAYLEN leaves out: the headers, if the NIC segments the frame (7.2.3.2.4) */
+    uint32_t longest;   /* bytes of all slots */
 };
 
 static inline uint32_t least_l4_header(uint32_t l4)
@@ -47,13 +47,13 @@ static inline uint32_t least_l4_header(uint32_t l4)
     return l4 == TCP ? 20 : l4 == SCTP ? 12 : 8;
 }
 
-/* Whether the word asks for what the NIC does, of headers that there can be. */
-static bool word_holds(uint64_t word)
+/* Whether the word requests something the NIC does, for headers that can exist. */
+static inline bool word_valid(uint64_t word)
 {
     uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF,
              mss = (uint32_t)(word >> 48);
     bool ipv4 = word & CONTEXT_IPV4;
-    if (!(word & CONTEXT_WISHES) || mac < MIN_MAC_HEADER || l4 > SCTP)
+    if (!(word & CONTEXT_REQUESTS) || mac < MIN_MAC_HEADER || l4 > SCTP)
         return false;
     if ((word & CONTEXT_IN_HEADERS) && ip < (ipv4 ? MIN_IPV4_HEADER : IPV6_HEADER))
         return false;
@@ -61,34 +61,35 @@ static bool word_holds(uint64_t word)
         return false;
     if (!(word & CONTEXT_TSE))
         return true;
-    /* ASSUMPTION: frames are cut with all their checksums or not at all; no driver is known that asks otherwise. */
+    /* ASSUMPTION (datasheet not at hand): segmentation needs all checksums, because every known driver requests
+     * both. */
     if (!(word & CONTEXT_TXSM) || (ipv4 && !(word & CONTEXT_IXSM)))
         return false;
     return l4 <= TCP && l4_length >= least_l4_header(l4) && mss &&
            mac + ip + l4_length + mss <= MAX_FRAME - TAG_AND_CRC;
 }
 
-/* A word that holds, in the frame's terms. */
-static struct context context_of(uint64_t word)
+/* The meaning of a valid word. */
+static inline struct context context_of(uint64_t word)
 {
     uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF;
-    bool cut = word & CONTEXT_TSE;
-    uint32_t headers = mac + ip + (cut ? l4_length : word & CONTEXT_TXSM ? least_l4_header(l4) : 0);
+    bool segmented = word & CONTEXT_TSE;
+    uint32_t headers = mac + ip + (segmented ? l4_length : word & CONTEXT_TXSM ? least_l4_header(l4) : 0);
     return (struct context){
         .commands = (word >> 35 & 3) << TX_VLE_SHIFT | (word >> 37 & 3) << TX_IXSM_SHIFT |
                     (word & CONTEXT_TSTAMP ? TX_TSTAMP : 0),
         .headers = headers,
-        .uncounted = cut ? headers : 0,
-        .longest = cut ? headers + MAX_PAYLEN : MAX_FRAME - TAG_AND_CRC,
+        .uncounted = segmented ? headers : 0,
+        .longest = segmented ? headers + MAX_PAYLEN : MAX_FRAME - TAG_AND_CRC,
     };
 }
 
-/* Slot `i` of the application's, which has NS_CONTEXT, becomes a context descriptor. False, and the violation noted, if it does not hold.
- * IDX stays 0: each frame that needs a context brings its own, so there is no second one to keep. */
-static bool write_context(struct queue *q, uint32_t i, struct context *context)
+/* Make slot `i`, which has NS_CONTEXT, a context descriptor. False, and the violation noted, if its word is not valid.
+ * IDX stays 0: every frame that needs a context brings its own, so the NIC never has to keep a second one. */
+static inline bool write_context(struct queue *q, uint32_t i, struct context *context)
 {
-    uint64_t word = __atomic_load_n(&q->ring->slot[i].ptr, __ATOMIC_RELAXED); /* once, as with the slot's other word */
-    if (!word_holds(word))
+    uint64_t word = __atomic_load_n(&q->ring->slot[i].ptr, __ATOMIC_RELAXED); /* once, as the slot's other word */
+    if (!word_valid(word))
         return violated(q, RULE_CONTEXT, i, word, 0, 0);
     *context = context_of(word);
     q->descriptors[i].address = word & CONTEXT_LOW;

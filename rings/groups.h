@@ -1,24 +1,25 @@
-/* The loops of tx_frames, rx_frames, rx_write_piece and forward_slots in hotloop.c, GROUP slots at a time; each stops before the first
- * group of which a slot is not as that loop wants it. What it leaves in memory is what the loop leaves, to the bit
- * (tests/rings/test_vectors.py).
+/* The fast lanes for runs (write_plain_frames, post_run, take_plain_frames, forward_run), GROUP slots at a time. Each
+ * stops before the first group with a slot that its lane does not take. Memory is left as the scalar lane leaves it,
+ * to the bit (tests/rings/test_vectors.py).
  *
- * Included by avx2.c and avx512.c, which say what a VECTOR is. A slot and a descriptor have 16 bytes, so two vectors hold a group. The
- * first quadwords of both, side by side in one vector, stand in another order (0 2 1 3 of four), and the same operation puts them back:
+ * avx2.c and avx512.c include this file and define VECTOR. A slot and a descriptor have 16 bytes, so two vectors hold
+ * a group. unpacklo puts the first quadwords of both side by side in one vector, in another order (0 2 1 3 for four
+ * slots); the same operation restores the order:
  *
  *     slots   | word 0, ptr 0 | word 1, ptr 1 |   | word 2, ptr 2 | word 3, ptr 3 |
  *     words   | word 0, word 2 | word 1, word 3 |      unpacklo of both
  *
- * Slots are loaded once, into registers, and what is used is what was checked. The order of a descriptor's or slot's two quadwords
- * is free: a doorbell or a ring's tail comes after them. ASSUMPTION: a load of a whole vector takes each aligned quadword in it whole.
- * Intel and AMD promise it for the aligned 16 bytes of processors with AVX, when loaded by themselves; no processor is known that splits
- * a quadword.
+ * Slots are loaded once, into registers, and the checked values are the values used. The order of the two quadwords
+ * of a descriptor or a slot does not matter: a doorbell or a ring's tail is stored after them.
+ * ASSUMPTION (datasheet not at hand): a vector load never splits an aligned quadword, because no known processor
+ * does. Intel and AMD promise it for aligned loads of 16 bytes on processors with AVX.
  */
-enum { IN_ONE = GROUP / 2 }; /* slots in a vector */
+enum { IN_VECTOR = GROUP / 2 }; /* slots */
 
-/* The two 32-bit halves of a slot's word or of a descriptor's second quadword, as bits for MIXED. */
+/* The 32-bit halves of the first quadword of 16 bytes, as bits for MIXED. */
 enum { LOW = 1, HIGH = 2, WORD = LOW | HIGH };
 
-/* volatile: loaded here and once, whatever the compiler thinks of it */
+/* volatile: the compiler must not load a second time */
 TARGET static inline VECTOR load(const void *slots)
 {
     return *(const volatile UNALIGNED *)slots;
@@ -29,13 +30,13 @@ TARGET static inline void store(void *slots, VECTOR value)
     *(UNALIGNED *)slots = value;
 }
 
-/* The same two halves in each quadword: of a slot's word that is len and flags, then buf_idx. */
+/* Every quadword has these two halves, as a slot's word has them. */
 TARGET static inline VECTOR halves(uint32_t len_flags, uint32_t buf_idx)
 {
     return ALL((int64_t)((uint64_t)len_flags << 32 | buf_idx));
 }
 
-/* What buffers a queue's slots may have, and where they are. Multiplying quadwords takes their low halves only: buf_idx. */
+/* The valid words of a queue's slots, and the place of their buffers. */
 struct buffers {
     VECTOR iova, stride, least, range;
 };
@@ -50,6 +51,7 @@ TARGET static inline struct buffers buffers_of(const struct queue *q, uint32_t l
     };
 }
 
+/* mul_epu32 multiplies the low halves of quadwords: buf_idx. */
 TARGET static inline VECTOR addresses(const struct buffers *b, VECTOR words)
 {
     return b->iova + MM(mul_epu32)(words, b->stride);
@@ -58,16 +60,16 @@ TARGET static inline VECTOR addresses(const struct buffers *b, VECTOR words)
 TARGET static inline void store_descriptors(struct descriptor *at, VECTOR address, VECTOR control)
 {
     store(at, MM(unpacklo_epi64)(address, control));
-    store(at + IN_ONE, MM(unpackhi_epi64)(address, control));
+    store(at + IN_VECTOR, MM(unpackhi_epi64)(address, control));
 }
 
-/* Commands and both lengths of frames in one slot; nothing but the length is in the words' high halves. */
+/* plain_frame_control() for each length. */
 TARGET static inline VECTOR tx_controls(VECTOR length)
 {
     return length | MM(slli_epi64)(length, TX_PAYLEN_SHIFT) | ALL((int64_t)(TX_DATA | TX_EOP));
 }
 
-/* Slots that may be sent as they are become descriptors without RS. Such a slot has no flag but NS_BUF_CHANGED, and no padding to do. */
+/* write_plain_frames: plain frames become descriptors without RS. */
 TARGET struct run GROUPS(tx)(const struct queue *q, uint32_t from, uint32_t count)
 {
     const struct buffers buffers = buffers_of(q, MIN_FRAME, q->buf_size - MIN_FRAME);
@@ -77,7 +79,7 @@ TARGET struct run GROUPS(tx)(const struct queue *q, uint32_t from, uint32_t coun
     VECTOR bytes = ALL(0), seen = bytes;
     uint32_t done = 0;
     for (; done + GROUP <= count; done += GROUP) {
-        VECTOR asked = MM(unpacklo_epi64)(load(slot + done), load(slot + done + IN_ONE));
+        VECTOR asked = MM(unpacklo_epi64)(load(slot + done), load(slot + done + IN_VECTOR));
         VECTOR words = asked & kept;
         if (!within(words, buffers.least, buffers.range))
             break;
@@ -86,11 +88,11 @@ TARGET struct run GROUPS(tx)(const struct queue *q, uint32_t from, uint32_t coun
         bytes += length;
         seen |= asked;
     }
-    return (struct run){done, (uint32_t)(joined(seen) >> 48), sum(bytes)};
+    return (struct run){done, (uint32_t)(ored(seen) >> 48), sum(bytes)};
 }
 
-/* Slots whose buffers are there become descriptors for the NIC to fill. */
-TARGET struct run GROUPS(rx_write)(const struct queue *q, uint32_t from, uint32_t count)
+/* post_run: slots with valid buffers become descriptors to fill. */
+TARGET struct run GROUPS(rx_post)(const struct queue *q, uint32_t from, uint32_t count)
 {
     const struct buffers buffers = buffers_of(q, 0, UINT32_MAX);
     const struct netmap_slot *slot = &q->ring->slot[from];
@@ -98,41 +100,40 @@ TARGET struct run GROUPS(rx_write)(const struct queue *q, uint32_t from, uint32_
     VECTOR seen = ALL(0);
     uint32_t done = 0;
     for (; done + GROUP <= count; done += GROUP) {
-        VECTOR words = MM(unpacklo_epi64)(load(slot + done), load(slot + done + IN_ONE));
+        VECTOR words = MM(unpacklo_epi64)(load(slot + done), load(slot + done + IN_VECTOR));
         if (!within(words, buffers.least, buffers.range))
             break;
         store_descriptors(descriptor + done, addresses(&buffers, words), ALL(0));
         seen |= words;
     }
-    return (struct run){done, (uint32_t)(joined(seen) >> 48), 0};
+    return (struct run){done, (uint32_t)(ored(seen) >> 48), 0};
 }
 
-/* Completed descriptors of whole good frames become slots: DD and EOP without RXE, and a length up to a buffer's. These are the NIC's
- * slots still, so that len and flags may be stored together with the buf_idx and ptr that were read: whoever writes there now has no
- * business to. */
-TARGET struct run GROUPS(rx)(const struct queue *q, uint32_t from, uint32_t count)
+/* take_plain_frames: descriptors with DD and EOP, without RXE, and with a length up to buf_size become slots. len
+ * and flags are stored together with the buf_idx and ptr just read. The application does not own these slots yet,
+ * so a correct one writes nothing there meanwhile. */
+TARGET struct run GROUPS(rx_take)(const struct queue *q, uint32_t from, uint32_t count)
 {
-    const VECTOR looked_at = halves(UINT16_MAX, (uint32_t)(RX_DD | RX_EOP | RX_RXE)),
-                 length_only = halves(UINT16_MAX, 0);
+    const VECTOR checked = halves(UINT16_MAX, (uint32_t)(RX_DD | RX_EOP | RX_RXE)), length_only = halves(UINT16_MAX, 0);
     const VECTOR least = halves(0, (uint32_t)(RX_DD | RX_EOP)), range = halves(q->buf_size, 0);
     struct netmap_slot *slot = &q->ring->slot[from];
     const struct descriptor *descriptor = &q->descriptors[from];
     VECTOR bytes = ALL(0);
     uint32_t done = 0;
     for (; done + GROUP <= count; done += GROUP) {
-        VECTOR controls = MM(unpackhi_epi64)(load(descriptor + done), load(descriptor + done + IN_ONE));
+        VECTOR controls = MM(unpackhi_epi64)(load(descriptor + done), load(descriptor + done + IN_VECTOR));
         VECTOR lengths = controls & length_only;
-        if (!within(controls & looked_at, least, range))
+        if (!within(controls & checked, least, range))
             break;
         store(slot + done, MIXED(load(slot + done), MM(unpacklo_epi64)(lengths, ALL(0)), HIGH));
-        store(slot + done + IN_ONE, MIXED(load(slot + done + IN_ONE), MM(unpackhi_epi64)(lengths, ALL(0)), HIGH));
+        store(slot + done + IN_VECTOR, MIXED(load(slot + done + IN_VECTOR), MM(unpackhi_epi64)(lengths, ALL(0)), HIGH));
         bytes += lengths;
     }
     return (struct run){done, 0, sum(bytes) >> 32};
 }
 
-/* Frames in one slot go from a receive to a send ring: buffers change places, and both slots become descriptors, that for sending
- * without RS. Both queues have buffers of the same memory. */
+/* forward_run: buffers change places, and both slots become descriptors, the TX descriptor without RS. Both queues
+ * use the same buffers. */
 TARGET struct run GROUPS(forward)(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
                                   uint32_t count)
 {
@@ -144,15 +145,15 @@ TARGET struct run GROUPS(forward)(const struct queue *rx, const struct queue *tx
     VECTOR bytes = ALL(0);
     uint32_t done = 0;
     for (; done + GROUP <= count; done += GROUP) {
-        VECTOR full = load(rx_slot + done) & kept, full_too = load(rx_slot + done + IN_ONE) & kept;
-        VECTOR empty = load(tx_slot + done), empty_too = load(tx_slot + done + IN_ONE);
-        VECTOR words = MM(unpacklo_epi64)(full, full_too), spare = MM(unpacklo_epi64)(empty, empty_too);
+        VECTOR full = load(rx_slot + done) & kept, full_2 = load(rx_slot + done + IN_VECTOR) & kept;
+        VECTOR empty = load(tx_slot + done), empty_2 = load(tx_slot + done + IN_VECTOR);
+        VECTOR words = MM(unpacklo_epi64)(full, full_2), spare = MM(unpacklo_epi64)(empty, empty_2);
         if (!within(words, sent.least, sent.range) || !within(spare, given.least, given.range))
             break;
         store(tx_slot + done, MIXED(empty, full, WORD));
-        store(tx_slot + done + IN_ONE, MIXED(empty_too, full_too, WORD));
+        store(tx_slot + done + IN_VECTOR, MIXED(empty_2, full_2, WORD));
         store(rx_slot + done, MIXED(full, empty, LOW));
-        store(rx_slot + done + IN_ONE, MIXED(full_too, empty_too, LOW));
+        store(rx_slot + done + IN_VECTOR, MIXED(full_2, empty_2, LOW));
         VECTOR length = MM(srli_epi64)(words, 32);
         store_descriptors(tx_descriptor + done, addresses(&sent, words), tx_controls(length));
         store_descriptors(rx_descriptor + done, addresses(&given, spare), ALL(0));

@@ -1,7 +1,7 @@
-/* The per-packet work between netmap rings and 82599 queues: structures, and what may go wrong.
+/* The library's interface: netmap's structures, the driver's queues, and the functions that hotloop.py calls.
  *
- * Rings and buffers lie in memory that another process may scribble over at any moment. Queues and descriptors are the
- * driver's own: nothing that comes from a ring is used before it was read once, into a copy, and checked.
+ * Another process may write to rings and buffers at any moment. Queues and descriptors belong to the driver alone.
+ * Every value from a ring is read once, into a copy, and checked before it is used (driver/README.md, contract 2).
  */
 #ifndef HOTLOOP_H
 #define HOTLOOP_H
@@ -9,6 +9,14 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "descriptor.h"
+
+/* EXPORT: called by hotloop.py. HIDDEN: called from another file of this library, directly and not through the PLT. COLD:
+ * HIDDEN, and rarely called, so that the compiler keeps the calls out of the way. */
+#define EXPORT __attribute__((visibility("default")))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define COLD __attribute__((visibility("hidden"), cold))
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots and descriptors are little-endian");
 static_assert(sizeof(void *) == 8, "the mirror of these structures in hotloop.py has 64-bit pointers");
@@ -22,15 +30,16 @@ enum {
     NR_TIMESTAMP = 0x02,
 
     RESERVED_BUFFERS = 2,
-    MAX_CHAIN = 38,         /* descriptors of one frame: 40 less WTHRESH, which is 0, and 2 (7.2.1.1) */
-    RS_STEP = 32,           /* slots after which a head write-back is asked for at the latest */
-    CHECK_EVERY = 4096,     /* syncs */
-    MIN_FRAME = 17,         /* the NIC wants no smaller PAYLEN; from there it pads by itself */
-    MAX_FRAME =
-        16380, /* ASSUMPTION: 16 KB with the CRC is the most that any NIC carries; the port's own MTU is the driver's affair */
+    MAX_CHAIN = 38,     /* descriptors of one frame: 40 less WTHRESH, which is 0, and 2 (7.2.1.1) */
+    RS_STEP = 32,       /* slots from one descriptor with RS to the next, at most */
+    CHECK_EVERY = 4096, /* syncs */
+    MIN_FRAME = 17,     /* the smallest PAYLEN that the NIC accepts; it pads frames of this length or more itself */
+    /* ASSUMPTION (datasheet not at hand): a frame has at most 16 KB with its CRC, because no known NIC carries
+     * more. The driver checks the port's own MTU. */
+    MAX_FRAME = 16380,
 };
 
-/* One 64-bit word holds all that a sync needs, so that one load gives a consistent copy. */
+/* `word` holds all that a sync needs: one 64-bit load gives a consistent copy. */
 struct netmap_slot {
     union {
         uint64_t word;
@@ -70,13 +79,7 @@ struct netmap_ring {
 static_assert(offsetof(struct netmap_ring, ts_sec) == 40, "netmap_ring.ts");
 static_assert(offsetof(struct netmap_ring, slot) == 256, "netmap_ring.slot");
 
-/* An advanced descriptor, either direction: buffer address, then command or status (82599 7.1.6, 7.2.3.2.4). */
-struct descriptor {
-    uint64_t address;
-    uint64_t control;
-};
-
-/* Numbers shared with rules.py. */
+/* The numbers of rules.py. */
 enum rule {
     RULE_NONE,
     RULE_HEAD_RANGE,
@@ -107,66 +110,70 @@ struct violation {
     uint64_t high;
 };
 
-/* What both directions have. One thread at a time is in a queue's sync: callers from Python hold the GIL. */
+/* The part that both directions have. One thread at a time syncs a queue: callers from Python hold the GIL. */
 struct queue {
     /* Set when the queue is made. */
     struct netmap_ring *ring;
     uint8_t *buffers; /* buffer 0 in this process */
-    uint64_t buffers_iova; /* and as the NIC sees it */
+    uint64_t buffers_iova; /* buffer 0 as the NIC sees it */
     struct descriptor *descriptors; /* num_slots of them */
     uint32_t *doorbell; /* TDT or RDT */
     uint32_t buf_size;
     uint32_t total_buffers;
     uint32_t num_slots;
-    uint32_t group; /* slots that vectors.h takes at once: 0 for none, or 4 or 8, up to what widest() says */
-    const uint64_t *pages; /* without an IOMMU: bus address of each page of the buffers' memory; NULL otherwise */
+    uint32_t group; /* slots that vectors.h takes at once: 0 (no vectors), 4 or 8; widest() is the largest */
+    const uint64_t *pages; /* without an IOMMU: the bus address of each page of the region; otherwise NULL */
     /* Written by each sync. */
     uint32_t hwcur; /* first slot not yet handed to the NIC */
-    uint32_t hwtail; /* first slot that is not the application's */
+    uint32_t hwtail; /* first slot that the application does not own */
     uint64_t packets;
     uint64_t bytes;
-    uint64_t syncs_left; /* until one returns ATTENTION_DRIVER, whatever was moved */
-    uint64_t statistics_due; /* number of packets from which on a sync that moves several returns ATTENTION_DRIVER */
+    uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved */
+    uint64_t statistics_due; /* a sync that moves several slots returns ATTENTION_DRIVER from this many packets on */
     uint64_t violations;
-    uint32_t
-        direct_buffers; /* how many a slot may name; 0 if addresses are looked up in `pages`: one comparison for a sync of one slot */
-    uint32_t frame_lengths; /* and how many lengths a frame in one buffer may have, from MIN_FRAME on */
-    uint64_t page_size; /* of `pages`: a power of two that no buffer straddles */
+    /* Set when the queue is made: what the one-slot lanes compare with. */
+    uint32_t direct_buffers; /* total_buffers - RESERVED_BUFFERS; 0 if addresses are looked up in `pages` */
+    uint32_t frame_lengths; /* number of lengths, from MIN_FRAME on, that fit in one buffer */
+    uint64_t page_size; /* of `pages`: a power of two; no buffer crosses a page boundary */
     struct violation last;
 };
 
 struct tx_queue {
     struct queue q;
-    const uint32_t *head_writeback; /* index of the descriptor the NIC sends next (7.2.3.5.2) */
-    uint32_t nic_head; /* what was read there last */
+    const uint32_t *head_writeback; /* index of the descriptor that the NIC sends next (7.2.3.5.2) */
+    uint32_t nic_head; /* the value last read there */
 };
 
 struct rx_queue {
     struct queue q;
-    uint64_t errors; /* descriptors with RXE, more bytes than a buffer, or a frame without end */
-    uint32_t next; /* descriptor the NIC completes next */
-    uint32_t chain; /* descriptors before `next` of a frame whose end is yet to come */
+    uint64_t errors; /* descriptors with RXE, with more bytes than a buffer, or of a frame without end */
+    uint32_t next; /* descriptor that the NIC completes next */
+    uint32_t chain; /* descriptors before `next` that belong to an unfinished frame */
 };
 
 struct forward {
     struct rx_queue *rx;
     struct tx_queue *tx;
-    uint64_t frames; /* moved, in all */
+    uint64_t frames; /* moved since the pair was made */
     uint64_t slots;
 };
 
-/* What a sync returns: 0, or a sum of these; forward() has above them how many frames moved. */
+/* The result of a sync: 0, or these ORed. forward() returns the number of frames moved above them. */
 enum {
-    ATTENTION_VIOLATION = 1, /* a queue's `last` says which rule */
-    ATTENTION_DRIVER = 2, /* a queue's packets reached its statistics_due, or CHECK_EVERY syncs went by */
+    ATTENTION_VIOLATION = 1, /* a queue's `last` names the rule */
+    ATTENTION_DRIVER = 2, /* a queue's packets reached its statistics_due, or it made CHECK_EVERY syncs */
     MOVED_SHIFT = 2,
 };
 
-uint32_t widest(void); /* the largest `group` that this processor can do */
-int txsync(struct tx_queue **queues, int n);
-int rxsync(struct rx_queue **queues, int n);
-int rx_fill(struct rx_queue **queues, int n);
-int forward(struct forward **pairs, int n, uint32_t limit);
-int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns);
+EXPORT uint32_t widest(void); /* the largest `group` that this processor can do */
+EXPORT int txsync(struct tx_queue **queues, int n);
+EXPORT int rxsync(struct rx_queue **queues, int n);
+EXPORT int rx_fill(struct rx_queue **queues, int n);
+EXPORT int forward(struct forward **pairs, int n, uint32_t limit);
+EXPORT int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns);
+
+/* Sizes and offsets of these structures, which hotloop.py compares with its mirror of them. */
+EXPORT extern const uint32_t hotloop_layout[];
+EXPORT extern const uint32_t hotloop_layout_count;
 
 #endif

@@ -1,13 +1,17 @@
-/* Steps that both directions share: indices, violations, and the one read of a slot. */
+/* Steps that tx.c, rx.c and forward.c share: ring arithmetic, checks, the hand-over to the NIC, and the result of a
+ * sync.
+ *
+ * Work done for each packet or each sync is inline here; rare work is in queue.c.
+ */
 #ifndef QUEUE_H
 #define QUEUE_H
 
 #include <stdbool.h>
-#include <time.h>
 
+#include "barriers.h"
 #include "hotloop.h"
 
-#include "descriptor.h"
+/* ---- slots of a ring ---- */
 
 static inline uint32_t least(uint32_t a, uint32_t b)
 {
@@ -24,98 +28,58 @@ static inline uint32_t before(uint32_t slot, uint32_t num_slots)
     return slot == 0 ? num_slots - 1 : slot - 1;
 }
 
+static inline uint32_t skip(uint32_t slot, uint32_t slots, uint32_t num_slots)
+{
+    return slot + slots >= num_slots ? slot + slots - num_slots : slot + slots;
+}
+
 static inline uint32_t distance(uint32_t from, uint32_t to, uint32_t num_slots)
 {
     return to >= from ? to - from : to + num_slots - from;
 }
 
 /* Slots from `from` to `to`, or to the end of the ring if that comes first. */
-static inline uint32_t in_one_piece(uint32_t from, uint32_t to, uint32_t num_slots)
+static inline uint32_t contiguous(uint32_t from, uint32_t to, uint32_t num_slots)
 {
     return (to >= from ? to : num_slots) - from;
 }
 
-static inline uint32_t skip(uint32_t slot, uint32_t slots, uint32_t num_slots)
+/* The only load of a slot: one 64-bit load, and the caller uses the copy. Relaxed: the acquire load of head comes
+ * before. */
+static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint32_t i)
 {
-    return slot + slots >= num_slots ? slot + slots - num_slots : slot + slots;
+    return (struct netmap_slot){.word = __atomic_load_n(&ring->slot[i].word, __ATOMIC_RELAXED)};
 }
 
-static inline uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
+enum { ONE_SYNC_FLAGS = NS_BUF_CHANGED | NS_REPORT | NS_CONTEXT };
 
-/* Note a violation. Returns false, for `return violated(...)` where false means broken. */
-__attribute__((noinline, cold)) static bool violated(struct queue *q, enum rule rule, uint32_t slot, uint64_t value,
-                                                     uint64_t low, uint64_t high)
+/* Clear the flags that ask for something in one sync, in slots that were handed over. Relaxed: no other data
+ * depends on them. */
+static inline void clear_flags(struct queue *q, uint32_t from, uint32_t head)
 {
-    q->last = (struct violation){rule, slot, value, low, high};
-    q->violations++;
-    return false;
-}
-
-/* Put the ring where the driver has it: the application's changes since the last good sync are void. */
-static inline void reset_ring(struct queue *q)
-{
-    __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
-    __atomic_store_n(&q->ring->head, q->hwcur, __ATOMIC_RELAXED);
-    __atomic_store_n(&q->ring->cur, q->hwcur, __ATOMIC_RELAXED);
-}
-
-static inline bool tail_differs(const struct queue *q, const struct netmap_ring *ring)
-{
-    return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) != q->hwtail;
-}
-
-/* Also restores a tail that the application changed; what it may hand over goes by hwtail. Stored only if it differs: the line may be
- * another core's. */
-static inline void publish_tail(struct queue *q)
-{
-    if (tail_differs(q, q->ring))
-        __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
-}
-
-__attribute__((noinline, cold)) static int now_due(struct queue *q)
-{
-    q->syncs_left = CHECK_EVERY;
-    return ATTENTION_DRIVER;
-}
-
-/* Now and then the driver has to look after the NIC: is it there, and are its counters to be read? A loop that only syncs must come by that. */
-static inline int check_due(struct queue *q)
-{
-    return --q->syncs_left ? 0 : now_due(q);
-}
-
-/* The same after many packets, which fill counters. */
-static inline int driver_attention(struct queue *q)
-{
-    return check_due(q) | (q->packets >= q->statistics_due ? ATTENTION_DRIVER : 0);
-}
-
-/* Which rule head and cur break. A wrong index is told by the mistake it is nearer to. */
-__attribute__((noinline, cold)) static bool indices_broken(struct queue *q, uint32_t head, uint32_t cur)
-{
-    uint32_t n = q->num_slots;
-    if (head >= n)
-        return violated(q, RULE_HEAD_RANGE, head, head, 0, n - 1);
-    if (cur >= n)
-        return violated(q, RULE_CUR_RANGE, cur, cur, 0, n - 1);
-    uint32_t mine = distance(q->hwcur, q->hwtail, n);
-    uint32_t to_head = distance(q->hwcur, head, n);
-    uint32_t to_cur = distance(q->hwcur, cur, n);
-    if (to_head > mine) {
-        bool backwards = n - to_head <= to_head - mine;
-        return violated(q, backwards ? RULE_HEAD_BACKWARDS : RULE_HEAD_PAST_TAIL, head, head, q->hwcur, q->hwtail);
+    for (uint32_t i = from; i != head; i = after(i, q->num_slots)) {
+        uint16_t *flags = &q->ring->slot[i].flags;
+        uint16_t now = __atomic_load_n(flags, __ATOMIC_RELAXED);
+        if (now & ONE_SYNC_FLAGS)
+            __atomic_store_n(flags, (uint16_t)(now & ~ONE_SYNC_FLAGS), __ATOMIC_RELAXED);
     }
-    bool behind = to_cur < to_head || distance(cur, head, n) <= to_cur - mine;
-    return violated(q, behind ? RULE_CUR_BEHIND_HEAD : RULE_CUR_PAST_TAIL, cur, cur, head, q->hwtail);
 }
 
-/* hwcur <= head <= cur <= hwtail, circular. */
-static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
+/* ---- checks: true, or false after the violation was noted ---- */
+
+/* Note a violation. Returns false, for `return violated(...)` in a check. */
+COLD bool violated(struct queue *q, enum rule rule, uint32_t slot, uint64_t value, uint64_t low, uint64_t high);
+/* Note which rule head and cur break. Returns false. */
+COLD bool indices_violated(struct queue *q, uint32_t head, uint32_t cur);
+
+/* The application owns [hwcur, hwtail) and may move head and cur in it:
+ *
+ *        hwcur                  head              cur         hwtail
+ *    ------|-- to hand over ------|------ the application's -----|---- the NIC's ----> (circular)
+ *
+ *    hwcur <= head <= cur <= hwtail, all counted from hwcur
+ */
+static inline bool indices_valid(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t n = q->num_slots;
     uint32_t mine = distance(q->hwcur, q->hwtail, n);
@@ -123,76 +87,112 @@ static inline bool indices_hold(struct queue *q, uint32_t head, uint32_t cur)
     uint32_t to_cur = distance(q->hwcur, cur, n);
     if (head < n && cur < n && to_head <= to_cur && to_cur <= mine)
         return true;
-    return indices_broken(q, head, cur);
+    return indices_violated(q, head, cur);
 }
 
-/* The commonest advance of all: by one slot of mine, cur with it. Then the indices hold. */
+/* The most frequent advance: one slot, and cur moved with head. The indices are valid then. */
 static inline bool one_slot_advanced(const struct queue *q, uint32_t head, uint32_t cur)
 {
     return head == cur && head == q->hwcur + 1 && head < q->num_slots && q->hwcur != q->hwtail;
 }
 
-/* Or nothing has, and tail is as it was left: a look at what the NIC did. */
-static inline bool nothing_changed(const struct queue *q, uint32_t head, uint32_t cur)
-{
-    return head == cur && head == q->hwcur && !tail_differs(q, q->ring);
-}
-
-/* The one read of a slot; what follows uses the copy. */
-static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint32_t i)
-{
-    return (struct netmap_slot){.word = __atomic_load_n(&ring->slot[i].word, __ATOMIC_RELAXED)};
-}
-
-static inline bool buffer_holds(const struct queue *q, uint32_t buf_idx)
+/* Notes nothing: the caller knows which slot is concerned. */
+static inline bool buffer_valid(const struct queue *q, uint32_t buf_idx)
 {
     return buf_idx - RESERVED_BUFFERS < q->total_buffers - RESERVED_BUFFERS;
 }
 
-/* A frame in one slot that asks for nothing, and that the NIC takes without padding: a flag makes len_flags larger than any length. */
-static inline bool sent_as_it_is(const struct queue *q, struct netmap_slot slot)
+static inline bool buffer_violated(struct queue *q, uint32_t i, uint32_t buf_idx)
 {
-    uint32_t length = slot.len_flags & ~((uint32_t)NS_BUF_CHANGED << 16);
-    return length - MIN_FRAME < q->frame_lengths;
+    return violated(q, RULE_BUF_IDX, i, buf_idx, RESERVED_BUFFERS, q->total_buffers - 1);
 }
+
+/* ---- descriptors, and the hand-over to the NIC ---- */
 
 static inline uint64_t buffer_address(const struct queue *q, uint32_t buf_idx)
 {
     return q->buffers_iova + (uint64_t)buf_idx * q->buf_size;
 }
 
-/* Scattered memory: the addresses written into `count` descriptors were offsets, from buffers_iova 0 on; look them up. A pass of
- * its own, before the doorbell and out of line, so that memory in one piece pays one branch a sync for it. */
-__attribute__((noinline, cold)) static void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
+/* A descriptor for the NIC to fill: address, and DD zero (7.1.6.1). Relaxed: hand_over() makes it visible before
+ * the doorbell. */
+static inline void write_rx_descriptor(const struct queue *rx, uint32_t i, uint32_t buf_idx)
 {
-    uint64_t within = q->page_size - 1;
-    int shift = __builtin_ctzll(q->page_size);
-    uint32_t i = from;
-    for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
-        uint64_t offset = q->descriptors[i].address;
-        if ((q->descriptors[i].control & TX_DTYP) == TX_CONTEXT_DTYP)
-            continue; /* it has no address, but the application's word */
-        q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
-    }
+    rx->descriptors[i].address = buffer_address(rx, buf_idx);
+    __atomic_store_n(&rx->descriptors[i].control, 0, __ATOMIC_RELAXED);
 }
 
-static inline bool wants_time(const struct netmap_ring *ring)
+/* Scattered memory: replace the offsets in `count` descriptors by the addresses of their pages. */
+COLD void look_up_pages(struct queue *q, uint32_t from, uint32_t count);
+
+/* Give the NIC the descriptors before `tail`: one barrier, one store to TDT or RDT. `head` is the application's,
+ * which hwcur follows; when receiving, tail is one slot before it (7.1.9 leaves one descriptor free). */
+static inline void hand_over(struct queue *q, uint32_t head, uint32_t tail)
 {
-    return __atomic_load_n(&ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP;
+    before_doorbell();
+    ring_doorbell(q->doorbell, tail);
+    q->hwcur = head;
 }
 
-/* NR_TIMESTAMP: when the last sync was. */
-static inline void stamp(struct netmap_ring *ring)
+/* ---- the end of a sync ---- */
+
+static inline bool tail_differs(const struct queue *q, const struct netmap_ring *ring)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    ring->ts_sec = now.tv_sec;
-    ring->ts_usec = now.tv_nsec / 1000;
+    return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) != q->hwtail;
 }
 
-static inline bool bad_buffer(struct queue *q, uint32_t i, uint32_t buf_idx)
+/* The application moved nothing and left tail as it was: the sync only looks at what the NIC did. */
+static inline bool nothing_changed(const struct queue *q, uint32_t head, uint32_t cur)
 {
-    return violated(q, RULE_BUF_IDX, i, buf_idx, RESERVED_BUFFERS, q->total_buffers - 1);
+    return head == cur && head == q->hwcur && !tail_differs(q, q->ring);
+}
+
+/* Also restores a tail that the application changed: checks use hwtail. Release: the slots before tail are written
+ * first. It stores only a new value, because another core may hold the line. */
+static inline void publish_tail(struct queue *q)
+{
+    if (tail_differs(q, q->ring))
+        __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
+}
+
+/* Put the ring back to hwcur and hwtail: the application's changes since the last good sync are void. */
+static inline void reset_ring(struct queue *q)
+{
+    __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->ring->head, q->hwcur, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->ring->cur, q->hwcur, __ATOMIC_RELAXED);
+}
+
+/* Count CHECK_EVERY syncs anew. Returns ATTENTION_DRIVER. */
+COLD int restart_syncs_left(struct queue *q);
+
+/* Every CHECK_EVERY syncs the driver looks whether the NIC is still there, and reads its counters. */
+static inline int count_sync(struct queue *q)
+{
+    return --q->syncs_left ? 0 : restart_syncs_left(q);
+}
+
+/* The same, and after many packets, before the NIC's counters overflow. */
+static inline int count_sync_and_packets(struct queue *q)
+{
+    return count_sync(q) | (q->packets >= q->statistics_due ? ATTENTION_DRIVER : 0);
+}
+
+/* ---- one queue's sync, as forward() uses it, and what busy_wait() looks at ---- */
+
+HIDDEN int tx_sync_queue(struct tx_queue *tx); /* tx.c */
+HIDDEN int rx_sync_queue(struct rx_queue *rx); /* rx.c */
+
+/* Whether the NIC's head has moved on from `nic_head`. Relaxed: tx_reclaim() has the barrier. */
+static inline bool tx_sent(const struct tx_queue *tx, uint32_t nic_head)
+{
+    return __atomic_load_n(tx->head_writeback, __ATOMIC_RELAXED) != nic_head;
+}
+
+/* One load of the second quadword gives DD, EOP and length of one moment. Relaxed: rx_receive() has the barrier. */
+static inline uint64_t rx_status(const struct queue *q, uint32_t i)
+{
+    return __atomic_load_n(&q->descriptors[i].control, __ATOMIC_RELAXED);
 }
 
 #endif

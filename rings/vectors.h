@@ -1,13 +1,12 @@
-/* Groups of plain slots by vectors, where the processor has them: groups.h, compiled once for each width. */
+/* Groups of plain slots by vectors, where the processor has them. groups.h is compiled once for each width. */
 #ifndef VECTORS_H
 #define VECTORS_H
 
 #include <stdbool.h>
 
-#include "descriptor.h"
 #include "hotloop.h"
 
-/* Slots that were done in one go: how many, their flags joined, their bytes. */
+/* Consecutive slots that a fast lane took: how many, their flags ORed, their bytes. */
 struct run {
     uint32_t slots;
     uint32_t flags;
@@ -23,15 +22,14 @@ enum { AVX2_GROUP = 4, AVX512_GROUP = 8, LEAST_GROUP = AVX2_GROUP }; /* slots */
 
 #if defined(__x86_64__)
 
-#define OF_THIS_LIBRARY __attribute__((visibility("hidden")))
-typedef struct run one_ring(const struct queue *q, uint32_t from, uint32_t count);
-typedef struct run two_rings(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
-                             uint32_t count);
-OF_THIS_LIBRARY one_ring tx_groups_avx2, tx_groups_avx512, rx_write_groups_avx2, rx_write_groups_avx512, rx_groups_avx2,
-    rx_groups_avx512;
-OF_THIS_LIBRARY two_rings forward_groups_avx2, forward_groups_avx512;
+typedef struct run ring_groups(const struct queue *q, uint32_t from, uint32_t count);
+typedef struct run pair_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
+                               uint32_t count);
+HIDDEN ring_groups tx_groups_avx2, tx_groups_avx512, rx_post_groups_avx2, rx_post_groups_avx512, rx_take_groups_avx2,
+    rx_take_groups_avx512;
+HIDDEN pair_groups forward_groups_avx2, forward_groups_avx512;
 
-/* Processors before those with VBMI2 slow down for a while when they meet a vector of 64 bytes. */
+/* Processors older than those with VBMI2 slow down for a while when they run 64-byte vectors. */
 static inline uint32_t widest_group(void)
 {
     if (__builtin_cpu_supports("avx512vbmi2"))
@@ -39,9 +37,9 @@ static inline uint32_t widest_group(void)
     return __builtin_cpu_supports("avx2") ? AVX2_GROUP : 0;
 }
 
-/* In wide groups first, and what is left over in narrow ones. */
-__attribute__((always_inline)) static inline struct run in_groups(const struct queue *q, one_ring *wide,
-                                                                  one_ring *narrow, uint32_t from, uint32_t count)
+/* Wide groups first, then narrow groups for the rest. */
+__attribute__((always_inline)) static inline struct run in_groups(const struct queue *q, ring_groups *wide,
+                                                                  ring_groups *narrow, uint32_t from, uint32_t count)
 {
     struct run run = {0};
     if (q->group == AVX512_GROUP && count >= AVX512_GROUP)
@@ -56,14 +54,14 @@ static inline struct run tx_groups(const struct queue *q, uint32_t from, uint32_
     return in_groups(q, tx_groups_avx512, tx_groups_avx2, from, count);
 }
 
-static inline struct run rx_write_groups(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_post_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
-    return in_groups(q, rx_write_groups_avx512, rx_write_groups_avx2, from, count);
+    return in_groups(q, rx_post_groups_avx512, rx_post_groups_avx2, from, count);
 }
 
-static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_take_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
-    return in_groups(q, rx_groups_avx512, rx_groups_avx2, from, count);
+    return in_groups(q, rx_take_groups_avx512, rx_take_groups_avx2, from, count);
 }
 
 static inline struct run forward_groups(const struct queue *rx, const struct queue *tx, uint32_t from, uint32_t to,
@@ -77,7 +75,7 @@ static inline struct run forward_groups(const struct queue *rx, const struct que
     return run;
 }
 
-#else /* no vectors: queues are made without them, and nobody comes here */
+#else /* no vectors: every queue's group is 0, so these are never called */
 
 static inline uint32_t widest_group(void)
 {
@@ -90,12 +88,12 @@ static inline struct run tx_groups(const struct queue *q, uint32_t from, uint32_
     return (struct run){0};
 }
 
-static inline struct run rx_write_groups(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_post_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     return tx_groups(q, from, count);
 }
 
-static inline struct run rx_groups(const struct queue *q, uint32_t from, uint32_t count)
+static inline struct run rx_take_groups(const struct queue *q, uint32_t from, uint32_t count)
 {
     return tx_groups(q, from, count);
 }

@@ -25,7 +25,7 @@ from ixrings.hw.device import Device, DmaMapping
 from ixrings.hw.register import ALL_ONES, Place, Word
 from ixrings.hw.registers import Registers
 
-HOT_LOOP = "rings/hotloop.c"  # the caller of a tail's store
+HOT_LOOP = "rings/hotloop.py"  # the caller of a tail's store
 PROJECT = f"{Path(__file__).parents[2]}/"
 BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # between a driver's step and the access
 

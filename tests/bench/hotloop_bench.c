@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "hotloop.h"
 
@@ -36,6 +37,13 @@ enum {
 #define TURN_LIMIT_NS UINT64_C(10000000000)
 #define CALIBRATION_NS UINT64_C(50000000)
 #define BUFFERS_IOVA UINT64_C(0x1000000000)
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
 
 static uint64_t counter(void)
 {

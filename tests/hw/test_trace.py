@@ -83,9 +83,9 @@ def test_a_recorded_trace_is_read_back_unchanged(tmp_path: Path) -> None:
     assert [
         ("config" if each.config else "write", each.offset, each.value)
         for each in accesses
-        if each.write and each.caller != "rings/hotloop.c"
+        if each.write and each.caller != "rings/hotloop.py"
     ] == [event for event in inner.events if event[0] in ("write", "config")]
-    assert len([each for each in accesses if not each.config and each.caller != "rings/hotloop.c"]) == inner.accesses
+    assert len([each for each in accesses if not each.config and each.caller != "rings/hotloop.py"]) == inner.accesses
     times = [each.time_s for each in accesses if each.time_s is not None]
     assert len(times) == len(accesses) and times == sorted(times)
     callers = {each.caller for each in accesses}
@@ -186,9 +186,9 @@ def test_each_of_several_ports_has_its_file(tmp_path: Path) -> None:
         while moved < 1000:
             moved += left.forward(right)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bridge-1.trace", "bridge-2.trace"]
-    assert {"RDT[0]"} == {each.name for each in read(tmp_path / "bridge-1.trace") if each.caller == "rings/hotloop.c"}
+    assert {"RDT[0]"} == {each.name for each in read(tmp_path / "bridge-1.trace") if each.caller == "rings/hotloop.py"}
     assert {"RDT[0]", "TDT[0]"} == {
-        each.name for each in read(tmp_path / "bridge-2.trace") if each.caller == "rings/hotloop.c"
+        each.name for each in read(tmp_path / "bridge-2.trace") if each.caller == "rings/hotloop.py"
     }
 
 
