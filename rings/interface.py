@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .errors import RegionError
 from .layout import IF_HEADER_SIZE, MAX_SLOTS, NETMAP_API, NETMAP_IF, NETMAP_RING, RESERVED_BUFFERS, Direction
-from .mapping import Mapping, map_shared
+from .memory import Mapping, map_shared
 from .ring import RxRing, TxRing, ring_bytes
 
 _MAX_RINGS = 1024  # more than any NIC has; bounds what a damaged netmap_if can make us walk

@@ -34,7 +34,7 @@ from .layout import (
     if_size,
     ring_size,
 )
-from .mapping import Mapping, map_shared
+from .memory import Mapping, map_shared
 
 __all__ = ["Region", "RegionError"]
 

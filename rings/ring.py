@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .errors import RingError
 from .layout import NETMAP_SLOT, RING_HEADER_SIZE, SLOT_SIZE, Direction, RingFlag, Word
-from .mapping import Mapping
+from .memory import Mapping
 from .rules import Rule
 
 # Plain ints: an enum member costs more than the access it indexes.
