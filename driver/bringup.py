@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw.device import Device, DmaMemory
-from ixrings.hw.errors import DeviceError, DeviceGone
+from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
+from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region, RxRing, TxRing
 from ixrings.rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.memory import Memory
 
 from . import filters, link, queues, reset, rss
 from .clock import Clock
@@ -122,6 +124,22 @@ class Session:
         return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
 
 
+def region_memory(hugepages: bool | None) -> Memory:
+    """Memory for Region: True takes 2 MiB pages or raises DmaError, None takes them if there are enough, False never."""
+
+    def make(size: int) -> tuple[int, int] | None:
+        if hugepages is False:
+            return None
+        try:
+            return make_memfd("netmap-region", size, True)
+        except DmaError:
+            if hugepages:
+                raise
+            return None
+
+    return make
+
+
 def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions, bound: Bound) -> Session:
     """4.6.3 in its order, up to reception. The link may still be training at the end.
 
@@ -138,7 +156,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
                 rx_slots=options["rx_slots"],
                 buf_size=buffer_size(device, options),
                 extra_bufs=options["extra_bufs"],
-                hugepages=device.hugepages,
+                memory=region_memory(device.hugepages),
             )
         )
     elif options["buf_size"] not in (None, region.buf_size):

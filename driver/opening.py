@@ -14,7 +14,7 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
-from .bringup import Bound, Session, bring_up
+from .bringup import Bound, Session, bring_up, region_memory
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
 from .link import read_link, wait_link
@@ -165,7 +165,7 @@ def open_ports(*names: str | Device, **options: Unpack[PortOptions]) -> Iterator
                 rx_slots=chosen["rx_slots"],
                 buf_size=buf_size,
                 extra_bufs=chosen["extra_bufs"],
-                hugepages=hugepages(names),
+                memory=region_memory(hugepages(names)),
             )
         )
         ports: list[Port] = []

@@ -1,12 +1,9 @@
-"""One shared memory region, [interfaces][rings][buffers], that any number of ports may live in."""
+"""One shared memory region, [interfaces][rings][buffers], for any number of ports."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -34,96 +31,90 @@ from .layout import (
     if_size,
     ring_size,
 )
-from .memory import Mapping, map_shared
+from .memory import SMALLER, Mapping, Memory, make_memory, map_shared, mb
 
 __all__ = ["Region", "RegionError"]
 
-_PAGE = 4096
-_HUGEPAGE = 2 << 20
-_NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
-
 
 class Region:
-    """A memfd of [interfaces][rings][buffers], mapped here; another process can map `fd` too.
+    """A memfd of [interfaces][rings][buffers], mapped in this process. Another process can map `fd`, too.
 
-    buffers: how many, the reserved 0 and 1 included. metadata: bytes for interfaces and rings. buf_size: bytes of a
-    buffer, a multiple of 64 in 1024..15872. hugepages: True takes 2 MiB pages or fails, None takes them when there are
-    enough, False plain ones. Raises RegionError when a value is not allowed or memory is short.
+    buffers: their number, with the reserved buffers 0 and 1. metadata: bytes for interfaces and rings. buf_size: bytes
+    of a buffer, a multiple of 64 in 1024..15872. memory: makes special memory, such as hugepages; None: plain pages.
+    Raises RegionError when a value is not allowed or memory is short, and what `memory` raises.
 
-    fd, size (netmap's nr_memsize), page_size (of the memory, bytes), address (of byte 0 here), buf_size, total_buffers,
-    buffers_offset (bytes from the start), buffers: uint8, shape (total_buffers, buf_size).
+    fd: the memfd. size: bytes (netmap's nr_memsize). page_size: bytes of a page. address: of byte 0 in this process.
+    buffers_offset: bytes from the region's start. buffers: uint8, shape (total_buffers, buf_size).
     """
 
-    def __init__(self, *, buffers: int, metadata: int, buf_size: int = 2048, hugepages: bool | None = False) -> None:
+    def __init__(self, *, buffers: int, metadata: int, buf_size: int = 2048, memory: Memory | None = None) -> None:
         self.fd = -1
-        _check_buf_size(buf_size)
+        check_buf_size(buf_size)
         if buffers <= RESERVED_BUFFERS or buffers > 0xFFFFFFFF or metadata < 0:
             raise RegionError(
                 f"A region needs more than {RESERVED_BUFFERS} buffers (0 and 1 are reserved), not {buffers}."
             )
         self.buf_size = buf_size
         self.total_buffers = buffers
-        self.fd, self.page_size = _make_memfd(metadata + buffers * buf_size, hugepages)
+        self.fd, self.page_size = make_memory(metadata + buffers * buf_size, memory)
         self.size = align_up(metadata + buffers * buf_size, self.page_size)
-        # The buffers end with the region. So size and buf_ofs tell another process exactly how many there are, and
-        # buffers whose size is a power of two never straddle a page.
+        # The last buffer ends with the region. So another process can compute the number of buffers from size and
+        # buf_ofs, and buffers with a power of two of bytes never cross a page boundary.
         self.buffers_offset = self.size - buffers * buf_size
         try:
             self._mapping: Mapping | None = map_shared(self.fd, self.size)
         except OSError as error:
-            raise RegionError(
-                f"The region's {_mb(self.size)} cannot be mapped: {error.strerror}. {_SMALLER}"
-            ) from error
+            raise RegionError(f"The region's {mb(self.size)} cannot be mapped: {error.strerror}. {SMALLER}") from error
         self.address = self._mapping.address
         self.buffers: npt.NDArray[np.uint8] = self._mapping.bytes(buffers * buf_size, self.buffers_offset).reshape(
             buffers, buf_size
         )
-        self._free = _all_buffers(buffers)
+        self._free = all_buffers(buffers)
         self._blocks: dict[int, int] = {}  # metadata in use: offset -> bytes
         self._interfaces: list[Interface] = []
 
     @classmethod
     def for_ports(
         cls, ports: int = 1, *, tx_rings: int = 1, rx_rings: int = 1, tx_slots: int = 1024, rx_slots: int = 1024,
-        buf_size: int = 2048, extra_bufs: int = 0, hugepages: bool | None = False,
+        buf_size: int = 2048, extra_bufs: int = 0, memory: Memory | None = None,
     ) -> Region:  # fmt: skip
-        """A region with room for `ports` ports of so many rings and slots each, and `extra_bufs` extra buffers each."""
+        """A region with room for `ports` ports; each has these rings and slots, and `extra_bufs` extra buffers."""
         if ports < 1 or tx_rings < 0 or rx_rings < 0 or extra_bufs < 0:
-            raise RegionError("Region.for_ports needs one port or more, and no negative numbers of rings or buffers.")
+            raise RegionError("Region.for_ports needs at least one port, and no negative number of rings or buffers.")
         tx, rx = [tx_slots] * tx_rings, [rx_slots] * rx_rings
         for slots in (*tx, *rx):
-            _check_slots(slots)
+            check_slots(slots)
         buffers = RESERVED_BUFFERS + ports * (sum(tx) + sum(rx) + extra_bufs)
         return cls(
             buffers=max(buffers, RESERVED_BUFFERS + 1),
-            metadata=ports * _metadata(tx, rx),
+            metadata=ports * metadata(tx, rx),
             buf_size=buf_size,
-            hugepages=hugepages,
+            memory=memory,
         )
 
     @property
     def free_buffers(self) -> int:
-        """Buffers in no ring and no list."""
+        """The number of buffers that are in no ring and in no list of extra buffers."""
         return len(self._free)
 
     def register(
         self, name: str, *, tx_slots: Sequence[int], rx_slots: Sequence[int], bound_tx: Collection[int] | None = None,
         bound_rx: Collection[int] | None = None, extra_bufs: int = 0,
     ) -> Interface:  # fmt: skip
-        """Make an interface: one TX ring for each of `tx_slots`, one RX ring for each of `rx_slots`, in that order.
+        """Make an interface: one TX ring for each of `tx_slots`, then one RX ring for each of `rx_slots`.
 
-        bound_tx, bound_rx: indices of the rings to make (None: all); the others get ring_ofs 0 and no memory. Rings
-        start in netmap's initial state. Raises RegionError when the region is closed or too small.
+        bound_tx, bound_rx: indices of the rings to make (None: all). The other rings get ring_ofs 0 and no memory.
+        Rings start in netmap's initial state. Raises RegionError when the region is closed or too small.
         """
         mapping = self._open_mapping()
-        tx = _bound(tx_slots, bound_tx)
-        rx = _bound(rx_slots, bound_rx)
+        tx = bound_slots(tx_slots, bound_tx)
+        rx = bound_slots(rx_slots, bound_rx)
         needed = sum(tx) + sum(rx) + extra_bufs
         if extra_bufs < 0 or needed > len(self._free):
             raise RegionError(
                 self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free")
             )
-        size = _metadata(tx, rx)
+        size = metadata(tx, rx)
         offset = self._allocate(size)
         if offset is None:
             used = sum(self._blocks.values())
@@ -144,9 +135,9 @@ class Region:
     def _write_interface(
         self, mapping: Mapping, offset: int, name: str, tx: list[int], rx: list[int], extra_bufs: int
     ) -> None:
-        mapping.bytes(_metadata(tx, rx), offset)[:] = 0
+        mapping.bytes(metadata(tx, rx), offset)[:] = 0
         header = mapping.array(NETMAP_IF, 1, offset)
-        header["ni_name"] = _short_name(name)
+        header["ni_name"] = short_name(name)
         header["ni_version"] = NETMAP_API
         header["ni_tx_rings"] = len(tx)
         header["ni_rx_rings"] = len(rx)
@@ -174,20 +165,20 @@ class Region:
         slots["len"] = self.buf_size
 
     def _link_extra(self, count: int) -> int:
-        """Chain `count` buffers by their first words; returns the first one's index, 0 for none."""
+        """Chain `count` buffers by their first 32-bit words. Returns the index of the first one, or 0 for none."""
         indices = self._take(count)
-        for index, following in zip(indices, [*indices[1:], 0]):
-            self.buffers[index, :4] = np.frombuffer(following.to_bytes(4, "little"), np.uint8)
+        for index, next_index in zip(indices, [*indices[1:], 0]):
+            self.buffers[index, :4] = np.frombuffer(next_index.to_bytes(4, "little"), np.uint8)
         return indices[0] if indices else 0
 
     def _take(self, count: int) -> list[int]:
-        """`count` free buffers, lowest indices first in a fresh region."""
+        """Take `count` free buffers. A new region gives the lowest indices first."""
         taken = self._free[len(self._free) - count :]
         del self._free[len(self._free) - count :]
         return taken[::-1]
 
     def _allocate(self, size: int) -> int | None:
-        """First fit in the metadata area; returns the offset, None when there is no gap of `size` bytes."""
+        """First fit in the metadata area. Returns the offset, or None when there is no gap of `size` bytes."""
         place = 0
         for offset in sorted(self._blocks):
             if offset - place >= size:
@@ -201,14 +192,14 @@ class Region:
     def _release(self, interface: Interface) -> None:
         """Take back an interface's memory and buffers.
 
-        Zero-copy forwarding moved buffers between ports, so what its slots hold now is freed, not what it got first.
-        The slots may have been scribbled over: a buffer that another port shows as well stays that port's, and
-        buffers that were lost come back when the last port goes.
+        Zero-copy forwarding moves buffers between ports, so the buffers in its slots now are freed, not the first ones.
+        A program may have overwritten the slots. A buffer that another port holds, too, therefore stays with that port,
+        and lost buffers come back when the last port closes.
         """
         self._interfaces.remove(interface)
         del self._blocks[interface.offset]
         if not self._interfaces:
-            self._free = _all_buffers(self.total_buffers)
+            self._free = all_buffers(self.total_buffers)
             return
         freed = interface.buffers_held().difference(self._free, *(other.buffers_held() for other in self._interfaces))
         self._free.extend(sorted(freed, reverse=True))
@@ -227,7 +218,7 @@ class Region:
         )
 
     def close(self) -> None:
-        """Close the fd and let go of the memory, which is unmapped with the last view of it. Twice is harmless."""
+        """Close the fd and drop the mapping. The last view of the memory unmaps it. A second call does nothing."""
         if self._mapping is None:
             return
         for interface in tuple(self._interfaces):
@@ -238,7 +229,7 @@ class Region:
         self._mapping = None
 
     def __del__(self) -> None:
-        """An exception between the making of a region and its use leaves nobody to close it."""
+        """Closes the fd of a region that nothing closed, because an exception came between its making and its use."""
         if getattr(self, "fd", -1) >= 0:
             os.close(self.fd)
 
@@ -251,105 +242,41 @@ class Region:
         self.close()
 
 
-_SMALLER = "Use fewer or smaller rings (tx_slots, rx_slots), or smaller buffers (buf_size)."
-
-
-def _all_buffers(total: int) -> list[int]:
+def all_buffers(total: int) -> list[int]:
     return list(range(total - 1, RESERVED_BUFFERS - 1, -1))
 
 
-def _mb(size: int) -> str:
-    return f"{size / 2**20:.1f} MB"
-
-
-def _metadata(tx: Sequence[int], rx: Sequence[int]) -> int:
-    """Bytes of one interface with its bound rings (unbound ones count 0 slots)."""
+def metadata(tx: Sequence[int], rx: Sequence[int]) -> int:
+    """Bytes of one interface with its bound rings. An unbound ring has 0 slots."""
     return if_size(len(tx) + len(rx)) + sum(ring_size(n) for n in (*tx, *rx) if n)
 
 
-def _bound(slots: Sequence[int], bound: Collection[int] | None) -> list[int]:
-    """Slots of each ring, 0 for those that are not bound."""
+def bound_slots(slots: Sequence[int], bound: Collection[int] | None) -> list[int]:
+    """Slots of each ring, 0 for a ring that is not bound."""
     for n in slots:
-        _check_slots(n)
+        check_slots(n)
     for i in bound or ():
         if not 0 <= i < len(slots):
             raise RegionError(f"There is no ring {i} to bind: this port has rings 0..{len(slots) - 1}.")
     return [n if bound is None or i in bound else 0 for i, n in enumerate(slots)]
 
 
-def _check_slots(slots: int) -> None:
+def check_slots(slots: int) -> None:
     if not MIN_SLOTS <= slots <= MAX_SLOTS or slots % SLOTS_STEP:
         raise RegionError(
-            f"A ring cannot have {slots} slots: choose {MIN_SLOTS}..{MAX_SLOTS}, a multiple of {SLOTS_STEP} (82599 8.2.3.8.3)."
+            f"A ring cannot have {slots} slots: choose {MIN_SLOTS}..{MAX_SLOTS}, a multiple of {SLOTS_STEP} "
+            "(82599 8.2.3.8.3)."
         )
 
 
-def _check_buf_size(buf_size: int) -> None:
+def check_buf_size(buf_size: int) -> None:
     if not MIN_BUF_SIZE <= buf_size <= MAX_BUF_SIZE or buf_size % BUF_SIZE_STEP:
         raise RegionError(
-            f"buf_size cannot be {buf_size}: choose {MIN_BUF_SIZE}..{MAX_BUF_SIZE}, a multiple of {BUF_SIZE_STEP} (2048 is usual)."
+            f"buf_size cannot be {buf_size}: choose {MIN_BUF_SIZE}..{MAX_BUF_SIZE}, a multiple of {BUF_SIZE_STEP} "
+            "(2048 is usual)."
         )
 
 
-def _short_name(name: str) -> bytes:
-    """ni_name: at most 15 bytes and a zero, as netmap cuts it."""
+def short_name(name: str) -> bytes:
+    """ni_name: at most 15 bytes and a zero, as netmap shortens it."""
     return name.encode("utf-8", "replace")[: IFNAMSIZ - 1]
-
-
-def _make_memfd(size: int, hugepages: bool | None) -> tuple[int, int]:
-    """A memfd of at least `size` bytes in whole pages, with all its memory in hand; and the size of its pages."""
-    if hugepages is not False:
-        try:
-            return _reserve(align_up(size, _HUGEPAGE), os.MFD_HUGETLB | os.MFD_HUGE_2MB), _HUGEPAGE
-        except OSError as error:
-            if hugepages:
-                needed = align_up(size, _HUGEPAGE) // _HUGEPAGE
-                raise RegionError(
-                    f"The region needs {needed} free hugepages of 2 MiB, and there are not as many ({error.strerror}). "
-                    f"Run: echo {max(64, _reserved_hugepages() + needed)} | sudo tee {_NR_HUGEPAGES}"
-                ) from error
-    available = _available_memory()
-    if size > available:
-        raise RegionError(
-            f"The region needs {_mb(size)}, but only {_mb(available)} of memory are available. {_SMALLER}"
-        )
-    try:
-        return _reserve(align_up(size, _PAGE), 0), _PAGE
-    except OSError as error:
-        limit = " (see ulimit -f)" if error.errno == errno.EFBIG else ""
-        raise RegionError(f"The region's {_mb(size)} cannot be had: {error.strerror}{limit}. {_SMALLER}") from error
-
-
-def _reserved_hugepages() -> int:
-    """Somebody may have them."""
-    try:
-        return int(_NR_HUGEPAGES.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
-def _reserve(size: int, flags: int) -> int:
-    """All of the memory now, so that a shortage is an error here and not a SIGBUS at first touch. Raises OSError."""
-    fd = os.memfd_create("netmap-region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | flags)
-    try:
-        os.ftruncate(fd, size)
-        os.posix_fallocate(fd, 0, size)
-        # Whoever is handed the fd cannot make the memory shorter. It can punch holes (no seal forbids only that): then program and NIC part ways,
-        # each with pages of its own, and without an IOMMU nothing keeps the NIC's from being given to somebody else.
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    except BaseException:  # Ctrl-C too: this takes long for much memory
-        os.close(fd)
-        raise
-    return fd
-
-
-def _available_memory() -> int:
-    """Bytes the kernel could give out now. It would give out more and then kill a process, so ask first."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 1 << 63  # unknown: let posix_fallocate find out

@@ -64,7 +64,7 @@ def make_memfd(name: str, size: int, hugepages: bool | None) -> tuple[int, int]:
 
 def create(name: str, size: int, flags: int) -> int:
     """A memory file of `size` bytes, allocated in full. Raises OSError."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | flags)
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | flags)
     try:
         os.ftruncate(fd, size)  # not every kernel enlarges a file of hugepages by posix_fallocate
         os.posix_fallocate(fd, 0, size)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ixrings import open_port
+from ixrings.driver.bringup import region_memory
 from ixrings.driver.opening import hugepages
 from ixrings.hw.device import Device, DmaMapping
 from ixrings.hw.emulator import Emulated82599
@@ -17,8 +18,8 @@ from ixrings.hw.errors import DeviceError, DmaError
 from ixrings.hw.memory import physical
 from ixrings.hw.memory.hugepages import HUGEPAGE, free_hugepages, make_memfd
 from ixrings.hw.uio import INTX_DISABLE, UioDevice
-from ixrings.rings import Region, RegionError
-from tests.support.sysfs_tree import Machine
+from ixrings.rings import Region
+from tests.support.sysfs_tree import Machine, machine
 
 A = "0000:03:00.0"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can read physical addresses")
@@ -150,21 +151,21 @@ def test_plain_pages_are_refused_for_dma_by_physical_address() -> None:
 
 
 @pytest.mark.skipif(free_hugepages() > 0, reason="this machine has hugepages")
-def test_missing_hugepages_are_reported_with_the_command() -> None:
-    with pytest.raises(RegionError, match=r"3 free hugepages of 2 MiB.*nr_hugepages"):
-        Region.for_ports(hugepages=True)
+def test_missing_hugepages_are_asked_for_in_words() -> None:
+    with pytest.raises(DmaError, match=r"3 hugepages of 2 MiB are needed.*nr_hugepages"):
+        Region.for_ports(memory=region_memory(True))
     with pytest.raises(DmaError, match=r"1 hugepages of 2 MiB are needed and 0 are free"):
         make_memfd("test", 4096, True)
-    with pytest.raises(RegionError, match=r"needs (\d\d\d) free hugepages.* Run: echo \1 \| sudo tee"):
-        Region.for_ports(tx_slots=8192, rx_slots=8192, tx_rings=13, hugepages=True)
-    with Region.for_ports(hugepages=None) as region:
+    with pytest.raises(DmaError, match=r"(\d\d\d) hugepages of 2 MiB are needed.* Run: echo \1 \| sudo tee"):
+        Region.for_ports(tx_slots=8192, rx_slots=8192, tx_rings=13, memory=region_memory(True))
+    with Region.for_ports(memory=region_memory(None)) as region:
         assert region.page_size == 4096
 
 
 @as_root
 @needs_hugepages
 def test_a_region_on_hugepages_has_whole_pages_with_known_physical_addresses() -> None:
-    with Region.for_ports(hugepages=True) as region:
+    with Region.for_ports(memory=region_memory(True)) as region:
         assert region.page_size == HUGEPAGE and region.size % HUGEPAGE == 0 and region.address % HUGEPAGE == 0
         mapping = physical.map_physical("uio:x", region.fd, region.address, region.size)
         places = [mapping.bus_address(offset) for offset in range(0, region.size, HUGEPAGE)]

@@ -43,7 +43,7 @@ def test_without_an_iommu_vfio_is_refused_and_uio_named(ours: OurGuest) -> None:
 def test_without_hugepages_uio_says_how_to_get_them(ours: OurGuest) -> None:
     ours.run(f"ixrings bind {LEFT} --driver uio_pci_generic && ixrings bind {RIGHT} --driver uio_pci_generic")
     said = ours.run(f"{OPEN} {LEFT}", status=1).splitlines()[-1]
-    assert said.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages") and "3 free hugepages of 2 MiB" in said
+    assert said.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages") and "3 hugepages of 2 MiB are needed" in said
     ours.run("echo 64 > /proc/sys/vm/nr_hugepages")
     with ours.far_end(0):
         assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"

@@ -227,8 +227,8 @@ def test_a_lack_of_memory_is_reported_in_one_sentence(
 ) -> None:
     monkeypatch.setattr(Region, "for_ports", refuse_memory)
     assert main(["ring", "emulated"]) == 1
-    assert capsys.readouterr().err == "ixrings: The region's 0.3 MB cannot be had\n"
+    assert capsys.readouterr().err == "ixrings: The region's 0.3 MB cannot be allocated\n"
 
 
 def refuse_memory(*_: object, **__: object) -> None:
-    raise RegionError("The region's 0.3 MB cannot be had")
+    raise RegionError("The region's 0.3 MB cannot be allocated")
