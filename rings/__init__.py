@@ -1,7 +1,7 @@
 """netmap-shaped packet rings in shared memory, and the C loop that syncs them with an 82599's queues.
 
-`Region` is the memory, `Interface` a port's rings in it, `TxRing`/`RxRing`/`Span` what an application works with;
-`hotloop` turns slots into descriptors and back. Nothing here reaches a device: the driver hands addresses in.
+`Region` is the memory, and `Interface` is a port's rings in it. An application works with `TxRing`, `RxRing` and
+`Span`. `hotloop` turns slots into descriptors and back. Nothing here reaches a device: the driver passes addresses in.
 """
 
 from .context import L4, Context

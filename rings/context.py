@@ -1,13 +1,18 @@
-"""What the NIC is to do to a frame on its way out: put in a VLAN tag and checksums, cut a large one into many (82599 7.2.4, 7.2.5).
+"""A frame's context: what the NIC changes in the frame when it sends it (82599 7.2.4, 7.2.5).
+
+The NIC can insert a VLAN tag, fill in checksums, and segment a large frame into many.
 
     span = ring.reserve(2)
     span.flags[0], span.ptr[0] = SlotFlag.NS_CONTEXT, Context(vlan=5).word()
     span.len[1] = 60                                    # the frame, in as many slots as it needs
     ring.advance(2)
 
-netmap's own way, a virtio-net header in front of the bytes, has no word for VLANs and leaves the headers to be searched for in every frame.
-A context descriptor takes a place in the NIC's ring, and slot k is descriptor k; so it gets a slot, and other frames pay nothing. The slot
-keeps its buffer, unread; the flag is cleared when it was handed over. A word may be reused for all frames with headers of the same lengths.
+A context descriptor takes a place in the NIC's ring, and slot k is descriptor k. So a context has a slot of its own,
+and frames without a context pay nothing. The slot keeps its buffer, which is not read; the sync that hands it over
+clears the flag. One word serves all frames whose headers have the same lengths.
+
+netmap's own way is a virtio-net header before the frame's bytes. It has no field for a VLAN tag, and the driver would
+have to search every frame for its headers.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from enum import IntEnum
 
 
 class L4(IntEnum):
-    """L4T of a context descriptor."""
+    """L4T of a context descriptor: the protocol after IP."""
 
     UDP = 0
     TCP = 1
@@ -26,12 +31,16 @@ class L4(IntEnum):
 
 @dataclass(frozen=True)
 class Context:
-    """Lengths in bytes. Raises ValueError for what the word has no room for; the sync raises RingError for what makes no sense.
+    """The requests for one frame. Lengths are in bytes.
 
-    vlan: the tag's 16 bits, to be put in. ip_checksum: IPv4 only. l4_checksum: the pseudo header's sum has to stand in the field (for SCTP:
-    anything), of the addresses and the protocol, and of the length unless the frame is cut. mss: bytes of payload after which to cut,
-    0 not to; lengths, checksums, IP's identification, TCP's sequence number and flags are then seen to by the NIC. timestamp: the NIC notes
-    when the frame leaves (82599 7.9).
+    vlan: the 16 bits of a tag to insert, None for no tag. ip_checksum: IPv4 only. l4_checksum: the application writes
+    the sum of the pseudo header into the checksum field before: of the addresses and the protocol and, unless the
+    frame is segmented, of the length (SCTP: any value). mss: payload bytes of a segment, 0 for no segmentation; the
+    NIC then writes lengths, checksums, IP's identification, TCP's sequence number and flags. timestamp: the NIC notes
+    the time of transmission (82599 7.9).
+
+    Raises ValueError for a value that does not fit in the word. The sync raises RingError for a combination that the
+    NIC cannot do.
     """
 
     mac_length: int = 14
@@ -55,21 +64,21 @@ class Context:
         )
         for name, value, most in limits:
             if not 0 <= value <= most:
-                raise ValueError(f"{name} is {value}; a context has room for 0 to {most}")
+                raise ValueError(f"{name} is {value}; choose 0 to {most}")
 
     @property
     def headers(self) -> int:
-        """Bytes in front of the payload."""
+        """Bytes before the payload."""
         return self.mac_length + self.ip_length + self.l4_length
 
     def word(self) -> int:
-        """For the ptr of a slot with NS_CONTEXT; context.h takes it apart."""
-        cut = self.mss > 0
-        wishes = (
+        """The ptr of a slot with NS_CONTEXT; context.h decodes it."""
+        segmented = self.mss > 0
+        requests = (
             (self.vlan is not None)
-            | cut << 1
-            | (self.ip_checksum or (cut and self.ipv4)) << 2
-            | (self.l4_checksum or cut) << 3
+            | segmented << 1
+            | (self.ip_checksum or (segmented and self.ipv4)) << 2
+            | (self.l4_checksum or segmented) << 3
             | self.timestamp << 4
         )
         return (
@@ -78,7 +87,7 @@ class Context:
             | (self.vlan or 0) << 16
             | self.ipv4 << 32
             | self.l4 << 33
-            | wishes << 35
+            | requests << 35
             | self.l4_length << 40
             | self.mss << 48
         )

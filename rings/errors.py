@@ -1,4 +1,4 @@
-"""What can go wrong with rings and their memory."""
+"""Errors of rings and their memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from .rules import Rule
 
 
 class RingError(Exception):
-    """A ring rule was broken. Nothing was moved; after a sync the ring stands where the driver has it.
+    """A rule of the ring is broken. Nothing was moved; a sync has reset the ring to the driver's indices.
 
-    rule: the Rule. ring: the ring's name. values: "value", "low", "high" and, where one is concerned, "slot".
+    rule: the Rule. ring: the ring's name. values: "value", "low", "high" and, if one slot is concerned, "slot".
     also: errors of other rings in the same sync.
     """
 
@@ -25,8 +25,8 @@ class RingError(Exception):
 
 
 class RegionError(Exception):
-    """The region cannot be made, is too small, or does not hold what was looked for. The text says what to do."""
+    """The region cannot be made or is too small, or has no interface at an offset. The text says what to do."""
 
 
 class LibraryError(Exception):
-    """The C library is missing or of another version; the text says what to type."""
+    """The C library is missing or has another version. The text says what to type."""

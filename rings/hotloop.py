@@ -1,8 +1,8 @@
-"""The C loop's Python face: queues it works on, and one call each for txsync, rxsync and forward.
+"""The hot loop from Python: its queues, and one call each for txsync, rxsync, forward and busy_wait.
 
-A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word (the
-driver's own memory, given by address). The caller keeps that memory alive as long as the queue is used.
-A sync keeps the GIL (it takes microseconds), so two threads in one queue take turns. Only BusyWait lets go of it.
+A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word. These are
+the driver's memory, given by address; the caller keeps it allocated while the queue is used. A sync takes microseconds
+and keeps the GIL, so two threads that sync one queue take turns. Only BusyWait releases the GIL.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 from .errors import LibraryError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
@@ -20,18 +21,18 @@ from .region import Region
 from .ring import RxRing, TxRing
 from .rules import Rule
 
-DESCRIPTOR_SIZE = 16  # bytes; either direction (82599 7.1.6, 7.2.3.2.4)
-_NEVER = 2**64 - 1
-_CHECK_EVERY = 4096
-_MIN_FRAME = 17  # bytes; the NIC pads by itself from there on
-_VIOLATION = 1
-_DRIVER = 2
-_MOVED_SHIFT = 2
-_MOST = 2**32 - 1
-_RULES = {rule.number: rule for rule in Rule}
+DESCRIPTOR_SIZE = 16  # bytes, for both directions (82599 7.1.6, 7.2.3.2.4)
+NEVER = 2**64 - 1
+CHECK_EVERY = 4096
+MIN_FRAME = 17  # bytes; the NIC itself pads frames of this length or more
+ATTENTION_VIOLATION = 1
+ATTENTION_DRIVER = 2
+MOVED_SHIFT = 2
+MAX_LIMIT = 2**32 - 1
+RULES = {rule.number: rule for rule in Rule}
 
 
-class _Violation(ctypes.Structure):
+class Violation(ctypes.Structure):
     _fields_ = [
         ("rule", ctypes.c_uint32),
         ("slot", ctypes.c_uint32),
@@ -42,9 +43,10 @@ class _Violation(ctypes.Structure):
 
 
 class PageTable:
-    """Where the NIC sees a region whose pages are not neighbours in its eyes: without an IOMMU.
+    """The addresses of a region's pages on the bus, for a NIC without an IOMMU.
 
-    pages: bus address of each `page_size` bytes, from the region's byte 0 on. Raises ValueError for a page_size that is no power of two.
+    pages: the bus address of each `page_size` bytes, from the region's byte 0 on. Raises ValueError when page_size is
+    not a power of two.
     """
 
     def __init__(self, pages: Sequence[int], page_size: int) -> None:
@@ -55,23 +57,24 @@ class PageTable:
         self.address = ctypes.addressof(self._pages)
 
     def check(self, region: Region) -> None:
-        """Raises ValueError when the region is larger than the table, or a buffer of it lies in two pages."""
+        """Raises ValueError when the region is larger than the table, or when one of its buffers is in two pages."""
         if len(self._pages) * self.page_size < region.size:
             raise ValueError(
                 f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}"
             )
         if self.page_size % region.buf_size or region.buffers_offset % region.buf_size:
             raise ValueError(
-                f"without an IOMMU a buffer must not lie in two pages, and {self.page_size}-byte pages are no multiple of "
-                f"{region.buf_size} bytes. Open the port with buf_size=2048"
+                f"without an IOMMU a buffer must be in one page, and pages of {self.page_size} bytes are not a "
+                f"multiple of {region.buf_size} bytes. Open the port with buf_size=2048"
             )
 
 
 class Queue(ctypes.Structure):
-    """What both directions have. Counters are 64 bits and never reset: packets, bytes, violations.
+    """The part that both directions have; struct queue in hotloop.h.
 
-    hwcur: first slot not yet handed to the NIC. hwtail: first slot not the application's. statistics_due: the number
-    of packets from which on a sync says that the hardware's 32-bit counters should be read. syncs_left: until one says so in any case.
+    packets, bytes, violations: 64-bit counters, never reset. hwcur: first slot not yet handed to the NIC. hwtail:
+    first slot that the application does not own. statistics_due: from this number of packets on, a sync reports that
+    the NIC's 32-bit counters should be read. syncs_left: number of syncs until one reports it in any case.
     """
 
     _fields_ = [
@@ -95,7 +98,7 @@ class Queue(ctypes.Structure):
         ("_direct_buffers", ctypes.c_uint32),
         ("_frame_lengths", ctypes.c_uint32),
         ("_page_size", ctypes.c_uint64),
-        ("_last", _Violation),
+        ("_last", Violation),
     ]
     num_slots: int
     hwcur: int
@@ -105,7 +108,7 @@ class Queue(ctypes.Structure):
     syncs_left: int
     violations: int
     statistics_due: int
-    _last: _Violation
+    _last: Violation
     _buffers: int
     _buf_size: int
 
@@ -121,7 +124,7 @@ class Queue(ctypes.Structure):
         self._buffers = region.address + region.buffers_offset
         if isinstance(region_iova, PageTable):
             region_iova.check(region)
-            self._table = region_iova  # keeps it in memory
+            self._table = region_iova  # keeps the table in memory
             self._pages, self._page_size = region_iova.address, region_iova.page_size
             self._buffers_iova = region.buffers_offset
         else:
@@ -130,33 +133,38 @@ class Queue(ctypes.Structure):
         self._descriptors = descriptors
         self._doorbell = doorbell
         self._buf_size = region.buf_size
-        self._frame_lengths = region.buf_size - _MIN_FRAME + 1
+        self._frame_lengths = region.buf_size - MIN_FRAME + 1
         self._total_buffers = region.total_buffers
         self.num_slots = ring.num_slots
         self._group = group()
-        self.statistics_due = _NEVER
-        self.syncs_left = _CHECK_EVERY
+        self.statistics_due = NEVER
+        self.syncs_left = CHECK_EVERY
         self.restart()
 
     def restart(self) -> None:
-        """Queue and ring back to their initial indices, for a NIC queue that was reset (head and tail register 0)."""
+        """Put queue and ring back to their initial indices, after a reset of the NIC's queue (head and tail are 0)."""
         raise NotImplementedError
 
-    def _take_error(self) -> RingError | None:
-        """The violation noted in the sync just done, if any."""
+    def shares_buffers(self, other: Queue) -> bool:
+        """Whether both queues have the same buffers."""
+        return (self._buffers, self._buf_size) == (other._buffers, other._buf_size)
+
+    def take_error(self) -> RingError | None:
+        """Take the violation that the last sync noted, if any."""
         last = self._last
         if not last.rule:
             return None
-        rule = _RULES[last.rule]
+        rule = RULES[last.rule]
         last.rule = 0
         return RingError(rule, self.ring.name, value=last.value, low=last.low, high=last.high, slot=last.slot)
 
 
 class TxQueue(Queue):
-    """A TX ring joined to a NIC queue.
+    """A TX ring joined to a NIC queue. Addresses are of this process, except region_iova.
 
-    region_iova: where the NIC sees the region's byte 0, or a PageTable. descriptors: host address of num_slots * 16 bytes. doorbell:
-    of TDT. head_writeback: of the 32-bit word the NIC writes its head to (TDWBAL), 0 at the start.
+    region_iova: the region's byte 0 as the NIC sees it, or a PageTable. descriptors: address of num_slots * 16 bytes.
+    doorbell: address of TDT. head_writeback: address of the 32-bit word, first 0, that the NIC writes its head to
+    (TDWBAL). Raises ValueError when an address is not aligned.
     """
 
     _fields_ = [("_head_writeback", ctypes.c_uint64), ("_nic_head", ctypes.c_uint32)]
@@ -186,9 +194,9 @@ class TxQueue(Queue):
 
 
 class RxQueue(Queue):
-    """An RX ring joined to a NIC queue; arguments as for TxQueue, doorbell: of RDT.
+    """An RX ring joined to a NIC queue. Arguments as for TxQueue; doorbell: address of RDT.
 
-    errors: descriptors with RXE, with more bytes than a buffer, or of a frame without end (after MAX_CHAIN descriptors).
+    errors: descriptors with RXE, with more bytes than a buffer, or of a frame without end (MAX_CHAIN descriptors).
     """
 
     _fields_ = [("errors", ctypes.c_uint64), ("_next", ctypes.c_uint32), ("_chain", ctypes.c_uint32)]
@@ -210,16 +218,15 @@ class RxQueue(Queue):
         self.ring.restart()
 
     def fill(self) -> None:
-        """Post a descriptor for every slot: RDT = num_slots-1. Call it when RXDCTL.ENABLE reads 1 (82599 4.6.7).
+        """Post a descriptor for every slot: RDT = num_slots - 1. Call it when RXDCTL.ENABLE reads 1 (82599 4.6.7).
 
-        Raises RingError when a slot's buf_idx is no buffer.
+        Raises RingError when a slot's buf_idx is not a valid buffer.
         """
-        library = _library()
-        if library.rx_fill(_pointers([self]), 1) & _VIOLATION:
-            _raise_violations([self])
+        if library().rx_fill(pointers([self]), 1) & ATTENTION_VIOLATION:
+            raise_violations([self])
 
 
-class _Pair(ctypes.Structure):
+class Pair(ctypes.Structure):
     _fields_ = [
         ("rx", ctypes.c_void_p),
         ("tx", ctypes.c_void_p),
@@ -230,68 +237,66 @@ class _Pair(ctypes.Structure):
     slots: int
 
 
-class _Sync:
-    """All queues of one direction in one C call.
+class Sync:
+    """Sync all queues of one direction in one C call: TxSync or RxSync.
 
-    Returns whether the NIC wants looking after: a queue's packets have reached its statistics_due (a sync of one slot does not look),
-    or 4096 syncs of it went by. Raises RingError on a violation: that ring has not moved and was reset, the other rings were synced.
+    Returns whether the driver should look after the NIC: a queue's packets reached its statistics_due (a sync of one
+    slot does not check that), or it made 4096 syncs. Raises RingError on a violation: that ring did not move and was
+    reset, and the other rings were synced.
     """
 
     __slots__ = ("_call", "_count", "_queues", "_table")
+    function: ClassVar[str]
 
-    def __init__(self, queues: Sequence[TxQueue | RxQueue], call: Callable[[object, int], int]) -> None:
+    def __init__(self, queues: Sequence[TxQueue | RxQueue]) -> None:
         self._queues = tuple(queues)
-        self._table = _pointers(self._queues)
+        self._table = pointers(self._queues)
         self._count = len(self._queues)
-        self._call = call
+        self._call: Callable[[object, int], int] = getattr(library(), self.function)
 
     def __call__(self) -> bool:
         attention = self._call(self._table, self._count)
         if attention:
-            if attention & _VIOLATION:
-                _raise_violations(self._queues)
+            if attention & ATTENTION_VIOLATION:
+                raise_violations(self._queues)
             return True
         return False
 
 
-class TxSync(_Sync):
-    """txsync: hand over what was advanced, take back what was sent. Source: netmap(4), SYNC; 82599 7.2.3."""
+class TxSync(Sync):
+    """txsync: hand over the advanced slots, take back the sent ones. Source: netmap(4), SYNC; 82599 7.2.3."""
 
     __slots__ = ()
-
-    def __init__(self, queues: Sequence[TxQueue]) -> None:
-        super().__init__(queues, _library().txsync)
+    function = "txsync"
 
 
-class RxSync(_Sync):
-    """rxsync: give back what was advanced, take in what was received. Source: netmap(4), SYNC; 82599 7.1.9."""
+class RxSync(Sync):
+    """rxsync: hand over the released slots, take the received ones. Source: netmap(4), SYNC; 82599 7.1.9."""
 
     __slots__ = ()
-
-    def __init__(self, queues: Sequence[RxQueue]) -> None:
-        super().__init__(queues, _library().rxsync)
+    function = "rxsync"
 
 
 class Forward:
-    """Zero-copy forwarding: rxsync, swap of buffers from each RX ring to its TX ring, txsync, in one C call.
+    """Zero-copy forwarding in one C call: rxsync, swap of buffers from each RX ring to its TX ring, txsync.
 
-    pairs: (from, to); both rings in one region. frames, slots: moved so far, all pairs. attention: what TxSync
-    returns, of the last call. Raises ValueError when the rings do not share their buffers.
+    pairs: (from, to), with both rings in one region. frames, slots: moved by all pairs since they were made. attention:
+    after a call, the same as a Sync returns. Raises ValueError when the rings of a pair do not share their buffers.
     """
 
     __slots__ = ("_call", "_count", "_pairs", "_queues", "_table", "attention")
 
     def __init__(self, *pairs: tuple[RxQueue, TxQueue]) -> None:
         for rx, tx in pairs:
-            if (rx._buffers, rx._buf_size) != (tx._buffers, tx._buf_size):
+            if not rx.shares_buffers(tx):
                 raise ValueError(
                     f"{rx.ring.name} and {tx.ring.name} are in different regions; open both ports with open_ports()"
                 )
         self._queues: tuple[Queue, ...] = tuple(queue for pair in pairs for queue in pair)
-        self._pairs = [_Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
-        self._table = _pointers(self._pairs)
+        self._pairs = [Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
+        self._table = pointers(self._pairs)
         self._count = len(pairs)
-        self._call = _library().forward
+        self._call = library().forward
         self.attention = False
 
     @property
@@ -303,113 +308,119 @@ class Forward:
         return sum(pair.slots for pair in self._pairs)
 
     def __call__(self, limit: int = 256) -> int:
-        """Move up to `limit` whole frames from each RX ring; returns how many moved. Raises RingError, ValueError for no such limit."""
-        if not 0 <= limit <= _MOST:  # ctypes would cut it
-            raise ValueError(f"limit is {limit}; choose 0 to {_MOST}")
+        """Move up to `limit` whole frames from each RX ring, and return how many moved.
+
+        Raises RingError, and ValueError when `limit` is out of range.
+        """
+        if not 0 <= limit <= MAX_LIMIT:  # ctypes would drop the upper bits
+            raise ValueError(f"limit is {limit}; choose 0 to {MAX_LIMIT}")
         returned = int(self._call(self._table, self._count, limit))
-        self.attention = bool(returned & _DRIVER)
-        if returned & _VIOLATION:
-            _raise_violations(self._queues)
-        return returned >> _MOVED_SHIFT
+        self.attention = bool(returned & ATTENTION_DRIVER)
+        if returned & ATTENTION_VIOLATION:
+            raise_violations(self._queues)
+        return returned >> MOVED_SHIFT
 
 
 class BusyWait:
     """Spin, without the GIL, until a sync of one of these queues would find something.
 
-    For RX that is a completed descriptor, for TX a NIC that has sent more than the last sync saw.
+    For RX that is a descriptor written back, for TX a head write-back after the last sync.
     """
 
     __slots__ = ("_call", "_queues", "_rx", "_rx_count", "_tx", "_tx_count")
 
     def __init__(self, rx: Sequence[RxQueue], tx: Sequence[TxQueue] = ()) -> None:
         self._queues = (*rx, *tx)
-        self._rx = _pointers(rx)
+        self._rx = pointers(rx)
         self._rx_count = len(rx)
-        self._tx = _pointers(tx)
+        self._tx = pointers(tx)
         self._tx_count = len(tx)
-        self._call = ctypes.CDLL(
-            _library()._name
-        ).busy_wait  # the only call that lets go of the GIL: it waits, and only reads
+        # CDLL, unlike PyDLL, releases the GIL during the call. busy_wait() waits, and it only reads.
+        self._call = ctypes.CDLL(library()._name).busy_wait
 
     def __call__(self, timeout_ns: int) -> bool:
-        """True as soon as there is something, False after `timeout_ns`. A signal waits as long: keep it short."""
+        """True as soon as there is something, False after `timeout_ns`. Keep it short: signal handlers wait for it."""
         return bool(self._call(self._rx, self._rx_count, self._tx, self._tx_count, ctypes.c_uint64(max(timeout_ns, 0))))
 
 
-def _pointers(structures: Sequence[ctypes.Structure]) -> object:
-    """An argument for C: their addresses. Made once, for a call costs less that has nothing to convert."""
+def pointers(structures: Sequence[ctypes.Structure]) -> object:
+    """The addresses of `structures` as an argument for C. It is made once, so that a call has nothing to convert."""
     return ctypes.byref((ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures)))
 
 
-def _raise_violations(queues: Sequence[Queue]) -> None:
-    """One error for all violations of a sync: the first, with the others beside it.
+def raise_violations(queues: Sequence[Queue]) -> None:
+    """Raise one error for all violations of a sync: the first, with the others in its `also`.
 
-    None when another thread, which synced the same queue right after, has reported it already.
+    Raises nothing if another thread synced the same queue right after and reported the violation.
     """
-    errors = [error for error in (queue._take_error() for queue in queues) if error is not None]
+    errors = [error for error in (queue.take_error() for queue in queues) if error is not None]
     if errors:
         errors[0].also = tuple(errors[1:])
         raise errors[0]
 
 
 @lru_cache(maxsize=1)
-def _library() -> ctypes.PyDLL:
-    """The shared library beside this file, after a check that it has the structures above. Its functions run with the GIL held."""
+def library() -> ctypes.PyDLL:
+    """The shared library beside this file, after a check of its structures' layout. Its functions keep the GIL.
+
+    Raises LibraryError.
+    """
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise LibraryError(
-            "rings are synced by one thread at a time, which this Python does not see to. Run: python -X gil=1 ..."
+            "one thread at a time may sync a ring, and this Python runs without the GIL. Run: python -X gil=1 ..."
         )
     path = Path(__file__).with_name("libhotloop.so")
     try:
-        library = ctypes.PyDLL(str(path))
-        count = ctypes.c_uint32.in_dll(library, "hotloop_layout_count").value
-        layout = tuple((ctypes.c_uint32 * count).in_dll(library, "hotloop_layout"))
+        loaded = ctypes.PyDLL(str(path))
+        count = ctypes.c_uint32.in_dll(loaded, "hotloop_layout_count").value
+        layout = tuple((ctypes.c_uint32 * count).in_dll(loaded, "hotloop_layout"))
     except (OSError, ValueError) as error:
         raise LibraryError(f"{path.name} is not built for this machine ({error}). Run: pip install -e .") from error
-    if layout != _LAYOUT:
-        raise LibraryError(f"{path.name} is of another version than this package. Run: pip install -e .")
-    return library
+    if layout != LAYOUT:
+        raise LibraryError(f"{path.name} has another version than this package. Run: pip install -e .")
+    return loaded
 
 
 def group() -> int:
-    """How many slots queues made from now on take at once: 8 with AVX-512, 4 with AVX2, or 0, which is one by one.
+    """How many slots a queue made from now on takes at once: 8 with AVX-512, 4 with AVX2, 0 without vectors.
 
-    As many as the processor can, but no more than IXRINGS_GROUP in the environment. What they leave in memory is the same.
+    As many as the processor can, but at most IXRINGS_GROUP of the environment. The result in memory is the same. Raises
+    ValueError when IXRINGS_GROUP is not 0, 4 or 8.
     """
     asked = os.environ.get("IXRINGS_GROUP", "8")
     if asked not in ("0", "4", "8"):
         raise ValueError(f"IXRINGS_GROUP={asked}: it is 0, 4 or 8 slots at once")
-    return min(int(asked), int(_library().widest()))
+    return min(int(asked), int(library().widest()))
 
 
-def _offset(structure: type[ctypes.Structure], field: str) -> int:
+def offset(structure: type[ctypes.Structure], field: str) -> int:
     return int(getattr(structure, field).offset)
 
 
-# As hotloop_layout at the end of hotloop.c.
-_LAYOUT = (
-    ctypes.sizeof(_Violation),
+# The same list as hotloop_layout in queue.c.
+LAYOUT = (
+    ctypes.sizeof(Violation),
     ctypes.sizeof(Queue),
     ctypes.sizeof(TxQueue),
     ctypes.sizeof(RxQueue),
-    ctypes.sizeof(_Pair),
-    _offset(Queue, "_doorbell"),
-    _offset(Queue, "hwcur"),
-    _offset(Queue, "_group"),
-    _offset(Queue, "_pages"),
-    _offset(Queue, "packets"),
-    _offset(Queue, "_page_size"),
-    _offset(Queue, "_last"),
-    _offset(_Violation, "value"),
-    _offset(Queue, "_direct_buffers"),
-    _offset(Queue, "_frame_lengths"),
-    _offset(TxQueue, "_head_writeback"),
-    _offset(TxQueue, "_nic_head"),
-    _offset(RxQueue, "errors"),
-    _offset(RxQueue, "_next"),
+    ctypes.sizeof(Pair),
+    offset(Queue, "_doorbell"),
+    offset(Queue, "hwcur"),
+    offset(Queue, "_group"),
+    offset(Queue, "_pages"),
+    offset(Queue, "packets"),
+    offset(Queue, "_page_size"),
+    offset(Queue, "_last"),
+    offset(Violation, "value"),
+    offset(Queue, "_direct_buffers"),
+    offset(Queue, "_frame_lengths"),
+    offset(TxQueue, "_head_writeback"),
+    offset(TxQueue, "_nic_head"),
+    offset(RxQueue, "errors"),
+    offset(RxQueue, "_next"),
     Rule.CONTEXT_HEADERS.number,
-    _CHECK_EVERY,
+    CHECK_EVERY,
     MAX_CHAIN,
-    _MIN_FRAME,
-    _MOVED_SHIFT,
+    MIN_FRAME,
+    MOVED_SHIFT,
 )

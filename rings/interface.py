@@ -1,4 +1,4 @@
-"""A port's netmap_if and the rings that belong to it."""
+"""A port's netmap_if, and its rings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .layout import IF_HEADER_SIZE, MAX_SLOTS, NETMAP_API, NETMAP_IF, NETMAP_RIN
 from .memory import Mapping, map_shared
 from .ring import RxRing, TxRing, ring_bytes
 
-_MAX_RINGS = 1024  # more than any NIC has; bounds what a damaged netmap_if can make us walk
+MAX_RINGS = 1024  # more than any NIC has; bounds the work for a damaged netmap_if
+NOT_OURS = "is this offset the if_offset of an open port?"
 
 
 class Interface:
     """The rings of one port in a region, read from the netmap_if at `offset` (netmap's nr_offset).
 
     tx_rings, rx_rings: the bound rings, in ringid order. buffers: every buffer of the region, uint8, shape
-    (total_buffers, buf_size). Made by Region.register() in the process of the driver, by attach() in another.
-    Raises RegionError when there is no sound interface at `offset`.
+    (total_buffers, buf_size). Region.register() makes it in the driver's process, attach() in another one. Raises
+    RegionError when there is no valid interface at `offset`.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Interface:
         self._mapping: Mapping | None = mapping
         self._on_close = on_close
         self.offset = offset
-        header = _read_header(mapping, offset)
+        header = read_header(mapping, offset)
         self.name: str = name if name is not None else bytes(header["ni_name"]).decode("utf-8", "replace")
         self.tx_rings: list[TxRing] = []
         self.rx_rings: list[RxRing] = []
@@ -47,14 +48,14 @@ class Interface:
             int(header[field]) for field in ("ni_tx_rings", "ni_host_tx_rings", "ni_rx_rings", "ni_host_rx_rings")
         ]
         tx, host_tx, rx, _ = counts
-        if sum(counts) > _MAX_RINGS:
-            raise RegionError(f"The netmap_if at offset {self.offset} claims {sum(counts)} rings; {_not_ours}")
+        if sum(counts) > MAX_RINGS:
+            raise RegionError(f"The netmap_if at offset {self.offset} claims {sum(counts)} rings; {NOT_OURS}")
         try:
             table = mapping.memory[self.offset + IF_HEADER_SIZE :][: 8 * sum(counts)].cast("q")
             ofs = [table[i] for i in range(sum(counts))]
         except (ValueError, IndexError, TypeError) as error:
             raise RegionError(
-                f"The ring_ofs table at offset {self.offset} ends outside the region; {_not_ours}"
+                f"The ring_ofs table at offset {self.offset} ends outside the region; {NOT_OURS}"
             ) from error
         for i in range(tx):
             if ofs[i]:
@@ -64,7 +65,7 @@ class Interface:
                 self.rx_rings.append(RxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.RX), self.name))
 
     def _check_ring(self, mapping: Mapping, ring_ofs: int, direction: Direction) -> tuple[int, int, int]:
-        """Offset, slots and id of the ring at `ring_ofs` from the interface; sets `buffers` from the first one."""
+        """Offset, slots and id of the ring at `ring_ofs` from the interface. The first ring sets `buffers`."""
         offset = self.offset + ring_ofs
         try:
             header = mapping.array(NETMAP_RING, 1, offset)[0]
@@ -79,7 +80,7 @@ class Interface:
                 total = (mapping.size - start) // size if size else 0
                 self.buffers = mapping.bytes(total * size, start).reshape(total, size)
         except ValueError as error:
-            raise RegionError(f"No {direction.name} ring at offset {offset} ({error}); {_not_ours}") from error
+            raise RegionError(f"No {direction.name} ring at offset {offset} ({error}); {NOT_OURS}") from error
         return offset, num_slots, int(header["ringid"])
 
     @property
@@ -87,15 +88,15 @@ class Interface:
         return len(self.buffers)
 
     def extra_buffers(self) -> list[int]:
-        """The buffers that hang at ni_bufs_head, each linked to the next by its first 32-bit word; 0 ends the list.
+        """The list of buffers at ni_bufs_head: the first 32-bit word of each is the next index, and 0 ends the list.
 
-        Raises RegionError when the list leaves the pool or runs in a circle.
+        Raises RegionError when an index is not a valid buffer or the list is circular.
         """
-        chain, sound = self._walk_extra()
-        if not sound:
+        chain, valid = self._walk_extra()
+        if not valid:
             raise RegionError(
-                f"{self.name}: the list of extra buffers is damaged after {len(chain)} of them: each buffer's first 32 bits "
-                "must hold the next one's index, 0 in the last"
+                f"{self.name}: the list of extra buffers is damaged after {len(chain)} of them: the first 32 bits "
+                "of each buffer must be the index of the next one, or 0 in the last"
             )
         return chain
 
@@ -112,9 +113,9 @@ class Interface:
         return chain, True
 
     def buffers_held(self) -> set[int]:
-        """Every valid buffer index that stands in a slot of this interface now or hangs at ni_bufs_head.
+        """Every valid buffer index that is now in a slot of this interface or in the list at ni_bufs_head.
 
-        Slots and list are shared memory: what is not a buffer is passed over, what is there twice counts once.
+        Slots and list are shared memory: invalid indices are left out, and an index found twice counts once.
         """
         held = set(self._walk_extra()[0])
         for ring in (*self.tx_rings, *self.rx_rings):
@@ -124,7 +125,8 @@ class Interface:
     def close(self) -> None:
         """Give the rings' memory and buffers back to the region. The NIC and every sync must have stopped before.
 
-        A ring somebody still holds stays readable, but its memory may become another port's. Twice is harmless.
+        A ring that the program still has stays readable, but its memory may become another port's. A second call does
+        nothing.
         """
         if self._mapping is None:
             return
@@ -138,25 +140,22 @@ class Interface:
         self.buffers = np.empty((0, 0), np.uint8)
 
 
-_not_ours = "is this offset the if_offset of an open port?"
-
-
-def _read_header(mapping: Mapping, offset: int) -> np.void:
+def read_header(mapping: Mapping, offset: int) -> np.void:
     try:
         header: np.void = mapping.array(NETMAP_IF, 1, offset)[0]
     except ValueError as error:
-        raise RegionError(f"No netmap_if at offset {offset} of {mapping.size} bytes; {_not_ours}") from error
+        raise RegionError(f"No netmap_if at offset {offset} of {mapping.size} bytes; {NOT_OURS}") from error
     if int(header["ni_version"]) != NETMAP_API:
         raise RegionError(
-            f"No netmap_if at offset {offset} (ni_version {int(header['ni_version'])}, not {NETMAP_API}); {_not_ours}"
+            f"No netmap_if at offset {offset} (ni_version {int(header['ni_version'])}, not {NETMAP_API}); {NOT_OURS}"
         )
     return header
 
 
 def attach(fd: int, offset: int) -> Interface:
-    """The interface at `offset` of the region behind `fd`, made by another process (nr_offset, and the memfd).
+    """The interface at `offset` (netmap's nr_offset) of another process's region; `fd` is the region's memfd.
 
-    The fd may be closed afterwards. Raises RegionError when there is no such interface.
+    The caller may close the fd afterwards. Raises RegionError when there is no such interface.
     """
     try:
         mapping = map_shared(fd, os.fstat(fd).st_size)

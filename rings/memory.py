@@ -16,8 +16,8 @@ from .errors import RegionError
 from .layout import align_up
 
 Memory = Callable[[int], "tuple[int, int] | None"]
-"""Special memory for a region, such as hugepages: takes a number of bytes and returns a file in memory of that size or
-more, made with MFD_ALLOW_SEALING, and the size of its pages in bytes. Returns None to leave the region to plain pages."""
+"""Makes special memory for a region, such as hugepages. It takes a number of bytes and returns a memfd of that size or
+more, made with MFD_ALLOW_SEALING, and the size of its pages in bytes; or None, and the region takes plain pages."""
 
 PAGE = mmap.PAGESIZE
 SMALLER = "Use fewer or smaller rings (tx_slots, rx_slots), or smaller buffers (buf_size)."

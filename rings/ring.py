@@ -1,10 +1,10 @@
-"""A netmap_ring as Python sees it: indices, slots, and runs of slots to work on.
+"""A netmap_ring in Python: indices, slots, and spans of slots to work on.
 
     head          cur          tail
-     |- mine, [head, tail) -----|- the driver's -----> (circular; num_slots need not be a power of two)
+     |- the application's ------|- the driver's -----> (circular; num_slots need not be a power of two)
 
-The application moves head (and cur, the wake-up point), the driver moves tail, at a sync. One slot always stays
-with the driver, so head == tail means that nothing is mine.
+The application owns [head, tail). It moves head, and cur, the wake-up point. The driver moves tail in a sync. One slot
+always belongs to the driver, so head == tail means that the application owns none.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .layout import NETMAP_SLOT, RING_HEADER_SIZE, SLOT_SIZE, Direction, RingFla
 from .memory import Mapping
 from .rules import Rule
 
-# Plain ints: an enum member costs more than the access it indexes.
-_HEAD = int(Word.HEAD)
-_CUR = int(Word.CUR)
-_TAIL = int(Word.TAIL)
-_FLAGS = int(Word.FLAGS)
+# Plain ints: an enum member takes more time than the access that it indexes.
+HEAD = int(Word.HEAD)
+CUR = int(Word.CUR)
+TAIL = int(Word.TAIL)
+FLAGS = int(Word.FLAGS)
 
 
 class Span:
-    """A run of contiguous slots, [start, start + len). Its numpy views are the slots themselves, not copies.
+    """Contiguous slots, [start, start + len). The numpy views show the slots themselves, not copies.
 
-    A span is good until the head moves past it.
+    A span is valid until head moves past it.
     """
 
     __slots__ = ("_ring", "_stop", "start")
@@ -42,30 +42,30 @@ class Span:
 
     @property
     def buf_idx(self) -> npt.NDArray[np.uint32]:
-        """Buffer of each slot, shape (len,); store another index and set NS_BUF_CHANGED to swap buffers."""
-        return self._ring._buf_idx[self.start : self._stop]
+        """The buffer of each slot, shape (len,). To swap buffers, store another index and set NS_BUF_CHANGED."""
+        return self._ring.slot_buf_idx[self.start : self._stop]
 
     @property
     def len(self) -> npt.NDArray[np.uint16]:
         """Bytes in each slot, shape (len,)."""
-        return self._ring._len[self.start : self._stop]
+        return self._ring.slot_len[self.start : self._stop]
 
     @property
     def flags(self) -> npt.NDArray[np.uint16]:
         """SlotFlag bits of each slot, shape (len,)."""
-        return self._ring._flags[self.start : self._stop]
+        return self._ring.slot_flags[self.start : self._stop]
 
     @property
     def ptr(self) -> npt.NDArray[np.uint64]:
-        """With NS_CONTEXT a Context.word(), otherwise free for the application's use; shape (len,)."""
-        return self._ring._ptr[self.start : self._stop]
+        """With NS_CONTEXT a Context.word(), otherwise free for the application; shape (len,)."""
+        return self._ring.slot_ptr[self.start : self._stop]
 
 
 class Ring:
-    """One netmap_ring. head, cur, flags and slots are the application's to write; the rest the driver's.
+    """One netmap_ring. The application writes head, cur, flags and slots; the driver writes the rest.
 
     slots: structured array, shape (num_slots,), dtype layout.NETMAP_SLOT. offset: bytes from the region's start.
-    address: of the ring in this process. name: as errors call it. Not safe for use by two threads at once.
+    address: of the ring in this process. name: the ring's name in errors. Two threads must not use a ring at once.
     """
 
     direction: Direction
@@ -77,44 +77,44 @@ class Ring:
         self.ringid = ringid
         self.name = f"{port} {self.direction.name} ring {ringid}"
         self.slots: npt.NDArray[np.void] = mapping.array(NETMAP_SLOT, num_slots, offset + RING_HEADER_SIZE)
-        self._buf_idx: npt.NDArray[np.uint32] = self.slots["buf_idx"]
-        self._len: npt.NDArray[np.uint16] = self.slots["len"]
-        self._flags: npt.NDArray[np.uint16] = self.slots["flags"]
-        self._ptr: npt.NDArray[np.uint64] = self.slots["ptr"]
+        self.slot_buf_idx: npt.NDArray[np.uint32] = self.slots["buf_idx"]
+        self.slot_len: npt.NDArray[np.uint16] = self.slots["len"]
+        self.slot_flags: npt.NDArray[np.uint16] = self.slots["flags"]
+        self.slot_ptr: npt.NDArray[np.uint64] = self.slots["ptr"]
         header = mapping.memory[offset : offset + RING_HEADER_SIZE]
         self._words = header.cast("I")
         self._timeval = header[40:56].cast("q")
 
     @property
     def head(self) -> int:
-        """First slot of mine. Move it past the slots you are done with."""
-        return self._words[_HEAD]
+        """First slot that the application owns. Move it past the slots that are done."""
+        return self._words[HEAD]
 
     @head.setter
     def head(self, slot: int) -> None:
-        self._words[_HEAD] = slot
+        self._words[HEAD] = slot
 
     @property
     def cur(self) -> int:
         """Wake-up point: poll waits until cur != tail."""
-        return self._words[_CUR]
+        return self._words[CUR]
 
     @cur.setter
     def cur(self, slot: int) -> None:
-        self._words[_CUR] = slot
+        self._words[CUR] = slot
 
     @property
     def tail(self) -> int:
-        """First slot that is not mine."""
-        return self._words[_TAIL]
+        """First slot that the application does not own."""
+        return self._words[TAIL]
 
     @property
     def flags(self) -> RingFlag:
-        return RingFlag(self._words[_FLAGS])
+        return RingFlag(self._words[FLAGS])
 
     @flags.setter
     def flags(self, flags: RingFlag) -> None:
-        self._words[_FLAGS] = int(flags)
+        self._words[FLAGS] = int(flags)
 
     @property
     def ts(self) -> int:
@@ -123,18 +123,18 @@ class Ring:
 
     @property
     def space(self) -> int:
-        """Slots of mine, 0..num_slots-1."""
-        space = self._words[_TAIL] - self._words[_HEAD]
+        """Number of slots that the application owns, 0..num_slots-1."""
+        space = self._words[TAIL] - self._words[HEAD]
         return space if space >= 0 else space + self.num_slots
 
     def reserve(self, n: int) -> Span:
-        """Up to `n` contiguous slots of mine from head on: fewer when less is mine or the ring's end comes first.
+        """Up to `n` contiguous slots from head on: fewer if tail or the ring's end comes first.
 
-        Raises RingError when head or tail is no slot of this ring.
+        Raises RingError when head or tail is not a slot of this ring, and ValueError when `n` is negative.
         """
         words = self._words
-        head = words[_HEAD]
-        tail = words[_TAIL]
+        head = words[HEAD]
+        tail = words[TAIL]
         num_slots = self.num_slots
         if head >= num_slots or tail >= num_slots:
             raise self._not_a_slot(head, tail)
@@ -146,13 +146,13 @@ class Ring:
         return Span(self, head, stop)
 
     def advance(self, n: int) -> None:
-        """I am done with the next `n` slots: head = cur = head + n. The next sync hands them to the driver.
+        """Move head and cur past the next `n` slots, which are done. The next sync hands them to the NIC.
 
-        Raises RingError when fewer than `n` are mine; nothing has moved then.
+        Raises RingError, and moves nothing, when the application owns fewer than `n` slots.
         """
         words = self._words
-        head = words[_HEAD]
-        space = words[_TAIL] - head
+        head = words[HEAD]
+        space = words[TAIL] - head
         if space < 0:
             space += self.num_slots
         if not 0 <= n <= space:
@@ -160,14 +160,14 @@ class Ring:
         head += n
         if head >= self.num_slots:
             head -= self.num_slots
-        words[_CUR] = head  # before head: a sync of another thread in between must not find cur behind it
-        words[_HEAD] = head
+        words[CUR] = head  # first, so that a sync of another thread in between does not find cur before head
+        words[HEAD] = head
 
     def restart(self) -> None:
-        """Back to netmap's initial indices, for a queue that was reset; slots keep their buffers."""
-        self._words[_HEAD] = 0
-        self._words[_CUR] = 0
-        self._words[_TAIL] = self.num_slots - 1 if self.direction is Direction.TX else 0
+        """Put the indices back to netmap's initial state, after a reset of the queue. Slots keep their buffers."""
+        self._words[HEAD] = 0
+        self._words[CUR] = 0
+        self._words[TAIL] = self.num_slots - 1 if self.direction is Direction.TX else 0
 
     def _not_a_slot(self, head: int, tail: int) -> RingError:
         value = head if head >= self.num_slots else tail
@@ -181,13 +181,13 @@ class TxRing(Ring):
 
     @property
     def pending(self) -> bool:
-        """netmap's tx_pending: whether any slot was handed over that the NIC has not sent, as of the last sync."""
-        following = self._words[_TAIL] + 1
-        return (0 if following == self.num_slots else following) != self._words[_HEAD]
+        """netmap's tx_pending: whether the NIC still had to send a slot at the last sync."""
+        after_tail = self._words[TAIL] + 1
+        return (0 if after_tail == self.num_slots else after_tail) != self._words[HEAD]
 
 
 class RxRing(Ring):
-    """A ring of received frames: slots [head, tail) hold them; NS_MOREFRAG says that one goes on in the next slot."""
+    """A ring of received frames, in slots [head, tail). NS_MOREFRAG: the frame continues in the next slot."""
 
     direction = Direction.RX
 

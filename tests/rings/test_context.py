@@ -137,7 +137,7 @@ def refused(tx: TxSide, rule: Rule) -> RingError:
 
 
 WRONG = {
-    "asks for nothing": Context(14, 20, 20).word(),
+    "requests nothing": Context(14, 20, 20).word(),
     "no Ethernet header": Context(13, vlan=1).word(),
     "no IPv4 header": Context(14, 19, ip_checksum=True).word(),
     "no IPv6 header": Context(14, 39, ipv4=False, l4_checksum=True).word(),

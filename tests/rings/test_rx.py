@@ -186,9 +186,9 @@ def buffer(at: int, value: int) -> Callable[[RxSide], None]:
 BROKEN = [
     (index(64), Rule.HEAD_RANGE, 64, "head is 64"),
     (index(8, 64), Rule.CUR_RANGE, 64, "cur is 64"),
-    (index(3), Rule.HEAD_BACKWARDS, 3, "went backwards to 3"),
-    (index(11), Rule.HEAD_PAST_TAIL, 11, "head is 11, past the tail; it may stand from 4 on to 10"),
-    (index(8, 7), Rule.CUR_BEHIND_HEAD, 7, "cur is 7, behind head"),
+    (index(3), Rule.HEAD_BACKWARDS, 3, "moved backwards to 3"),
+    (index(11), Rule.HEAD_PAST_TAIL, 11, "head is 11, past the tail; it may be 4 to 10"),
+    (index(8, 7), Rule.CUR_BEHIND_HEAD, 7, "cur is 7, before head"),
     (index(8, 11), Rule.CUR_PAST_TAIL, 11, "cur is 11, past the tail"),
     (buffer(6, 0), Rule.BUF_IDX, 0, "slot 6 has buf_idx 0"),
     (buffer(7, 1), Rule.BUF_IDX, 1, "slot 7 has buf_idx 1"),

@@ -187,9 +187,9 @@ BROKEN = [
     (index(64), Rule.HEAD_RANGE, 64, "head is 64, but the ring's slots are 0..63"),
     (index(2**32 - 1), Rule.HEAD_RANGE, 2**32 - 1, "head is 4294967295"),
     (index(15, 64), Rule.CUR_RANGE, 64, "cur is 64"),
-    (index(9), Rule.HEAD_BACKWARDS, 9, r"went backwards to 9; it may stand from 10 .* on to 3"),
+    (index(9), Rule.HEAD_BACKWARDS, 9, r"moved backwards to 9; it may be 10 .* to 3"),
     (index(4), Rule.HEAD_PAST_TAIL, 4, "head is 4, past the tail"),
-    (index(15, 14), Rule.CUR_BEHIND_HEAD, 14, "cur is 14, behind head; it may stand from 15"),
+    (index(15, 14), Rule.CUR_BEHIND_HEAD, 14, "cur is 14, before head; it may be 15"),
     (index(15, 9), Rule.CUR_BEHIND_HEAD, 9, "cur is 9"),
     (index(15, 4), Rule.CUR_PAST_TAIL, 4, "cur is 4, past the tail"),
     (slot("buf_idx", 0, 12), Rule.BUF_IDX, 0, "slot 12 has buf_idx 0, but buffers of this region are 2..129"),
@@ -201,7 +201,7 @@ BROKEN = [
     (slot("len", 65535, 10), Rule.LEN_OVER_BUFFER, 65535, "slot 10 has len 65535"),
     (slot("flags", NS_INDIRECT | 1, 11), Rule.INDIRECT, 0x11, "slot 11 has NS_INDIRECT .flags 0x11.; put the data"),
     (slot("flags", NS_MOREFRAG, 14), Rule.CHAIN_NOT_ENDED, 1, "slot 14 is the last before head and has NS_MOREFRAG"),
-    (chain(*[400] * 39), Rule.CHAIN_TOO_LONG, 39, "slot 53 has 39 slots; NS_MOREFRAG joins at most 38"),
+    (chain(*[400] * 39), Rule.CHAIN_TOO_LONG, 39, "slot 53 has 39 slots up to there; NS_MOREFRAG joins at most 38"),
     (chain(*[2000] * 9), Rule.FRAME_TOO_LONG, 18000, "slot 23 has 18000 bytes; the NIC takes 17..16380"),
     (chain(5, 5, 5), Rule.FRAME_TOO_SHORT, 15, "ends in slot 17 has 15 bytes"),
 ]  # fmt: skip
@@ -249,7 +249,7 @@ def test_a_head_write_back_that_cannot_be_is_reported_and_not_believed(nic_head:
     tx.nic_sends(4)
     tx.sync()
     tx.nic_sends(nic_head)
-    with pytest.raises(RingError, match=f"the NIC reports {nic_head} as its head, but only 4 on to 10") as caught:
+    with pytest.raises(RingError, match=f"the NIC reports {nic_head} as its head, but it was given only 4 to 10") as caught:
         tx.sync()
     assert caught.value.rule is Rule.HEAD_WRITE_BACK
     assert (tx.ring.tail, tx.ring.head) == (3, 10)
