@@ -1,11 +1,11 @@
-/* A program that knows netmap's published layout and nothing of ours. It attaches to a port's region by descriptor.
+/* A program that knows only netmap's published layout. It attaches to a port's region by file descriptor.
  *
  *   abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS check
  *   abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS send COUNT SEED
  *   abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS receive COUNT SEED
  *   abi_client FD MEMSIZE OFFSET NAME TX_SLOTS RX_SLOTS scribble MILLISECONDS SEED
  *
- * Another process, which owns the port, does the syncs meanwhile. Exit status 0, or 1 with a sentence on stderr.
+ * Another process owns the port and syncs it meanwhile. Exit status 0, or 1 with a sentence on stderr.
  */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -92,13 +92,13 @@ static uint32_t next(const struct netmap_ring *ring, uint32_t i)
     return i + 1 == ring->num_slots ? 0 : i + 1;
 }
 
-/* acquire: the driver's slots and buffers are read after the tail that hands them over */
+/* acquire: the driver's slots and buffers are read after the tail that gives them to the program */
 static uint32_t load(const uint32_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
-/* release: slots and buffers are written before the head that hands them over */
+/* release: slots and buffers are written before the head that gives them to the driver */
 static void store(uint32_t *word, uint32_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
@@ -110,7 +110,7 @@ static uint32_t space(struct netmap_ring *ring)
     return (uint32_t)(n < 0 ? n + (int32_t)ring->num_slots : n);
 }
 
-/* netmap lets an application read between two syncs; here they come at any time, so cur goes first, head never passes it. */
+/* In netmap the application itself syncs. Here a sync comes at any time, so cur moves first: head never passes it. */
 static void advance(struct netmap_ring *ring, uint32_t head)
 {
     store(&ring->cur, head);
@@ -157,7 +157,7 @@ static void check_frame(const uint8_t *frame, uint16_t length, uint32_t number, 
             fail("a byte of a received frame", frame[at], byte_of(number, at, seed));
 }
 
-/* ---- what it can be asked for ---- */
+/* ---- the tasks ---- */
 
 static void check_ring(struct netmap_ring *ring, int dir, long slots)
 {
@@ -227,7 +227,7 @@ static void receive_frames(uint32_t count, uint32_t seed)
     }
 }
 
-/* Everything an application may write, and what it may not: indices, slots, header, but never what lies outside the rings. */
+/* Write anything, allowed or not, into indices, slots and ring headers, but nothing outside the rings. */
 static void scribble(uint32_t milliseconds, uint32_t seed)
 {
     struct netmap_ring *rings[] = {tx_ring(), rx_ring()};
@@ -244,7 +244,7 @@ static void scribble(uint32_t milliseconds, uint32_t seed)
             volatile struct netmap_slot *slot = &ring->slot[k];
             slot->buf_idx = indices[rand() % 8], slot->len = lengths[rand() % 8], slot->flags = flags[rand() % 8];
             slot->buf_idx = 2 + (uint32_t)rand() % 100;
-            if (rand() % 64) /* most slots end up sound, so that some traffic goes on between the refusals */
+            if (rand() % 64) /* most slots end valid, so that some frames are sent between the refusals */
                 slot->len = 60, slot->flags = 0;
             if (turn % 10)
                 continue;

@@ -1,4 +1,4 @@
-"""A C program that has nothing of ours attaches to the region of a running port: netmap's layout, to the byte, is all it knows."""
+"""A C program that knows only netmap's published layout attaches to the region of a running port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ixrings.hw.capture.pcap import read_capture
 from ixrings.rings import Region, RingError
 
 COUNT, SEED = 20_000, 7
-SLOTS = (512, 1024)  # TX and RX differ, so that nobody takes one for the other
+SLOTS = (512, 1024)  # TX and RX differ, so that a mix-up shows
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Attached:
-    """The C program at work on a port's region."""
+    """The C program while it works on a port's region."""
 
     process: subprocess.Popen[str]
 
@@ -41,14 +41,14 @@ class Attached:
         return self.process.poll() is None
 
     def assert_content(self) -> None:
-        """It has ended, and found nothing wrong."""
+        """Wait until the program ends, and check that it found nothing wrong."""
         _, errors = self.process.communicate(timeout=20)
         assert self.process.returncode == 0, errors
 
 
 @contextmanager
 def attached(client: Path, port: Port, *task: object) -> Iterator[Attached]:
-    """It gets what nmreq_register would tell it: the descriptor, nr_memsize, nr_offset; and what to check."""
+    """Start the program with what nmreq_register returns (descriptor, nr_memsize, nr_offset), and with its task."""
     arguments = [port.region.fd, port.region.size, port.if_offset, port.name, *SLOTS, *task]
     process = subprocess.Popen(
         [client, *map(str, arguments)],
@@ -73,13 +73,13 @@ def opened(name: str, region: Region | None = None) -> Port:
 
 
 def expected(number: int) -> bytes:
-    """The C program's frame of that number: header, then bytes of number, place and seed."""
+    """The C program's frame `number`: a header, then bytes computed from number, place and seed."""
     header = b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 0xC, 0x88, 0xB5])
     return header + bytes((number * 31 + at * 7 + SEED) & 0xFF for at in range(14, 60 + number * 7 % 1400))
 
 
 def received(port: Port, count: int, meanwhile: Callable[[], object] = lambda: None) -> int:
-    """How many of `count` frames came as expected and in order."""
+    """How many of `count` frames arrived in order and with the expected bytes."""
     got, end = 0, time.monotonic() + 20
     while got < count and time.monotonic() < end:
         meanwhile()
@@ -91,12 +91,12 @@ def received(port: Port, count: int, meanwhile: Callable[[], object] = lambda: N
     return got
 
 
-def test_every_structure_stands_where_netmap_has_it(client: Path) -> None:
+def test_every_structure_is_where_netmap_has_it(client: Path) -> None:
     with opened("emulated") as port, attached(client, port, "check") as program:
         program.assert_content()
 
 
-def test_a_port_that_is_not_alone_in_its_region_is_found_by_its_offset(client: Path) -> None:
+def test_the_second_port_of_a_region_is_found_by_its_offset(client: Path) -> None:
     with Region.for_ports(2, tx_slots=SLOTS[0], rx_slots=SLOTS[1]) as region:
         with opened("emulated:loop", region), opened("emulated:sink", region) as port:
             assert port.if_offset > 0
@@ -109,7 +109,7 @@ def test_c_sends_and_python_receives_over_a_cable(client: Path) -> None:
         far.wait_link(5)
         with attached(client, port, "send", COUNT, SEED) as program:
             assert received(far, COUNT, lambda: port.poll(0)) == COUNT
-            port.flush()  # the program waits until tail says that all is sent
+            port.flush()  # the program waits until tail shows that all is sent
             program.assert_content()
         assert not port.tx_rings[0].pending
         assert port.stats()["GPTC"] == far.stats()["GPRC"] == COUNT
@@ -122,7 +122,7 @@ def test_python_sends_and_c_receives_over_a_cable(client: Path) -> None:
         with attached(client, port, "receive", COUNT, SEED) as program:
             sent = 0
             while sent < COUNT:
-                if port.rx_rings[0].space < SLOTS[1] // 2:  # more at once would be lost, as on the wire
+                if port.rx_rings[0].space < SLOTS[1] // 2:  # more at once would be lost, as on a real wire
                     sent += far.send([expected(number) for number in range(sent, sent + 100)])
                     far.flush()
                 port.rxsync()
@@ -151,14 +151,14 @@ def test_c_sends_to_itself_over_a_loop_and_two_programs_share_the_port(client: P
 
 
 def sync_all(port: Port) -> set[str]:
-    """Every way to sync, once; the rules that were broken."""
+    """Sync once in every way. Returns the broken rules."""
     broken: set[str] = set()
     for sync in (port.txsync, port.rxsync, lambda: port.forward(port), lambda: port.poll(0), lambda: port.flush(0.01)):
         try:
             sync()
         except RingError as error:
             broken.update(one.rule.name for one in (error, *error.also))
-        except TimeoutError:  # of flush(): head is moved again and again
+        except TimeoutError:  # of flush(), because the program moves head again and again
             pass
     return broken
 
@@ -167,17 +167,20 @@ def sync_all(port: Port) -> set[str]:
 def test_a_port_survives_a_program_that_scribbles_over_its_rings(
     client: Path, tmp_path: Path, wire: str, seed: int
 ) -> None:
-    """What may be sent is filled with one byte, what may not with another: the recording shows that only the first left."""
+    """Valid buffers have one byte, reserved buffers another: the recording shows that only the first was sent."""
     recording = tmp_path / "sent.pcap"
     broken: set[str] = set()
     with opened("emulated:loop" if wire == "loop" else f"emulated:pcap=,{recording}") as port:
         port.buffers[:2] = 0x11
         port.buffers[2:] = 0xEE
-        with attached(client, port, "scribble", 1500, seed) as program:
-            while program.running:
-                broken |= sync_all(port)
-            program.assert_content()
-        assert {"HEAD_RANGE", "BUF_IDX", "LEN_ZERO", "LEN_OVER_BUFFER"} <= broken
+        for again in range(10):  # on a busy machine the program may end before all was seen
+            with attached(client, port, "scribble", 1500, seed + 2 * again) as program:
+                while program.running:
+                    broken |= sync_all(port)
+                program.assert_content()
+            if broken >= {"HEAD_RANGE", "BUF_IDX", "LEN_ZERO", "LEN_OVER_BUFFER"}:
+                break
+        assert broken >= {"HEAD_RANGE", "BUF_IDX", "LEN_ZERO", "LEN_OVER_BUFFER"}
         assert port.device.faults == [] and port.link.up  # type: ignore[attr-defined]
         assert port.stats()["GPTC"] > 100
         put_in_order(port)
@@ -191,7 +194,7 @@ def test_a_port_survives_a_program_that_scribbles_over_its_rings(
 
 
 def put_in_order(port: Port) -> None:
-    """What an application does that wants to go on: a sync that fails puts the indices back, the slots are its own business."""
+    """Repair the slots, as an application would: a sync that fails resets only the indices."""
     rings = (*port.tx_rings, *port.rx_rings)
     slots = sum(ring.num_slots for ring in rings)
     free = iter(range(2, 2 + slots))

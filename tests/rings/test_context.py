@@ -1,8 +1,9 @@
-"""Slots with NS_CONTEXT: the descriptors they become, and what they may ask for."""
+"""Slots with NS_CONTEXT: their descriptors, and the requests that are valid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ DTYP, CONTEXT, DEXT = 15 << 20, 2 << 20, 1 << 29
 VLE, TSE, IXSM, TXSM, TSTAMP = 1 << 30, 1 << 31, 1 << 40, 1 << 41, 1 << 19
 Q1_MAY_HAVE = 7 << 10 | CONTEXT | DEXT | 0xFF << 40 | 0xFFFF << 48
 CHECKSUMS = Context(14, 20, 20, L4.TCP, ip_checksum=True, l4_checksum=True)
-CUT = Context(14, 20, 20, L4.TCP, mss=1000, vlan=0x6005)
+SEGMENTED = Context(14, 20, 20, L4.TCP, mss=1000, vlan=0x6005)
 
 
 def put(tx: TxSide, word: int, *lengths: int, chained: bool = False) -> None:
-    """A context and frames of one slot behind it, or one frame of these parts."""
+    """A context, then frames of these lengths in one slot each, or one frame of these parts."""
     span = tx.ring.reserve(1 + len(lengths))
     assert len(span) == 1 + len(lengths)
     span.flags[:] = NS_MOREFRAG if chained else 0
@@ -37,7 +38,7 @@ def put(tx: TxSide, word: int, *lengths: int, chained: bool = False) -> None:
 
 def test_a_context_and_its_frame_become_the_datasheet_s_descriptors() -> None:
     tx = Bench(64).tx
-    put(tx, CUT.word(), 2000, 1048, chained=True)
+    put(tx, SEGMENTED.word(), 2000, 1048, chained=True)
     tx.sync()
     q0, q1 = (int(half) for half in tx.memory[0])
     assert q0 == 20 | 14 << 9 | 0x6005 << 16
@@ -58,7 +59,7 @@ def test_a_context_and_its_frame_become_the_datasheet_s_descriptors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "wishes"),
+    ("context", "requests"),
     [
         (Context(vlan=0), VLE),
         (Context(ip_length=20, ip_checksum=True), IXSM),
@@ -66,15 +67,15 @@ def test_a_context_and_its_frame_become_the_datasheet_s_descriptors() -> None:
         (Context(timestamp=True), TSTAMP),
     ],
 )
-def test_a_frame_that_is_not_cut_has_all_its_bytes_in_paylen(context: Context, wishes: int) -> None:
+def test_paylen_of_a_frame_without_segmentation_counts_all_its_bytes(context: Context, requests: int) -> None:
     tx = Bench(64).tx
     put(tx, context.word(), 200)
     tx.sync()
-    assert tx.descriptor(1).paylen == 200 and int(tx.memory[1, 1]) & (VLE | TSE | IXSM | TXSM | TSTAMP) == wishes
+    assert tx.descriptor(1).paylen == 200 and int(tx.memory[1, 1]) & (VLE | TSE | IXSM | TXSM | TSTAMP) == requests
 
 
 @pytest.mark.parametrize("around", [0, 3, 20])
-def test_plain_frames_around_it_stay_plain(around: int) -> None:
+def test_plain_frames_before_and_after_a_context_stay_plain(around: int) -> None:
     tx = Bench(64).tx
     tx.put(*[60] * around)
     put(tx, CHECKSUMS.word(), 100)
@@ -89,7 +90,7 @@ def test_plain_frames_around_it_stay_plain(around: int) -> None:
     assert tx.queue.packets == 2 * around + 1
 
 
-def test_the_flag_is_cleared_and_the_slot_keeps_its_buffer() -> None:
+def test_the_sync_clears_the_flag_and_the_slot_keeps_its_buffer() -> None:
     tx = Bench(64).tx
     before = int(tx.ring.slots["buf_idx"][0])
     put(tx, CHECKSUMS.word(), 100)
@@ -100,7 +101,7 @@ def test_the_flag_is_cleared_and_the_slot_keeps_its_buffer() -> None:
     assert tx.ring.space == 63 and not tx.ring.pending
 
 
-def test_it_may_be_the_ring_s_last_slot() -> None:
+def test_a_context_may_be_in_the_last_slot_of_the_ring() -> None:
     tx = Bench(64).tx
     tx.put(*[60] * 62)
     tx.sync()
@@ -114,12 +115,12 @@ def test_it_may_be_the_ring_s_last_slot() -> None:
     assert tx.tdt == 1 and tx.descriptor(63).dtyp == 2 and tx.descriptor(0).paylen == 100
 
 
-def test_memory_without_an_iommu_is_looked_up_for_frames_only() -> None:
+def test_without_an_iommu_only_frames_get_the_address_of_a_page() -> None:
     region = Region.for_ports(tx_slots=64, rx_slots=64, buf_size=2048)
     ring = region.register("ix0", tx_slots=[64], rx_slots=[64]).tx_rings[0]
     pages = PageTable([0x9_0000_0000 + page * 0x10_0000 for page in range(-(-region.size // 4096))], 4096)
     tx = TxSide(region, ring, iova=pages)
-    put(tx, CHECKSUMS.word() | 0xFFFF << 16, 100)  # such an offset is far outside of the table
+    put(tx, CHECKSUMS.word() | 0xFFFF << 16, 100)  # as an offset this word would be far outside the table
     tx.sync()
     assert int(tx.memory[0, 0]) == 20 | 14 << 9 | 0xFFFF << 16
     offset = region.buffers_offset + int(ring.slots["buf_idx"][1]) * 2048
@@ -127,7 +128,7 @@ def test_memory_without_an_iommu_is_looked_up_for_frames_only() -> None:
 
 
 def refused(tx: TxSide, rule: Rule) -> RingError:
-    """A sync fails by this rule, and nothing has moved."""
+    """A sync reports this rule, and moves nothing."""
     before = tx.tdt
     with pytest.raises(RingError) as caught:
         tx.sync()
@@ -141,28 +142,28 @@ WRONG = {
     "no Ethernet header": Context(13, vlan=1).word(),
     "no IPv4 header": Context(14, 19, ip_checksum=True).word(),
     "no IPv6 header": Context(14, 39, ipv4=False, l4_checksum=True).word(),
-    "IPv6 has no checksum": Context(14, 40, ipv4=False, ip_checksum=True).word(),
+    "IP checksum of IPv6": Context(14, 40, ipv4=False, ip_checksum=True).word(),
     "no such L4T": CHECKSUMS.word() | 3 << 33,
-    "cut without MSS": CHECKSUMS.word() | 1 << 36,
-    "cut without L4 checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 38),
-    "cut without IP checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 37),
-    "SCTP cannot be cut": Context(14, 20, 12, L4.SCTP, mss=1000).word(),
+    "segmentation without MSS": CHECKSUMS.word() | 1 << 36,
+    "segmentation without L4 checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 38),
+    "segmentation without IP checksum": Context(14, 20, 20, L4.TCP, mss=1000).word() & ~(1 << 37),
+    "segmentation of SCTP": Context(14, 20, 12, L4.SCTP, mss=1000).word(),
     "TCP header too short": Context(14, 20, 19, L4.TCP, mss=1000).word(),
     "UDP header too short": Context(14, 20, 7, L4.UDP, mss=1000).word(),
-    "longer than any frame": Context(14, 20, 20, L4.TCP, mss=16376 - 54).word(),
+    "segments longer than any frame": Context(14, 20, 20, L4.TCP, mss=16376 - 54).word(),
 }
 
 
 @pytest.mark.parametrize("word", WRONG.values(), ids=WRONG)
-def test_a_word_that_makes_no_sense_is_refused(word: int) -> None:
+def test_an_invalid_word_is_refused(word: int) -> None:
     tx = Bench(64).tx
     put(tx, word, 2000)
     assert f"slot 0 has NS_CONTEXT and ptr {word:#x}" in str(refused(tx, Rule.CONTEXT))
-    put(tx, CUT.word(), 2000)  # and the ring goes on
+    put(tx, SEGMENTED.word(), 2000)  # the ring still works
     tx.sync()
 
 
-def test_a_context_without_a_frame_right_behind_it_is_refused() -> None:
+def test_a_context_that_is_not_directly_before_a_frame_is_refused() -> None:
     for flags in ([NS_CONTEXT], [NS_CONTEXT, NS_CONTEXT, 0], [NS_MOREFRAG, NS_CONTEXT, 0], [0, NS_CONTEXT]):
         tx = Bench(64).tx
         span = tx.ring.reserve(len(flags))
@@ -174,9 +175,9 @@ def test_a_context_without_a_frame_right_behind_it_is_refused() -> None:
 @pytest.mark.parametrize(
     ("context", "lengths", "needed"),
     [
-        (CUT, (53, 2000), 54),
+        (SEGMENTED, (53, 2000), 54),
         (CHECKSUMS, (53,), 54),
-        (CUT, (54,), 55),
+        (SEGMENTED, (54,), 55),
         (Context(14, 20, l4=L4.UDP, l4_checksum=True), (41,), 42),
         (Context(14, 20, l4=L4.SCTP, l4_checksum=True), (45,), 46),
         (Context(100, vlan=1), (99,), 100),
@@ -190,29 +191,30 @@ def test_headers_that_are_not_in_the_first_slot_are_refused(
     assert refused(tx, Rule.CONTEXT_HEADERS).values["low"] == needed
 
 
-def test_only_what_is_cut_may_be_longer_than_a_frame() -> None:
+def test_only_a_segmented_frame_may_be_longer_than_the_limit() -> None:
     tx = Bench(64, buf_size=8192).tx
-    put(tx, CUT.word(), *[8192] * 31 + [8192 - 64], chained=True)
+    put(tx, SEGMENTED.word(), *[8192] * 31 + [8192 - 64], chained=True)
     tx.sync()
     tx.nic_sends()
     tx.sync()
     put(tx, CHECKSUMS.word(), 8192, 8192, chained=True)
     assert refused(tx, Rule.FRAME_TOO_LONG).values["high"] == 16372
     tx = Bench(64, buf_size=15872).tx
-    put(tx, CUT.word(), *[15872] * 17, chained=True)  # over 18 bits of PAYLEN
+    put(tx, SEGMENTED.word(), *[15872] * 17, chained=True)  # more than 18 bits of PAYLEN
     assert refused(tx, Rule.FRAME_TOO_LONG).values["high"] == 54 + 2**18 - 1
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("mac_length", 128), ("ip_length", 512), ("l4_length", 256), ("mss", 65536), ("vlan", -1)]
 )
-def test_what_a_word_has_no_room_for_is_a_value_error(name: str, value: int) -> None:
+def test_a_value_that_does_not_fit_in_the_word_is_refused(name: str, value: int) -> None:
+    fields: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"{name} is {value}"):
-        Context(**{name: value})
+        Context(**fields)
 
 
 @pytest.mark.parametrize("at_once", [0, 4, 8])
-def test_forwarding_never_takes_a_context_along(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_forwarding_never_forwards_a_context(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     monkeypatch.setenv("IXRINGS_GROUP", str(at_once))
     if group() < at_once:
         pytest.skip(f"this processor has no vectors for {at_once} slots")
@@ -228,15 +230,15 @@ def test_forwarding_never_takes_a_context_along(monkeypatch: pytest.MonkeyPatch,
 
 
 def words(random: np.random.Generator, count: int) -> Iterator[int]:
-    """Any word, more often near one that makes sense."""
+    """Any word; most differ from a valid one in a few bits."""
     for _ in range(count):
-        word = CUT.word() if random.random() < 0.7 else int(random.integers(2**64, dtype=np.uint64))
+        word = SEGMENTED.word() if random.random() < 0.7 else int(random.integers(2**64, dtype=np.uint64))
         for _ in range(int(random.integers(4))):
             word ^= 1 << int(random.integers(64))
         yield word
 
 
-def test_no_word_puts_another_bit_into_a_descriptor() -> None:
+def test_no_word_sets_a_descriptor_bit_outside_its_fields() -> None:
     tx, accepted = Bench(64).tx, 0
     for word in words(np.random.default_rng(1), 3000):
         put(tx, word, 2000)
@@ -258,7 +260,7 @@ def test_no_word_puts_another_bit_into_a_descriptor() -> None:
 
 
 def send_anything(port: Port, random: np.random.Generator, word: int) -> bool:
-    """Whether the sync let it pass."""
+    """Send a frame with this context. Returns whether the sync accepted it."""
     ring = port.tx_rings[0]
     span = ring.reserve(3)
     span.flags[:], span.ptr[0] = [NS_CONTEXT, NS_MOREFRAG, 0], word
@@ -271,9 +273,9 @@ def send_anything(port: Port, random: np.random.Generator, word: int) -> bool:
     return True
 
 
-def test_what_a_sync_lets_pass_never_stops_the_nic() -> None:
+def test_a_context_that_a_sync_accepts_never_stops_the_nic() -> None:
     random, passed = np.random.default_rng(2), 0
-    with open_port("emulated:sink", tx_slots=192) as port:  # 64 times three slots: none is in two pieces
+    with open_port("emulated:sink", tx_slots=192) as port:  # 64 times three slots: no frame crosses the ring's end
         for word in words(random, 1500):
             passed += send_anything(port, random, word)
             port.flush(10)

@@ -54,7 +54,7 @@ def test_frames_over_several_slots_are_never_split() -> None:
     tx.sync()
     for _ in range(2):
         rx.nic_receives(2048, 2048, 100, chained=True)
-    assert forward() == 4, "13 slots of space take four frames of three"
+    assert forward() == 4, "13 free slots are enough for four frames of three slots"
     assert (tx.ring.space, tx.tdt) == (1, 62)
     tx.nic_sends()
     assert forward() == 1 and tx.tdt == 1
@@ -62,7 +62,7 @@ def test_frames_over_several_slots_are_never_split() -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 1 << 32])
-def test_a_limit_that_the_loop_would_read_as_another_number_is_refused(limit: int) -> None:
+def test_a_limit_that_c_would_read_as_another_number_is_refused(limit: int) -> None:
     rx, tx = two_ports()
     rx.nic_receives(60)
     forward = Forward((rx.queue, tx.queue))
@@ -71,7 +71,7 @@ def test_a_limit_that_the_loop_would_read_as_another_number_is_refused(limit: in
     assert forward(limit=0) == 0 and forward(limit=(1 << 32) - 1) == 1
 
 
-def test_rings_of_different_sizes_and_every_wrap() -> None:
+def test_rings_of_different_sizes_wrap_at_every_slot() -> None:
     rx, tx = two_ports(rx_slots=72, tx_slots=64)
     forward = Forward((rx.queue, tx.queue))
     sent: list[int] = []
@@ -88,7 +88,7 @@ def test_rings_of_different_sizes_and_every_wrap() -> None:
     assert len(set(held)) == 72 + 64, "a buffer was lost or doubled"
 
 
-def test_of_a_slots_flags_only_morefrag_crosses() -> None:
+def test_only_morefrag_of_a_slots_flags_is_forwarded() -> None:
     rx, tx = two_ports()
     rx.nic_receives(60, 60)
     rx.sync()
@@ -97,7 +97,7 @@ def test_of_a_slots_flags_only_morefrag_crosses() -> None:
     assert tx.ring.slots["flags"][0] == 0 and not tx.descriptor(0).rs
 
 
-def test_what_the_application_put_in_the_tx_ring_goes_first() -> None:
+def test_frames_that_the_application_put_in_the_tx_ring_are_sent_first() -> None:
     rx, tx = two_ports()
     tx.put(99)
     rx.nic_receives(60)
@@ -117,7 +117,7 @@ def test_frames_wait_in_the_rx_ring_while_tx_is_full() -> None:
     assert forward() == 1 and tx.descriptor(0).dtalen == 62
 
 
-def test_a_violation_in_one_pair_is_told_and_the_other_pair_goes_on() -> None:
+def test_a_violation_in_one_pair_is_reported_and_the_other_pair_goes_on() -> None:
     region = Region.for_ports(2, tx_slots=64, rx_slots=64)
     a = region.register("a", tx_slots=[64], rx_slots=[64])
     b = region.register("b", tx_slots=[64], rx_slots=[64])
@@ -139,14 +139,14 @@ def test_rings_of_two_regions_cannot_forward_to_each_other() -> None:
 
 
 def test_busy_waiting_ends_when_a_frame_is_there_and_not_before() -> None:
-    rx, tx = two_ports()
+    rx, _ = two_ports()
     wait = BusyWait([rx.queue])
     start = time.monotonic()
     assert wait(20_000_000) is False
     assert 0.02 <= time.monotonic() - start < 2
     timer = threading.Timer(0.02, rx.nic_receives, (60,))
     timer.start()
-    assert wait(5_000_000_000) is True, "the waiting thread kept the GIL, or looked at the wrong descriptor"
+    assert wait(5_000_000_000) is True, "the waiting thread kept the GIL, or read the wrong descriptor"
     timer.join()
     assert wait(0) is True
     rx.sync()
@@ -183,7 +183,7 @@ def test_threads_that_sync_one_ring_take_turns() -> None:
     threads = [threading.Thread(target=run, args=(sync,)) for sync in syncs]
     for thread in threads:
         thread.start()
-    for k in range(3000):
+    for _ in range(3000):
         if tx.ring.space >= 7:
             tx.put(*[60] * min(7, len(tx.ring.reserve(7))))
         tx.nic_sends()
@@ -201,7 +201,7 @@ def test_threads_that_sync_one_ring_take_turns() -> None:
 @pytest.mark.parametrize(
     "field, value, rule", [("buf_idx", 0, "BUF_IDX"), ("len", 0, "LEN_ZERO"), ("len", 2049, "LEN_OVER_BUFFER")]
 )
-def test_a_received_slot_somebody_destroyed_costs_no_other_frame_and_is_told_as_what_it_is(
+def test_an_overwritten_received_slot_is_reported_by_its_rule_and_costs_no_other_frame(
     field: str, value: int, rule: str
 ) -> None:
     rx, tx = two_ports()
@@ -220,7 +220,7 @@ def test_a_received_slot_somebody_destroyed_costs_no_other_frame_and_is_told_as_
     assert len(set(held)) == 128
 
 
-def test_a_spare_buffer_somebody_destroyed_is_told_as_the_tx_rings() -> None:
+def test_an_overwritten_spare_buffer_is_reported_for_the_tx_ring() -> None:
     rx, tx = two_ports()
     rx.nic_receives(*[60] * 8)
     tx.ring.slots["buf_idx"][5] = 1
@@ -229,7 +229,7 @@ def test_a_spare_buffer_somebody_destroyed_is_told_as_the_tx_rings() -> None:
     assert rx.ring.slots["buf_idx"].min() >= 2 and tx.queue.packets == 5
 
 
-def test_received_frames_that_somebody_joined_into_one_do_not_stop_forwarding_unsaid() -> None:
+def test_received_frames_that_a_program_joined_into_one_are_reported() -> None:
     rx, tx = two_ports()
     rx.nic_receives(*[60] * 63)
     rx.sync()
@@ -241,14 +241,12 @@ def test_received_frames_that_somebody_joined_into_one_do_not_stop_forwarding_un
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
-def test_every_way_to_a_descriptor_looks_the_page_up(count: int) -> None:
+def test_every_lane_looks_up_the_page_of_a_buffer(count: int) -> None:
     region = Region.for_ports(tx_slots=64, rx_slots=64)
     port = region.register("ix0", tx_slots=[64], rx_slots=[64])
     places = [0x7_0000_0000 - i * 5 * 4096 for i in range(region.size // 4096)]
-    tx, rx = (
-        kind(region, ring, iova=PageTable(places, 4096))
-        for kind, ring in ((TxSide, port.tx_rings[0]), (RxSide, port.rx_rings[0]))
-    )
+    tx = TxSide(region, port.tx_rings[0], iova=PageTable(places, 4096))
+    rx = RxSide(region, port.rx_rings[0], iova=PageTable(places, 4096))
 
     def check(side: TxSide | RxSide, slots: range) -> None:
         for i in slots:

@@ -1,6 +1,7 @@
-"""Instructions a packet in the C loop, counted by valgrind: what no noise of a machine hides, and what a change must not add to unseen.
+"""Instructions a packet in the C loop, counted by valgrind: a change that adds some is seen on any machine.
 
-Measured with `python -m pytest -m slow tests/rings/test_instructions.py -rP` (gcc 12, -O2): the ceilings are what was found and about 15 %.
+`python -m pytest -m slow tests/rings/test_instructions.py -rP` shows them (gcc 12, -O2). The ceilings are about 15 %
+higher.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ ROOT = Path(__file__).parent.parent.parent
 RINGS, BENCH = ROOT / "rings", ROOT / "tests/bench/hotloop_bench.c"
 FLAGS = ["-std=c11", "-O2", "-g", "-fPIC"]  # as setup.py
 REGION = 256  # packets, as in hotloop_bench.c
-SHORT, LONG = 20, 60  # regions; the difference of both runs has neither set-up nor warm-up in it
+SHORT, LONG = 20, 60  # regions; the difference of both runs is without set-up and warm-up
 SYNCS = ("txsync", "rxsync", "forward")
 
-# By operation, batch, and slots at once: 4 with AVX2, 0 without vectors (valgrind does not know AVX-512). Instructions a packet, all of the sync's own: the application's and the NIC's steps are not counted.
+# Instructions a packet in the sync itself, without the application's and the NIC's steps. By operation, batch, and
+# slots at once: 4 with AVX2, 0 without vectors (valgrind does not know AVX-512).
 CEILING = {
     ("tx", 32, 4): 18.3, ("tx", 256, 4): 11.2, ("rx", 32, 4): 25.5, ("rx", 256, 4): 19,
     ("forward", 32, 4): 41.5, ("forward", 256, 4): 31,
@@ -52,7 +54,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def instructions(program: Path, op: str, batch: int, at_once: int, regions: int) -> int:
-    """In the sync functions and what they call, over a whole run."""
+    """Instructions in the sync functions and in what they call, over a whole run."""
     counts = program.with_name(f"{op}.{batch}.{at_once}.{regions}")
     cpu = str(min(os.sched_getaffinity(0)))
     command = [
@@ -74,7 +76,7 @@ def instructions(program: Path, op: str, batch: int, at_once: int, regions: int)
         cpu,
         "plain",
     ]
-    plain = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # no sanitizers inside of valgrind
+    plain = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # no sanitizer inside valgrind
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=plain)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
     found = re.search(r"^totals: (\d+)", counts.read_text(), re.MULTILINE)
@@ -85,7 +87,7 @@ def instructions(program: Path, op: str, batch: int, at_once: int, regions: int)
 @pytest.mark.parametrize(
     "op, batch, at_once", CEILING, ids=[f"{op}-{batch}-{at_once}" for op, batch, at_once in CEILING]
 )
-def test_a_packet_costs_no_more_instructions_than_it_did(program: Path, op: str, batch: int, at_once: int) -> None:
+def test_a_packet_costs_no_more_instructions_than_the_ceiling(program: Path, op: str, batch: int, at_once: int) -> None:
     if at_once and "avx2" not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip("this processor has no AVX2")
     difference = instructions(program, op, batch, at_once, LONG) - instructions(program, op, batch, at_once, SHORT)

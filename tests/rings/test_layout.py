@@ -1,4 +1,4 @@
-"""netmap's ABI, to the byte: what another program in another language finds in the region."""
+"""netmap's ABI, to the byte, as a program in another language finds it in the region."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def raw(region: Region) -> bytes:
         return file.read()
 
 
-def test_a_fresh_interface_reads_as_netmap_leaves_it() -> None:
+def test_a_new_interface_has_the_bytes_that_netmap_writes() -> None:
     with Region.for_ports(tx_rings=2, rx_rings=1, tx_slots=128, rx_slots=64, extra_bufs=2) as region:
         port = region.register("ix0", tx_slots=[128, 128], rx_slots=[64], extra_bufs=2)
         memory = raw(region)
@@ -66,7 +66,7 @@ def test_a_fresh_interface_reads_as_netmap_leaves_it() -> None:
         ] == port.extra_buffers()
 
 
-def test_no_buffer_is_in_two_places_and_the_reserved_ones_are_in_none() -> None:
+def test_no_buffer_is_in_two_places_and_no_reserved_one_in_any() -> None:
     with Region.for_ports(2, tx_slots=64, rx_slots=64, extra_bufs=3) as region:
         held: list[int] = []
         for name in ("a", "b"):
@@ -77,7 +77,7 @@ def test_no_buffer_is_in_two_places_and_the_reserved_ones_are_in_none() -> None:
         assert region.free_buffers == 0
 
 
-def test_rings_that_are_not_bound_have_offset_zero_and_no_memory() -> None:
+def test_rings_that_are_not_bound_have_offset_0_and_no_memory() -> None:
     with Region.for_ports(tx_rings=4, rx_rings=4, tx_slots=64, rx_slots=64) as region:
         port = region.register("x", tx_slots=[64] * 4, rx_slots=[64] * 4, bound_tx={2}, bound_rx=())
         offsets = struct.unpack_from("<8q", raw(region), port.offset + 56)

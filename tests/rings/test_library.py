@@ -1,4 +1,4 @@
-"""The C library as Python loads it."""
+"""Loading the C library."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from ixrings.rings.hotloop import group
 
 
-def test_a_python_without_a_gil_is_refused_with_what_to_type() -> None:
-    """Pretended, for such a Python may not be there: the sentence is what matters."""
+def test_a_python_without_a_gil_is_refused_with_the_command_to_type() -> None:
+    """Simulated, because such a Python may not be installed."""
     script = (
         "import sys; sys._is_gil_enabled = lambda: False\nfrom ixrings.rings.hotloop import LibraryError, group\n"
         "try: group()\nexcept LibraryError as error: print(error)"
@@ -27,7 +27,7 @@ def test_a_python_without_a_gil_is_refused_with_what_to_type() -> None:
     assert "Run: python -X gil=1" in done.stdout, done.stderr
 
 
-def test_how_many_slots_go_at_once_may_be_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_limits_how_many_slots_a_lane_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IXRINGS_GROUP", "0")
     assert group() == 0
     monkeypatch.setenv("IXRINGS_GROUP", "16")

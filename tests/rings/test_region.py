@@ -1,4 +1,4 @@
-"""A region's memory: what it refuses, how ports share it, and that nothing of it is lost or left behind."""
+"""A region's memory: what it refuses, how ports share it, and that none of it is lost or left allocated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def region_maps() -> int:
 
 
 @pytest.mark.parametrize("slots", [0, 8, 56, 63, 65, 100, 8191, 8200, -64])
-def test_a_ring_size_that_is_not_allowed_is_refused_with_the_ones_that_are(slots: int) -> None:
+def test_a_ring_size_that_is_not_allowed_is_refused_with_the_allowed_ones(slots: int) -> None:
     with pytest.raises(RegionError, match=rf"cannot have {slots} slots: choose 64\.\.8192, a multiple of 8"):
         Region.for_ports(tx_slots=slots)
     with Region.for_ports() as region, pytest.raises(RegionError, match=f"{slots} slots"):
@@ -36,14 +36,14 @@ def test_a_buffer_size_that_is_not_allowed_is_refused(buf_size: int) -> None:
 
 
 @pytest.mark.parametrize("buf_size", [1024, 2048, 4096])
-def test_buffers_of_a_power_of_two_never_straddle_a_page(buf_size: int) -> None:
+def test_buffers_of_a_power_of_two_never_cross_a_page_boundary(buf_size: int) -> None:
     with Region.for_ports(tx_slots=72, rx_slots=64, buf_size=buf_size) as region:
         assert region.buffers_offset % buf_size == 0
         assert region.size % 4096 == 0
         assert region.buffers.ctypes.data == region.address + region.buffers_offset
 
 
-def test_too_few_buffers_is_an_error_with_numbers_and_a_remedy() -> None:
+def test_too_few_buffers_are_an_error_with_numbers_and_a_remedy() -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64) as region:
         region.register("a", tx_slots=[64], rx_slots=[64])
         with pytest.raises(RegionError) as caught:
@@ -52,7 +52,7 @@ def test_too_few_buffers_is_an_error_with_numbers_and_a_remedy() -> None:
         assert "Region.for_ports(ports=2)" in str(caught.value) and "open_ports()" in str(caught.value)
 
 
-def test_too_little_room_for_rings_is_an_error_and_takes_no_buffers() -> None:
+def test_too_little_memory_for_rings_is_an_error_and_takes_no_buffers() -> None:
     with Region(buffers=1000, metadata=4096) as region:
         free = region.free_buffers
         with pytest.raises(RegionError, match=r"needs 15488 bytes for its rings"):
@@ -67,7 +67,7 @@ def test_a_ring_that_does_not_exist_cannot_be_bound() -> None:
         region.register("a", tx_slots=[64], rx_slots=[64], bound_rx=[3])
 
 
-def test_more_memory_than_there_is_is_an_error_before_any_is_taken() -> None:
+def test_too_little_memory_is_an_error_before_any_is_allocated() -> None:
     fds = open_fds()
     with pytest.raises(RegionError, match=r"only .* MB of memory are available\. Use fewer or smaller rings"):
         Region(buffers=2**31, metadata=4096)
@@ -75,7 +75,7 @@ def test_more_memory_than_there_is_is_an_error_before_any_is_taken() -> None:
 
 
 @pytest.mark.parametrize("limit", [resource.RLIMIT_FSIZE, resource.RLIMIT_AS])
-def test_a_refusal_by_the_kernel_is_an_error_and_leaves_nothing(limit: int) -> None:
+def test_a_refusal_by_the_kernel_is_an_error_and_leaves_nothing_allocated(limit: int) -> None:
     fds, maps = open_fds(), region_maps()
     soft, hard = resource.getrlimit(limit)
     if limit == resource.RLIMIT_AS and "libasan" in Path("/proc/self/maps").read_text():
@@ -90,7 +90,7 @@ def test_a_refusal_by_the_kernel_is_an_error_and_leaves_nothing(limit: int) -> N
     assert (open_fds(), region_maps()) == (fds, maps)
 
 
-def test_nobody_who_has_the_fd_can_take_the_memory_away() -> None:
+def test_a_process_that_has_the_fd_cannot_resize_the_memory() -> None:
     with Region.for_ports() as region:
         for size in (0, region.size + 4096):
             with pytest.raises(PermissionError):
@@ -115,7 +115,7 @@ def swap_slots(a: Interface, b: Interface) -> None:
     mine[:], theirs[:] = theirs.copy(), mine.copy()
 
 
-def test_buffers_moved_between_ports_are_freed_where_they_ended() -> None:
+def test_a_closed_port_frees_the_buffers_that_it_has_now() -> None:
     with Region.for_ports(2, tx_slots=64, rx_slots=64) as region:
         a = region.register("a", tx_slots=[64], rx_slots=[64])
         b = region.register("b", tx_slots=[64], rx_slots=[64])
@@ -127,7 +127,7 @@ def test_buffers_moved_between_ports_are_freed_where_they_ended() -> None:
         assert not c.buffers_held() & stays
 
 
-def test_scribbled_slots_never_give_one_buffer_to_two_ports_and_all_come_back_at_the_end() -> None:
+def test_overwritten_slots_never_give_one_buffer_to_two_ports_and_no_buffer_is_lost_in_the_end() -> None:
     with Region.for_ports(2, tx_slots=64, rx_slots=64, extra_bufs=4) as region:
         a = region.register("a", tx_slots=[64], rx_slots=[64], extra_bufs=4)
         b = region.register("b", tx_slots=[64], rx_slots=[64], extra_bufs=4)
@@ -148,7 +148,7 @@ def test_scribbled_slots_never_give_one_buffer_to_two_ports_and_all_come_back_at
 def test_a_damaged_list_of_extra_buffers_is_reported_and_does_not_hang(link: int | str) -> None:
     with Region.for_ports(extra_bufs=3) as region:
         port = region.register("a", tx_slots=[64], rx_slots=[64], extra_bufs=3)
-        first, second, _ = port.extra_buffers()
+        _, second, _ = port.extra_buffers()
         value = second if link == "self" else int(link)
         region.buffers[second, :4] = np.frombuffer(value.to_bytes(4, "little"), np.uint8)
         with pytest.raises(RegionError, match="a: the list of extra buffers is damaged after 2"):
@@ -158,7 +158,7 @@ def test_a_damaged_list_of_extra_buffers_is_reported_and_does_not_hang(link: int
 
 
 @pytest.mark.parametrize("offset", [-128, 64, 128, 10**9])
-def test_attaching_where_no_interface_is_says_so(offset: int) -> None:
+def test_attaching_at_a_wrong_offset_is_an_error_that_says_so(offset: int) -> None:
     with Region.for_ports() as region:
         region.register("a", tx_slots=[64], rx_slots=[64])
         with pytest.raises(RegionError, match="if_offset of an open port"):
@@ -166,7 +166,7 @@ def test_attaching_where_no_interface_is_says_so(offset: int) -> None:
 
 
 @pytest.mark.parametrize("field, value", [("ni_tx_rings", 2**32 - 1), ("ni_tx_rings", 1000), ("ni_version", 13)])
-def test_attaching_to_a_damaged_interface_says_so(field: str, value: int) -> None:
+def test_attaching_to_a_damaged_interface_is_an_error_that_says_so(field: str, value: int) -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64) as region:
         port = region.register("a", tx_slots=[64], rx_slots=[64])
         port._header[field] = value
@@ -175,7 +175,7 @@ def test_attaching_to_a_damaged_interface_says_so(field: str, value: int) -> Non
 
 
 @pytest.mark.parametrize("word, value", [(2, 0), (2, 2**31), (3, 0), (3, 2**31), (4, 7)])
-def test_attaching_to_a_damaged_ring_says_so_or_finds_no_buffers(word: int, value: int) -> None:
+def test_attaching_to_a_damaged_ring_is_an_error_or_finds_only_buffers_of_the_region(word: int, value: int) -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64) as region:
         port = region.register("a", tx_slots=[64], rx_slots=[64])
         port.tx_rings[0]._words[word] = value
@@ -185,7 +185,7 @@ def test_attaching_to_a_damaged_ring_says_so_or_finds_no_buffers(word: int, valu
             pass
 
 
-def test_attaching_to_something_that_is_no_region_says_so() -> None:
+def test_attaching_to_a_pipe_is_an_error_that_asks_for_the_regions_fd() -> None:
     reader, writer = os.pipe()
     with pytest.raises(RegionError, match="pass the region's own fd"):
         attach(reader, 0)

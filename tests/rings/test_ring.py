@@ -1,4 +1,4 @@
-"""A ring in Python: netmap's index arithmetic, runs of slots, and a model of the contract to compare with."""
+"""A ring in Python: netmap's index arithmetic, spans of slots, and comparison with a model of the contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ixrings.rings.layout import RingFlag, Word
 from tests.support.rings_nic import Bench
 
 
-def test_a_new_tx_ring_is_all_mine_but_one_and_a_new_rx_ring_is_all_the_nics() -> None:
+def test_the_application_owns_all_but_one_slot_of_a_new_tx_ring_and_none_of_a_new_rx_ring() -> None:
     bench = Bench(64)
     tx, rx = bench.tx.ring, bench.rx.ring
     assert (tx.head, tx.cur, tx.tail, tx.space) == (0, 0, 63, 63)
@@ -51,7 +51,7 @@ def test_a_span_ends_at_the_end_of_the_ring_and_the_next_starts_at_slot_0() -> N
 
 
 @pytest.mark.parametrize("n", [64, -1, 1000])
-def test_advancing_over_slots_that_are_not_mine_is_refused_and_moves_nothing(n: int) -> None:
+def test_advancing_past_the_tail_is_refused_and_moves_nothing(n: int) -> None:
     ring = Bench(64).tx.ring
     with pytest.raises(RingError, match=rf"ix0 TX ring 0: advance\({n}\) is outside 0\.\.63.*reserve\(\)") as caught:
         ring.advance(n)
@@ -65,7 +65,7 @@ def test_reserving_a_negative_number_is_refused() -> None:
 
 
 @pytest.mark.parametrize("word", [5, 7])
-def test_a_head_or_tail_that_another_program_destroyed_is_reported(word: int) -> None:
+def test_a_head_or_tail_that_another_program_overwrote_is_reported(word: int) -> None:
     ring = Bench(64).tx.ring
     ring._words[word] = 64
     with pytest.raises(RingError, match="64 is not a slot of this ring"):
@@ -98,7 +98,7 @@ def test_any_sequence_of_moves_and_syncs_agrees_with_a_model_of_the_tx_contract(
     rng = random.Random(seed)
     tx = Bench(slots).tx
     tx.ring.slots["len"] = 60
-    head = given = sent = known = 0  # of all time, not circular
+    head = given = sent = known = 0  # since the start, not circular
     for _ in range(1500):
         action = rng.randrange(4)
         space = known + slots - 1 - head
@@ -161,7 +161,7 @@ def test_any_sequence_of_moves_and_syncs_agrees_with_a_model_of_the_rx_contract(
 
 
 class Recorder:
-    """Words of a ring's header, with what stood in head and cur after each store."""
+    """The words of a ring's header; records head and cur after each store."""
 
     def __init__(self, words: memoryview) -> None:
         self.words = words
@@ -175,15 +175,15 @@ class Recorder:
         self.seen.append((self[int(Word.HEAD)], self[int(Word.CUR)]))
 
 
-def test_a_sync_of_another_thread_in_the_middle_of_advance_never_finds_cur_behind_head() -> None:
+def test_a_sync_of_another_thread_during_advance_never_finds_cur_before_head() -> None:
     ring = Bench(64).tx.ring
     recorder = Recorder(ring._words)
-    ring._words = recorder  # type: ignore[assignment]
+    ring._words = recorder  # type: ignore[assignment]  # it stands in for a memoryview
     ring.advance(3)
     assert recorder.seen == [(0, 3), (3, 3)]
 
 
-def test_one_slot_more_than_there_are_is_refused_on_both_sides() -> None:
+def test_moving_head_past_a_full_ring_is_refused_in_both_directions() -> None:
     bench = Bench(64)
     for side, slots in ((bench.rx, 0), (bench.tx, 63)):
         side.ring.slots["len"] = 60

@@ -14,7 +14,7 @@ from tests.support.rings_nic import DD, IOVA, RXE, Bench, RxSide
 NS_BUF_CHANGED, NS_MOREFRAG = 1, 0x20
 
 
-def test_the_first_fill_posts_every_slots_buffer_and_leaves_one_descriptor_free() -> None:
+def test_the_first_fill_posts_the_buffer_of_every_slot_and_leaves_one_descriptor_free() -> None:
     rx = Bench(64).rx
     assert [rx.buffer_of(i) for i in range(64)] == rx.ring.slots["buf_idx"].tolist()
     assert rx.memory[:, 1].tolist() == [0] * 64
@@ -24,7 +24,7 @@ def test_the_first_fill_posts_every_slots_buffer_and_leaves_one_descriptor_free(
 
 
 @pytest.mark.parametrize("bad", [0, 1, 130, 2**32 - 1])
-def test_the_first_fill_refuses_a_slot_without_a_buffer(bad: int) -> None:
+def test_the_first_fill_refuses_a_slot_without_a_valid_buffer(bad: int) -> None:
     bench = Bench(64)
     ring = bench.rx.ring
     ring.slots["buf_idx"][17] = bad
@@ -49,7 +49,7 @@ def test_a_completed_descriptor_becomes_a_slot_with_its_length() -> None:
     assert (rx.queue.packets, rx.queue.bytes, rx.queue.errors) == (2, 1574, 0)
 
 
-def test_status_errors_and_checksum_bits_do_not_disturb_length() -> None:
+def test_other_status_bits_do_not_change_the_length() -> None:
     rx = Bench(64).rx
     rx.nic_receives(60, status=0x000F_FFFC | 1 << 30 | 1 << 31 | 0xABCD << 48)
     rx.sync()
@@ -75,7 +75,7 @@ def test_tail_moves_only_past_whole_frames() -> None:
     assert span.flags.tolist() == [0] + [NS_MOREFRAG] * 3 + [0]
 
 
-def test_released_slots_get_fresh_descriptors_and_rdt_stays_one_behind_head() -> None:
+def test_released_slots_get_fresh_descriptors_and_rdt_is_one_less_than_head() -> None:
     rx = Bench(64).rx
     rx.nic_receives(*[60] * 10)
     rx.sync()
@@ -87,18 +87,18 @@ def test_released_slots_get_fresh_descriptors_and_rdt_stays_one_behind_head() ->
     assert rx.rdt == 3
     assert [rx.buffer_of(i) for i in range(4)] == rx.ring.slots["buf_idx"][:4].tolist()
     assert rx.memory[:4, 1].tolist() == [0] * 4
-    assert int(rx.memory[4, 0]) == 0xFFFF_FFFF_FFFF_FFFF, "a slot that is still mine was posted"
+    assert int(rx.memory[4, 0]) == 0xFFFF_FFFF_FFFF_FFFF, "a slot that the application still owns was posted"
     assert rx.ring.slots["flags"][3] == 0
 
 
-def test_nothing_released_rings_no_doorbell() -> None:
+def test_a_sync_without_released_slots_does_not_write_rdt() -> None:
     rx = Bench(64).rx
     rx.words[0] = 0xDEAD
     rx.sync()
     assert rx.rdt == 0xDEAD
 
 
-def test_a_full_ring_holds_one_slot_less_than_it_has_and_goes_on_after_a_release() -> None:
+def test_a_full_ring_has_all_slots_but_one_and_goes_on_after_a_release() -> None:
     rx = Bench(64).rx
     rx.nic_receives(*[60] * 63)
     rx.sync()
@@ -113,7 +113,7 @@ def test_a_full_ring_holds_one_slot_less_than_it_has_and_goes_on_after_a_release
     assert rx.ring.tail == 62 and rx.ring.slots["len"][63] == 61
 
 
-def test_a_nic_that_completes_descriptors_it_was_not_given_is_not_followed() -> None:
+def test_descriptors_that_the_nic_was_not_given_are_not_read() -> None:
     rx = Bench(64).rx
     rx.memory[:, 1] = 60 << 32 | 3
     rx.sync()
@@ -122,7 +122,7 @@ def test_a_nic_that_completes_descriptors_it_was_not_given_is_not_followed() -> 
     assert rx.ring.tail == 63
 
 
-def test_a_length_over_the_buffer_is_cut_and_counted() -> None:
+def test_a_length_over_the_buffer_is_limited_to_it_and_counted() -> None:
     rx = Bench(64, buf_size=1024).rx
     rx.nic_receives(1025, 65535, 1024)
     rx.sync()
@@ -136,7 +136,7 @@ def test_a_damaged_frame_is_delivered_and_counted() -> None:
     assert rx.ring.space == 1 and rx.queue.errors == 1
 
 
-def test_a_frame_without_end_is_ended_after_38_slots_so_that_the_ring_does_not_starve() -> None:
+def test_a_frame_without_end_is_ended_after_38_slots() -> None:
     rx = Bench(64).rx
     rx.nic_receives(*[1000] * 63, chained=True)
     rx.memory[62, 1] = 1000 << 32 | DD
@@ -148,7 +148,7 @@ def test_a_frame_without_end_is_ended_after_38_slots_so_that_the_ring_does_not_s
     assert rx.nic_space == 38
 
 
-def test_a_frame_without_end_is_counted_over_several_syncs() -> None:
+def test_slots_of_a_frame_without_end_are_counted_over_several_syncs() -> None:
     rx = Bench(64).rx
     for _ in range(3):
         rx.nic_receives(*[1000] * 20, chained=True)
@@ -157,7 +157,7 @@ def test_a_frame_without_end_is_counted_over_several_syncs() -> None:
     assert (rx.ring.tail, rx.queue.errors) == (38, 1)
 
 
-def test_the_time_of_a_sync_is_noted_when_asked_for() -> None:
+def test_the_time_of_a_sync_is_written_on_request() -> None:
     rx = Bench(64).rx
     rx.sync()
     assert rx.ring.ts == 0
@@ -182,7 +182,7 @@ def buffer(at: int, value: int) -> Callable[[RxSide], None]:
     return change
 
 
-# Ten frames came, four slots went back (hwcur 4, tail 10), then head moved to 8.
+# Ten frames were received and four slots released (hwcur 4, tail 10). Then head moved to 8.
 BROKEN = [
     (index(64), Rule.HEAD_RANGE, 64, "head is 64"),
     (index(8, 64), Rule.CUR_RANGE, 64, "cur is 64"),
@@ -198,7 +198,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("change, rule, value, text", BROKEN, ids=[f"{b[1].name}-{b[2]}" for b in BROKEN])
-def test_a_broken_rule_moves_nothing_resets_the_ring_is_counted_and_told(
+def test_a_broken_rule_moves_nothing_resets_the_ring_and_is_counted_and_reported(
     change: Callable[[RxSide], None], rule: Rule, value: int, text: str
 ) -> None:
     rx = Bench(64).rx
@@ -220,10 +220,10 @@ def test_a_broken_rule_moves_nothing_resets_the_ring_is_counted_and_told(
     rx.ring.slots["buf_idx"][4:8] = range(2, 6)
     rx.ring.advance(4)
     rx.sync()
-    assert (rx.rdt, rx.ring.tail, rx.queue.violations) == (7, 12, 1), "the port did not go on working"
+    assert (rx.rdt, rx.ring.tail, rx.queue.violations) == (7, 12, 1), "the ring no longer works"
 
 
-def test_a_restarted_queue_begins_at_slot_0_again() -> None:
+def test_a_restarted_queue_begins_at_slot_0() -> None:
     rx = Bench(64).rx
     rx.nic_receives(60, 60)
     rx.nic_receives(60, 60, chained=True)
@@ -239,7 +239,7 @@ def test_a_restarted_queue_begins_at_slot_0_again() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 1, 130, 2**32 - 1])
-def test_one_released_slot_without_a_buffer_is_refused(bad: int) -> None:
+def test_one_released_slot_without_a_valid_buffer_is_refused(bad: int) -> None:
     rx = Bench(64).rx
     rx.nic_receives(60)
     rx.sync()

@@ -1,4 +1,4 @@
-"""Another process writes anything it likes into the region while syncs run: no descriptor ever leaves the buffers."""
+"""Another process writes anything into the region during syncs: no descriptor ever points outside the buffers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.rings_nic import IOVA, RxSide, TxSide
 
 DTYP, CONTEXT = np.uint64(15 << 20), np.uint64(2 << 20)
 
-# One assignment over a repeated index flips a slot between good and bad every few nanoseconds: between any two reads.
+# One assignment with a repeated index changes a slot between good and bad every few nanoseconds, so between any reads.
 SCRIBBLER = """
 import sys
 import time
@@ -49,7 +49,7 @@ while True:
         if rng.random() < 0.1:
             good = ring.slots["buf_idx"][k]
             ring.slots["buf_idx"][k] = bad
-            time.sleep(0.0002)  # long enough for a sync to come by
+            time.sleep(0.0002)  # long enough for a sync in between
             ring.slots["buf_idx"][k] = good
         if rng.random() < 0.3:
             ring.head = int(rng.choice([0, 5, n - 1, n, 2**32 - 1]))
@@ -80,7 +80,7 @@ def start_scribbler(region: Region, offset: int, seed: int) -> subprocess.Popen[
 
 
 def assert_inside(region: Region, memory: npt.NDArray[np.uint64], lengths: npt.NDArray[np.uint64]) -> None:
-    """Every descriptor written so far starts at a buffer that may be used, and its data ends in it."""
+    """Every descriptor written so far points to a valid buffer, and its data ends in that buffer."""
     used = memory[:, 0] != 0
     offset = memory[used, 0].astype(np.int64) - IOVA - region.buffers_offset
     assert (offset >= 2 * region.buf_size).all() and (offset < region.total_buffers * region.buf_size).all()
@@ -89,7 +89,7 @@ def assert_inside(region: Region, memory: npt.NDArray[np.uint64], lengths: npt.N
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_no_descriptor_leaves_the_region_and_every_refusal_is_reported(
+def test_no_descriptor_points_outside_the_buffers_and_every_refusal_is_reported(
     scribbled: tuple[Region, RxSide, TxSide], seed: int
 ) -> None:
     region, rx, tx = scribbled
@@ -111,7 +111,7 @@ def test_no_descriptor_leaves_the_region_and_every_refusal_is_reported(
             for step in (tx.sync, rx.sync, forward):
                 try:
                     if step is tx.sync:
-                        span = tx.ring.reserve(64 if turn % 16 else 1)  # one: a way of its own
+                        span = tx.ring.reserve(64 if turn % 16 else 1)  # one slot has a lane of its own
                         tx.ring.advance(len(span))
                     elif step is rx.sync and turn % 2:
                         rx.ring.advance(min(rx.ring.space, 1 if turn % 16 == 1 else 32))
@@ -141,7 +141,7 @@ def test_no_descriptor_leaves_the_region_and_every_refusal_is_reported(
         try:
             side.sync()
         except RingError:
-            pass  # what the scribbler left in head and cur; the ring is reset now
+            pass  # the scribbler left wrong indices; the ring is reset now
     violations = tx.queue.violations + rx.queue.violations
     tx.nic_sends()
     rx.nic_receives(*[61] * min(rx.nic_space, 1))

@@ -1,4 +1,4 @@
-"""txsync: slots become descriptors, bit by bit; every rule that can be broken is."""
+"""txsync: slots become descriptors, bit by bit, and every rule that a program can break is broken."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_frame_becomes_one_data_descriptor() -> None:
     assert (tx.queue.packets, tx.queue.bytes, tx.queue.violations) == (1, 1000, 0)
 
 
-def test_a_frame_over_several_slots_has_its_length_on_the_first_and_its_end_on_the_last() -> None:
+def test_a_frame_in_several_slots_has_its_length_in_the_first_descriptor_and_its_end_in_the_last() -> None:
     tx = Bench(64).tx
     tx.put(2048, 2048, 100, chained=True)
     tx.put(60)
@@ -51,7 +51,7 @@ def test_a_frame_over_several_slots_has_its_length_on_the_first_and_its_end_on_t
     assert (tx.queue.packets, tx.queue.bytes) == (2, 4256)
 
 
-def test_a_chain_goes_on_over_the_end_of_the_ring() -> None:
+def test_a_frame_continues_over_the_end_of_the_ring() -> None:
     tx = Bench(64).tx
     tx.put(*[60] * 62)
     tx.sync()
@@ -66,14 +66,14 @@ def test_a_chain_goes_on_over_the_end_of_the_ring() -> None:
     assert tx.tdt == 2
 
 
-def test_the_longest_chain_is_what_the_nic_can_hold() -> None:
+def test_a_frame_may_have_38_slots() -> None:
     tx = Bench(64).tx
     tx.put(*[400] * 38, chained=True)
     tx.sync()
     assert tx.descriptor(0).paylen == 15200 and tx.descriptor(37).eop and tx.tdt == 38
 
 
-def test_status_is_asked_for_at_the_end_of_a_sync_for_reports_and_every_32() -> None:
+def test_rs_is_set_at_the_end_of_a_sync_for_reports_and_every_32_slots() -> None:
     tx = Bench(256).tx
     tx.put(*[60] * 100)
     tx.ring.slots["flags"][10] = NS_REPORT
@@ -84,17 +84,17 @@ def test_status_is_asked_for_at_the_end_of_a_sync_for_reports_and_every_32() -> 
     assert [i for i in range(100, 105) if tx.descriptor(i).rs] == [104]
 
 
-def test_status_is_asked_for_only_where_a_frame_ends() -> None:
+def test_rs_is_set_only_where_a_frame_ends() -> None:
     tx = Bench(256).tx
     for _ in range(20):
         tx.put(100, 100, 100, 100, 100, chained=True)
     tx.sync()
-    asked = [i for i in range(100) if tx.descriptor(i).rs]
-    assert asked == [34, 69, 99]
-    assert all(tx.descriptor(i).eop for i in asked)
+    with_rs = [i for i in range(100) if tx.descriptor(i).rs]
+    assert with_rs == [34, 69, 99]
+    assert all(tx.descriptor(i).eop for i in with_rs)
 
 
-def test_flags_that_were_acted_on_are_cleared_and_others_stay() -> None:
+def test_flags_for_one_sync_are_cleared_and_others_stay() -> None:
     tx = Bench(64).tx
     tx.put(60, 60, 60)
     tx.ring.slots["flags"][:4] = [NS_BUF_CHANGED | NS_REPORT | 0x100, NS_MOREFRAG | NS_BUF_CHANGED, 0, NS_REPORT]
@@ -103,7 +103,7 @@ def test_flags_that_were_acted_on_are_cleared_and_others_stay() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 14, 16])
-def test_a_frame_too_small_for_the_nic_is_zero_filled_in_its_own_buffer(length: int) -> None:
+def test_a_frame_too_small_for_the_nic_is_filled_up_with_zeroes_in_its_own_buffer(length: int) -> None:
     tx = Bench(64).tx
     index = int(tx.ring.slots["buf_idx"][0])
     tx.region.buffers[:] = 0xAA
@@ -115,7 +115,7 @@ def test_a_frame_too_small_for_the_nic_is_zero_filled_in_its_own_buffer(length: 
     assert tx.ring.slots["len"][0] == length
 
 
-def test_nothing_new_rings_no_doorbell() -> None:
+def test_a_sync_without_new_slots_does_not_write_tdt() -> None:
     tx = Bench(64).tx
     tx.put(60)
     tx.sync()
@@ -124,14 +124,14 @@ def test_nothing_new_rings_no_doorbell() -> None:
     assert tx.tdt == 0xDEAD
 
 
-def test_a_tail_that_the_application_changed_is_restored_silently() -> None:
+def test_a_tail_that_the_application_changed_is_restored_without_a_report() -> None:
     tx = Bench(64).tx
     tx.ring._words[7] = 3
     tx.sync()
     assert tx.ring.tail == 63 and tx.queue.violations == 0
 
 
-def test_a_sync_of_one_frame_goes_by_the_true_tail_and_leaves_the_changed_one_to_the_next() -> None:
+def test_a_sync_of_one_frame_uses_the_true_tail_and_the_next_sync_restores_it() -> None:
     tx = Bench(64).tx
     tx.put(60)
     tx.ring._words[7] = 3
@@ -182,7 +182,7 @@ def chain(*lengths: int) -> Callable[[TxSide], None]:
     return change
 
 
-# Ten slots were given and sent up to 4 (so tail is 3), then head was moved on to 15; slots of interest: 10..14.
+# Ten slots were handed over and four sent (tail 3). Then head moved to 15: the sync concerns slots 10..14.
 BROKEN = [
     (index(64), Rule.HEAD_RANGE, 64, "head is 64, but the ring's slots are 0..63"),
     (index(2**32 - 1), Rule.HEAD_RANGE, 2**32 - 1, "head is 4294967295"),
@@ -202,13 +202,13 @@ BROKEN = [
     (slot("flags", NS_INDIRECT | 1, 11), Rule.INDIRECT, 0x11, "slot 11 has NS_INDIRECT .flags 0x11.; put the data"),
     (slot("flags", NS_MOREFRAG, 14), Rule.CHAIN_NOT_ENDED, 1, "slot 14 is the last before head and has NS_MOREFRAG"),
     (chain(*[400] * 39), Rule.CHAIN_TOO_LONG, 39, "slot 53 has 39 slots up to there; NS_MOREFRAG joins at most 38"),
-    (chain(*[2000] * 9), Rule.FRAME_TOO_LONG, 18000, "slot 23 has 18000 bytes; the NIC takes 17..16380"),
+    (chain(*[2000] * 9), Rule.FRAME_TOO_LONG, 18000, "slot 23 has 18000 bytes up to there; the NIC accepts 17..16380"),
     (chain(5, 5, 5), Rule.FRAME_TOO_SHORT, 15, "ends in slot 17 has 15 bytes"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change, rule, value, text", BROKEN, ids=[f"{b[1].name}-{b[2]}" for b in BROKEN])
-def test_a_broken_rule_moves_nothing_resets_the_ring_is_counted_and_told(
+def test_a_broken_rule_moves_nothing_resets_the_ring_and_is_counted_and_reported(
     change: Callable[[TxSide], None], rule: Rule, value: int, text: str
 ) -> None:
     tx = Bench(64).tx
@@ -219,7 +219,7 @@ def test_a_broken_rule_moves_nothing_resets_the_ring_is_counted_and_told(
     tx.put(*[60] * 5)
     flags = tx.ring.slots["flags"]
     flags[10] |= NS_BUF_CHANGED
-    tx.ring._words[7] = 50  # and a wrong tail is put right as well
+    tx.ring._words[7] = 50  # a wrong tail is restored, too
     if rule in (Rule.CHAIN_TOO_LONG, Rule.FRAME_TOO_LONG, Rule.FRAME_TOO_SHORT):
         tx.ring._words[7] = 3
     change(tx)
@@ -238,24 +238,25 @@ def test_a_broken_rule_moves_nothing_resets_the_ring_is_counted_and_told(
     tx.put(*[61] * 5)
     tx.nic_sends()
     tx.sync()
-    assert (tx.tdt, tx.queue.packets, tx.queue.violations) == (15, 15, 1), "the port did not go on working"
+    assert (tx.tdt, tx.queue.packets, tx.queue.violations) == (15, 15, 1), "the ring no longer works"
 
 
 @pytest.mark.parametrize("nic_head", [64, 2**32 - 1, 3, 11])
-def test_a_head_write_back_that_cannot_be_is_reported_and_not_believed(nic_head: int) -> None:
+def test_an_impossible_head_write_back_is_reported_and_not_used(nic_head: int) -> None:
     tx = Bench(64).tx
     tx.put(*[60] * 10)
     tx.sync()
     tx.nic_sends(4)
     tx.sync()
     tx.nic_sends(nic_head)
-    with pytest.raises(RingError, match=f"the NIC reports {nic_head} as its head, but it was given only 4 to 10") as caught:
+    text = f"the NIC reports {nic_head} as its head, but it was given only 4 to 10"
+    with pytest.raises(RingError, match=text) as caught:
         tx.sync()
     assert caught.value.rule is Rule.HEAD_WRITE_BACK
     assert (tx.ring.tail, tx.ring.head) == (3, 10)
 
 
-def test_one_bad_ring_does_not_hold_up_the_others_and_every_error_is_kept() -> None:
+def test_a_bad_ring_does_not_stop_the_others_and_every_error_is_kept() -> None:
     region = Region.for_ports(tx_rings=3, tx_slots=64, rx_rings=0)
     rings = region.register("ix0", tx_slots=[64] * 3, rx_slots=[]).tx_rings
     sides = [TxSide(region, ring) for ring in rings]
@@ -272,7 +273,7 @@ def test_one_bad_ring_does_not_hold_up_the_others_and_every_error_is_kept() -> N
     assert sync() is False
 
 
-def test_a_sync_says_when_the_hardware_counters_are_due() -> None:
+def test_a_sync_reports_when_the_nics_counters_should_be_read() -> None:
     tx = Bench(64).tx
     tx.queue.statistics_due = 3
     tx.put(60, 60)
@@ -285,17 +286,17 @@ def test_a_sync_says_when_the_hardware_counters_are_due() -> None:
     assert tx.sync() is False
 
 
-def test_a_loop_of_single_frames_looks_at_the_counters_now_and_then() -> None:
+def test_a_loop_of_single_frames_reports_every_4096_syncs() -> None:
     tx = Bench(8192).tx
     tx.queue.statistics_due = 3
-    said = []
+    reported = []
     for _ in range(4096):
         tx.put(60)
-        said.append(tx.sync())
-    assert said == [False] * 4095 + [True]
+        reported.append(tx.sync())
+    assert reported == [False] * 4095 + [True]
 
 
-def test_a_restarted_queue_begins_at_slot_0_again() -> None:
+def test_a_restarted_queue_begins_at_slot_0() -> None:
     tx = Bench(64).tx
     tx.put(*[60] * 10)
     tx.sync()
@@ -307,5 +308,5 @@ def test_a_restarted_queue_begins_at_slot_0_again() -> None:
     assert tx.tdt == 1 and tx.queue.packets == 11
 
 
-def test_every_rule_of_the_loop_has_its_text() -> None:
+def test_every_rule_has_a_number_and_a_text() -> None:
     assert sorted(rule.number for rule in Rule) == list(range(1, len(Rule) + 1))

@@ -1,4 +1,4 @@
-"""The loop in vectors and the loop slot by slot leave the same behind: descriptors, rings, queues, and what they report."""
+"""Vectors and the scalar loop leave the same descriptors, rings and queues, and report the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Random = np.random.Generator
 
 @pytest.fixture(autouse=True, params=[4, 8], ids=["AVX2", "AVX-512"])
 def at_once(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int:
-    """How many slots queues take together."""
+    """How many slots a queue takes at once."""
     slots: int = request.param
     monkeypatch.setenv("IXRINGS_GROUP", str(slots))
     if group() < slots:
@@ -32,7 +32,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 @dataclass
 class Side:
-    """A port whose queues were made with or without vectors, and the NIC on plain memory."""
+    """A port, with or without vectors, and its NIC on plain memory."""
 
     region: Region
     tx: TxSide
@@ -47,7 +47,7 @@ class Side:
             self.reports.append("; ".join(map(str, (error, *error.also))))
 
     def memory(self) -> dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.uint64]]:
-        """Everything that a sync can have written, but for queues."""
+        """Everything that a sync can write, except the queues."""
         region = np.ctypeslib.as_array((ctypes.c_uint8 * self.region.size).from_address(self.region.address))
         return {"region": region, "tx descriptors": self.tx.memory, "rx descriptors": self.rx.memory}
 
@@ -86,13 +86,13 @@ def both(
 
 
 def some(random: Random, n: int, plain: int, rarely: float, *others: int) -> npt.NDArray[np.int64]:
-    """`plain` n times, or one of the others now and then."""
+    """`n` values: `plain`, and now and then one of the others."""
     return np.where(random.random(n) < rarely, random.choice(others, n), plain)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What happens on both sides: to the slots, by the NIC, then a sync. rarely: how often a value is not plain."""
+    """A turn that both sides play: changes of slots, the NIC's work, a sync. rarely: how often a value is not plain."""
 
     lengths: npt.NDArray[np.int64]
     flags: npt.NDArray[np.int64]
@@ -106,7 +106,7 @@ class Turn:
 
     @classmethod
     def draw(cls, random: Random, slots: int, buffers: int, buf_size: int, rarely: float) -> Turn:
-        n, most = random.integers(0, slots), slots if rarely == 0 else min(slots, int(3 / rarely))
+        n, most = int(random.integers(0, slots)), slots if rarely == 0 else min(slots, int(3 / rarely))
         received = np.int64(DD | EOP) | some(random, n, 60, rarely, 0, 17, 1514, buf_size, buf_size + 1, 65535) << 32
         received ^= some(random, n, 0, rarely, EOP, RXE, DD, 0x5A << 48, 0xABCD << 4)
         places = random.integers(0, slots, random.poisson(slots * rarely / 4))
@@ -150,7 +150,7 @@ class Turn:
             np.arange(rx.queue._next, rx.queue._next + (rx.rdh - rx.queue._next) % rx.ring.num_slots)
             % rx.ring.num_slots
         )
-        rx.memory[late, 1] |= np.uint64(DD)  # what the last turn left open the NIC completes now
+        rx.memory[late, 1] |= np.uint64(DD)  # the NIC completes what the last turn left open
         for control in self.received[: rx.nic_space].tolist():
             rx.memory[rx.rdh, 1] = np.uint64(control & 0xFFFF_FFFF_FFFF_FFFF)
             rx.rdh = (rx.rdh + 1) % rx.ring.num_slots
@@ -161,8 +161,8 @@ class Turn:
         outstanding = (tx.tdt - (tx.queue.hwtail + 1)) % tx.ring.num_slots
         tx.nic_sends((tx.queue.hwtail + 1 + int(self.sent * outstanding)) % tx.ring.num_slots)
 
-    def mend(self, side: Side, random: Random) -> None:
-        """Each buffer in one slot again, in a new order: a violation would come back for ever."""
+    def repair(self, side: Side, random: Random) -> None:
+        """Put each buffer into one slot, in a new order. Otherwise a violation would repeat for ever."""
         order = random.permutation(side.region.total_buffers - 2) + 2
         for ring in (side.tx.ring, side.rx.ring):
             ring.slots["buf_idx"], order = order[: ring.num_slots], order[ring.num_slots :]
@@ -181,7 +181,7 @@ def test_vectors_leave_to_the_bit_what_the_scalar_loop_leaves(
         for each in sides:
             turn.play(each)
             if turn.buf_idx:
-                turn.mend(each, np.random.default_rng(seed))
+                turn.repair(each, np.random.default_rng(seed))
         assert sides[0].state() == sides[1].state(), f"turn {number}"
         found, wanted = (each.memory() for each in sides)
         for what in wanted:
@@ -192,8 +192,8 @@ def test_vectors_leave_to_the_bit_what_the_scalar_loop_leaves(
 
 
 @pytest.mark.parametrize("head", range(20))
-def test_groups_may_begin_anywhere_and_end_anywhere(head: int) -> None:
-    """Every slot is sent once, with its own buffer and length, over the ring's end too."""
+def test_groups_may_begin_and_end_anywhere(head: int) -> None:
+    """Every slot is sent once, with its own buffer and length, also over the ring's end."""
     for count in range(26):
         sends_once(head, count)
 
@@ -229,7 +229,7 @@ def sends_once(head: int, count: int) -> None:
         ("flags", NS_INDIRECT, "INDIRECT"),
     ],
 )
-def test_a_wrong_slot_is_found_in_every_place_of_a_group(field: str, value: int, rule: str, place: int) -> None:
+def test_a_wrong_slot_is_found_at_every_place_of_a_group(field: str, value: int, rule: str, place: int) -> None:
     tx = side(64, 64, 2048).tx
     tx.put(*[60] * 16)
     tx.ring.slots[field][place] = value

@@ -1,4 +1,4 @@
-"""The NIC's side of a ring, played on plain memory: what the tests of rings/ look at and write to."""
+"""The NIC's side of a ring, played on plain memory, for the tests of rings/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RXE = 1 << 29
 
 @dataclass(frozen=True)
 class TxDescriptor:
-    """An advanced data descriptor, taken apart as 82599 7.2.3.2.4 lays it out."""
+    """The fields of an advanced data descriptor (82599 7.2.3.2.4)."""
 
     address: int
     dtalen: int
@@ -75,11 +75,11 @@ class TxSide:
         return TxDescriptor.decode(int(self.memory[i, 0]), int(self.memory[i, 1]))
 
     def nic_sends(self, upto: int | None = None) -> None:
-        """The NIC has sent everything before descriptor `upto` (all of it, if not given) and writes its head back."""
+        """The NIC has sent everything before descriptor `upto` (None: before TDT), and writes its head back."""
         self.words[16] = self.tdt if upto is None else upto
 
     def put(self, *lengths: int, flags: int = 0, chained: bool = False) -> None:
-        """Frames of these lengths from head on, one slot each; or one frame of these parts."""
+        """Advance frames of these lengths, in one slot each, or one frame of these parts."""
         span = self.ring.reserve(len(lengths))
         assert len(span) == len(lengths)
         span.len[:] = lengths
@@ -114,7 +114,7 @@ class RxSide:
         return (self.rdt - self.rdh) % self.ring.num_slots
 
     def nic_receives(self, *lengths: int, chained: bool = False, status: int = 0) -> None:
-        """The NIC completes frames of these lengths, one descriptor each; or one frame of these parts."""
+        """The NIC completes frames of these lengths, in one descriptor each, or one frame of these parts."""
         for k, length in enumerate(lengths):
             assert self.nic_space > 0, "the NIC has no descriptor"
             assert int(self.memory[self.rdh, 1]) & DD == 0, "a descriptor was posted with DD set"
@@ -123,14 +123,14 @@ class RxSide:
             self.rdh = (self.rdh + 1) % self.ring.num_slots
 
     def buffer_of(self, i: int) -> int:
-        """The buffer index that descriptor `i` points the NIC to."""
+        """The index of the buffer that descriptor `i` points to."""
         offset = int(self.memory[i, 0]) - IOVA - self.region.buffers_offset
         assert offset % self.region.buf_size == 0
         return offset // self.region.buf_size
 
 
 class Bench:
-    """One port of one TX and one RX ring in a region, with the NIC on plain memory."""
+    """A port with one TX and one RX ring in a region, and its NIC on plain memory."""
 
     def __init__(
         self, slots: int = 64, *, buf_size: int = 2048, region: Region | None = None, name: str = "ix0"
