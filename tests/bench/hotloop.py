@@ -1,23 +1,26 @@
-"""What rings/hotloop.c costs, in cycles a packet: the driver's own work and nothing else.
+"""What the hot loop of rings/ costs, in cycles a packet: the driver's own work and nothing else.
 
     python tests/bench/hotloop.py                   a table, beside the best existing drivers
     python tests/bench/hotloop.py --json            [{"op", "batch", "nic", "min", "median"}, ...], cycles a packet
     python tests/bench/hotloop.py --svg FILE        and a drawing
     python tests/bench/hotloop.py --op tx --batch 32 --nic same
 
-Method: a fake NIC in plain memory, stepped outside the timed regions; regions of 256 packets of 60 bytes, a packet in a slot, rings of
-1024 slots and buffers of 2112 bytes, as open_port() makes them; with --queues all of that for each queue. min and median are over regions. Timed, counter fences included:
+Method: a fake NIC in plain memory makes its steps outside the timed regions. A region is 256 packets of 60 bytes, a
+packet in a slot. Rings have 1024 slots, and buffers 2112 bytes, as open_port() makes them. With --queues each queue has
+all of that. min and median are over regions. The timed parts, counter fences included:
 
-  tx       for each batch: the application moves head and cur, txsync(). Its buffers and their lengths are as they were, as in a
-           generator; --write-len: it also writes len into each slot.
-  rx       for each batch: rxsync(), the application reads len of each slot and moves head and cur; one more rxsync() at the end.
-           A sync takes in all packets that are there (netmap's contract), so that batch is the number released at once.
-  forward  for each batch: the application reads and writes one byte of each packet (rxsync() before, when less than a batch waits),
-           forward() of the batch: its own rxsync, the swap of buffers, txsync.
+  tx       for each batch: the application moves head and cur, txsync(). Its buffers keep their bytes and lengths, as in
+           a generator; with --write-len it also writes len into each slot.
+  rx       for each batch: rxsync(), the application reads len of each slot and moves head and cur. One more rxsync() at
+           the end. A sync takes all packets that are there (netmap's contract), so the batch is the number of slots
+           released at once.
+  forward  for each batch: the application reads and writes one byte of each packet (after an rxsync(), if less than a
+           batch waits), then forward() of the batch: its own rxsync, the swap of buffers, txsync.
 
-nic "same": the NIC's steps run on the driver's core, its lines stay in that core's caches. "other": on another core, so that
-descriptors, tail registers and the head write-back cross cores. Before a region it fetches all TX descriptors and writes its head
-back, or writes DD and length to 256 RX descriptors; it does not touch packets. MMIO, PCIe and DDIO are not modelled.
+nic "same": the NIC's steps run on the driver's core, so its lines stay in that core's caches. nic "other": they run on
+another core, so descriptors, tail registers and the head write-back move between cores. Before a region the NIC fetches
+all TX descriptors and writes its head back, or writes DD and length to 256 RX descriptors; it does not touch packets.
+MMIO, PCIe and DDIO are not modelled.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ REGION = 256  # packets; as in hotloop_bench.c
 PATHS = {0: "scalar C", 4: "AVX2", 8: "AVX-512"}  # by slots at once
 TIMEOUT_S = 120.0
 
-# Cycles a packet, min/median, of the best existing driver by the same method on a 2.6 GHz TSC: TinyNF, flexible flavour.
+# Cycles a packet, min/median, of the best existing driver by the same method on a 2.6 GHz TSC: TinyNF, its flexible
+# version.
 PEERS = {
     ("tx", 32, "same"): "5.6/5.6",
     ("rx", 32, "same"): "7.8/8.4",
@@ -59,7 +63,7 @@ PEERS = {
 
 
 class BenchError(Exception):
-    """The benchmark could not run; the message says what to do."""
+    """The benchmark cannot run. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is the same for every measurement."""
+    """The settings of every measurement."""
 
     regions: int
     slots: int
@@ -88,16 +92,16 @@ class Setup:
 
     @property
     def packets(self) -> int:
-        """In a region."""
+        """Packets in a region."""
         return REGION * self.queues
 
 
 def build(folder: Path) -> Path:
-    """Compile the harness and the loop of rings/, as it is, into `folder`."""
+    """Compile the harness and the C files of rings/ into `folder`. Returns the program."""
     wanted = shlex.split(os.environ.get("CC", ""))
     compiler = wanted or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
     if not compiler:
-        raise BenchError("no C compiler is there. Run: apt install gcc libc6-dev")
+        raise BenchError("there is no C compiler. Run: apt install gcc libc6-dev")
     program = folder / "hotloop_bench"
     command = [
         *compiler,
@@ -117,7 +121,7 @@ def build(folder: Path) -> Path:
 
 
 def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float, str]:
-    """One line of the table, the counter's frequency in Hz, and what the loop is made of."""
+    """One line of the table, the counter's frequency in Hz, and the kind of code (PATHS)."""
     nic_cpu = set_up.cpus.program if set_up.cpus.nic is None else set_up.cpus.nic
     command = [
         str(program),
@@ -146,11 +150,13 @@ def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tupl
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Cycles a packet of rings/hotloop.c, by a fake NIC in plain memory.")
+    parser = argparse.ArgumentParser(
+        description="Cycles a packet of the hot loop of rings/, with a fake NIC in plain memory."
+    )
     parser.add_argument("--json", action="store_true", help="a list of {op, batch, nic, min, median}, cycles a packet")
-    parser.add_argument("--op", choices=OPS, action="append", help="only this one (may be repeated)")
-    parser.add_argument("--batch", type=int, choices=BATCHES, action="append", help="only this one (may be repeated)")
-    parser.add_argument("--nic", choices=NICS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--op", choices=OPS, action="append", help="only this one; may be repeated")
+    parser.add_argument("--batch", type=int, choices=BATCHES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--nic", choices=NICS, action="append", help="only this one; may be repeated")
     parser.add_argument("--regions", type=int, default=3000, help="timed regions of 256 packets (default: 3000)")
     parser.add_argument("--slots", type=int, default=1024, help="slots of a ring, 520..8192 (default: 1024)")
     parser.add_argument(
@@ -160,14 +166,14 @@ def arguments() -> argparse.Namespace:
         "--queues",
         type=int,
         default=1,
-        help="1..16, each with a batch in every sync; cycles stay those of a packet (default: 1)",
+        help="1..16, each with a batch in every sync; the result is still cycles a packet (default: 1)",
     )
     parser.add_argument(
         "--group",
         type=int,
         choices=(0, 4, 8),
         default=8,
-        help="slots at once, by vectors, where the processor has them (default: 8)",
+        help="slots at once by vectors, if the processor has them (default: 8)",
     )
     parser.add_argument("--hugepages", action="store_true", help="rings, descriptors and buffers on pages of 2 MB")
     parser.add_argument("--write-len", action="store_true", help="tx: the application writes len into each slot")
@@ -180,9 +186,9 @@ def arguments() -> argparse.Namespace:
     if not 1 <= options.queues <= 16:
         parser.error("--queues is 1 to 16")
     if not 520 <= options.slots <= 8192 or options.slots % 8:
-        parser.error("--slots is 520 to 8192 in eights: two regions of 256 packets are under way at a time")
+        parser.error("--slots is 520 to 8192, a multiple of 8: two regions of 256 packets are in a ring at a time")
     if not 64 <= options.buf_size <= 15872 or options.buf_size % 64:
-        parser.error("--buf-size is 64 to 15872 in steps of 64")
+        parser.error("--buf-size is 64 to 15872, a multiple of 64")
     return options
 
 
@@ -191,8 +197,18 @@ def row(result: Result) -> str:
     return f"{result.op:8} {result.batch:5}  {result.nic:5} {result.min:9.1f} {result.median:7.1f}   {peer}"
 
 
+def print_heading(options: argparse.Namespace, frequency: float, path: str) -> None:
+    page_kb = 2048 if options.hugepages else page_size_kb()
+    print(
+        f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {page_kb} KB, {path}; "
+        f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
+        f"buffers of {options.buf_size} bytes"
+    )
+    print(f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)")
+
+
 def run(options: argparse.Namespace) -> tuple[list[Result], str]:
-    """All that was asked for, and what the loop is made of."""
+    """All measurements that the options select, and the kind of code (PATHS)."""
     set_up = Setup(
         options.regions,
         options.slots,
@@ -217,14 +233,7 @@ def run(options: argparse.Namespace) -> tuple[list[Result], str]:
                     result, frequency, path = measure(program, set_up, op, batch, nic)
                     if not options.json:
                         if not results:
-                            print(
-                                f"{cpu_model()}, counter {frequency / 1e9:.3f} GHz, pages of {2048 if options.hugepages else page_size_kb()} KB, {path}; "
-                                f"{options.regions} regions of {REGION} packets, {options.queues} x {options.slots} slots, "
-                                f"buffers of {options.buf_size} bytes"
-                            )
-                            print(
-                                f"{'op':8} {'batch':>5}  {'nic':5} {'min':>9} {'median':>7}   best existing (TinyNF, min/median)"
-                            )
+                            print_heading(options, frequency, path)
                         print(row(result), flush=True)
                     results.append(result)
     return results, path

@@ -1,12 +1,14 @@
-/* What the hot loop costs, in counter ticks: a fake NIC in plain memory, timed regions of REGION packets.
+/* Costs of the hot loop in counter ticks: a fake NIC in plain memory, timed regions of REGION packets.
  *
  *     hotloop_bench tx|rx|forward BATCH same|other REGIONS SLOTS BUF_SIZE head|len 0|4|8 QUEUES CPU NIC_CPU plain|huge
  *
- * 0|4|8: slots at once, by vectors, up to what the processor can do. Prints the counter's frequency in Hz and how many it is, then each
- * region's ticks, one a line. A region is REGION packets for each queue; a sync is one call for all queues, with a batch for each. Before
- * each region, untimed, the NIC steps: it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors, DD and length
- * (82599 7.1.6.2, 7.2.3.5.2). Packet bytes it neither reads nor writes. "same": the NIC is a function called on the driver's core.
- * "other": it is a thread pinned to NIC_CPU, so that descriptors, head word and tail registers cross cores.
+ * 0|4|8: slots at once by vectors, at most as many as the processor can do. The program prints the counter's
+ * frequency in Hz and the number of slots at once, then each region's ticks, one a line. A region is REGION packets
+ * for each queue. A sync is one call for all queues, with a batch for each. Before each region, untimed, the NIC
+ * steps: it fetches the TX descriptors up to TDT and writes its head back, and completes REGION receive descriptors
+ * with DD and length (82599 7.1.6.2, 7.2.3.5.2). It does not read or write packet bytes. "same": the NIC is a
+ * function called on the driver's core. "other": it is a thread pinned to NIC_CPU, so descriptors, head word and tail
+ * registers move between cores.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -48,7 +50,7 @@ static uint64_t now_ns(void)
 static uint64_t counter(void)
 {
 #if defined(__x86_64__)
-    __builtin_ia32_lfence(); /* nothing before is still under way, nothing after has begun */
+    __builtin_ia32_lfence(); /* everything before has ended, nothing after has begun */
     uint64_t ticks = __builtin_ia32_rdtsc();
     __builtin_ia32_lfence();
     return ticks;
@@ -76,7 +78,7 @@ static _Noreturn void fail(const char *what)
     exit(1);
 }
 
-/* Zeroed and touched; transparent hugepages would make results depend on luck. */
+/* Zeroed, and touched. Transparent hugepages are off, because the kernel gives them only sometimes. */
 static uint8_t *mapped(size_t size, int flags)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -88,13 +90,13 @@ static uint8_t *mapped(size_t size, int flags)
     return memory;
 }
 
-/* What is left of the last hugepages; none without --hugepages. */
+/* The free part of the last hugepages; unused without --hugepages. */
 static struct {
     bool wanted;
     uint8_t *at, *end;
 } hugepages;
 
-/* Memory from a page's beginning on: plain pages, or one after the other on hugepages, as a port's region has them. */
+/* Memory that starts at a page: plain pages, or consecutive memory on hugepages, as in a port's region. */
 static void *pages(size_t size)
 {
     size = (size + PAGE - 1) / PAGE * PAGE;
@@ -111,7 +113,8 @@ static void *pages(size_t size)
 
 /* ---- the NIC ---- */
 
-/* What driver and NIC share of a queue, and where the NIC is in it. The driver's own structures are no business of the NIC. */
+/* The part of a queue that driver and NIC share, and the NIC's place in it. The NIC does not read the driver's
+ * structures. */
 struct nic_queue {
     struct descriptor *descriptors;
     uint32_t *tail;           /* TDT or RDT */
@@ -120,8 +123,8 @@ struct nic_queue {
 };
 
 struct nic {
-    struct nic_queue tx[MAX_QUEUES], rx[MAX_QUEUES]; /* without slots: not there */
-    uint64_t fetched; /* keeps the reads of descriptors alive */
+    struct nic_queue tx[MAX_QUEUES], rx[MAX_QUEUES]; /* a queue without slots does not exist */
+    uint64_t fetched; /* so that the compiler keeps the reads of descriptors */
 };
 
 static void nic_send(struct nic *nic, struct nic_queue *q)
@@ -153,12 +156,12 @@ static void nic_step(struct nic *nic)
     }
 }
 
-/* ---- whose turn it is, when the NIC has a core of its own ---- */
+/* ---- turns, if the NIC has a core of its own ---- */
 
 enum turn { DRIVER, NIC, END };
 
 struct other_core {
-    _Alignas(2 * LINE) uint32_t turn; /* alone in its lines: the one who waits spins on it while the other is timed */
+    _Alignas(2 * LINE) uint32_t turn; /* in lines of its own: the waiting side spins on it while the other is timed */
     _Alignas(2 * LINE) struct nic *nic;
     int cpu;
     pthread_t thread;
@@ -170,10 +173,10 @@ static void pin(int cpu)
     CPU_ZERO(&set);
     CPU_SET((size_t)cpu, &set);
     if (pthread_setaffinity_np(pthread_self(), sizeof set, &set))
-        fail("cannot be pinned to the wanted CPU; see taskset -p $$ for those allowed");
+        fail("cannot be pinned to that CPU; taskset -p $$ shows the allowed ones");
 }
 
-/* acquire and release: what one side wrote in its turn is there for the other */
+/* acquire and release: one side sees what the other wrote in its turn */
 static void pass(struct other_core *other, enum turn to)
 {
     __atomic_store_n(&other->turn, to, __ATOMIC_RELEASE);
@@ -213,7 +216,7 @@ struct queue_pair {
 
 struct bench {
     struct queue_pair queue[MAX_QUEUES];
-    struct tx_queue *tx[MAX_QUEUES]; /* as the syncs want them */
+    struct tx_queue *tx[MAX_QUEUES]; /* the arguments of the syncs */
     struct rx_queue *rx[MAX_QUEUES];
     struct forward *pair[MAX_QUEUES];
     struct nic nic;
@@ -222,7 +225,7 @@ struct bench {
     int queues;
     bool write_len;
     uint32_t group;
-    uint64_t seen; /* keeps the application's reads alive */
+    uint64_t seen; /* so that the compiler keeps the application's reads */
 };
 
 static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint32_t buf_size)
@@ -235,7 +238,7 @@ static struct netmap_ring *make_ring(uint32_t slots, uint32_t first_buffer, uint
     return ring;
 }
 
-/* One page for the words that are a cache line each: doorbell, head write-back. */
+/* Doorbell and head write-back share a page; each has a cache line of its own. */
 static void join(const struct bench *bench, struct queue *q, struct nic_queue *nic, uint32_t first_buffer,
                  uint8_t *buffers)
 {
@@ -280,14 +283,14 @@ static void set_up(struct bench *bench, bool tx, bool rx)
         fail("the receive ring could not be filled");
 }
 
-/* head and cur of an application that is done with `n` more slots. */
+/* The application is done with `n` more slots. */
 static void advance(struct netmap_ring *ring, uint32_t n)
 {
     uint32_t head = ring->head + n;
     if (head >= ring->num_slots)
         head -= ring->num_slots;
     ring->cur = head;
-    /* release, as netmap's users do: slots first */
+    /* release, as netmap's users do: the slots are written first */
     __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
 }
 
@@ -301,7 +304,7 @@ static uint32_t up_to_a_batch(const struct bench *bench, uint32_t slots)
     return slots < bench->batch ? slots : bench->batch;
 }
 
-/* Slots of the application, in the one or two pieces that a ring has of them: the second starts at slot 0. */
+/* The application's slots in one or two contiguous pieces; the second starts at slot 0. */
 struct pieces {
     uint32_t start, first, second;
 };
@@ -318,7 +321,7 @@ static void write_lengths(struct netmap_slot *slot, uint32_t n)
         slot[i].len = FRAME;
 }
 
-/* The next slot is the application's no longer: netmap's own way, nm_ring_next(). */
+/* Hand over the next slot as netmap's users do: nm_ring_next(). */
 static void pass_one(struct netmap_ring *ring)
 {
     uint32_t head = after(ring->head, ring->num_slots);
@@ -326,7 +329,7 @@ static void pass_one(struct netmap_ring *ring)
     __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
 }
 
-/* Batches of one: as simple as an application is that takes slot after slot. */
+/* Batches of one, as in a simple application that sends slot after slot. */
 static void transmit_each(struct bench *bench)
 {
     struct netmap_ring *ring = bench->tx[0]->q.ring;
@@ -351,7 +354,8 @@ static void receive_each(struct bench *bench)
     rxsync(bench->rx, 1);
 }
 
-/* A generator that sends its buffers again and again: head moves; slots keep their lengths, or get them again. */
+/* A generator that sends the same buffers again and again: head moves, and slots keep their lengths or get them
+ * again. */
 static void transmit(struct bench *bench)
 {
     if (bench->batch == 1 && bench->queues == 1) {
@@ -380,7 +384,8 @@ static uint64_t read_lengths(const struct netmap_slot *slot, uint32_t n)
     return total;
 }
 
-/* Reads each packet's length and lets it go; the last sync gives the last batch back to the NIC. The queues go in step. */
+/* Read each packet's length and release its slot; the last sync gives the last batch back to the NIC. All queues
+ * move the same number. */
 static void receive(struct bench *bench)
 {
     if (bench->batch == 1 && bench->queues == 1) {
@@ -411,8 +416,8 @@ static void touch(struct queue *q, const struct netmap_slot *slot, uint32_t n)
         q->buffers[(uint64_t)slot[i].buf_idx * q->buf_size + TOUCHED]++;
 }
 
-/* One byte of each packet is read and written before it goes on. forward() syncs RX too, so a sync of its own is only for when
- * nothing waits. The queues go in step. */
+/* Read and write one byte of each packet before it is forwarded. forward() syncs RX, too, so this function syncs
+ * only when less than a batch waits. All queues move the same number. */
 static void forward_region(struct bench *bench)
 {
     for (uint32_t moved = 0; moved < REGION;) {
@@ -442,7 +447,7 @@ static void step_nic(struct bench *bench)
     wait_while(bench->other, NIC);
 }
 
-/* A loop that loses or invents packets is not worth timing. */
+/* The times mean nothing if the loop loses or invents packets. */
 static void check(const struct bench *bench, uint64_t packets)
 {
     for (int i = 0; i < bench->queues; i++) {
