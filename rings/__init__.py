@@ -5,9 +5,9 @@
 """
 
 from .context import L4, Context
-from .errors import RingError
+from .errors import RegionError, RingError
 from .interface import Interface, attach
-from .region import Region, RegionError
+from .region import Region
 from .ring import Ring, RxRing, Span, TxRing
 from .rules import Rule
 

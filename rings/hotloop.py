@@ -33,6 +33,8 @@ RULES = {rule.number: rule for rule in Rule}
 
 
 class Violation(ctypes.Structure):
+    """struct violation in hotloop.h."""
+
     _fields_ = [
         ("rule", ctypes.c_uint32),
         ("slot", ctypes.c_uint32),
@@ -227,6 +229,8 @@ class RxQueue(Queue):
 
 
 class Pair(ctypes.Structure):
+    """struct forward in hotloop.h."""
+
     _fields_ = [
         ("rx", ctypes.c_void_p),
         ("tx", ctypes.c_void_p),

@@ -101,6 +101,7 @@ class Interface:
         return chain
 
     def _walk_extra(self) -> tuple[list[int], bool]:
+        """The list of extra buffers as far as it is valid, and whether that is all of it."""
         chain: list[int] = []
         seen: set[int] = set()
         index = int(self._header["ni_bufs_head"])

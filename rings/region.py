@@ -33,8 +33,6 @@ from .layout import (
 )
 from .memory import SMALLER, Mapping, Memory, make_memory, map_shared, mb
 
-__all__ = ["Region", "RegionError"]
-
 
 class Region:
     """A memfd of [interfaces][rings][buffers], mapped in this process. Another process can map `fd`, too.
@@ -87,7 +85,7 @@ class Region:
         buffers = RESERVED_BUFFERS + ports * (sum(tx) + sum(rx) + extra_bufs)
         return cls(
             buffers=max(buffers, RESERVED_BUFFERS + 1),
-            metadata=ports * metadata(tx, rx),
+            metadata=ports * metadata_size(tx, rx),
             buf_size=buf_size,
             memory=memory,
         )
@@ -114,7 +112,7 @@ class Region:
             raise RegionError(
                 self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free")
             )
-        size = metadata(tx, rx)
+        size = metadata_size(tx, rx)
         offset = self._allocate(size)
         if offset is None:
             used = sum(self._blocks.values())
@@ -135,7 +133,7 @@ class Region:
     def _write_interface(
         self, mapping: Mapping, offset: int, name: str, tx: list[int], rx: list[int], extra_bufs: int
     ) -> None:
-        mapping.bytes(metadata(tx, rx), offset)[:] = 0
+        mapping.bytes(metadata_size(tx, rx), offset)[:] = 0
         header = mapping.array(NETMAP_IF, 1, offset)
         header["ni_name"] = short_name(name)
         header["ni_version"] = NETMAP_API
@@ -246,7 +244,7 @@ def all_buffers(total: int) -> list[int]:
     return list(range(total - 1, RESERVED_BUFFERS - 1, -1))
 
 
-def metadata(tx: Sequence[int], rx: Sequence[int]) -> int:
+def metadata_size(tx: Sequence[int], rx: Sequence[int]) -> int:
     """Bytes of one interface with its bound rings. An unbound ring has 0 slots."""
     return if_size(len(tx) + len(rx)) + sum(ring_size(n) for n in (*tx, *rx) if n)
 

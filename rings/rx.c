@@ -229,6 +229,7 @@ static inline bool post_one_slot(struct queue *q, const struct netmap_ring *ring
 
 /* ---- rxsync ---- */
 
+/* After the one-slot lane, rx_sync_any() finds head at hwcur: it only takes what was received. */
 int rx_sync_queue(struct rx_queue *rx)
 {
     struct queue *q = &rx->q;

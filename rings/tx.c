@@ -199,6 +199,7 @@ static inline bool send_one_slot(struct queue *q, const struct netmap_ring *ring
 
 /* ---- txsync ---- */
 
+/* After the one-slot lane, tx_sync_any() finds head at hwcur: it only takes back what was sent. */
 int tx_sync_queue(struct tx_queue *tx)
 {
     struct queue *q = &tx->q;
