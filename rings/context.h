@@ -9,10 +9,10 @@
 
 #include "queue.h"
 
-/* Fields of the word that stand where a context descriptor's quadwords have them. */
+/* Fields at the same place in the word and in a quadword of the context descriptor. */
 #define CONTEXT_LOW UINT64_C(0xFFFFFFFF)  /* IPLEN, MACLEN, VLAN: first quadword */
 #define CONTEXT_HIGH (~UINT64_C(0) << 40) /* L4LEN, MSS: second quadword */
-/* Fields between them, which the descriptor has elsewhere. */
+/* The other fields, which the descriptors have at other places. */
 #define CONTEXT_IPV4_L4T (UINT64_C(7) << 32) /* second quadword [12:10] */
 #define CONTEXT_IPV4 (UINT64_C(1) << 32)
 #define CONTEXT_VLE (UINT64_C(1) << 35) /* DCMD of the frame's first data descriptor */
@@ -37,7 +37,7 @@ enum {
 /* The meaning of a context for the frame's data descriptors. Without a context: only `longest`, which is MAX_FRAME. */
 struct context {
     uint64_t commands;  /* for the first data descriptor */
-    uint32_t headers;   /* bytes that the first slot must hold */
+    uint32_t headers;   /* bytes that must be in the first slot */
     uint32_t uncounted; /* bytes that PAYLEN leaves out: the headers, if the NIC segments the frame (7.2.3.2.4) */
     uint32_t longest;   /* bytes of all slots */
 };

@@ -19,7 +19,7 @@ struct descriptor {
 #define TX_VLE_SHIFT 30               /* VLE, TSE */
 #define TX_IXSM_SHIFT 40              /* IXSM, TXSM */
 
-/* Context descriptor (7.2.3.2.3). DTYP stands where data descriptors have it. */
+/* Context descriptor (7.2.3.2.3). DTYP is at the same place as in data descriptors. */
 #define TX_DTYP (UINT64_C(15) << 20)
 #define TX_CONTEXT_DTYP (UINT64_C(2) << 20)
 #define TX_CONTEXT (TX_CONTEXT_DTYP | UINT64_C(1) << 29) /* and DEXT */

@@ -39,7 +39,7 @@ enum {
     MAX_FRAME = 16380,
 };
 
-/* `word` holds all that a sync needs: one 64-bit load gives a consistent copy. */
+/* A sync needs only `word`: one 64-bit load gives a consistent copy. */
 struct netmap_slot {
     union {
         uint64_t word;

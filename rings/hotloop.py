@@ -184,7 +184,7 @@ class TxQueue(Queue):
     ) -> None:
         super().__init__()
         if head_writeback % 4:
-            raise ValueError("head_writeback must be aligned to 4 bytes (TDWBAL wants 16)")
+            raise ValueError("head_writeback must be aligned to 4 bytes (TDWBAL needs 16)")
         self._head_writeback = head_writeback
         self._join(ring, region, region_iova, descriptors, doorbell)
 

@@ -26,14 +26,14 @@ bool indices_violated(struct queue *q, uint32_t head, uint32_t cur)
         return violated(q, RULE_HEAD_RANGE, head, head, 0, n - 1);
     if (cur >= n)
         return violated(q, RULE_CUR_RANGE, cur, cur, 0, n - 1);
-    uint32_t mine = distance(q->hwcur, q->hwtail, n);
+    uint32_t owned = distance(q->hwcur, q->hwtail, n);
     uint32_t to_head = distance(q->hwcur, head, n);
     uint32_t to_cur = distance(q->hwcur, cur, n);
-    if (to_head > mine) {
-        bool backwards = n - to_head <= to_head - mine;
+    if (to_head > owned) {
+        bool backwards = n - to_head <= to_head - owned;
         return violated(q, backwards ? RULE_HEAD_BACKWARDS : RULE_HEAD_PAST_TAIL, head, head, q->hwcur, q->hwtail);
     }
-    bool behind = to_cur < to_head || distance(cur, head, n) <= to_cur - mine;
+    bool behind = to_cur < to_head || distance(cur, head, n) <= to_cur - owned;
     return violated(q, behind ? RULE_CUR_BEHIND_HEAD : RULE_CUR_PAST_TAIL, cur, cur, head, q->hwtail);
 }
 
@@ -43,8 +43,8 @@ int restart_syncs_left(struct queue *q)
     return ATTENTION_DRIVER;
 }
 
-/* The descriptors hold offsets in the region, because buffers_iova is one there. This is a pass of its own before the
- * doorbell, so that contiguous memory pays one branch a sync for it. */
+/* In scattered memory buffers_iova is an offset in the region, so the descriptors have offsets, too. This is a pass of
+ * its own before the doorbell, so that contiguous memory pays one branch a sync for it. */
 void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
 {
     uint64_t within = q->page_size - 1;

@@ -82,10 +82,10 @@ COLD bool indices_violated(struct queue *q, uint32_t head, uint32_t cur);
 static inline bool indices_valid(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t n = q->num_slots;
-    uint32_t mine = distance(q->hwcur, q->hwtail, n);
+    uint32_t owned = distance(q->hwcur, q->hwtail, n);
     uint32_t to_head = distance(q->hwcur, head, n);
     uint32_t to_cur = distance(q->hwcur, cur, n);
-    if (head < n && cur < n && to_head <= to_cur && to_cur <= mine)
+    if (head < n && cur < n && to_head <= to_cur && to_cur <= owned)
         return true;
     return indices_violated(q, head, cur);
 }

@@ -191,7 +191,7 @@ class Region:
         """Take back an interface's memory and buffers.
 
         Zero-copy forwarding moves buffers between ports, so the buffers in its slots now are freed, not the first ones.
-        A program may have overwritten the slots. A buffer that another port holds, too, therefore stays with that port,
+        A program may have overwritten the slots. A buffer that another port has, too, therefore stays with that port,
         and lost buffers come back when the last port closes.
         """
         self._interfaces.remove(interface)

@@ -133,7 +133,7 @@ __attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t n
 
 /* ---- the general path: a whole sync ---- */
 
-static inline bool wants_time(const struct netmap_ring *ring)
+static inline bool time_requested(const struct netmap_ring *ring)
 {
     return __atomic_load_n(&ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP;
 }
@@ -157,7 +157,7 @@ __attribute__((noinline)) static int rx_sync_any(struct rx_queue *rx, uint32_t h
     uint32_t not_given = before(q->hwcur, q->num_slots);
     if (rx->next != not_given && (rx_status(q, rx->next) & RX_DD))
         rx_receive(rx, not_given);
-    if (wants_time(q->ring))
+    if (time_requested(q->ring))
         stamp(q->ring);
     publish_tail(q);
     return count_sync_and_packets(q);
@@ -237,7 +237,7 @@ int rx_sync_queue(struct rx_queue *rx)
     uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     uint32_t cur = __atomic_load_n(&ring->cur, __ATOMIC_RELAXED);
     if ((post_one_slot(q, ring, head, cur) || nothing_changed(q, head, cur)) && !(rx_status(q, rx->next) & RX_DD) &&
-        !wants_time(ring))
+        !time_requested(ring))
         return count_sync(q);
     return rx_sync_any(rx, head, cur);
 }

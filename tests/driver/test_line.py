@@ -172,7 +172,7 @@ def test_descriptors_point_to_the_page_that_holds_the_buffer() -> None:
 def test_buffers_across_two_pages_are_refused() -> None:
     with Region.for_ports(tx_slots=64, rx_slots=64, buf_size=2112) as region:
         ring = region.register("ix0", tx_slots=[64], rx_slots=[64]).tx_rings[0]
-        with pytest.raises(ValueError, match=r"must not lie in two pages.*buf_size=2048"):
+        with pytest.raises(ValueError, match=r"must be in one page.*buf_size=2048"):
             TxSide(region, ring, iova=PageTable([0] * (region.size // 4096), 4096))
         with pytest.raises(ValueError, match="do not cover the region"):
             TxSide(region, ring, iova=PageTable([0], 4096))

@@ -1,4 +1,4 @@
-"""txsync: slots become descriptors, bit by bit, and every rule that a program can break is broken."""
+"""txsync: slots become descriptors, bit by bit, and each rule that a program can break is reported."""
 
 from __future__ import annotations
 

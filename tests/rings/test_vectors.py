@@ -138,10 +138,10 @@ class Turn:
 
     def play(self, side: Side) -> None:
         tx, rx = side.tx, side.rx
-        mine = np.arange(tx.ring.head, tx.ring.head + tx.ring.space) % tx.ring.num_slots
-        tx.ring.slots["len"][mine] = self.lengths[mine % len(self.lengths)]
-        tx.ring.slots["flags"][mine] = self.flags[mine % len(self.flags)]
-        tx.ring.slots["ptr"][mine] = CHECKSUMS
+        owned = np.arange(tx.ring.head, tx.ring.head + tx.ring.space) % tx.ring.num_slots
+        tx.ring.slots["len"][owned] = self.lengths[owned % len(self.lengths)]
+        tx.ring.slots["flags"][owned] = self.flags[owned % len(self.flags)]
+        tx.ring.slots["ptr"][owned] = CHECKSUMS
         for i, index in self.buf_idx.items():
             ring = (tx.ring, rx.ring)[i % 2]
             if (i - ring.head) % ring.num_slots < ring.space:
