@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from .errors import LibraryError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
@@ -241,7 +241,10 @@ class Pair(ctypes.Structure):
     slots: int
 
 
-class Sync:
+AnyQueue = TypeVar("AnyQueue", bound=Queue)
+
+
+class Sync(Generic[AnyQueue]):
     """Sync all queues of one direction in one C call: TxSync or RxSync.
 
     Returns whether the driver should look after the NIC: a queue's packets reached its statistics_due (a sync of one
@@ -252,7 +255,7 @@ class Sync:
     __slots__ = ("_call", "_count", "_queues", "_table")
     function: ClassVar[str]
 
-    def __init__(self, queues: Sequence[TxQueue | RxQueue]) -> None:
+    def __init__(self, queues: Sequence[AnyQueue]) -> None:
         self._queues = tuple(queues)
         self._table = pointers(self._queues)
         self._count = len(self._queues)
@@ -267,14 +270,14 @@ class Sync:
         return False
 
 
-class TxSync(Sync):
+class TxSync(Sync[TxQueue]):
     """txsync: hand over the advanced slots, take back the sent ones. Source: netmap(4), SYNC; 82599 7.2.3."""
 
     __slots__ = ()
     function = "txsync"
 
 
-class RxSync(Sync):
+class RxSync(Sync[RxQueue]):
     """rxsync: hand over the released slots, take the received ones. Source: netmap(4), SYNC; 82599 7.1.9."""
 
     __slots__ = ()

@@ -77,8 +77,8 @@ static inline void fill_slot(const struct queue *q, uint32_t i, uint32_t length,
     __atomic_store_n(&q->ring->slot[i].len_flags, length | flags << 16, __ATOMIC_RELAXED);
 }
 
-/* Any written-back descriptor; false if it is not written back. The device is bounded, too: no length beyond a
- * buffer, no frame without end. */
+/* Take the next descriptor, of any kind; false if it is not written back yet. The device is bounded, too: no length
+ * beyond a buffer, no frame without end. */
 static bool take_descriptor(struct rx_queue *rx, struct receiving *r)
 {
     struct queue *q = &rx->q;
