@@ -1,4 +1,4 @@
-"""Write what a port receives to a file that tcpdump and Wireshark open.
+"""Write what a port receives to a file for tcpdump or Wireshark.
 
 capture.py -i emulated:source -w /tmp/source.pcap -c 1000
 tcpdump -r /tmp/source.pcap
@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 
 from ixrings import Port, open_port
 from ixrings.hw.capture.pcap import CaptureWriter
 
-UNIT = 1024  # the NIC counts buffers in KB
+UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
 
 
 def capture(port: Port, writer: CaptureWriter, count: int, busy: bool, meter: Meter) -> None:
-    """Buffers are as long as the longest frame, so that a slot is a frame."""
+    """Write `count` frames, or frames without end for 0. Each buffer holds the longest frame, so a slot is a frame."""
     while not count or writer.frames < count:
         if port.poll(1.0, busy=busy):
             now = time.time_ns()
@@ -35,9 +35,9 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("-i", dest="port", default="emulated:source", help="port name (default: %(default)s)")
     parser.add_argument("-w", dest="file", type=Path, required=True, help="file to write")
-    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many frames (default: never)")
+    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after this many frames (default: never)")
     parser.add_argument("-s", dest="snaplen", type=int, default=65535, help="bytes kept of each frame (default: all)")
-    parser.add_argument("--mtu", type=int, default=1500, help="longest payload (default: %(default)s)")
+    parser.add_argument("--mtu", type=int, default=1500, help="longest payload in bytes (default: %(default)s)")
     parser.add_argument("--slots", type=int, default=8192, help="slots of the ring (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
-"""The main job: own a NIC, send at line rate, receive it all back, and check every byte of every frame.
+"""Send at line rate, receive every frame back, and check every byte of it.
 
 line_rate.py                       the emulated 82599, its cable looped back, paced to 10 Gbit/s
-line_rate.py -i emulated:loop      the same flat out
+line_rate.py -i emulated:loop      the same without pacing
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from select import POLLIN
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import SHORTEST, mac, udp_frame
 
 import numpy as np
@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from ixrings import Port, open_port
 
-LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second: 8 bytes of preamble and 12 of gap each
+LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second; each has 8 bytes of preamble and 12 of gap
 WORDS = SHORTEST // 4
-SEQUENCE = 12  # the word that carries the frame's number: payload, so any value will do
+SEQUENCE = 12  # index of the 32-bit word that holds the frame's number; it is payload, so every value is allowed
 
 
 class Check:
-    """Frames that tell themselves apart: 15 words, all the same but for the sequence number."""
+    """Sends and compares frames of 15 words that differ in their sequence number only."""
 
     def __init__(self, port: Port, batch: int) -> None:
         self.port, self.batch = port, batch
@@ -38,7 +38,7 @@ class Check:
         self.sent = self.received = self.wrong = 0
 
     def send(self, most: int) -> None:
-        """Number up to `most` frames and hand them over; the rest of each is in its buffer already."""
+        """Number up to `most` frames and hand them to the NIC. The rest of each frame is in its buffer already."""
         ring = self.port.tx_rings[0]
         span = ring.reserve(min(most, self.batch))
         self.words[span.buf_idx, SEQUENCE] = self.count[: len(span)] + np.uint32(self.sent & 0xFFFF_FFFF)
@@ -47,7 +47,7 @@ class Check:
         self.port.txsync()
 
     def receive(self) -> int:
-        """Compare what came, all 60 bytes of each frame; returns how many."""
+        """Compare all 60 bytes of each frame received. Returns the number of frames."""
         self.port.rxsync()
         ring = self.port.rx_rings[0]
         span = ring.reserve(self.batch)
@@ -69,15 +69,19 @@ def main() -> None:
         "-i",
         dest="port",
         default="emulated:loop@paced",
-        help="a port that gets back what it sends (default: %(default)s)",
+        help="a port that receives what it sends (default: %(default)s)",
     )
-    parser.add_argument("-t", dest="seconds", type=float, default=5, help="how long (default: %(default)s)")
-    parser.add_argument("-b", dest="batch", type=int, default=512, help="frames a sync (default: %(default)s)")
+    parser.add_argument("-t", dest="seconds", type=float, default=5, help="seconds to send (default: %(default)s)")
+    parser.add_argument(
+        "-b", dest="batch", type=int, default=512, help="most frames in one sync (default: %(default)s)"
+    )
     args = parser.parse_args()
     with open_port(args.port, tx_slots=4096, rx_slots=4096, trace=args.trace) as port:
         link = port.wait_link()
         check = Check(port, args.batch)
-        window = port.rx_rings[0].num_slots - 1  # never more on the way than fit: then a loss is the NIC's
+        window = (
+            port.rx_rings[0].num_slots - 1
+        )  # frames on the way; no more than the RX ring holds, so none is lost here
         with Meter(
             lambda: {
                 "sent": check.sent,
@@ -104,12 +108,13 @@ def main() -> None:
         lost, rate = check.sent - check.received, check.sent / elapsed
         if not args.json:
             print(
-                f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, from one Python thread."
+                f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, "
+                "from one Python thread."
             )
             print(
                 "Every frame came back in order and every byte was right."
                 if not lost + check.wrong
-                else f"NOT good: {lost} frames lost, {check.wrong} wrong."
+                else f"FAILED: {lost} frames were lost, {check.wrong} were wrong."
             )
         if lost or check.wrong:
             raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""What the examples have in common: options, a live rate line, a summary in words or JSON, errors as sentences."""
+"""Shared by the examples: options, a line of rates each second, a summary in words or JSON, errors as sentences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import os
 import signal
 import sys
 
-if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(
-    os.path.abspath(__file__)
-):  # an example, not a test or a prompt
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # while modules load, Ctrl-C just ends the program; run() takes it over
+# In an example (not in a test or at a prompt) Ctrl-C just ends the program while modules load; run() handles it later.
+if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import json
@@ -23,9 +20,9 @@ from ixrings import ERRORS
 
 
 class Meter:
-    """Counts, a rate line each second on a terminal, and a summary at the end, also after Ctrl-C.
+    """Prints rates each second on a terminal, and a summary at the end, also after Ctrl-C.
 
-    counters() gives what is counted: a name and a number each, frames under "sent", "received" or "forwarded".
+    counters() returns each counter's name and value. Frames are counted as "sent", "received" or "forwarded".
     """
 
     def __init__(self, counters: Callable[[], Mapping[str, float]], *, as_json: bool = False) -> None:
@@ -35,7 +32,7 @@ class Meter:
         self._before: Mapping[str, float] = {}
 
     def tick(self) -> None:
-        """Call it in the loop, every batch: prints once a second, costs a clock read."""
+        """Call it for every batch of the loop. It prints once a second and costs one read of the clock."""
         now = time.monotonic()
         if now - self._last < 1.0:
             return
@@ -74,13 +71,13 @@ def options(text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
     parser.add_argument(
-        "--trace", metavar="FILE", help="record every register access there; ixrings trace FILE shows it"
+        "--trace", metavar="FILE", help="write every register access to FILE; `ixrings trace FILE` shows it"
     )
     return parser
 
 
 def run(main: Callable[[], None]) -> None:
-    """main(), with everything a user can get wrong as one line on stderr and exit status 1."""
+    """Run main(). An error that a user can mend becomes one line on stderr and exit status 1."""
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
@@ -89,4 +86,4 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is given back, and the interpreter's own end is short
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the port is closed, and the interpreter ends in a moment

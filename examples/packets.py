@@ -1,4 +1,4 @@
-"""Ethernet, IPv4 and UDP by struct, as much as the examples need."""
+"""Builds the Ethernet, IPv4 and UDP headers that the examples need."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ HEADERS = 14 + 20 + 8
 
 
 def mac(text: str) -> bytes:
-    """Six bytes of 02:00:00:00:00:01; ValueError otherwise."""
+    """The six bytes of an address such as 02:00:00:00:00:01. Raises ValueError for any other text."""
     digits = text.replace(":", "")
     octets = bytes.fromhex(digits) if set(digits) <= set(string.hexdigits) and not len(digits) % 2 else b""
     if len(octets) != 6:
-        raise ValueError(f"{text!r} is no MAC address; write it as 02:00:00:00:00:01")
+        raise ValueError(f"{text!r} is not a MAC address; write it as 02:00:00:00:00:01")
     return octets
 
 
 def endpoint(text: str) -> tuple[bytes, int]:
-    """Address and port of `10.0.0.1` or `10.0.0.1:1234`."""
+    """Address and port of `10.0.0.1:1234`; without a port it is 1234."""
     address, _, port = text.partition(":")
     return ipaddress.IPv4Address(address).packed, int(port or 1234)
 
@@ -43,9 +43,9 @@ def ipv4(protocol: int, source: bytes, destination: bytes, payload: bytes) -> by
 def udp_frame(
     length: int, source_mac: bytes, destination_mac: bytes, source: tuple[bytes, int], destination: tuple[bytes, int]
 ) -> bytes:
-    """A UDP frame of `length` bytes, CRC not counted, with a payload of zeros and no UDP checksum."""
+    """A UDP frame of `length` bytes without CRC. Its payload is zeros; it has no UDP checksum."""
     if length < HEADERS:
-        raise ValueError(f"a UDP frame has at least {HEADERS} bytes, not {length}")
+        raise ValueError(f"a UDP frame has at least {HEADERS} bytes, {length} are too few")
     payload = bytes(length - HEADERS)
     udp = struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0) + payload
     return destination_mac + source_mac + struct.pack("!H", ETHERTYPE_IPV4) + ipv4(UDP, source[0], destination[0], udp)

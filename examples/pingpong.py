@@ -1,4 +1,4 @@
-"""Round trips for pktgen.py: one side sends a frame with a number and a time, the other sends it back."""
+"""Round trips for pktgen.py: one side sends a frame with a number and a time; the other side returns it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from packets import HEADERS
 
 from ixrings import Port
 
-STAMP = struct.Struct("!QQ")  # sequence number and nanoseconds, behind the headers
+STAMP = struct.Struct("!QQ")  # sequence number and nanoseconds, after the headers
 PATIENCE_S = 1.0
 
 
 class RoundTrips:
-    """One frame on its way at a time."""
+    """Measures round trips with one frame on its way at a time."""
 
     def __init__(self, port: Port, frame: bytes) -> None:
         self.port = port
@@ -26,7 +26,7 @@ class RoundTrips:
         self.lost = 0
 
     def counted(self) -> Mapping[str, float]:
-        """Answered frames, those that were not, and of the trips the smallest, the median and the largest."""
+        """Frames that came back, frames that did not, and the shortest, median and longest trip."""
         trips = self.trips_us or [0.0]
         return {
             "sent": len(self.trips_us),
@@ -37,7 +37,7 @@ class RoundTrips:
         }
 
     def ping(self, left: Callable[[float], float], meter: Meter) -> None:
-        """Until left(sent) is 0, answered or not, as netmap's pkt-gen."""
+        """Send until left(frames sent) is 0. Frames without an answer count, as in netmap's pkt-gen."""
         while left(number := len(self.trips_us) + self.lost) > 0:
             self.port.send(
                 [self.frame[:HEADERS] + STAMP.pack(number, time.monotonic_ns()) + self.frame[HEADERS + STAMP.size :]]
@@ -50,17 +50,17 @@ class RoundTrips:
             meter.tick()
 
     def answer_to(self, number: int) -> int | None:
-        """When frame `number`, which has just come back, was sent; None when it does not come."""
+        """Wait for frame `number` to come back. Returns the time at which it was sent, or None if it does not come."""
         for answer in self.port.recv(timeout=PATIENCE_S):
             if len(answer) >= HEADERS + STAMP.size:
-                came, sent_ns = STAMP.unpack_from(answer, HEADERS)
-                if came == number:
+                received, sent_ns = STAMP.unpack_from(answer, HEADERS)
+                if received == number:
                     return int(sent_ns)
         return None
 
 
 def pong(port: Port, left: Callable[[float], float], meter: Meter, counted: dict[str, float]) -> None:
-    """Send every frame back to where it came from, until left(answered) is 0."""
+    """Return every frame to its sender until left(answered) is 0."""
     answered = 0
     while left(answered) > 0:
         for frame in port.recv(timeout=PATIENCE_S):

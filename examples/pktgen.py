@@ -1,8 +1,8 @@
 """Send, receive, or measure round trips, with the options of netmap's pkt-gen.
 
-pktgen.py -i emulated:sink -f tx               64-byte frames as fast as they go
-pktgen.py -i emulated:source -f rx -n 1000000  receive a million
-pktgen.py -i emulated:loop -f ping -n 1000     a thousand round trips; a port at the far end would run -f pong
+pktgen.py -i emulated:sink -f tx               send 64-byte frames as fast as possible
+pktgen.py -i emulated:source -f rx -n 1000000  receive a million frames
+pktgen.py -i emulated:loop -f ping -n 1000     measure a thousand round trips; on a real cable the far end runs -f pong
 """
 
 from __future__ import annotations
@@ -10,32 +10,44 @@ from __future__ import annotations
 import time
 from select import POLLIN, POLLOUT
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
 
 from ixrings import Port, open_port
 
-PACE_S = 0.001  # with -R: frames are released at least that often
-UNIT = 1024  # the NIC counts buffers in KB
+PACE_S = 0.001  # with -R, frames are released at least once in this time
+UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
 
 
 class Generator:
+    """The command: options, one port, and one of four functions."""
+
     def __init__(self) -> None:
         parser = options(__doc__)
         parser.add_argument("-i", dest="port", default="emulated", help="port name (default: %(default)s)")
-        parser.add_argument("-f", dest="function", choices=("tx", "rx", "ping", "pong"), default="rx")
         parser.add_argument(
-            "-n", dest="count", type=int, default=0, help="stop after that many frames (default: never)"
+            "-f",
+            dest="function",
+            choices=("tx", "rx", "ping", "pong"),
+            default="rx",
+            help="what to do (default: %(default)s)",
         )
         parser.add_argument(
-            "-l", dest="length", type=int, default=SHORTEST, help="frame length without CRC (default: %(default)s)"
+            "-n", dest="count", type=int, default=0, help="stop after this many frames (default: never)"
         )
-        parser.add_argument("-b", dest="batch", type=int, default=256, help="frames a sync (default: %(default)s)")
         parser.add_argument(
-            "-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as they go)"
+            "-l", dest="length", type=int, default=SHORTEST, help="bytes of a frame without CRC (default: %(default)s)"
         )
-        parser.add_argument("-p", dest="queues", type=int, default=1, help="queues each way (default: %(default)s)")
+        parser.add_argument(
+            "-b", dest="batch", type=int, default=256, help="most frames in one sync (default: %(default)s)"
+        )
+        parser.add_argument(
+            "-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as possible)"
+        )
+        parser.add_argument(
+            "-p", dest="queues", type=int, default=1, help="queues in each direction (default: %(default)s)"
+        )
         parser.add_argument(
             "-s", dest="source", default="10.0.0.1:1234", help="source IP[:PORT] (default: %(default)s)"
         )
@@ -87,6 +99,7 @@ class Generator:
                     pong(port, self.left, meter, self.counted)
 
     def left(self, done: float) -> float:
+        """Frames still to do after `done`; infinity without -n."""
         return self.args.count - done if self.args.count else float("inf")
 
     def frame(self, port: Port) -> bytes:
@@ -100,7 +113,7 @@ class Generator:
         )
 
     def transmit(self, port: Port, meter: Meter) -> None:
-        """The frame is written into every buffer once; from then on only head moves."""
+        """Write the frame into every buffer once; after that only `head` moves."""
         frame = memoryview(self.frame(port))
         for ring in port.tx_rings:
             port.buffers[ring.slots["buf_idx"], : len(frame)] = frame

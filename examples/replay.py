@@ -1,4 +1,4 @@
-"""Send a capture: at its own pace, faster or slower, at a rate, or flat out.
+"""Send the frames of a capture file: at their recorded pace, faster or slower, at a fixed rate, or without pacing.
 
 replay.py -i emulated:pcap=,/tmp/out.pcap /tmp/in.pcap --flat-out
 """
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from select import POLLOUT
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from ixrings import Port, open_port
 from ixrings.hw.capture.frames import Capture
 from ixrings.hw.capture.pcap import read_capture
 
-UNIT = 1024  # the NIC counts buffers in KB
+UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
 
 
 def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.NDArray[np.int64]:
-    """When each frame goes out, in nanoseconds from the start; non-decreasing."""
+    """The time at which each frame is sent, in nanoseconds from the start; never decreasing."""
     if flat_out or not len(capture):
         return np.zeros(len(capture), np.int64)
     if rate:
@@ -33,7 +33,7 @@ def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.N
 
 
 def put(port: Port, capture: Capture, first: int, count: int) -> int:
-    """Copy up to `count` frames from number `first` on into the ring, all with one statement; returns how many."""
+    """Copy up to `count` frames, from number `first` on, into the ring. Returns the number of frames copied."""
     span = port.tx_rings[0].reserve(count)
     lengths = capture.lengths[first : first + len(span)]
     longest = int(lengths.max(initial=0))
@@ -70,13 +70,15 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="pcap or pcapng")
     parser.add_argument("-i", dest="port", default="emulated:sink", help="port name (default: %(default)s)")
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--speed", type=float, default=1.0, help="times the capture's own pace (default: %(default)s)")
+    pace.add_argument("--speed", type=float, default=1.0, help="factor on the recorded pace (default: %(default)s)")
     pace.add_argument("-R", dest="rate", type=float, default=0, help="frames a second")
-    pace.add_argument("--flat-out", action="store_true", help="as fast as they go")
-    parser.add_argument("-b", dest="batch", type=int, default=256, help="frames a sync at most (default: %(default)s)")
+    pace.add_argument("--flat-out", action="store_true", help="as fast as possible")
+    parser.add_argument(
+        "-b", dest="batch", type=int, default=256, help="most frames in one sync (default: %(default)s)"
+    )
     args = parser.parse_args()
     if args.speed <= 0 or args.rate < 0 or args.batch < 1:
-        parser.error("--speed, -R and -b are positive")
+        parser.error("--speed, -R and -b must be positive")
     capture = read_capture(args.file)
     longest = max(int(capture.lengths.max(initial=0)), 1514)
     counted: dict[str, float] = {"sent": 0}

@@ -1,4 +1,4 @@
-"""Answer ARP and ping: a NIC without a kernel that can be pinged.
+"""Answer ARP and ping: a host without a kernel, as far as ping can see.
 
 responder.py -i emulated:tap=ix0 -a 10.9.0.2 &
 ip address add 10.9.0.1/24 dev ix0; ip link set ix0 up; ping 10.9.0.2
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from meter import Meter, options, run  # first: from here on Ctrl-C is quiet
+from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, checksum, ipv4, mac
 
 from ixrings import open_port
@@ -20,7 +20,7 @@ ECHO_REQUEST = 8
 
 
 def answer_arp(packet: bytes, mine: bytes, address: bytes) -> bytes | None:
-    """The ARP packet that answers a request for `address` (RFC 826), or None."""
+    """The ARP reply to a request for `address` (RFC 826), or None for any other packet."""
     if len(packet) < ARP.size:
         return None
     hardware, protocol, hardware_length, protocol_length, operation, sender, sender_address, _, target = (
@@ -39,7 +39,7 @@ def answer_arp(packet: bytes, mine: bytes, address: bytes) -> bytes | None:
 
 
 def answer_ping(packet: bytes, address: bytes) -> bytes | None:
-    """The IPv4 packet that answers an echo request to `address` (RFC 792), or None."""
+    """The echo reply to an echo request for `address` (RFC 792), as an IPv4 packet, or None for any other packet."""
     header = 4 * (packet[0] & 0xF) if packet else 0
     if len(packet) < 28 or packet[0] >> 4 != 4 or header < 20 or packet[9] != ICMP or packet[16:20] != address:
         return None
@@ -52,7 +52,7 @@ def answer_ping(packet: bytes, address: bytes) -> bytes | None:
 
 
 def answer(frame: bytes, mine: bytes, address: bytes) -> bytes | None:
-    """The frame to send back, or None."""
+    """The frame to send in answer to `frame`, or None."""
     kind = int.from_bytes(frame[12:14], "big")
     packet = {
         ETHERTYPE_ARP: lambda: answer_arp(frame[14:], mine, address),
@@ -71,7 +71,7 @@ def main() -> None:
         default="10.9.0.2",
         help="address to answer for (default: %(default)s)",
     )
-    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after that many answers (default: never)")
+    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after this many answers (default: never)")
     args = parser.parse_args()
     counted: dict[str, float] = {"received": 0, "sent": 0}
     with open_port(args.port, mtu=9000, trace=args.trace) as port, Meter(lambda: counted, as_json=args.json) as meter:
