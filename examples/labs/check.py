@@ -1,13 +1,13 @@
-"""Runs a lab's script on a strict emulated 82599 and says what went right and what did not.
+"""Runs your script of a lab on a strict emulated 82599 and says whether it did what the lab asks.
 
-    python examples/labs/check.py 03                     your file is examples/labs/03_*/lab.py
-    python examples/labs/check.py 03 my_lab.py           or this one
-    python examples/labs/check.py 03 --hint 1            the first hint
-    python examples/labs/check.py 03 --nic 0000:03:00.0  run it on a real NIC instead, unchecked
-    python examples/labs/check.py CLASS                  a whole class: CLASS/STUDENT/NN_*/lab.py
-    python examples/labs/check.py CLASS --json           the same for a program: student, lab, passed, reason, an object a file
+    python examples/labs/check.py 03                     check examples/labs/03_*/lab.py
+    python examples/labs/check.py 03 my_lab.py           check another file
+    python examples/labs/check.py 03 --hint 1            show the first hint
+    python examples/labs/check.py 03 --nic 0000:03:00.0  run the file on a real NIC, unchecked
+    python examples/labs/check.py CLASS                  check a class: CLASS/STUDENT/NN_*/lab.py
+    python examples/labs/check.py CLASS --json           the same as JSON: student, lab, passed, reason for each file
 
-Beside the file each run leaves packets.pcap, what was on the wire, and trace.txt, each access to a register.
+Each run writes two files beside yours: packets.pcap has the frames on the wire, trace.txt each access to a register.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import runpy
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a fork should leave no threads behind
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: the checker forks, so it has one thread
 
 from judge.evidence import Evidence, Lab
 from judge.explain import Verdict, judge
@@ -30,7 +30,7 @@ from judge.trial import LIMIT_S, try_script
 from ixrings.hw.errors import DeviceError
 
 HERE = Path(__file__).resolve().parent
-MOST_SOURCE = 1 << 20  # characters of a script that are looked at for open gaps
+MOST_SOURCE = 1 << 20  # characters of a script that are searched for open gaps
 SIGNS = {None: "-", True: "passed", False: "not yet"}
 
 
@@ -49,10 +49,14 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", metavar="NN or CLASS", help=f"a lab, {min(LABS)} to {max(LABS)}, or a class's folder")
-    parser.add_argument("file", nargs="?", type=Path, help="the script (default: the lab's own lab.py)")
-    parser.add_argument("--hint", type=int, metavar="N", help="show the lab's hint N")
-    parser.add_argument("--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked, such as 0000:03:00.0")
+    parser.add_argument(
+        "what", metavar="NN or CLASS", help=f"a lab, {min(LABS)} to {max(LABS)}, or the folder of a class"
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="your script (default: lab.py in the lab's folder)")
+    parser.add_argument("--hint", type=int, metavar="N", help="show hint N of the lab")
+    parser.add_argument(
+        "--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked; for example 0000:03:00.0"
+    )
     parser.add_argument(
         "--time",
         type=float,
@@ -60,12 +64,12 @@ def arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help=f"how long a script may run (default: {LIMIT_S:g})",
     )
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON instead")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args()
     if options.what not in LABS and not Path(options.what).is_dir():
-        parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor a folder with a class's files")
+        parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor the folder of a class")
     if options.json and (options.hint is not None or options.nic):
-        parser.error("--json is for what was checked; leave out --hint and --nic")
+        parser.error("--json prints the result of a check; leave out --hint and --nic")
     return options
 
 
@@ -77,7 +81,7 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         return show_hint(lab, options.hint)
     file: Path = (options.file or lab.folder / "lab.py").absolute()
     if not file.is_file():
-        print(f"check.py: there is no file {file}", file=sys.stderr)
+        print(f"check.py: the file {file} does not exist", file=sys.stderr)
         return 2
     if options.nic:
         return run_unchecked(file, options.nic)
@@ -89,7 +93,7 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
                     **found(lab, verdict),
                     "explanation": str(verdict),
                     "output": evidence.run.output,
-                    "saved": not evidence.not_left,
+                    "saved": not evidence.not_saved,
                 },
                 indent=2,
             )
@@ -100,9 +104,10 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     print(f"Lab {title(lab)}: {SIGNS[verdict.passed]}.\n")
     if str(verdict):
         print(f"{verdict}\n")
-    if not evidence.not_left:
+    if not evidence.not_saved:
         print(
-            f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap what was on the wire (tcpdump -XXr packets.pcap)."
+            f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap the frames on the wire "
+            "(tcpdump -XXr packets.pcap)."
         )
     if not verdict.passed:
         print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
@@ -137,7 +142,7 @@ def title(lab: Lab) -> str:
 def show_hint(lab: Lab, number: int) -> int:
     hints = re.split(r"^## .*$", (lab.folder / "hints.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     if not 1 <= number <= len(hints):
-        print(f"check.py: lab {lab.number} has hints 1 to {len(hints)}", file=sys.stderr)
+        print(f"check.py: lab {lab.number} has the hints 1 to {len(hints)}", file=sys.stderr)
         return 2
     print(f"Hint {number} of {len(hints)}:\n\n{hints[number - 1].strip()}")
     return 0
@@ -147,10 +152,10 @@ def show_hint(lab: Lab, number: int) -> int:
 
 
 def whole_class(folder: Path, options: argparse.Namespace) -> int:
-    """0 when all that was handed in passed."""
+    """The exit status: 0 when every file passed."""
     students = sorted(entry for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("[0-9][0-9]_*/lab.py")))
     if not students:
-        print(f"check.py: {folder} has no STUDENT/NN_*/lab.py", file=sys.stderr)
+        print(f"check.py: {folder} contains no file STUDENT/NN_*/lab.py", file=sys.stderr)
         return 2
     return class_as_json(students, options.time) if options.json else class_as_table(students, options.time)
 
@@ -167,7 +172,7 @@ def class_as_json(students: list[Path], limit_s: float) -> int:
 
 
 def class_as_table(students: list[Path], limit_s: float) -> int:
-    """A line as soon as a student's files are done."""
+    """Print each student's line as soon as all files of this student are checked."""
     width = max(7, *(len(student.name) for student in students))
     print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}".rstrip(), flush=True)
     reasons: list[str] = []
@@ -183,12 +188,12 @@ def class_as_table(students: list[Path], limit_s: float) -> int:
 
 
 def verdicts_of(student: Path, limit_s: float) -> dict[str, Verdict | None]:
-    """Of every lab, by its number."""
+    """The verdict on each lab, by the lab's number."""
     return {number: verdict_of(lab, student, limit_s) for number, lab in LABS.items()}
 
 
 def verdict_of(lab: Lab, student: Path, limit_s: float) -> Verdict | None:
-    """None when the student has nothing for this lab."""
+    """The verdict on one lab, or None when the student has no file for it."""
     file = next((file for file in sorted(student.glob(f"{lab.number}_*/lab.py")) if file.is_file()), None)
     return checked(lab, file.absolute(), limit_s)[1] if file else None
 

@@ -1,7 +1,7 @@
-"""What the labs' scripts start from: the NIC, and what earlier labs have already made of it.
+"""What the scripts of the labs import: the NIC, access to DMA memory, and the solved steps of earlier labs.
 
 python examples/labs/check.py 03                        # your lab.py on a strict emulated 82599
-python examples/labs/check.py 03 --nic 0000:03:00.0     # the same file on a real one, unchecked
+python examples/labs/check.py 03 --nic 0000:03:00.0     # the same file on a real 82599, unchecked
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ DESCRIPTOR = 16  # bytes
 
 
 def nic_name() -> str:
-    """The NIC that check.py, or you, named: 0000:03:00.0, or vfio-user:SOCKET."""
+    """The NIC's name from the command line, given by check.py or by you: 0000:03:00.0 or vfio-user:SOCKET."""
     if len(sys.argv) != 2:
-        raise SystemExit("which NIC? Run: python examples/labs/check.py NN YOUR_FILE.py [--nic 0000:03:00.0]")
+        raise SystemExit("no NIC was named. Run: python examples/labs/check.py NN YOUR_FILE.py [--nic 0000:03:00.0]")
     return sys.argv[1]
 
 
 def open_nic() -> Device:
-    """The NIC, untouched: `with open_nic() as device:`. Raises DeviceError."""
+    """The NIC as it is, before any register access: `with open_nic() as device:`. Raises DeviceError."""
     kind, _, socket = nic_name().partition(":")
     return VfioUserDevice(socket) if kind == "vfio-user" else VfioDevice(nic_name())
 
 
 def store(memory: DmaMemory, index: int, q0: int, q1: int) -> None:
-    """Write descriptor `index` of a ring: two 64-bit words, little-endian."""
+    """Write descriptor `index` of a ring: two 64-bit words in little-endian order."""
     at = index * DESCRIPTOR
     memory.view[at : at + DESCRIPTOR] = bytearray(struct.pack("<QQ", q0, q1))
 
 
 def load(memory: DmaMemory, index: int) -> tuple[int, int]:
-    """Read descriptor `index` of a ring."""
+    """Read descriptor `index` of a ring: its two 64-bit words."""
     at = index * DESCRIPTOR
     q0, q1 = struct.unpack("<QQ", memory.view[at : at + DESCRIPTOR].tobytes())
     return q0, q1
 
 
 def put(memory: DmaMemory, at: int, data: bytes) -> None:
-    """Copy bytes into DMA memory."""
+    """Copy `data` into DMA memory, from byte `at` on."""
     memory.view[at : at + len(data)] = bytearray(data)
 
 
 def get(memory: DmaMemory, at: int, length: int) -> bytes:
-    """Copy bytes out of DMA memory."""
+    """Copy `length` bytes out of DMA memory, from byte `at` on."""
     return memory.view[at : at + length].tobytes()
 
 
-# ---- lab 01 and 02, done ----
+# ---- labs 01 and 02, solved ----
 
 
 def read_mac(nic: Registers) -> bytes:
-    """8.2.3.7.8, 8.2.3.7.9."""
+    """The NIC's address from its first receive address (8.2.3.7.8, 8.2.3.7.9)."""
     return int(nic.RAL[0].read()).to_bytes(4, "little") + nic.RAH[0].read().RAH.to_bytes(2, "little")
 
 
 def bring_up(device: Device) -> Registers:
-    """A NIC that is reset, has its link, and may use memory (4.6.3, 4.6.4.2). No queue is on."""
+    """Reset the NIC, start its link, and allow it to access memory (4.6.3, 4.6.4.2). All queues stay off."""
     nic = Registers(device)
     device.enable_bus_master(True)
     nic.EIMC.write(0x7FFF_FFFF)
@@ -74,7 +74,7 @@ def bring_up(device: Device) -> Registers:
     nic.EIMC.write(0x7FFF_FFFF)
     nic.EEC.wait(AUTO_RD=1, EE_PRES=1, timeout=0.1)
     if nic.FWSM.read().EXT_ERR_IND:
-        raise DeviceError("the NIC's firmware reports a fault; power the machine off and on")
+        raise DeviceError("the NIC's firmware reports a fault. Power the machine off and on again")
     nic.RDRXCTL.wait(DMAIDONE=1, timeout=0.1)
     nic.ESDP.update(SDP3_DATA=0)
     nic.AUTOC.update(LMS=3, RESTART_AN=1)
@@ -82,11 +82,11 @@ def bring_up(device: Device) -> Registers:
     return nic
 
 
-# ---- registers that every driver sets the same way, so that the labs need not ----
+# ---- registers that every driver sets in the same way; the labs do not repeat them ----
 
 
 def prepare_transmit(nic: Registers) -> None:
-    """4.6.8, 4.6.11.3.4: one packet buffer of 160 KB, no rate limits. DMATXCTL.TE and the queues are left to you."""
+    """Set one packet buffer of 160 KB and no rate limits (4.6.8, 4.6.11.3.4). You set DMATXCTL.TE and the queues."""
     nic.RTTDCS.update(ARBDIS=1)
     nic.MTQC.write(0)
     nic.TXPBSIZE[0].write(SIZE=160)
@@ -99,7 +99,8 @@ def prepare_transmit(nic: Registers) -> None:
 
 
 def prepare_receive(nic: Registers) -> None:
-    """4.6.7: filter tables are not cleared by a reset; CRC is stripped; no snoop off. RXCTRL.RXEN and the queues are left to you."""
+    """Clear the filter tables, which a reset does not do; strip CRCs; disable no-snoop (4.6.7). You set RXCTRL.RXEN
+    and the queues."""
     for table in (nic.PFUTA, nic.PFVLVF, nic.PFVLVFB, nic.VFTA, nic.MTA, nic.FTQF):
         for entry in table:
             entry.write(0)
@@ -111,14 +112,14 @@ def prepare_receive(nic: Registers) -> None:
     nic.RXPBSIZE[0].write(SIZE=512)
     nic.FCRTH[0].write(RTH=(512 * 1024 - 0x6000) >> 5)
     nic.CTRL_EXT.update(NS_DIS=1)
-    nic.RQSMR[0].write(0x03020100)  # queues 0 to 3 count for themselves (8.2.3.23.71)
+    nic.RQSMR[0].write(0x03020100)  # queues 0 to 3 have counters of their own (8.2.3.23.71)
 
 
-# ---- lab 03 and 04, done ----
+# ---- labs 03 and 04, solved ----
 
 
 def start_transmit_queue(nic: Registers, queue: int, ring: DmaMemory, slots: int) -> None:
-    """4.6.8, after prepare_transmit()."""
+    """Give the queue its ring and enable it (4.6.8). Call prepare_transmit() first."""
     nic.DMATXCTL.update(TE=1)
     nic.TDBAL[queue].write(ring.iova & 0xFFFF_FFFF)
     nic.TDBAH[queue].write(ring.iova >> 32)
@@ -128,7 +129,8 @@ def start_transmit_queue(nic: Registers, queue: int, ring: DmaMemory, slots: int
 
 
 def start_receive_queue(nic: Registers, queue: int, ring: DmaMemory, slots: int) -> None:
-    """4.6.7, after prepare_receive(): buffers of 2 KB, advanced descriptors. Its tail is left to you."""
+    """Give the queue its ring, with buffers of 2 KB and advanced descriptors, and enable it (4.6.7). Call
+    prepare_receive() first. You write the tail."""
     nic.RDBAL[queue].write(ring.iova & 0xFFFF_FFFF)
     nic.RDBAH[queue].write(ring.iova >> 32)
     nic.RDLEN[queue].write(slots * DESCRIPTOR)
@@ -139,7 +141,7 @@ def start_receive_queue(nic: Registers, queue: int, ring: DmaMemory, slots: int)
 
 
 def start_receiving(nic: Registers) -> None:
-    """4.6.7 step 11, once the rings have their buffers."""
+    """Switch reception on (4.6.7 step 11)."""
     nic.SECRXCTRL.update(RX_DIS=1)
     nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.1)
     nic.RXCTRL.update(RXEN=1)

@@ -1,6 +1,7 @@
-"""Makes each lab's script from its solution: python examples/labs/gaps.py
+"""Makes each lab.py from its solution.py: python examples/labs/gaps.py
 
-In a solution a gap is what follows a comment `# GAP 3: what to do`, up to the next empty line; in the lab `...` is left of it.
+In a solution, a gap starts after a comment `# GAP 3: what to do` and ends before the next empty line. lab.py has `...`
+in its place.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ OPEN = re.compile(r"^ *\.\.\.  # GAP (\d+): ", re.MULTILINE)
 
 
 def numbers(solution: str) -> list[int]:
-    """The gaps there are."""
+    """The numbers of the gaps in a solution."""
     return [int(found[2]) for line in solution.splitlines() if (found := GAP.match(line))]
 
 
 def open_gaps(solution: str, which: Collection[int] | None = None) -> str:
-    """`solution` without what these gaps hold (None: all gaps); the others stay filled."""
+    """`solution` with the gaps in `which` opened (None: all gaps). The other gaps keep their lines."""
     lines: list[str] = []
     inside = False
     for line in solution.splitlines():
@@ -36,7 +37,7 @@ def open_gaps(solution: str, which: Collection[int] | None = None) -> str:
 
 
 def still_open(script: str) -> list[int]:
-    """Gaps that a student left as they were."""
+    """The numbers of the gaps that a student has not filled."""
     return [int(number) for number in OPEN.findall(script)]
 
 

@@ -1,4 +1,4 @@
-"""Every example as a user runs it: options, exact counts, rates, summaries in words and JSON."""
+"""The examples as a user runs them: options, exact counts, rates, summaries in words and JSON."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support.programs import ENVIRONMENT, EXAMPLES, command, interrupt, ru
 
 PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
 LIBRARIES = {"meter", "packets"}
-MAC = bytes.fromhex("028259900001")  # the emulated NIC's own, if it is not told another
+MAC = bytes.fromhex("028259900001")  # the emulated NIC's default address
 PEER = bytes.fromhex("020000000009")
 
 
 def in_json(name: str, *arguments: object) -> dict[str, float]:
-    """The summary of an example that ends by itself, and prints nothing else."""
+    """The JSON summary of an example that ends by itself."""
     done = run_example(name, *arguments, "--json")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     summary: dict[str, float] = json.loads(done.stdout)
@@ -48,23 +48,24 @@ def write_capture(file: Path, frames: list[bytes], times_s: list[float]) -> None
             )
 
 
-def test_these_are_the_examples() -> None:
+def test_the_examples_are_found() -> None:
     assert {"pktgen", "bridge", "capture", "replay", "responder"} <= set(PROGRAMS)
     assert not LIBRARIES & set(PROGRAMS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_says_what_it_is_for_and_how_to_call_it(name: str) -> None:
+def test_help_says_what_the_example_does_and_shows_a_call(name: str) -> None:
     done = run_example(name, "--help")
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith("usage:") and "--json" in done.stdout
-    assert f"{name}.py " in done.stdout.split("options:")[0].split("\n\n", 1)[1], "no call to copy"
+    assert f"{name}.py " in done.stdout.split("options:")[0].split("\n\n", 1)[1], "the help shows no call"
 
 
 @pytest.mark.parametrize(("name", "arguments", "keys"), [
     ("pktgen", ("-f", "tx", "-i", "emulated@rules=raise:sink", "-n", "1000"), {"sent"}),
     ("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received"}),
-    ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"), {"sent", "lost", "min_us", "median_us", "max_us"}),
+    ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"),
+     {"sent", "lost", "min_us", "median_us", "max_us"}),
     ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received"}),
     ("line_rate", ("-t", "0.3"), {"sent", "received", "wrong", "missed"}),
 ])  # fmt: skip
@@ -83,7 +84,7 @@ def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     ), done.stdout
 
 
-def test_on_a_terminal_the_rates_show_every_second() -> None:
+def test_a_terminal_shows_rates_every_second() -> None:
     terminal, end = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -109,7 +110,9 @@ def test_on_a_terminal_the_rates_show_every_second() -> None:
 @pytest.mark.parametrize(
     ("count", "length", "batch", "queues"), [(1, 60, 1, 1), (1000, 60, 256, 1), (777, 1514, 100, 1), (5003, 200, 64, 4)]
 )
-def test_pktgen_sends_exactly_what_it_is_told(count: int, length: int, batch: int, queues: int, tmp_path: Path) -> None:
+def test_pktgen_sends_the_number_and_length_asked_for(
+    count: int, length: int, batch: int, queues: int, tmp_path: Path
+) -> None:
     sent = tmp_path / "sent.pcap"
     summary = in_json(
         "pktgen", "-f", "tx", "-i", f"emulated:pcap=,{sent}", "-n", count, "-l", length, "-b", batch, "-p", queues
@@ -119,7 +122,7 @@ def test_pktgen_sends_exactly_what_it_is_told(count: int, length: int, batch: in
     assert set(capture.lengths.tolist()) == {length}
 
 
-def test_pktgen_sends_from_and_to_the_addresses_given(tmp_path: Path) -> None:
+def test_pktgen_uses_the_addresses_given(tmp_path: Path) -> None:
     sent = tmp_path / "sent.pcap"
     in_json(
         "pktgen",
@@ -148,12 +151,12 @@ def test_pktgen_sends_from_and_to_the_addresses_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("queues", [1, 4])
-def test_pktgen_receives_exactly_what_it_is_told(queues: int) -> None:
+def test_pktgen_receives_the_number_asked_for(queues: int) -> None:
     assert in_json("pktgen", "-f", "rx", "-i", "emulated:source", "-n", 54321, "-p", queues)["received"] == 54321
 
 
 @pytest.mark.parametrize(("rate", "count"), [(2_000, 1_000), (100_000, 50_000)])
-def test_pktgen_keeps_a_rate_within_a_tenth(rate: int, count: int) -> None:
+def test_pktgen_sends_at_a_rate_within_a_tenth(rate: int, count: int) -> None:
     summary = in_json("pktgen", "-f", "tx", "-i", "emulated:sink", "-R", rate, "-n", count)
     assert summary["sent"] == count
     assert summary["sent"] / summary["seconds"] == pytest.approx(rate, rel=0.1)
@@ -170,7 +173,7 @@ def pktgen(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_ping_and_pong_meet_on_a_cable(
     pktgen: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A cable joins ports of one process, so both run in threads here."""
+    """A cable joins ports of one process, so both programs run in threads."""
     programs = []
     for options in (["-f", "pong"], ["-f", "ping", "-n", "300"]):
         monkeypatch.setattr(sys, "argv", ["pktgen", "-i", "emulated:cable=pp", "--json", *options])
@@ -180,9 +183,8 @@ def test_ping_and_pong_meet_on_a_cable(
     ping.start()
     ping.join(30)
     assert pong.ident
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(pong.ident), ctypes.py_object(KeyboardInterrupt)
-    )  # its Ctrl-C
+    # Ctrl-C for this thread only.
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(pong.ident), ctypes.py_object(KeyboardInterrupt))
     pong.join(30)
     summaries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (answers,) = (summary for summary in summaries if "min_us" not in summary)
@@ -191,12 +193,12 @@ def test_ping_and_pong_meet_on_a_cable(
     assert 0 < trips["min_us"] <= trips["median_us"] <= trips["max_us"] <= 1.1e6
 
 
-def test_ping_counts_what_is_not_answered_and_ends_all_the_same() -> None:
+def test_ping_counts_lost_frames_and_ends() -> None:
     summary = in_json("pktgen", "-f", "ping", "-i", "emulated:sink", "-n", "2")
     assert (summary["sent"], summary["lost"]) == (0, 2)
 
 
-def test_a_bridge_that_cannot_send_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bridge_sleeps_while_it_cannot_send(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(Exception):
         pass
 
@@ -225,7 +227,7 @@ def test_a_bridge_that_cannot_send_sleeps(monkeypatch: pytest.MonkeyPatch) -> No
 # ---- capture, replay, bridge, responder, line_rate ----
 
 
-def test_capture_writes_every_frame_of_the_source_once_and_in_order(tmp_path: Path) -> None:
+def test_capture_writes_every_frame_once_and_in_order(tmp_path: Path) -> None:
     file = tmp_path / "source.pcap"
     summary = in_json("capture", "-i", "emulated:source=100", "-w", file, "-c", 20_000)
     capture = read_capture(file)
@@ -235,14 +237,14 @@ def test_capture_writes_every_frame_of_the_source_once_and_in_order(tmp_path: Pa
     assert (np.diff(capture.times_ns) >= 0).all() and abs(capture.times_ns[-1] / 1e9 - time.time()) < 60
 
 
-def test_capture_keeps_no_more_of_a_frame_than_asked_for(tmp_path: Path) -> None:
-    file = tmp_path / "cut.pcap"
+def test_capture_keeps_only_the_bytes_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "short.pcap"
     in_json("capture", "-i", "emulated:source=1000", "-w", file, "-c", 100, "-s", 50)
     capture = read_capture(file)
     assert set(capture.lengths.tolist()) == {50} and set(capture.wire_lengths.tolist()) == {1000}
 
 
-def test_capture_takes_jumbo_frames_whole(tmp_path: Path) -> None:
+def test_capture_keeps_whole_jumbo_frames(tmp_path: Path) -> None:
     file = tmp_path / "jumbo.pcap"
     in_json("capture", "-i", "emulated:source=9000", "-w", file, "-c", 100, "--mtu", 9000)
     assert set(read_capture(file).lengths.tolist()) == {9000}
@@ -257,21 +259,21 @@ TIMES_S = [0.0, 0.1, 0.1, 0.25, 0.4, 0.5]
     (("-R", "20"), [n / 20 for n in range(len(TIMES_S))]),
     (("--flat-out",), [0.0] * len(TIMES_S)),
 ])  # fmt: skip
-def test_replay_keeps_the_pace(pace: tuple[str, ...], due_s: list[float], tmp_path: Path) -> None:
+def test_replay_sends_at_the_pace_asked_for(pace: tuple[str, ...], due_s: list[float], tmp_path: Path) -> None:
     source, target = tmp_path / "in.pcap", tmp_path / "out.pcap"
     frames = [PEER + MAC + b"\x88\xb5" + bytes([n]) * (46 + 100 * n) for n in range(len(TIMES_S))]
     write_capture(source, frames, [1000 + at for at in TIMES_S])
-    for _ in range(4):  # a busy machine may keep the program from running at the very moment
+    for _ in range(4):  # on a busy machine the program may not run at the right moment
         assert in_json("replay", source, "-i", f"emulated:pcap=,{target}", *pace)["sent"] == len(frames)
-        came = read_capture(target)
-        assert list(came) == frames
-        came_s = (came.times_ns - came.times_ns[0]) / 1e9
-        if came_s == pytest.approx(due_s, abs=0.04):
+        received = read_capture(target)
+        assert list(received) == frames
+        sent_s = (received.times_ns - received.times_ns[0]) / 1e9
+        if sent_s == pytest.approx(due_s, abs=0.04):
             return
-    assert came_s == pytest.approx(due_s, abs=0.04)
+    assert sent_s == pytest.approx(due_s, abs=0.04)
 
 
-def test_replay_takes_the_largest_frames_there_are(tmp_path: Path) -> None:
+def test_replay_sends_frames_of_every_length_up_to_the_longest(tmp_path: Path) -> None:
     source, target = tmp_path / "in.pcap", tmp_path / "out.pcap"
     frames = [bytes([n % 256]) * length for n, length in enumerate((60, 1514, 1515, 9000, 9724) * 50)]
     write_capture(source, frames, [0.0] * len(frames))
@@ -279,7 +281,7 @@ def test_replay_takes_the_largest_frames_there_are(tmp_path: Path) -> None:
     assert list(read_capture(target)) == frames
 
 
-def test_bridge_takes_frames_across_both_ways_and_counts_them(tmp_path: Path) -> None:
+def test_bridge_forwards_in_both_directions_and_counts(tmp_path: Path) -> None:
     lefts, rights = tmp_path / "left.pcap", tmp_path / "right.pcap"
     left_frames, right_frames = (
         [kind + bytes([n % 256]) * (60 + n % 1000) for n in range(3000)] for kind in (b"left", b"right")
@@ -308,7 +310,7 @@ def test_bridge_takes_frames_across_both_ways_and_counts_them(tmp_path: Path) ->
 
 
 def echo(address: bytes, length: int) -> bytes:
-    """An echo request with `length` bytes of data; nothing of examples/packets.py is in it."""
+    """An echo request with `length` bytes of data, built without examples/packets.py."""
     icmp = bytes([8, 0, 0, 0, 0, 1, 0, 2]) + bytes(range(256)) * (length // 256 + 1)
     icmp = icmp[: 8 + length]
     icmp = icmp[:2] + internet_checksum(icmp) + icmp[4:]
@@ -320,10 +322,10 @@ def echo(address: bytes, length: int) -> bytes:
 
 def internet_checksum(data: bytes) -> bytes:
     total = int(np.frombuffer(data + bytes(len(data) % 2), ">u2").sum(dtype=np.int64))
-    return (0xFFFF - (1 + (total - 1) % 0xFFFF)).to_bytes(2, "big")  # ones' complement: a sum is 1..0xFFFF, never 0
+    return (0xFFFF - (1 + (total - 1) % 0xFFFF)).to_bytes(2, "big")  # a ones' complement sum is 1 to 0xFFFF, never 0
 
 
-def test_the_responder_answers_arp_and_ping_for_its_address_and_nothing_else(tmp_path: Path) -> None:
+def test_the_responder_answers_only_arp_and_ping_for_its_address(tmp_path: Path) -> None:
     source, target = tmp_path / "in.pcap", tmp_path / "out.pcap"
     mine, other = bytes([10, 9, 0, 2]), bytes([10, 9, 0, 3])
     arp = b"\xff" * 6 + PEER + b"\x08\x06" + bytes([0, 1, 8, 0, 6, 4, 0, 1]) + PEER + bytes([10, 9, 0, 1]) + bytes(6)
@@ -352,14 +354,14 @@ def test_the_responder_answers_arp_and_ping_for_its_address_and_nothing_else(tmp
         assert internet_checksum(ip) == internet_checksum(icmp) == bytes(2)
 
 
-def test_line_rate_loses_no_frame_and_says_so_in_words() -> None:
+def test_line_rate_loses_no_frame_and_says_so() -> None:
     done = run_example("line_rate", "-t", "0.5")
     assert done.returncode == 0 and "Every frame came back in order and every byte was right." in done.stdout
     summary = in_json("line_rate", "-t", "0.3", "-i", "emulated:loop")
     assert summary["sent"] == summary["received"] > 10_000 and summary["wrong"] == summary["missed"] == 0
 
 
-def test_pktgen_sends_frames_longer_than_a_usual_buffer(tmp_path: Path) -> None:
+def test_pktgen_sends_jumbo_frames(tmp_path: Path) -> None:
     file = tmp_path / "jumbo.pcap"
     assert in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{file}", "-l", 9000, "-n", 500)["sent"] == 500
     assert set(read_capture(file).lengths.tolist()) == {9000}

@@ -1,4 +1,4 @@
-"""The labs of examples/labs: solutions pass, and what is missing or wrong is explained; each verdict by a run on a NIC."""
+"""The labs of examples/labs: each solution passes, and each open gap and each mistake is explained."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gaps import numbers, open_gaps
 SOLUTIONS = {
     file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))
 }
-EVERYDAY = ("01", "03")  # the others' gaps, and all mistakes, are slow tests
+EVERYDAY = ("01", "03")  # the gaps of the other labs, and all mistakes, are slow tests
 
 
 def hasty(text: str) -> str:
-    """A NIC that lacks something does not get better while a script waits for it."""
+    """The script with a shorter wait: these scripts wait for something that never happens."""
     return re.sub(r"^PATIENCE_S = .*$", "PATIENCE_S = 0.3", text, flags=re.MULTILINE)
 
 
@@ -36,7 +36,7 @@ def solved() -> dict[str, Verdict]:
 
 @pytest.fixture(scope="module")
 def with_a_gap() -> Callable[[str], dict[int, Verdict]]:
-    """Of a lab, by the gap that is open."""
+    """The verdicts on a lab with one gap open, by the number of the gap."""
 
     @cache
     def of(lab: str) -> dict[int, Verdict]:
@@ -56,10 +56,10 @@ def mistaken() -> dict[Mistake, Verdict]:
     )
 
 
-# ---- what there is ----
+# ---- files ----
 
 
-def test_there_are_ten_labs_each_with_a_text_a_script_a_solution_and_hints() -> None:
+def test_there_are_ten_labs_each_with_readme_script_solution_and_hints() -> None:
     folders = sorted(LABS.glob("[0-9][0-9]_*"))
     assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 11)]
     for folder in folders:
@@ -69,14 +69,14 @@ def test_there_are_ten_labs_each_with_a_text_a_script_a_solution_and_hints() -> 
 
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
-def test_a_lab_is_its_solution_with_the_gaps_open(lab: str) -> None:
+def test_a_labs_script_is_its_solution_with_all_gaps_open(lab: str) -> None:
     file = next(LABS.glob(f"{lab}_*/lab.py"))
     assert file.read_text(encoding="utf-8") == open_gaps(SOLUTIONS[lab]), "run: python examples/labs/gaps.py"
     assert numbers(SOLUTIONS[lab]) == list(range(1, len(numbers(SOLUTIONS[lab])) + 1))
 
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
-def test_a_lab_before_the_last_uses_hw_and_no_driver(lab: str) -> None:
+def test_only_the_last_lab_uses_the_driver_and_the_others_use_hw(lab: str) -> None:
     imported = {
         name.name for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names
     }
@@ -96,26 +96,24 @@ def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdic
 @pytest.mark.parametrize(
     "lab", [pytest.param(lab, marks=pytest.mark.slow) if lab not in EVERYDAY else lab for lab in SOLUTIONS]
 )
-def test_each_gap_left_open_has_an_explanation_of_its_own(
-    lab: str, with_a_gap: Callable[[str], dict[int, Verdict]]
-) -> None:
+def test_each_open_gap_has_its_own_explanation(lab: str, with_a_gap: Callable[[str], dict[int, Verdict]]) -> None:
     verdicts = with_a_gap(lab)
     assert [
         gap for gap, verdict in verdicts.items() if verdict.passed or not verdict.missing or verdict.open_gaps != [gap]
     ] == []
-    told = Counter(re.sub(r"\d+", "N", verdict.missing) for verdict in verdicts.values())
-    assert [sentence for sentence, times in told.items() if times > 1] == []
+    sentences = Counter(re.sub(r"\d+", "N", verdict.missing) for verdict in verdicts.values())
+    assert [sentence for sentence, times in sentences.items() if times > 1] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.lab} {mistake.name}")
 def test_a_typical_mistake_is_explained(mistake: Mistake, mistaken: dict[Mistake, Verdict]) -> None:
-    assert mistake.right in SOLUTIONS[mistake.lab], "the solution does not do that any more"
+    assert mistake.right in SOLUTIONS[mistake.lab], "the solution no longer contains this text"
     verdict = mistaken[mistake]
     assert not verdict.passed
-    assert mistake.told in verdict.missing
+    assert mistake.sentence in verdict.missing
 
 
-def test_each_lab_has_three_typical_mistakes() -> None:
+def test_each_lab_has_at_least_three_typical_mistakes() -> None:
     assert min(Counter(mistake.lab for mistake in MISTAKES).values()) >= 3
     assert {mistake.lab for mistake in MISTAKES} == set(SOLUTIONS)

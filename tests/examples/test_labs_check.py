@@ -1,4 +1,4 @@
-"""examples/labs/check.py as a student and a teacher run it, and scripts that do what no script should."""
+"""examples/labs/check.py as students and teachers run it, also with scripts that do damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,22 @@ from ixrings.hw.capture.pcap import read_capture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABS = ROOT / "examples" / "labs"
-OPEN = "from course import open_nic\nfrom ixrings.hw.registers import Registers\ndevice = open_nic()\nnic = Registers(device)\n"
+OPEN = """\
+from course import open_nic
+from ixrings.hw.registers import Registers
+device = open_nic()
+nic = Registers(device)
+"""
+STARTS_FIVE_PROCESSES = """\
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+for _ in range(5):
+    if libc.fork() == 0:
+        libc.setsid()
+        open('pids', 'a').write(f'{libc.getpid()}\\n')
+        time.sleep(600)
+time.sleep(0.3)
+"""
 
 
 def check(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -45,7 +60,7 @@ def solution(lab: str) -> Path:
 # ---- one lab ----
 
 
-def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_the_file(tmp_path: Path) -> None:
+def test_a_run_says_that_the_lab_passed_and_saves_capture_and_trace(tmp_path: Path) -> None:
     done = check("03", script(tmp_path, solution("03").read_text()))
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert "| sent" in done.stdout and "Lab 03 send one frame: passed." in done.stdout
@@ -55,7 +70,7 @@ def test_a_run_says_that_it_passed_and_leaves_the_wire_and_the_accesses_beside_t
     assert re.search(r"^ +\d+\.\d+ write TDT\[0\] 0x00000001$", trace, re.MULTILINE)
 
 
-def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
+def test_ixrings_trace_reads_the_trace(tmp_path: Path) -> None:
     check("01", script(tmp_path, solution("01").read_text()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
     done = subprocess.run(
@@ -69,65 +84,67 @@ def test_the_trace_is_one_that_ixrings_reads(tmp_path: Path) -> None:
     assert re.search(r"read +EEC +0x\w+ +.*AUTO_RD=1", done.stdout)
 
 
-def test_what_came_in_is_in_the_capture_too(tmp_path: Path) -> None:
+def test_the_capture_has_received_frames_too(tmp_path: Path) -> None:
     done = check("04", script(tmp_path, solution("04").read_text()))
     (frame,) = read_capture(tmp_path / "packets.pcap")
     assert f"| {frame.hex()}" in done.stdout
 
 
-def test_a_lab_that_was_not_begun_names_its_gaps_and_the_first_hint(tmp_path: Path) -> None:
+def test_an_untouched_lab_lists_its_gaps_and_the_first_hint(tmp_path: Path) -> None:
     done = check("01", script(tmp_path, next(LABS.glob("01_*/lab.py")).read_text()))
     assert done.returncode == 1
     assert "not yet" in done.stdout and "GAP 1, 2, 3, 4, 5" in done.stdout and "--hint 1" in done.stdout
 
 
 @pytest.mark.parametrize("lab", [f"{number:02}" for number in range(1, 11)])
-def test_a_lab_has_hints_in_steps(lab: str) -> None:
+def test_each_lab_has_at_least_two_hints(lab: str) -> None:
     hints = (next(LABS.glob(f"{lab}_*")) / "hints.md").read_text()
     assert len(re.findall(r"^## ", hints, re.MULTILINE)) >= 2
 
 
-def test_hints_come_one_by_one() -> None:
+def test_hints_are_shown_one_by_one() -> None:
     first, second = check("03", "--hint", 1), check("03", "--hint", 2)
     assert first.stdout.startswith("Hint 1 of ") and second.stdout.startswith("Hint 2 of ")
     assert check("03", "--hint", 99).returncode == 2
 
 
-@pytest.mark.parametrize(("arguments", "told"), [
-    (("11",), "neither a lab"), (("03", "/nowhere/lab.py"), "there is no file"), (("/tmp/no-such-class",), "neither a lab"),
-    (("03", "--hint", "1", "--json"), "leave out --hint and --nic")])  # fmt: skip
-def test_a_wrong_call_is_told_in_a_sentence(arguments: tuple[str, ...], told: str) -> None:
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("11",), "neither a lab"),
+    (("03", "/nowhere/lab.py"), "does not exist"),
+    (("/tmp/no-such-class",), "neither a lab"),
+    (("03", "--hint", "1", "--json"), "leave out --hint and --nic"),
+])  # fmt: skip
+def test_a_wrong_call_is_answered_with_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     done = check(*arguments)
-    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_real_nic_that_is_not_there_is_told_in_a_sentence() -> None:
+def test_a_missing_nic_is_reported_in_a_sentence() -> None:
     done = check("01", solution("01"), "--nic", "0000:ff:1f.7")
     assert done.returncode == 1 and "0000:ff:1f.7" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_run_is_told_to_programs_too(tmp_path: Path) -> None:
-    passed = check("03", script(tmp_path, solution("03").read_text()), "--json")
-    told = json.loads(passed.stdout)
-    assert (
-        passed.returncode == 0
-        and (told["lab"], told["passed"], told["saved"]) == ("03", True, True)
-        and "sent" in told["output"]
-    )
-    failed = check("03", script(tmp_path, "1 / 0"), "--json")
-    told = json.loads(failed.stdout)
-    assert (
-        failed.returncode == 1
-        and not told["passed"]
-        and told["reason"]
-        and "division by zero" in told["output"] + told["explanation"]
-    )
+def test_a_run_is_reported_as_json(tmp_path: Path) -> None:
+    done = check("03", script(tmp_path, solution("03").read_text()), "--json")
+    result = json.loads(done.stdout)
+    assert done.returncode == 0 and "sent" in result["output"]
+    assert (result["lab"], result["passed"], result["saved"]) == ("03", True, True)
+    done = check("03", script(tmp_path, "1 / 0"), "--json")
+    result = json.loads(done.stdout)
+    assert done.returncode == 1 and not result["passed"] and result["reason"]
+    assert "division by zero" in result["explanation"]
+
+
+def test_an_error_names_the_file_and_line_of_the_student(tmp_path: Path) -> None:
+    done = check("03", script(tmp_path, "\n" + OPEN + "device.alloc_dma('much')\n"))
+    assert "lab.py, line 6: device.alloc_dma('much')" in done.stdout and "course.py" not in done.stdout
 
 
 # ---- a class ----
 
 
-def a_class(folder: Path) -> None:
+def make_class(folder: Path) -> None:
+    """Two students: ada has solved two labs, bob has not started one."""
     for student, labs in {"ada": {"01": "solution.py", "03": "solution.py"}, "bob": {"01": "lab.py"}}.items():
         for lab, file in labs.items():
             theirs = folder / student / solution(lab).parent.name
@@ -137,19 +154,19 @@ def a_class(folder: Path) -> None:
 
 
 def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
-    a_class(tmp_path)
+    make_class(tmp_path)
     done = check(tmp_path)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["student", *(f"{number:02}" for number in range(1, 11))]
     assert lines[1].split() == ["ada", "passed", "-", "passed", *["-"] * 7]
     assert lines[2].split() == ["bob", "not", "yet", *["-"] * 9]
-    assert lines[4].startswith("bob 01: The script did not say which device it found.")
+    assert lines[4].startswith("bob 01: The script did not print which device it found.")
     assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
 
 
-def test_a_class_is_told_to_programs_too(tmp_path: Path) -> None:
-    a_class(tmp_path)
+def test_a_class_is_reported_as_json(tmp_path: Path) -> None:
+    make_class(tmp_path)
     done = check(tmp_path, "--json")
     assert done.returncode == 1, done.stderr
     rows = json.loads(done.stdout)
@@ -158,15 +175,15 @@ def test_a_class_is_told_to_programs_too(tmp_path: Path) -> None:
         ("ada", "03", True),
         ("bob", "01", False),
     ]
-    assert rows[0]["reason"] == "" and rows[2]["reason"].startswith("The script did not say which device it found.")
+    assert rows[0]["reason"] == "" and rows[2]["reason"].startswith("The script did not print which device it found.")
 
 
-def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_class_is_an_error(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 2 and "STUDENT/NN_*/lab.py" in done.stderr
 
 
-# ---- scripts that do not let themselves be kept to a folder, a process, a time ----
+# ---- scripts that damage their folder, start processes, or do not end ----
 
 
 @pytest.mark.parametrize("text", [
@@ -174,24 +191,24 @@ def test_a_folder_without_a_class_is_told(tmp_path: Path) -> None:
     "import os\nos.remove('lab.py'); os.mkfifo('lab.py'); os.mkdir('packets.pcap')",
     "import os\nos.mkdir('trace.txt')",
 ])  # fmt: skip
-def test_a_script_that_damages_its_folder_is_judged_all_the_same(tmp_path: Path, text: str) -> None:
+def test_a_script_that_damages_its_folder_is_still_judged(tmp_path: Path, text: str) -> None:
     done = check("01", script(tmp_path, text))
     assert (done.returncode, done.stderr) == (1, "")
-    assert "could not be left beside the file" in done.stdout
+    assert "could not be written beside the file" in done.stdout
 
 
-def test_a_link_to_a_file_of_the_teachers_is_not_written_through(tmp_path: Path) -> None:
-    mine = tmp_path / "grades"
-    mine.write_text("ada 1")
+def test_a_script_cannot_make_the_checker_overwrite_a_file_through_a_link(tmp_path: Path) -> None:
+    grades = tmp_path / "grades"
+    grades.write_text("ada 1")
     folder = tmp_path / "ada"
     folder.mkdir()
-    (folder / "packets.pcap").symlink_to(mine)
+    (folder / "packets.pcap").symlink_to(grades)
     check("01", script(folder, "import os\nos.symlink('../grades', 'trace.txt')"))
-    assert mine.read_text() == "ada 1"
+    assert grades.read_text() == "ada 1"
 
 
 def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
-    """--nic is for a real one; an emulated one in another process is as foreign."""
+    """--nic is meant for a real NIC; an emulated NIC in another process stands in for it."""
     socket = tmp_path / "nic"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
     nic = subprocess.Popen(
@@ -232,17 +249,15 @@ def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
     assert not Path(f"/proc/{(tmp_path / 'running').read_text()}").exists()
 
 
-def test_nothing_that_a_script_started_is_left(tmp_path: Path) -> None:
-    text = ("import ctypes, os, time\nlibc = ctypes.CDLL(None)\nfor _ in range(5):\n    if libc.fork() == 0:\n        libc.setsid()\n"
-            "        open('pids', 'a').write(f'{libc.getpid()}\\n')\n        time.sleep(600)\ntime.sleep(0.3)\n")  # fmt: skip
-    check("01", script(tmp_path, text))
+def test_no_process_that_a_script_started_is_left(tmp_path: Path) -> None:
+    check("01", script(tmp_path, STARTS_FIVE_PROCESSES))
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 5
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
 @pytest.mark.slow
-def test_a_trace_has_an_end_however_long_a_script_writes(tmp_path: Path) -> None:
+def test_the_length_of_a_trace_is_bounded(tmp_path: Path) -> None:
     check("02", script(tmp_path, OPEN + "while True: device.write32(0, 0)"), "--time", 3)
     trace = (tmp_path / "trace.txt").read_text().splitlines()
     assert len(trace) <= 50_002 and (len(trace) < 50_000 or re.fullmatch(r"# and \d+ more", trace[-1]))

@@ -1,4 +1,4 @@
-"""Real traffic: Linux's own stacks at both ends, our NICs and rings between them (issue 2, section 6)."""
+"""Real traffic: Linux's network stack at both ends, our NICs and rings between them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_
 
 SHORTEST = 60
 
-# Both sides print the SHA-256 of what they saw; the data is different in every megabyte.
+# Both sides print the SHA-256 of the data; every megabyte is different.
 SEND = """
 import hashlib, random, socket, sys
 digest, rng = hashlib.sha256(), random.Random(82599)
@@ -69,13 +69,13 @@ def bridge_command(mtu: int = 1500, *options: str) -> list[str]:
 
 
 def ping(host: Namespace, address: str, count: int, *options: str) -> int:
-    """How many of `count` pings are answered."""
+    """The number of pings, of `count`, that are answered."""
     done = host.run("ping", "-n", "-c", str(count), "-i", "0.05", "-W", "2", *options, address)
     return done.stdout.count(" bytes from ")
 
 
 def transfer(source: Namespace, target: Namespace, address: str, megabytes: int) -> None:
-    """Over TCP; asserts that every byte arrives as it was sent."""
+    """Transfer data over TCP, and assert that every byte arrives unchanged."""
     with started(target.command(sys.executable, "-c", RECEIVE, address)) as receiver:
         assert receiver.stdout and receiver.stdout.readline() == "ready\n"
         sent = source.run(sys.executable, "-c", SEND, address, str(megabytes))
@@ -98,7 +98,7 @@ def test_arp_ping_and_100_megabytes_of_tcp_cross_the_bridge_intact() -> None:
     wait_for(lambda: not exists(net.left_interface) and not exists(net.right_interface), "the TAPs are still there")
 
 
-def test_tcp_crosses_the_bridge_with_jumbo_frames_and_while_it_spins() -> None:
+def test_tcp_crosses_a_spinning_bridge_with_jumbo_frames() -> None:
     with bridged(bridge_command(9000, "--busy", "--json"), mtu=9000) as net:
         assert ping(net.left, RIGHT, 5, "-M", "do", "-s", "8972") == 5
         transfer(net.right, net.left, LEFT, 10)
@@ -106,7 +106,7 @@ def test_tcp_crosses_the_bridge_with_jumbo_frames_and_while_it_spins() -> None:
         assert not errors and json.loads(summary)["forwarded"] > 10_000_000 // 8960
 
 
-def test_linux_pings_the_responder_which_has_no_kernel() -> None:
+def test_linux_pings_the_responder() -> None:
     tap = unique("ixp")
     with (
         namespace("ixA") as host,
@@ -124,7 +124,7 @@ def test_linux_pings_the_responder_which_has_no_kernel() -> None:
 
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What tcpdump saw at the left end: ARP, ping, TCP both ways; short frames and full ones."""
+    """A capture by tcpdump at the left end: ARP, ping, TCP in both directions; short frames and full ones."""
     file = tmp_path_factory.mktemp("traffic") / "traffic.pcap"
     with bridged(bridge_command()) as net, tcpdump(net.left, net.left_interface, file):
         ping(net.left, RIGHT, 5)
@@ -137,7 +137,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def full_frames(traffic: Path) -> Path:
-    """Those of at least 60 bytes, which no NIC changes."""
+    """The frames of at least 60 bytes; a NIC does not pad them."""
     file = traffic.with_name("full.pcap")
     subprocess.run(
         ["tcpdump", "-Z", "root", "-r", str(traffic), "-w", str(file), f"greater {SHORTEST}"],
@@ -148,7 +148,7 @@ def full_frames(traffic: Path) -> Path:
 
 
 def as_on_the_wire(capture: Capture) -> list[bytes]:
-    """Frames under 60 bytes are filled up with zeros (802.3 4.2.8)."""
+    """The frames, padded with zeros to 60 bytes (802.3 4.2.8)."""
     return [frame.ljust(SHORTEST, b"\0") for frame in capture]
 
 
@@ -159,7 +159,7 @@ def by_replay(source: Path, target: Path) -> None:
 
 
 def by_forwarding_to_itself(source: Path, target: Path) -> None:
-    """The capture comes in at the port's RX ring and leaves by its TX ring into the recording, no byte copied by us."""
+    """The port receives the capture and sends it from its TX ring into the recording, without a copy."""
     count, moved = len(read_capture(source)), 0
     with open_port(f"emulated:pcap={source},{target}", promiscuous=True) as port:
         end = time.monotonic() + 20
@@ -172,25 +172,25 @@ def by_forwarding_to_itself(source: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("way", [by_replay, by_forwarding_to_itself])
-def test_a_capture_of_that_traffic_comes_out_of_the_rings_as_it_went_in(
+def test_the_rings_carry_a_capture_of_that_traffic_unchanged(
     traffic: Path, tmp_path: Path, way: Callable[[Path, Path], None]
 ) -> None:
     target = tmp_path / "out.pcap"
     way(traffic, target)
-    sent, came = read_capture(traffic), read_capture(target)
-    assert list(came) == as_on_the_wire(sent)
+    sent, received = read_capture(traffic), read_capture(target)
+    assert list(received) == as_on_the_wire(sent)
     assert frames_tcpdump_reads(target) == frames_tcpdump_reads(traffic) == len(sent)
 
 
 @pytest.mark.parametrize("way", [by_replay, by_forwarding_to_itself])
-def test_frames_of_sixty_bytes_and_more_come_out_to_the_byte(
+def test_the_rings_change_no_byte_of_frames_of_at_least_sixty_bytes(
     full_frames: Path, tmp_path: Path, way: Callable[[Path, Path], None]
 ) -> None:
     target = tmp_path / "out.pcap"
     way(full_frames, target)
-    sent, came = read_capture(full_frames), read_capture(target)
-    assert list(came) == list(sent)
-    assert came.wire_lengths.tolist() == sent.wire_lengths.tolist()
+    sent, received = read_capture(full_frames), read_capture(target)
+    assert list(received) == list(sent)
+    assert received.wire_lengths.tolist() == sent.wire_lengths.tolist()
     assert frames_tcpdump_reads(target) == len(sent)
 
 
@@ -203,22 +203,21 @@ def test_the_example_captures_what_tcpdump_captures(tmp_path: Path) -> None:
         wait_for(lambda: exists(tap), "the example has not opened its TAP")
         host.take(tap, f"{LEFT}/24")
         with tcpdump(host, tap, theirs):
-            assert ping(host, RIGHT, 3, "-b") == 0  # nobody answers: these are ARP requests
+            assert ping(host, RIGHT, 3, "-b") == 0  # these are ARP requests without an answer
             host.run("ping", "-n", "-c", "3", "-i", "0.05", "-W", "0.1", "-b", "-s", "1400", "10.9.0.255")
             time.sleep(0.1)
         summary, errors = interrupt(program)
         assert not errors and not program.returncode
     expected = as_on_the_wire(read_capture(theirs))
-    came = list(read_capture(ours))
-    assert (
-        len(expected) >= 6 and came[-len(expected) :] == expected
-    )  # before tcpdump listened, Linux may have said something
-    assert frames_tcpdump_reads(ours) == len(came) == json.loads(summary)["received"]
+    captured = list(read_capture(ours))
+    # Linux may have sent frames before tcpdump listened.
+    assert len(expected) >= 6 and captured[-len(expected) :] == expected
+    assert frames_tcpdump_reads(ours) == len(captured) == json.loads(summary)["received"]
 
 
 @pytest.fixture
 def tap() -> Iterator[str]:
-    """A TAP that is up and stays when its user goes."""
+    """A TAP that is up, and that stays when its user closes it."""
     name = unique("ixt")
     ip("tuntap", "add", "dev", name, "mode", "tap")
     ip("link", "set", name, "up")
@@ -227,7 +226,7 @@ def tap() -> Iterator[str]:
         ip("link", "del", name)
 
 
-def test_a_tap_that_is_deleted_takes_the_link_down_and_says_so(tap: str) -> None:
+def test_the_link_goes_down_when_its_tap_is_deleted_and_gives_the_reason(tap: str) -> None:
     with open_port(f"emulated:tap={tap}", promiscuous=True) as port:
         assert port.link.up
         port.send([b"\xff" * 60] * 10)
@@ -235,17 +234,17 @@ def test_a_tap_that_is_deleted_takes_the_link_down_and_says_so(tap: str) -> None
         ip("link", "del", tap)
         wait_for(lambda: not port.link.up, "the link is still up")
         assert f"tap={tap}" in port.link.reason and "deleted" in port.link.reason
-        assert port.poll(0.05) == 0 or port.rx_rings[0].space  # what Linux sent before may be there
+        assert port.poll(0.05) == 0 or port.rx_rings[0].space  # frames that Linux sent earlier may be there
         port.send([b"\xff" * 60] * 10)
         with pytest.raises(PortTimeout, match="deleted"):
             port.flush(0.2)
         port.rxsync()
         port.stats()
-    with open_port(f"emulated:tap={tap}") as port:  # made anew
+    with open_port(f"emulated:tap={tap}") as port:  # this creates the TAP again
         assert port.link.up
 
 
-def test_a_tap_that_is_deleted_under_the_bridge_ends_neither_it_nor_the_other_side() -> None:
+def test_the_bridge_survives_when_a_tap_is_deleted() -> None:
     with bridged(bridge_command()) as net:
         assert ping(net.left, RIGHT, 3) == 3
         ip("-n", net.left.name, "link", "del", net.left_interface)
@@ -255,7 +254,7 @@ def test_a_tap_that_is_deleted_under_the_bridge_ends_neither_it_nor_the_other_si
         assert net.program.returncode == 0 and "Traceback" not in errors and summary.startswith("forwarded")
 
 
-def test_a_second_opener_of_a_tap_is_told_that_it_is_in_use(tap: str) -> None:
+def test_a_tap_in_use_cannot_be_opened_again(tap: str) -> None:
     with open_port(f"emulated:tap={tap}"):
         with pytest.raises(WireError, match=f"tap={tap}: another program .* has it open"):
             open_port(f"emulated:tap={tap}")
@@ -268,10 +267,10 @@ def test_a_name_that_belongs_to_another_kind_of_interface_is_refused() -> None:
         open_port("emulated:tap=lo")
 
 
-def test_what_linux_sends_while_no_one_looks_waits_in_the_rings(tap: str) -> None:
+def test_frames_wait_in_the_rings_until_the_program_syncs(tap: str) -> None:
     with namespace("ixA") as host, open_port(f"emulated:tap={tap}", promiscuous=True) as port:
         host.take(tap, f"{LEFT}/24")
         host.run("ping", "-n", "-c", "20", "-i", "0.01", "-W", "0.1", "-b", "10.9.0.255")
         port.poll(1)
-        came = [frame for frame in port.recv(0.1) if frame[23] == 1]
-        assert len(came) == 20 and all(len(frame) == 98 for frame in came)
+        pings = [frame for frame in port.recv(0.1) if frame[23] == 1]
+        assert len(pings) == 20 and all(len(frame) == 98 for frame in pings)

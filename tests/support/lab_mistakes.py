@@ -1,4 +1,4 @@
-"""What students do wrong: a replacement in a lab's solution, and a part of the sentence that tells them."""
+"""Mistakes that students make: a replacement in a lab's solution, and a part of the sentence that explains it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Mistake:
     name: str
     right: str
     wrong: str
-    told: str
+    sentence: str
 
 
 MISTAKES = (
@@ -21,7 +21,7 @@ MISTAKES = (
         "the wrong half of RAH",
         "high = nic.RAH[0].read().RAH",
         "high = int(nic.RAH[0].read()) >> 16",
-        "its last two bytes are wrong",
+        "the last two bytes printed are wrong",
     ),
     Mistake(
         "01", "another entry", "nic.RAL[0].read()", "nic.RAL[1].read()", "RAL[0] was never read, only another entry"
@@ -41,7 +41,7 @@ MISTAKES = (
     Mistake("03", "no IFCS", " | EOP | IFCS | RS", " | EOP | RS", "has no IFCS (bit 25)"),
     Mistake(
         "03",
-        "tail at the descriptor, not behind it",
+        "tail at the descriptor, not after it",
         "TDT[0].write(1)",
         "TDT[0].write(0)",
         "gave the NIC no descriptor",
@@ -58,22 +58,22 @@ MISTAKES = (
         "slots for bytes",
         "TDLEN[0].write(SLOTS * 16)",
         "TDLEN[0].write(SLOTS)",
-        "it counts bytes, 16 a descriptor",
+        "it counts bytes, 16 for each descriptor",
     ),
-    Mistake("03", "the wrong frame", 'b"Hello, wire!"', 'b"Hello, world"', "in its payload"),
+    Mistake("03", "wrong payload", 'b"Hello, wire!"', 'b"Hello, world"', "in its payload"),
     Mistake(
         "04", "address of this process", "q0 = buffer.iova", "q0 = buffer.address", "not this process's (.address)"
     ),
-    Mistake("04", "length from the wrong bits", ">> 32 & 0xFFFF", ">> 33 & 0xFFFF", "Only the beginning of the frame"),
+    Mistake("04", "length from the wrong bits", ">> 32 & 0xFFFF", ">> 33 & 0xFFFF", "only the beginning of the frame"),
     Mistake(
         "04",
-        "reception switched on in mid-frame",
+        "reception switched on during a frame",
         "    nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.1)\n",
         "",
-        "while frames could be under way",
+        "while a frame could be half received",
     ),
     Mistake("04", "path left closed", "    nic.SECRXCTRL.update(RX_DIS=0)\n", "", "RX_DIS is still 1"),
-    Mistake("04", "too small a buffer", "BSIZEPACKET=2", "BSIZEPACKET=1", "it counts KB"),
+    Mistake("04", "buffer size too small", "BSIZEPACKET=2", "BSIZEPACKET=1", "it counts KB"),
     Mistake(
         "05",
         "tail one too far",
@@ -83,20 +83,24 @@ MISTAKES = (
     ),
     Mistake(
         "05",
-        "tail off the ring",
+        "tail beyond the ring",
         "self.next = (slot + 1) % self.SLOTS\n        self.nic.TDT",
         "self.next = slot + 1\n        self.nic.TDT",
         "the ring has 8 descriptors, 0 to 7",
     ),
     Mistake(
         "05",
-        "not refilled",
+        "descriptor not refilled",
         "        self.fill(slot)\n        self.nic.RDT",
         "        self.nic.RDT",
         "an old frame looks like a new one",
     ),
     Mistake(
-        "05", "no slot free", "self.wait_for((slot + 1) % self.SLOTS)", "self.wait_for(slot)", "One slot stays free"
+        "05",
+        "no slot kept free",
+        "self.wait_for((slot + 1) % self.SLOTS)",
+        "self.wait_for(slot)",
+        "One slot stays free",
     ),
     Mistake(
         "06",
@@ -107,23 +111,23 @@ MISTAKES = (
     ),
     Mistake(
         "06",
-        "a report for each",
+        "a report for each frame",
         "report=number == BATCH - 1",
         "report=True",
         "256 of the 256 descriptors in batches had RS",
     ),
     Mistake(
         "06",
-        "a kick for each",
+        "a tail write for each frame",
         "number == BATCH - 1)\n        sender.kick()",
         "number == BATCH - 1)\n            sender.kick()",
         "took 256 writes of TDT[0]",
     ),
-    Mistake("06", "relaxed", "TXDESCWBRO=0", "TXDESCWBRO=1", "may overtake the reads"),
-    Mistake("07", "another vector", "INT_ALLOC_0=0,", "INT_ALLOC_0=1,", "INT_ALLOC_0 is 1"),
+    Mistake("06", "relaxed ordering left on", "TXDESCWBRO=0", "TXDESCWBRO=1", "may overtake the reads"),
+    Mistake("07", "wrong vector", "INT_ALLOC_0=0,", "INT_ALLOC_0=1,", "INT_ALLOC_0 is 1"),
     Mistake("07", "cause not cleared", "nic.EIAC.write(1)", "nic.EIAC.write(0)", "EIAC bit 0 is 0"),
     Mistake("07", "vector not masked", "MSIX_MODE=1, EIAME=1", "MSIX_MODE=1", "GPIE.EIAME was not set"),
-    Mistake("07", "message not read", "        os.eventfd_read(message)\n", "", "cannot have taken"),
+    Mistake("07", "message not read", "        os.eventfd_read(message)\n", "", "cannot have caused"),
     Mistake("08", "too many queues in the table", "return entry % QUEUES", "return entry % 8", "RETA names queue 4"),
     Mistake("08", "ports not hashed", ", UDPIPV4=1", "", "MRQC.UDPIPV4 is 0"),
     Mistake("08", "half a key", "in range(10)", "in range(5)", "RSSRK[5] is 0"),
@@ -144,16 +148,16 @@ MISTAKES = (
     ),
     Mistake(
         "10",
-        "one length for all",
-        "go.len[i] = came.len[i]",
-        "go.len[i] = 60",
-        "a slot's len goes over with its buffer",
+        "one length for all frames",
+        "sent.len[i] = received.len[i]",
+        "sent.len[i] = 60",
+        "copy len to the transmit slot",
     ),
     Mistake(
         "10",
-        "copied",
-        "came.buf_idx[i], go.buf_idx[i] = int(go.buf_idx[i]), int(came.buf_idx[i])",
-        "port.buffers[int(go.buf_idx[i])] = port.buffers[int(came.buf_idx[i])]",
+        "frames copied",
+        "received.buf_idx[i], sent.buf_idx[i] = int(sent.buf_idx[i]), int(received.buf_idx[i])",
+        "port.buffers[int(sent.buf_idx[i])] = port.buffers[int(received.buf_idx[i])]",
         "frames were copied",
     ),
     Mistake("10", "nothing released", "    receive.advance(count)\n", "", "got no slot back"),

@@ -1,4 +1,5 @@
-"""Verdicts on scripts of the labs. The checker forks, so it runs in processes of its own: this file again, as a program."""
+"""Gets the checker's verdicts on lab scripts. The checker forks, so it runs in processes of its own: this file, started
+as a program."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ LIMIT_S = 8.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """As judge/explain.py has it."""
+    """The fields of judge/explain.py's Verdict."""
 
     passed: bool
     missing: str
@@ -39,7 +40,8 @@ class Case:
 
 
 def judged(cases: Sequence[Case]) -> list[Verdict]:
-    """One after the other in each of WORKERS checkers, so that what one script breaks shows in the next."""
+    """The verdicts, in order. Each of WORKERS checkers runs its cases one after the other, so damage by one script
+    shows in the next."""
     workers = [
         subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(WORKERS)

@@ -1,4 +1,4 @@
-"""Network namespaces and the interfaces in them, for tests with Linux's own stack. They need root."""
+"""Network namespaces with interfaces, for tests with Linux's network stack. They need root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOOLS = ("ip", "ping", "tcpdump")
 
 
 def why_not() -> str:
-    """Why tests with real traffic cannot run here, or ''."""
+    """The reason why tests with real traffic cannot run here, or ''."""
     if os.geteuid():
         return "needs root; run the tests as root"
     if not os.path.exists("/dev/net/tun"):
@@ -31,7 +31,7 @@ def why_not() -> str:
 
 
 def unique(name: str) -> str:
-    """A name of at most 15 characters that no other run of the tests has."""
+    """A name that no other run of the tests has. An interface name has at most 15 characters."""
     return f"{name}{os.getpid()}"
 
 
@@ -46,7 +46,7 @@ def exists(interface: str) -> bool:
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace; with an interface moved in, a host of its own."""
+    """One namespace. With an interface moved in, it is a separate host."""
 
     name: str
 
@@ -57,7 +57,7 @@ class Namespace:
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout)
 
     def take(self, interface: str, address: str, mtu: int = 1500) -> None:
-        """Move an interface in and give it an IPv4 address, such as 10.9.0.1/24. IPv6 stays silent: nothing but what a test sends."""
+        """Move an interface in and give it an IPv4 address, such as 10.9.0.1/24. Without IPv6 only the test sends."""
         ip("link", "set", interface, "netns", self.name)
         self.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
         ip("-n", self.name, "link", "set", interface, "mtu", str(mtu), "up")
@@ -76,7 +76,7 @@ def namespace(name: str) -> Iterator[Namespace]:
 
 @contextmanager
 def tcpdump(host: Namespace, interface: str, file: Path) -> Iterator[Process]:
-    """Capture into `file`; when this ends, everything that came by is in it."""
+    """Capture into `file`. It has all frames when the context ends."""
     arguments = host.command(
         "tcpdump", "-Z", "root", "-i", interface, "--immediate-mode", "-B", "65536", "-U", "-w", str(file)
     )
@@ -92,7 +92,7 @@ def tcpdump(host: Namespace, interface: str, file: Path) -> Iterator[Process]:
 
 
 def frames_tcpdump_reads(file: Path) -> int:
-    """How many packets `tcpdump -r` prints; it must find nothing wrong."""
+    """The number of packets that `tcpdump -r` prints. Asserts that it finds no error."""
     done = subprocess.run(["tcpdump", "-nr", str(file)], capture_output=True, text=True, timeout=60)
     assert not done.returncode and "truncated dump" not in done.stderr, done.stderr
     return len(done.stdout.splitlines())
@@ -114,7 +114,7 @@ LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 
 @contextmanager
 def bridged(program: list[str], mtu: int = 1500) -> Iterator[Bridged]:
-    """`program` opens the TAPs ixl<pid> and ixr<pid>; each goes into a namespace, as LEFT and RIGHT."""
+    """Run `program`, which opens the TAPs ixl<pid> and ixr<pid>; move each into a namespace, as LEFT and RIGHT."""
     taps = unique("ixl"), unique("ixr")
     with ExitStack() as stack:
         left, right = (stack.enter_context(namespace(name)) for name in ("ixA", "ixB"))

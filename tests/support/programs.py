@@ -1,4 +1,4 @@
-"""Examples and other programs as a user runs them: in a process of their own, always ended."""
+"""Runs examples and other programs as a user does, each in its own process, and always ends them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_example(name: str, *arguments: object, timeout: float = 30) -> subproces
 
 @contextmanager
 def started(arguments: list[str]) -> Iterator[Process]:
-    """The program runs inside; afterwards it has ended, if need be by force."""
+    """The program runs within the context; at its end the program is killed if it still runs."""
     process = subprocess.Popen(
         arguments, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -41,13 +41,13 @@ def started(arguments: list[str]) -> Iterator[Process]:
 
 
 def interrupt(process: Process, timeout: float = 10) -> tuple[str, str]:
-    """Ctrl-C; stdout and stderr of the program, which has ended then."""
+    """Press Ctrl-C and wait for the end of the program. Returns its stdout and stderr."""
     process.send_signal(signal.SIGINT)
     return process.communicate(timeout=timeout)
 
 
 def wait_for(what: Callable[[], object], sentence: str, timeout: float = 10) -> None:
-    """Until `what()` is true; AssertionError with `sentence` when it does not become so."""
+    """Wait until `what()` is true. Raises AssertionError with `sentence` after the timeout."""
     end = time.monotonic() + timeout
     while not what():
         assert time.monotonic() < end, f"{sentence} after {timeout} s"
@@ -55,7 +55,7 @@ def wait_for(what: Callable[[], object], sentence: str, timeout: float = 10) -> 
 
 
 def has_loaded(process: Process, library: str) -> bool:
-    """Whether a shared library with that in its path is mapped in the program."""
+    """Whether the program has mapped a file with `library` in its path."""
     try:
         return library in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -63,7 +63,7 @@ def has_loaded(process: Process, library: str) -> bool:
 
 
 def handles_interrupt(process: Process) -> bool:
-    """Whether the program catches SIGINT now (proc(5), SigCgt)."""
+    """Whether the program catches SIGINT at this moment (proc(5), SigCgt)."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

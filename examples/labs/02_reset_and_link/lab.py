@@ -1,4 +1,4 @@
-"""Lab 02: bring the NIC into a known state, and its link up."""
+"""Lab 02: reset the NIC and bring its link up."""
 
 import time
 
@@ -11,28 +11,28 @@ SPEEDS = {1: "100 Mbit/s", 2: "1 Gbit/s", 3: "10 Gbit/s"}
 
 
 def reset(nic: Registers) -> None:
-    """4.6.3: interrupts off, reset, interrupts off again, and wait until the NIC is done with itself."""
-    ...  # GAP 1: Mask all interrupt causes: each 1 written to EIMC masks one.
+    """Mask interrupts, reset, mask them again, and wait until the NIC has initialised itself (4.6.3)."""
+    ...  # GAP 1: Mask all interrupt causes: each 1 in EIMC masks one.
 
-    ...  # GAP 2: Set CTRL.RST; update() keeps CTRL's other bits.
+    ...  # GAP 2: Set CTRL.RST; update() keeps the other bits of CTRL.
 
-    ...  # GAP 3: Leave the NIC alone for 10 ms, then wait until CTRL.RST reads 0, for 0.1 s at most.
+    ...  # GAP 3: Do nothing with the NIC for 10 ms. Then wait until CTRL.RST reads 0, for 0.1 s at most.
 
     ...  # GAP 4: Mask all interrupt causes again.
 
-    ...  # GAP 5: Wait for EEC.AUTO_RD (settings are loaded) and RDRXCTL.DMAIDONE (memories are cleared).
+    ...  # GAP 5: Wait until EEC.AUTO_RD is 1 (settings are loaded) and RDRXCTL.DMAIDONE is 1 (memories are cleared).
 
 
 def start_link(nic: Registers) -> str:
-    """4.6.4.2: 10 Gbit/s over SFP+. The speed, in words."""
-    nic.ESDP.update(SDP3_DATA=0)  # the module's laser is on; who had the NIC before may have switched it off
+    """Start the link at 10 Gbit/s over SFP+ (4.6.4.2). Returns the speed in words."""
+    nic.ESDP.update(SDP3_DATA=0)  # switch on the module's laser; the previous user may have switched it off
     ...  # GAP 6: Set AUTOC.LMS to 3 (10G serial) and AUTOC.RESTART_AN to 1, in one update().
 
     links = nic.LINKS.read()
-    ...  # GAP 7: Wait until LINKS.LINK_UP is 1, for 10 s at most. wait() gives what it read.
+    ...  # GAP 7: Wait until LINKS.LINK_UP is 1, for 10 s at most. wait() returns the value that it read.
 
     speed = 0
-    ...  # GAP 8: The speed is in the field SPEED of `links`.
+    ...  # GAP 8: Take the speed from the field SPEED of `links`.
 
     return SPEEDS.get(speed, "unknown")
 

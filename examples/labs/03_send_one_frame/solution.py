@@ -1,4 +1,4 @@
-"""Lab 03: send one frame, by one descriptor written by hand."""
+"""Lab 03: send one frame with one descriptor."""
 
 import time
 
@@ -15,12 +15,12 @@ DD = 1 << 32
 
 
 def make_queue(nic: Registers, ring: DmaMemory) -> None:
-    """Transmit queue 0 gets its ring and is switched on (4.6.8)."""
-    # GAP 1: Set DMATXCTL.TE: no queue transmits without it.
+    """Give transmit queue 0 its ring, and enable it (4.6.8)."""
+    # GAP 1: Set DMATXCTL.TE: without it no queue transmits.
     nic.DMATXCTL.update(TE=1)
 
-    # GAP 2: Tell queue 0 where its ring is, ring.iova, in two halves: TDBAL[0] and TDBAH[0].
-    #   And how long it is, in bytes: TDLEN[0].
+    # GAP 2: Write the address of the ring, ring.iova, in two halves: TDBAL[0] and TDBAH[0].
+    #   Write the length of the ring in bytes: TDLEN[0].
     nic.TDBAL[0].write(ring.iova & 0xFFFF_FFFF)
     nic.TDBAH[0].write(ring.iova >> 32)
     nic.TDLEN[0].write(SLOTS * 16)
@@ -31,28 +31,28 @@ def make_queue(nic: Registers, ring: DmaMemory) -> None:
 
 
 def send(nic: Registers, ring: DmaMemory, buffer: DmaMemory, frame: bytes) -> None:
-    """Put the frame into the buffer, the buffer into descriptor 0, and ring the bell."""
+    """Copy the frame into the buffer, write descriptor 0, and move the tail."""
     put(buffer, 0, frame)
     q0, q1 = 0, 0
-    # GAP 4: The first word, q0, is the NIC's address of the buffer. The second, q1, is made of
-    #   the length of the buffer's data in bits 15:0, and of the whole frame from bit 46 on,
-    #   DATA and DEXT (the kind of descriptor), EOP (the frame ends here), IFCS (add the CRC) and RS (report).
+    # GAP 4: The first word, q0, is the NIC's address of the buffer. The second word, q1, combines
+    #   the length of the data in bits 15:0, the length of the whole frame from bit 46 on,
+    #   DATA and DEXT (the format), EOP (the frame ends here), IFCS (add the CRC) and RS (report).
     q0 = buffer.iova
     q1 = len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS
 
     store(ring, 0, q0, q1)
-    # GAP 5: Write the tail, TDT[0]: the number of the first descriptor that is not for the NIC yet.
+    # GAP 5: Write the tail, TDT[0]: the number of the first descriptor that is not the NIC's.
     nic.TDT[0].write(1)
 
 
 def wait_until_sent(ring: DmaMemory) -> None:
-    """The NIC writes DD into the descriptor when it is done with it, or PATIENCE_S is over."""
+    """Wait until the NIC has set DD in the descriptor, for PATIENCE_S at most."""
     end = time.monotonic() + PATIENCE_S
-    # GAP 6: Load descriptor 0 again and again until DD is set in its second word.
-    #   When time.monotonic() is past `end`: raise SystemExit("the NIC did not send it").
+    # GAP 6: Load descriptor 0 in a loop until DD is set in its second word.
+    #   When time.monotonic() is past `end`: raise SystemExit("the NIC did not send the frame").
     while not load(ring, 0)[1] & DD:
         if time.monotonic() > end:
-            raise SystemExit("the NIC did not send it")
+            raise SystemExit("the NIC did not send the frame")
 
 
 with open_nic() as device:

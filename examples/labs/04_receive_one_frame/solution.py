@@ -9,17 +9,17 @@ from ixrings.hw.registers import Registers
 
 PATIENCE_S = 1
 SLOTS = 64
-DD = 1  # bit 0 of a descriptor's second word, as the NIC writes it back (7.1.6.2)
+DD = 1  # bit 0 of the second word that the NIC writes back (7.1.6.2)
 
 
 def make_queue(nic: Registers, ring: DmaMemory) -> None:
-    """Receive queue 0 gets its ring and is switched on (4.6.7)."""
-    # GAP 1: RDBAL[0], RDBAH[0] and RDLEN[0], as their TD brothers in lab 03.
+    """Give receive queue 0 its ring, and enable it (4.6.7)."""
+    # GAP 1: Write RDBAL[0], RDBAH[0] and RDLEN[0], as TDBAL[0], TDBAH[0] and TDLEN[0] in lab 03.
     nic.RDBAL[0].write(ring.iova & 0xFFFF_FFFF)
     nic.RDBAH[0].write(ring.iova >> 32)
     nic.RDLEN[0].write(SLOTS * 16)
 
-    # GAP 2: SRRCTL[0]: BSIZEPACKET is the size of a buffer in KB, 2. DESCTYPE 1 is "advanced, one buffer".
+    # GAP 2: Write SRRCTL[0]: BSIZEPACKET is the size of a buffer in KB, 2; DESCTYPE 1 is "advanced, one buffer".
     nic.SRRCTL[0].update(BSIZEPACKET=2, DESCTYPE=1)
 
     # GAP 3: Clear DCA_RXCTRL[0].MUST_BE_ZERO, which is 1 after a reset.
@@ -31,7 +31,7 @@ def make_queue(nic: Registers, ring: DmaMemory) -> None:
 
 
 def give_buffer(nic: Registers, ring: DmaMemory, buffer: DmaMemory) -> None:
-    """Descriptor 0 says where the next frame is to go."""
+    """Descriptor 0 tells the NIC where to write the next frame."""
     q0, q1 = 0, 0
     # GAP 5: q0 is the NIC's address of the buffer; q1 stays 0.
     q0 = buffer.iova
@@ -42,7 +42,7 @@ def give_buffer(nic: Registers, ring: DmaMemory, buffer: DmaMemory) -> None:
 
 
 def start_receiving(nic: Registers) -> None:
-    """4.6.7 step 11."""
+    """Switch reception on (4.6.7 step 11)."""
     # GAP 7: Stop the path from the wire (SECRXCTRL.RX_DIS=1), wait until it is empty (SECRXSTAT.SECRX_RDY is 1),
     #   set RXCTRL.RXEN, and open the path again (RX_DIS=0).
     nic.SECRXCTRL.update(RX_DIS=1)
@@ -52,15 +52,16 @@ def start_receiving(nic: Registers) -> None:
 
 
 def wait_for_frame(ring: DmaMemory, buffer: DmaMemory) -> bytes:
-    """For PATIENCE_S at most."""
+    """Wait for the frame, for PATIENCE_S at most, and return it."""
     end = time.monotonic() + PATIENCE_S
-    # GAP 8: Load descriptor 0 until DD is set in its second word; raise SystemExit("no frame came") past `end`.
+    # GAP 8: Load descriptor 0 in a loop until DD is set in its second word.
+    #   When time.monotonic() is past `end`: raise SystemExit("no frame came").
     while not load(ring, 0)[1] & DD:
         if time.monotonic() > end:
             raise SystemExit("no frame came")
 
     length = 0
-    # GAP 9: The length of the frame is in bits 47:32 of the second word.
+    # GAP 9: Take the length of the frame from bits 47:32 of the second word.
     length = load(ring, 0)[1] >> 32 & 0xFFFF
 
     return get(buffer, 0, length)

@@ -1,4 +1,4 @@
-"""Lab 06: what a frame costs, one by one and in batches."""
+"""Lab 06: count what a frame costs, one by one and in batches."""
 
 import time
 
@@ -14,7 +14,7 @@ EOP, IFCS, RS, DEXT, DATA = 1 << 24, 1 << 25, 1 << 27, 1 << 29, 3 << 20
 
 
 class Sender:
-    """A transmit ring whose NIC writes into memory how far it is, at `head`."""
+    """A transmit ring. The NIC writes its head into the memory `head`."""
 
     def __init__(self, device: Device, nic: Registers) -> None:
         self.nic = nic
@@ -25,8 +25,8 @@ class Sender:
         )
         self.tail = 0
         self.tail_writes = self.reports = 0
-        # GAP 1: Tell queue 0 where to write its head, in two halves: TDWBAH[0], and TDWBAL[0] with HEAD_WB_EN=1.
-        #   A write that overtakes others must not happen here: DCA_TXCTRL[0].TXDESCWBRO=0.
+        # GAP 1: Write the address of self.head in two halves: TDWBAH[0], and TDWBAL[0] with HEAD_WB_EN=1.
+        #   Forbid that the write of the head overtakes others: DCA_TXCTRL[0].TXDESCWBRO=0.
         nic.TDWBAH[0].write(self.head.iova >> 32)
         nic.TDWBAL[0].write(self.head.iova & 0xFFFF_FFFF, HEAD_WB_EN=1)
         nic.DCA_TXCTRL[0].update(TXDESCWBRO=0)
@@ -34,24 +34,25 @@ class Sender:
         start_transmit_queue(nic, 0, self.ring, SLOTS)
 
     def free(self) -> int:
-        """Slots that can be written. All but one: a full ring would look like an empty one."""
+        """The number of slots that can be written. One slot stays out: a full ring would look like an empty one."""
         head = 0
-        # GAP 2: The head is a 32-bit little-endian number at the start of self.head; get() gives its bytes.
+        # GAP 2: The head is a 32-bit little-endian number at the start of self.head; get() returns its bytes.
         head = int.from_bytes(get(self.head, 0, 4), "little")
 
         return (head - self.tail - 1) % SLOTS
 
     def wait_for(self, slots: int) -> None:
+        """Wait until this many slots are free."""
         end = time.monotonic() + PATIENCE_S
         while self.free() < slots:
             if time.monotonic() > end:
                 raise SystemExit(f"the NIC does not report: {self.free()} slots are free")
 
     def add(self, frame: bytes, report: bool) -> None:
-        """A descriptor for the frame, with RS when its sending is to be reported; the NIC is not told yet."""
+        """Write a descriptor for the frame, with RS for a report. The tail does not move yet."""
         put(self.buffers, self.tail * BUFFER, frame)
         command = DATA | DEXT | EOP | IFCS
-        # GAP 3: When `report` is asked for, add RS to the command and 1 to self.reports.
+        # GAP 3: If `report` is true, add RS to the command and 1 to self.reports.
         if report:
             command |= RS
             self.reports += 1
@@ -60,6 +61,7 @@ class Sender:
         self.tail = (self.tail + 1) % SLOTS
 
     def kick(self) -> None:
+        """Give the NIC all descriptors that were added."""
         # GAP 4: Write the tail to TDT[0], and add 1 to self.tail_writes.
         self.nic.TDT[0].write(self.tail)
         self.tail_writes += 1
@@ -73,8 +75,8 @@ def one_by_one(sender: Sender, frame: bytes) -> None:
 
 
 def in_batches(sender: Sender, frame: bytes) -> None:
-    """BATCH frames at a time: one report and one kick for all of them."""
-    # GAP 5: For each batch: wait for BATCH slots, add BATCH frames with a report on the last one only, kick once.
+    """Send BATCH frames at a time, with one report and one kick for all of them."""
+    # GAP 5: For each batch: wait for BATCH slots, add BATCH frames with a report for the last one only, kick once.
     for _ in range(FRAMES // BATCH):
         sender.wait_for(BATCH)
         for number in range(BATCH):
@@ -93,6 +95,5 @@ with open_nic() as device:
         send(sender, frame)
         sender.wait_for(SLOTS - 1)
         us_a_frame = (time.perf_counter() - start) / FRAMES * 1e6
-        print(
-            f"{label}: frames={FRAMES} tail_writes={sender.tail_writes} reports={sender.reports} us_a_frame={us_a_frame:.1f}"
-        )
+        counts = f"tail_writes={sender.tail_writes} reports={sender.reports}"
+        print(f"{label}: frames={FRAMES} {counts} us_a_frame={us_a_frame:.1f}")

@@ -1,4 +1,4 @@
-"""Lab 07: waiting for frames by looking, and by sleeping."""
+"""Lab 07: wait for frames by polling, and by interrupts."""
 
 import os
 import select
@@ -16,7 +16,7 @@ DD = 1
 
 
 class Receiver:
-    """A ring large enough for all frames of this lab. `looks` counts how often it was looked at."""
+    """A ring large enough for all frames of this lab. `looks` counts the looks at it."""
 
     def __init__(self, device: Device, nic: Registers) -> None:
         self.ring, self.buffers = device.alloc_dma(SLOTS * 16), device.alloc_dma(SLOTS * BUFFER)
@@ -27,7 +27,7 @@ class Receiver:
         nic.RDT[0].write(SLOTS - 1)
 
     def has_frame(self) -> bool:
-        """One look at the next descriptor; a frame that is there is taken."""
+        """Look at the next descriptor, and take the frame if there is one."""
         self.looks += 1
         if not load(self.ring, self.next)[1] & DD:
             return False
@@ -36,33 +36,37 @@ class Receiver:
 
 
 def poll(receiver: Receiver, frames: int) -> None:
+    """Take `frames` frames by looking again and again."""
     end = time.monotonic() + PATIENCE_S
-    ...  # GAP 1: Look until `frames` frames were there; raise SystemExit("no frame came") past `end`.
+    ...  # GAP 1: Call receiver.has_frame() until it found `frames` frames; raise SystemExit("no frame came") past `end`.
 
 
 def prepare_interrupts(nic: Registers) -> None:
-    """Receive queue 0 sends a message, vector 0, for what came in; all is masked until it is armed (7.3)."""
+    """Let receive queue 0 send a message, vector 0, for a received frame (7.3). The vector stays masked until armed."""
     ...  # GAP 2: Map the cause: IVAR[0].INT_ALLOC_0 is the vector of receive queue 0, INT_ALLOC_VAL_0 makes it valid.
 
     ...  # GAP 3: Use MSI-X, and let a message mask its vector: GPIE.MSIX_MODE and GPIE.EIAME, bit 0 of EIAM_EX[0].
-    #   And let it clear its cause: bit 0 of EIAC.
+    #   Let a message clear its cause: bit 0 of EIAC.
 
 
 def sleep(nic: Registers, receiver: Receiver, frames: int, message: int) -> int:
-    """Take `frames` frames, asleep in between. How often it woke. message: a descriptor that is readable when a message came."""
+    """Take `frames` frames and sleep between them. Returns the number of wake-ups.
+
+    message: an eventfd, readable when a message has come.
+    """
     wakes = 0
     while frames:
-        ...  # GAP 4: Unmask vector 0: bit 0 of EIMS_EX[0]. What came while it was masked sends its message now.
+        ...  # GAP 4: Unmask vector 0: bit 0 of EIMS_EX[0]. A frame that came while it was masked sends its message now.
 
-        ...  # GAP 5: Sleep in select.select() until `message` is readable, PATIENCE_S at most; raise SystemExit when it is not.
-        #   Then os.eventfd_read(message), so that it can be readable again, and count the wake-up.
+        ...  # GAP 5: Sleep in select.select() until `message` is readable, for PATIENCE_S at most; raise SystemExit if it
+        #   is not. Then call os.eventfd_read(message), which makes it unreadable again, and count the wake-up.
 
         found = 0
-        ...  # GAP 6: Take every frame that is there, and count them in `found`: one message may stand for several.
+        ...  # GAP 6: Take every frame that is there, and count them in `found`: one message may stand for several frames.
 
         frames -= min(found, frames)
         if not wakes:
-            raise SystemExit("not asleep at all")
+            raise SystemExit("the script never slept")
     return wakes
 
 

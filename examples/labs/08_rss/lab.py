@@ -11,29 +11,28 @@ QUEUES, SLOTS, BUFFER = 4, 256, 2048
 FRAMES = 192
 PATIENCE_S = 1
 DD = 1
-KEY = bytes.fromhex(
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
-)  # any 40 bytes do; these are common
+# Any 40 bytes work; these are common.
+KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 
 
 def queue_of(entry: int) -> int:
-    """Which queue this entry of the table names: they take turns."""
+    """The queue in this entry of the table: entries 0, 1, 2, ... have the queues 0, 1, 2, 3, 0, 1, ..."""
     return entry % QUEUES
 
 
 def prepare_rss(nic: Registers) -> None:
-    """Before reception starts (4.6.7)."""
-    ...  # GAP 1: Write the key: four bytes to each of RSSRK[0] to RSSRK[9], little-endian.
+    """Set RSS up; call it before reception starts (4.6.7)."""
+    ...  # GAP 1: Write the key: four bytes to each of RSSRK[0] to RSSRK[9], in little-endian order.
 
-    ...  # GAP 2: Write the table, RETA[0] to RETA[31]: each has four entries, ENTRY_0 to ENTRY_3, the first is entry 0.
+    ...  # GAP 2: Write the table, RETA[0] to RETA[31]. Each register has four entries, the fields ENTRY_0 to ENTRY_3.
 
-    ...  # GAP 3: Switch it on for UDP: MRQC.MRQE is 1, and IPV4, UDPIPV4 say what is hashed.
+    ...  # GAP 3: Switch RSS on for UDP: MRQC.MRQE is 1, and IPV4 and UDPIPV4 select what is hashed.
 
-    ...  # GAP 4: Have the hash written into the descriptor: RXCSUM.PCSD.
+    ...  # GAP 4: Let the NIC write the hash into the descriptor: RXCSUM.PCSD.
 
 
 class Receiver:
-    """One queue, with slots for all frames of this lab. `hashes` has those that came."""
+    """One queue, with slots for all frames of this lab. `hashes` has the hash of each frame received."""
 
     def __init__(self, device: Device, nic: Registers, queue: int) -> None:
         self.queue = queue
@@ -45,7 +44,7 @@ class Receiver:
         nic.RDT[queue].write(SLOTS - 1)
 
     def receive(self) -> bool:
-        """Take the next frame's hash, if there is a frame."""
+        """Take the hash of the next frame. Returns False when there is no frame."""
         q0, q1 = load(self.ring, len(self.hashes))
         if not q1 & DD:
             return False
@@ -56,9 +55,9 @@ class Receiver:
         return True
 
     def predicted(self) -> int:
-        """Of how many frames the hash, and the table, say that they belong here."""
+        """The number of frames whose hash leads to this queue by the table."""
         right = 0
-        ...  # GAP 6: Count them: the lowest 7 bits of a hash are the number of an entry in the table.
+        ...  # GAP 6: Count these frames: the lowest 7 bits of a hash are the number of an entry in the table.
 
         return right
 

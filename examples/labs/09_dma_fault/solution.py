@@ -1,4 +1,4 @@
-"""Lab 09: break it. The NIC is told of memory that it must not reach, and then the driver gets out of it."""
+"""Lab 09: give the NIC an address that is not mapped, and recover."""
 
 import time
 
@@ -14,11 +14,11 @@ EOP, IFCS, RS, DEXT, DATA = 1 << 24, 1 << 25, 1 << 27, 1 << 29, 3 << 20
 
 
 def send(nic: Registers, ring: DmaMemory, address: int, length: int) -> bool:
-    """Descriptor 0, given to the NIC. Whether it was sent before PATIENCE_S was over."""
+    """Give the NIC descriptor 0. Returns whether it was sent within PATIENCE_S."""
     store(ring, 0, address, length | length << 46 | DATA | DEXT | EOP | IFCS | RS)
     nic.TDT[0].write(1)
     end = time.monotonic() + PATIENCE_S
-    # GAP 1: Return True as soon as DD is set in descriptor 0, False past `end`.
+    # GAP 1: Return True as soon as DD is set in descriptor 0, and False past `end`.
     while time.monotonic() < end:
         if load(ring, 0)[1] & DD:
             return True
@@ -27,12 +27,12 @@ def send(nic: Registers, ring: DmaMemory, address: int, length: int) -> bool:
 
 
 def restart(nic: Registers, ring: DmaMemory) -> None:
-    """The queue stands still at the descriptor that failed. Switch it off, and on again from the start (4.6.8, 4.6.8.1)."""
+    """Switch the queue, which has stopped at the bad descriptor, off and on again (4.6.8, 4.6.8.1)."""
     # GAP 2: Clear TXDCTL[0].ENABLE, and wait until it reads 0.
     nic.TXDCTL[0].update(ENABLE=0)
     nic.TXDCTL[0].wait(ENABLE=0, timeout=0.1)
 
-    # GAP 3: The queue begins again at descriptor 0: TDH[0] and TDT[0].
+    # GAP 3: Let the queue start at descriptor 0 again: TDH[0] and TDT[0].
     nic.TDH[0].write(0)
     nic.TDT[0].write(0)
 
@@ -49,18 +49,18 @@ with open_nic() as device:
     put(buffer, 0, frame)
     start_transmit_queue(nic, 0, ring, SLOTS)
     nowhere = buffer.iova
-    # GAP 5: An address that the NIC was never told of: 2 ** 40 bytes further on.
+    # GAP 5: Choose an address that is not mapped for the NIC: 2 ** 40 bytes after the buffer.
     nowhere = buffer.iova + 2**40
 
     if send(nic, ring, nowhere, len(frame)):
-        print("it was sent: whose memory was that?")
-    # GAP 6: Ask device.dma_refused() whether the NIC was refused a read, and print "refused" when it was.
+        print("the NIC sent memory that belongs to somebody else")
+    # GAP 6: Ask device.dma_refused() whether a read of the NIC was refused, and print "refused" if so.
     if device.dma_refused():
         print("refused")
 
     restart(nic, ring)
     sent = False
-    # GAP 7: Send the frame again, from where it is.
+    # GAP 7: Send the frame again, now from its real address.
     sent = send(nic, ring, buffer.iova, len(frame))
 
     print("recovered" if sent else "still broken")

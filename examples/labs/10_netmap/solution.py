@@ -1,4 +1,4 @@
-"""Lab 10: lab 05 again, on the netmap API: rings in shared memory, buffers that change hands, no byte copied."""
+"""Lab 10: lab 05 again, with the netmap API: rings in shared memory, and no byte copied."""
 
 import time
 from select import POLLIN
@@ -13,36 +13,36 @@ PATIENCE_S = 1.0
 
 
 def turn_around(port: Port, buffer: int) -> None:
-    """Exchange destination and source of the frame in this buffer, where it lies."""
+    """Exchange destination and source of the frame in this buffer, in place."""
     frame = port.buffers[buffer]
-    # GAP 1: frame is a numpy array of bytes. Exchange frame[0:6] and frame[6:12]; copy() one of them first.
+    # GAP 1: `frame` is a numpy array of bytes. Exchange frame[0:6] and frame[6:12]; copy() one of them first.
     destination = frame[0:6].copy()
     frame[0:6] = frame[6:12]
     frame[6:12] = destination
 
 
 def answer(port: Port) -> int:
-    """Answer what is in the receive ring, as far as the transmit ring has room. How many."""
+    """Answer the frames in the receive ring, as many as the transmit ring has room for. Returns their number."""
     receive, transmit = port.rx_rings[0], port.tx_rings[0]
     count = 0
-    # GAP 2: count is how many slots of mine both rings have (ring.space): frames in one, room in the other.
+    # GAP 2: `count` is the smaller ring.space of both rings: received frames in one, free slots in the other.
     count = min(receive.space, transmit.space)
 
-    # reserve() gives slots that follow each other in memory: fewer where the ring's end is in the way.
-    came, go = receive.reserve(count), transmit.reserve(count)
-    count = min(len(came), len(go))
+    # reserve() returns consecutive slots, so it may return fewer at the end of a ring.
+    received, sent = receive.reserve(count), transmit.reserve(count)
+    count = min(len(received), len(sent))
     for i in range(count):
-        turn_around(port, int(came.buf_idx[i]))
-        # GAP 3: The frame's length goes to the transmit slot: go.len[i].
-        go.len[i] = came.len[i]
+        turn_around(port, int(received.buf_idx[i]))
+        # GAP 3: Copy the frame's length to the transmit slot: sent.len[i].
+        sent.len[i] = received.len[i]
 
-        # GAP 4: And so does its buffer: exchange came.buf_idx[i] and go.buf_idx[i].
-        #   Say so in both slots: add SlotFlag.NS_BUF_CHANGED to came.flags[i] and go.flags[i].
-        came.buf_idx[i], go.buf_idx[i] = int(go.buf_idx[i]), int(came.buf_idx[i])
-        came.flags[i] |= SlotFlag.NS_BUF_CHANGED
-        go.flags[i] |= SlotFlag.NS_BUF_CHANGED
+        # GAP 4: Exchange the buffers: received.buf_idx[i] and sent.buf_idx[i].
+        #   Mark both slots: add SlotFlag.NS_BUF_CHANGED to received.flags[i] and sent.flags[i].
+        received.buf_idx[i], sent.buf_idx[i] = int(sent.buf_idx[i]), int(received.buf_idx[i])
+        received.flags[i] |= SlotFlag.NS_BUF_CHANGED
+        sent.flags[i] |= SlotFlag.NS_BUF_CHANGED
 
-    # GAP 5: Both rings go on by `count` slots: advance().
+    # GAP 5: Release `count` slots of both rings: advance().
     receive.advance(count)
     transmit.advance(count)
 
@@ -52,10 +52,10 @@ def answer(port: Port) -> int:
 with open_port(nic_name(), rx_slots=64, tx_slots=64) as port:
     answered, end = 0, time.monotonic() + 5 * PATIENCE_S
     while answered < FRAMES and time.monotonic() < end:
-        # GAP 6: Wait for frames with port.poll(PATIENCE_S, POLLIN), which syncs the receive ring when it waits.
-        #   Raise SystemExit(f"{answered} frames, and then no more") when it gives 0.
+        # GAP 6: Wait for frames with port.poll(PATIENCE_S, POLLIN), which also syncs the receive ring.
+        #   If it returns 0: raise SystemExit(f"no more frames after {answered}").
         if not port.poll(PATIENCE_S, POLLIN):
-            raise SystemExit(f"{answered} frames, and then no more")
+            raise SystemExit(f"no more frames after {answered}")
 
         answered += answer(port)
         port.txsync()

@@ -1,1 +1,2 @@
-"""The labs' checker: runs a student's script on an emulated 82599 that keeps a record, and says what the record shows."""
+"""The checker of the labs: runs a student's script on an emulated 82599 that records every access, and judges it by
+that record (driver/README.md, contract 10)."""

@@ -1,4 +1,5 @@
-"""What one run of a script left: the record of the NIC, the frames on the wire, what was printed; and how a lab asks about it."""
+"""The evidence of one run: the NIC's record, the frames on the wire, what the script printed. A lab is a list of
+questions to it."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from .sandbox import Run
 
 @dataclass(frozen=True)
 class Setup:
-    """The world a script meets, new for each run. frames: what the wire has for it. expects_faults: DMA faults are the lab's subject.
+    """What a script runs against, different in each run.
 
-    awaited: register writes are answered one by one, so that the record's times are the script's; else they are posted.
+    frames: sent to the NIC. link_up_s: time that the link needs to come up. pace: how fast the NIC works (None: at full
+    speed). expects_faults: DMA faults are the lab's subject. awaited: each register write is answered before the script
+    continues, so the record has the script's times; otherwise writes are posted.
     """
 
     mac: bytes
@@ -30,10 +33,11 @@ class Setup:
 
 @dataclass
 class Evidence:
-    """opened: whether the script took the NIC. sent: frames that left the NIC. played: how many of setup.frames reached it.
+    """What one run left.
 
-    received: frames by queue (QPRC). record: the first accesses (KEPT of them), accesses: the count of all.
-    not_left: why there is no packets.pcap or trace.txt beside the script.
+    opened: whether the script opened the NIC. record: the first KEPT accesses; accesses: the number of all.
+    sent: frames that left the NIC. played: the number of setup.frames that reached it. received: frames by queue
+    (QPRC). not_saved: why packets.pcap and trace.txt are not beside the script, or "".
     """
 
     setup: Setup
@@ -45,7 +49,7 @@ class Evidence:
     played: int = 0
     received: list[int] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
-    not_left: str = ""
+    not_saved: str = ""
 
     @property
     def faults(self) -> list[Violation]:
@@ -53,7 +57,7 @@ class Evidence:
 
     @property
     def complaints(self) -> list[Violation]:
-        """Violations that are not what the lab is about."""
+        """The violations, except DMA faults that the lab expects."""
         return [
             violation for violation in self.violations if not (violation.is_dma_fault and self.setup.expects_faults)
         ]
@@ -65,42 +69,43 @@ class Evidence:
         return [access for access in self.record if not access.write and access.name == name and access.index == index]
 
     def last(self, name: str, index: int = 0) -> int:
-        """The value last written; 0 when there was none."""
+        """The value written last; 0 when the register was never written."""
         written = self.writes(name, index)
         return written[-1].value if written else 0
 
     def set_at(self, name: str, index: int = 0, **fields: int) -> Access | None:
-        """The first write of these numbers."""
-        return next((access for access in self.writes(name, index) if _has(access, fields)), None)
+        """The first write in which the fields have these values."""
+        return next((access for access in self.writes(name, index) if has_fields(access, fields)), None)
 
     def seen_at(self, name: str, index: int = 0, **fields: int) -> Access | None:
-        """The first read that showed these numbers."""
-        return next((access for access in self.reads(name, index) if _has(access, fields)), None)
+        """The first read in which the fields have these values."""
+        return next((access for access in self.reads(name, index) if has_fields(access, fields)), None)
 
     def position(self, access: Access) -> int:
+        """The access's index in the record."""
         return next(i for i, other in enumerate(self.record) if other is access)
 
     def given(self, name: str, queue: int = 0) -> list[Descriptor]:
-        """Descriptors that writes of this tail handed over, in order."""
+        """The descriptors that writes of this tail register gave to the NIC, in order."""
         return [descriptor for access in self.writes(name, queue) for descriptor in access.given]
 
     def says(self, text: str) -> bool:
-        """Whether the script printed this, be it in capitals."""
+        """Whether the script printed this text, in any mix of upper and lower case."""
         return text.lower() in self.run.output.lower()
 
     def numbers(self, label: str) -> dict[str, float]:
-        """`label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; empty when no line begins so."""
+        """The printed line `label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; {} if no line has the label."""
         for line in self.run.output.splitlines():
             if line.startswith(f"{label}:"):
-                return dict(_pairs(line.partition(":")[2]))
+                return dict(number_pairs(line.partition(":")[2]))
         return {}
 
 
-def _has(access: Access, fields: dict[str, int]) -> bool:
+def has_fields(access: Access, fields: dict[str, int]) -> bool:
     return all(getattr(access.word, name) == number for name, number in fields.items())
 
 
-def _pairs(text: str) -> Iterator[tuple[str, float]]:
+def number_pairs(text: str) -> Iterator[tuple[str, float]]:
     for piece in text.split():
         name, _, number = piece.partition("=")
         try:
@@ -114,7 +119,7 @@ Step = Callable[[Evidence], "str | None"]
 
 @dataclass(frozen=True)
 class Lab:
-    """number: "03". setup: the world of one run. steps: asked in order; the first that answers says what is missing."""
+    """number: "03". setup: what one run meets. steps: questions in order; the first answer says what is missing."""
 
     number: str
     setup: Callable[[Random], Setup]
@@ -122,5 +127,5 @@ class Lab:
 
     @property
     def folder(self) -> Path:
-        """Where its text, its script with gaps, its solution and its hints are."""
+        """The folder with the lab's README.md, lab.py, solution.py and hints.md."""
         return next(Path(__file__).resolve().parent.parent.glob(f"{self.number}_*"))

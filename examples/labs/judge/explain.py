@@ -1,4 +1,4 @@
-"""From evidence to sentences for the student: what is missing, which rule was broken by which access, how the script ended."""
+"""Turns evidence into sentences for the student: what is missing, which rules were broken, how the script ended."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from .rules import is_error
 from .sandbox import MOST_MEMORY, MOST_OUTPUT, Ending
 
 MOST_COMPLAINTS = 5
-MOST_LINES = 12  # of what a script printed
+MOST_LINES = 12  # of a script's error output
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed, and why not: `missing` is the first thing that the lab asked for in vain, `complaints` what the NIC noticed."""
+    """missing: the first thing that the lab asks for and the script did not do. complaints: rules that the script
+    broke. remarks: broken rules that real NICs tolerate. ending: how the script ended, "" for a good end. note: why
+    files could not be saved, or "".
+    """
 
     passed: bool
     missing: str
@@ -29,7 +32,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """The first of it, for a table."""
+        """The first reason why the script did not pass, for a table."""
         return "" if self.passed else next(text for text in (self.missing, *self.complaints, self.ending) if text)
 
     def __str__(self) -> str:
@@ -37,20 +40,21 @@ class Verdict:
         if self.missing:
             parts.append(self.missing)
         if self.complaints:
-            parts.append("The NIC noticed:\n" + "\n".join(f"  - {complaint}" for complaint in self.complaints))
+            parts.append("The NIC reports:\n" + "\n".join(f"  - {complaint}" for complaint in self.complaints))
         if self.ending:
             parts.append(self.ending)
         if self.open_gaps and not self.passed:
             parts.append(f"Still open in the file: GAP {', '.join(map(str, self.open_gaps))}.")
         if self.remarks:
             parts.append(
-                "Not wrong, but not the datasheet's way:\n" + "\n".join(f"  - {remark}" for remark in self.remarks)
+                "This works, but the datasheet asks for something else:\n"
+                + "\n".join(f"  - {remark}" for remark in self.remarks)
             )
         return "\n\n".join(parts + [self.note] * bool(self.note))
 
 
 def judge(lab: Lab, evidence: Evidence, script: str) -> Verdict:
-    """script: its text, as it was before it ran."""
+    """The verdict on one run. script: the file's text before the run."""
     steps = lab.steps if evidence.opened else (untouched,)
     missing = next((text for step in steps if (text := step(evidence))), "")
     errors = [violation for violation in evidence.complaints if is_error(violation)]
@@ -63,12 +67,12 @@ def judge(lab: Lab, evidence: Evidence, script: str) -> Verdict:
         shorten([str(violation) for violation in remarks]),
         ending,
         tuple(still_open(script)),
-        evidence.not_left,
+        evidence.not_saved,
     )
 
 
 def untouched(evidence: Evidence) -> str:
-    return "The script did not open the NIC: `with open_nic() as device:`, then Registers(device)."
+    return "The script did not open the NIC. Write `with open_nic() as device:`, and then Registers(device)."
 
 
 def shorten(sentences: list[str]) -> tuple[str, ...]:
@@ -77,33 +81,44 @@ def shorten(sentences: list[str]) -> tuple[str, ...]:
 
 
 def how_it_ended(evidence: Evidence) -> str:
-    """ "" when it ended well."""
+    """One sentence about a bad end; "" for a good one."""
     run = evidence.run
-    told = "\n".join(f"  {line}" for line in run.errors.strip().splitlines()[-MOST_LINES:])
+    errors = "\n".join(f"  {line}" for line in run.errors.strip().splitlines()[-MOST_LINES:])
     if run.ending is Ending.FINISHED:
         return ""
     if run.ending is Ending.TIMED_OUT:
         last = evidence.record[-1] if evidence.record else None
         doing = (
-            f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before." if last else ""
+            f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before the end."
+            if last
+            else ""
         )
-        return f"The script was still running after {run.seconds:.1f} s and was ended: a loop that waits needs a bound (wait(..., timeout=...)).{doing}"
+        return (
+            f"The script was still running after {run.seconds:.1f} s and was stopped. A loop that waits needs a "
+            f"bound: wait(..., timeout=...).{doing}"
+        )
     if run.ending is Ending.TALKED_TOO_MUCH:
-        return f"The script printed more than {MOST_OUTPUT // 1024} KB and was ended: it prints in a loop that does not end."
+        return (
+            f"The script printed more than {MOST_OUTPUT // 1024} KB and was stopped: it prints in a loop that does "
+            "not end."
+        )
     if run.ending is Ending.KILLED:
-        return f"The script was ended by {signal.Signals(run.code).name}: {why(run.code)}"
+        return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code)}"
     if "MemoryError" in run.errors:
-        return f"The script wanted more than {MOST_MEMORY >> 20} MB of memory.\n{told}"
+        return f"The script asked for more than {MOST_MEMORY >> 20} MB of memory.\n{errors}"
     return (
-        f"The script ended with exit code {run.code} and said:\n{told}"
-        if told
-        else f"The script ended with exit code {run.code} and said nothing."
+        f"The script ended with exit code {run.code} and this error:\n{errors}"
+        if errors
+        else f"The script ended with exit code {run.code} and without an error message."
     )
 
 
 def why(number: int) -> str:
     if number in (signal.SIGSEGV, signal.SIGBUS):
-        return "it touched memory that is not there. DMA memory is used by .view here, its .iova is the NIC's address for it."
+        return (
+            "it accessed memory that does not exist. The script uses DMA memory through .view; .iova is the NIC's "
+            "address of it."
+        )
     if number == signal.SIGXCPU:
-        return "it used up its time."
-    return "something ended it from outside, or it did so itself."
+        return "it used all of its CPU time."
+    return "another program sent the signal, or the script itself did."

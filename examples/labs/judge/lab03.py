@@ -11,7 +11,9 @@ from .sandbox import Ending
 from .shared import any_mac
 
 PAYLOAD = b"Hello, wire!"
-REACTION_S = 0.05  # of the NIC: a script that does not wait is gone by then, and its memory too
+REACTION_S = (
+    0.05  # the NIC fetches this late; a script that does not wait has ended by then, and its memory is unmapped
+)
 
 
 def setup(random: Random) -> Setup:
@@ -27,8 +29,9 @@ def on_the_wire(evidence: Evidence) -> str | None:
         return None
     left = evidence.run.seconds - evidence.writes("TDT")[-1].at_s
     return (
-        f"The script ended {max(left, 0) * 1e3:.0f} ms after TDT[0] was written, and nothing was on the wire yet: the NIC fetches descriptor "
-        "and frame in its own time. Wait until it wrote DD (bit 32 of the descriptor's second word) back (7.2.3.2.4)."
+        f"The script ended {max(left, 0) * 1e3:.0f} ms after it wrote TDT[0], before the frame was on the wire: "
+        "the NIC needs time to fetch descriptor and frame. Wait until it has written back DD, bit 32 of the "
+        "descriptor's second word (7.2.3.2.4)."
     )
 
 
@@ -36,22 +39,26 @@ def status_asked(evidence: Evidence) -> str | None:
     rs = evidence.given("TDT")[0].q1 & shared.RS
     if rs or not evidence.sent:
         return None
-    return "The descriptor has no RS (bit 27): the frame is on the wire, but the NIC was not asked to report it, so DD never comes (7.2.3.2.4)."
+    return (
+        "The descriptor has no RS (bit 27): the frame is on the wire, but the NIC writes back DD only when RS asks "
+        "for it (7.2.3.2.4)."
+    )
 
 
 def the_frame(evidence: Evidence) -> str | None:
     right = wanted(evidence)
     if not evidence.sent:
-        return "Nothing came out of the wire."
+        return "No frame was on the wire."
     sent = evidence.sent[0]
     if len(evidence.sent) > 1:
-        return f"{len(evidence.sent)} frames came out of the wire; the lab asks for one."
+        return f"{len(evidence.sent)} frames were on the wire; the lab asks for one."
     if sent != right:
         at = next(i for i in range(max(len(sent), len(right))) if sent[i : i + 1] != right[i : i + 1])
         field = "destination" if at < 6 else "source" if at < 12 else "EtherType" if at < 14 else "payload"
         return (
-            f"A frame came out of the wire, but it differs from byte {at} on, in its {field}: "
-            f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} (packets.pcap has all of it)."
+            f"The frame on the wire is wrong from byte {at} on, in its {field}: "
+            f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} "
+            "(packets.pcap has the whole frame)."
         )
     return None
 
@@ -60,7 +67,8 @@ def awaited(evidence: Evidence) -> str | None:
     if evidence.says("sent"):
         return None
     return (
-        'The frame is on the wire, but the script did not print "sent": wait until the NIC wrote DD back, then say so.'
+        'The frame is on the wire, but the script did not print "sent". Wait until the NIC has written back DD, then '
+        "print it."
     )
 
 
@@ -71,9 +79,7 @@ LAB = Lab(
         shared.transmit_on,
         shared.transmit_ring,
         shared.transmit_enabled,
-        shared.tail_moved(
-            "TDT", 0, "the tail is how the NIC learns that there are descriptors for it (82599 7.2.3.1)."
-        ),
+        shared.tail_moved("TDT", 0, "the tail tells the NIC which descriptors are its own (82599 7.2.3.1)."),
         shared.each_given("TDT"),
         on_the_wire,
         status_asked,

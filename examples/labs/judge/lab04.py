@@ -1,4 +1,4 @@
-"""Lab 04: one frame in (82599 4.6.7, 7.1.6)."""
+"""Lab 04: receive one frame (82599 4.6.7, 7.1.6)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def setup(random: Random) -> Setup:
     return Setup(mac, (frame(mac, random.randbytes(random.randrange(60, 200))),), pace=Pace(0.002, after_tail_s=0.05))
 
 
-def came_in(evidence: Evidence) -> str | None:
+def received(evidence: Evidence) -> str | None:
     if evidence.received[0] or evidence.run.ending is not Ending.FINISHED:
         return None
     return (
-        "The script ended before the frame was in its memory: the NIC writes DD (bit 0 of the descriptor's second word) when it is. "
-        "Wait for that, with a bound (7.1.6.2)."
+        "The script ended before the frame was in its memory. The NIC sets DD, bit 0 of the descriptor's second word, "
+        "when the frame is there: wait for it, with a bound (7.1.6.2)."
     )
 
 
@@ -30,19 +30,31 @@ def shown(evidence: Evidence) -> str | None:
     printed = "".join(evidence.run.output.split()).lower()
     if wire.hex() in printed:
         if wire.hex() + "00" in printed:
-            return f"More bytes were printed than came in: the frame has {len(wire)}, the length in the descriptor's bits 47:32 of the second word (7.1.6.2)."
+            return (
+                f"The script printed too many bytes: the frame has {len(wire)}, the length in bits 47:32 of the "
+                "descriptor's second word (7.1.6.2)."
+            )
         return None
     if not evidence.received[0]:
-        return "No frame came into the queue, and none was printed."
+        return "The queue received no frame, and the script printed none."
     if wire.hex()[:6] in printed:
-        return f"Only the beginning of the frame was printed: it has {len(wire)} bytes, as the descriptor says in bits 47:32 of its second word (7.1.6.2)."
-    return "The frame is in the buffer, but its bytes were not printed: print(frame.hex()), of as many bytes as the descriptor says (7.1.6.2)."
+        return (
+            f"The script printed only the beginning of the frame: it has {len(wire)} bytes, the length in bits 47:32 "
+            "of the descriptor's second word (7.1.6.2)."
+        )
+    return (
+        "The frame is in the buffer, but the script did not print it: print(frame.hex()), with the length from the "
+        "descriptor (7.1.6.2)."
+    )
 
 
 def odd_bit_cleared(evidence: Evidence) -> str | None:
-    """Frames come in all the same, here; cards were seen to corrupt them."""
+    """The emulated NIC receives with either value; real NICs have been seen to corrupt frames."""
     if all(access.word.MUST_BE_ZERO for access in evidence.writes("DCA_RXCTRL")):
-        return "DCA_RXCTRL[0] bit 12 (MUST_BE_ZERO) is still 1, as after a reset; the datasheet wants it 0 for a queue that receives (82599 8.2.3.11.1)."
+        return (
+            "DCA_RXCTRL[0] bit 12 (MUST_BE_ZERO) is still 1, its value after a reset; a queue that receives needs 0 "
+            "(82599 8.2.3.11.1)."
+        )
     return None
 
 
@@ -55,9 +67,9 @@ LAB = Lab(
         odd_bit_cleared,
         shared.receive_enabled,
         shared.reception_on,
-        shared.tail_moved("RDT", 0, "the tail is how the NIC learns that there are buffers for it (82599 7.1.9)."),
+        shared.tail_moved("RDT", 0, "the tail tells the NIC which buffers are its own (82599 7.1.9)."),
         shared.each_given("RDT"),
-        came_in,
+        received,
         shown,
     ),
 )

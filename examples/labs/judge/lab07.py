@@ -1,4 +1,4 @@
-"""Lab 07: interrupts against polling (82599 7.3, 8.2.3.5), measured by counting."""
+"""Lab 07: interrupts and polling (82599 7.3, 8.2.3.5), compared by counts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .evidence import Evidence, Lab, Setup
 from .nic import Pace
 from .shared import any_mac, frame
 
-FRAMES = 10  # by each way
+FRAMES = 10  # by polling, and again by interrupts
 EVERY_S = 0.005
-POLLING_LOOKS = 5  # a frame, at least: a loop in Python looks thousands of times in EVERY_S
+POLLING_LOOKS = 5  # at least, for each frame; a loop in Python looks thousands of times in EVERY_S
 
 
 def setup(random: Random) -> Setup:
@@ -21,55 +21,88 @@ def setup(random: Random) -> Setup:
 def polled(evidence: Evidence) -> str | None:
     said = evidence.numbers("polling")
     if said.get("frames") != FRAMES:
-        return f'The line "polling: frames={FRAMES} looks=..." was not printed: the first {FRAMES} frames are to be polled for.'
+        return (
+            f'The script did not print the line "polling: frames={FRAMES} looks=...": receive the first {FRAMES} '
+            "frames by polling."
+        )
     if said.get("looks", 0) < POLLING_LOOKS * FRAMES:
-        return f"Polling cannot have looked {said.get('looks', 0):g} times: a frame comes every {EVERY_S * 1e3:g} ms. Count each look, those that found nothing too."
+        return (
+            f"Polling must have looked more often than {said.get('looks', 0):g} times: a frame comes every "
+            f"{EVERY_S * 1e3:g} ms. Count every look, also one that finds nothing."
+        )
     return None
 
 
 def mapped(evidence: Evidence) -> str | None:
     ivar = evidence.last("IVAR")
     if not ivar & 0x80:
-        return "IVAR[0].INT_ALLOC_VAL_0 was never set: receive queue 0 raises no vector (82599 8.2.3.5.16)."
+        return "IVAR[0].INT_ALLOC_VAL_0 was never set: receive queue 0 has no vector (82599 8.2.3.5.16)."
     if ivar & 0x3F:
-        return f"IVAR[0].INT_ALLOC_0 is {ivar & 0x3F}: the script has vector 0 only (82599 8.2.3.5.16)."
+        return f"IVAR[0].INT_ALLOC_0 is {ivar & 0x3F}: the script has only vector 0 (82599 8.2.3.5.16)."
     return None
 
 
 def msix(evidence: Evidence) -> str | None:
     asked = evidence.writes("GPIE")
     if not asked or not asked[-1].word.MSIX_MODE:
-        return "GPIE.MSIX_MODE was never set: the NIC still has one line for all causes, and sends no messages (82599 8.2.3.5.18)."
+        return (
+            "GPIE.MSIX_MODE was never set: the NIC uses one line for all causes and sends no messages (82599 "
+            "8.2.3.5.18)."
+        )
     if not asked[-1].word.EIAME:
-        return "GPIE.EIAME was not set: a message does not mask its vector then, and the next frame sends another before this one was looked at (82599 8.2.3.5.18)."
+        return (
+            "GPIE.EIAME was not set: a message then does not mask its vector, and the next frame sends another "
+            "message before the script has handled the first (82599 8.2.3.5.18)."
+        )
     if not evidence.last("EIAC") & 1:
-        return "EIAC bit 0 is 0: the cause stays set when its message is sent, and the same frame wakes again and again (82599 8.2.3.5.5)."
+        return (
+            "EIAC bit 0 is 0: the cause stays set after its message, and the same frame wakes the script again and "
+            "again (82599 8.2.3.5.5)."
+        )
     if not evidence.last("EIAM_EX") & 1:
-        return "EIAM_EX[0] bit 0 is 0: it names the vectors that a message masks (82599 8.2.3.5.10)."
+        return "EIAM_EX[0] bit 0 is 0: its bits select the vectors that a message masks (82599 8.2.3.5.10)."
     return None
 
 
 def armed(evidence: Evidence) -> str | None:
     arms = evidence.writes("EIMS_EX") + evidence.writes("EIMS")
     if not any(access.value & 1 for access in arms):
-        return "EIMS_EX[0] was never written: all vectors are masked after a reset, and a message masks its own again (82599 8.2.3.5.8)."
+        return (
+            "EIMS_EX[0] was never written: after a reset all vectors are masked, so the NIC sends no message (82599 "
+            "8.2.3.5.8)."
+        )
     wakes = evidence.numbers("interrupts").get("wakes", 0)
     if wakes > len(arms):
-        return f"The script woke {wakes:g} times, but unmasked its vector {len(arms)} times: a message masks it (EIAM_EX), so it must be unmasked before each sleep."
+        return (
+            f"The script woke {wakes:g} times, but unmasked its vector {len(arms)} times. A message masks its vector "
+            "(EIAM_EX): unmask it before each sleep."
+        )
     if len(arms) == 1 and not wakes:
-        return "The vector was unmasked once: the first message masked it again (EIAM_EX), so there was no second. Unmask it before each sleep (82599 8.2.3.5.8)."
+        return (
+            "The vector was unmasked once: the first message masked it again (EIAM_EX), and the NIC sent no second "
+            "one. Unmask it before each sleep (82599 8.2.3.5.8)."
+        )
     return None
 
 
 def slept(evidence: Evidence) -> str | None:
     said = evidence.numbers("interrupts")
     if said.get("frames") != FRAMES:
-        return f'The line "interrupts: frames={FRAMES} looks=... wakes=..." was not printed: the second {FRAMES} frames are to come by interrupts.'
+        return (
+            f'The script did not print the line "interrupts: frames={FRAMES} looks=... wakes=...": receive the '
+            f"second {FRAMES} frames by interrupts."
+        )
     looks, wakes = said.get("looks", 0), said.get("wakes", 0)
     if not 1 <= wakes <= FRAMES + 1:
-        return f"{FRAMES} frames cannot have taken {wakes:g} messages: count the wake-ups, where the eventfd was readable, and read it then or it stays so."
+        return (
+            f"{FRAMES} frames cannot have caused {wakes:g} messages. Count a wake-up when the eventfd is readable, "
+            "and read it then: until it is read, it stays readable."
+        )
     if looks > 2 * (FRAMES + wakes):
-        return f"By interrupts the script looked {looks:g} times for {FRAMES} frames: that is polling. Sleep in select() until the NIC sends a message."
+        return (
+            f"The script looked {looks:g} times for {FRAMES} frames: that is polling. Sleep in select() until the "
+            "NIC sends a message."
+        )
     return None
 
 

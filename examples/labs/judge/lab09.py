@@ -1,4 +1,4 @@
-"""Lab 09: a DMA fault, what the IOMMU does, and how a driver gets out of it."""
+"""Lab 09: a DMA fault, the IOMMU's answer, and the driver's recovery."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def setup(random: Random) -> Setup:
 def broken(evidence: Evidence) -> str | None:
     given = evidence.given("TDT")
     if not given:
-        return "TDT[0] was never written with a descriptor: there is no DMA that could fail."
+        return "TDT[0] never gave the NIC a descriptor: there was no DMA that could fail."
     if not evidence.faults and not given[0].mapped:
         return (
-            "The queue was switched off, or the script ended, before the NIC had looked at the bad descriptor: it does so in its own time. "
-            "Wait for DD until PATIENCE_S is over (7.2.3.2.4)."
+            "The queue was switched off, or the script ended, before the NIC had fetched the bad descriptor. The "
+            "NIC needs "
+            "time for it: wait for DD until PATIENCE_S is over (7.2.3.2.4)."
         )
     if not evidence.faults:
         return (
-            f"No DMA failed: descriptor {given[0].index} points to {given[0].q0:#x}, which is mapped. Give the NIC an address of memory that it was "
-            "never told of, far from buffer.iova."
+            f"No DMA failed: descriptor {given[0].index} points to {given[0].q0:#x}, which is mapped. Give the NIC an "
+            "address that is not mapped, far from buffer.iova."
         )
     return None
 
@@ -38,15 +39,18 @@ def noticed(evidence: Evidence) -> str | None:
     if evidence.says("refused"):
         return None
     return (
-        'The script did not print "refused": DD never comes for such a descriptor. The device\'s status in configuration space has Received Master Abort; '
-        "device.dma_refused() asks for it (82599 9.3.3.4)."
+        'The script did not print "refused". DD never comes for such a descriptor, but the PCI status register shows '
+        "Received Master Abort; device.dma_refused() reads it (82599 9.3.3.4)."
     )
 
 
 def stopped(evidence: Evidence) -> str | None:
     off = next((access for access in evidence.writes("TXDCTL") if not access.word.ENABLE), None)
     if off is None:
-        return "TXDCTL[0].ENABLE was never cleared: the queue stands still at the bad descriptor until it is switched off (82599 4.6.8.1)."
+        return (
+            "TXDCTL[0].ENABLE was never cleared: the queue stands still at the bad descriptor until it is switched "
+            "off (82599 4.6.8.1)."
+        )
     after = evidence.record[evidence.position(off) + 1 :]
     seen = next(
         (
@@ -63,7 +67,9 @@ def stopped(evidence: Evidence) -> str | None:
         (i for i, access in enumerate(after) if access.write and access.name in ("TDH", "TDT", "TXDCTL")), len(after)
     )
     if seen is None or touched < seen:
-        return "TXDCTL[0].ENABLE was not read as 0 after it was cleared: the NIC may still be at work on the ring (82599 4.6.8.1)."
+        return (
+            "TXDCTL[0].ENABLE was not read as 0 after it was cleared: the NIC may still use the ring (82599 4.6.8.1)."
+        )
     if on is None:
         return "TXDCTL[0].ENABLE was not set again: the queue is off (82599 4.6.8)."
     for name in ("TDH", "TDT"):
@@ -72,8 +78,8 @@ def stopped(evidence: Evidence) -> str | None:
         )
         if zero is None or zero > on:
             return (
-                f"{name}[0] was not set to 0 while the queue was off: a queue begins where its head and tail are, "
-                "and the script begins at descriptor 0 (82599 8.2.3.9.8)."
+                f"{name}[0] was not set to 0 while the queue was off: the queue starts at its head, "
+                "and the script starts at descriptor 0 (82599 8.2.3.9.8)."
             )
     return None
 
@@ -84,15 +90,27 @@ def recovered(evidence: Evidence) -> str | None:
         return (
             None
             if evidence.says("recovered")
-            else 'The good frame is on the wire, but the script did not print "recovered" when DD told so.'
+            else 'The good frame is on the wire, but the script did not print "recovered" when DD was set.'
         )
     if not evidence.sent and len(evidence.given("TDT")) < 2:
-        return "TDT[0] was not moved after the queue was switched on again: the good frame was not given to the NIC (82599 7.2.3.1)."
+        return (
+            "TDT[0] was not moved after the queue was switched on again, so the NIC was not given the good frame "
+            "(82599 7.2.3.1)."
+        )
     if not evidence.given("TDT")[-1].mapped:
-        return f"The descriptor of the good frame points to {evidence.given('TDT')[-1].q0:#x}, which is not mapped either: the frame is at buffer.iova."
+        return (
+            f"The descriptor of the good frame points to {evidence.given('TDT')[-1].q0:#x}, which is not mapped "
+            "either. The frame is at buffer.iova."
+        )
     if not evidence.sent and evidence.run.ending is Ending.FINISHED:
-        return 'The good frame was given to the NIC, but the script ended before it was sent: wait for DD, and print "recovered".'
-    return f"{len(evidence.sent)} frames came out of the wire, {len(right)} of them with {GOOD.decode()!r} in it; the lab asks for that one."
+        return (
+            "The NIC was given the good frame, but the script ended before it was sent. Wait for DD, and then print "
+            '"recovered".'
+        )
+    return (
+        f"{len(evidence.sent)} frames were on the wire, {len(right)} of them with {GOOD.decode()!r} in it; the lab "
+        "asks for one such frame and no other."
+    )
 
 
 LAB = Lab(

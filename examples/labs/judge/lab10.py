@@ -1,4 +1,4 @@
-"""Lab 10: the netmap API on top of it all (netmap(4))."""
+"""Lab 10: the netmap API (netmap(4))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sandbox import Ending
 from .shared import any_mac, frame
 
 FRAMES = 500
-REACTION_S = 0.04  # of the NIC: a script that does not wait for the last frames is gone by then
+REACTION_S = 0.04  # the NIC fetches this late; a script that does not wait for the last frames has ended by then
 
 
 def setup(random: Random) -> Setup:
@@ -32,24 +32,23 @@ def opened(evidence: Evidence) -> str | None:
     return None
 
 
-def came(evidence: Evidence) -> str | None:
-    """The driver gives the NIC what the program released, at an rxsync."""
+def received(evidence: Evidence) -> str | None:
+    """At an rxsync the driver gives the NIC the slots that the program has released."""
     if evidence.received[0] == FRAMES:
         return None
-    got = f"{evidence.received[0]} of {FRAMES} frames came in, "
+    got = f"{evidence.received[0]} of {FRAMES} frames were received, "
     if evidence.run.output.startswith("0 frames answered, 0 wait"):
-        return (
-            got
-            + "and the program saw none of them: a frame shows in the ring after a sync; port.poll() waits for one and syncs (netmap(4))."
+        return got + (
+            "but the program saw none of them: a frame is in the ring after a sync; port.poll() waits for a "
+            "frame and syncs (netmap(4))."
         )
     if evidence.run.output.startswith("0 frames answered"):
-        return (
-            got
-            + "but answer() found none: the slots from head to tail are the program's, and ring.space says how many they are (netmap(4))."
+        return got + (
+            "but answer() found none: the slots from head to tail are the program's, and ring.space is their "
+            "number (netmap(4))."
         )
-    return (
-        got
-        + "and then the receive ring got no slot back: slots are the program's until advance() moved past them (netmap(4))."
+    return got + (
+        "and then the receive ring got no slot back: slots are the program's until advance() releases them (netmap(4))."
     )
 
 
@@ -58,35 +57,44 @@ def answered(evidence: Evidence) -> str | None:
     if evidence.sent == wanted:
         return None
     if not evidence.given("TDT"):
-        return "Nothing was sent: slots that were written are sent when advance() moved past them and txsync() told the NIC (netmap(4))."
+        return (
+            "Nothing was sent: advance() releases the slots that were written, and txsync() gives them to the NIC "
+            "(netmap(4))."
+        )
     if evidence.sent and evidence.sent[0] in evidence.setup.frames:
-        return "The first frame came back as it was: exchange destination, bytes 0 to 5, and source, bytes 6 to 11."
+        return "The first frame was returned unchanged: exchange destination (bytes 0 to 5) and source (bytes 6 to 11)."
     number = next(
         (i for i, (sent, right) in enumerate(zip(evidence.sent, wanted)) if sent != right), len(evidence.sent)
     )
     if number < len(evidence.sent):
         sent, right = evidence.sent[number], wanted[number] if number < FRAMES else b""
         if len(sent) != len(right):
-            return f"Answer {number} has {len(sent)} bytes and should have {len(right)}: a slot's len goes over with its buffer."
-        return f"Answer {number} on the wire is {sent[14:30]!r} and should be {right[14:30]!r}: the transmit slot has to get the buffer with that frame."
+            return (
+                f"Answer {number} has {len(sent)} bytes and should have {len(right)}: copy len to the transmit slot "
+                "together with the buffer."
+            )
+        return (
+            f"Answer {number} on the wire is {sent[14:30]!r} and should be {right[14:30]!r}: the transmit slot must "
+            "get the buffer with that frame."
+        )
     why = (
         "flush() waits until the NIC has sent the last one."
         if evidence.run.ending is Ending.FINISHED
-        else "then it stopped."
+        else "then the script stopped."
     )
-    return f"{number} of {FRAMES} answers went out, all of them right; {why}"
+    return f"{number} of {FRAMES} answers were sent, all of them right; {why}"
 
 
 def swapped(evidence: Evidence) -> str | None:
-    """Zero copy: what is sent lies where it was received."""
+    """Zero copy: each frame is sent from the buffer that received it."""
     received = {descriptor.q0 for descriptor in evidence.given("RDT")}
     copied = sum(descriptor.q0 not in received for descriptor in evidence.given("TDT"))
     if copied:
         return (
-            f"{copied} of {FRAMES} answers lay in buffers that the receive ring never had: frames were copied. Exchange the two slots' buf_idx instead, "
-            "and set SlotFlag.BUF_CHANGED in both (netmap(4))."
+            f"{copied} of {FRAMES} answers were sent from buffers that the receive ring never had: frames were copied. "
+            "Exchange buf_idx of the two slots instead, and set SlotFlag.NS_BUF_CHANGED in both (netmap(4))."
         )
     return None
 
 
-LAB = Lab("10", setup, (opened, came, answered, swapped))
+LAB = Lab("10", setup, (opened, received, answered, swapped))

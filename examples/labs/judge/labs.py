@@ -1,4 +1,4 @@
-"""All labs, by number."""
+"""All labs by number."""
 
 from __future__ import annotations
 

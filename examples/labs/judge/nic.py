@@ -1,4 +1,4 @@
-"""An emulated 82599 that remembers: every register access, and the descriptors that each tail write gave to it."""
+"""An emulated 82599 that records every register access, and the descriptors that each tail write gives to it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ixrings.hw.register import ALL_ONES, Word
 from ixrings.hw.registers import Registers
 from ixrings.hw.trace import device as trace
 
-KEPT = 50_000  # accesses; what comes after them is counted only
-MOST_WINDOWS = 256
-MOST_MAPPED = 256 << 20  # bytes of a student's memory
+KEPT = 50_000  # accesses in the record; later ones are only counted
+MOST_WINDOWS = 256  # mappings that a script may have at a time
+MOST_MAPPED = 256 << 20  # bytes that they may have together
 DESCRIPTOR = 16
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """One that a tail write gave to the NIC, as it was at that moment. mapped: whether the NIC reached what it points to."""
+    """A descriptor at the moment when a tail write gave it to the NIC. mapped: whether the NIC can read its address."""
 
     queue: int
     index: int
@@ -35,7 +35,8 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Access:
-    """A read or write of a register. at_s: seconds since the script got the NIC. given: what a tail write handed over, with the head where it then was."""
+    """A read or write of a register. at_s: seconds since the script started. given: the descriptors that a tail write
+    gave to the NIC; head: the ring's head at that moment."""
 
     at_s: float
     write: bool
@@ -63,7 +64,8 @@ class Access:
 
 @dataclass(frozen=True)
 class Pace:
-    """A NIC that takes its time: a step each `every_s`, of at most `frames`, and none for `after_tail_s` behind a tail write."""
+    """How fast a slow NIC works: a step of at most `frames` frames each `every_s`, and none within `after_tail_s` after
+    a tail write."""
 
     every_s: float
     frames: int = 64
@@ -71,16 +73,16 @@ class Pace:
 
 
 class WatchedNic(Emulated82599):
-    """What was done to it stays in `accesses`; queue counters as they were at the end, before the reset, in `received`."""
+    """accesses: the record. count: the number of all accesses. received: frames by queue, over all resets."""
 
     def __init__(self, wire: str, *, mac: bytes, link_up_s: float, pace: Pace | None) -> None:
         self.accesses: list[Access] = []
-        self.count = 0  # of all accesses
+        self.count = 0
         self.received: list[int] = [0] * 16
         self._start = time.monotonic()
         self._last: dict[tuple[str, int], int] = {}
         self._tails: dict[tuple[str, int], int] = {}
-        self._files: dict[int, tuple[int, int, int]] = {}  # iova: size, a descriptor of the memory, where in it
+        self._files: dict[int, tuple[int, int, int]] = {}  # IOVA: size, file descriptor, offset in the file
         self._last_tail = 0.0
         self._stopping = threading.Event()
         self._pump: threading.Thread | None = None
@@ -100,13 +102,13 @@ class WatchedNic(Emulated82599):
     def start_clock(self) -> None:
         self._start = time.monotonic()
 
-    # ---- the record ----
+    # ---- record ----
 
     def read32(self, offset: int, /) -> int:
         value = super().read32(offset)
         place = Registers.find(offset)
         if place is not None and place.row.name == "QPRC":
-            self.received[place.index] += value  # the read cleared it
+            self.received[place.index] += value  # reading clears it
         self._note(False, offset, value)
         return value
 
@@ -132,21 +134,21 @@ class WatchedNic(Emulated82599):
             self.accesses.append(Access(time.monotonic() - self._start, write, name, index, offset, value, given, head))
 
     def _given(self, name: str, queue: int, tail: int) -> tuple[Descriptor, ...]:
-        """The descriptors from the former tail up to this one."""
+        """The descriptors from the previous tail up to this one."""
         if name in ("RXDCTL", "TXDCTL"):
-            self._tails.pop((name[0], queue), None)  # a queue that is switched starts at 0 again
+            self._tails.pop((name[0], queue), None)  # a queue that is enabled or disabled starts at 0 again
         if name not in ("RDT", "TDT"):
             return ()
         side = name[0]
         slots = self._last.get((f"{side}DLEN", queue), 0) // DESCRIPTOR
         base = self._last.get((f"{side}DBAL", queue), 0) | self._last.get((f"{side}DBAH", queue), 0) << 32
-        former = self._tails.get((side, queue), 0)
-        if not 0 < slots <= 8192 or tail >= slots or former >= slots:
+        previous = self._tails.get((side, queue), 0)
+        if not 0 < slots <= 8192 or tail >= slots or previous >= slots:
             return ()
         self._tails[side, queue] = tail
         found = []
-        for i in range((tail - former) % slots):
-            index = (former + i) % slots
+        for i in range((tail - previous) % slots):
+            index = (previous + i) % slots
             data = self.memory(base + index * DESCRIPTOR, DESCRIPTOR)
             if len(data) == DESCRIPTOR:
                 q0, q1 = struct.unpack("<QQ", data)
@@ -154,16 +156,16 @@ class WatchedNic(Emulated82599):
         return tuple(found)
 
     def reset(self) -> None:
-        """The student's end of the NIC is gone, and the server resets it."""
+        """Called by the server when the script has closed the NIC."""
         self._save_counters()
         super().reset()
 
     def _save_counters(self) -> None:
-        """A reset is the last moment to look."""
+        """Add the queue counters to `received` before a reset clears them."""
         for queue in range(len(self.received)):
             self.received[queue] += super().read32(Registers.QPRC.offset(queue))
 
-    # ---- the student's memory ----
+    # ---- the script's memory ----
 
     def map_dma_at(
         self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
@@ -187,7 +189,8 @@ class WatchedNic(Emulated82599):
             os.close(self._files.pop(start)[1])
 
     def memory(self, iova: int, size: int) -> bytes:
-        """What is at an address of the NIC's; b"" where nothing is mapped. By pread: a file that was cut short is no SIGBUS."""
+        """The bytes at an IOVA; b"" where nothing is mapped. pread() does not raise SIGBUS when a script has truncated
+        the file."""
         for start, (length, fd, offset) in self._files.items():
             if start <= iova and iova + size <= start + length:
                 return os.pread(fd, size, offset + iova - start)

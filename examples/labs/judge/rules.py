@@ -1,4 +1,4 @@
-"""What the labs need to know of the emulator's rules; nothing else here depends on how it keeps them."""
+"""The severity of the emulator's rules. Only this file depends on how the emulator stores its rules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from ixrings.hw.emulator import Violation
 
 
 def is_error(violation: Violation) -> bool:
-    """Whether a driver must not do it; else it is what drivers are known to get away with."""
-    rule = getattr(violation, "rule", None)  # an emulator whose rules have no severity means all of them
+    """Whether the violation fails the lab. The other violations are habits that real NICs are known to tolerate."""
+    rule = getattr(violation, "rule", None)  # a violation without a rule counts as an error
     return rule is None or rule.severity.value == "error"

@@ -1,4 +1,4 @@
-"""A student's script in a process of its own, bounded in time, memory and output. However it ends, nothing of it is left."""
+"""Runs a student's script in a process with bounded time, memory and output. No process of it is left at the end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-MOST_OUTPUT = 256 * 1024  # bytes of stdout, and of stderr
-MOST_MEMORY = 512 << 20  # beyond what the checker itself has
+MOST_OUTPUT = 256 * 1024  # bytes of stdout, and as many of stderr
+MOST_MEMORY = 512 << 20  # bytes, in addition to the checker's own
 MOST_FILE = 64 << 20
 MOST_FILES = 512
 PR_SET_CHILD_SUBREAPER = 36
 STARTS_A_PROCESS = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
-REAP_S = 2.0
+REAP_S = 2.0  # for the end of processes that a script has left
 
 
 class Ending(Enum):
@@ -36,7 +36,7 @@ class Ending(Enum):
 
 @dataclass
 class Run:
-    """How a script ended and what it printed. code: its exit code, or the signal's number. seconds: how long it ran."""
+    """How a script ended and what it printed. code: its exit code, or the signal's number. seconds: its run time."""
 
     ending: Ending
     code: int
@@ -47,13 +47,13 @@ class Run:
 
 @dataclass
 class Stream:
-    """One of the script's outputs, as far as it is kept."""
+    """What a script wrote to stdout or stderr."""
 
     fd: int
     data: bytearray = field(default_factory=bytearray)
 
     def read(self) -> bool:
-        """Whether there may be more."""
+        """Read a piece. Returns False at the end of the stream."""
         piece = os.read(self.fd, 65536)
         self.data += piece
         return bool(piece)
@@ -63,13 +63,13 @@ class Stream:
 
 
 class Script:
-    """Forked by the constructor, started by `run`: what the checker sets up in between is not the script's. One at a time."""
+    """A script's process. The constructor forks it and `run` starts it, so it shares nothing that the checker sets up
+    in between. Only one Script may exist at a time."""
 
     def __init__(self, file: Path, nic_name: str, limit_s: float) -> None:
         self._limit_s = limit_s
-        ctypes.CDLL(None).prctl(
-            PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0
-        )  # what a script leaves behind becomes our child, and ends with it
+        # Processes that a script leaves become our children, so stop() finds them.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         go, self._go = os.pipe()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
@@ -77,13 +77,13 @@ class Script:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _be_the_script(file, nic_name, limit_s, go, out_end, err_end)
+            become_script(file, nic_name, limit_s, go, out_end, err_end)
         for fd in (go, out_end, err_end):
             os.close(fd)
         self._out, self._err = Stream(out), Stream(err)
 
     def run(self) -> Run:
-        """Until it ends, or has to."""
+        """Start the script and wait until it ends or reaches a limit."""
         start = time.monotonic()
         with suppress(BrokenPipeError):
             os.write(self._go, b"!")
@@ -113,7 +113,7 @@ class Script:
         return Run(ending, abs(code), seconds, self._out.text(), self._err.text())
 
     def stop(self, reaped: bool = False) -> None:
-        """No process of the script's is left. Twice is harmless."""
+        """Kill the script and the processes that it left. A second call does nothing."""
         if not self.pid:
             return
         if not reaped:
@@ -121,7 +121,7 @@ class Script:
             os.waitpid(self.pid, 0)
         self.pid = 0
         end = time.monotonic() + REAP_S
-        while (left := _children()) and time.monotonic() < end:
+        while (left := children()) and time.monotonic() < end:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -140,8 +140,8 @@ class Script:
         self.close()
 
 
-def _children() -> list[int]:
-    """The checker has no other children than a script's."""
+def children() -> list[int]:
+    """The checker's child processes; all of them belong to the script."""
     found: list[int] = []
     for task in os.listdir("/proc/self/task"):
         with suppress(OSError):
@@ -152,8 +152,8 @@ def _children() -> list[int]:
 # ---- in the script's process ----
 
 
-def _be_the_script(file: Path, nic_name: str, limit_s: float, go: int, out: int, err: int) -> None:
-    """Never returns."""
+def become_script(file: Path, nic_name: str, limit_s: float, go: int, out: int, err: int) -> None:
+    """Wait for a byte from `go`, run the script, and exit. Never returns."""
     code = 1
     try:
         os.setsid()
@@ -166,19 +166,19 @@ def _be_the_script(file: Path, nic_name: str, limit_s: float, go: int, out: int,
         if os.read(go, 1) != b"!":
             os._exit(0)
         os.close(go)
-        _limit(limit_s)
+        set_limits(limit_s)
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         sys.argv = [str(file), nic_name]
         os.chdir(file.parent)
-        code = _exit_code(lambda: runpy.run_path(str(file), run_name="__main__"), file)
+        code = exit_code_of(lambda: runpy.run_path(str(file), run_name="__main__"), file)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
 
 
-def _exit_code(script: Callable[[], object], file: Path) -> int:
+def exit_code_of(script: Callable[[], object], file: Path) -> int:
     try:
         script()
         return 0
@@ -188,18 +188,18 @@ def _exit_code(script: Callable[[], object], file: Path) -> int:
         print(end.code, file=sys.stderr)
         return 1
     except BaseException as error:
-        print(_own_lines(error, file), file=sys.stderr)
+        print(explain_error(error, file), file=sys.stderr)
         return 1
 
 
-def _own_lines(error: BaseException, file: Path) -> str:
-    """The traceback's last line in the student's file, and what happened: the rest is not what he wrote."""
-    told = "".join(traceback.format_exception_only(type(error), error)).strip()
+def explain_error(error: BaseException, file: Path) -> str:
+    """The error, and the last line of the student's file that led to it. Lines of other files are left out."""
+    message = "".join(traceback.format_exception_only(type(error), error)).strip()
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return f"line {own[-1].lineno}: {own[-1].line}\n{told}" if own else told
+    return f"{file.name}, line {own[-1].lineno}: {own[-1].line}\n{message}" if own else message
 
 
-def _limit(limit_s: float) -> None:
+def set_limits(limit_s: float) -> None:
     with open("/proc/self/statm", encoding="ascii") as file:
         memory = int(file.read().split()[0]) * resource.getpagesize() + MOST_MEMORY
     for what, most in (
@@ -211,10 +211,11 @@ def _limit(limit_s: float) -> None:
     ):
         most = min(most, resource.getrlimit(what)[1]) if resource.getrlimit(what)[1] != resource.RLIM_INFINITY else most
         resource.setrlimit(what, (most, most))
-    sys.addaudithook(_refuse_processes)
+    sys.addaudithook(refuse_processes)
 
 
-def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
-    """A lab needs no process. Who goes round this, by ctypes for example, is ended by Script.stop()."""
+def refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse to start a process. A script can avoid this check, for example by ctypes; Script.stop() ends what it
+    starts."""
     if event in STARTS_A_PROCESS:
         raise PermissionError(f"a lab's script may not start processes ({event})")

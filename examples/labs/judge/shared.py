@@ -1,4 +1,4 @@
-"""What several labs set up and ask."""
+"""Setups and questions that several labs share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DTYP_DATA = 3
 
 
 def any_mac(random: Random) -> bytes:
-    """Unicast, locally administered, different in each run, so that a script has to read it; no byte shows twice."""
+    """A random unicast address, locally administered. No two bytes are equal, so a wrong order of bytes is found."""
     return bytes([0x02, *random.sample(range(0x10, 0xF0), 5)])
 
 
@@ -27,7 +27,7 @@ def frame(to: bytes, payload: bytes, length: int = 60) -> bytes:
 
 def transmit_on(evidence: Evidence) -> str | None:
     if evidence.set_at("DMATXCTL", TE=1) is None:
-        return "DMATXCTL.TE was never set: no transmit queue works before it (82599 4.6.8)."
+        return "DMATXCTL.TE was never set: without it no transmit queue works (82599 4.6.8)."
     return None
 
 
@@ -43,36 +43,45 @@ def ring_programmed(evidence: Evidence, side: str, queue: int = 0) -> str | None
     section = "8.2.3.9.5" if side == "T" else "8.2.3.8.1"
     low, high, length = (evidence.last(f"{side}D{part}", queue) for part in ("BAL", "BAH", "LEN"))
     if not low and not high:
-        return f"{side}DBAL[{queue}] and {side}DBAH[{queue}] were never written: the NIC does not know where the ring is (82599 {section})."
+        return (
+            f"{side}DBAL[{queue}] and {side}DBAH[{queue}] were never written: they tell the NIC where the ring is "
+            f"(82599 {section})."
+        )
     if not high:
-        return f"{side}DBAH[{queue}] is 0, but the ring's address has more than 32 bits: its upper half belongs there, iova >> 32 (82599 {section})."
+        return (
+            f"{side}DBAH[{queue}] is 0, but the ring's address has more than 32 bits: write its upper half, iova >> "
+            f"32, there (82599 {section})."
+        )
     if not length:
         return f"{side}DLEN[{queue}] was never written: a ring of 0 bytes has no descriptors (82599 {section})."
     if length % 128:
-        return f"{side}DLEN[{queue}] is {length}: it counts bytes, 16 a descriptor, and must be a multiple of 128."
+        return (
+            f"{side}DLEN[{queue}] is {length}: it counts bytes, 16 for each descriptor, and must be a multiple of 128."
+        )
     return None
 
 
 def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
-    """Enabled after its ring was programmed, and read back before its tail moved."""
+    """The queue must be enabled after its ring was programmed, and read as enabled before its tail moves."""
     control, tail = f"{side}XDCTL", f"{side}DT"
     section = "4.6.8" if side == "T" else "4.6.7"
     enabled = evidence.set_at(control, queue, ENABLE=1)
     if enabled is None:
-        return f"{control}[{queue}].ENABLE was never set: the queue is off and does not look at its ring (82599 {section})."
+        return f"{control}[{queue}].ENABLE was never set: the queue is off and does not use its ring (82599 {section})."
     for name in (f"{side}DBAL", f"{side}DLEN"):
         written = evidence.writes(name, queue)
         if written and evidence.position(written[0]) > evidence.position(enabled):
             return (
-                f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue took its ring from the registers "
-                f"when it was enabled (82599 {section})."
+                f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue takes its ring from the "
+                "registers "
+                f"when it is enabled (82599 {section})."
             )
     ready = evidence.seen_at(control, queue, ENABLE=1)
     first_tail = next((access for access in evidence.writes(tail, queue) if access.value), None)
     if ready is None or (first_tail is not None and evidence.position(first_tail) < evidence.position(ready)):
         return (
             f"{control}[{queue}].ENABLE was not read as 1 before {tail}[{queue}] moved: enabling takes time, "
-            f"and a tail written before it is lost (82599 {section})."
+            f"and a tail written too early is lost (82599 {section})."
         )
     return None
 
@@ -80,7 +89,7 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
 def transmit_enabled(evidence: Evidence) -> str | None:
     te, enable = evidence.set_at("DMATXCTL", TE=1), evidence.set_at("TXDCTL", ENABLE=1)
     if te and enable and evidence.position(enable) < evidence.position(te):
-        return "TXDCTL[0].ENABLE was set before DMATXCTL.TE: the queue does not take it (82599 4.6.8)."
+        return "TXDCTL[0].ENABLE was set before DMATXCTL.TE: the NIC then does not enable the queue (82599 4.6.8)."
     return queue_enabled(evidence, "T")
 
 
@@ -89,13 +98,15 @@ def receive_enabled(evidence: Evidence) -> str | None:
 
 
 def tail_moved(name: str, queue: int, why: str) -> Step:
+    """Asks whether this tail was written and gave the NIC a descriptor. why: what the tail is for."""
+
     def step(evidence: Evidence) -> str | None:
         if not evidence.writes(name, queue):
             return f"{name}[{queue}] was never written: {why}"
         if not evidence.given(name, queue):
             return (
-                f"{name}[{queue}] was written {evidence.writes(name, queue)[-1].value}, and that gave the NIC no descriptor: "
-                "it works on those from head up to, not including, the tail."
+                f"{name}[{queue}] was written with {evidence.writes(name, queue)[-1].value}, and that gave the NIC no "
+                "descriptor: its descriptors are those from the head up to, but not including, the tail."
             )
         return None
 
@@ -103,22 +114,31 @@ def tail_moved(name: str, queue: int, why: str) -> Step:
 
 
 def transmit_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | None:
-    """What is wrong with one that carries a whole frame in one buffer (7.2.3.2.4)."""
+    """The first mistake in a descriptor of a whole frame in one buffer (7.2.3.2.4), or None."""
     at, q1 = f"Descriptor {descriptor.index} of TX queue {descriptor.queue}", descriptor.q1
     if not descriptor.q0 and not q1:
-        return f"{at} is all zeros: it was given to the NIC by TDT, but nothing was written to it."
+        return f"{at} is all zeros: TDT gave it to the NIC, but the script did not write it."
     if not descriptor.q0:
-        return f"{at} has address 0: its first word is where the NIC finds the frame (7.2.3.2.4)."
+        return f"{at} has address 0: its first word tells the NIC where the frame is (7.2.3.2.4)."
     if not q1 & DEXT or q1 >> 20 & 0xF != DTYP_DATA:
-        return f"{at} is no advanced data descriptor: DEXT (bit 29) is {q1 >> 29 & 1} and DTYP (bits 23:20) is {q1 >> 20 & 0xF}, not 1 and 3 (7.2.3.2.4)."
+        return (
+            f"{at} is not an advanced data descriptor: DEXT (bit 29) is {q1 >> 29 & 1} and DTYP (bits 23:20) is "
+            f"{q1 >> 20 & 0xF}, but must be 1 and 3 (7.2.3.2.4)."
+        )
     if not q1 & 0xFFFF:
-        return f"{at} has DTALEN 0: the length of its buffer, bits 15:0, is missing (7.2.3.2.4)."
+        return f"{at} has DTALEN 0: bits 15:0 must have the length of the data in its buffer (7.2.3.2.4)."
     if not q1 & EOP:
-        return f"{at} has no EOP (bit 24): the NIC goes on gathering descriptors for this frame, and sends nothing (7.2.3.2.4)."
+        return (
+            f"{at} has no EOP (bit 24): the NIC waits for more descriptors of this frame, and sends nothing "
+            "(7.2.3.2.4)."
+        )
     if q1 >> 46 != q1 & 0xFFFF:
-        return f"{at} has PAYLEN {q1 >> 46} (bits 63:46) and DTALEN {q1 & 0xFFFF} (bits 15:0): for a frame in one buffer they are the same (7.2.3.2.4)."
+        return (
+            f"{at} has PAYLEN {q1 >> 46} (bits 63:46) and DTALEN {q1 & 0xFFFF} (bits 15:0): for a frame in one "
+            "buffer they are equal (7.2.3.2.4)."
+        )
     if not q1 & IFCS:
-        return f"{at} has no IFCS (bit 25): the NIC is to add the frame's CRC, and must when it pads a short frame (7.2.3.2.2)."
+        return f"{at} has no IFCS (bit 25): the NIC must add the CRC, as it may pad the frame (7.2.3.2.2)."
     return unmapped(descriptor, evidence)
 
 
@@ -126,8 +146,9 @@ def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
     if evidence.setup.expects_faults or descriptor.mapped:
         return None
     return (
-        f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, where the NIC reaches nothing: a descriptor holds "
-        "the NIC's address of the memory (.iova), not this process's (.address)."
+        f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, which is not "
+        "mapped for "
+        "the NIC: a descriptor has the NIC's address of the memory (.iova), not this process's (.address)."
     )
 
 
@@ -138,16 +159,18 @@ def receive_buffers(evidence: Evidence) -> str | None:
     asked = next((access.word for access in reversed(evidence.writes("SRRCTL"))), None)
     if asked is None or asked.DESCTYPE != 1:
         is_now = "was never written" if asked is None else f"has DESCTYPE {asked.DESCTYPE}"
-        return f"SRRCTL[0] {is_now}: advanced descriptors with one buffer are DESCTYPE 1 (82599 8.2.3.8.7)."
+        return f"SRRCTL[0] {is_now}: advanced descriptors with one buffer need DESCTYPE 1 (82599 8.2.3.8.7)."
     if asked.BSIZEPACKET != 2:
-        return f"SRRCTL[0].BSIZEPACKET is {asked.BSIZEPACKET}: it counts KB, and the buffers here have 2 (82599 8.2.3.8.7)."
+        return (
+            f"SRRCTL[0].BSIZEPACKET is {asked.BSIZEPACKET}: it counts KB, and the buffers have 2 KB (82599 8.2.3.8.7)."
+        )
     return None
 
 
 def reception_on(evidence: Evidence) -> str | None:
     on = evidence.set_at("RXCTRL", RXEN=1)
     if on is None:
-        return "RXCTRL.RXEN was never set: the NIC hears the wire and throws everything away (82599 4.6.7 step 11)."
+        return "RXCTRL.RXEN was never set: the NIC drops every frame (82599 4.6.7 step 11)."
     stopped = evidence.set_at("SECRXCTRL", RX_DIS=1)
     ready = evidence.seen_at("SECRXSTAT", SECRX_RDY=1)
     if (
@@ -156,25 +179,35 @@ def reception_on(evidence: Evidence) -> str | None:
         or evidence.position(ready) > evidence.position(on)
         or evidence.position(stopped) > evidence.position(ready)
     ):
-        return "RXCTRL.RXEN was set while frames could be under way: first SECRXCTRL.RX_DIS=1, then wait for SECRXSTAT.SECRX_RDY=1 (82599 4.6.7 step 11)."
+        return (
+            "RXCTRL.RXEN was set while a frame could be half received. Before it, set SECRXCTRL.RX_DIS=1 and wait "
+            "for SECRXSTAT.SECRX_RDY=1 (82599 4.6.7 step 11)."
+        )
     if evidence.writes("SECRXCTRL")[-1].word.RX_DIS:
-        return "SECRXCTRL.RX_DIS is still 1: the path from the wire to memory is closed; clear it behind RXEN (82599 4.6.7 step 11)."
+        return (
+            "SECRXCTRL.RX_DIS is still 1: the path from the wire to memory is closed. Clear it after RXEN is set "
+            "(82599 4.6.7 step 11)."
+        )
     return None
 
 
 def receive_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | None:
     at = f"Descriptor {descriptor.index} of RX queue {descriptor.queue}"
     if descriptor.q1:
-        return f"{at} was given to the NIC with Q1 {descriptor.q1:#x}: DD and the rest must be 0, or an old frame looks like a new one (82599 7.1.6.1)."
+        return (
+            f"{at} was given to the NIC with {descriptor.q1:#x} in its second word: it must be 0, or an old frame "
+            "looks like a new one (82599 7.1.6.1)."
+        )
     if not descriptor.q0:
         return (
-            f"{at} was given to the NIC with address 0: its first word says where the frame is to go (82599 7.1.6.1)."
+            f"{at} was given to the NIC with address 0: its first word tells the NIC where to write the frame (82599 "
+            "7.1.6.1)."
         )
     return unmapped(descriptor, evidence)
 
 
 def each_given(name: str, queue: int = 0) -> Step:
-    """The first descriptor that is wrong among those that this tail handed over."""
+    """Asks whether the descriptors that this tail gave to the NIC are right."""
     wrong = transmit_descriptor if name == "TDT" else receive_descriptor
 
     def step(evidence: Evidence) -> str | None:

@@ -1,4 +1,4 @@
-"""One trial: a fresh NIC, the student's script on it, and the evidence of what happened, some of it left beside the script."""
+"""Runs a script on a new NIC, collects the evidence, and saves packets.pcap and trace.txt beside the script."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .nic import KEPT, WatchedNic
 from .sandbox import Script
 
 LIMIT_S = 10.0
-LEAVE_S = 5.0
+LEAVE_S = 5.0  # for posted writes that are still on their way when the script has ended
 
 
 def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float = LIMIT_S) -> Evidence:
-    """Leaves packets.pcap and trace.txt beside `file`. seed: of what is different in each run (addresses, bytes of frames)."""
+    """The evidence of one run. seed: chooses addresses and the bytes of frames; None: different in each run."""
     setup = lab.setup(Random(seed))
     began_ns = time.time_ns()
     with ExitStack() as undo:
@@ -32,18 +32,18 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
         with CaptureWriter(played) as capture:
             for frame in setup.frames:
                 capture.write(frame, began_ns)
-        # Before the NIC, whose thread a fork would leave behind.
+        # Fork before the NIC exists: it has threads, and a fork does not copy them.
         script = undo.enter_context(Script(file, f"vfio-user:{socket}", limit_s))
         wire = f"pcap={played if setup.frames else ''},{recorded}"
         nic = WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace)
         undo.callback(nic.close)
-        gone, came = threading.Event(), threading.Event()
-        gone.set()
+        closed, opened = threading.Event(), threading.Event()
+        closed.set()
 
-        def on_client(here: bool) -> None:
-            (came if here else gone).set()
-            if here:
-                gone.clear()
+        def on_client(connected: bool) -> None:
+            (opened if connected else closed).set()
+            if connected:
+                closed.clear()
 
         with Server(nic, str(socket), trap_all=not setup.awaited, on_client=on_client) as server:
             thread = threading.Thread(target=server.serve, name="vfio-user")
@@ -51,29 +51,29 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
             try:
                 nic.start_clock()
                 run = script.run()
-                gone.wait(LEAVE_S)  # posted writes may still be on their way
+                closed.wait(LEAVE_S)
             finally:
                 script.stop()
                 server.stop()
                 thread.join()
         evidence = Evidence(
-            setup, run, came.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations
+            setup, run, opened.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations
         )
         nic.close()
         sent = read_capture(recorded, allow_truncated=True)
         evidence.sent = list(sent)
         times_ns = sent.times_ns.tolist()
     try:
-        leave_capture(file.with_name("packets.pcap"), evidence, began_ns, times_ns)
-        leave_trace(file.with_name("trace.txt"), evidence)
-    except (OSError, CaptureError) as error:  # the script may have taken its folder away, or it is somebody else's
-        evidence.not_left = f"packets.pcap and trace.txt could not be left beside the file: {error}"
+        write_capture(file.with_name("packets.pcap"), evidence, began_ns, times_ns)
+        write_trace(file.with_name("trace.txt"), evidence)
+    except (OSError, CaptureError) as error:  # the script may have removed its folder, or the folder is read-only
+        evidence.not_saved = f"packets.pcap and trace.txt could not be written beside the file: {error}"
     return evidence
 
 
-def leave_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[int]) -> None:
-    """What came in has the run's beginning as its time, what was sent its own."""
-    path.unlink(missing_ok=True)  # a script may have put a link there, to a file of the teacher's
+def write_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[int]) -> None:
+    """Frames sent to the NIC have the start of the run as their time; frames from the NIC have their own."""
+    path.unlink(missing_ok=True)  # a script may have put a link to another file there
     with CaptureWriter(path) as capture:
         for frame in evidence.setup.frames[: evidence.played]:
             capture.write(frame, began_ns)
@@ -81,15 +81,15 @@ def leave_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[
             capture.write(frame, time_ns)
 
 
-def leave_trace(path: Path, evidence: Evidence) -> None:
+def write_trace(path: Path, evidence: Evidence) -> None:
     path.unlink(missing_ok=True)
     with open(path, "x", encoding="ascii", errors="backslashreplace") as trace:
         trace.writelines(trace_lines(evidence))
 
 
 def trace_lines(evidence: Evidence) -> Iterator[str]:
-    """As `ixrings trace` reads them."""
-    yield "# ixrings trace of an emulated NIC, in seconds since the script got it\n"
+    """The record in the format that `ixrings trace` reads."""
+    yield "# ixrings trace of an emulated NIC, in seconds since the script started\n"
     for access in evidence.record:
         yield f"{access.at_s:11.6f} {access}\n"
     if evidence.accesses > KEPT:
