@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.lab import Kernel, Lab, LabError
+from tests.qemu.lab.prepared import Kernel, Lab, LabError
 from tests.support.namespaces import why_not
 
 RESULTS = "IXRINGS_LAB_RESULTS"

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.qemu.archive import Apt, ArchiveError
-from tests.qemu.finish import FINISHERS
-from tests.qemu.lab import LabError, lab_folder, read_manifest, write_manifest
-from tests.qemu.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
+from tests.qemu.lab.archive import Apt, ArchiveError
+from tests.qemu.lab.finish import FINISHERS
+from tests.qemu.lab.prepared import LabError, lab_folder, read_manifest, write_manifest
+from tests.qemu.lab.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
 
 NEEDED = {  # program: the package that has it
     "apt-get": "apt",

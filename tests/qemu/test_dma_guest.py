@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.lab import Kernel, Lab
-from tests.qemu.ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
+from tests.qemu.lab.ours import IN_GUEST, LEFT, OPEN, OurGuest, last_json, our_guest
+from tests.qemu.lab.prepared import Kernel, Lab
 
 pytestmark = pytest.mark.qemu
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import HostEnd, warnings
-from tests.qemu.lab import Lab
-from tests.qemu.served import ServedNic
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import HostEnd, warnings
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import ServedNic
 from tests.support.namespaces import namespace, unique
 from tests.support.programs import wait_for
 from tests.support.steered import SYN, TCP, UDP, ethernet, packet

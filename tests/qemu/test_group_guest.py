@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.lab import Kernel, Lab
-from tests.qemu.ours import OurGuest, our_guest
+from tests.qemu.lab.ours import OurGuest, our_guest
+from tests.qemu.lab.prepared import Kernel, Lab
 
 pytestmark = pytest.mark.qemu
 

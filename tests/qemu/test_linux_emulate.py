@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import LinuxPort, warnings
-from tests.qemu.lab import Lab
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import LinuxPort, warnings
+from tests.qemu.lab.prepared import Lab
 from tests.support.vfio_user_peer import emulate
 
 pytestmark = pytest.mark.qemu

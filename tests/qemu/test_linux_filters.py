@@ -16,10 +16,10 @@ import pytest
 
 from ixrings.hw.registers import Registers
 from ixrings.hw.trace.file import TraceFile
-from tests.qemu.host_end import GUEST, HOST, warnings
-from tests.qemu.lab import Lab
-from tests.qemu.linux_world import World, linux_world
-from tests.qemu.served import LINUX_DOES
+from tests.qemu.lab.host_end import GUEST, HOST, warnings
+from tests.qemu.lab.linux_world import World, linux_world
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import LINUX_DOES
 from tests.support.namespaces import ip
 from tests.support.programs import started, wait_for
 from tests.support.steered import ICMP, SCTP, TCP, UDP, ethernet, packet

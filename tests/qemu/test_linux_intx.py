@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import HOST, HostEnd, LinuxPort, warnings
-from tests.qemu.lab import Lab
-from tests.qemu.served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import HOST, HostEnd, LinuxPort, warnings
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import ETHTOOL_TEST_DOES, LINUX_DOES, ServedNic
 from tests.support.namespaces import namespace, unique
 
 pytestmark = pytest.mark.qemu

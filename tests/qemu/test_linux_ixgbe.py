@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ixrings.hw.emulator.blocks.sfp import SfpModule
-from tests.qemu.host_end import GUEST, HOST, LINK_LOSS, warnings
-from tests.qemu.lab import Lab
-from tests.qemu.linux_world import World, linux_world
-from tests.qemu.served import ETHTOOL_TEST_DOES, LINUX_DOES
+from tests.qemu.lab.host_end import GUEST, HOST, LINK_LOSS, warnings
+from tests.qemu.lab.linux_world import World, linux_world
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import ETHTOOL_TEST_DOES, LINUX_DOES
 from tests.support.programs import wait_for
 
 pytestmark = pytest.mark.qemu

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import warnings
-from tests.qemu.lab import Lab
-from tests.qemu.served import ServedNic
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import warnings
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import ServedNic
 from tests.support.namespaces import unique
 from tests.support.programs import wait_for
 
@@ -40,9 +40,9 @@ done
 echo "no link"; exit 1
 """
 EXCHANGE = """
-cd /tmp; rm -f heard; python3 /project/tests/qemu/traffic.py listen 5001 {total} > heard & listener=$!
+cd /tmp; rm -f heard; python3 /project/tests/qemu/in_guest/traffic.py listen 5001 {total} > heard & listener=$!
 for try in $(seq 300); do grep -q listening heard && break; sleep 0.1; done
-ip netns exec far python3 /project/tests/qemu/traffic.py connect {to} 5001 {total} && wait $listener || {{ cat heard; exit 1; }}
+ip netns exec far python3 /project/tests/qemu/in_guest/traffic.py connect {to} 5001 {total} && wait $listener || {{ cat heard; exit 1; }}
 """
 SEND_TAGGED = f"""
 count() {{ cat /sys/class/net/eth0/statistics/rx_packets; }}

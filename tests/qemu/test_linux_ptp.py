@@ -11,10 +11,10 @@ from statistics import median
 import pytest
 
 from ixrings import Offload, Port, open_port
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import LinuxPort, warnings
-from tests.qemu.lab import Lab
-from tests.qemu.served import LINUX_DOES, ServedNic
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import LinuxPort, warnings
+from tests.qemu.lab.prepared import Lab
+from tests.qemu.lab.served import LINUX_DOES, ServedNic
 from tests.support.namespaces import unique
 from tests.support.programs import wait_for
 from tests.support.ptp import DELAY_REQ, message, on_ethernet

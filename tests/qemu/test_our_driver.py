@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import warnings
-from tests.qemu.lab import Lab, LabError
-from tests.qemu.served import ServedNic
+from tests.qemu.lab.guest import Guest
+from tests.qemu.lab.host_end import warnings
+from tests.qemu.lab.prepared import Lab, LabError
+from tests.qemu.lab.served import ServedNic
 
 pytestmark = pytest.mark.qemu
 

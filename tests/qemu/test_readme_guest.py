@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.guest import PROJECT
-from tests.qemu.lab import Kernel, Lab
-from tests.qemu.ours import OurGuest, our_guest, sending
+from tests.qemu.lab.guest import PROJECT
+from tests.qemu.lab.ours import OurGuest, our_guest, sending
+from tests.qemu.lab.prepared import Kernel, Lab
 
 pytestmark = pytest.mark.qemu
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.host_end import warnings
-from tests.qemu.lab import Kernel, Lab
-from tests.qemu.ours import (
+from tests.qemu.lab.host_end import warnings
+from tests.qemu.lab.ours import (
     AS_NOBODY,
     IN_GUEST,
     LEFT,
@@ -23,7 +22,8 @@ from tests.qemu.ours import (
     our_guest,
     sending,
 )
-from tests.qemu.served import LINUX_DOES
+from tests.qemu.lab.prepared import Kernel, Lab
+from tests.qemu.lab.served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.qemu.recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
+from .recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
 
 PREPARE = "python -m tests.qemu.prepare"
 PREPARE_KERNEL = "python -m tests.qemu.prepare --kernel"

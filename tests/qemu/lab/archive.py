@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.qemu.recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
+from .recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "IXRINGS_LAB_MIRROR"

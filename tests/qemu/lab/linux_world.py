@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.qemu.guest import Guest
-from tests.qemu.host_end import HOST, HostEnd, LinuxPort
-from tests.qemu.lab import Lab
-from tests.qemu.served import ServedNic
 from tests.support.namespaces import namespace, unique
+
+from .guest import Guest
+from .host_end import HOST, HostEnd, LinuxPort
+from .prepared import Lab
+from .served import ServedNic
 
 
 @dataclass

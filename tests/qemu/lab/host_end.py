@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.qemu.guest import Guest, Result
 from tests.support.namespaces import Namespace, ip
 from tests.support.programs import wait_for
 
+from .guest import Guest, Result
+
 HOST, GUEST = "10.9.0.1", "10.9.0.2"
 PORT = 5001
-TRAFFIC = Path(__file__).with_name("traffic.py")
+TRAFFIC = Path(__file__).resolve().parent.parent / "in_guest/traffic.py"
 SEND_FRAMES = """
 import socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
@@ -51,7 +52,8 @@ class HostEnd:
             assert listener.stdout.readline() == "listening\n"
             try:
                 result = guest.run(
-                    f"python3 /project/tests/qemu/traffic.py connect {HOST} {PORT} {total}", timeout_s=timeout_s
+                    f"python3 /project/tests/qemu/in_guest/traffic.py connect {HOST} {PORT} {total}",
+                    timeout_s=timeout_s,
                 )
                 output, _ = listener.communicate(timeout=10)
             finally:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ixrings import Port, open_port
-from tests.qemu.guest import Guest
-from tests.qemu.lab import Kernel, Lab
-from tests.qemu.served import ServedNic
 from tests.support.namespaces import unique
+
+from .guest import Guest
+from .prepared import Kernel, Lab
+from .served import ServedNic
 
 LEFT, RIGHT = "0000:01:00.0", "0000:02:00.0"
 PRELUDE = """

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.qemu.lab import LabError
-from tests.qemu.recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNEL_SOURCE
+from .prepared import LabError
+from .recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNEL_SOURCE
 
 Say = Callable[[str], None]
 KERNEL_BUILD_S = 3600
@@ -25,7 +25,7 @@ GROUP = "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n"
 def finish_qemu(part: Path, say: Say) -> None:
     if not (part / "usr/bin/qemu-system-x86_64").exists():
         raise LabError(
-            "the QEMU package has no usr/bin/qemu-system-x86_64; its layout has changed, see tests/qemu/finish.py"
+            "the QEMU package has no usr/bin/qemu-system-x86_64; its layout has changed, see tests/qemu/lab/finish.py"
         )
 
 

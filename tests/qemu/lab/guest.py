@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.qemu.lab import Kernel, Lab, LabError
+from .prepared import Kernel, Lab, LabError
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent.parent
 START_S = 90.0  # for the agent's first word; takes 2 to 6 s on a machine with nothing else to do
 STOP_S = 10.0
 
