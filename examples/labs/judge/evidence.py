@@ -94,7 +94,7 @@ class Evidence:
         return text.lower() in self.run.output.lower()
 
     def numbers(self, label: str) -> dict[str, float]:
-        """The printed line `label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; {} if no line has the label."""
+        """The printed line `label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; {} if no line has it."""
         for line in self.run.output.splitlines():
             if line.startswith(f"{label}:"):
                 return dict(number_pairs(line.partition(":")[2]))
