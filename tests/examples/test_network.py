@@ -14,6 +14,7 @@ import pytest
 from ixrings import PortTimeout, open_port
 from ixrings.hw.capture.frames import Capture
 from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.errors import WireError
 from tests.support.namespaces import (
     LEFT,
@@ -167,7 +168,7 @@ def by_forwarding_to_itself(source: Path, target: Path) -> None:
             port.poll(1)
             moved += port.forward(port)
         port.flush()
-        assert port.device.violations == []  # type: ignore[attr-defined]
+        assert isinstance(port.device, Emulated82599) and port.device.violations == []
     assert moved == count
 
 

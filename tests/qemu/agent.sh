@@ -1,5 +1,5 @@
-# Runs in the guest as process 1: takes the numbers of scripts from the second serial port and runs them.
-# /share/N.sh holds a script, /share/N.out gets what it prints, and "done N STATUS" goes back when it has ended.
+# Process 1 of the guest. It reads numbers of scripts from the second serial port and runs the scripts:
+# /share/N.sh is a script, its output goes to /share/N.out, and the agent answers "done N STATUS" at its end.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONPYCACHEPREFIX=/tmp/pycache PYTHONPATH=/project/.package:/project
 stty -F /dev/ttyS1 raw -echo
 mkdir -p /dev/pts /dev/shm /dev/hugepages /var/log /var/tmp

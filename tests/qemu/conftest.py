@@ -1,4 +1,4 @@
-"""Fixtures of the QEMU scenarios. A scenario that fails leaves its folder behind and says where it is."""
+"""Fixtures of the QEMU scenarios. The report of a failed scenario names the folder with its logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESULTS = "IXRINGS_LAB_RESULTS"
 def lab() -> Lab:
     try:
         found = Lab.load()
-        found.qemu, found.root, found.debian_kernel
+        assert found.qemu and found.root and found.debian_kernel  # each raises LabError if it is missing
     except LabError as error:
         pytest.skip(str(error))
     reason = why_not()
@@ -30,7 +30,7 @@ def lab() -> Lab:
 
 @pytest.fixture(scope="module", params=["group", "iommufd"])
 def vfio_kernel(request: pytest.FixtureRequest, lab: Lab) -> Kernel:
-    """Debian's kernel has VFIO by group only; one of our own has iommufd, which the driver then takes."""
+    """Debian's kernel has only VFIO groups. Our own kernel has iommufd too, and the driver prefers it."""
     try:
         return lab.debian_kernel if request.param == "group" else lab.iommufd_kernel
     except LabError as error:
@@ -39,7 +39,7 @@ def vfio_kernel(request: pytest.FixtureRequest, lab: Lab) -> Kernel:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every scenario has a folder: IXRINGS_LAB_RESULTS, else pytest's own."""
+    """The folder for the scenarios' folders: IXRINGS_LAB_RESULTS, or pytest's temporary folder."""
     chosen = os.environ.get(RESULTS)
     return Path(chosen).absolute() if chosen else tmp_path_factory.mktemp("qemu")
 
@@ -56,13 +56,13 @@ def folder(request: pytest.FixtureRequest, results: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_after_a_test() -> Iterator[None]:
-    """Instead of the one for all tests: a guest shared by several scenarios maps memory and connects interrupts as it likes."""
+    """Replaces the fixture of tests/conftest.py: several scenarios share a guest, which may map memory at any time."""
     yield
 
 
 @pytest.fixture(autouse=True)
 def no_datasheet_rule_is_broken() -> Iterator[None]:
-    """Nor that one: other drivers break rules, and the scenarios say which."""
+    """Replaces the fixture of tests/conftest.py: other drivers break rules, and the scenarios say which."""
     yield
 
 

@@ -1,7 +1,8 @@
 """Prepares the QEMU lab from Debian packages: `python -m tests.qemu.prepare [--kernel]`.
 
-Nothing is installed: packages are downloaded with apt into a folder of its own (IXRINGS_LAB, else ~/.cache/ixrings-qemu) and
-unpacked there. Each part is built beside its place and moved there when it is complete, so it may be interrupted and repeated.
+It installs nothing: it downloads packages with apt into a separate folder (IXRINGS_LAB, or ~/.cache/ixrings-qemu) and
+unpacks them there. Each part is built beside its place and moved there when it is complete, so you may interrupt and
+repeat the command.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.qemu.lab.finish import FINISHERS
 from tests.qemu.lab.prepared import LabError, lab_folder, read_manifest, write_manifest
 from tests.qemu.lab.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
 
-NEEDED = {  # program: the package that has it
+NEEDED = {  # program: its package
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
     "tar": "tar",
@@ -40,7 +41,7 @@ NEEDED_FOR_KERNEL = {
     "xz": "xz-utils",
     "/usr/include/libelf.h": "libelf-dev",
 }
-NO_ARCHIVE = 3  # exit status when there is no archive to download from
+NO_ARCHIVE = 3  # exit status when no Debian archive can be reached
 UNPACKED_MB = {"qemu": 400, "root": 400, "debian-kernel": 600, "iommufd-kernel": 6000}
 
 
@@ -50,12 +51,12 @@ def say(text: str) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """One prepare at a time in a folder; the kernel lets go of the lock however this one ends."""
+    """Lock the folder, so only one prepare works in it. The kernel releases the lock however the process ends."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say("another prepare is at work in this folder; waiting for it")
+            say("waiting for another prepare, which works in this folder")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -69,7 +70,7 @@ def check_programs(kernel: bool) -> None:
         raise LabError(f"these packages are missing. Run: apt-get install {' '.join(missing)}")
     machine = os.uname().machine
     if machine != "x86_64":
-        raise LabError(f"the lab is made of {ARCHITECTURE} packages and runs on x86_64, this machine is {machine}")
+        raise LabError(f"the lab has {ARCHITECTURE} packages and needs x86_64; this machine is {machine}")
 
 
 def check_room(folder: Path, parts: list[Part]) -> None:
@@ -77,17 +78,17 @@ def check_room(folder: Path, parts: list[Part]) -> None:
     needed = sum(UNPACKED_MB[part.name] for part in parts)
     if free < needed:
         raise LabError(
-            f"{folder} has {free} MB free, the lab needs {needed} MB. Choose another place: IXRINGS_LAB=FOLDER"
+            f"{folder} has {free} MB free; the lab needs {needed} MB. Choose another folder: IXRINGS_LAB=FOLDER"
         )
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Of a prepare that was interrupted, and parts that no manifest names any more."""
+    """Remove what an interrupted prepare has left, and parts that the manifest no longer names."""
     kept = {entry["folder"] for entry in read_manifest(folder).values()}
     for entry in folder.iterdir():
         of_a_part = any(entry.name.startswith(f"{part.name}-") for part in PARTS)
         if entry.is_dir() and entry.name not in kept and (of_a_part or entry.name.startswith("building-")):
-            say(f"removing {entry.name}, which nothing uses")
+            say(f"removing {entry.name}, which is not used any more")
             shutil.rmtree(entry)
 
 
@@ -105,7 +106,7 @@ def build(part: Part, apt: Apt, folder: Path, name: str) -> None:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """What `dpkg -x` does, but keeping the links /bin, /lib, /sbin into /usr."""
+    """Unpack like `dpkg -x`, but keep the links /bin, /lib and /sbin into /usr."""
     for name in ("bin", "sbin", "lib", "lib64"):
         (target / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not (target / name).is_symlink():
@@ -136,7 +137,7 @@ def prepare(folder: Path, kernel: bool) -> None:
     except ArchiveError as error:
         current = [part for part in parts if manifest.get(part.name, {}).get("recipe") == recipe_key(part)]
         if len(current) == len(parts):
-            say(f"the archive cannot be reached, so the lab stays as it is ({error})")
+            say(f"the archive cannot be reached; the lab stays as it is ({error})")
             return
         raise
     wanted = {
@@ -153,7 +154,7 @@ def prepare(folder: Path, kernel: bool) -> None:
         manifest[part.name] = {"folder": wanted[part], "recipe": recipe_key(part)}
         write_manifest(folder, manifest)
     if manifest.get(IOMMUFD_KERNEL.name, {}).get("recipe") not in (None, recipe_key(IOMMUFD_KERNEL)):
-        say("the iommufd kernel is older than its recipe; make it again with --kernel")
+        say("the iommufd kernel is older than its recipe. Make it again with --kernel")
     apt.remove_downloads()
     remove_left_overs(folder)
 
@@ -180,14 +181,14 @@ def run(arguments: list[str]) -> int:
         return NO_ARCHIVE
     except OSError as error:
         print(
-            f"lab: {error.filename or folder}: {error.strerror}. Choose another place: IXRINGS_LAB=FOLDER",
+            f"lab: {error.filename or folder}: {error.strerror}. Choose another folder: IXRINGS_LAB=FOLDER",
             file=sys.stderr,
         )
         return 1
     except KeyboardInterrupt:
-        print("lab: interrupted; what is complete is kept, run it again to go on", file=sys.stderr)
+        print("lab: interrupted. Complete parts are kept; run the command again to go on", file=sys.stderr)
         return 130
-    say(f"everything is in {folder} after {time.monotonic() - started:.0f} s. Run: pytest -m qemu")
+    say(f"the lab in {folder} is ready after {time.monotonic() - started:.0f} s. Run: pytest -m qemu")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Proof two, DMA safety: what a wrong descriptor asks for the IOMMU stops, the guest's kernel reports and our driver tells."""
+"""DMA safety: the IOMMU stops the access of a wrong descriptor, the guest's kernel logs it, our driver reports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGues
 
 
 @pytest.mark.parametrize(("what", "reads"), [("transmit", True), ("receive", False)])
-def test_a_descriptor_that_points_outside_is_stopped_and_reported(ours: OurGuest, what: str, reads: bool) -> None:
+def test_a_descriptor_with_an_unmapped_address_is_stopped_and_reported(ours: OurGuest, what: str, reads: bool) -> None:
     with ours.far_end(0) as far:
         ours.run("dmesg -C")
         ours.run(
@@ -33,7 +33,8 @@ def test_a_descriptor_that_points_outside_is_stopped_and_reported(ours: OurGuest
         if not reads:
             far.send([b"\xff" * 6 + bytes(54)] * 4)
         output = ours.run(
-            "for i in $(seq 300); do [ -d /proc/$(cat outside.pid) ] || break; sleep 0.1; done; cat outside.err outside.json"
+            "for i in $(seq 300); do [ -d /proc/$(cat outside.pid) ] || break; sleep 0.1; done; "
+            "cat outside.err outside.json"
         )
         after = last_json(output)
         address = after["address"]
@@ -42,11 +43,12 @@ def test_a_descriptor_that_points_outside_is_stopped_and_reported(ours: OurGuest
             rf"DMA {'Read' if reads else 'Write'}.*Request device \[01:00\.0\] fault addr {hex(int(address))[:-3]}000",
             log,
         ), log
-        assert after["written"] == 0, "memory beside the descriptor's was written"
+        assert after["written"] == 0, "the port's buffers were written"
         if reads:
-            assert "was refused a DMA access" in str(after["error"]) and "sudo dmesg | grep DMAR" in str(after["error"])
+            error = str(after["error"])
+            assert "was refused a DMA access" in error and "sudo dmesg | grep DMAR" in error
         assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
 
 
-def test_the_nic_saw_the_refusals_and_broke_no_rule(ours: OurGuest) -> None:
+def test_the_nic_reports_the_refused_accesses_and_no_other_rule(ours: OurGuest) -> None:
     assert {violation.rule.name for violation in ours.nics[0].nic.violations} == {"dma_read", "dma_write"}

@@ -1,4 +1,4 @@
-"""Proof two: two NICs behind one PCI bridge share an IOMMU group; what a program is told while Linux has one of them."""
+"""Two NICs behind one PCI bridge share an IOMMU group: a program can use one only when Linux has given up the other."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def card(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGues
         yield ours
 
 
-def test_a_nic_whose_neighbour_linux_has_is_not_to_be_had_and_the_sentence_says_why(card: OurGuest) -> None:
-    said = card.run(f"ixrings bind {FIRST}")
+def test_a_nic_is_refused_with_the_reason_while_linux_has_its_neighbour(card: OurGuest) -> None:
+    output = card.run(f"ixrings bind {FIRST}")
     why = rf"Group \d+ is not viable: {SECOND} is bound to ixgbe\. Run: ixrings bind {SECOND}"
-    assert re.search(f"Not usable yet: {why}", said), said
+    assert re.search(f"Not usable yet: {why}", output), output
     assert re.search(why, card.run(OPEN_FIRST, status=None))
     assert f"BAD   {FIRST} group" in card.run(f"ixrings doctor {FIRST}", status=1)
 
 
-def test_with_its_neighbour_it_can_be_had(card: OurGuest) -> None:
-    said = card.run(f"ixrings bind {FIRST} --group")
-    assert f"{SECOND} is bound to vfio-pci; ixgbe had it before." in said and "Not usable yet" not in said
+def test_a_nic_can_be_bound_together_with_its_neighbour(card: OurGuest) -> None:
+    output = card.run(f"ixrings bind {FIRST} --group")
+    assert f"{SECOND} is bound to vfio-pci; ixgbe had it before." in output and "Not usable yet" not in output
     with card.far_end(0):
         assert "up, 10 Gbit/s" in card.run(f"ixrings info {FIRST}")
 
 
-def test_both_in_one_program_carry_frames(card: OurGuest) -> None:
+def test_one_program_sends_through_both_nics(card: OurGuest) -> None:
     with card.far_end(0) as left, card.far_end(1) as right:
         assert card.run(BOTH).splitlines() == [
             "100 100",
@@ -65,6 +65,6 @@ def test_both_in_one_program_carry_frames(card: OurGuest) -> None:
         assert left.stats()["GPRC"] == right.stats()["GPRC"] == 300
 
 
-def test_both_are_given_back(card: OurGuest) -> None:
+def test_both_nics_go_back_to_ixgbe(card: OurGuest) -> None:
     for address in (FIRST, SECOND):
         assert f"{address} is with ixgbe again; its interface is eth" in card.run(f"ixrings unbind {address}")

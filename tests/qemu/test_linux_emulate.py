@@ -1,4 +1,4 @@
-"""Proof one by the command: `ixrings emulate --socket` and Debian's ixgbe, with the cable pulled from outside."""
+"""Debian's ixgbe drives the NIC of the command `ixrings emulate --socket`, whose cable is pulled by a signal."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def test_linux_finds_the_nic_its_module_and_its_link(lab: Lab, folder: Path) -> 
             guest.run(WAIT_CARRIER.format(carrier))
         guest.run("rmmod ixgbe")
         assert warnings(guest) == []
-        status, said = nic.end()
+        status, output = nic.end()
         assert status == 0
-        assert all(line.startswith("ixrings emulate: warning: ") for line in said.splitlines()), said
+        assert all(line.startswith("ixrings emulate: warning: ") for line in output.splitlines()), output

@@ -1,6 +1,7 @@
-"""Proof one, what ethtool can set: flow director, RSS, pause frames, tags, LEDs, as Linux's ixgbe programs them and our NIC obeys.
+"""What ethtool can set: Linux's ixgbe programs flow director, RSS, pause frames, tags and LEDs, and our NIC obeys.
 
-Linux computes flow director's hashes for itself: a filter works only if the NIC finds the same ones. The scenarios share one guest.
+Linux computes the hashes of flow director itself, so a filter works only if the NIC computes the same ones. The
+scenarios share one guest.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from tests.support.steered import ICMP, SCTP, TCP, UDP, ethernet, packet
 
 pytestmark = pytest.mark.qemu
 
-MANY = 30  # frames of a flow; what else comes meanwhile is a few
+MANY = 30  # frames of a flow; only a few other frames come meanwhile
 HOST6, GUEST6, TAGGED = "fd09::1", "fd09::2", "10.9.5.1"
 PAUSE = bytes.fromhex("0180c2000001020000000005880800010010").ljust(60, b"\0")
 
-# The far end of VLAN 5, as this machine may have no VLANs: what is sent to TAGGED comes back from there, a ping as its answer.
+# The far end of VLAN 5, because this machine may not support VLANs. It returns every frame sent to TAGGED, and answers
+# pings.
 FAR_END = """
 import socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:
@@ -56,9 +58,11 @@ def world(lab: Lab, module_folder: Path) -> Iterator[World]:
 
 @pytest.fixture
 def tagged(world: World) -> Iterator[None]:
-    """The guest is in VLAN 5, too."""
-    world.guest.run(f"""ip link add link eth0 name eth0.5 type vlan id 5; ip address add 10.9.5.2/24 dev eth0.5; ip link set eth0.5 up
-                        ip neighbour add {TAGGED} lladdr 02:00:00:00:00:05 dev eth0.5""")
+    """Put the guest into VLAN 5."""
+    world.guest.run(f"""
+        ip link add link eth0 name eth0.5 type vlan id 5; ip address add 10.9.5.2/24 dev eth0.5; ip link set eth0.5 up
+        ip neighbour add {TAGGED} lladdr 02:00:00:00:00:05 dev eth0.5
+    """)
     with started(world.host.space.command(sys.executable, "-c", FAR_END, world.host.interface, TAGGED)) as far_end:
         assert far_end.stdout and far_end.stdout.readline() == "ready\n"
         yield
@@ -68,51 +72,53 @@ def tagged(world: World) -> Iterator[None]:
 
 @pytest.fixture
 def ipv6(world: World) -> Iterator[None]:
-    """The host speaks it, too."""
+    """Switch IPv6 on at the host's end."""
     space, interface = world.host.space, world.host.interface
-    silent = f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
-    space.run("sh", "-c", f"echo 0 > {silent}")
+    disable = f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
+    space.run("sh", "-c", f"echo 0 > {disable}")
     ip("-n", space.name, "address", "add", f"{HOST6}/64", "dev", interface, "nodad")
     yield
-    space.run("sh", "-c", f"echo 1 > {silent}")
+    space.run("sh", "-c", f"echo 1 > {disable}")
 
 
 @dataclass
-class Took:
-    """What came in while something was done: frames by queue, and what flow director counted."""
+class Received:
+    """Frames received by each queue within a context, and flow director's matches."""
 
     queues: tuple[int, int] = (0, 0)
     matched: int = 0
 
     @property
     def queue(self) -> int | None:
-        """Where all of MANY frames went; None: nowhere."""
+        """The queue that received all of MANY frames; None if they were dropped."""
         assert all(count < MANY / 2 or count >= MANY for count in self.queues) and min(self.queues) < MANY / 2, (
-            f"they were spread: {self.queues}"
+            f"the frames were spread: {self.queues}"
         )
         return next((queue for queue, count in enumerate(self.queues) if count >= MANY), None)
 
 
 @contextmanager
-def watched(world: World) -> Iterator[Took]:
-    took = Took()
+def watched(world: World) -> Iterator[Received]:
+    """Counts the frames that the guest receives; the result is valid after the context."""
+    received = Received()
     before = world.port.settled_counters()
-    yield took
+    yield received
     after = world.port.settled_counters()
-    took.queues = (
+    received.queues = (
         after["rx_queue_0_packets"] - before["rx_queue_0_packets"],
         after["rx_queue_1_packets"] - before["rx_queue_1_packets"],
     )
-    took.matched = after["fdir_match"] - before["fdir_match"]
+    received.matched = after["fdir_match"] - before["fdir_match"]
 
 
 def queue_of(world: World, *frames: bytes) -> int | None:
-    """Of all of them."""
-    with watched(world) as took:
+    """Send MANY copies of each frame. Returns the queue that receives all of them, or None if they are dropped."""
+    with watched(world) as received:
         for frame in frames:
             world.host.send(frame, MANY)
-    assert sum(took.queues) >= MANY * len(frames) or max(took.queues) < MANY / 2, f"some were lost: {took.queues}"
-    return took.queue
+    complete = sum(received.queues) >= MANY * len(frames)
+    assert complete or max(received.queues) < MANY / 2, f"some frames were lost: {received.queues}"
+    return received.queue
 
 
 def ipv4(
@@ -127,7 +133,7 @@ def ipv4(
     return ethernet(packet(protocol, source, destination, sport, dport), tag=tag)
 
 
-# ---- flow director with signature filters, which Linux makes by itself, as it comes ----
+# ---- flow director with signature filters; Linux makes them by itself and starts with them ----
 
 
 CONNECT = """
@@ -141,31 +147,27 @@ for port in range({first}, {first} + {many}):
 """
 
 
-PORTS = {
-    HOST: (20000, 20100),
-    HOST6: (20200, 20300),
-    TAGGED: (20400, 20500),
-}  # each but once, as some stay in use for a while
+# Each port is used once, because it stays in use for a while.
+PORTS = {HOST: (20000, 20100), HOST6: (20200, 20300), TAGGED: (20400, 20500)}
 
 
 @pytest.mark.parametrize("to", [HOST, HOST6, TAGGED], ids=["IPv4", "IPv6", "tagged"])
 @pytest.mark.usefixtures("ipv6", "tagged")
-def test_flows_come_back_to_the_queue_that_they_were_sent_from(world: World, to: str) -> None:
-    """Each processor sends by a queue of its own, and Linux has each flow's first frame make a filter."""
-    world.ping(
-        "-c 2", "-i 0.2", to=to
-    )  # or the first frames would wait for the neighbour's address, and be sent by another processor
+def test_answers_arrive_in_the_queue_that_sent_the_flow(world: World, to: str) -> None:
+    """Each processor sends through its own queue, and the first frame of a flow makes a filter."""
+    # Learn the neighbour's address first: a frame that waits for it is sent by another processor.
+    world.ping("-c 2", "-i 0.2", to=to)
     for cpu, first in enumerate(PORTS[to]):
-        with watched(world) as took:
+        with watched(world) as received:
             world.guest.run(f"python3 - <<'END'\n{CONNECT.format(cpu=cpu, first=first, many=MANY, to=to)}\nEND")
-        assert took.queue == cpu and took.matched >= MANY
+        assert received.queue == cpu and received.matched >= MANY
 
 
-# ---- what else ethtool sets ----
+# ---- other settings of ethtool ----
 
 
 @pytest.mark.parametrize(("rx", "tx"), [("off", "on"), ("on", "off"), ("on", "on")])
-def test_pause_frames_are_obeyed_and_sent_as_ethtool_says(world: World, rx: str, tx: str) -> None:
+def test_ethtool_selects_whether_pause_frames_are_obeyed_and_sent(world: World, rx: str, tx: str) -> None:
     def settled() -> bool:
         return re.findall(r"RX:\s+(\w+)\s+TX:\s+(\w+)", world.guest.run("ethtool -a eth0").output) == [(rx, tx)]
 
@@ -181,7 +183,7 @@ def test_pause_frames_are_obeyed_and_sent_as_ethtool_says(world: World, rx: str,
     world.host.send(PAUSE, MANY)
     wait_for(
         lambda: world.port.settled_counters()["rx_flow_control_xoff"] == before + MANY * (rx == "on"),
-        "pause frames are not counted",
+        "the count of pause frames is wrong",
         10,
     )
     world.ping("-c 2", "-i 0.2")
@@ -189,14 +191,14 @@ def test_pause_frames_are_obeyed_and_sent_as_ethtool_says(world: World, rx: str,
 
 @pytest.mark.parametrize(("rx", "tx"), [("off", "off"), ("off", "on"), ("on", "off"), ("on", "on")])
 @pytest.mark.usefixtures("tagged")
-def test_tags_cross_whoever_strips_and_inserts_them(world: World, rx: str, tx: str) -> None:
+def test_tagged_frames_cross_whether_nic_or_linux_strips_and_inserts_tags(world: World, rx: str, tx: str) -> None:
     world.guest.run(f"ethtool -K eth0 rxvlan {rx} txvlan {tx}")
     world.port.wait_for_carrier(True)
     assert Registers(world.served.nic).RXDCTL[0].read().VME == (rx == "on")
     world.ping("-c 5", "-i 0.1", to=TAGGED)
 
 
-def test_without_the_vlan_filter_all_tags_come_in(world: World) -> None:
+def test_without_the_vlan_filter_frames_with_any_tag_are_received(world: World) -> None:
     other = ethernet(b"", 0x88B5, tag=77)
     assert queue_of(world, other) is None
     world.guest.run("ethtool -K eth0 rx-vlan-filter off")
@@ -205,7 +207,7 @@ def test_without_the_vlan_filter_all_tags_come_in(world: World) -> None:
     assert queue_of(world, other) is None
 
 
-def test_an_led_blinks_while_ethtool_identifies_the_port_and_is_as_before_then(world: World) -> None:
+def test_an_led_blinks_while_ethtool_identifies_the_port(world: World) -> None:
     before = int(Registers(world.served.nic).LEDCTL.read())
     world.guest.run("ethtool -p eth0 1")
     assert world.served.trace
@@ -232,18 +234,19 @@ def test_an_led_blinks_while_ethtool_identifies_the_port_and_is_as_before_then(w
         "-C eth0 rx-usecs 100",
     ],
 )
-def test_tcp_goes_on_after_ethtool(world: World, change: str) -> None:
+def test_tcp_works_after_each_change_by_ethtool(world: World, change: str) -> None:
     world.guest.run(f"ethtool {change}")
     world.port.wait_for_carrier(True)
     world.host.exchange(world.guest, 500_000)
 
 
-# ---- flow director with perfect filters, which ethtool makes; RSS ----
+# ---- flow director with perfect filters, made by ethtool; RSS ----
 
 
 @pytest.fixture(scope="module")
 def ntuple(world: World) -> World:
-    """RSS says queue 0 to all, so what comes to queue 1 does by a filter. From here on to the end of the file."""
+    """Perfect filters, and RSS that sends all frames to queue 0, so frames in queue 1 got there by a filter. The
+    settings stay until the end of the file."""
     world.guest.run(
         "ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ethtool -K eth0 ntuple on"
     )
@@ -254,9 +257,9 @@ def ntuple(world: World) -> World:
 
 @contextmanager
 def rule(world: World, words: str) -> Iterator[None]:
-    said = world.guest.run(f"ethtool -N eth0 flow-type {words}").output
-    found = re.search(r"ID (\d+)", said)
-    assert found, said
+    output = world.guest.run(f"ethtool -N eth0 flow-type {words}").output
+    found = re.search(r"ID (\d+)", output)
+    assert found, output
     yield
     world.guest.run(f"ethtool -N eth0 delete {found[1]}")
 
@@ -305,32 +308,31 @@ RULES = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_filter_of_ethtools_sends_its_flow_to_its_queue_and_no_other(ntuple: World, name: str) -> None:
-    words, meant, others = RULES[name]
+def test_a_filter_of_ethtool_steers_its_flow_and_no_other(ntuple: World, name: str) -> None:
+    words, matching, others = RULES[name]
     with rule(ntuple, words):
-        assert queue_of(ntuple, *meant) == 1
+        assert queue_of(ntuple, *matching) == 1
         assert queue_of(ntuple, *others) == 0
-    assert queue_of(ntuple, *meant) == 0
+    assert queue_of(ntuple, *matching) == 0
 
 
-def test_a_filter_that_drops_leaves_other_flows_alone(ntuple: World) -> None:
+def test_a_filter_drops_its_flow_and_no_other(ntuple: World) -> None:
     with rule(ntuple, "udp4 dst-port 9 action -1"):
-        with watched(ntuple) as took:
+        with watched(ntuple) as received:
             ntuple.host.send(ipv4(UDP), MANY)
-        assert took.queue is None and took.matched >= MANY
+        assert received.queue is None and received.matched >= MANY
         assert queue_of(ntuple, ipv4(UDP, dport=10)) == 0
 
 
-def test_filters_are_listed_stay_over_a_reset_and_go_when_they_are_deleted(ntuple: World) -> None:
+def test_filters_are_listed_survive_a_reset_and_can_be_deleted(ntuple: World) -> None:
     count = 100
-    ntuple.guest.run(
-        f"for i in $(seq {count}); do ethtool -N eth0 flow-type udp4 dst-port $((9000 + i)) action 1 loc $i || exit; done"
-    )
+    add = "ethtool -N eth0 flow-type udp4 dst-port $((9000 + i)) action 1 loc $i"
+    ntuple.guest.run(f"for i in $(seq {count}); do {add} || exit; done")
     assert f"Total {count} rules" in ntuple.guest.run("ethtool -n eth0").output
     assert "Direct to queue 1" in ntuple.guest.run("ethtool -n eth0 rule 100").output
     ntuple.guest.run("ethtool -r eth0")
     ntuple.port.wait_for_carrier(True)
-    ntuple.guest.run("ethtool -X eth0 weight 1 0")  # ixgbe makes the table anew
+    ntuple.guest.run("ethtool -X eth0 weight 1 0")  # ixgbe has reset the table
     assert queue_of(ntuple, *(ipv4(UDP, dport=port) for port in (9001, 9042, 9100))) == 1
     assert queue_of(ntuple, *(ipv4(UDP, dport=port) for port in (9000, 9101))) == 0
     ntuple.guest.run(f"for i in $(seq {count}); do [ $i = 42 ] || ethtool -N eth0 delete $i || exit; done")
@@ -339,7 +341,7 @@ def test_filters_are_listed_stay_over_a_reset_and_go_when_they_are_deleted(ntupl
     ntuple.guest.run("ethtool -N eth0 delete 42")
 
 
-def test_the_indirection_table_says_where_a_hash_goes(ntuple: World) -> None:
+def test_the_indirection_table_selects_the_queue_of_a_hash(ntuple: World) -> None:
     for queue in (1, 0):
         ntuple.guest.run(f"ethtool -X eth0 weight {1 - queue} {queue}")
         table = re.findall(r"^ +\d+:((?: +\d)+)$", ntuple.guest.run("ethtool -x eth0").output, re.MULTILINE)
@@ -347,18 +349,18 @@ def test_the_indirection_table_says_where_a_hash_goes(ntuple: World) -> None:
         assert queue_of(ntuple, *(ipv4(TCP, sport=port) for port in range(4))) == queue
 
 
-def test_ports_of_udp_spread_when_ethtool_says_so(ntuple: World) -> None:
-    """With ports in the hash, flows go both ways; without, they go one. Linux's key is another one each time, so their ports differ in every bit."""
+def test_udp_flows_spread_when_ethtool_adds_ports_to_the_hash(ntuple: World) -> None:
+    """Without ports in the hash, all flows go to one queue. Linux's key is random, so the ports differ in every bit."""
     frames = [ipv4(UDP, sport=1 << bit) for bit in range(16)]
     ntuple.guest.run("ethtool -X eth0 default")
     assert queue_of(ntuple, *frames) is not None
     ntuple.guest.run("ethtool -N eth0 rx-flow-hash udp4 sdfn")
-    with watched(ntuple) as took:
+    with watched(ntuple) as received:
         for frame in frames:
             ntuple.host.send(frame, MANY)
-    assert min(took.queues) >= MANY
+    assert min(received.queues) >= MANY
 
 
-def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:
+def test_the_kernel_logged_no_warning_and_the_nic_only_known_rules(world: World) -> None:
     assert [line for line in warnings(world.guest) if "enabling UDP RSS" not in line] == []
     assert {violation.rule.name for violation in world.served.nic.violations} <= LINUX_DOES

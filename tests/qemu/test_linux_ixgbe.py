@@ -1,6 +1,7 @@
-"""Proof one: Linux's own ixgbe, unmodified, from Debian's kernel, believes that the software 82599 is real.
+"""The unmodified ixgbe of Debian's kernel accepts the software 82599 as a real one.
 
-Nothing of this project runs in the guest but a script that makes TCP traffic. The scenarios share one guest and leave its port up.
+In the guest nothing of this project runs except a script for TCP traffic. The scenarios share one guest, and each
+leaves its port up.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ STRANGER, GROUP, OTHER_GROUP = "02:00:00:00:00:99", "01:00:5e:01:02:03", "01:00:
 TCP_BYTES = 50_000_000
 ROUNDS = 10
 MANY = 20
+CONNECT = f"""
+import socket
+for port in range(20000, 20000 + 128 * 61, 61):
+    s = socket.socket(); s.bind(('', port)); s.connect_ex(('{GUEST}', 9)); s.close()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def world(lab: Lab, module_folder: Path) -> Iterator[World]:
         yield world
 
 
-def test_it_is_probed_without_a_warning_or_error_line(world: World) -> None:
+def test_ixgbe_probes_the_nic_without_a_warning(world: World) -> None:
     log = world.guest.run("dmesg").output
     assert "SFP+: 5" in log and f"ixgbe 0000:01:00.0: {MAC}" in log
     assert warnings(world.guest) == []
@@ -67,7 +73,7 @@ def test_ethtool_passes_every_offline_test(world: World) -> None:
     world.ping("-c 5", "-i 0.2")
 
 
-def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world: World) -> None:
+def test_tcp_carries_50_mb_in_each_direction_with_linuxs_default_offloads(world: World) -> None:
     features = world.guest.run("ethtool -k eth0").output
     for feature in (
         "tx-checksumming",
@@ -84,7 +90,7 @@ def test_tcp_carries_50_mb_each_way_with_the_offloads_that_linux_turns_on(world:
     assert min(counters["rx_bytes"], counters["tx_bytes"]) > TCP_BYTES
 
 
-def test_a_wrong_checksum_is_noticed(world: World) -> None:
+def test_a_wrong_checksum_is_counted(world: World) -> None:
     before = world.port.settled_counters()["rx_csum_offload_errors"]
     frame = "".join(
         (
@@ -101,32 +107,31 @@ def test_a_wrong_checksum_is_noticed(world: World) -> None:
 
 def test_flows_spread_over_the_queues(world: World) -> None:
     before = world.port.settled_counters()
-    # Linux's hash key is another one each time: ports that differ in one bit may all go one way, ports that differ in many do not.
-    connect = f"import socket\nfor port in range(20000, 20000 + 128 * 61, 61):\n    s = socket.socket(); s.bind(('', port)); s.connect_ex(('{GUEST}', 9)); s.close()"
-    world.host.space.run("python3", "-c", connect)
+    # Linux's hash key is random: ports that differ in one bit may all go to one queue, so these differ in many bits.
+    world.host.space.run("python3", "-c", CONNECT)
     after = world.port.settled_counters()
-    took = [after[f"rx_queue_{queue}_packets"] - before[f"rx_queue_{queue}_packets"] for queue in (0, 1)]
-    assert sum(took) >= 128 and min(took) >= 32, took
+    received = [after[f"rx_queue_{queue}_packets"] - before[f"rx_queue_{queue}_packets"] for queue in (0, 1)]
+    assert sum(received) >= 128 and min(received) >= 32, received
 
 
-def test_strangers_come_in_only_when_promiscuous(world: World) -> None:
-    def come(destination: str) -> bool:
-        """All of MANY, or none. What the host's stack sends meanwhile is a few."""
+def test_frames_for_other_addresses_are_received_only_when_asked_for(world: World) -> None:
+    def arrives(destination: str) -> bool:
+        """Whether all of MANY frames arrive, or none of them. The host's stack sends a few others meanwhile."""
         before = world.port.settled_counters()["rx_packets"]
         world.host.send_frames(destination, MANY)
         received = world.port.settled_counters()["rx_packets"] - before
         assert 0 <= received < MANY / 2 or MANY <= received < MANY * 3 / 2, received
         return received >= MANY
 
-    assert not come(STRANGER)
+    assert not arrives(STRANGER)
     world.guest.run("ip link set eth0 promisc on")
-    assert come(STRANGER)
+    assert arrives(STRANGER)
     world.guest.run("ip link set eth0 promisc off")
-    assert not come(STRANGER) and not come(GROUP)
+    assert not arrives(STRANGER) and not arrives(GROUP)
     world.guest.run(f"ip maddress add {GROUP} dev eth0")
-    assert come(GROUP) and not come(OTHER_GROUP)
+    assert arrives(GROUP) and not arrives(OTHER_GROUP)
     world.guest.run("ip link set eth0 allmulticast on")
-    assert come(OTHER_GROUP)
+    assert arrives(OTHER_GROUP)
     world.guest.run(f"ip link set eth0 allmulticast off; ip maddress del {GROUP} dev eth0")
 
 
@@ -141,8 +146,8 @@ def test_jumbo_frames_pass(world: World) -> None:
         world.port.up()
 
 
-def test_a_pulled_cable_is_noticed_and_so_is_its_return(world: World) -> None:
-    assert warnings(world.guest) == []  # from here to the modules' exchange it may say one thing
+def test_linux_notices_when_the_cable_is_pulled_and_put_back(world: World) -> None:
+    assert warnings(world.guest) == []  # after this line, up to the exchange of modules, LINK_LOSS is allowed
     for _ in range(2):
         world.served.nic.set_link(False)
         world.port.wait_for_carrier(False)
@@ -151,7 +156,7 @@ def test_a_pulled_cable_is_noticed_and_so_is_its_return(world: World) -> None:
     world.ping("-c 5", "-i 0.2")
 
 
-def test_a_cable_pulled_while_linux_sends_is_survived(world: World) -> None:
+def test_traffic_continues_after_the_cable_was_pulled_while_linux_sent(world: World) -> None:
     sender = world.guest.run(f"ping -q -f {HOST} > /dev/null 2>&1 & echo $!").output
     for _ in range(2):
         world.served.nic.set_link(False)
@@ -162,7 +167,7 @@ def test_a_cable_pulled_while_linux_sends_is_survived(world: World) -> None:
     world.ping("-c 5", "-i 0.2")
 
 
-def test_a_module_that_is_exchanged_while_running_is_recognised(world: World) -> None:
+def test_linux_recognises_an_sfp_module_exchanged_while_running(world: World) -> None:
     world.served.nic.insert_module(None)
     world.port.wait_for_carrier(False)
     world.served.nic.insert_module(SfpModule.LR)
@@ -174,26 +179,26 @@ def test_a_module_that_is_exchanged_while_running_is_recognised(world: World) ->
     world.guest.run("dmesg --clear")
 
 
-def test_down_and_up_ten_times(world: World) -> None:
+def test_the_interface_goes_down_and_up_ten_times(world: World) -> None:
     for _ in range(ROUNDS):
         world.guest.run("ip link set eth0 down")
         world.port.up()
         world.ping("-c 2", "-i 0.2")
 
 
-def test_the_module_is_reloaded_ten_times(world: World) -> None:
+def test_the_kernel_module_is_reloaded_ten_times(world: World) -> None:
     for _ in range(ROUNDS):
         world.guest.run("modprobe -r ixgbe && modprobe ixgbe")
         world.port.up()
         world.ping("-c 2", "-i 0.2")
 
 
-def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:
+def test_the_kernel_logged_no_warning_and_the_nic_only_known_rules(world: World) -> None:
     assert warnings(world.guest) == []
     assert {violation.rule.name for violation in world.served.nic.violations} <= LINUX_DOES | ETHTOOL_TEST_DOES
 
 
-def test_an_sfp_module_that_the_driver_does_not_like_is_refused(world: World) -> None:
+def test_ixgbe_refuses_an_sfp_module_of_another_maker(world: World) -> None:
     world.guest.run("modprobe -r ixgbe")
     world.served.nic.insert_module(SfpModule.FOREIGN_SR)
     world.guest.run("modprobe ixgbe")

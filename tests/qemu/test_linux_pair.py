@@ -1,4 +1,4 @@
-"""Two software 82599s, a cable between them, Linux's ixgbe at both ends: what the machine outside cannot be asked to do."""
+"""Two software 82599s joined by a cable, with Linux's ixgbe at both ends, so both ends can use VLANs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.qemu
 
 TCP_BYTES = 5_000_000
 MANY = 50
-# eth1 goes into a namespace of the guest, or the two would talk over lo.
+# eth1 goes into a network namespace of the guest; otherwise Linux would carry the traffic over lo.
 JOIN = """
 modprobe ixgbe; modprobe 8021q
 ip netns add far; ip link set eth1 netns far
@@ -42,7 +42,8 @@ echo "no link"; exit 1
 EXCHANGE = """
 cd /tmp; rm -f heard; python3 /project/tests/qemu/in_guest/traffic.py listen 5001 {total} > heard & listener=$!
 for try in $(seq 300); do grep -q listening heard && break; sleep 0.1; done
-ip netns exec far python3 /project/tests/qemu/in_guest/traffic.py connect {to} 5001 {total} && wait $listener || {{ cat heard; exit 1; }}
+ip netns exec far python3 /project/tests/qemu/in_guest/traffic.py connect {to} 5001 {total} && wait $listener ||
+    {{ cat heard; exit 1; }}
 """
 SEND_TAGGED = f"""
 count() {{ cat /sys/class/net/eth0/statistics/rx_packets; }}
@@ -77,42 +78,43 @@ def pair(lab: Lab, module_folder: Path) -> Iterator[Pair]:
         yield Pair(guest, near, far)
 
 
-def test_tcp_crosses_the_cable_both_ways(pair: Pair) -> None:
+def test_tcp_crosses_the_cable_in_both_directions(pair: Pair) -> None:
     pair.guest.run(EXCHANGE.format(to="10.9.1.1", total=TCP_BYTES), timeout_s=120)
 
 
-def test_a_vlan_is_tagged_and_stripped_by_the_nics(pair: Pair) -> None:
+def test_the_nics_insert_and_strip_vlan_tags(pair: Pair) -> None:
     features = pair.guest.run("ethtool -k eth0").output
     assert "rx-vlan-offload: on" in features and "tx-vlan-offload: on" in features and "rx-vlan-filter: on" in features
     pair.guest.run(EXCHANGE.format(to="10.9.7.1", total=TCP_BYTES), timeout_s=120)
 
 
-def test_a_vlan_that_nobody_joined_is_filtered(pair: Pair) -> None:
-    def came() -> int:
-        """How many more came in while MANY were sent; a few are others'."""
+def test_frames_of_an_unknown_vlan_are_filtered(pair: Pair) -> None:
+    def received() -> int:
+        """The number of frames received while MANY were sent; a few are other frames."""
         before, after = map(int, pair.guest.run(SEND_TAGGED).output.split())
         return after - before
 
     pair.guest.run("ip -n far link add link eth1 name eth1.9 type vlan id 9; ip -n far link set eth1.9 up")
-    assert came() < MANY / 2
+    assert received() < MANY / 2
     pair.guest.run("ip link add link eth0 name eth0.9 type vlan id 9; ip link set eth0.9 up")
-    assert came() >= MANY
+    assert received() >= MANY
     pair.guest.run("ip link del eth0.9; ip -n far link del eth1.9")
 
 
-def test_pulling_either_end_is_noticed_at_both(pair: Pair) -> None:
+def test_both_ends_notice_when_the_cable_is_pulled_at_either(pair: Pair) -> None:
     def carriers() -> str:
         return pair.guest.run(
             "cat /sys/class/net/eth0/carrier; ip netns exec far cat /sys/class/net/eth1/carrier"
         ).output.replace("\n", "")
 
     for end in (pair.near, pair.far):
-        for up, wanted in ((False, "00"), (True, "11")):
-            end.nic.set_link(up)
-            wait_for(lambda: carriers() == wanted, f"the carriers did not become {wanted}", 30)
+        end.nic.set_link(False)
+        wait_for(lambda: carriers() == "00", "the interfaces did not lose their carriers", 30)
+        end.nic.set_link(True)
+        wait_for(lambda: carriers() == "11", "the interfaces did not get their carriers", 30)
 
 
-def test_the_kernel_had_nothing_else_to_complain_of(pair: Pair) -> None:
-    """ixgbe warns when a cable was pulled while it had something to send, as it does on silicon."""
+def test_the_kernel_logged_no_warning_except_for_link_loss(pair: Pair) -> None:
+    """ixgbe warns when a cable is pulled while it has frames to send, as on silicon."""
     lines = warnings(pair.guest, ("ixgbe", "DMAR", "Call Trace", "WARNING", "BUG"))
     assert [line for line in lines if "after link loss" not in line and "Reset adapter" not in line] == []

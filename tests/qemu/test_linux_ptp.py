@@ -1,4 +1,4 @@
-"""Linux's ixgbe in a guest finds an IEEE 1588 clock in the software 82599, and exchanges stamped messages with our own driver on a cable."""
+"""Linux's ixgbe uses the IEEE 1588 clock of the software 82599, and exchanges timestamped messages with our driver."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.qemu
 SCRIPT = "python3 /project/tests/qemu/in_guest/ptp.py"
 GROUP = "01:1b:19:00:00:00"
 SEQUENCES = range(1, 6)
-SPREAD_NS = 50_000  # both NICs count this machine's time; what is between their stamps is a step of the engine
-LATE_NS = 100_000_000  # one that a busy machine stopped the engine for
+SPREAD_NS = 50_000  # both NICs count this machine's time, so their stamps differ by about one step of the engine
+LATE_NS = 100_000_000  # the difference when a busy machine stops the engine during the step
 
 
 @dataclass
@@ -50,24 +50,24 @@ def world(lab: Lab, module_folder: Path) -> Iterator[World]:
             yield World(guest, served, far)
 
 
-def test_ethtool_shows_hardware_stamps_and_their_clock(world: World) -> None:
+def test_ethtool_shows_hardware_timestamps_and_their_clock(world: World) -> None:
     shown = world.guest.run("ls /dev/ptp0; cat /sys/class/ptp/ptp0/clock_name; ethtool -T eth0").output
     for word in ("/dev/ptp0", "hardware-transmit", "hardware-receive", "hardware-raw-clock", "ptpv2-event"):
         assert word in shown, shown
 
 
-def test_its_clock_goes_at_the_kernels_rate_and_is_set_stepped_and_adjusted(world: World) -> None:
+def test_the_clock_runs_at_the_kernels_rate_and_can_be_set_stepped_and_adjusted(world: World) -> None:
     found = json.loads(world.guest.run(f"{SCRIPT} clock").output)
-    assert found["ahead"] == pytest.approx(0, abs=60), "ixgbe sets it to the time of day"
+    assert found["ahead"] == pytest.approx(0, abs=60), "ixgbe sets the clock to the time of day"
     assert found["rate"] == pytest.approx(1, rel=0.03)
     assert found["after_set"] == pytest.approx(5, abs=0.5)
     assert found["stepped"] == pytest.approx(1000, abs=0.5)
     assert found["faster"] == pytest.approx(1.1 * found["rate"], rel=0.03)
-    world.guest.run("modprobe -r ixgbe && modprobe ixgbe")  # and back to its own rate
+    world.guest.run("modprobe -r ixgbe && modprobe ixgbe")  # back to the clock's own rate
     LinuxPort(world.guest).up()
 
 
-def test_messages_are_stamped_alike_at_both_ends_each_way(world: World) -> None:
+def test_both_ends_stamp_a_message_with_the_same_time_in_each_direction(world: World) -> None:
     script = world.guest.run(f"{SCRIPT} receive {len(SEQUENCES)} > /share/received 2>&1 & echo $!").output
     received = world.guest.share / "received"
     wait_for(lambda: received.exists() and "listening" in received.read_text(), "the guest did not listen", 60)
@@ -80,9 +80,9 @@ def test_messages_are_stamped_alike_at_both_ends_each_way(world: World) -> None:
         sent[sequence] = world.far.clock.sent(1)
         world.guest.run("sleep 0.2")
     world.guest.run(f"for try in $(seq 100); do [ -d /proc/{script.strip()} ] || exit 0; sleep 0.2; done; exit 1")
-    came = {int(sequence): ns for sequence, ns in json.loads(received.read_text().splitlines()[-1]).items()}
-    assert sorted(came) == sorted(sent)
-    to_guest = [came[sequence] - sent[sequence] for sequence in SEQUENCES]
+    arrived = {int(sequence): ns for sequence, ns in json.loads(received.read_text().splitlines()[-1]).items()}
+    assert sorted(arrived) == sorted(sent)
+    to_guest = [arrived[sequence] - sent[sequence] for sequence in SEQUENCES]
 
     left = json.loads(world.guest.run(f"{SCRIPT} send 101 > /share/sent 2>&1; cat /share/sent").output.splitlines()[-1])
     stamp = world.far.clock.received()
@@ -94,6 +94,6 @@ def test_messages_are_stamped_alike_at_both_ends_each_way(world: World) -> None:
     )
 
 
-def test_the_kernel_had_nothing_to_complain_of(world: World) -> None:
+def test_the_kernel_logged_no_warning_and_the_nic_only_known_rules(world: World) -> None:
     assert warnings(world.guest) == []
     assert {violation.rule.name for violation in world.served.nic.violations} <= LINUX_DOES

@@ -1,4 +1,4 @@
-"""Proof two: our driver in a guest, on the guest kernel's own VFIO and UIO."""
+"""Our driver in a guest, on the VFIO and UIO of the guest's kernel."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Way:
-    """A way to a NIC: what binds it, and how the device that is opened calls it."""
+    """A way to access a NIC. driver: the kernel driver to bind. device_way: the name that the open device gives."""
 
     name: str
     driver: str
-    called: str
+    device_way: str
     iommu: bool = True
-    own_kernel: bool = False  # Debian's has neither iommufd nor a VFIO without IOMMU, nor igb_uio
+    own_kernel: bool = False  # Debian's kernel has no iommufd, no VFIO without IOMMU, and no igb_uio
     prefix: str = ""
 
 
@@ -77,22 +77,24 @@ def machine(request: pytest.FixtureRequest, lab: Lab, module_folder: Path) -> It
         yield Machine(guest, way, loop, source)
 
 
-def test_the_way_is_the_one_that_was_meant(machine: Machine) -> None:
-    code = f"from ixrings import open_port; port = open_port('{machine.way.prefix}{LOOP}'); print(getattr(port.device, 'way', 'UIO')); port.close()"
-    assert machine.guest.run(f'cd /tmp; PYTHONPATH=/project/.package:/project python3 -c "{code}"').output.endswith(
-        f"{machine.way.called}\n"
+def test_the_device_is_opened_in_the_way_under_test(machine: Machine) -> None:
+    code = (
+        f"from ixrings import open_port; port = open_port('{machine.way.prefix}{LOOP}'); "
+        "print(getattr(port.device, 'way', 'UIO')); port.close()"
     )
+    output = machine.guest.run(f'cd /tmp; PYTHONPATH=/project/.package:/project python3 -c "{code}"').output
+    assert output.endswith(f"{machine.way.device_way}\n")
 
 
-def test_the_port_and_the_examples_do_there_what_they_do_here(machine: Machine) -> None:
+def test_the_port_and_the_examples_pass_their_scenarios_in_the_guest(machine: Machine) -> None:
     output = machine.guest.run(
         SCENARIOS.format(loop=machine.way.prefix + LOOP, source=machine.way.prefix + SOURCE), timeout_s=400, check=False
     ).output
     assert " passed" in output and "failed" not in output and "error" not in output, output
 
 
-def test_neither_kernel_nor_nic_had_anything_to_complain_of(machine: Machine) -> None:
+def test_the_kernel_logged_no_warning_and_the_nics_no_broken_rule(machine: Machine) -> None:
     lines = warnings(machine.guest, ("vfio", "uio", "0000:0", "DMAR", "Call Trace", "WARNING", "BUG"))
-    expected = ("vfio-noiommu", "igb_uio: loading out-of-tree module")  # of these it warns, and should
+    expected = ("vfio-noiommu", "igb_uio: loading out-of-tree module")  # the kernel should warn of these
     assert [line for line in lines if not any(words in line for words in expected)] == []
     assert machine.loop.nic.violations == [] and machine.source.nic.violations == []

@@ -1,4 +1,4 @@
-"""README's commands for a real NIC, as printed: those behind `sudo` by root, the others by a user."""
+"""The README's commands for a real NIC, run as printed: those with `sudo` by root, the others by a user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def as_printed(ours: OurGuest, command: str, status: int | None = 0) -> str:
     return ours.run(f"cd /tmp/checkout; {who} bash -c '{command.removeprefix('sudo ')}'", status=status)
 
 
-def test_five_commands_from_lspci_to_packets(ours: OurGuest) -> None:
+def test_the_readmes_five_commands_lead_from_lspci_to_packets(ours: OurGuest) -> None:
     lspci, doctor, bind, info, pktgen = commands()
     assert "0000:01:00.0 " in as_printed(ours, lspci)
     assert "ixrings bind 0000:01:00.0" in as_printed(ours, doctor, status=1)

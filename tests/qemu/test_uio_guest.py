@@ -1,4 +1,4 @@
-"""Proof two, a guest without IOMMU: VFIO's refusal, and UIO with what it can promise and what not."""
+"""A guest without IOMMU: VFIO is refused, UIO works for root with hugepages and cleans up after a killed program."""
 
 from __future__ import annotations
 
@@ -33,54 +33,55 @@ def ours(lab: Lab, module_folder: Path) -> Iterator[OurGuest]:
         yield ours
 
 
-def test_without_an_iommu_vfio_is_refused_and_uio_named(ours: OurGuest) -> None:
+def test_without_an_iommu_vfio_is_refused_and_the_error_names_uio(ours: OurGuest) -> None:
     assert f"or run: ixrings bind {LEFT} --driver uio_pci_generic" in ours.refused(f"ixrings bind {LEFT}")
-    said = ours.run(f"{OPEN} vfio:{LEFT}", status=1)
-    assert f"{LEFT} is not bound to vfio-pci: its driver is ixgbe. Run: ixrings bind {LEFT}" in said
+    output = ours.run(f"{OPEN} vfio:{LEFT}", status=1)
+    assert f"{LEFT} is not bound to vfio-pci: its driver is ixgbe. Run: ixrings bind {LEFT}" in output
     assert "IOMMU: off" in ours.run(f"ixrings doctor {LEFT}", status=1)
 
 
-def test_without_hugepages_uio_says_how_to_get_them(ours: OurGuest) -> None:
+def test_without_hugepages_the_error_names_the_command_that_reserves_them(ours: OurGuest) -> None:
     ours.run(f"ixrings bind {LEFT} --driver uio_pci_generic && ixrings bind {RIGHT} --driver uio_pci_generic")
-    said = ours.run(f"{OPEN} {LEFT}", status=1).splitlines()[-1]
-    assert said.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages") and "3 hugepages of 2 MiB are needed" in said
+    output = ours.run(f"{OPEN} {LEFT}", status=1).splitlines()[-1]
+    assert (
+        output.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages") and "3 hugepages of 2 MiB are needed" in output
+    )
     ours.run("echo 64 > /proc/sys/vm/nr_hugepages")
     with ours.far_end(0):
         assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
 
 
-def test_a_user_without_root_is_told_that_uio_needs_it(ours: OurGuest) -> None:
-    said = ours.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
-    assert "UIO needs root for physical addresses. Run as root (sudo)" in said
+def test_uio_refuses_a_user_who_is_not_root(ours: OurGuest) -> None:
+    output = ours.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
+    assert "UIO needs root for physical addresses. Run as root (sudo)" in output
 
 
-def test_a_second_program_is_told_who_has_it(ours: OurGuest) -> None:
+def test_a_second_program_is_refused_with_the_pid_of_the_first(ours: OurGuest) -> None:
     with ours.far_end(0):
         output = ours.run(SECOND_PROGRAM + "kill -KILL $first; echo first $first")
     assert output.count(f"is in use by python3 ({output.split()[-1]}); only one program") == 2, output
 
 
-def test_a_killed_program_leaves_a_quiet_nic_and_memory_that_nobody_writes(ours: OurGuest) -> None:
+def test_the_nic_writes_no_memory_after_its_program_was_killed(ours: OurGuest) -> None:
     with ours.far_end(0) as left, sending(left):
         after = last_json(ours.run(f"python3 {IN_GUEST}/kill_in_traffic.py {LEFT}"))
-        assert after["moving"] and after["bytes"] > 1 << 20, "nothing was going on"
+        assert after["moving"] and after["bytes"] > 1 << 20, "the program received no frames"
         assert after["written"] == 0 and not after["bus_master"]
         assert ours.run(f"{OPEN} {LEFT}") == "up, 10 Gbit/s 8\n"
 
 
-def test_the_bridge_carries_every_frame_both_ways_in_order(ours: OurGuest) -> None:
+def test_the_bridge_forwards_every_frame_in_both_directions_in_order(ours: OurGuest) -> None:
     bridge_both_ways(ours)
 
 
-def test_a_nic_goes_to_programs_and_back_to_ixgbe(ours: OurGuest) -> None:
+def test_a_nic_goes_from_ixgbe_to_programs_and_back_three_times(ours: OurGuest) -> None:
     ours.run(f"ixrings unbind {LEFT}")
     with ours.far_end(0):
         turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} uio_pci_generic 3", timeout_s=120).splitlines()
     assert len(turns) == 3
 
 
-def test_neither_kernel_nor_nic_had_anything_to_complain_of(ours: OurGuest) -> None:
+def test_the_kernel_logged_no_warning_and_the_nics_only_rules_of_linux(ours: OurGuest) -> None:
+    """Linux's ixgbe had the NICs too, and breaks rules of its own."""
     assert warnings(ours.guest, ("uio", "0000:0", "Call Trace", "WARNING", "BUG")) == []
-    assert {
-        violation.rule.name for nic in ours.nics for violation in nic.nic.violations
-    } <= LINUX_DOES  # it had them, too
+    assert {violation.rule.name for nic in ours.nics for violation in nic.nic.violations} <= LINUX_DOES

@@ -1,4 +1,4 @@
-"""In the guest: ixgbe -> the driver for programs -> a port with its link up -> ixgbe again, with its link up, COUNT times.
+"""In a guest: give a NIC from ixgbe to DRIVER, send frames through a port, and give it back to ixgbe, COUNT times.
 
 back_and_forth.py ADDRESS DRIVER COUNT
 """
@@ -17,7 +17,7 @@ LINK_S = 20
 
 
 def carrier(netdev: str) -> bool:
-    """Up, and a carrier there within LINK_S."""
+    """Set the interface up. Returns whether it has a carrier within LINK_S."""
     subprocess.run(["ip", "link", "set", netdev, "up"], check=True)
     end = time.monotonic() + LINK_S
     while Path(f"/sys/class/net/{netdev}/carrier").read_text().strip() != "1":

@@ -1,4 +1,4 @@
-"""In the guest: kill a program that receives, while another one watches the memory that was its region.
+"""In a guest: kill a program while it receives, and watch whether the NIC still writes to the program's memory.
 
 kill_in_traffic.py ADDRESS
 """
@@ -23,15 +23,15 @@ from ixrings import open_port
 with open_port(sys.argv[1], promiscuous=True) as port:
     print("open", flush=True)
     frames = [bytes([255]) * 6 + bytes(54)] * 64
-    count, told = 0, False
+    count, busy = 0, False
     while True:
         port.send(frames)
         if port.poll(0.01):
             for ring in port.rx_rings:
                 count += ring.space
                 ring.advance(ring.space)
-        if count > 200 and not told:
-            told = True
+        if count > 200 and not busy:
+            busy = True
             print("busy", flush=True)
 """
 WATCH_S = 3.0
@@ -39,7 +39,7 @@ BUS_MASTER = 0x4
 
 
 def memory_of(pid: int) -> list[npt.NDArray[np.uint8]]:
-    """Region and descriptor rings: every memfd the program maps, mapped here too."""
+    """The program's region and descriptor rings: each memfd that it maps, mapped here too."""
     found: dict[int, npt.NDArray[np.uint8]] = {}
     for entry in Path(f"/proc/{pid}/map_files").iterdir():
         if "/memfd:" in os.readlink(entry):
@@ -55,7 +55,7 @@ def main(address: str) -> None:
     try:
         assert [victim.stdout.readline() for _ in range(2)] == ["open\n", "busy\n"]
         memory = memory_of(victim.pid)
-        before = [each.copy() for each in memory]
+        before = [memfd.copy() for memfd in memory]
         end, moving = time.monotonic() + 10, False
         while not moving and time.monotonic() < end:
             time.sleep(0.3)
@@ -64,8 +64,8 @@ def main(address: str) -> None:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
     command = Path(f"/sys/bus/pci/devices/{address}/config").read_bytes()[4]
-    for each in memory:
-        each[:] = 0xA5
+    for memfd in memory:
+        memfd[:] = 0xA5
     time.sleep(WATCH_S)
     print(
         json.dumps(
@@ -73,7 +73,7 @@ def main(address: str) -> None:
                 "windows": len(memory),
                 "bytes": sum(map(len, memory)),
                 "moving": moving,
-                "written": sum(int((each != 0xA5).sum()) for each in memory),
+                "written": sum(int((memfd != 0xA5).sum()) for memfd in memory),
                 "bus_master": bool(command & BUS_MASTER),
             }
         )

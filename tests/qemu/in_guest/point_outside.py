@@ -1,4 +1,4 @@
-"""In the guest: give the NIC one descriptor whose buffer lies beside everything that is mapped, and tell what comes of it.
+"""In a guest: give the NIC a descriptor with an address that is not mapped, and report what happens.
 
 point_outside.py ADDRESS transmit|receive
 """
@@ -17,29 +17,30 @@ from ixrings.driver.bringup import Session
 from ixrings.driver.errors import PortError
 from ixrings.hw.errors import DeviceError
 
-OUTSIDE = 0x7654_3000  # the lowest windows are from 0x10000000 on, and few
+OUTSIDE = 0x7654_3000  # not mapped: the driver maps a few windows from 0x10000000 on
 CANARY = 0xA5
 WAIT_S = 20.0
 
 
 def send_from_outside(port: Port, session: Session) -> str:
-    """The descriptor is written by hand: the C loop checks what a program says."""
+    """Write the descriptor directly: the C loop would refuse the address."""
     _, transmit_ring, _ = session.memory
     transmit_ring.view.view(np.uint64)[:2] = OUTSIDE, 60 | 3 << 20 | (0x20 | 1 | 2 | 8) << 24 | 60 << 46
     port.nic.TDT[0].write(1)
-    return trouble(port)
+    return first_error(port)
 
 
 def receive_outside(port: Port, session: Session) -> str:
-    """The NIC fetched nothing yet: the link is up, and nobody sends before we are ready."""
+    """Overwrite the descriptors' addresses. The NIC uses none of them yet: the far end sends only after "ready"."""
     _, _, receive_ring = session.memory
     receive_ring.view.view(np.uint64)[::2] = OUTSIDE
     print("ready", flush=True)
     time.sleep(3)
-    return trouble(port)
+    return first_error(port)
 
 
-def trouble(port: Port) -> str:
+def first_error(port: Port) -> str:
+    """Poll until the port raises an error. Returns its message, or ""."""
     end = time.monotonic() + WAIT_S / 4
     try:
         while time.monotonic() < end:

@@ -1,8 +1,8 @@
-"""In the guest: Linux's face of the NIC's IEEE 1588 clock, as JSON.
+"""In a guest: use the NIC's IEEE 1588 clock through Linux, and print the results as JSON.
 
-ptp.py clock               rate, settime, adjtime, adjfine of /dev/ptp0
-ptp.py send SEQUENCE...    a Sync over Ethernet for each, and when the hardware says it left
-ptp.py receive COUNT       so many event messages, and when the hardware says they came
+ptp.py clock               the rate of /dev/ptp0, and the effect of settime, adjtime and adjfine
+ptp.py send SEQUENCE...    send one Sync message each over Ethernet, and print the hardware's transmit times
+ptp.py receive COUNT       receive this many event messages, and print the hardware's receive times
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def adjust(clock: int, **fields: int) -> None:
         raise OSError(ctypes.get_errno(), "clock_adjtime")
 
 
-def both(clock: int) -> tuple[int, int]:
-    """The kernel's time and this clock's, by the quickest of some readings: a busy machine may stop us in the middle of one."""
+def both_times(clock: int) -> tuple[int, int]:
+    """The kernel's time and this clock's time, from the fastest of ten readings: an interruption makes one slow."""
     readings = []
     for _ in range(10):
         start, ours, end = time.monotonic_ns(), time.clock_gettime_ns(clock), time.monotonic_ns()
@@ -57,10 +57,10 @@ def both(clock: int) -> tuple[int, int]:
 
 
 def rate(clock: int, seconds: float = 1.0) -> float:
-    """Of this clock's seconds in one of the kernel's."""
-    start, ours = both(clock)
+    """Seconds of this clock in one second of the kernel."""
+    start, ours = both_times(clock)
     time.sleep(seconds)
-    end, later = both(clock)
+    end, later = both_times(clock)
     return (later - ours) / (end - start)
 
 
@@ -78,7 +78,8 @@ def clock_scenario() -> dict[str, float]:
     return {"ahead": ahead, "rate": plain, "after_set": after_set, "stepped": stepped, "faster": rate(clock)}
 
 
-def opened() -> socket.socket:
+def open_socket() -> socket.socket:
+    """A raw socket that receives PTP messages, with hardware timestamps in both directions."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHER_TYPE))
     raw.bind((INTERFACE, ETHER_TYPE))
     config = struct.pack("iii", 0, TX_ON, V2_EVENT)
@@ -93,17 +94,19 @@ def opened() -> socket.socket:
 
 
 def hardware_stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The third of three times; 0 when there is none."""
+    """The hardware's time, the third of three times in the message; 0 when there is none."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING):
+            seconds: int
+            nanoseconds: int
             seconds, nanoseconds = struct.unpack("32xqq", data[:48])
             return seconds * 10**9 + nanoseconds
     return 0
 
 
 def send(sequences: list[int]) -> dict[int, int]:
-    stamps = {}
-    with opened() as raw:
+    stamps: dict[int, int] = {}
+    with open_socket() as raw:
         for sequence in sequences:
             raw.send(
                 GROUP
@@ -123,8 +126,8 @@ def send(sequences: list[int]) -> dict[int, int]:
 
 
 def receive(count: int) -> dict[int, int]:
-    stamps = {}
-    with opened() as raw:
+    stamps: dict[int, int] = {}
+    with open_socket() as raw:
         print("listening", flush=True)
         while len(stamps) < count:
             data, ancillary, _, sender = raw.recvmsg(2048, 1024)
@@ -134,13 +137,12 @@ def receive(count: int) -> dict[int, int]:
 
 
 if __name__ == "__main__":
-    what, *rest = sys.argv[1:]
-    print(
-        json.dumps(
-            clock_scenario()
-            if what == "clock"
-            else send([int(each) for each in rest])
-            if what == "send"
-            else receive(int(rest[0]))
-        )
-    )
+    match sys.argv[1:]:
+        case ["clock"]:
+            print(json.dumps(clock_scenario()))
+        case ["send", *sequences]:
+            print(json.dumps(send([int(sequence) for sequence in sequences])))
+        case ["receive", count]:
+            print(json.dumps(receive(int(count))))
+        case _:
+            sys.exit(__doc__)

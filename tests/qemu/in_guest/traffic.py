@@ -1,6 +1,9 @@
-"""TCP with a check of every byte, for either end: `traffic.py listen PORT BYTES` waits for one peer, `traffic.py connect HOST PORT BYTES` goes to it.
+"""In a guest and on the host: exchange data over TCP and check every byte.
 
-The one who connects sends BYTES, then the one who listens sends as many back; both look at each byte, and print the rates.
+traffic.py listen PORT BYTES          wait for one peer
+traffic.py connect HOST PORT BYTES    connect to it
+
+First the connecting end sends BYTES, then the listening end does. Both check every byte and print the rates.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ import socket
 import sys
 import time
 
-PATTERN = bytes(i * 7 % 251 for i in range(251 * 257))  # no power of two long: a piece out of place is seen
+PATTERN = bytes(
+    i * 7 % 251 for i in range(251 * 257)
+)  # its length is not a power of two, so data at a wrong place is found
 DOUBLED = memoryview(PATTERN * 2)
 LIMIT_S = 300.0
 
@@ -22,19 +27,19 @@ def send(peer: socket.socket, total: int) -> None:
 
 
 def receive(peer: socket.socket, total: int) -> None:
-    got = 0
+    received = 0
     buffer = bytearray(len(PATTERN))
-    while got < total:
-        count = peer.recv_into(buffer, min(len(buffer), total - got))
+    while received < total:
+        count = peer.recv_into(buffer, min(len(buffer), total - received))
         if not count:
-            sys.exit(f"the peer closed after {got} of {total} bytes")
-        at = got % len(PATTERN)
+            sys.exit(f"the peer closed the connection after {received} of {total} bytes")
+        at = received % len(PATTERN)
         if buffer[:count] != DOUBLED[at : at + count]:
-            sys.exit(f"the {count} bytes from {got} on are not what was sent")
-        got += count
+            sys.exit(f"the {count} bytes from {received} on differ from those sent")
+        received += count
 
 
-def timed(name: str, total: int, started: float) -> None:
+def print_rate(name: str, total: int, started: float) -> None:
     print(f"{name} {total} bytes, {total / (time.monotonic() - started) / 1e6:.1f} MB/s", flush=True)
 
 
@@ -43,7 +48,7 @@ def run(peer: socket.socket, total: int, first: bool) -> None:
     for step in (first, not first):
         started = time.monotonic()
         (send if step else receive)(peer, total)
-        timed("sent" if step else "received", total, started)
+        print_rate("sent" if step else "received", total, started)
     peer.shutdown(socket.SHUT_WR)
     peer.recv(1)
 

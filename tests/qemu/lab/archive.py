@@ -1,6 +1,6 @@
-"""apt with everything of its own: lists, cache and the state of a system that has no package installed.
+"""Downloads Debian packages with apt, which gets its own lists and cache here and the state of an empty system.
 
-So it works out and downloads all that a part needs, whatever the machine has, and changes nothing on it.
+So apt resolves and downloads everything that a part needs, whatever the machine has installed, and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ UPDATE_S, DOWNLOAD_S = 300, 1800
 
 
 class ArchiveError(Exception):
-    """The Debian archive did not give what was asked for. The message says what to do."""
+    """A package could not be found or downloaded. The message says what to do."""
 
 
 def mirror() -> str:
-    """The archive this machine is configured for, so that its proxy or mirror is used; IXRINGS_LAB_MIRROR overrides it."""
+    """The Debian archive that this machine is configured for; IXRINGS_LAB_MIRROR overrides it."""
     chosen = os.environ.get(MIRROR)
     if chosen:
         return chosen
@@ -35,11 +35,14 @@ def mirror() -> str:
         if re.fullmatch(r".*/debian/?", address):
             return address
     raise ArchiveError(
-        f"apt on this machine knows no Debian archive. Run: {MIRROR}=URL python -m tests.qemu.prepare, with a mirror that has {SUITE}"
+        f"apt on this machine has no Debian archive configured. Run: {MIRROR}=URL python -m tests.qemu.prepare, "
+        f"where URL is a mirror with {SUITE}"
     )
 
 
 class Apt:
+    """apt-get with its lists, cache and settings in `folder`."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._options = {
@@ -70,12 +73,12 @@ class Apt:
         address = mirror()
         sources = [f"deb [signed-by={KEYRING}] {address} {suite} main" for suite in (SUITE, BACKPORTS)]
         (self._folder / "sources.list").write_text("\n".join(sources) + "\n")
-        say(f"asking for the package lists of {SUITE} and {BACKPORTS}")
+        say(f"downloading the package lists of {SUITE} and {BACKPORTS}")
         self._run(UPDATE_S, "update", "--error-on=any")
 
     def resolve(self, part: Part) -> str:
-        """Every package that the part is made of, a line each: file name (with the version), size, and hash where the archive gives one."""
-        # apt leaves out what is in its cache already: it is shown an empty one.
+        """All packages of the part, one a line: file name with version, size, and the hash if the archive gives one."""
+        # apt omits packages that are in its cache, so it gets an empty one.
         output = self._run(
             60,
             "install",
@@ -92,13 +95,14 @@ class Apt:
             output += self._run(60, "download", "--print-uris", "-qq", "-t", part.target, *part.bare)
         found = re.findall(r"^'[^']*' (\S+) (\d+) (\S*)$", output, re.MULTILINE)
         if not found:
-            raise ArchiveError(f"apt does not know how to get {', '.join(part.packages)}:\n{output}")
+            raise ArchiveError(f"apt cannot find {', '.join(part.packages)}:\n{output}")
         return "\n".join(sorted(" ".join(entry) for entry in found))
 
     def download(self, part: Part, say: Callable[[str], None]) -> list[Path]:
         wanted = [line.split()[:2] for line in self.resolve(part).splitlines()]
         say(
-            f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB (those already there are kept)"
+            f"{part.name}: downloading {len(wanted)} packages, {sum(int(size) for _, size in wanted) >> 20} MB, "
+            "except those already there"
         )
         self._run(DOWNLOAD_S, "install", "--download-only", "-qq", "-y", "-t", part.target, *part.packages)
         cache = self._folder / "cache/archives"
@@ -107,7 +111,7 @@ class Apt:
         archives = [cache / name for name, _ in wanted]
         missing = [archive.name for archive in archives if not archive.exists()]
         if missing:
-            raise ArchiveError(f"apt did not download {', '.join(missing)}; run the command again")
+            raise ArchiveError(f"apt did not download {', '.join(missing)}. Run the command again")
         return archives
 
     def remove_downloads(self) -> None:
@@ -127,12 +131,12 @@ class Apt:
             )
         except subprocess.TimeoutExpired:
             raise ArchiveError(
-                f"apt-get {arguments[0]} took more than {timeout_s:.0f} s: is there a network?"
+                f"apt-get {arguments[0]} took more than {timeout_s:.0f} s. Is the network reachable?"
             ) from None
         if result.returncode:
             reason = (
                 "\n  ".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "W:")))
                 or result.stderr.strip()
             )
-            raise ArchiveError(f"apt-get {arguments[0]} failed: is there a network?\n  {reason}")
+            raise ArchiveError(f"apt-get {arguments[0]} failed. Is the network reachable?\n  {reason}")
         return result.stdout

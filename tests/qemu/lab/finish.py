@@ -1,4 +1,4 @@
-"""What is done to each part of the lab after its packages were unpacked."""
+"""Finishes each part of the lab after its packages are unpacked."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ GROUP = "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n"
 def finish_qemu(part: Path, say: Say) -> None:
     if not (part / "usr/bin/qemu-system-x86_64").exists():
         raise LabError(
-            "the QEMU package has no usr/bin/qemu-system-x86_64; its layout has changed, see tests/qemu/lab/finish.py"
+            "the QEMU package has no usr/bin/qemu-system-x86_64: its layout has changed. Adapt tests/qemu/lab/finish.py"
         )
 
 
 def finish_root(part: Path, say: Say) -> None:
-    """What the packages' installation scripts would have done, as far as a guest needs it."""
+    """Do what the packages' installation scripts do, as far as a guest needs it."""
     for name in MOUNT_POINTS:
         (part / name).mkdir(parents=True, exist_ok=True)
     (part / "etc/passwd").write_text(PASSWD)
@@ -38,7 +38,7 @@ def finish_root(part: Path, say: Say) -> None:
     (part / "etc/hostname").write_text("guest\n")
     (part / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
     libraries = part / "usr/lib/x86_64-linux-gnu"
-    for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):  # alternatives that numpy needs
+    for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):  # numpy needs these alternatives
         link = libraries / Path(name).name
         if (libraries / name).exists() and not link.exists():
             link.symlink_to(name)
@@ -50,7 +50,7 @@ def finish_root(part: Path, say: Say) -> None:
 
 
 def compile_python(part: Path) -> None:
-    """Ahead of time, for the root is read-only in the guest: importing numpy takes seconds less."""
+    """Compile the Python modules: the guest's root is read-only, and without .pyc files numpy takes seconds more."""
     libraries = part / "usr/lib/x86_64-linux-gnu"
     (python,) = part.glob("usr/bin/python3.[0-9]*")
     command = [
@@ -69,7 +69,7 @@ def compile_python(part: Path) -> None:
         str(part / "usr/lib/python3"),
         str(part / "usr/lib" / python.name),
     ]
-    # Some packages carry files for tests that do not compile, on purpose; what cannot be compiled is simply read later.
+    # Errors are ignored: some packages have test files that do not compile on purpose.
     subprocess.run(
         command, cwd=part, capture_output=True, timeout=300, env={**os.environ, "PYTHONHOME": str(part / "usr")}
     )
@@ -89,7 +89,7 @@ def finish_modules(part: Path, release: str) -> None:
 
 
 def finish_iommufd_kernel(part: Path, say: Say) -> None:
-    """Debian's sources, x86_64_defconfig and kernel.config, and igb_uio by itself; only image and modules are kept."""
+    """Compile Debian's sources with x86_64_defconfig and kernel.config, then igb_uio. Keep image and modules only."""
     archive = part / "usr/src" / f"{KERNEL_SOURCE}.tar.xz"
     source = part / "source"
     source.mkdir()
@@ -114,7 +114,7 @@ def finish_iommufd_kernel(part: Path, say: Say) -> None:
 
 
 def run(command: list[str], folder: Path, timeout_s: float) -> None:
-    """The end of what it printed goes into the error: a compiler says little else that helps."""
+    """Run a command. Raises LabError with the last lines that it printed."""
     try:
         result = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=timeout_s
@@ -125,10 +125,11 @@ def run(command: list[str], folder: Path, timeout_s: float) -> None:
         raise LabError(f"{' '.join(command)} failed:\n" + "\n".join((result.stdout + result.stderr).splitlines()[-30:]))
 
 
-# ---- the first RAM disk ----
+# ---- initramfs ----
 
 
 def write_initramfs(target: Path, modules: Path, busybox: Path) -> None:
+    """Write an initramfs with busybox, initramfs.sh, and the modules that the root file system needs."""
     entries: list[tuple[str, int, bytes]] = [
         (name, 0o040755, b"") for name in ("bin", "proc", "dev", "sysroot", "modules")
     ]
@@ -144,7 +145,7 @@ def module_bytes(path: Path) -> bytes:
 
 
 def load_order(modules: Path, names: Iterable[str]) -> list[Path]:
-    """The modules and what they depend on, in the order of loading; a name without a module is built into the kernel."""
+    """The modules and their dependencies, in the order of loading. A name without a module is built into the kernel."""
     needs: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")

@@ -1,10 +1,10 @@
-"""A QEMU guest of the lab: started in a `with`, given scripts to run, stopped, and its console kept for whoever wants to know.
+"""A QEMU guest that runs scripts; its console output is kept in a file.
 
     with Guest(lab, folder, nics=[socket]) as guest:
         print(guest.run("ip -br link").output)
 
-In the guest the root file system is read-only, /project is this checkout, /share is `folder`/share, all else is in RAM.
-QEMU only emulates (TCG): a guest is some ten times slower than the machine, and its clock runs with the machine's.
+In the guest the root file system is read-only, /project is this checkout, /share is `folder`/share, and the rest is in
+RAM. QEMU emulates the processor (TCG): a guest is about ten times slower than the machine, but its clock is not.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pathlib import Path
 from .prepared import Kernel, Lab, LabError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent.parent
-START_S = 90.0  # for the agent's first word; takes 2 to 6 s on a machine with nothing else to do
+START_S = 90.0  # until the agent is ready; it takes 2 to 6 s on an idle machine
 STOP_S = 10.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a script in the guest printed, both streams together, and how it ended: 124 when its time was up."""
+    """A script's exit status (124: it ran out of time), and what it printed to stdout and stderr."""
 
     status: int
     output: str
 
 
 class Guest:
-    """One virtual machine: q35, two processors, an IOMMU unless told otherwise, each of `nics` behind a root port of its own.
+    """One virtual machine: q35, two processors, an IOMMU (unless iommu=False), each of `nics` behind its own root port.
 
-    folder: gets console.log, qemu.log and share/. nics: sockets of vfio-user servers, which must be listening.
-    functions: puts all `nics` into one slot, as functions 0, 1, ... of one device. bridge: behind one conventional PCI bridge, in slots 1, 2,
-    ...: an IOMMU cannot tell them apart there. (Functions of an 82599 it can, by a quirk of the kernel's: pci_quirk_mf_endpoint_acs.)
-    devices: more of them, as QEMU's -device has it.
+    folder: for console.log, qemu.log and share/. nics: sockets of vfio-user servers, which must be listening.
+    functions: put all `nics` into one slot, as functions 0, 1, ... of one device. bridge: put them behind one
+    conventional PCI bridge, in slots 1, 2, ..., where an IOMMU cannot distinguish them. (It can distinguish functions
+    of an 82599, by the kernel's pci_quirk_mf_endpoint_acs.) devices: arguments of further -device options of QEMU.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Guest:
             raise
 
     def _channels(self, agent_fd: int) -> list[str]:
-        """First serial port: the console, into a file. Second: the agent."""
+        """The first serial port is the console, written to a file; the second is the agent's."""
         return [
             "-chardev",
             f"file,id=console,path={self._console}",
@@ -106,9 +106,9 @@ class Guest:
     # ---- scripts ----
 
     def run(self, script: str, *, timeout_s: float = 60.0, check: bool = True) -> Result:
-        """Run a bash script in the guest as root and wait for its end.
+        """Run a bash script in the guest as root, and wait for its end.
 
-        Raises LabError with its output when it fails and `check` is set, or when the guest does not answer.
+        Raises LabError with the output when the script fails and `check` is set, or when the guest does not answer.
         """
         number = self._number = self._number + 1
         (self.share / f"{number}.sh").write_text(script)
@@ -124,32 +124,33 @@ class Guest:
                 f"did not end within {timeout_s:g} s" if result.status == 124 else f"ended with status {result.status}"
             )
             raise LabError(
-                f"the guest's script {why}:\n{script}\n--- printed ---\n{result.output}\n--- console ---\n{self.console()[-3000:]}"
+                f"the guest's script {why}:\n{script}\n--- printed ---\n{result.output}\n"
+                f"--- console ---\n{self.console()[-3000:]}"
             )
         return result
 
     def _expect(self, start: str, deadline: float, complaint: str) -> str:
-        """The agent's next line, which must start with `start`."""
+        """Read the agent's next line. Raises LabError when it does not come, or does not begin with `start`."""
         while b"\n" not in self._received:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._agent], [], [], left)[0]:
-                raise LabError(f"the guest {complaint}. {self._what_it_said()}")
+                raise LabError(f"the guest {complaint}. {self._logs()}")
             received = self._agent.recv(4096)
             if not received:
-                raise LabError(f"QEMU ended with status {self._qemu.wait(STOP_S)}. {self._what_it_said()}")
+                raise LabError(f"QEMU ended with status {self._qemu.wait(STOP_S)}. {self._logs()}")
             self._received += received
         line, _, self._received = self._received.partition(b"\n")
         text = line.decode(errors="replace").strip()
         if not text.startswith(start):
-            raise LabError(f"the guest's agent said {text!r} instead of {start!r}. {self._what_it_said()}")
+            raise LabError(f"the guest's agent sent {text!r} instead of {start!r}. {self._logs()}")
         return text
 
-    def _what_it_said(self) -> str:
+    def _logs(self) -> str:
         log = (self.folder / "qemu.log").read_text(errors="replace")
-        return f"Its console is in {self._console}, QEMU's log beside it:\n{self.console()[-2000:]}\n{log[-2000:]}"
+        return f"The console is in {self._console}, QEMU's log beside it:\n{self.console()[-2000:]}\n{log[-2000:]}"
 
     def console(self) -> str:
-        """All that the kernel printed so far."""
+        """The console's output so far."""
         try:
             return self._console.read_text(errors="replace")
         except FileNotFoundError:
@@ -158,7 +159,7 @@ class Guest:
     # ---- end ----
 
     def close(self) -> None:
-        """Switch the guest off; kill it when it does not go."""
+        """Power the guest off; kill it if it does not end."""
         if self._qemu.poll() is None:
             try:
                 self._agent.sendall(b"stop\n")
@@ -168,7 +169,7 @@ class Guest:
         self.kill()
 
     def kill(self) -> None:
-        """As if the machine lost its power."""
+        """End the guest at once, as a power failure does."""
         if self._qemu.poll() is None:
             self._qemu.kill()
         self._qemu.wait(STOP_S)
@@ -183,11 +184,11 @@ class Guest:
         self.close()
 
 
-# ---- QEMU's command line, a part a function (reference: qemu-system-x86_64(1)) ----
+# ---- parts of QEMU's command line (reference: qemu-system-x86_64(1)) ----
 
 
 def machine(memory_mb: int, iommu: bool) -> list[str]:
-    """RAM in a memfd, as a vfio-user server maps it. caching-mode: without it QEMU cannot tell a server what the guest maps."""
+    """RAM is in a memfd, so a vfio-user server can map it. caching-mode makes QEMU notice what the guest maps."""
     size = f"{memory_mb}M"
     accelerator = os.environ.get("IXRINGS_LAB_ACCEL", "tcg,thread=multi")
     command = [

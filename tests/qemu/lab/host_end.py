@@ -1,4 +1,4 @@
-"""The far end of a guest's cable: a TAP in a network namespace of this machine, with Linux's own stack behind it."""
+"""The far end of a guest's cable: a TAP in a network namespace of this machine, used by Linux's network stack."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
 
 
 class HostEnd:
+    """The interface `interface`, moved into the namespace `space`, with the address HOST."""
+
     def __init__(self, space: Namespace, interface: str) -> None:
         self.space, self.interface = space, interface
         space.take(interface, f"{HOST}/24")
 
     def send(self, frame: bytes, count: int = 1) -> None:
-        """As it is, tags and all."""
+        """Send the frame unchanged, with any tags that it has."""
         sent = self.space.run(sys.executable, "-c", SEND_FRAMES, self.interface, frame.hex(), str(count))
         assert not sent.returncode, sent.stderr
 
     def send_frames(self, destination: str, count: int) -> None:
-        """Frames of 60 bytes that no protocol of the guest's answers."""
+        """Send frames of 60 bytes of a type that the guest ignores."""
         self.send(
             (bytes.fromhex(destination.replace(":", "")) + bytes.fromhex("02000000000188b5")).ljust(60, b"\0"), count
         )
@@ -45,7 +47,7 @@ class HostEnd:
         ip("-n", self.space.name, "link", "set", self.interface, "mtu", str(mtu))
 
     def exchange(self, guest: Guest, total: int, timeout_s: float = 240) -> Result:
-        """TCP: `total` bytes from the guest, then as many to it, every byte checked at both ends."""
+        """Transfer `total` bytes over TCP from the guest, then as many to it. Both ends check every byte."""
         command = self.space.command(sys.executable, str(TRAFFIC), "listen", str(PORT), str(total))
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as listener:
             assert listener.stdout
@@ -63,13 +65,13 @@ class HostEnd:
 
 
 class LinuxPort:
-    """An interface of the guest's, driven by Linux."""
+    """An interface in the guest, driven by Linux."""
 
     def __init__(self, guest: Guest, name: str = "eth0") -> None:
         self.guest, self.name = guest, name
 
     def up(self, mtu: int = 1500) -> None:
-        """Addressed and with a carrier."""
+        """Set the interface up with the address GUEST, and wait for its carrier."""
         self.guest.run(f"ip link set {self.name} up mtu {mtu}; ip address replace {GUEST}/24 dev {self.name}")
         self.wait_for_carrier(True)
 
@@ -82,7 +84,7 @@ class LinuxPort:
         )
 
     def counters(self) -> dict[str, int]:
-        """ethtool -S."""
+        """The counters of ethtool -S."""
         lines = self.guest.run(f"ethtool -S {self.name}").output.splitlines()
         return {
             name.strip(): int(value)
@@ -91,7 +93,7 @@ class LinuxPort:
         }
 
     def settled_counters(self) -> dict[str, int]:
-        """Once what was on its way has come: two looks that agree."""
+        """The counters after two equal readings of rx_packets, so frames on their way have been counted."""
         before = self.counters()
         for _ in range(10):
             time.sleep(0.3)
@@ -102,13 +104,13 @@ class LinuxPort:
         return before
 
 
-# "The controller stops DMA, but there is queued work": what Linux says, and then does, when a cable is pulled while it sends.
+# Linux's messages when a cable is pulled while it sends.
 LINK_LOSS = ("initiating reset to clear Tx work after link loss", "Reset adapter")
 
 
 def warnings(
     guest: Guest, about: Sequence[str] = ("ixgbe", "0000:01:00", "DMAR", "Call Trace", "WARNING", "BUG")
 ) -> list[str]:
-    """Lines of the kernel's log of level warning or worse, and any that speak of DMA faults."""
+    """Lines of the kernel's log with level warning or worse that contain one of these words."""
     lines = guest.run("dmesg --level=emerg,alert,crit,err,warn").output.splitlines()
     return [line for line in lines if any(word in line for word in about)]

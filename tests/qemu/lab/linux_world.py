@@ -1,4 +1,4 @@
-"""Linux's own ixgbe in a guest, on our NIC, and a TAP of this machine's at the other end of its cable."""
+"""A guest whose Linux drives our NIC with ixgbe; the far end of the cable is a TAP of this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class World:
     served: ServedNic
 
     def ping(self, *options: str, to: str = HOST) -> None:
-        """From the guest; nothing may be lost."""
+        """Ping from the guest, and assert that no packet is lost."""
         answer = self.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=120).output
         assert ", 0% packet loss" in answer, answer
 

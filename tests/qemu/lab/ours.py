@@ -1,4 +1,4 @@
-"""A guest with two software 82599s for our driver; the far end of each cable is a port in the test's own process."""
+"""A guest with two software 82599s for our driver; the far end of each cable is a port in the test's process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ HOLD = """python3 -c 'import sys, time
 from ixrings import open_port
 port = open_port(sys.argv[1]); print("open", flush=True); time.sleep(60)'"""
 SECOND_PROGRAM = f"""
-mkfifo said; {HOLD} {LEFT} > said & first=$!
-read word < said; rm said
+mkfifo opened; {HOLD} {LEFT} > opened & first=$!
+read word < opened; rm opened
 {OPEN} {LEFT}; ixrings unbind {LEFT}
 """
 
@@ -49,10 +49,12 @@ class OurGuest:
     guest: Guest
     nics: tuple[ServedNic, ServedNic]
     wires: tuple[str, str]
-    shows_registers: bool  # of a NIC that a driver or another program has
+    shows_registers: (
+        bool  # whether the kernel lets a program read registers of a NIC that another driver or program has
+    )
 
     def run(self, script: str, *, timeout_s: float = 90, status: int | None = 0) -> str:
-        """What the script printed; `status`: how it has to end, None for either way."""
+        """What the script printed. Asserts that it ends with `status`, if that is not None."""
         result = self.guest.run(PRELUDE + script, timeout_s=timeout_s, check=False)
         if status is not None:
             assert result.status == status, (
@@ -61,11 +63,11 @@ class OurGuest:
         return result.output
 
     def refused(self, script: str) -> str:
-        """The sentence of a command that has to fail."""
+        """The sentence that a refused command prints."""
         return self.run(script, status=1).strip()
 
     def far_end(self, side: int) -> Port:
-        """A port at the other end of NIC `side`'s cable, with room for what a slow guest does not take at once."""
+        """A port at the far end of NIC `side`'s cable. Its rings are long, because a guest is slow."""
         return open_port(f"emulated:{self.wires[side]}", promiscuous=True, rx_slots=4096, tx_slots=4096)
 
 
@@ -100,9 +102,8 @@ def our_guest(
             )
         )
         guest.run("modprobe ixgbe")
-        yield OurGuest(
-            guest, (nics[0], nics[1]), wires, shows_registers=kernel not in (None, lab.debian_kernel)
-        )  # STRICT_DEVMEM of kernel.config
+        shows_registers = kernel not in (None, lab.debian_kernel)  # kernel.config has no STRICT_DEVMEM
+        yield OurGuest(guest, (nics[0], nics[1]), wires, shows_registers)
 
 
 def last_json(output: str) -> Mapping[str, float]:
@@ -115,7 +116,7 @@ def last_json(output: str) -> Mapping[str, float]:
 
 @contextmanager
 def sending(port: Port) -> Iterator[None]:
-    """Frames without end, some 2000 a second, from a thread of this process."""
+    """Send about 2000 frames a second from a thread of this process, until the context ends."""
     stopping = threading.Event()
 
     def send() -> None:
@@ -135,26 +136,28 @@ def bridge_both_ways(ours: OurGuest) -> None:
     frames = [frame(number, 60 + number % 1400) for number in range(FRAMES)]
     with ours.far_end(0) as left, ours.far_end(1) as right:
         ours.run(
-            f"python3 /project/examples/bridge.py -i {LEFT} -i {RIGHT} --slots 4096 --json > bridge.json 2> bridge.err & echo $! > bridge.pid"
+            f"python3 /project/examples/bridge.py -i {LEFT} -i {RIGHT} --slots 4096 --json "
+            "> bridge.json 2> bridge.err & echo $! > bridge.pid"
         )
         left.wait_link(60)
         right.wait_link(60)
         wait_until_it_forwards(left, right)
         for source, target in ((left, right), (right, left)):
-            got: list[bytes] = []
+            forwarded: list[bytes] = []
             for first in range(0, FRAMES, 200):
                 source.send(frames[first : first + 200])
                 received = target.recv(10)
-                got += [next(received) for _ in range(200)]
-            assert got == frames
+                forwarded += [next(received) for _ in range(200)]
+            assert forwarded == frames
         output = ours.run(
-            "kill -INT $(cat bridge.pid); for i in $(seq 100); do [ -s bridge.json ] && break; sleep 0.1; done; cat bridge.err bridge.json"
+            "kill -INT $(cat bridge.pid); for i in $(seq 100); do [ -s bridge.json ] && break; sleep 0.1; done; "
+            "cat bridge.err bridge.json"
         )
     assert last_json(output)["forwarded"] >= 2 * FRAMES
 
 
 def wait_until_it_forwards(left: Port, right: Port) -> None:
-    """A link is up before the bridge forwards: try with frames that are no test's, and take all of them."""
+    """Send frames until one crosses the bridge, then take all of them: the link is up before the bridge forwards."""
     end = time.monotonic() + 30
     while True:
         left.send([frame(0)])
@@ -162,4 +165,4 @@ def wait_until_it_forwards(left: Port, right: Port) -> None:
             for _ in right.recv(1.0):
                 pass
             return
-        assert time.monotonic() < end, "the bridge forwards nothing"
+        assert time.monotonic() < end, "the bridge does not forward"

@@ -1,4 +1,4 @@
-"""Where the prepared lab is, and whether it is the one that this checkout asks for."""
+"""Finds the prepared lab, and checks that it was made from this checkout's recipe."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MANIFEST = "lab.json"
 
 
 class LabError(Exception):
-    """The lab is not there, or a guest did not do what was asked. The message says what to do."""
+    """The lab is missing, or a guest failed. The message says what to do."""
 
 
 def lab_folder() -> Path:
-    """IXRINGS_LAB, else a folder in the user's cache."""
+    """IXRINGS_LAB, or else a folder in the user's cache."""
     chosen = os.environ.get("IXRINGS_LAB")
     if chosen:
         return Path(chosen).absolute()
@@ -30,7 +30,7 @@ def lab_folder() -> Path:
 class Kernel:
     image: Path
     initramfs: Path
-    modules: Path  # what is mounted as /lib/modules
+    modules: Path  # mounted as /lib/modules
 
     @classmethod
     def within(cls, part: Path) -> Kernel:
@@ -39,13 +39,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Lab:
-    """The finished parts, by their names in recipe.py."""
+    """The folders of the finished parts, by their names in recipe.py."""
 
     parts: dict[str, Path]
 
     @classmethod
     def load(cls, folder: Path | None = None) -> Lab:
-        """Raises LabError, whose message names the command that prepares what is missing."""
+        """The lab in `folder` (None: lab_folder()). Raises LabError, which names the command that prepares the lab."""
         folder = folder or lab_folder()
         found = read_manifest(folder)
         if not found:
@@ -80,7 +80,7 @@ class Lab:
         return Kernel.within(self._part(IOMMUFD_KERNEL, PREPARE_KERNEL))
 
     def qemu_command(self) -> list[str]:
-        """QEMU by its own loader and libraries: nothing of it is installed."""
+        """QEMU, started by its own loader with its own libraries, because it is not installed."""
         libraries = f"{self.qemu}/usr/lib/x86_64-linux-gnu"
         return [
             f"{self.qemu}/usr/lib64/ld-linux-x86-64.so.2",
@@ -98,7 +98,7 @@ class Lab:
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
-    """{part: {"folder": name, "recipe": key}}; empty when there is none, or its folders are gone."""
+    """{part: {"folder": name, "recipe": key}} for the parts with a folder; {} without a manifest."""
     try:
         manifest: dict[str, dict[str, str]] = json.loads((folder / MANIFEST).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, dict[str, str]]) -> None:
-    """In one step, so that whoever reads it sees the former lab or this one."""
+    """Replace the manifest in one step, so that a reader sees either the previous lab or this one."""
     new = folder / f"{MANIFEST}.new"
     new.write_text(json.dumps(manifest, indent=1))
     new.replace(folder / MANIFEST)

@@ -1,7 +1,7 @@
-"""What the lab is made of: Debian packages, and what is done to them. A change here makes `prepare.py` build anew.
+"""The Debian packages of which the lab is made. A change here makes `prepare.py` build the changed parts again.
 
-Everything comes from one suite, so that programs compiled on an older system run in the guest; QEMU alone is taken from
-its backports, because `vfio-user-pci` came with QEMU 10.1. No Debian kernel has iommufd, so one is compiled for it, and igb_uio with it.
+All packages come from one suite, so programs compiled on an older system run in the guest. Only QEMU comes from the
+backports: `vfio-user-pci` needs QEMU 10.1. No Debian kernel has iommufd, so the lab compiles one, and igb_uio with it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ KERNEL_SOURCE = "linux-source-6.12"
 
 @dataclass(frozen=True)
 class Part:
-    """One directory of the lab: packages unpacked over each other, then `finish` (see prepare.py)."""
+    """One folder of the lab: packages unpacked over each other, then finished by finish.py."""
 
     name: str
     packages: tuple[str, ...]
     target: str = SUITE  # the suite whose versions are preferred
-    revision: int = 1  # of what prepare.py does after unpacking
+    revision: int = 1  # increased when finish.py changes what it does to the part
     optional: bool = False
-    bare: tuple[str, ...] = ()  # packages, without what they depend on
+    bare: tuple[str, ...] = ()  # packages without their dependencies
 
 
 QEMU = Part("qemu", ("qemu-system-x86",), target=BACKPORTS)
@@ -62,15 +62,16 @@ ROOT = Part(
     revision=3,
 )
 
-# kmod and busybox make the list of modules and the first RAM disk.
+# kmod makes the list of modules, busybox goes into the initramfs.
 DEBIAN_KERNEL = Part("debian-kernel", ("linux-image-amd64", "kmod", "busybox-static"))
+# dpdk-kmods-dkms has the sources of igb_uio.
 IOMMUFD_KERNEL = Part(
     "iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True, bare=("dpdk-kmods-dkms",)
-)  # igb_uio's source
+)
 
 PARTS = (QEMU, ROOT, DEBIAN_KERNEL, IOMMUFD_KERNEL)
 
-# Read by the kernel's loader in the guest's first RAM disk, with what they depend on; built in where they are missing.
+# Loaded from the initramfs with their dependencies. A module that does not exist is built into the kernel.
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
 
 FOLDER = Path(__file__).resolve().parent
@@ -79,7 +80,7 @@ INITRAMFS_INIT = FOLDER / "initramfs.sh"
 
 
 def recipe_key(part: Part) -> str:
-    """Changes whenever the part would be made differently from the same packages."""
+    """A hash of everything, except the packages, that decides what the finished part is."""
     text = repr(part) + INITRAMFS_INIT.read_text() + repr(BOOT_MODULES)
     if part is IOMMUFD_KERNEL:
         text += KERNEL_CONFIG.read_text()

@@ -1,4 +1,4 @@
-"""An emulated 82599 in this process, behind a vfio-user socket: the guest has the registers, the test has the object."""
+"""An emulated 82599 in this process, served on a vfio-user socket: the guest drives it, the test has its object."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import tempfile
 import threading
 import types
 from pathlib import Path
+from typing import Any
 
 from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599
 from ixrings.hw.vfio_user.server import Server
 
 STOP_S = 10.0
 
-# What Linux's ixgbe is known to do against the datasheet; hw/emulator/README.md has the table.
+# Rules that Linux's ixgbe is known to break; hw/emulator/README.md has the table.
 LINUX_DOES = {
     "buffer_length",
     "dca_enabled_in_dca_ctrl",
@@ -28,7 +29,7 @@ LINUX_DOES = {
     "rate_limits_cleared",
     "receive_descriptor_cleared",
 }
-# hw/emulator/README.md has the table.
+# Rules that `ethtool -t` is known to break; hw/emulator/README.md has the table.
 ETHTOOL_TEST_DOES = {
     "crc_strip_agrees",
     "dca_rxctrl_bit_12",
@@ -43,7 +44,8 @@ ETHTOOL_TEST_DOES = {
 
 
 class ServedNic:
-    """`nic` at `socket`, every message of its client in folder/name.trace, what it noticed in folder/name.findings at the end."""
+    """Serves `nic` at `socket`. folder/NAME.trace gets every message of the client, and at the end folder/NAME.findings
+    gets the broken rules."""
 
     def __init__(
         self,
@@ -54,15 +56,15 @@ class ServedNic:
         mac: bytes = DEFAULT_MAC,
         trap_all: bool = False,
         ask_beyond: bool = False,
-        **options: object,
+        **options: Any,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name = folder, name
         self._trace = (folder / f"{name}.trace").open("w", buffering=1 << 16)
-        # A UNIX socket's path has at most 107 bytes: it stands beside, not in, a folder that a test run named.
+        # The path of a UNIX socket has at most 107 bytes, so the socket is not in `folder`, whose path may be longer.
         self._home = tempfile.TemporaryDirectory(prefix="ixrings-")
         self.socket = Path(self._home.name) / "nic.sock"
-        self.nic = Emulated82599(wire, mac=mac, **options)  # type: ignore[arg-type]  # link_up_s, paced, ... as the caller names them
+        self.nic = Emulated82599(wire, mac=mac, **options)
         self._server = Server(self.nic, str(self.socket), trap_all=trap_all, ask_beyond=ask_beyond, trace=self._note)
         self._thread = threading.Thread(target=self._server.serve, name="vfio-user")
         self._thread.start()
@@ -72,7 +74,7 @@ class ServedNic:
 
     @property
     def trace(self) -> str:
-        """What the client did so far, a line a message."""
+        """The client's messages so far, one a line."""
         self._trace.flush()
         return Path(self._trace.name).read_text()
 
