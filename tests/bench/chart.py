@@ -1,4 +1,4 @@
-"""Cycles a packet over batch size as a drawing: our loop's measurements, and what other drivers need by the same method.
+"""Draws cycles a packet over batch size: measurements of our loop, and of other drivers by the same method.
 
 python tests/bench/hotloop.py --svg tests/bench/hotloop.svg
 """
@@ -10,22 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 780, 400, 56, 44, 170, 48
-LEAST, MOST = 1.0, 100.0  # cycles a packet, from the bottom up
+LEAST, MOST = 1.0, 100.0  # cycles a packet, at the bottom and at the top
 BATCHES = (1, 8, 32, 64, 256)
 COLOURS = {"tx": "#1f77b4", "rx": "#2ca02c", "forward": "#d62728"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """Median cycles a packet, the NIC's steps on the same core."""
+    """Median cycles a packet, with the NIC's steps on the same core."""
 
-    driver: str  # "" for ours
+    driver: str  # "" for our loop
     op: str
     batch: int
     cycles: float
 
 
-# The same method with the drivers' own sources unmodified, on a 2.6 GHz TSC: fake NIC in plain memory, 60-byte frames, regions of 256 packets.
+# Measured by the same method, with the drivers' unmodified sources, on a 2.6 GHz TSC: a fake NIC in plain memory,
+# 60-byte frames, regions of 256 packets.
 PEERS = (
     Point("TinyNF", "tx", 32, 5.6),
     Point("TinyNF", "rx", 32, 8.4),
@@ -60,7 +61,10 @@ def mark(driver: str, x: float, y: float, colour: str) -> str:
     if SHAPES[driver] == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="none" stroke="{colour}" stroke-width="2"/>'
     if SHAPES[driver] == "square":
-        return f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="none" stroke="{colour}" stroke-width="2"/>'
+        return (
+            f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="none" stroke="{colour}" '
+            'stroke-width="2"/>'
+        )
     return f'<path d="M{x:.1f} {y - 6:.1f} l6 11 h-12 z" fill="none" stroke="{colour}" stroke-width="2"/>'
 
 
@@ -76,7 +80,10 @@ def axes() -> Iterable[str]:
 def key() -> Iterable[str]:
     x = WIDTH - RIGHT + 24
     for row, (op, colour) in enumerate(COLOURS.items()):
-        yield f'<line x1="{x}" x2="{x + 22}" y1="{TOP + 20 * row}" y2="{TOP + 20 * row}" stroke="{colour}" stroke-width="3"/>'
+        yield (
+            f'<line x1="{x}" x2="{x + 22}" y1="{TOP + 20 * row}" y2="{TOP + 20 * row}" stroke="{colour}" '
+            'stroke-width="3"/>'
+        )
         yield text(x + 30, TOP + 20 * row + 4, f"ixrings {op}", "start")
     for row, driver in enumerate(SHAPES, len(COLOURS)):
         yield mark(driver, x + 11, TOP + 20 * row, "#444")
@@ -86,7 +93,10 @@ def key() -> Iterable[str]:
 def draw(ours: Sequence[Point], title: str) -> str:
     """An SVG document."""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+            'font-size="13">'
+        ),
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         text(LEFT, 22, title, "start", "#111"),
         *axes(),

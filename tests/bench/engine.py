@@ -1,10 +1,11 @@
-"""What the emulated NIC's engine costs by itself, a 64-byte frame: the CPU time of its steps, or, where that is too noisy, instructions.
+"""Measures the emulated NIC's engine alone, for a 64-byte frame: CPU time, or instructions, which vary less.
 
     python tests/bench/engine.py                   nanoseconds a frame, min and median over steps of 512 frames
     python tests/bench/engine.py --instructions    instructions a frame, counted by valgrind (apt install valgrind)
 
-tx: to a sink. rx: from a source; UDP, checked and hashed. loop: sent, looped back, received. The NIC is stepped by hand in the program's
-own thread, so that descriptors do not cross cores; the driver's part is done between the steps and not counted.
+tx: frames to a sink. rx: UDP frames from a source, checked and hashed. loop: frames sent, looped back and received.
+The program's thread steps the NIC, so descriptors do not cross cores. The driver works between the steps and is not
+counted.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from ixrings import open_port
 from ixrings.hw.emulator import Emulated82599
 
 WIRES = {"tx": "sink", "rx": "source", "loop": "loop"}
-STEP = 512  # frames; half a ring
-STEPS_NAMES = ("transmit_step", "receive_step")
-COUNTED_STEPS = 40  # enough: counts do not vary
+STEP = 512  # frames, half a ring
+STEP_FUNCTIONS = ("transmit_step", "receive_step")
+COUNTED_STEPS = 40  # enough, because counts do not vary
 
 
 def step_costs_ns(what: str, steps: int) -> list[float]:
-    """Of a frame, for each step."""
+    """Nanoseconds a frame, for each step."""
     costs = []
     nic = Emulated82599(WIRES[what], manual=True)
     with nic, open_port(nic, link_timeout=0) as port:
@@ -55,7 +56,7 @@ def step_costs_ns(what: str, steps: int) -> list[float]:
 
 
 def instructions(what: str) -> float:
-    """A frame's, of all steps together."""
+    """Instructions a frame, over all steps."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "callgrind"
         command = [
@@ -70,11 +71,12 @@ def instructions(what: str) -> float:
             str(COUNTED_STEPS),
         ]
         subprocess.run(command, check=True, capture_output=True)
-        return inclusive(file.read_text(encoding="utf-8"), STEPS_NAMES) / (COUNTED_STEPS * STEP)
+        return inclusive(file.read_text(encoding="utf-8"), STEP_FUNCTIONS) / (COUNTED_STEPS * STEP)
 
 
 def inclusive(profile: str, functions: tuple[str, ...]) -> int:
-    """Instructions in calls of these functions: in callgrind's format the line after `calls=`. Names are given once, then by number."""
+    """Instructions in calls of these functions: callgrind writes them in the line after `calls=`. It writes a
+    function's name once, and after that only its number."""
     names: dict[str, str] = {}
     total, callee, is_call = 0, "", False
     for line in profile.splitlines():
@@ -89,13 +91,15 @@ def inclusive(profile: str, functions: tuple[str, ...]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Cost of the emulated NIC's engine, a 64-byte frame.")
-    parser.add_argument("--what", choices=WIRES, action="append", help="only this one (may be repeated)")
-    parser.add_argument("--steps", type=int, default=400, help=f"of {STEP} frames (default: %(default)s)")
+    parser = argparse.ArgumentParser(description="Measure the cost of the emulated NIC's engine for a 64-byte frame.")
+    parser.add_argument("--what", choices=WIRES, action="append", help="measure only this (may be repeated)")
+    parser.add_argument(
+        "--steps", type=int, default=400, help=f"number of steps of {STEP} frames (default: %(default)s)"
+    )
     parser.add_argument("--instructions", action="store_true", help="count instructions instead of time")
     options = parser.parse_args()
     if options.steps < 1:
-        parser.error("--steps is 1 or more")
+        parser.error("--steps must be at least 1")
     if options.instructions and not shutil.which("valgrind"):
         parser.error("valgrind is not installed. Run: apt install valgrind")
     print(cpu_model())

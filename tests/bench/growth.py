@@ -1,6 +1,7 @@
-"""How cost grows with the size of a ring, the length of a frame, the number of queues and the batch: one of them varied at a time.
+"""Measures how cost grows with the slots of a ring, the length of a frame, the number of queues and the batch.
 
-The other three stay at 1024 slots, 60 bytes, one queue, 256 frames (or half the ring). All queues are served by one thread, a batch each in turn.
+One of them varies at a time; the others stay at 1024 slots, 60 bytes, one queue, and 256 frames (or half the ring). One
+thread serves all queues, one batch each in turn.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from loops import FRAME, ROUNDS, fill, on_two_cpus
 from ixrings import Port, open_port
 
 ETHERNET, TAG_AND_CRC, UNIT = 14, 8, 1024
-OVERHEAD = 24  # CRC, preamble and gap: what a frame takes of the wire besides itself
+OVERHEAD = 24  # bytes on the wire in addition to a frame: CRC, preamble and gap
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over runs. gbit: on the wire, preamble and gap included."""
+    """Medians over runs. gbit: Gbit/s on the wire, with preamble and gap."""
 
     varied: str
     value: int
@@ -71,7 +72,7 @@ def receive(port: Port, batch: int, seconds: float) -> int:
 
 
 def rate_mpps(what: str, shape: Shape, seconds: float) -> float:
-    """A frame is in one buffer, however long it is."""
+    """Mpps of one run. Each frame is in one buffer, whatever its length."""
     wire = "emulated:sink" if what == "tx" else f"emulated:source={shape.length}"
     buffer = max(2, -(-(shape.length + TAG_AND_CRC) // UNIT)) * UNIT
     with (

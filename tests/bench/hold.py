@@ -1,7 +1,8 @@
-"""10 Gbit/s held for a while: the engine paced, 64-byte frames, rings of 8192 slots. The program is asleep as often as it can be, or spins.
+"""Holds 10 Gbit/s for some time: a paced engine, 64-byte frames, rings of 8192 slots. The program naps or spins.
 
-Asleep, it wakes by a timer each NAP_S; at 14.88 Mpps a ring holds 550 us of frames, and eight, over which RSS spreads them, 4.4 ms.
-Shares are of one core: the program's thread, and the engine's, which keeps the wire's clock and so never rests.
+A napping program wakes by a timer each NAP_S. At 14.88 Mpps one ring holds 550 us of frames; eight rings, over which
+RSS spreads them, hold 4.4 ms. CPU shares are percent of one core, for the program's thread and for the engine's thread,
+which keeps the wire's clock and so always runs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from ixrings.hw.emulator import Emulated82599
 SLOTS = 8192
 QUEUES = 8
 NAP_S = 0.0001
-WIRE_MPPS = 10e9 / (84 * 8) / 1e6  # 64 bytes, preamble and gap
+WIRE_MPPS = 10e9 / (84 * 8) / 1e6  # 84 bytes: a frame of 64 with preamble and gap
 
 
 @dataclass(frozen=True)
 class Held:
-    """mpps, and percent of 10 Gbit/s; program, engine: of one core each."""
+    """wire_percent: of 10 Gbit/s. program_cpu_percent, engine_cpu_percent: of one core each."""
 
     what: str
     seconds: float
@@ -35,7 +36,7 @@ class Held:
 
 
 def transmit(port: Port, seconds: float, nap: bool) -> int:
-    """Fills the ring, naps. Frames handed over."""
+    """Fill the ring, then nap, for `seconds`. Returns the number of frames handed over."""
     ring, end = port.tx_rings[0], time.perf_counter() + seconds
     sent = 0
     while time.perf_counter() < end:
@@ -49,7 +50,7 @@ def transmit(port: Port, seconds: float, nap: bool) -> int:
 
 
 def take(port: Port, seconds: float, nap: bool) -> int:
-    """Takes what is there, naps. Frames received."""
+    """Take all received frames, then nap, for `seconds`. Returns the number of frames."""
     received, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         received += take_once(port)
@@ -59,6 +60,7 @@ def take(port: Port, seconds: float, nap: bool) -> int:
 
 
 def take_once(port: Port) -> int:
+    """Take all frames that are in the rings after a sync. Returns their number."""
     received = 0
     port.rxsync()
     for ring in port.rx_rings:
@@ -69,12 +71,12 @@ def take_once(port: Port) -> int:
 
 
 def missed(stats: PortStatistics) -> int:
-    """Frames since open_port() that found no descriptor, or no room in the packet buffer."""
+    """Frames lost since open_port(), because there was no descriptor or no room in the packet buffer."""
     return stats["MPC"] + sum(queue["QPRDC"] for queue in stats.rx)
 
 
 def check_missed(port: Port, received: int) -> None:
-    """With the cable out, all that the NIC received is with the program or was missed, once its packet buffer is empty."""
+    """Pull the cable, empty the NIC's packet buffer, and check that the program got every frame that was not missed."""
     assert isinstance(port.device, Emulated82599)
     port.device.set_link(False)
     end = time.perf_counter() + DRAIN_S
@@ -82,8 +84,8 @@ def check_missed(port: Port, received: int) -> None:
     delivered = stats["GPRC"] - missed(stats)
     while received < delivered and time.perf_counter() < end:
         received += take_once(port)
-    received += take_once(port)  # too many would be as wrong
-    check_equal("GPRC without what was missed", received, delivered)
+    received += take_once(port)  # more frames than that would be wrong, too
+    check_equal("GPRC without missed frames", received, delivered)
 
 
 def hold_tx(port: Port, seconds: float, nap: bool) -> Run:

@@ -1,6 +1,6 @@
-"""Round trips of one 64-byte frame through the emulated wire: put into the ring, sent, looped back, received, one at a time.
+"""Measures round trips of one 64-byte frame at a time through the emulated wire: send, loop back, receive.
 
-busy: the program spins in poll(). interrupts: it sleeps in select() until the NIC's message wakes it, moderation off.
+busy: the program spins in poll(). interrupts: it sleeps in select() until the NIC's message, which is not moderated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATIENCE_S = 1.0
 
 @dataclass(frozen=True)
 class Trips:
-    """Microseconds there and back."""
+    """Microseconds for a round trip."""
 
     mode: str
     trips: int
@@ -32,7 +32,7 @@ class Trips:
 
 
 def wait(port: Port, busy: bool) -> None:
-    """Until there is a frame."""
+    """Wait until there is a frame, for PATIENCE_S at most."""
     if busy:
         port.poll(PATIENCE_S, POLLIN, busy=True)
         return
@@ -43,7 +43,7 @@ def wait(port: Port, busy: bool) -> None:
 
 
 def trip(port: Port, busy: bool) -> int:
-    """Nanoseconds."""
+    """Send one frame and receive it. Returns nanoseconds."""
     tx, rx = port.tx_rings[0], port.rx_rings[0]
     while not tx.space:
         port.txsync()

@@ -1,6 +1,6 @@
-"""The loops that benchmarks time: a Python program as a user would write it, for a number of seconds, on rings of emulated NICs.
+"""The loops that the benchmarks time: Python programs as a user writes them, on rings of emulated NICs.
 
-A Run says how many frames went and how many were lost, and was checked with the NIC's own counters.
+A Run has the number of frames carried and lost, checked with the NIC's counters.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from machine import choose_cpus
 
 from ixrings import Port, open_port, open_ports
 
-FRAME = 60  # bytes, without CRC
-TOUCHED = 26  # which byte of a packet: the first of an IPv4 source address
-ROUNDS = 64  # turns of a loop between looks at the clock
+FRAME = 60  # bytes without CRC
+TOUCHED = 26  # the byte of each packet that is changed: the first of an IPv4 source address
+ROUNDS = 64  # turns of a loop between two reads of the clock
 DRAIN_S = 5.0
-WARM_UP_S = 0.02  # a paced source does not wait for a program that has only just opened the port: let that loss pass
-SEQUENCE = slice(42, 50)  # where a source's frames have their number
+WARM_UP_S = 0.02  # not measured: a paced source sends while the program opens the port, and those frames are lost
+SEQUENCE = slice(42, 50)  # the bytes of a source's frame that have its number
 
 
 class BenchError(Exception):
-    """A run that is not worth a number; the message says why."""
+    """A run without a valid result; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
 
 
 def transmit(port: Port, batch: int, seconds: float) -> int:
-    """As pktgen: whole batches, as long as the ring has room for one. Frames handed over."""
+    """Hand over a batch whenever the ring has room for one, as pktgen does. Returns the number of frames."""
     ring, txsync = port.tx_rings[0], port.txsync
     sent, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -54,7 +54,7 @@ def transmit(port: Port, batch: int, seconds: float) -> int:
 
 
 def receive(port: Port, batch: int, seconds: float) -> int:
-    """Takes up to a batch at a time. Frames received."""
+    """Take up to a batch at a time. Returns the number of frames."""
     ring, rxsync = port.rx_rings[0], port.rxsync
     received, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -67,7 +67,8 @@ def receive(port: Port, batch: int, seconds: float) -> int:
 
 
 def echo(port: Port, batch: int, seconds: float) -> tuple[int, int]:
-    """Send and receive in turn, at most a receive ring under way, so that none finds it full. Frames sent, received."""
+    """Send and receive in turn. No more frames are on the way than the receive ring holds, so none is lost. Returns the
+    numbers of frames sent and received."""
     tx, rx, txsync, rxsync = port.tx_rings[0], port.rx_rings[0], port.txsync, port.rxsync
     window = rx.num_slots - 1
     sent = received = 0
@@ -93,7 +94,7 @@ def echo(port: Port, batch: int, seconds: float) -> tuple[int, int]:
 
 
 def bridge(source: Port, sink: Port, batch: int, seconds: float) -> int:
-    """Frames forwarded; none is looked at."""
+    """Forward frames without reading them. Returns their number."""
     forward = source.forward
     moved, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -103,10 +104,11 @@ def bridge(source: Port, sink: Port, batch: int, seconds: float) -> int:
 
 
 def bridge_touched(source: Port, sink: Port, batch: int, seconds: float) -> int:
-    """Frames forwarded; a byte of each changes on its way. forward() syncs, so the next batch is there when it returns."""
+    """Forward frames and change one byte of each. forward() syncs, so the next batch is there when it returns. Returns
+    the number of frames."""
     ring, column = source.rx_rings[0], source.buffers[:, TOUCHED]
     moved, end = 0, time.perf_counter() + seconds
-    touched = 0  # frames from head on whose byte has changed and that have not moved yet
+    touched = 0  # frames from head on that are changed but not yet forwarded
     while time.perf_counter() < end:
         for _ in range(ROUNDS):
             if not touched:
@@ -115,8 +117,8 @@ def bridge_touched(source: Port, sink: Port, batch: int, seconds: float) -> int:
                 if not touched:
                     source.rxsync()
                     continue
-                indices = span.buf_idx.astype(np.intp)  # numpy is twice as fast with indices of its own type
-                column[indices] = ~column[indices]  # and with no number of Python's to convert
+                indices = span.buf_idx.astype(np.intp)  # numpy is twice as fast with indices of its own type,
+                column[indices] = ~column[indices]  # and without a Python number to convert
             count = source.forward(sink, touched)
             touched -= count
             moved += count
@@ -124,7 +126,7 @@ def bridge_touched(source: Port, sink: Port, batch: int, seconds: float) -> int:
 
 
 def fill(port: Port, length: int = FRAME) -> None:
-    """A frame to the port itself in each transmit buffer, so that one that comes back is accepted."""
+    """Write a frame into each transmit buffer. It is addressed to the port, which accepts it when it comes back."""
     frame = bytes.fromhex(port.mac.replace(":", "")) + bytes([2, 0, 0, 0, 0, 9]) + b"\x88\xb5" + bytes(length - 14)
     for ring in port.tx_rings:
         port.buffers[ring.slots["buf_idx"], :length] = np.frombuffer(frame, np.uint8)
@@ -137,7 +139,7 @@ def name(wire: str, paced: bool) -> str:
 
 @contextmanager
 def on_two_cpus() -> Iterator[None]:
-    """The program's thread on one, the engine's on the other: left to the scheduler, they share one now and then."""
+    """Bind the program's and the engine's thread to a CPU each; the scheduler would sometimes let them share one."""
     allowed = os.sched_getaffinity(0)
     cpus = choose_cpus()
     if cpus.nic is not None:
@@ -168,12 +170,12 @@ def run_tx(batch: int, paced: bool, seconds: float) -> Run:
 
 
 def sequence_at_head(port: Port) -> int:
-    """The number of the oldest frame that waits. A source numbers its frames, so what is missing between two was lost."""
+    """The number of the oldest frame in the ring. A source numbers its frames, so a gap in the numbers is a loss."""
     ring, end = port.rx_rings[0], time.perf_counter() + DRAIN_S
     while not ring.space:
         port.rxsync()
         if time.perf_counter() > end:
-            raise BenchError(f"no frame came from {port.name} for {DRAIN_S:g} s")
+            raise BenchError(f"{port.name} received no frame for {DRAIN_S:g} s")
     frame = port.buffers[ring.slots["buf_idx"][ring.head]]
     return int.from_bytes(frame[SEQUENCE].tobytes(), "big")
 

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and which CPUs it may use."""
+"""The machine on which a benchmark runs, and the CPUs that it may use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cpus:
-    """program: for the timed thread. nic: on another core, for the NIC's; None when there is no other."""
+    """program: the CPU for the timed thread. nic: a CPU on another core for the NIC's thread, or None."""
 
     program: int
     nic: int | None
-    why_one: str  # the reason, when there is no other core
+    why_one: str  # the reason if there is no other core
 
 
 def cpu_model() -> str:
@@ -31,9 +31,9 @@ def page_size_kb() -> int:
 
 
 def choose_cpus() -> Cpus:
-    """Two CPUs that this process may use and that are not two threads of one core."""
+    """Two CPUs of different cores that this process may use."""
     allowed = sorted(os.sched_getaffinity(0))
-    siblings = _siblings(allowed[0])
+    siblings = siblings_of(allowed[0])
     others = [cpu for cpu in allowed[1:] if cpu not in siblings]
     if others:
         return Cpus(allowed[0], others[0], "")
@@ -42,7 +42,7 @@ def choose_cpus() -> Cpus:
     return Cpus(allowed[0], None, f"CPUs {', '.join(map(str, allowed))} are threads of one core")
 
 
-def _siblings(cpu: int) -> set[int]:
+def siblings_of(cpu: int) -> set[int]:
     try:
         text = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii")
     except OSError:

@@ -1,7 +1,6 @@
-"""What it takes to open a port: time until the first packet is through, memory, descriptors.
+"""Measures what an open port costs: time until its first packet, memory, file descriptors.
 
-Memory is what the kernel charges to this process alone or in part (Pss of proc(5), smaps_rollup), so that a page mapped twice, by the
-program and by the NIC, is counted once.
+Memory is Pss of proc(5), smaps_rollup, which counts a page once that both the program and the NIC map.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SLOTS = (64, 1024, 8192)
 
 @dataclass(frozen=True)
 class Opening:
-    """memory_kb: of a port once every buffer was used; fds: of a port. Times: medians, from calling open_port()."""
+    """Times are medians, from the call of open_port(). memory_kb, fds: of one port, after every buffer was used."""
 
     slots: int
     open_ms: float
@@ -46,7 +45,7 @@ def memory_kb() -> int:
 
 
 def times_ms(slots: int) -> tuple[float, float, float]:
-    """Open, first packet back, close."""
+    """Milliseconds to open, until the first packet is back, and to close."""
     start = time.perf_counter()
     with open_port("emulated:loop", tx_slots=slots, rx_slots=slots) as port:
         opened = time.perf_counter()
@@ -60,19 +59,19 @@ def times_ms(slots: int) -> tuple[float, float, float]:
 
 
 def used(slots: int) -> tuple[int, int]:
-    """KB and fds of a port, the mean of PORTS."""
+    """KB and file descriptors of a port, the mean of PORTS ports."""
     with ExitStack() as ports:
         memory, fds = memory_kb(), len(os.listdir("/proc/self/fd"))
         for _ in range(PORTS):
             port = ports.enter_context(open_port("emulated:loop", tx_slots=slots, rx_slots=slots))
-            port.buffers[:, 0] = 1  # a page holds two buffers or one
+            port.buffers[:, 0] = 1  # touches every page: a page holds at most two buffers
         return (memory_kb() - memory) // PORTS, (len(os.listdir("/proc/self/fd")) - fds) // PORTS
 
 
 def measure(runs: int) -> list[Opening]:
     rows = []
     for slots in SLOTS:
-        taken = [times_ms(slots) for _ in range(runs + 1)][1:]  # the first loads libraries
+        taken = [times_ms(slots) for _ in range(runs + 1)][1:]  # the first run loads libraries
         opened, first, closed = (round(statistics.median(column), 2) for column in zip(*taken))
         rows.append(Opening(slots, opened, first, closed, *used(slots)))
     return rows

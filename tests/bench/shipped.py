@@ -1,4 +1,4 @@
-"""The examples as they are shipped, run as programs: the frames they count and the seconds they took, from their own --json."""
+"""Measures the examples as programs: frames and seconds, from their --json output."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from loops import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MEMORY = Path("/dev/shm")
-START_S = 1.0  # of Python and numpy; a program's own seconds begin when its ports are open
+START_S = 1.0  # for the start of Python and numpy; a program counts its seconds from the time its ports are open
 PER_SECOND = {"pktgen tx": 30_000_000, "pktgen rx": 25_000_000, "capture, 64 bytes of a frame": 5_000_000}
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """Mpps over runs; frames of one run."""
+    """min, median, max: Mpps over runs. frames: of the first run."""
 
     program: str
     frames: int
@@ -33,7 +33,7 @@ class Shipped:
 
 
 def run(arguments: list[str], interrupt_after_s: float | None) -> tuple[int, float]:
-    """Frames and seconds, as the program says."""
+    """Frames and seconds from the program's summary."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH")))),
@@ -47,8 +47,9 @@ def run(arguments: list[str], interrupt_after_s: float | None) -> tuple[int, flo
         output = program.communicate()[0]
     if program.returncode:
         raise BenchError(f"{arguments[0]} ended with status {program.returncode}")
-    said = json.loads(output)
-    return next(int(said[name]) for name in ("sent", "received", "forwarded") if name in said), float(said["seconds"])
+    summary = json.loads(output)
+    frames = next(int(summary[name]) for name in ("sent", "received", "forwarded") if name in summary)
+    return frames, float(summary["seconds"])
 
 
 def measure(runs: int, seconds: float) -> list[Shipped]:

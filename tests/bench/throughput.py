@@ -1,27 +1,28 @@
-"""Packets a second from a Python loop through the rings and the emulated NIC: 64-byte frames (60 and CRC), one core for the program,
-one for the NIC's engine.
+"""Measures packets a second of a Python loop through the rings and the emulated NIC: 64-byte frames (60 and CRC), one
+core for the program, one for the NIC's engine.
 
-    python tests/bench/throughput.py                a table
-    python tests/bench/throughput.py --json         {"tx": Mpps, "rx": ..., "loop": ..., "bridge": ..., "bridge_touched": ..., "machine": {...}, "rows": [...]}
-    python tests/bench/throughput.py --require 5    exit status 1 when a median is lower (Mpps, flat out and paced)
-    python tests/bench/throughput.py --hold 60      10 Gbit/s out, then in, for so many seconds each: rate, loss, CPU share (hold.py)
+    python tests/bench/throughput.py                print a table
+    python tests/bench/throughput.py --json         {"tx": Mpps, "rx": ..., "loop": ..., "bridge": ...,
+                                                     "bridge_touched": ..., "machine": {...}, "rows": [...]}
+    python tests/bench/throughput.py --require 5    exit with status 1 if a median is lower (Mpps, flat out and paced)
+    python tests/bench/throughput.py --hold 60      send, receive 10 Gbit/s for 60 s each: rate, loss, CPU (hold.py)
     python tests/bench/throughput.py --latency      round trips of one frame, busy and by interrupt (latency.py)
-    python tests/bench/throughput.py --examples     pktgen.py, bridge.py and capture.py run as programs (shipped.py)
-    python tests/bench/throughput.py --open         time from open_port() to the first packet, memory of a port (opening.py)
+    python tests/bench/throughput.py --examples     pktgen.py, bridge.py and capture.py as programs (shipped.py)
+    python tests/bench/throughput.py --open         time from open_port() to the first packet, memory (opening.py)
     python tests/bench/throughput.py --grow         how cost grows with ring, frame, queues and batch (growth.py)
 
-The last five print Markdown tables; with --json {"machine": ..., "hold": [...], ...}, a row an object.
+The last five print Markdown tables; with --json {"machine": ..., "hold": [...], ...}, one object for each row.
 
-  tx              to emulated:sink; frames and lengths are in the buffers, the loop reserves, advances, syncs
+  tx              to emulated:sink; frames and lengths are in the buffers; the loop reserves, advances and syncs
   rx              from emulated:source
-  loop            tx and rx at once on emulated:loop, one thread, at most a ring of frames under way; Mpps each way
-  bridge          emulated:source to emulated:sink in one region, forward(), nothing of a packet looked at
-  bridge_touched  the same, and one byte of every packet is read and written
+  loop            tx and rx in one thread on emulated:loop, at most a ring of frames on the way; Mpps in each direction
+  bridge          emulated:source to emulated:sink in one region, forward(), without reading packets
+  bridge_touched  the same, with one byte of every packet read and written
 
-The numbers at the top of the JSON are medians over runs, flat out, batch 256 (or the only batch asked for). "rows" has every
-measurement: {"what", "batch", "paced", "min", "median", "max", "lost"}, Mpps and frames lost in all runs. Paced: the engine keeps to
-10 Gbit/s, 14.88 Mpps. Each run checks the NIC's own counters: what a run says it carried was carried. The emulated NIC costs the
-program no MMIO and no PCIe; its engine copies every received packet, as DMA would.
+The numbers at the top of the JSON are medians over runs, flat out, with batch 256 (or the only batch asked for). "rows"
+has every measurement: {"what", "batch", "paced", "min", "median", "max", "lost"}, in Mpps, and frames lost in all runs.
+Paced means that the engine keeps to 10 Gbit/s, 14.88 Mpps. Each run compares its count with the NIC's counters. The
+emulated NIC costs the program no MMIO and no PCIe; its engine copies every received packet, as DMA would.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BATCHES = (256, 32)
 
 @dataclass(frozen=True)
 class Row:
-    """min, median, max: Mpps over runs. lost: frames, all runs together."""
+    """min, median, max: Mpps over runs. lost: frames in all runs."""
 
     what: str
     batch: int
@@ -76,48 +77,49 @@ def measure(what: str, batch: int, paced: bool, runs: int, seconds: float) -> Ro
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Mpps of a Python loop on the emulated NIC, 64-byte frames.")
-    parser.add_argument("--json", action="store_true", help="medians by name, and every measurement under rows")
-    parser.add_argument("--what", choices=RUNS, action="append", help="only this one (may be repeated)")
+    parser = argparse.ArgumentParser(description="Measure a Python loop on the emulated NIC with 64-byte frames.")
+    parser.add_argument("--json", action="store_true", help="print medians by name, and every measurement under rows")
+    parser.add_argument("--what", choices=RUNS, action="append", help="measure only this (may be repeated)")
     parser.add_argument(
-        "--batch", type=int, action="append", help=f"frames a turn (may be repeated; default: {BATCHES})"
+        "--batch",
+        type=int,
+        action="append",
+        help=f"frames in one turn of the loop (may be repeated; default: {BATCHES})",
     )
-    parser.add_argument("--pace", choices=("flat", "paced"), help="only flat out, or only at 10 Gbit/s")
-    parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: 5)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each run (default: 0.3)")
-    parser.add_argument("--require", type=float, metavar="MPPS", help="exit with 1 when a median is lower")
-    parser.add_argument("--hold", type=float, metavar="SECONDS", help="10 Gbit/s held, out and in")
+    parser.add_argument("--pace", choices=("flat", "paced"), help="measure only flat out, or only at 10 Gbit/s")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each measurement (default: 5)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="length of each run (default: 0.3)")
+    parser.add_argument("--require", type=float, metavar="MPPS", help="exit with status 1 if a median is lower")
+    parser.add_argument("--hold", type=float, metavar="SECONDS", help="send and receive 10 Gbit/s for this time")
     parser.add_argument(
         "--latency",
         type=int,
         nargs="?",
         const=20000,
         metavar="TRIPS",
-        help="round trips, in microseconds (default: 20000 of them)",
+        help="measure this many round trips (default: 20000)",
     )
-    parser.add_argument("--examples", action="store_true", help="the rates of the programs in examples/")
-    parser.add_argument("--open", action="store_true", help="time and memory that a port takes")
-    parser.add_argument("--grow", action="store_true", help="how cost grows")
+    parser.add_argument("--examples", action="store_true", help="measure the programs in examples/")
+    parser.add_argument("--open", action="store_true", help="measure the time and memory of opening a port")
+    parser.add_argument("--grow", action="store_true", help="measure how cost grows")
     options = parser.parse_args()
     if options.hold is not None and not 0 < options.hold <= 86400:
-        parser.error("--hold is up to 86400 seconds")
+        parser.error("--hold must be more than 0 and at most 86400 seconds")
     if options.latency is not None and options.latency < 1:
-        parser.error("--latency is 1 trip or more")
+        parser.error("--latency must be at least 1 trip")
     if options.runs < 1 or not 0 < options.seconds <= 600:
-        parser.error("--runs is 1 or more, --seconds up to 600")
+        parser.error("--runs must be at least 1, --seconds more than 0 and at most 600")
     if any(not 1 <= batch <= 1000 for batch in options.batch or ()):
-        parser.error("--batch is 1 to 1000: rings have 1024 slots")
+        parser.error("--batch must be 1 to 1000: rings have 1024 slots")
     return options
 
 
 def where() -> str:
-    return (
-        f"{cpu_model()}, pages of {page_size_kb()} KB, {choose_cpus().why_one or 'program and engine on a core each'}"
-    )
+    return f"{cpu_model()}, pages of {page_size_kb()} KB, {choose_cpus().why_one or 'program and engine on two cores'}"
 
 
 def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]:
-    """What was asked for instead of the rates: rows of one dataclass each."""
+    """The measurements asked for instead of the rates. Each gives rows of one dataclass."""
     asked: dict[str, tuple[bool, Callable[[], Iterable[Any]]]] = {
         "hold": (options.hold is not None, lambda: hold.measure(options.hold)),
         "latency": (options.latency is not None, lambda: latency.measure(options.latency)),
@@ -129,7 +131,7 @@ def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]
 
 
 def in_markdown(rows: Iterable[Any]) -> None:
-    """A table, line by line as rows are measured."""
+    """Print a table, each line as soon as its row is measured."""
     heads: list[str] = []
     for row in rows:
         cells = asdict(row)
@@ -166,10 +168,9 @@ def run(options: argparse.Namespace) -> list[Row]:
                 row = measure(what, batch, paced, options.runs, options.seconds)
                 rows.append(row)
                 if not options.json:
-                    print(
-                        f"{what:14} {batch:5}  {'10 Gbit/s' if paced else 'flat out':9} {row.min:6.2f} {row.median:6.2f} {row.max:6.2f}  {row.lost}",
-                        flush=True,
-                    )
+                    rates = f"{row.min:6.2f} {row.median:6.2f} {row.max:6.2f}"
+                    pace = "10 Gbit/s" if paced else "flat out"
+                    print(f"{what:14} {batch:5}  {pace:9} {rates}  {row.lost}", flush=True)
     return rows
 
 
@@ -178,7 +179,7 @@ def machine() -> dict[str, str | int]:
 
 
 def as_json(rows: list[Row]) -> str:
-    """The first batch and pace measured stand for each at the top."""
+    """At the top each loop has the median of its first row."""
     heads: dict[str, float] = {}
     for row in rows:
         heads.setdefault(row.what, row.median)
