@@ -1,4 +1,4 @@
-"""Gets the checker's verdicts on lab scripts. The checker forks, so it runs in processes of its own: this file, started
+"""Gets the checker's verdicts on lab scripts. The checker forks, so each checker is a separate process: this file, run
 as a program."""
 
 from __future__ import annotations

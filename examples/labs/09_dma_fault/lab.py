@@ -43,7 +43,7 @@ with open_nic() as device:
     ...  # GAP 5: Choose an address that is not mapped for the NIC: 2 ** 40 bytes after the buffer.
 
     if send(nic, ring, nowhere, len(frame)):
-        print("the NIC sent memory that belongs to somebody else")
+        print("the NIC sent memory that is not ours")
     ...  # GAP 6: Ask device.dma_refused() whether a read of the NIC was refused, and print "refused" if so.
 
     restart(nic, ring)

@@ -53,7 +53,7 @@ with open_nic() as device:
     nowhere = buffer.iova + 2**40
 
     if send(nic, ring, nowhere, len(frame)):
-        print("the NIC sent memory that belongs to somebody else")
+        print("the NIC sent memory that is not ours")
     # GAP 6: Ask device.dma_refused() whether a read of the NIC was refused, and print "refused" if so.
     if device.dma_refused():
         print("refused")

@@ -89,12 +89,12 @@ class Evidence:
         """The descriptors that writes of this tail register gave to the NIC, in order."""
         return [descriptor for access in self.writes(name, queue) for descriptor in access.given]
 
-    def says(self, text: str) -> bool:
+    def printed(self, text: str) -> bool:
         """Whether the script printed this text, in any mix of upper and lower case."""
         return text.lower() in self.run.output.lower()
 
     def numbers(self, label: str) -> dict[str, float]:
-        """The printed line `label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; {} if no line has it."""
+        """The line `label: frames=10 looks=3` as {"frames": 10.0, "looks": 3.0}; {} if the script did not print it."""
         for line in self.run.output.splitlines():
             if line.startswith(f"{label}:"):
                 return dict(number_pairs(line.partition(":")[2]))

@@ -15,7 +15,7 @@ def setup(random: Random) -> Setup:
 
 
 def identified(evidence: Evidence) -> str | None:
-    if evidence.says("8086:10fb"):
+    if evidence.printed("8086:10fb"):
         return None
     return (
         "The script did not print which device it found. Read vendor and device ID from configuration space and "
@@ -57,19 +57,19 @@ def address_read(evidence: Evidence) -> str | None:
 
 def address_printed(evidence: Evidence) -> str | None:
     mac = evidence.setup.mac
-    if evidence.says(mac.hex(":") + ":"):
+    if evidence.printed(mac.hex(":") + ":"):
         return f"The script printed more than six bytes: {ONLY_ADDRESS}."
-    if evidence.says(mac.hex(":")):
+    if evidence.printed(mac.hex(":")):
         return None
     low, high = mac[:4], mac[4:]
     if any(
-        evidence.says(wrong.hex(":"))
+        evidence.printed(wrong.hex(":"))
         for wrong in (mac[::-1], low[::-1] + high, low + high[::-1], low[::-1] + high[::-1])
     ):
         return (
             "The address is printed backwards: the lowest bits of RAL have the byte that is sent first (little-endian)."
         )
-    if evidence.says(mac[:4].hex(":")):
+    if evidence.printed(mac[:4].hex(":")):
         return f"The address is {mac.hex(':')}; the last two bytes printed are wrong: {ONLY_ADDRESS}."
     return (
         f"The NIC's address is {mac.hex(':')}, but the script did not print it. It is in RAL[0] and RAH[0], and "

@@ -111,7 +111,7 @@ def link_awaited(evidence: Evidence) -> str | None:
 
 
 def speed_printed(evidence: Evidence) -> str | None:
-    if evidence.says("10 Gbit/s"):
+    if evidence.printed("10 Gbit/s"):
         return None
     return (
         'The script did not print "10 Gbit/s": LINKS.SPEED is 3 for 10, 2 for 1 and 1 for 0.1 Gbit/s (82599 '

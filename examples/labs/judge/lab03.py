@@ -64,7 +64,7 @@ def the_frame(evidence: Evidence) -> str | None:
 
 
 def awaited(evidence: Evidence) -> str | None:
-    if evidence.says("sent"):
+    if evidence.printed("sent"):
         return None
     return (
         'The frame is on the wire, but the script did not print "sent". Wait until the NIC has written back DD, then '

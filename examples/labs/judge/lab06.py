@@ -114,20 +114,20 @@ def reported_once_a_batch(evidence: Evidence) -> str | None:
 
 def counted(evidence: Evidence) -> str | None:
     for label, given, tails in zip(LABELS, halves(evidence), (FRAMES, FRAMES // BATCH)):
-        said = evidence.numbers(label)
+        values = evidence.numbers(label)
         real = {
             "frames": FRAMES,
             "tail_writes": tails,
             "reports": sum(bool(descriptor.q1 & RS) for descriptor in given),
         }
         for name, number in real.items():
-            if said.get(name) != number:
-                printed = f"{name}={said[name]:g}" if name in said else f"no {name}="
+            if values.get(name) != number:
+                printed = f"{name}={values[name]:g}" if name in values else f"no {name}="
                 return (
                     f'The NIC counted {name}={number} for "{label}", the script printed {printed}. Print a line such '
                     f"as: {label}: frames={FRAMES} {name}={number} ..."
                 )
-        if said.get("us_a_frame", 0) <= 0:
+        if values.get("us_a_frame", 0) <= 0:
             return f'The line "{label}:" has no us_a_frame=, the microseconds for one frame.'
     return None
 

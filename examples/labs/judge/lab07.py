@@ -19,15 +19,15 @@ def setup(random: Random) -> Setup:
 
 
 def polled(evidence: Evidence) -> str | None:
-    said = evidence.numbers("polling")
-    if said.get("frames") != FRAMES:
+    values = evidence.numbers("polling")
+    if values.get("frames") != FRAMES:
         return (
             f'The script did not print the line "polling: frames={FRAMES} looks=...": receive the first {FRAMES} '
             "frames by polling."
         )
-    if said.get("looks", 0) < POLLING_LOOKS * FRAMES:
+    if values.get("looks", 0) < POLLING_LOOKS * FRAMES:
         return (
-            f"Polling must have looked more often than {said.get('looks', 0):g} times: a frame comes every "
+            f"Polling must have looked more often than {values.get('looks', 0):g} times: a frame comes every "
             f"{EVERY_S * 1e3:g} ms. Count every look, also one that finds nothing."
         )
     return None
@@ -86,13 +86,13 @@ def armed(evidence: Evidence) -> str | None:
 
 
 def slept(evidence: Evidence) -> str | None:
-    said = evidence.numbers("interrupts")
-    if said.get("frames") != FRAMES:
+    values = evidence.numbers("interrupts")
+    if values.get("frames") != FRAMES:
         return (
             f'The script did not print the line "interrupts: frames={FRAMES} looks=... wakes=...": receive the '
             f"second {FRAMES} frames by interrupts."
         )
-    looks, wakes = said.get("looks", 0), said.get("wakes", 0)
+    looks, wakes = values.get("looks", 0), values.get("wakes", 0)
     if not 1 <= wakes <= FRAMES + 1:
         return (
             f"{FRAMES} frames cannot have caused {wakes:g} messages. Count a wake-up when the eventfd is readable, "

@@ -93,9 +93,9 @@ def counted(evidence: Evidence) -> str | None:
             "every queue written, and is reception on?"
         )
     for queue in range(QUEUES):
-        said, real = evidence.numbers(f"queue {queue}").get("frames"), evidence.received[queue]
-        if said != real:
-            printed = "no frames=" if said is None else f"frames={said:g}"
+        claimed, real = evidence.numbers(f"queue {queue}").get("frames"), evidence.received[queue]
+        if claimed != real:
+            printed = "no frames=" if claimed is None else f"frames={claimed:g}"
             return (
                 f'Queue {queue} received {real} frames (QPRC), the script printed {printed}. Print the line "queue '
                 f'{queue}: frames={real} ...".'

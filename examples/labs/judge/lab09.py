@@ -36,7 +36,7 @@ def broken(evidence: Evidence) -> str | None:
 
 
 def noticed(evidence: Evidence) -> str | None:
-    if evidence.says("refused"):
+    if evidence.printed("refused"):
         return None
     return (
         'The script did not print "refused". DD never comes for such a descriptor, but the PCI status register shows '
@@ -89,7 +89,7 @@ def recovered(evidence: Evidence) -> str | None:
     if len(right) == 1 and len(evidence.sent) == 1:
         return (
             None
-            if evidence.says("recovered")
+            if evidence.printed("recovered")
             else 'The good frame is on the wire, but the script did not print "recovered" when DD was set.'
         )
     if not evidence.sent and len(evidence.given("TDT")) < 2:

@@ -1,6 +1,6 @@
-"""Downloads Debian packages with apt, which gets its own lists and cache here and the state of an empty system.
+"""Downloads Debian packages with apt. apt uses separate lists, a separate cache, and the state of an empty system.
 
-So apt resolves and downloads everything that a part needs, whatever the machine has installed, and changes nothing.
+So it downloads everything that a part needs, whatever the machine has installed, and it does not change the machine.
 """
 
 from __future__ import annotations

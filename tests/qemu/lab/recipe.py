@@ -80,7 +80,7 @@ INITRAMFS_INIT = FOLDER / "initramfs.sh"
 
 
 def recipe_key(part: Part) -> str:
-    """A hash of everything, except the packages, that decides what the finished part is."""
+    """A hash of everything, except the packages' versions, that changes the finished part."""
     text = repr(part) + INITRAMFS_INIT.read_text() + repr(BOOT_MODULES)
     if part is IOMMUFD_KERNEL:
         text += KERNEL_CONFIG.read_text()
