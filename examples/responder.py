@@ -26,14 +26,8 @@ def answer_arp(packet: bytes, mine: bytes, address: bytes) -> bytes | None:
     hardware, protocol, hardware_length, protocol_length, operation, sender, sender_address, _, target = (
         ARP.unpack_from(packet)
     )
-    if (hardware, protocol, hardware_length, protocol_length, operation, target) != (
-        1,
-        ETHERTYPE_IPV4,
-        6,
-        4,
-        REQUEST,
-        address,
-    ):
+    kind = (hardware, protocol, hardware_length, protocol_length, operation)
+    if kind != (1, ETHERTYPE_IPV4, 6, 4, REQUEST) or target != address:
         return None
     return ARP.pack(1, ETHERTYPE_IPV4, 6, 4, REPLY, mine, address, sender, sender_address)
 
