@@ -124,23 +124,8 @@ def test_pktgen_sends_the_number_and_length_asked_for(
 
 def test_pktgen_uses_the_addresses_given(tmp_path: Path) -> None:
     sent = tmp_path / "sent.pcap"
-    in_json(
-        "pktgen",
-        "-f",
-        "tx",
-        "-i",
-        f"emulated:pcap=,{sent}",
-        "-n",
-        1,
-        "-s",
-        "192.0.2.1:7",
-        "-d",
-        "198.51.100.2:9",
-        "-S",
-        "02:00:00:00:00:01",
-        "-D",
-        "02:00:00:00:00:02",
-    )
+    addresses = "-s 192.0.2.1:7 -d 198.51.100.2:9 -S 02:00:00:00:00:01 -D 02:00:00:00:00:02"
+    in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{sent}", "-n", 1, *addresses.split())
     (frame,) = read_capture(sent)
     assert frame[:14].hex() == "020000000002" + "020000000001" + "0800"
     assert (frame[26:30], frame[30:34]) == (bytes([192, 0, 2, 1]), bytes([198, 51, 100, 2]))
@@ -289,16 +274,8 @@ def test_bridge_forwards_in_both_directions_and_counts(tmp_path: Path) -> None:
     write_capture(lefts, left_frames, [0.0] * 3000)
     write_capture(rights, right_frames, [0.0] * 3000)
     outputs = tmp_path / "to_left.pcap", tmp_path / "to_right.pcap"
-    with started(
-        command(
-            "bridge",
-            "-i",
-            f"emulated:pcap={lefts},{outputs[0]}",
-            "-i",
-            f"emulated:pcap={rights},{outputs[1]}",
-            "--json",
-        )
-    ) as process:
+    ports = f"emulated:pcap={lefts},{outputs[0]}", f"emulated:pcap={rights},{outputs[1]}"
+    with started(command("bridge", "-i", ports[0], "-i", ports[1], "--json")) as process:
         whole = [rights.stat().st_size, lefts.stat().st_size]
         wait_for(
             lambda: [file.exists() and file.stat().st_size for file in outputs] == whole,

@@ -53,22 +53,9 @@ def compile_python(part: Path) -> None:
     """Compile the Python modules: the guest's root is read-only, and without .pyc files numpy takes seconds more."""
     libraries = part / "usr/lib/x86_64-linux-gnu"
     (python,) = part.glob("usr/bin/python3.[0-9]*")
-    command = [
-        str(part / "usr/lib64/ld-linux-x86-64.so.2"),
-        "--library-path",
-        str(libraries),
-        str(python),
-        "-S",
-        "-m",
-        "compileall",
-        "-q",
-        "-s",
-        str(part),
-        "--invalidation-mode",
-        "unchecked-hash",
-        str(part / "usr/lib/python3"),
-        str(part / "usr/lib" / python.name),
-    ]
+    loader = [str(part / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
+    compileall = ["-S", "-m", "compileall", "-q", "-s", str(part), "--invalidation-mode", "unchecked-hash"]
+    command = [*loader, str(python), *compileall, str(part / "usr/lib/python3"), str(part / "usr/lib" / python.name)]
     # Errors are ignored: some packages have test files that do not compile on purpose.
     subprocess.run(
         command, cwd=part, capture_output=True, timeout=300, env={**os.environ, "PYTHONHOME": str(part / "usr")}

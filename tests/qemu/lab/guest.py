@@ -92,16 +92,8 @@ class Guest:
 
     def _channels(self, agent_fd: int) -> list[str]:
         """The first serial port is the console, written to a file; the second is the agent's."""
-        return [
-            "-chardev",
-            f"file,id=console,path={self._console}",
-            "-serial",
-            "chardev:console",
-            "-chardev",
-            f"socket,id=agent,fd={agent_fd}",
-            "-serial",
-            "chardev:agent",
-        ]
+        console = ["-chardev", f"file,id=console,path={self._console}", "-serial", "chardev:console"]
+        return [*console, "-chardev", f"socket,id=agent,fd={agent_fd}", "-serial", "chardev:agent"]
 
     # ---- scripts ----
 
@@ -191,46 +183,21 @@ def machine(memory_mb: int, iommu: bool) -> list[str]:
     """RAM is in a memfd, so a vfio-user server can map it. caching-mode makes QEMU notice what the guest maps."""
     size = f"{memory_mb}M"
     accelerator = os.environ.get("IXRINGS_LAB_ACCEL", "tcg,thread=multi")
-    command = [
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-run-with",
-        "exit-with-parent=on",
-        "-machine",
-        "q35,kernel-irqchip=split,memory-backend=ram",
-        "-accel",
-        accelerator,
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        size,
-        "-object",
-        f"memory-backend-memfd,id=ram,size={size},share=on",
-    ]
+    command = (
+        "-nodefaults -no-user-config -no-reboot -display none -monitor none -run-with exit-with-parent=on "
+        f"-machine q35,kernel-irqchip=split,memory-backend=ram -accel {accelerator} -cpu max -smp 2 -m {size} "
+        f"-object memory-backend-memfd,id=ram,size={size},share=on"
+    ).split()
     return [*command, "-device", "intel-iommu,intremap=on,caching-mode=on"] if iommu else command
 
 
 def shared_folders(lab: Lab, kernel: Kernel, share: Path) -> list[str]:
+    folders = {"root": lab.root, "modules": kernel.modules, "project": PROJECT, "share": share}
     command = []
-    for tag, path, access in (
-        ("root", lab.root, "on"),
-        ("modules", kernel.modules, "on"),
-        ("project", PROJECT, "on"),
-        ("share", share, "off"),
-    ):
-        command += [
-            "-fsdev",
-            f"local,id={tag},path={path},security_model=none,readonly={access}",
-            "-device",
-            f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
-        ]
+    for tag, path in folders.items():
+        readonly = "off" if tag == "share" else "on"
+        command += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly={readonly}"]
+        command += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     return command
 
 

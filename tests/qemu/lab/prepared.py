@@ -81,17 +81,9 @@ class Lab:
 
     def qemu_command(self) -> list[str]:
         """QEMU, started by its own loader with its own libraries, because it is not installed."""
-        libraries = f"{self.qemu}/usr/lib/x86_64-linux-gnu"
-        return [
-            f"{self.qemu}/usr/lib64/ld-linux-x86-64.so.2",
-            "--library-path",
-            libraries,
-            f"{self.qemu}/usr/bin/qemu-system-x86_64",
-            "-L",
-            f"{self.qemu}/usr/share/qemu",
-            "-L",
-            f"{self.qemu}/usr/share/seabios",
-        ]
+        usr = f"{self.qemu}/usr"
+        loader = [f"{usr}/lib64/ld-linux-x86-64.so.2", "--library-path", f"{usr}/lib/x86_64-linux-gnu"]
+        return [*loader, f"{usr}/bin/qemu-system-x86_64", "-L", f"{usr}/share/qemu", "-L", f"{usr}/share/seabios"]
 
     def qemu_environment(self) -> dict[str, str]:
         return {**os.environ, "QEMU_MODULE_DIR": f"{self.qemu}/usr/lib/x86_64-linux-gnu/qemu"}
