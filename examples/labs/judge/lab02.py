@@ -53,8 +53,7 @@ def waited(evidence: Evidence) -> str | None:
             section = "8.2.3.1.1" if least_s < PROGRAMMABLE_S else "4.6.3.2"
             return (
                 f"The NIC was {what} {(access.at_s - reset.at_s) * 1e3:.1f} ms after CTRL.RST was set "
-                f"({access.label}); "
-                f"it must be left alone for {least_s * 1e3:.0f} ms (82599 {section})."
+                f"({access.label}); it must be left alone for {least_s * 1e3:.0f} ms (82599 {section})."
             )
     if not any(not access.write and access.name == "CTRL" and not access.word.RST for access in after):
         return "CTRL.RST was not read as 0 after the reset: the NIC clears it when the reset is done (82599 8.2.3.1.1)."

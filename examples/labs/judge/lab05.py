@@ -60,9 +60,8 @@ def receive_order(evidence: Evidence) -> str | None:
         if access.value == (number + 1) % RX_SLOTS and len(access.given) > 1:
             return (
                 f"RDT[0] was written with {access.value} after the frame of descriptor {number % RX_SLOTS} was taken: "
-                "that is one too far. The slot at the tail is not the NIC's, and a tail equal to the head means "
-                "an empty "
-                "ring (82599 7.1.9)."
+                "that is one too far. The slot at the tail is not the NIC's, and a tail equal to the head means an "
+                "empty ring (82599 7.1.9)."
             )
     return None
 
@@ -82,15 +81,13 @@ def answered(evidence: Evidence) -> str | None:
     if number == len(evidence.sent) and len(evidence.sent) <= FRAMES:
         return (
             f"{number} of {FRAMES} answers were sent, all of them right. TDT[0] was last written with "
-            f"{evidence.last('TDT')}, in a ring of {TX_SLOTS}. Before it ends, the script has to wait until the "
-            "NIC has "
-            "sent the last frame."
+            f"{evidence.last('TDT')}, in a ring of {TX_SLOTS}. Before it ends, the script has to wait until the NIC "
+            "has sent the last frame."
         )
     name = evidence.sent[number][14:30]
     return (
-        f"Answer {number} on the wire should be for `frame {number}` and is {name!r}: the script wrote to a "
-        "transmit slot "
-        "before the NIC had sent the frame in it. A slot is free when DD is set in its descriptor (7.2.3.2.4)."
+        f"Answer {number} on the wire should be for `frame {number}` and is {name!r}: the script wrote to a transmit "
+        "slot before the NIC had sent the frame in it. A slot is free when DD is set in its descriptor (7.2.3.2.4)."
     )
 
 
@@ -136,16 +133,14 @@ def transmit_room(evidence: Evidence) -> str | None:
         if access.value == access.head and waiting:
             return (
                 f"TDT[0] was written with {access.value}, the value of the head. That means an empty ring, but "
-                f"{waiting + 1} frames were in it. One slot stays free: before a write, wait for the slot after "
-                "the one "
-                "that is written (82599 7.2.3.1)."
+                f"{waiting + 1} frames were in it. One slot stays free: before a write, wait for the slot after the "
+                "one that is written (82599 7.2.3.1)."
             )
         if (access.value - access.head) % TX_SLOTS < waiting:
             return (
-                f"TDT[0] was written with {access.value} while the head was {access.head} and the tail {previous}: the "
-                "script wrote to slots before the NIC had sent the frames in them. A slot is free when DD is set "
-                "in its "
-                "descriptor (7.2.3.2.4)."
+                f"TDT[0] was written with {access.value} while the head was {access.head} and the tail {previous}: "
+                "the script wrote to slots before the NIC had sent the frames in them. A slot is free when DD is set "
+                "in its descriptor (7.2.3.2.4)."
             )
         previous = access.value
     return None

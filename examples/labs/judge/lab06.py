@@ -42,9 +42,8 @@ def head_asked_for(evidence: Evidence) -> str | None:
         )
     if not evidence.writes("DCA_TXCTRL") or evidence.writes("DCA_TXCTRL")[-1].word.TXDESCWBRO:
         return (
-            "DCA_TXCTRL[0].TXDESCWBRO is 1, its value after a reset: a relaxed write of the head may overtake "
-            "the reads of "
-            "the frames that it reports (82599 7.2.3.5.2)."
+            "DCA_TXCTRL[0].TXDESCWBRO is 1, its value after a reset: a relaxed write of the head may overtake the "
+            "reads of the frames that it reports (82599 7.2.3.5.2)."
         )
     return None
 
@@ -64,9 +63,8 @@ def all_sent(evidence: Evidence) -> str | None:
     reports = sum(bool(descriptor.q1 & RS) for descriptor in evidence.given("TDT"))
     if sent and not reports:
         return (
-            f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes back its head "
-            "only when a "
-            "descriptor asks for it (7.2.3.5.2)."
+            f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes back its head only "
+            "when a descriptor asks for it (7.2.3.5.2)."
         )
     if not evidence.writes("TDT"):
         return "TDT[0] was never written: the NIC has no descriptors (82599 7.2.3.1)."
@@ -105,9 +103,8 @@ def reported_once_a_batch(evidence: Evidence) -> str | None:
     reports = sum(bool(descriptor.q1 & RS) for descriptor in halves(evidence)[1])
     if reports != FRAMES // BATCH:
         return (
-            f"{reports} of the {FRAMES} descriptors in batches had RS. Each RS makes the NIC write to memory; "
-            "set it in "
-            f"the last descriptor of each batch only, {FRAMES // BATCH} times (7.2.3.5.2)."
+            f"{reports} of the {FRAMES} descriptors in batches had RS. Each RS makes the NIC write to memory; set it "
+            f"in the last descriptor of each batch only, {FRAMES // BATCH} times (7.2.3.5.2)."
         )
     return None
 

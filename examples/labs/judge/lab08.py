@@ -62,8 +62,7 @@ def table_written(evidence: Evidence) -> str | None:
     if min(shares[:QUEUES]) < ENTRIES // QUEUES:
         return (
             f"RETA has {shares[:QUEUES]} entries for the queues 0 to {QUEUES - 1}. Each queue gets "
-            f"{ENTRIES // QUEUES} of "
-            f"the {ENTRIES} entries, which are in 32 registers of four (82599 8.2.3.7.15)."
+            f"{ENTRIES // QUEUES} of the {ENTRIES} entries, which are in 32 registers of four (82599 8.2.3.7.15)."
         )
     return None
 

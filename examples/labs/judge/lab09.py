@@ -23,9 +23,8 @@ def broken(evidence: Evidence) -> str | None:
         return "TDT[0] never gave the NIC a descriptor: there was no DMA that could fail."
     if not evidence.faults and not given[0].mapped:
         return (
-            "The queue was switched off, or the script ended, before the NIC had fetched the bad descriptor. The "
-            "NIC needs "
-            "time for it: wait for DD until PATIENCE_S is over (7.2.3.2.4)."
+            "The queue was switched off, or the script ended, before the NIC had fetched the bad descriptor. The NIC "
+            "needs time for it: wait for DD until PATIENCE_S is over (7.2.3.2.4)."
         )
     if not evidence.faults:
         return (

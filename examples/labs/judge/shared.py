@@ -73,8 +73,7 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
         if written and evidence.position(written[0]) > evidence.position(enabled):
             return (
                 f"{name}[{queue}] was written after {control}[{queue}].ENABLE: the queue takes its ring from the "
-                "registers "
-                f"when it is enabled (82599 {section})."
+                f"registers when it is enabled (82599 {section})."
             )
     ready = evidence.seen_at(control, queue, ENABLE=1)
     first_tail = next((access for access in evidence.writes(tail, queue) if access.value), None)
@@ -146,9 +145,8 @@ def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
     if evidence.setup.expects_faults or descriptor.mapped:
         return None
     return (
-        f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, which is not "
-        "mapped for "
-        "the NIC: a descriptor has the NIC's address of the memory (.iova), not this process's (.address)."
+        f"Descriptor {descriptor.index} of queue {descriptor.queue} points to {descriptor.q0:#x}, which is not mapped "
+        "for the NIC: a descriptor has the NIC's address of the memory (.iova), not this process's (.address)."
     )
 
 
