@@ -44,7 +44,8 @@ def test_without_hugepages_the_error_names_the_command_that_reserves_them(ours: 
     ours.run(f"ixrings bind {LEFT} --driver uio_pci_generic && ixrings bind {RIGHT} --driver uio_pci_generic")
     output = ours.run(f"{OPEN} {LEFT}", status=1).splitlines()[-1]
     assert (
-        output.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages") and "3 hugepages of 2 MiB are needed" in output
+        output.endswith("Run: echo 64 | sudo tee /proc/sys/vm/nr_hugepages")
+        and "3 hugepages of 2 MiB are needed" in output
     )
     ours.run("echo 64 > /proc/sys/vm/nr_hugepages")
     with ours.far_end(0):
