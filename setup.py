@@ -1,4 +1,4 @@
-"""Builds the two C libraries, plain shared objects beside the packages that load them. Everything else is in pyproject.toml."""
+"""Builds the two C libraries, shared objects beside the packages that load them. All else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STANDARD = ["-std=c11", "-O2", "-g", "-fPIC", "-shared"]
 
 
 def compiler() -> list[str]:
-    """$CC, or the first C compiler there is. Without one the build ends here, with one line."""
+    """$CC, or the first C compiler found. Without one the build ends here, with one line."""
     wanted = shlex.split(os.environ.get("CC", ""))
     candidates = [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]
     for command in candidates:
@@ -30,21 +30,20 @@ def compiler() -> list[str]:
     sys.exit(f"ixrings is partly C and {missing}. Run: apt install gcc libc6-dev")
 
 
-def registers_header() -> str:
-    """The C engine's registers.h, from the table in hw/registers/.
+def write_engine_headers(folder: Path) -> None:
+    """registers.h and findings.h of the C engine, from hw/registers/ and hw/emulator/engine/findings.py.
 
-    The packages are entered without running their __init__.py: what those import (numpy) is not there while a wheel is built.
+    The packages' __init__.py files do not run: they import numpy, which is missing while a wheel is built.
     """
     for name in ("ixrings", "ixrings.hw", "ixrings.hw.emulator", "ixrings.hw.emulator.engine"):
         package = types.ModuleType(name)
         package.__path__ = [str(ROOT.joinpath(*name.split(".")[1:]))]
         sys.modules[name] = package
-    text: str = importlib.import_module("ixrings.hw.emulator.engine.header").text()
-    return text
+    importlib.import_module("ixrings.hw.emulator.engine.header").write_headers(folder)
 
 
 class BuildLibraries(build_ext):
-    """Runs the compiler once a library. No Python.h and none of Python's own flags: the libraries are loaded with ctypes."""
+    """Runs the compiler once per library, without Python.h and Python's own flags: ctypes loads the libraries."""
 
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".so"
@@ -55,21 +54,21 @@ class BuildLibraries(build_ext):
     def build_extension(self, ext: Extension) -> None:
         generated = Path(self.build_temp, "include")
         generated.mkdir(parents=True, exist_ok=True)
-        (generated / "registers.h").write_text(registers_header(), encoding="ascii")
+        write_engine_headers(generated)
         library = Path(self.get_ext_fullpath(ext.name))
         library.parent.mkdir(parents=True, exist_ok=True)
         warnings = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("IXRINGS_WERROR") == "1" else []
         flags = [*STANDARD, *warnings, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{generated}"]
-        # -Bsymbolic: calls from file to file go straight there, not by the dynamic linker's table; they are made for every packet
+        # -Bsymbolic: calls to exported functions inside a library do not use the dynamic linker's table
         link = ["-lpthread", "-Wl,-Bsymbolic", *shlex.split(os.environ.get("LDFLAGS", ""))]
         command = [*compiler(), *flags, "-o", str(library), *ext.sources, *link]
         print(shlex.join(command), flush=True)
         if subprocess.run(command).returncode:
-            sys.exit(f"{library.name} did not compile; the compiler's own words are above")
+            sys.exit(f"{library.name} did not compile; the compiler's messages are above")
 
 
 class PlatformWheel(bdist_wheel):
-    """py3-none-<platform>: any Python 3 loads the libraries, only this kind of machine runs them."""
+    """py3-none-<platform>: any Python 3 can load the libraries, but only this kind of machine can run them."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]

@@ -153,7 +153,7 @@ def test_imports_between_folders_are_seen_and_a_circle_is_found() -> None:
 
 
 def test_c_files_include_only_their_own_folder_and_the_system() -> None:
-    generated = {"registers.h"}
+    generated = {"registers.h", "findings.h"}
     for file in [*ROOT.glob("rings/**/*.[ch]"), *ROOT.glob("hw/**/*.[ch]")]:
         for header in re.findall(r'^\s*#\s*include\s*"([^"]+)"', file.read_text(), re.MULTILINE):
             assert header in generated or ("/" not in header and (file.parent / header).exists()), (

@@ -1,4 +1,4 @@
-"""What is built and installed: the C header made from the register table, the wheel, the sentence without a compiler."""
+"""What is built and installed: generated C headers, exported functions, the wheel, the sentence without a compiler."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ixrings.hw.emulator.engine import header
+from ixrings.hw.emulator.engine.findings import FindingKind
 from ixrings.hw.registers import Registers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def constants() -> dict[str, int]:
     return {
         name: int(value.rstrip("u"), 0)
-        for name, value in re.findall(r"^#define (\w+) (\w+)$", header.text(), re.MULTILINE)
+        for name, value in re.findall(r"^#define (\w+) (\w+)$", header.registers_text(), re.MULTILINE)
     }
 
 
@@ -46,18 +47,24 @@ def test_c_knows_every_field_where_the_table_has_it() -> None:
             assert (known[f"{name}_SHIFT"], known[f"{name}_MASK"]) == (field.low, field.mask)
 
 
-def test_the_header_compiles_and_no_name_in_it_stands_for_two_things(tmp_path: Path) -> None:
+def test_c_knows_every_kind_of_finding_by_its_number() -> None:
+    numbers = re.findall(r"^    FINDING_(\w+) = (\d+),$", header.findings_text(), re.MULTILINE)
+    assert [(name, int(number)) for name, number in numbers] == [(kind.name, kind.value) for kind in FindingKind]
+
+
+def test_the_headers_compile_and_every_register_name_is_defined_once(tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler; run: apt install gcc libc6-dev")
-    (tmp_path / "registers.h").write_text(header.text())
+    header.write_headers(tmp_path)
     (tmp_path / "use.c").write_text(
-        '#include "registers.h"\n_Static_assert(R_RDBAL_64 == 0xD000u, "second run");\nint used;\n'
+        '#include "registers.h"\n#include "findings.h"\n'
+        '_Static_assert(R_RDBAL_64 == 0xD000u, "second run");\nenum finding_kind used = FINDING_TX_TAIL;\n'
     )
     subprocess.run(
         [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-c", "use.c"], cwd=tmp_path, check=True, timeout=20
     )
-    names = re.findall(r"^#define (\w+)", header.text(), re.MULTILINE)
+    names = re.findall(r"^#define (\w+)", header.registers_text(), re.MULTILINE)
     assert len(names) == len(set(names))
 
 

@@ -1,78 +1,7 @@
 /* What a received frame is and where it goes (82599 7.1.1, 7.1.2): lengths, L2 filters, packet type, queue by RSS. */
 #include <string.h>
 
-#include "nic.h"
-
-enum {
-    ETHERNET = 14,
-    RX_FLM = 1 << 2,
-    RX_PIF = 1 << 7,
-    RX_LB = 1 << 18, /* extended status, Q1[19:0] (7.1.6.2) */
-    PACKET_TYPE_IPV4 = 0x10,
-    PACKET_TYPE_IPV4E = 0x20,
-    PACKET_TYPE_IPV6 = 0x40,
-    PACKET_TYPE_TCP = 0x100,
-    PACKET_TYPE_UDP = 0x200,
-    PACKET_TYPE_SCTP = 0x400,
-};
-
-/* ---- L2 filters (7.1.1) ---- */
-
-static bool exact_match(const struct nic *nic, uint64_t address)
-{
-    for (uint32_t i = 0; i < nic->address_count; i++)
-        if (nic->addresses[i] == address)
-            return true;
-    return false;
-}
-
-/* MTA: 12 bits of the destination's last two bytes, which ones MCSTCTRL.MO says (8.2.3.7.3, 8.2.3.7.7). */
-static bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
-{
-    uint32_t control = reg_load(nic, R_MCSTCTRL);
-    if (!(control & F_MCSTCTRL_MFE_MASK))
-        return false;
-    uint32_t last = destination[4] | (uint32_t)destination[5] << 8;
-    uint32_t hash = last >> (4 - (control & F_MCSTCTRL_MO_MASK)) & 0xFFF;
-    return reg_load(nic, R_MTA + 4 * (hash / 32)) >> hash % 32 & 1;
-}
-
-/* VFTA: a bit a VLAN, when VLNCTRL.VFE asks for it; frames without a tag are not its concern (7.1.1.2). */
-static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame, bool tagged)
-{
-    if (!nic->settings.vlan_filter || !tagged)
-        return true;
-    uint32_t vlan = be16(frame + ADDRESSES + 2) & 0xFFF;
-    return reg_load(nic, R_VFTA + 4 * (vlan / 32)) >> vlan % 32 & 1;
-}
-
-static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t *status)
-{
-    uint32_t control = nic->settings.filter;
-    uint64_t destination = mac_of(frame);
-    /* ASSUMPTION: MPE lets broadcast through too; a broadcast address is a multicast address. */
-    if (destination == BROADCAST)
-        return control & (F_FCTRL_BAM_MASK | F_FCTRL_MPE_MASK);
-    if (exact_match(nic, destination))
-        return true;
-    if (!(frame[0] & 1))
-        return control & F_FCTRL_UPE_MASK;
-    if (control & F_FCTRL_MPE_MASK)
-        return true;
-    *status |= RX_PIF;
-    return multicast_table_match(nic, frame);
-}
-
-/* Addresses with RAH.AV, gathered when the driver changed one. */
-void nic_addresses_changed(struct nic *nic)
-{
-    nic->address_count = 0;
-    for (uint32_t i = 0; i < QUEUES; i++) {
-        uint32_t low = reg_load(nic, R_RAL + 8 * i), high = reg_load(nic, R_RAH + 8 * i);
-        if (high & F_RAH_AV_MASK)
-            nic->addresses[nic->address_count++] = low | (uint64_t)(high & F_RAH_RAH_MASK) << 32;
-    }
-}
+#include "flow.h"
 
 /* ---- RSS (7.1.2.8) ---- */
 
@@ -83,7 +12,7 @@ static uint8_t key_byte(const struct nic *nic, uint32_t i)
 
 /* The Toeplitz hash is linear: a table a byte position, made anew when the driver writes RSSRK. A set bit stands for the 32 bits of
  * the key that begin at its place; what a value hashes to is that of its lowest bit and that of the others, an earlier value. */
-void nic_rss_key_changed(struct nic *nic)
+EXPORT void nic_rss_key_changed(struct nic *nic)
 {
     uint64_t key = 0; /* from the byte at `position` on, five of them */
     for (uint32_t i = 0; i < 4; i++)
@@ -109,40 +38,6 @@ static uint32_t toeplitz(const struct nic *nic, uint32_t position, const uint8_t
     for (uint32_t i = 0; i < count; i += 4)
         hash ^= toeplitz4(&nic->rss_table[position + i], bytes + i);
     return hash;
-}
-
-static inline __attribute__((always_inline)) struct flow parse(const uint8_t *frame, uint32_t length, bool tagged)
-{
-    struct flow flow = {0};
-    uint32_t at = ETHERNET, type = be16(frame + 12);
-    if (tagged && length >= ETHERNET + VLAN_TAG)
-        at += VLAN_TAG, type = be16(frame + 16);
-    if (type == 0x0800 && length >= at + 20 && frame[at] >> 4 == 4) {
-        uint32_t header = 4u * (frame[at] & 0xF);
-        bool fragment = be16(frame + at + 6) & 0x3FFF;
-        flow = (struct flow){header > 20 ? PACKET_TYPE_IPV4E : PACKET_TYPE_IPV4, at + 12, 8, 0, frame[at + 9]};
-        if (!fragment && header >= 20 && length >= at + header + 4)
-            flow.ports = at + header;
-    } else if (type == 0x86DD && length >= at + 40 && frame[at] >> 4 == 6) {
-        flow = (struct flow){PACKET_TYPE_IPV6, at + 8, 32, 0, frame[at + 6]};
-        if (length >= at + 44)
-            flow.ports = at + 40;
-    } else {
-        return flow;
-    }
-    if (flow.protocol == IP_TCP)
-        flow.packet_type |= PACKET_TYPE_TCP;
-    else if (flow.protocol == IP_UDP)
-        flow.packet_type |= PACKET_TYPE_UDP;
-    else if (flow.protocol == IP_SCTP)
-        flow.packet_type |= PACKET_TYPE_SCTP;
-    return flow;
-}
-
-/* For filters, which parse once more: handing them what classify() found would cost every frame, with filters or not. */
-struct flow flow_of(const uint8_t *frame, uint32_t length, bool tagged)
-{
-    return parse(frame, length, tagged);
 }
 
 /* The hash type MRQC allows for a flow (7.1.2.8): the L4 kinds first; 0 when none. */
@@ -185,7 +80,7 @@ void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, stru
     if (length < FRAME_MIN)
         return;
     class->tagged = be16(frame + ADDRESSES) == nic->settings.vlan_type;
-    struct flow flow = parse(frame, length, class->tagged);
+    struct flow flow = parse_flow(frame, length, class->tagged);
     if (flow.packet_type) {
         class->q0 = flow.packet_type;
         if (nic->settings.rss)
@@ -195,59 +90,4 @@ void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, stru
     }
     if (nic->settings.steering)
         steer(nic, frame, length, class);
-}
-
-/* ---- MAC: lengths and counters (8.2.3.23) ---- */
-
-static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
-{
-    if (length < FRAME_MIN) {
-        nic->counters.ruc++;
-        return false;
-    }
-    /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
-    if (length > FRAME_MAX - CRC || length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
-        nic->counters.roc++;
-        return false;
-    }
-    return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
-}
-
-static void count_good(struct nic *nic, uint32_t bytes, struct class *class)
-{
-    struct counters *counters = &nic->counters;
-    counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
-    if (nic->settings.loopback)
-        class->status |= RX_LB;
-}
-
-/* Refused, or multicast, or with something noted by steer(), or all of it; apart, for the others' sake. ASSUMPTION: pause frames are no good frames to GPRC. */
-static __attribute__((noinline)) bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_t length,
-                                                   struct class *class, bool accepted)
-{
-    struct counters *counters = &nic->counters;
-    if (length >= FRAME_MIN && frame[0] & 1 && pause_frame(nic, frame))
-        accepted = false;
-    if (!accepted) {
-        counters->refused++, counters->refused_bytes += length + CRC;
-        return false;
-    }
-    if (frame[0] & 1)
-        *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
-    if (class->searched)
-        *(class->status & RX_FLM ? &counters->fdirmatch : &counters->fdirmiss) += 1;
-    if (class->event)
-        timestamp_received(nic, frame, class);
-    count_good(nic, length + CRC, class);
-    return true;
-}
-
-/* Whether the frame is for this port; adds what the filters found to its class. Counts it either way. */
-bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
-{
-    bool accepted = good(nic, frame, length, class);
-    if (!accepted || frame[0] & 1 || class->rare)
-        return accepts_rare(nic, frame, length, class, accepted);
-    count_good(nic, length + CRC, class);
-    return true;
 }

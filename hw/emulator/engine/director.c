@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nic.h"
+#include "receive.h"
 
 enum {
-    RX_FLM = 1 << 2,
     RSS_TYPE_DIRECTOR = 0xF,
-    PACKET_TYPE = 0xFFF0, /* write-back (7.1.6.2) */
     ADD = 1,
     REMOVE = 2,
     QUERY = 3, /* FDIRCMD.CMD */
@@ -49,7 +47,7 @@ void director_close(struct nic *nic)
 }
 
 /* FDIRCTRL written: an empty table of the size that PBALLOC gives it. ASSUMPTION: any write starts it anew, and is done at once. */
-void nic_director_init(struct nic *nic)
+EXPORT void nic_director_init(struct nic *nic)
 {
     uint32_t control = reg_load(nic, R_FDIRCTRL) & ~F_FDIRCTRL_INIT_DONE_MASK, size = control & F_FDIRCTRL_PBALLOC_MASK;
     struct director *director = &nic->director;
@@ -129,7 +127,7 @@ static void remove_filter(struct nic *nic, uint32_t hash)
 }
 
 /* FDIRCMD written. CMD reads 0 when it is done, which is at once. */
-void nic_director_command(struct nic *nic)
+EXPORT void nic_director_command(struct nic *nic)
 {
     const uint32_t answers = F_FDIRCMD_CMD_MASK | F_FDIRCMD_FILTER_VALID_MASK | F_FDIRCMD_COLLISION_MASK;
     struct director *director = &nic->director;
@@ -253,8 +251,8 @@ static void obey(const struct nic *nic, const struct director_filter *filter, st
     else if (filter->command & F_FDIRCMD_QUEUE_EN_MASK)
         class->queue = (filter->command & F_FDIRCMD_RX_QUEUE_MASK) >> F_FDIRCMD_RX_QUEUE_SHIFT;
     if (control & F_FDIRCTRL_REPORT_STATUS_MASK && nic->settings.hash_reported)
-        class->q0 =
-            (class->q0 & PACKET_TYPE) | RSS_TYPE_DIRECTOR | (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
+        class->q0 = (class->q0 & PACKET_TYPE_MASK) | RSS_TYPE_DIRECTOR |
+                    (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
 }
 
 /* ASSUMPTION: perfect filters know IPv4 only; no public driver has others. */

@@ -7,27 +7,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "nic.h"
+#include "dma.h"
 
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
-
-void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second)
-{
-    nic->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: nobody answers them */
-    uint32_t alike = 0;
-    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS;
-         i++) { /* what repeats itself leaves room for the rest */
-        const struct finding *known = &nic->findings[i];
-        alike += known->kind == kind;
-        if (known->kind == kind && known->queue == queue && known->values[0] == first && known->values[1] == second)
-            return;
-    }
-    if (alike >= FINDINGS_A_KIND)
-        return;
-    if (nic->finding_count < FINDINGS)
-        nic->findings[nic->finding_count] = (struct finding){kind, queue, {first, second}};
-    nic->finding_count++;
-}
 
 /* ---- looking up ---- */
 
@@ -70,7 +52,7 @@ uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t acce
 }
 
 /* Memory for somebody who explains what stands there; no access of the NIC's. Not what only messages reach. */
-bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
 {
     const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
     if (!window || !window->host || length > window->size - (iova - window->iova))
@@ -228,7 +210,7 @@ static int map_file(struct dma_window *window, int fd, uint64_t offset)
 }
 
 /* Add a window on file `fd` from `offset` on, or (fd -1) one that messages reach. 0 or an errno; the fd stays the caller's. */
-int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access)
+EXPORT int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access)
 {
     uint32_t index = window_after(nic, iova);
     if (!size || iova % PAGE || size % PAGE || iova + size < iova || !(access & DMA_BOTH) ||
@@ -257,7 +239,7 @@ static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last
 }
 
 /* Remove every window inside [iova, iova + size); EINVAL, and nothing removed, when the range would cut one in two. */
-int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
+EXPORT int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
 {
     uint64_t last = iova + (size - 1);
     uint32_t kept = 0, count = nic->window_count;
@@ -280,7 +262,33 @@ int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
     return 0;
 }
 
-uint32_t nic_window_count(const struct nic *nic)
+EXPORT uint32_t nic_window_count(const struct nic *nic)
 {
     return nic->window_count;
+}
+
+/* Unmap all of it; the NIC goes. */
+void dma_close(struct nic *nic)
+{
+    for (uint32_t i = 0; i < nic->window_count; i++)
+        if (nic->windows[i].mapping)
+            munmap(nic->windows[i].mapping, nic->windows[i].mapped);
+    free(nic->windows);
+    nic->windows = NULL, nic->window_count = 0;
+    remote_destroy(nic);
+}
+
+EXPORT void nic_set_bus_master(struct nic *nic, bool on)
+{
+    nic->bus_master = on;
+}
+
+EXPORT bool nic_master_abort(const struct nic *nic)
+{
+    return nic->master_abort;
+}
+
+EXPORT void nic_clear_master_abort(struct nic *nic)
+{
+    nic->master_abort = false;
 }

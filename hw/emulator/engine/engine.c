@@ -5,20 +5,17 @@
  * lets anyone who waits go first.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "nic.h"
+#include "engine.h"
+#include "receive.h"
+#include "transmit.h"
 
 enum {
-    REGISTER_BYTES = 0x20000,
     PAUSE_ROUNDS = 32, /* idle rounds without a system call: a driver at work rings again within a microsecond or two */
     SPIN_ROUNDS = 2000, /* idle rounds that only yield: a few hundred microseconds of readiness */
     NAP_ROUNDS = 4000, /* then naps, */
@@ -48,7 +45,7 @@ struct nic *engine_first_nic(void)
 }
 
 /* A thread that has it keeps it: Ctrl-C in Python can come after this call and before the `with` that undoes it. */
-void engine_freeze(void)
+EXPORT void engine_freeze(void)
 {
     if (holds_freeze)
         return;
@@ -59,7 +56,7 @@ void engine_freeze(void)
     holds_freeze = true;
 }
 
-void engine_resume(void)
+EXPORT void engine_resume(void)
 {
     if (!holds_freeze)
         return;
@@ -67,62 +64,6 @@ void engine_resume(void)
         nic->settings.stale = true;
     holds_freeze = false;
     pthread_mutex_unlock(&engine.freeze);
-}
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t nic_now(const struct nic *nic)
-{
-    return nic->manual ? nic->manual_ns : monotonic_ns();
-}
-
-/* ---- link (82599 3.7): carrier, then training, then LINKS says so and LSC is raised ---- */
-
-void nic_link_update(struct nic *nic);
-
-static void link_set(struct nic *nic, bool up)
-{
-    const uint32_t ten_gigabit = 3u << F_LINKS_SPEED_SHIFT;
-    nic->link_up = up;
-    reg_store(nic, R_LINKS,
-              F_LINKS_LINK_10G_SERIAL_EN_MASK | (up ? F_LINKS_LINK_UP_MASK | F_LINKS_LNK_STAT_MASK | ten_gigabit : 0));
-    uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
-    reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
-    raise_other_cause(nic, F_CAUSES_LSC_MASK);
-    if (nic->wire.peer) /* or one would send what the other does not receive yet */
-        nic_link_update(nic->wire.peer);
-}
-
-static bool trained(const struct nic *nic)
-{
-    return nic_now(nic) - nic->link_training_since_ns >= nic->link_delay_ns;
-}
-
-/* A far end that trains reports a fault, so both ends of a cable come up and go down together. */
-void nic_link_update(struct nic *nic)
-{
-    struct nic *peer = nic->wire.peer;
-    bool forced = reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* whatever the other end does (8.2.3.22.19) */
-    bool carrier = nic->cable_in && wire_has_far_end(nic);
-    if (!carrier)
-        nic->link_training_since_ns = nic_now(nic);
-    bool up = forced || (carrier && trained(nic) && (!peer || trained(peer)));
-    if (up != nic->link_up)
-        link_set(nic, up);
-}
-
-/* Reset, or AUTOC.RESTART_AN: the link goes down and comes back. */
-void nic_link_train(struct nic *nic)
-{
-    nic->link_training_since_ns = nic_now(nic);
-    if (nic->link_up)
-        link_set(nic, false);
-    nic_link_update(nic);
 }
 
 /* ---- stepping ---- */
@@ -145,7 +86,7 @@ static uint32_t step(struct nic *nic, uint64_t now_ns)
 }
 
 /* By hand: time goes on by `ns`, each queue and the wire move at most `frames`. Returns frames moved. */
-uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
+EXPORT uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
 {
     engine_freeze();
     nic->manual_ns += ns;
@@ -213,56 +154,8 @@ static int start_thread(void)
     return error;
 }
 
-/* ---- a NIC's life ---- */
-
-void nic_destroy(struct nic *nic)
-{
-    if (!nic)
-        return;
-    for (uint32_t i = 0; i < nic->window_count; i++)
-        if (nic->windows[i].mapping)
-            munmap(nic->windows[i].mapping, nic->windows[i].mapped);
-    remote_destroy(nic);
-    director_close(nic);
-    if (nic->regs)
-        munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
-    if (nic->doorbell_fd >= 0)
-        close(nic->doorbell_fd);
-    free(nic->windows);
-    free(nic->buffer.bytes);
-    free(nic->large);
-    free(nic);
-}
-
-struct nic *nic_create(void)
-{
-    struct nic *nic = calloc(1, sizeof *nic);
-    if (!nic)
-        return NULL;
-    nic->doorbell_fd = -1;
-    void *registers = mmap(NULL, REGISTER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    nic->regs = registers == MAP_FAILED ? NULL : registers;
-    nic->buffer.bytes = malloc(512 * 1024 + FRAME_MAX);
-    nic->large = malloc(LARGE_MAX);
-    if (!nic->regs || !nic->buffer.bytes || !nic->large) {
-        nic_destroy(nic);
-        return NULL;
-    }
-    for (uint32_t vector = 0; vector < VECTORS; vector++)
-        nic->eventfds[vector] = -1;
-    nic->step_frames = STEP_FRAMES;
-    nic->cable_in = true;
-    nic->settings.stale = true;
-    return nic;
-}
-
-uint32_t *nic_registers(struct nic *nic)
-{
-    return (uint32_t *)(uintptr_t)nic->regs;
-}
-
 /* Let the engine step the NIC. 0, or an errno when no thread could be had. */
-int nic_start(struct nic *nic)
+EXPORT int nic_start(struct nic *nic)
 {
     int error = 0;
     pthread_mutex_lock(&engine.lifecycle);
@@ -280,7 +173,7 @@ int nic_start(struct nic *nic)
 }
 
 /* The engine lets go of the NIC and its wire; the last one to stop takes the thread with it. */
-void nic_stop(struct nic *nic)
+EXPORT void nic_stop(struct nic *nic)
 {
     pthread_mutex_lock(&engine.lifecycle);
     engine_freeze();
@@ -297,136 +190,4 @@ void nic_stop(struct nic *nic)
         pthread_join(engine.thread, NULL);
     }
     pthread_mutex_unlock(&engine.lifecycle);
-}
-
-/* What CTRL.RST does to the parts that are not registers; Python resets those. */
-void nic_reset(struct nic *nic)
-{
-    for (uint32_t number = 0; number < QUEUES; number++) {
-        nic->tx[number] = (struct tx_queue){0};
-        nic->rx[number] = (struct rx_queue){0};
-    }
-    nic->tx_enabled[0] = nic->tx_enabled[1] = nic->rx_enabled[0] = nic->rx_enabled[1] = 0;
-    nic->sent = 0;
-    for (uint32_t vector = 0; vector < VECTORS; vector++)
-        nic->next_message_ns[vector] = 0;
-    nic->counters = (struct counters){0};
-    packet_buffer_reset(nic);
-    nic->paused = nic->pausing = false;
-    director_close(nic);
-    nic->clock = (struct clock){0};
-    if (nic->remote)
-        remote_forget(nic);
-}
-
-/* ---- doorbells for another process ---- */
-
-/* A file with the pages of BAR0 that hold tail registers, receive queues 0..63 and 64..127, then transmit queues 0..127, so
- * that whoever maps it can ring without a message. Those pages hold other registers too, of the same queues; a store there
- * has no effect but the value. Nothing else of the NIC is in the file, and its size is sealed. -1 when it cannot be had. */
-static const uint32_t doorbell_pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
-enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorbell_pages };
-
-int nic_share_doorbells(struct nic *nic)
-{
-    if (nic->doorbell_fd >= 0 || sysconf(_SC_PAGESIZE) != BAR_PAGE)
-        return nic->doorbell_fd;
-    int fd = memfd_create("ixrings-doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -1;
-    uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs;
-    bool ready = !ftruncate(fd, BAR_PAGE * DOORBELL_PAGES);
-    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++)
-        ready = pwrite(fd, registers + doorbell_pages[i], BAR_PAGE, BAR_PAGE * i) == BAR_PAGE;
-    ready = ready && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++)
-        ready = mmap(registers + doorbell_pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-                     BAR_PAGE * i) != MAP_FAILED;
-    if (!ready) {
-        close(fd); /* pages that were replaced hold the same values, so the NIC goes on */
-        return -1;
-    }
-    return nic->doorbell_fd = fd;
-}
-
-/* Pages of our own again, with the same values: whoever still maps the file has no hand on what the next one does. */
-bool nic_unshare_doorbells(struct nic *nic)
-{
-    if (nic->doorbell_fd < 0)
-        return true;
-    uint8_t *registers = (uint8_t *)(uintptr_t)nic->regs, values[BAR_PAGE];
-    bool ready = true;
-    for (uint32_t i = 0; ready && i < DOORBELL_PAGES; i++) {
-        uint8_t *page = registers + doorbell_pages[i];
-        memcpy(values, page, BAR_PAGE);
-        ready =
-            mmap(page, BAR_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
-        if (ready)
-            memcpy(page, values, BAR_PAGE);
-    }
-    if (!ready)
-        return false; /* no memory for a page: the file stays shared, and known as such */
-    close(nic->doorbell_fd);
-    nic->doorbell_fd = -1;
-    return true;
-}
-
-/* ---- switches ---- */
-
-void nic_set_manual(struct nic *nic, bool manual)
-{
-    nic->manual = manual;
-}
-void nic_set_paced(struct nic *nic, bool paced)
-{
-    nic->paced = paced;
-}
-void nic_set_bus_master(struct nic *nic, bool on)
-{
-    nic->bus_master = on;
-}
-bool nic_master_abort(const struct nic *nic)
-{
-    return nic->master_abort;
-}
-void nic_clear_master_abort(struct nic *nic)
-{
-    nic->master_abort = false;
-}
-void nic_set_gone(struct nic *nic)
-{
-    nic->gone = true;
-}
-void nic_break_write_back(struct nic *nic, bool head, bool receive)
-{
-    nic->no_head_writeback = head, nic->no_rx_writeback = receive;
-    transmit_mend(nic);
-}
-void nic_set_cable(struct nic *nic, bool in)
-{
-    nic->cable_in = in;
-}
-void nic_set_link_delay(struct nic *nic, uint64_t ns)
-{
-    nic->link_delay_ns = ns;
-}
-void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd)
-{
-    nic->eventfds[vector] = fd;
-}
-void nic_send_messages(struct nic *nic)
-{
-    send_messages(nic, nic_now(nic));
-}
-uint64_t nic_finding_count(const struct nic *nic)
-{
-    return nic->finding_count;
-}
-void nic_clear_findings(struct nic *nic)
-{
-    nic->finding_count = 0;
-}
-const struct finding *nic_findings(const struct nic *nic)
-{
-    return nic->findings;
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "nic.h"
+#include "engine.h"
 
 static struct sigaction former;
 
@@ -40,7 +40,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 }
 
 /* Outlive other programs' mistakes: on while memory of others is mapped, by one caller of a process at a time. */
-void engine_guard(bool on)
+EXPORT void engine_guard(bool on)
 {
     struct sigaction guard;
     memset(&guard, 0, sizeof guard);

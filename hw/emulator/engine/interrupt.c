@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "nic.h"
+#include "dma.h"
 
 enum { ITR_UNIT_NS = 2048 };
 
@@ -68,13 +68,13 @@ static uint64_t moderation_ns(const struct nic *nic, uint32_t vector)
 }
 
 /* Until a vector may send again. */
-uint64_t nic_interval_left(const struct nic *nic, uint32_t vector)
+EXPORT uint64_t nic_interval_left(const struct nic *nic, uint32_t vector)
 {
     uint64_t now = nic_now(nic), next = nic->next_message_ns[vector];
     return next > now ? next - now : 0;
 }
 
-void nic_set_interval_left(struct nic *nic, uint32_t vector, uint64_t ns)
+EXPORT void nic_set_interval_left(struct nic *nic, uint32_t vector, uint64_t ns)
 {
     nic->next_message_ns[vector] = nic_now(nic) + ns;
 }
@@ -122,19 +122,19 @@ void send_messages(struct nic *nic, uint64_t now_ns)
 }
 
 /* Vector 0 becomes INTx, unmasked, or a message again. */
-void nic_set_line(struct nic *nic, bool line)
+EXPORT void nic_set_line(struct nic *nic, bool line)
 {
     nic->line = line, nic->line_masked = false;
 }
 
 /* The status register's Interrupt Status: the line would be up, whatever the command register says to it (PCI 3.0 6.2.3). */
-bool nic_line_asserted(const struct nic *nic)
+EXPORT bool nic_line_asserted(const struct nic *nic)
 {
     return !(reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK) &&
            asserted_vectors(nic, load_pair(nic, R_EICS_EX), load_pair(nic, R_EIMS_EX));
 }
 
-void nic_disable_line(struct nic *nic, bool disabled)
+EXPORT void nic_disable_line(struct nic *nic, bool disabled)
 {
     bool was = nic->line_disabled;
     nic->line_disabled = disabled;
@@ -145,11 +145,21 @@ void nic_disable_line(struct nic *nic, bool disabled)
 }
 
 /* A line that is still up when it is unmasked signals again. */
-void nic_mask_line(struct nic *nic, bool masked)
+EXPORT void nic_mask_line(struct nic *nic, bool masked)
 {
     nic->line_masked = nic->line && masked;
     if (!nic->line_masked) {
         nic->sent = 0;
         send_messages(nic, nic_now(nic));
     }
+}
+
+EXPORT void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd)
+{
+    nic->eventfds[vector] = fd;
+}
+
+EXPORT void nic_send_messages(struct nic *nic)
+{
+    send_messages(nic, nic_now(nic));
 }

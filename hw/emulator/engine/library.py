@@ -1,4 +1,4 @@
-"""libengine.so, the C half of the software 82599, as ctypes sees it. Every call releases the GIL."""
+"""libengine.so, the C half of the software 82599, loaded with ctypes. Every call releases the GIL."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ from pathlib import Path
 
 from ixrings.hw.errors import DeviceError
 
+from .findings import FINDINGS_KEPT
+
 LIBRARY = Path(__file__).with_name("libengine.so")
 REGISTER_BYTES = 0x20000
-FINDINGS_KEPT = 224
 
 
 class Finding(ctypes.Structure):
-    """`struct finding` of nic.h."""
+    """`struct finding` of nic.h; `kind` is a FindingKind."""
 
     _fields_ = [("kind", c_uint32), ("queue", c_uint32), ("values", c_uint64 * 2)]
 
 
-# name: (result, arguments after the NIC's pointer)
-_NIC_CALLS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+Signature = tuple[type | None, tuple[type, ...]]  # result, arguments
+
+PROCESS_CALLS: dict[str, Signature] = {
+    "nic_create": (c_void_p, ()),
+    "engine_freeze": (None, ()),
+    "engine_resume": (None, ()),
+    "engine_guard": (None, (c_bool,)),
+}
+
+# The NIC's pointer is the first argument of each.
+NIC_CALLS: dict[str, Signature] = {
     "nic_destroy": (None, ()),
     "nic_registers": (c_void_p, ()),
     "nic_start": (c_int, ()),
@@ -91,17 +101,15 @@ def load_library(path: Path = LIBRARY) -> CDLL:
         library = CDLL(str(path))
     except OSError as error:
         raise DeviceError(f"the emulator's C engine could not be loaded ({error}). Run: pip install -e .") from None
-    for name, (result, arguments) in _NIC_CALLS.items():
+    with_nic = {name: (result, (c_void_p, *arguments)) for name, (result, arguments) in NIC_CALLS.items()}
+    for name, (result, arguments) in (PROCESS_CALLS | with_nic).items():
         function = getattr(library, name)
-        function.restype, function.argtypes = result, (c_void_p, *arguments)
-    library.nic_create.restype, library.nic_create.argtypes = c_void_p, ()
-    library.engine_freeze.restype = library.engine_resume.restype = library.engine_guard.restype = None
-    library.engine_guard.argtypes = (c_bool,)
+        function.restype, function.argtypes = result, arguments
     return library
 
 
 class Frozen:
-    """Nothing moves in any emulated NIC of this process inside `with`; keep it short, and never one inside another."""
+    """Inside `with` nothing moves in any emulated NIC of this process. Keep it short and do not nest it."""
 
     def __init__(self, library: CDLL) -> None:
         self._freeze, self._resume = library.engine_freeze, library.engine_resume
@@ -109,7 +117,7 @@ class Frozen:
     def __enter__(self) -> None:
         try:
             self._freeze()
-        except BaseException:  # Ctrl-C, most likely while it waited: __exit__ will not be called
+        except BaseException:  # Ctrl-C, most likely while waiting: __exit__ will not be called
             self._resume()
             raise
 
@@ -118,7 +126,7 @@ class Frozen:
 
 
 class Engine:
-    """One NIC in the C engine. Methods are nic.h's functions without their prefix; `frozen` stops the clock around them."""
+    """One NIC in the C engine. `call` reaches its functions; `frozen` stops the clock around several calls."""
 
     def __init__(self) -> None:
         self._library = load_library()
@@ -130,7 +138,7 @@ class Engine:
         self.register_address = ctypes.addressof(self.registers)
 
     def call(self, name: str, *arguments: object) -> int:
-        """`name(nic, *arguments)`; the result of a function without one is 0."""
+        """Return `name(nic, *arguments)`, 0 for a void function. Raises DeviceError after destroy()."""
         if not self.pointer:
             raise DeviceError("the emulated NIC is closed")
         return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
@@ -139,17 +147,17 @@ class Engine:
         return self._frozen
 
     def guard(self, on: bool) -> None:
-        """Outlive memory that its owner takes away (guard.c); for the whole process."""
+        """Survive access to memory that its owner has taken away (guard.c). Applies to the whole process."""
         self._library.engine_guard(on)
 
     def findings(self) -> list[Finding]:
-        """Copies of what the engine reported, oldest first; at most the first FINDINGS_KEPT."""
+        """Copies of the first FINDINGS_KEPT findings, oldest first."""
         kept = min(self.call("nic_finding_count"), FINDINGS_KEPT)
         table = self._library.nic_findings(self.pointer)
         return [Finding.from_buffer_copy(table[i]) for i in range(kept)]
 
     def destroy(self) -> None:
-        """Frees the NIC; only after `nic_stop`."""
+        """Free the NIC; call nic_stop first."""
         pointer, self.pointer = self.pointer, 0
         self.registers = (c_uint32 * 0)()
         self._library.nic_destroy(pointer)

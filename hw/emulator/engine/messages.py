@@ -1,4 +1,4 @@
-"""DMA by messages: what the NIC wants to read and write in memory whose owner gave no file of it (remote.c)."""
+"""DMA by messages: the NIC's accesses to memory that this process cannot map (remote.c)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from .library import Engine
 
-LONGEST = 16384  # FRAME_MAX of nic.h: no request is longer
+LONGEST = 16384  # FRAME_MAX of frame.h: no request is longer
 
 
-class _Request(ctypes.Structure):
+class Request(ctypes.Structure):
     """`struct remote_request` of remote.c."""
 
     _fields_ = [("iova", c_uint64), ("id", c_uint32), ("length", c_uint32), ("is_write", c_uint32)]
@@ -29,33 +29,33 @@ class DmaRequest:
 
 
 class DmaMessages:
-    """Requests are taken in order; each wants one answer."""
+    """Requests are taken in order; each needs one answer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def fileno(self) -> int:
-        """An eventfd, the NIC's own, readable when there are requests; -1 while all memory has files."""
+        """An eventfd of the NIC, readable when there are requests; -1 while all windows are mapped from files."""
         return self._engine.call("nic_remote_event")
 
     def take(self) -> Iterator[DmaRequest]:
-        """The requests there are now."""
-        request, data = _Request(), ctypes.create_string_buffer(LONGEST)
+        """The requests that are pending now."""
+        request, data = Request(), ctypes.create_string_buffer(LONGEST)
         while self._next(request, data):
             yield DmaRequest(
                 request.id, request.iova, request.length, data.raw[: request.length] if request.is_write else None
             )
 
-    def _next(self, request: _Request, data: ctypes.Array[ctypes.c_char]) -> bool:
+    def _next(self, request: Request, data: ctypes.Array[ctypes.c_char]) -> bool:
         with self._engine.frozen():
             return bool(self._engine.call("nic_remote_next", ctypes.addressof(request), ctypes.addressof(data)))
 
     def close(self) -> None:
-        """Whoever answered is gone; after all windows are."""
+        """The peer that answered is gone. Call it after all windows are unmapped."""
         with self._engine.frozen():
             self._engine.call("nic_remote_close")
 
     def answer(self, id: int, data: bytes | None) -> None:
-        """What was read, b"" for a write that was done, None for what was refused: a DMA fault."""
+        """Answer request `id`: the bytes read, b"" for a completed write, None for a refused access, a DMA fault."""
         with self._engine.frozen():
             self._engine.call("nic_remote_answer", id, data is not None, data, len(data or b""))

@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "nic.h"
+#include "transmit.h"
 
 enum {
     L4_UDP = 0,
@@ -182,7 +182,7 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
     if (!plan.cut) {
         if (bytes != nic->frame)
             memcpy(nic->frame, bytes, length);
-        transmit_frame(nic, number, nic->frame, finish(nic, &plan, length, 0), ifcs);
+        mac_transmit(nic, number, nic->frame, finish(nic, &plan, length, 0), ifcs);
         return true;
     }
     for (uint32_t at = plan.payload, segment = 0; at < length; segment++) {
@@ -191,7 +191,7 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
         memcpy(nic->frame + plan.payload, bytes + at, piece);
         number_segment(&plan, nic->frame, plan.payload + piece, segment, at + piece == length);
         uint32_t l4_bytes = plan.payload - plan.l4 + piece;
-        transmit_frame(nic, number, nic->frame, finish(nic, &plan, plan.payload + piece, fold(l4_bytes)), ifcs);
+        mac_transmit(nic, number, nic->frame, finish(nic, &plan, plan.payload + piece, fold(l4_bytes)), ifcs);
         at += piece;
     }
     return true;

@@ -1,7 +1,7 @@
 /* The receive packet buffer (82599 8.2.3.8.9): a ring of bytes that holds frames until their queue has descriptors. */
 #include <string.h>
 
-#include "nic.h"
+#include "receive.h"
 
 void packet_buffer_reset(struct nic *nic)
 {

@@ -1,7 +1,8 @@
 /* Pause frames of 802.3x (82599 8.2.3.3): obeyed by the transmitter, sent when the receive packet buffer fills up. */
 #include <string.h>
 
-#include "nic.h"
+#include "receive.h"
+#include "transmit.h"
 
 enum { QUANTUM_PS = 51200 /* 512 bit times */, OPCODE = 14, QUANTA = 16 };
 static const uint8_t group[6] = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x01};

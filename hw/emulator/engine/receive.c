@@ -1,12 +1,8 @@
 /* Receive (82599 7.1): frames from the wire, through the packet buffer, into buffers and descriptors. classify.c filters. */
 #include <string.h>
 
-#include "nic.h"
-
-/* With `legacy` known while compiling, frames of advanced descriptors cost nothing for it. */
-#define INLINED inline __attribute__((always_inline))
-
-enum { RX_DD = 1, RX_EOP = 2, RX_VP = 1 << 3 /* extended status, Q1[19:0] (7.1.6.2) */ };
+#include "dma.h"
+#include "receive.h"
 
 /* ---- descriptors (7.1.6) ---- */
 
@@ -142,8 +138,8 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
 }
 
 /* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out; or for a ring of legacy descriptors. */
-static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
-                                                             const struct class *class)
+static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
+                                            const struct class *class)
 {
     uint8_t altered[FRAME_MAX + CRC];
     uint64_t tag = 0;
@@ -168,7 +164,7 @@ static __attribute__((noinline)) enum delivery place_altered(struct nic *nic, co
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
 {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (queue->state == RX_ADVANCED && nic->settings.as_usual && !(class->tagged && queue->strip_tag))
+    if (queue->state == RX_ADVANCED && nic->settings.usual && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
     return queue->state <= RX_STUCK || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
@@ -279,14 +275,14 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
             break;
         receive(nic, frame, length, &class);
         wire->taken(nic);
-        nic->rx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
+        nic->rx_free_ps += wire_time_ps(length);
         moved++;
     }
     return moved;
 }
 
 /* RDH, brought up to date when somebody looks: its cache line holds RDT too, which the driver writes all the time. */
-uint32_t nic_rx_head(struct nic *nic, uint32_t number)
+EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
 {
     if (nic->rx[number].state != RX_OFF)
         reg_store(nic, rx_offset(R_RDH, number), nic->rx[number].head);
@@ -294,7 +290,7 @@ uint32_t nic_rx_head(struct nic *nic, uint32_t number)
 }
 
 /* Python's RXDCTL and SRRCTL hooks: take the queue's registers over, or let it go. */
-void nic_rx_queue_changed(struct nic *nic, uint32_t number)
+EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
 {
     struct rx_queue *queue = &nic->rx[number];
     bool enable = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_ENABLE_MASK;
@@ -330,7 +326,7 @@ void nic_rx_queue_changed(struct nic *nic, uint32_t number)
 }
 
 /* RDH written: where the queue goes on. */
-void nic_rx_head_changed(struct nic *nic, uint32_t number)
+EXPORT void nic_rx_head_changed(struct nic *nic, uint32_t number)
 {
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
     if (head < nic->rx[number].size)

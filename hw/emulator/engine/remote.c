@@ -13,10 +13,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "nic.h"
+#include "dma.h"
 
 enum {
-    READS = 128, /* more than the descriptors and buffers of one frame, 2 * CHIP_HOLDS */
+    READS = 128, /* more than the descriptors and buffers of one frame, 2 * 40 */
     WRITES = 256, /* where a queue stops for a while; what a frame has begun may go beyond */
     WRITE_ID = 1u << 31, /* ids of writes; below are those of reads */
 };
@@ -216,7 +216,7 @@ void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
 /* ---- for who carries the messages; with the engine frozen ---- */
 
 /* An eventfd that is readable when there are requests; -1 while no window is reached by messages. */
-int nic_remote_event(const struct nic *nic)
+EXPORT int nic_remote_event(const struct nic *nic)
 {
     return nic->remote ? nic->remote->event : -1;
 }
@@ -234,7 +234,7 @@ static bool next_write(struct remote *remote, struct remote_request *request, ui
 }
 
 /* The next request, if there is one; the bytes of a write go to `bytes`, which has room for FRAME_MAX. */
-bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes)
+EXPORT bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes)
 {
     struct remote *remote = nic->remote;
     if (!remote)
@@ -262,7 +262,7 @@ static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length
 }
 
 /* The answer to a request; bytes NULL and length 0 when the owner refused. */
-void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length)
+EXPORT void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length)
 {
     struct remote *remote = nic->remote;
     if (!remote)
@@ -282,7 +282,7 @@ void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *b
 }
 
 /* The far end is gone. */
-void nic_remote_close(struct nic *nic)
+EXPORT void nic_remote_close(struct nic *nic)
 {
     remote_destroy(nic);
 }

@@ -46,7 +46,7 @@ void settings_read(struct nic *nic)
         .wired = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK),
         .pad = mac & F_HLREG0_TXPADEN_MASK,
         .strip_crc = mac & F_HLREG0_RXCRCSTRP_MASK,
-        .as_usual = mac & F_HLREG0_RXCRCSTRP_MASK && !nic->no_rx_writeback,
+        .usual = mac & F_HLREG0_RXCRCSTRP_MASK && !nic->no_rx_writeback,
         .vlan_filter = vlan & F_VLNCTRL_VFE_MASK,
         .vlan_type = vlan & F_VLNCTRL_VET_MASK,
         .longest = mac & F_HLREG0_JUMBOEN_MASK ? reg_load(nic, R_MAXFRS) >> F_MAXFRS_MFS_SHIFT : 1518,

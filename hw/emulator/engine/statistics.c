@@ -25,7 +25,7 @@ static uint64_t sum(const uint64_t bins[6])
 }
 
 /* Packets only add to `counters`; the registers get them when somebody looks. */
-void nic_flush_counters(struct nic *nic)
+EXPORT void nic_flush_counters(struct nic *nic)
 {
     struct counters *counters = &nic->counters;
     uint64_t good_received = sum(counters->prc), sent = sum(counters->ptc);

@@ -1,10 +1,9 @@
 /* Filters that choose a frame's queue before RSS may (82599 7.1.2.3 to 7.1.2.6), in the datasheet's order of precedence. */
 #include <string.h>
 
-#include "nic.h"
+#include "receive.h"
 
 enum {
-    PACKET_TYPE_MASK = 0xFFF0,
     TCP_FLAGS = 13,
     SYN = 0x02,
 };
@@ -100,7 +99,7 @@ void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct 
 }
 
 /* FTQF or ETQF written: which filters are on; 5-tuples by priority, the lowest index first among equals (7.1.2.5). */
-void nic_filters_changed(struct nic *nic)
+EXPORT void nic_filters_changed(struct nic *nic)
 {
     nic->ether_type_filters = nic->five_tuple_count = 0;
     for (uint32_t i = 0; i < R_ETQF_COUNT; i++)

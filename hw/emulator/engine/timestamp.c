@@ -4,11 +4,10 @@
  */
 #include <string.h>
 
-#include "nic.h"
+#include "receive.h"
+#include "transmit.h"
 
 enum {
-    RX_TS = 1 << 16, /* extended status of the write-back (7.1.6.2) */
-    ETHERNET = 14,
     UDP_DESTINATION = 2,
     UDP_HEADER = 8,
     /* A message's header, the same places in both versions of the protocol; what is shorter is none. */
@@ -31,7 +30,7 @@ enum {
 
 /* SYSTIM: INCVALUE is added each INCPERIOD cycles, of 6.4 ns with 10 Gbit/s or without a link. Brought up to now, as it is only when
  * somebody looks. ASSUMPTION: with a period of 0, as after a reset, it stands still. */
-uint64_t nic_time(struct nic *nic)
+EXPORT uint64_t nic_time(struct nic *nic)
 {
     uint32_t increment = reg_load(nic, R_TIMINCA), period = increment >> F_TIMINCA_INCPERIOD_SHIFT;
     uint64_t cycle = nic_now(nic) * 10 / 64, steps = period ? (cycle - nic->clock.cycle) / period : 0;
@@ -40,7 +39,7 @@ uint64_t nic_time(struct nic *nic)
     return nic->clock.time;
 }
 
-void nic_set_time(struct nic *nic, uint64_t time)
+EXPORT void nic_set_time(struct nic *nic, uint64_t time)
 {
     nic_time(nic);
     nic->clock.time = time;

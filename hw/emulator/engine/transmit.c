@@ -1,9 +1,16 @@
 /* Transmit (82599 7.2): fetch descriptors, gather a frame, pad it, put it on the wire, tell the driver. */
 #include <string.h>
 
-#include "nic.h"
+#include "dma.h"
+#include "transmit.h"
 
-enum { DTYP_CONTEXT = 2, DTYP_DATA = 3, LONGEST_BUFFER = 15872 /* 15.5 KB (7.2.3.2.2) */, FRAME_SHORTEST = 17 };
+enum {
+    DTYP_CONTEXT = 2,
+    DTYP_DATA = 3,
+    LONGEST_BUFFER = 15872, /* 15.5 KB (7.2.3.2.2) */
+    CHAIN_MAX = 38,         /* descriptors of one frame (7.2.1.1), where WTHRESH is 0 */
+    CHIP_HOLDS = 40,        /* descriptors of one queue in the chip: DPDK uses all; a longer frame never completes */
+};
 
 /* Q1 of an advanced data descriptor (7.2.3.2.4); all but DTYP and PAYLEN of a legacy one, too (7.2.3.2.2). */
 static uint32_t dtalen(uint64_t q1)
@@ -40,8 +47,7 @@ static uint32_t next(const struct tx_queue *queue, uint32_t index)
     return index + 1 == queue->size ? 0 : index + 1;
 }
 
-static inline __attribute__((always_inline)) struct descriptor *descriptor_at(struct nic *nic, uint32_t number,
-                                                                              uint32_t index)
+static INLINED struct descriptor *descriptor_at(struct nic *nic, uint32_t number, uint32_t index)
 {
     return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
@@ -173,7 +179,7 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
 }
 
 /* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
-static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32_t number, struct fetched *fetched)
+static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fetched)
 {
     if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
         return true;
@@ -197,48 +203,10 @@ static inline __attribute__((always_inline)) bool gather(struct nic *nic, uint32
     return true;
 }
 
-/* ---- onto the wire ---- */
-
-/* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
-static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
-{
-    if (!ifcs)
-        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
-    if (length < FRAME_SHORTEST)
-        report(nic, FINDING_TX_SHORT, number, nic->tx[number].head, length);
-    if (bytes != nic->frame)
-        memcpy(nic->frame, bytes, length);
-    memset(nic->frame + length, 0, FRAME_MIN - length);
-    return nic->frame;
-}
-
-static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
-{
-    struct counters *counters = &nic->counters;
-    uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
-    counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
-    if (length >= ADDRESSES / 2 && frame[0] & 1)
-        *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
-    counters->qptc[set]++, counters->qbtc[set] += length;
-}
-
-/* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
-void transmit_frame(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
-{
-    if (length < FRAME_MIN && nic->settings.pad)
-        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
-    count_sent(nic, number, bytes, length);
-    if (nic->settings.wired)
-        nic->wire.send(nic, bytes, length);
-    else if (nic->settings.loopback)
-        mac_receive(nic, bytes, length);
-    nic->tx_free_ps += (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
-}
-
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched)
 {
     if (!(fetched->first & TX_OFFLOADS))
-        transmit_frame(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
+        mac_transmit(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
         return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
     return true;
@@ -281,7 +249,7 @@ static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct
 }
 
 /* Sends the frame at head; no descriptors when there is none yet, or it cannot be. Apart, for the others' sake. */
-static __attribute__((noinline)) struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail)
+static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail)
 {
     struct fetched frame = {0};
     if (!legacy_ready(nic, number, tail, &frame))
@@ -361,7 +329,7 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
 }
 
 /* TDH, brought up to date when somebody looks: its cache line holds TDT too, which the driver writes all the time. */
-uint32_t nic_tx_head(struct nic *nic, uint32_t number)
+EXPORT uint32_t nic_tx_head(struct nic *nic, uint32_t number)
 {
     if (nic->tx[number].enabled)
         reg_store(nic, tx_offset(R_TDH, number), nic->tx[number].head);
@@ -378,7 +346,7 @@ static uint64_t head_writeback(const struct nic *nic, uint32_t number)
 }
 
 /* Head write-back broke, or works again: then what was not told is told. */
-void transmit_mend(struct nic *nic)
+static void transmit_mend(struct nic *nic)
 {
     for (uint32_t number = 0; number < QUEUES; number++) {
         if (!nic->tx[number].enabled)
@@ -390,7 +358,7 @@ void transmit_mend(struct nic *nic)
 }
 
 /* Python's TXDCTL hook: take the queue's registers over, or let it go. */
-void nic_tx_queue_changed(struct nic *nic, uint32_t number)
+EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
 {
     struct tx_queue *queue = &nic->tx[number];
     uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number));
@@ -420,11 +388,17 @@ void nic_tx_queue_changed(struct nic *nic, uint32_t number)
 }
 
 /* TDH written: where the queue goes on. */
-void nic_tx_head_changed(struct nic *nic, uint32_t number)
+EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
 {
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
     if (head < nic->tx[number].size)
         nic->tx[number].head = nic->tx[number].writeback_head = head;
     if (nic->remote)
         remote_forget(nic);
+}
+
+EXPORT void nic_break_write_back(struct nic *nic, bool head, bool receive)
+{
+    nic->no_head_writeback = head, nic->no_rx_writeback = receive;
+    transmit_mend(nic);
 }

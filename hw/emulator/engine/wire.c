@@ -6,7 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "nic.h"
+#include "engine.h"
+#include "receive.h"
 
 enum { RECORD_ROOM = 1 << 20, RECORD_HEADER = 16, SOURCE_PORT_AT = 34, SOURCE_SEQUENCE_AT = 42, SOURCE_FLOWS = 1024 };
 
@@ -131,24 +132,24 @@ static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 
 /* ---- set-up, called by Python with the engine frozen; fds and buffers of Python's stay Python's ---- */
 
-void wire_loop(struct nic *nic)
+EXPORT void wire_loop(struct nic *nic)
 {
     nic->wire = (struct wire){.send = loop_send, .fd = -1};
 }
 
-void wire_sink(struct nic *nic)
+EXPORT void wire_sink(struct nic *nic)
 {
     nic->wire = (struct wire){.send = sink_send, .fd = -1};
 }
 
-void wire_cable(struct nic *nic, struct nic *peer)
+EXPORT void wire_cable(struct nic *nic, struct nic *peer)
 {
     nic->wire = (struct wire){.send = cable_send, .close = cable_close, .peer = peer, .fd = -1};
     if (peer)
         peer->wire.peer = nic;
 }
 
-int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
+EXPORT int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     uint8_t *buffer = malloc(length);
     if (!buffer)
@@ -164,8 +165,8 @@ int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
 }
 
 /* `frames` 0: nothing to play. fd -1: nothing to record. The arrays belong to Python and outlive the wire. */
-int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths,
-              uint64_t frames, int fd)
+EXPORT int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths,
+                     uint64_t frames, int fd)
 {
     uint8_t *record = fd >= 0 ? malloc(RECORD_ROOM) : NULL;
     if (fd >= 0 && !record)
@@ -184,7 +185,7 @@ int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, 
     return 0;
 }
 
-int wire_tap(struct nic *nic, int fd)
+EXPORT int wire_tap(struct nic *nic, int fd)
 {
     uint8_t *buffer = malloc(FRAME_MAX);
     if (!buffer)
@@ -193,7 +194,7 @@ int wire_tap(struct nic *nic, int fd)
     return 0;
 }
 
-void wire_close(struct nic *nic)
+EXPORT void wire_close(struct nic *nic)
 {
     if (nic->wire.close)
         nic->wire.close(nic);
@@ -211,12 +212,12 @@ bool wire_has_far_end(const struct nic *nic)
     return !wire->trouble;
 }
 
-int wire_trouble(const struct nic *nic)
+EXPORT int wire_trouble(const struct nic *nic)
 {
     return nic->wire.trouble;
 }
 
-uint64_t wire_sequence(const struct nic *nic)
+EXPORT uint64_t wire_sequence(const struct nic *nic)
 {
     return nic->wire.sequence;
 }

@@ -72,7 +72,7 @@ class Book:
             {name: tuple(rule for rule in rules if {name, ANY} & set(rule.writes)) for name in writes},
             {name: tuple(rule for rule in rules if {name, ANY} & set(rule.reads)) for name in reads},
             tuple(rule for rule in rules if rule.unmaps),
-            {found.number: (rule, found) for rule in rules for found in rule.found},
+            {found.kind: (rule, found) for rule in rules for found in rule.found},
         )
 
     def on_write(self, register: str) -> tuple[Rule, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ixrings.hw.emulator.engine.findings import FindingKind
+
 from .findings import ERROR, WARNING, Found, Rule
 
 QUEUE = "TX queue {queue}"
@@ -12,7 +14,7 @@ DESCRIPTOR_TYPE = Rule(
     "7.2.3.2.4",
     ERROR,
     "A transmit descriptor is legacy, data or context; all descriptors of a frame have one type",
-    found=(Found(3, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),),
+    found=(Found(FindingKind.TX_DESCRIPTOR_TYPE, QUEUE, "TX queue {queue} descriptor {first}: Q1 is {second:#x}"),),
 )
 
 CHAIN = Rule(
@@ -20,7 +22,13 @@ CHAIN = Rule(
     "7.2.1.1",
     ERROR,
     "A frame has at most 38 descriptors: two fewer than the chip holds",
-    found=(Found(4, QUEUE, "TX queue {queue}: the frame at descriptor {first} has {second} or more"),),
+    found=(
+        Found(
+            FindingKind.TX_CHAIN_TOO_LONG,
+            QUEUE,
+            "TX queue {queue}: the frame at descriptor {first} has {second} or more",
+        ),
+    ),
 )
 
 LENGTH = Rule(
@@ -28,7 +36,7 @@ LENGTH = Rule(
     "7.2.3.2.2",
     ERROR,
     "A frame is not empty and not longer than the NIC can send",
-    found=(Found(5, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),),
+    found=(Found(FindingKind.TX_LENGTH, QUEUE, "TX queue {queue} descriptor {first}: {second} bytes cannot be sent"),),
 )
 
 PAYLEN = Rule(
@@ -36,7 +44,13 @@ PAYLEN = Rule(
     "7.2.3.2.4",
     ERROR,
     "PAYLEN is the length of the frame; with segmentation, the length without headers",
-    found=(Found(6, QUEUE, "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes"),),
+    found=(
+        Found(
+            FindingKind.TX_PAYLEN,
+            QUEUE,
+            "TX queue {queue}: PAYLEN is {first}, the frame's descriptors hold {second} bytes",
+        ),
+    ),
 )
 
 IFCS = Rule(
@@ -44,7 +58,13 @@ IFCS = Rule(
     "7.2.3.2.2",
     ERROR,
     "IFCS is set for a frame that is padded",
-    found=(Found(7, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes and IFCS is 0"),),
+    found=(
+        Found(
+            FindingKind.TX_IFCS,
+            QUEUE,
+            "TX queue {queue} descriptor {first}: the frame has {second} bytes and IFCS is 0",
+        ),
+    ),
 )
 
 CONTEXT = Rule(
@@ -54,7 +74,7 @@ CONTEXT = Rule(
     "A context descriptor comes before the frame that needs it, and fits it",
     found=(
         Found(
-            12,
+            FindingKind.TX_CONTEXT,
             QUEUE,
             "TX queue {queue}: the frame at descriptor {first} ({second} bytes) and its context do not fit each other",
         ),
@@ -66,7 +86,7 @@ LONG_BUFFER = Rule(  # the datasheet's limit; Linux exceeds it, and silicon send
     "7.2.3.2.2",
     WARNING,
     "A transmit buffer has at most 15.5 KB",
-    found=(Found(13, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),),
+    found=(Found(FindingKind.TX_LONG_BUFFER, QUEUE, "TX queue {queue} had a buffer of more than {first} bytes"),),
 )
 
 SHORT = Rule(  # ASSUMPTION (datasheet not at hand): 17, because Linux pads shorter frames to 17 bytes
@@ -74,7 +94,7 @@ SHORT = Rule(  # ASSUMPTION (datasheet not at hand): 17, because Linux pads shor
     "7.2.3.2.4",
     WARNING,
     "A frame that is given to the NIC has at least 17 bytes",
-    found=(Found(14, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),),
+    found=(Found(FindingKind.TX_SHORT, QUEUE, "TX queue {queue} descriptor {first}: the frame has {second} bytes"),),
 )
 
 OFFLOAD_IFCS = Rule(
@@ -82,7 +102,7 @@ OFFLOAD_IFCS = Rule(
     "7.2.3.2.2",
     ERROR,
     "IFCS is set for a frame that gets a checksum or a VLAN tag, or is segmented",
-    found=(Found(18, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),),
+    found=(Found(FindingKind.TX_OFFLOAD_IFCS, QUEUE, "TX queue {queue} descriptor {first}: IFCS is 0"),),
 )
 
 LEGACY_MODE = Rule(
@@ -90,7 +110,7 @@ LEGACY_MODE = Rule(
     "7.2.3.1",
     ERROR,
     "Legacy descriptors are not used with DCB or virtualisation",
-    found=(Found(15, QUEUE, "TX queue {queue}: MTQC is {first:#x}"),),
+    found=(Found(FindingKind.TX_LEGACY_MODE, QUEUE, "TX queue {queue}: MTQC is {first:#x}"),),
 )
 
 LEGACY_RS = Rule(
@@ -98,7 +118,13 @@ LEGACY_RS = Rule(
     "7.2.3.2.2",
     WARNING,
     "RS is set only in the last descriptor of a frame",
-    found=(Found(16, QUEUE, "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP"),),
+    found=(
+        Found(
+            FindingKind.TX_LEGACY_RS,
+            QUEUE,
+            "TX queue {queue} descriptor {first} is a legacy one with RS and without EOP",
+        ),
+    ),
 )
 
 LEGACY_CHECKSUM = Rule(
@@ -106,5 +132,5 @@ LEGACY_CHECKSUM = Rule(
     "7.2.3.2.2",
     ERROR,
     "A legacy descriptor's CSO is larger than its CSS, and both are inside the frame",
-    found=(Found(17, QUEUE, "TX queue {queue}: CSS is {first} and CSO {second}"),),
+    found=(Found(FindingKind.TX_LEGACY_CHECKSUM, QUEUE, "TX queue {queue}: CSS is {first} and CSO {second}"),),
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ixrings.hw.emulator.engine.findings import FindingKind
 from ixrings.hw.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class Policy(Enum):
 
 @dataclass(frozen=True)
 class Found:
-    """The engine's finding `number`. register, text: templates with {queue}, {first} and {second}."""
+    """The engine's finding of this `kind`. register, text: templates with {queue}, {first} and {second}."""
 
-    number: int
+    kind: FindingKind
     register: str
     text: str
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ixrings.hw.emulator.engine.findings import FindingKind
+
 from .findings import ERROR, IOMMU, Found, Rule
 
 DMA_READ = Rule(
@@ -9,7 +11,13 @@ DMA_READ = Rule(
     IOMMU,
     ERROR,
     "The NIC reads only memory that is mapped for it",
-    found=(Found(1, "queue {queue}", "queue {queue} read {second} bytes at IOVA {first:#x}, which is not mapped"),),
+    found=(
+        Found(
+            FindingKind.DMA_READ,
+            "queue {queue}",
+            "queue {queue} read {second} bytes at IOVA {first:#x}, which is not mapped",
+        ),
+    ),
 )
 
 DMA_WRITE = Rule(
@@ -17,5 +25,11 @@ DMA_WRITE = Rule(
     IOMMU,
     ERROR,
     "The NIC writes only memory that is mapped for it",
-    found=(Found(2, "queue {queue}", "queue {queue} wrote {second} bytes at IOVA {first:#x}, which is not mapped"),),
+    found=(
+        Found(
+            FindingKind.DMA_WRITE,
+            "queue {queue}",
+            "queue {queue} wrote {second} bytes at IOVA {first:#x}, which is not mapped",
+        ),
+    ),
 )

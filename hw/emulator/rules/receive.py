@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ixrings.hw import fields as f
+from ixrings.hw.emulator.engine.findings import FindingKind
 from ixrings.hw.register import Accessor
 
 from .access import Access
@@ -69,7 +70,13 @@ def rdrxctl_settings(now: Access) -> str | None:
     ERROR,
     "SRRCTL has BSIZEPACKET 1 to 16 KB, a valid DESCTYPE, and with header split BSIZEHEADER 64 to 1024 bytes",
     writes=("RXDCTL",),
-    found=(Found(11, "SRRCTL[{queue}]", "SRRCTL[{queue}] is {first:#010x}: BSIZEPACKET must be 1 to 16 KB"),),
+    found=(
+        Found(
+            FindingKind.RX_BUFFER_SIZE,
+            "SRRCTL[{queue}]",
+            "SRRCTL[{queue}] is {first:#010x}: BSIZEPACKET must be 1 to 16 KB",
+        ),
+    ),
 )
 def srrctl_values(now: Access) -> str | None:
     asked = now.regs.SRRCTL[now.index].read()
@@ -91,7 +98,7 @@ DESCRIPTOR_TYPE_HERE = Rule(
     "8.2.3.8.7",
     ERROR,
     "SRRCTL.DESCTYPE is one that this emulator supports: 0 (legacy) or 1 (advanced, one buffer)",
-    found=(Found(10, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),),
+    found=(Found(FindingKind.RX_DESCRIPTOR_TYPE, "SRRCTL[{queue}]", "SRRCTL[{queue}].DESCTYPE is {first}"),),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ixrings.hw import fields as f
+from ixrings.hw.emulator.engine.findings import FindingKind
 
 from .access import DESCRIPTOR, Access
 from .findings import ERROR, WARNING, Found, rule
@@ -84,8 +85,8 @@ def tail_after_enable(now: Access) -> str | None:
     "A tail is less than the ring's number of descriptors",
     writes=("RDT", "TDT"),
     found=(
-        Found(8, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
-        Found(9, "RDT[{queue}]", "RDT[{queue}] is {first}, the ring has {second} descriptors"),
+        Found(FindingKind.TX_TAIL, "TDT[{queue}]", "TDT[{queue}] is {first}, the ring has {second} descriptors"),
+        Found(FindingKind.RX_TAIL, "RDT[{queue}]", "RDT[{queue}] is {first}, the ring has {second} descriptors"),
     ),
 )
 def tail_within_ring(now: Access) -> str | None:

@@ -1,0 +1,117 @@
+/* Whether a received frame is for this port (82599 7.1.1): lengths, L2 filters, counters (8.2.3.23). */
+#include <string.h>
+
+#include "receive.h"
+
+/* ---- L2 filters (7.1.1) ---- */
+
+static bool exact_match(const struct nic *nic, uint64_t address)
+{
+    for (uint32_t i = 0; i < nic->address_count; i++)
+        if (nic->addresses[i] == address)
+            return true;
+    return false;
+}
+
+/* MTA: 12 bits of the destination's last two bytes, which ones MCSTCTRL.MO says (8.2.3.7.3, 8.2.3.7.7). */
+static bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
+{
+    uint32_t control = reg_load(nic, R_MCSTCTRL);
+    if (!(control & F_MCSTCTRL_MFE_MASK))
+        return false;
+    uint32_t last = destination[4] | (uint32_t)destination[5] << 8;
+    uint32_t hash = last >> (4 - (control & F_MCSTCTRL_MO_MASK)) & 0xFFF;
+    return reg_load(nic, R_MTA + 4 * (hash / 32)) >> hash % 32 & 1;
+}
+
+/* VFTA: a bit a VLAN, when VLNCTRL.VFE asks for it; frames without a tag are not its concern (7.1.1.2). */
+static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame, bool tagged)
+{
+    if (!nic->settings.vlan_filter || !tagged)
+        return true;
+    uint32_t vlan = be16(frame + ADDRESSES + 2) & 0xFFF;
+    return reg_load(nic, R_VFTA + 4 * (vlan / 32)) >> vlan % 32 & 1;
+}
+
+static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t *status)
+{
+    uint32_t control = nic->settings.filter;
+    uint64_t destination = mac_of(frame);
+    /* ASSUMPTION: MPE lets broadcast through too; a broadcast address is a multicast address. */
+    if (destination == BROADCAST)
+        return control & (F_FCTRL_BAM_MASK | F_FCTRL_MPE_MASK);
+    if (exact_match(nic, destination))
+        return true;
+    if (!(frame[0] & 1))
+        return control & F_FCTRL_UPE_MASK;
+    if (control & F_FCTRL_MPE_MASK)
+        return true;
+    *status |= RX_PIF;
+    return multicast_table_match(nic, frame);
+}
+
+/* Addresses with RAH.AV, gathered when the driver changed one. */
+EXPORT void nic_addresses_changed(struct nic *nic)
+{
+    nic->address_count = 0;
+    for (uint32_t i = 0; i < QUEUES; i++) {
+        uint32_t low = reg_load(nic, R_RAL + 8 * i), high = reg_load(nic, R_RAH + 8 * i);
+        if (high & F_RAH_AV_MASK)
+            nic->addresses[nic->address_count++] = low | (uint64_t)(high & F_RAH_RAH_MASK) << 32;
+    }
+}
+
+/* ---- MAC: lengths and counters (8.2.3.23) ---- */
+
+static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
+{
+    if (length < FRAME_MIN) {
+        nic->counters.ruc++;
+        return false;
+    }
+    /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
+    if (length > FRAME_MAX - CRC || length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
+        nic->counters.roc++;
+        return false;
+    }
+    return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
+}
+
+static void count_good(struct nic *nic, uint32_t bytes, struct class *class)
+{
+    struct counters *counters = &nic->counters;
+    counters->gorc += bytes, counters->prc[size_bin(bytes)]++;
+    if (nic->settings.loopback)
+        class->status |= RX_LB;
+}
+
+/* Refused, or multicast, or with something noted by steer(), or all of it; apart, for the others' sake. ASSUMPTION: pause frames are no good frames to GPRC. */
+static OUTLINED bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class,
+                                  bool accepted)
+{
+    struct counters *counters = &nic->counters;
+    if (length >= FRAME_MIN && frame[0] & 1 && pause_frame(nic, frame))
+        accepted = false;
+    if (!accepted) {
+        counters->refused++, counters->refused_bytes += length + CRC;
+        return false;
+    }
+    if (frame[0] & 1)
+        *(mac_of(frame) == BROADCAST ? &counters->bprc : &counters->mprc) += 1;
+    if (class->searched)
+        *(class->status & RX_FLM ? &counters->fdirmatch : &counters->fdirmiss) += 1;
+    if (class->event)
+        timestamp_received(nic, frame, class);
+    count_good(nic, length + CRC, class);
+    return true;
+}
+
+/* Whether the frame is for this port; adds what the filters found to its class. Counts it either way. */
+bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
+{
+    bool accepted = good(nic, frame, length, class);
+    if (!accepted || frame[0] & 1 || class->rare)
+        return accepts_rare(nic, frame, length, class, accepted);
+    count_good(nic, length + CRC, class);
+    return true;
+}

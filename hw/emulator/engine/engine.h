@@ -1,0 +1,18 @@
+/* The NICs of this process and what happens to one as a whole: engine.c, link.c, wire.c. */
+#ifndef IXRINGS_ENGINE_H
+#define IXRINGS_ENGINE_H
+
+#include "nic.h"
+
+/* engine.c */
+bool engine_holds_freeze(void);
+struct nic *engine_first_nic(void);
+
+/* link.c */
+void nic_link_update(struct nic *nic);
+
+/* wire.c */
+void wire_close(struct nic *nic);
+bool wire_has_far_end(const struct nic *nic);
+
+#endif

@@ -1,0 +1,78 @@
+/* A NIC's life: made, reset, pulled out, freed. Starting and stopping it is engine.c's. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "dma.h"
+#include "engine.h"
+#include "receive.h"
+
+enum { REGISTER_BYTES = 0x20000 };
+
+EXPORT void nic_destroy(struct nic *nic)
+{
+    if (!nic)
+        return;
+    dma_close(nic);
+    director_close(nic);
+    if (nic->regs)
+        munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
+    if (nic->doorbell_fd >= 0)
+        close(nic->doorbell_fd);
+    free(nic->buffer.bytes);
+    free(nic->large);
+    free(nic);
+}
+
+EXPORT struct nic *nic_create(void)
+{
+    struct nic *nic = calloc(1, sizeof *nic);
+    if (!nic)
+        return NULL;
+    nic->doorbell_fd = -1;
+    void *registers = mmap(NULL, REGISTER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    nic->regs = registers == MAP_FAILED ? NULL : registers;
+    nic->buffer.bytes = malloc(512 * 1024 + FRAME_MAX);
+    nic->large = malloc(LARGE_MAX);
+    if (!nic->regs || !nic->buffer.bytes || !nic->large) {
+        nic_destroy(nic);
+        return NULL;
+    }
+    for (uint32_t vector = 0; vector < VECTORS; vector++)
+        nic->eventfds[vector] = -1;
+    nic->step_frames = STEP_FRAMES;
+    nic->cable_in = true;
+    nic->settings.stale = true;
+    return nic;
+}
+
+EXPORT uint32_t *nic_registers(struct nic *nic)
+{
+    return (uint32_t *)(uintptr_t)nic->regs;
+}
+
+/* What CTRL.RST does to the parts that are not registers; Python resets those. */
+EXPORT void nic_reset(struct nic *nic)
+{
+    for (uint32_t number = 0; number < QUEUES; number++) {
+        nic->tx[number] = (struct tx_queue){0};
+        nic->rx[number] = (struct rx_queue){0};
+    }
+    nic->tx_enabled[0] = nic->tx_enabled[1] = nic->rx_enabled[0] = nic->rx_enabled[1] = 0;
+    nic->sent = 0;
+    for (uint32_t vector = 0; vector < VECTORS; vector++)
+        nic->next_message_ns[vector] = 0;
+    nic->counters = (struct counters){0};
+    packet_buffer_reset(nic);
+    nic->paused = nic->pausing = false;
+    director_close(nic);
+    nic->clock = (struct clock){0};
+    if (nic->remote)
+        remote_forget(nic);
+}
+
+EXPORT void nic_set_gone(struct nic *nic)
+{
+    nic->gone = true;
+}

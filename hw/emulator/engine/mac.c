@@ -1,0 +1,48 @@
+/* The MAC on the way out: padding, counters (82599 8.2.3.23), then the wire or, in loopback, the receiver. */
+#include <string.h>
+
+#include "receive.h"
+#include "transmit.h"
+
+enum { FRAME_SHORTEST = 17 };
+
+EXPORT void nic_set_paced(struct nic *nic, bool paced)
+{
+    nic->paced = paced;
+}
+
+/* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
+static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
+    if (!ifcs)
+        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
+    if (length < FRAME_SHORTEST)
+        report(nic, FINDING_TX_SHORT, number, nic->tx[number].head, length);
+    if (bytes != nic->frame)
+        memcpy(nic->frame, bytes, length);
+    memset(nic->frame + length, 0, FRAME_MIN - length);
+    return nic->frame;
+}
+
+static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
+{
+    struct counters *counters = &nic->counters;
+    uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
+    counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
+    if (length >= ADDRESSES / 2 && frame[0] & 1)
+        *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
+    counters->qptc[set]++, counters->qbtc[set] += length;
+}
+
+/* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
+void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
+    if (length < FRAME_MIN && nic->settings.pad)
+        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
+    count_sent(nic, number, bytes, length);
+    if (nic->settings.wired)
+        nic->wire.send(nic, bytes, length);
+    else if (nic->settings.loopback)
+        mac_receive(nic, bytes, length);
+    nic->tx_free_ps += wire_time_ps(length);
+}

@@ -1,0 +1,31 @@
+/* A frame on its way out: transmit.c -> offload.c or legacy.c -> mac.c. */
+#ifndef IXRINGS_TRANSMIT_H
+#define IXRINGS_TRANSMIT_H
+
+#include "nic.h"
+
+/* Q1 of a frame's first data descriptor: the offloads that it asks for (7.2.3.2.4). */
+#define TX_TSTAMP (1ull << 19)
+#define TX_VLE (1ull << 30)
+#define TX_TSE (1ull << 31)
+#define TX_IXSM (1ull << 40)
+#define TX_TXSM (1ull << 41)
+#define TX_OFFLOADS (TX_VLE | TX_TSE | TX_IXSM | TX_TXSM | TX_TSTAMP)
+
+/* transmit.c */
+uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+
+/* offload.c, legacy.c */
+uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);
+bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs);
+uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag);
+void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length);
+
+/* mac.c */
+void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
+
+/* pause.c, timestamp.c */
+bool pause_holds(struct nic *nic, uint64_t now_ns);
+void timestamp_sent(struct nic *nic);
+
+#endif
