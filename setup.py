@@ -16,7 +16,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-STANDARD = ["-std=c11", "-O2", "-g", "-fPIC", "-shared"]
+# hidden: the libraries export only the functions marked EXPORT, those that Python calls
+STANDARD = ["-std=c11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden"]
 
 
 def compiler() -> list[str]:

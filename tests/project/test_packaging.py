@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ixrings.hw.emulator.engine import header
+import ixrings.rings
+from ixrings.hw.emulator.engine import header, library
 from ixrings.hw.emulator.engine.findings import FindingKind
 from ixrings.hw.registers import Registers
 
@@ -66,6 +67,27 @@ def test_the_headers_compile_and_every_register_name_is_defined_once(tmp_path: P
     )
     names = re.findall(r"^#define (\w+)", header.registers_text(), re.MULTILINE)
     assert len(names) == len(set(names))
+
+
+def exported(file: Path) -> set[str]:
+    """The symbols that a library defines for others; a sanitizer's own begin with an underscore."""
+    if shutil.which("nm") is None:
+        pytest.skip("no nm; run: apt install binutils")
+    table = subprocess.run(
+        ["nm", "-D", "-P", "--defined-only", file], capture_output=True, text=True, check=True
+    ).stdout
+    return {name for name in (line.split()[0] for line in table.splitlines()) if not name.startswith("_")}
+
+
+def test_the_engine_exports_exactly_the_functions_that_python_calls() -> None:
+    assert exported(library.LIBRARY) == library.NIC_CALLS.keys() | library.PROCESS_CALLS.keys()
+
+
+def test_the_hot_loop_exports_only_names_that_python_uses() -> None:
+    (folder,) = ixrings.rings.__path__
+    used = {word for file in Path(folder).glob("*.py") for word in re.findall(r"\w+", file.read_text())}
+    names = exported(Path(folder) / "libhotloop.so")
+    assert {"txsync", "rxsync"} <= names <= used
 
 
 def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

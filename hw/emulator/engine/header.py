@@ -2,8 +2,9 @@
 
 registers.h comes from the one table of registers, hw/registers/. A register is `R_NAME`, its address in BAR0. An
 array has `R_NAME` (its first element), `R_NAME_STRIDE` and `R_NAME_COUNT`; where a second run of addresses starts at
-index 64, `R_NAME_64` is its first address. A field is `F_NAME_FIELD_SHIFT` and `F_NAME_FIELD_MASK`, the mask in place. Registers
-that share a layout (EICR and EIMS) have its fields under each name, and under the layout's own name (CAUSES).
+index 64, `R_NAME_64` is its first address. A field is `F_NAME_FIELD_SHIFT` and `F_NAME_FIELD_MASK`, the mask in
+place. Registers that share a layout (EICR and EIMS) have its fields under each name, and under the layout's own name
+(CAUSES).
 
 findings.h has the numbers of findings.py.
 """
