@@ -1,1 +1,1 @@
-"""The C half of the software 82599, and what loads it."""
+"""The C half of the software 82599, its loader, and the headers generated for it."""

@@ -1,4 +1,4 @@
-/* Whether a received frame is for this port (82599 7.1.1): lengths, L2 filters, counters (8.2.3.23). */
+/* Whether a received frame is for this port (82599 7.1.1): lengths, L2 and VLAN filters, counters (8.2.3.23). */
 #include <string.h>
 
 #include "receive.h"
@@ -13,7 +13,7 @@ static bool exact_match(const struct nic *nic, uint64_t address)
     return false;
 }
 
-/* MTA: 12 bits of the destination's last two bytes, which ones MCSTCTRL.MO says (8.2.3.7.3, 8.2.3.7.7). */
+/* MTA: MCSTCTRL.MO selects 12 bits of the destination's last two bytes (8.2.3.7.3, 8.2.3.7.7). */
 static bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
 {
     uint32_t control = reg_load(nic, R_MCSTCTRL);
@@ -24,7 +24,7 @@ static bool multicast_table_match(const struct nic *nic, const uint8_t *destinat
     return reg_load(nic, R_MTA + 4 * (hash / 32)) >> hash % 32 & 1;
 }
 
-/* VFTA: a bit a VLAN, when VLNCTRL.VFE asks for it; frames without a tag are not its concern (7.1.1.2). */
+/* VFTA: one bit per VLAN, when VLNCTRL.VFE enables it; frames without a tag pass (7.1.1.2). */
 static bool passes_vlan_filter(const struct nic *nic, const uint8_t *frame, bool tagged)
 {
     if (!nic->settings.vlan_filter || !tagged)
@@ -37,7 +37,7 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
 {
     uint32_t control = nic->settings.filter;
     uint64_t destination = mac_of(frame);
-    /* ASSUMPTION: MPE lets broadcast through too; a broadcast address is a multicast address. */
+    /* ASSUMPTION (datasheet silent): MPE accepts broadcast too, because a broadcast address is a multicast address. */
     if (destination == BROADCAST)
         return control & (F_FCTRL_BAM_MASK | F_FCTRL_MPE_MASK);
     if (exact_match(nic, destination))
@@ -50,7 +50,7 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
     return multicast_table_match(nic, frame);
 }
 
-/* Addresses with RAH.AV, gathered when the driver changed one. */
+/* RAL or RAH was written: collect the addresses with RAH.AV. */
 EXPORT void nic_addresses_changed(struct nic *nic)
 {
     nic->address_count = 0;
@@ -61,7 +61,7 @@ EXPORT void nic_addresses_changed(struct nic *nic)
     }
 }
 
-/* ---- MAC: lengths and counters (8.2.3.23) ---- */
+/* ---- lengths and counters (8.2.3.23) ---- */
 
 static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
@@ -85,7 +85,8 @@ static void count_good(struct nic *nic, uint32_t bytes, struct class *class)
         class->status |= RX_LB;
 }
 
-/* Refused, or multicast, or with something noted by steer(), or all of it; apart, for the others' sake. ASSUMPTION: pause frames are no good frames to GPRC. */
+/* A frame that is refused, multicast or marked by steer().
+ * ASSUMPTION (datasheet not at hand): GPRC does not count pause frames, because the MAC consumes them. */
 static OUTLINED bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class,
                                   bool accepted)
 {
@@ -106,7 +107,7 @@ static OUTLINED bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_
     return true;
 }
 
-/* Whether the frame is for this port; adds what the filters found to its class. Counts it either way. */
+/* Whether the frame is for this port. Adds what the filters found to its class and counts the frame in both cases. */
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
     bool accepted = good(nic, frame, length, class);

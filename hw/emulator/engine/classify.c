@@ -1,4 +1,4 @@
-/* What a received frame is and where it goes (82599 7.1.1, 7.1.2): lengths, L2 filters, packet type, queue by RSS. */
+/* What a received frame is (82599 7.1.2): packet type, checksums, queue by RSS or by a filter. */
 #include <string.h>
 
 #include "flow.h"
@@ -10,11 +10,12 @@ static uint8_t key_byte(const struct nic *nic, uint32_t i)
     return (uint8_t)(reg_load(nic, R_RSSRK + 4 * (i / 4)) >> 8 * (i % 4));
 }
 
-/* The Toeplitz hash is linear: a table a byte position, made anew when the driver writes RSSRK. A set bit stands for the 32 bits of
- * the key that begin at its place; what a value hashes to is that of its lowest bit and that of the others, an earlier value. */
+/* RSSRK was written: one table per byte position of the input. The Toeplitz hash is linear. A set bit contributes the
+ * 32 bits of the key that begin at the bit's position; the hash of a value is that of its lowest bit, XOR that of the
+ * remaining bits, which are a smaller value. */
 EXPORT void nic_rss_key_changed(struct nic *nic)
 {
-    uint64_t key = 0; /* from the byte at `position` on, five of them */
+    uint64_t key = 0; /* five bytes, from the byte at `position` on */
     for (uint32_t i = 0; i < 4; i++)
         key = key << 8 | key_byte(nic, i);
     for (uint32_t position = 0; position < 36; position++) {
@@ -26,7 +27,7 @@ EXPORT void nic_rss_key_changed(struct nic *nic)
     }
 }
 
-/* Four bytes at a time: addresses and ports are multiples of that. */
+/* Four bytes at a time: addresses and ports are multiples of four. */
 static inline uint32_t toeplitz4(const uint32_t table[4][256], const uint8_t *bytes)
 {
     return table[0][bytes[0]] ^ table[1][bytes[1]] ^ table[2][bytes[2]] ^ table[3][bytes[3]];
@@ -40,7 +41,7 @@ static uint32_t toeplitz(const struct nic *nic, uint32_t position, const uint8_t
     return hash;
 }
 
-/* The hash type MRQC allows for a flow (7.1.2.8): the L4 kinds first; 0 when none. */
+/* The RSS type that MRQC enables for a flow (7.1.2.8), L4 types first; 0 when there is none. */
 static uint32_t rss_type(uint32_t mrqc, const struct flow *flow)
 {
     bool v4 = flow->address_bytes == 8, tcp = flow->ports && flow->protocol == IP_TCP,
@@ -56,7 +57,7 @@ static uint32_t rss_type(uint32_t mrqc, const struct flow *flow)
                                                : 0;
 }
 
-/* Queue and hash. Without a hash the frame goes to queue 0. */
+/* Set queue and hash. A frame without a hash goes to queue 0. */
 static void choose_queue(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class)
 {
     uint32_t type = rss_type(nic->settings.rss, flow);
@@ -72,8 +73,9 @@ static void choose_queue(const struct nic *nic, const uint8_t *frame, const stru
         class->q0 |= (uint64_t)hash << 32;
 }
 
-/* All that the frame alone decides; one that is too short is looked at no further. Made in its place: a returned structure would be
- * copied by loads wider than the stores just made, which have to wait until those are in the cache: 6 ns a frame of tests/bench/engine.py. */
+/* Everything that the frame alone decides. A frame that is too short is not parsed. `class` is filled in place: a
+ * returned structure would be copied by loads wider than the stores just made, and such loads wait until the stores
+ * are in the cache: 6 ns a frame in tests/bench/engine.py. */
 void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
     *class = (struct class){0};

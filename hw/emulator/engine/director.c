@@ -1,6 +1,5 @@
-/* Flow director (82599 7.1.2.7): a table of filters in a part of the packet buffer, commanded through FDIRCMD, searched by a hash of
- * the frame. A signature filter is two hashes; a perfect one has the fields themselves compared, and the hash finds its bucket.
- */
+/* Flow director (82599 7.1.2.7): a table of filters in a part of the packet buffer, changed through FDIRCMD. A hash
+ * of the frame's fields selects a bucket; there a signature filter compares a second hash, a perfect one the fields. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@ enum {
     FLOW_TYPE_IPV6 = 4,
 };
 
-/* A frame's fields as the filter registers have them: addresses and flexible bytes as on the wire, ports and tag as numbers. */
+/* A frame's fields as in the filter registers: addresses and flexible bytes in wire order, the others as numbers. */
 struct fields {
     uint32_t type, source, destination, ports, vlan, flex; /* type: FDIRCMD's IPV6 and L4TYPE */
 };
@@ -29,8 +28,9 @@ static uint32_t hash_bits(const struct director *director)
     return F_FDIRHASH_SIGNATURE_SW_INDEX_MASK | director->bucket_mask;
 }
 
-/* The link to the filter of this hash and signature (or software index), or to where its bucket ends.
- * ASSUMPTION: that is what tells one filter from another in perfect mode, too, as nothing else is given to remove one. */
+/* The link to the filter with this hash and signature (or software index), or the link that ends its bucket.
+ * ASSUMPTION (datasheet silent): these identify a filter in perfect mode too, because a command to remove one gives
+ * nothing else. */
 static uint16_t *find(struct director *director, uint32_t hash)
 {
     uint16_t *link = &director->buckets[hash & director->bucket_mask];
@@ -46,7 +46,8 @@ void director_close(struct nic *nic)
     nic->director = (struct director){0};
 }
 
-/* FDIRCTRL written: an empty table of the size that PBALLOC gives it. ASSUMPTION: any write starts it anew, and is done at once. */
+/* FDIRCTRL was written: an empty table of the size in PBALLOC.
+ * ASSUMPTION (datasheet silent): every write initializes the table, and at once; no source gives the time it takes. */
 EXPORT void nic_director_init(struct nic *nic)
 {
     uint32_t control = reg_load(nic, R_FDIRCTRL) & ~F_FDIRCTRL_INIT_DONE_MASK, size = control & F_FDIRCTRL_PBALLOC_MASK;
@@ -58,7 +59,7 @@ EXPORT void nic_director_init(struct nic *nic)
         director->capacity = buckets - RESERVED_FILTERS;
         director->buckets = calloc(buckets, sizeof *director->buckets);
         director->filters = calloc(buckets, sizeof *director->filters);
-        if (!director->buckets || !director->filters) { /* INIT_DONE stays away */
+        if (!director->buckets || !director->filters) { /* INIT_DONE stays 0 */
             director_close(nic);
             return;
         }
@@ -72,7 +73,7 @@ EXPORT void nic_director_init(struct nic *nic)
 
 /* ---- commands (8.2.3.21.22) ---- */
 
-/* One more in a field of FDIRUSTAT or FDIRFSTAT, which stick at their maximum. */
+/* Increment a field of FDIRUSTAT or FDIRFSTAT, which stay at their maximum. */
 static void count(struct nic *nic, uint32_t offset, uint32_t mask)
 {
     uint32_t value = reg_load(nic, offset);
@@ -87,12 +88,12 @@ static void fill(const struct nic *nic, struct director_filter *filter, uint32_t
     filter->ports = reg_load(nic, R_FDIRPORT), filter->vlan_flex = reg_load(nic, R_FDIRVLAN);
 }
 
-/* Returns the bits that FDIRCMD shows afterwards. */
+/* Returns the bits that FDIRCMD then shows. */
 static uint32_t add_filter(struct nic *nic, uint32_t hash, uint32_t command)
 {
     struct director *director = &nic->director;
     uint16_t *link = find(director, hash);
-    if (*link) { /* it is there: replaced when FILTER_UPDATE allows it */
+    if (*link) { /* it exists: replace it if FILTER_UPDATE is set */
         if (command & F_FDIRCMD_FILTER_UPDATE_MASK)
             fill(nic, &director->filters[*link], hash, command);
         return F_FDIRCMD_COLLISION_MASK;
@@ -126,7 +127,7 @@ static void remove_filter(struct nic *nic, uint32_t hash)
     count(nic, R_FDIRUSTAT, F_FDIRUSTAT_REMOVE_MASK);
 }
 
-/* FDIRCMD written. CMD reads 0 when it is done, which is at once. */
+/* FDIRCMD was written. The command is done at once: CMD reads 0. */
 EXPORT void nic_director_command(struct nic *nic)
 {
     const uint32_t answers = F_FDIRCMD_CMD_MASK | F_FDIRCMD_FILTER_VALID_MASK | F_FDIRCMD_COLLISION_MASK;
@@ -149,7 +150,7 @@ EXPORT void nic_director_command(struct nic *nic)
 
 /* ---- search ---- */
 
-/* Masks of ports and of IPv6 addresses have their bits in reverse, 16 and 16 (8.2.3.21.6 to 8.2.3.21.8). */
+/* Masks of ports and of IPv6 addresses are bit-reversed in each half of 16 bits (8.2.3.21.6 to 8.2.3.21.8). */
 static uint32_t reversed(uint32_t half)
 {
     uint32_t result = 0;
@@ -158,7 +159,9 @@ static uint32_t reversed(uint32_t half)
     return result;
 }
 
-/* Ports that are compared. ASSUMPTION: all of SCTP's, which has no mask on the 82599; none where the protocol is not compared. */
+/* The bits of the ports that are compared.
+ * ASSUMPTION (datasheet silent): all bits for SCTP, because the 82599 has no mask for it; none where the protocol is
+ * not compared, because ports mean nothing without it. */
 static uint32_t port_bits(const struct nic *nic, const struct flow *flow)
 {
     if (reg_load(nic, R_FDIRM) & F_FDIRM_L4P_MASK)
@@ -174,7 +177,7 @@ static uint32_t tag_bits(uint32_t other)
     return (other & F_FDIRM_VLANID_MASK ? 0 : 0x0FFF) | (other & F_FDIRM_VLANP_MASK ? 0 : 0xE000); /* never CFI */
 }
 
-/* The four words of an IPv6 address added up, without the bytes that `mask` has; in the byte order of the wire. */
+/* The XOR of an IPv6 address's four words in wire order, without the bytes set in `mask`, whose bit 15 is byte 0. */
 static uint32_t folded(const uint8_t *address, uint32_t mask)
 {
     uint8_t sum[4] = {0};
@@ -185,7 +188,7 @@ static uint32_t folded(const uint8_t *address, uint32_t mask)
     return word;
 }
 
-/* What is left of a frame under the masks. The first byte of the address is the mask's first bit. */
+/* The frame's fields under the masks. */
 static struct fields read_fields(const struct nic *nic, const uint8_t *frame, const struct flow *flow, bool tagged)
 {
     uint32_t other = reg_load(nic, R_FDIRM), control = reg_load(nic, R_FDIRCTRL);
@@ -197,7 +200,7 @@ static struct fields read_fields(const struct nic *nic, const uint8_t *frame, co
     if (flow->ports && type)
         fields.ports = (be16(frame + flow->ports) | be16(frame + flow->ports + 2) << 16) & port_bits(nic, flow);
     else
-        type = 0; /* ASSUMPTION: a fragment counts as a frame without L4 */
+        type = 0; /* ASSUMPTION (datasheet silent): a fragment is a frame without L4, because it may have no ports */
     if (!(other & F_FDIRM_L4P_MASK))
         fields.type = type;
     if (flow->address_bytes == 8) {
@@ -213,9 +216,10 @@ static struct fields read_fields(const struct nic *nic, const uint8_t *frame, co
     return fields;
 }
 
-/* 7.1.2.7.4. The input is the tag (16 bits), both addresses, ports, flexible bytes and flow type; the key is repeated along it. A set
- * bit of the key stands for the 16 bits of the input in front of its place, so the same places of all 32-bit words add up first.
- * Only the tag, half a word, is on its own: it is what bits at the input's ends meet, and the key's first bit does not see it. */
+/* The hash (7.1.2.7.4). Its input is the tag (16 bits), both addresses, ports, flexible bytes and flow type; the key
+ * is repeated along it. A set bit of the key stands for the 16 bits of input before its position, so all 32-bit words
+ * of the input can be XORed first. Only the tag, half a word, is separate: the bits at both ends of the input meet
+ * it, and the key's first bit does not reach it. */
 static uint32_t hash_of(uint32_t key, const struct fields *fields)
 {
     uint32_t words = __builtin_bswap32(fields->source ^ fields->destination) ^
@@ -242,7 +246,7 @@ static bool same_fields(const struct nic *nic, const struct director_filter *fil
            (other & F_FDIRM_FLEX_MASK || filter->vlan_flex >> 16 == fields->flex);
 }
 
-static void obey(const struct nic *nic, const struct director_filter *filter, struct class *class)
+static void apply(const struct nic *nic, const struct director_filter *filter, struct class *class)
 {
     uint32_t control = reg_load(nic, R_FDIRCTRL);
     class->status |= RX_FLM;
@@ -255,7 +259,7 @@ static void obey(const struct nic *nic, const struct director_filter *filter, st
                     (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
 }
 
-/* ASSUMPTION: perfect filters know IPv4 only; no public driver has others. */
+/* ASSUMPTION (datasheet not at hand): perfect filters match IPv4 only, because no public driver uses others. */
 void director_search(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class)
 {
     const struct director *director = &nic->director;
@@ -270,7 +274,7 @@ void director_search(const struct nic *nic, const uint8_t *frame, const struct f
         const struct director_filter *filter = &director->filters[i];
         if (perfect ? same_fields(nic, filter, &fields, flow)
                     : filter->hash >> F_FDIRHASH_SIGNATURE_SW_INDEX_SHIFT == signature) {
-            obey(nic, filter, class);
+            apply(nic, filter, class);
             return;
         }
     }

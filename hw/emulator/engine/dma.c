@@ -1,4 +1,4 @@
-/* DMA as an IOMMU would let it through: only what the driver mapped, everything else is a recorded fault. */
+/* DMA through an IOMMU: accesses to windows that the driver mapped; every other access is a recorded fault. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static uint32_t window_after(const struct nic *nic, uint64_t iova)
     return low;
 }
 
-/* The window that holds `iova` and lets it be accessed so, or NULL. The next access is looked for there first. */
+/* The window that holds `iova` and allows `access`, or NULL. The next access tries this window first. */
 static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what)
 {
     uint32_t index = window_after(nic, iova);
@@ -51,7 +51,7 @@ uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t acce
     return access & DMA_WRITE ? NULL : remote_reach(nic, iova, length);
 }
 
-/* Memory for somebody who explains what stands there; no access of the NIC's. Not what only messages reach. */
+/* Copy memory for a trace: not an access of the NIC. False where only messages reach the memory. */
 EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
 {
     const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
@@ -61,7 +61,7 @@ EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t lengt
     return true;
 }
 
-/* Whether what just failed failed for want of data that is on its way. */
+/* Whether the access that just failed only waits for its data. Clears the mark. */
 bool dma_comes_later(struct nic *nic)
 {
     bool later = nic->dma_waiting;
@@ -69,7 +69,7 @@ bool dma_comes_later(struct nic *nic)
     return later;
 }
 
-/* ---- copying: adjacent windows need not be adjacent in the host, so piece by piece ---- */
+/* ---- copying piece by piece: adjacent windows need not be adjacent in the host ---- */
 
 static bool copy_in(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
 {
@@ -121,24 +121,24 @@ bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint
     return false;
 }
 
-/* ---- descriptors: 16 bytes on a 16-byte boundary of a page, always within one window ---- */
+/* ---- descriptors: 16 bytes, aligned to 16 bytes, so always within one window ---- */
 
 /* dma_descriptor() when the guess was wrong. */
 struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access)
 {
     const struct dma_window *window = window_at(nic, iova, access, DESCRIPTORS);
+    const uint64_t length = sizeof(struct descriptor);
     uint8_t *bytes = NULL;
     if (window)
-        bytes =
-            window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, sizeof(struct descriptor));
+        bytes = window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, length);
     if (!bytes && !nic->dma_waiting)
         report(nic, !window && window_at(nic, iova, DMA_READ, DESCRIPTORS) ? FINDING_DMA_WRITE : FINDING_DMA_READ,
-               queue, iova, sizeof(struct descriptor));
+               queue, iova, length);
     return (struct descriptor *)(void *)bytes;
 }
 
-/* The buffers of a line of descriptors that will be worked on soon, and the line after it: all may be in another core's cache.
- * `access` to the buffers. A descriptor that is not ready yet only makes it fetch for nothing. */
+/* Prefetch the buffers of the line of descriptors at `index`, and the line after it: another core's cache may hold
+ * them. `access`: to the buffers. A descriptor that is not ready yet costs only a useless prefetch. */
 void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access)
 {
     const struct reach *descriptors = &nic->recent[DESCRIPTORS][access == DMA_WRITE ? DMA_BOTH : DMA_READ];
@@ -163,7 +163,7 @@ void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1)
 {
     const uint64_t written[2] = {q0, q1};
-    /* Posted data is not there yet: DD goes the same way behind it, also to memory that we could store to. */
+    /* Posted data has not arrived yet: DD is posted after it, also to memory that a store would reach. */
     if (nic->remote && (remote_holds(nic, descriptor) || remote_writing(nic)))
         remote_write(nic, iova, (const uint8_t *)written, sizeof written);
     else
@@ -187,7 +187,7 @@ static int insert(struct nic *nic, uint32_t index, const struct dma_window *wind
     return 0;
 }
 
-/* Map the part of a file that is behind a window. Only memory that is there: what lies behind the end of a file is a SIGBUS. */
+/* Map the part of a file that a window shows. It must lie inside the file: an access past the end raises SIGBUS. */
 static int map_file(struct dma_window *window, int fd, uint64_t offset)
 {
     struct stat file;
@@ -209,7 +209,7 @@ static int map_file(struct dma_window *window, int fd, uint64_t offset)
     return 0;
 }
 
-/* Add a window on file `fd` from `offset` on, or (fd -1) one that messages reach. 0 or an errno; the fd stays the caller's. */
+/* Add a window on file `fd`, which the caller keeps, or (fd -1) one that messages reach. Returns 0 or an errno. */
 EXPORT int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, uint64_t offset, uint32_t access)
 {
     uint32_t index = window_after(nic, iova);
@@ -238,7 +238,7 @@ static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last
     return window->iova >= iova && window->iova + (window->size - 1) <= last;
 }
 
-/* Remove every window inside [iova, iova + size); EINVAL, and nothing removed, when the range would cut one in two. */
+/* Remove every window inside [iova, iova + size). EINVAL, and nothing removed, when the range would split one. */
 EXPORT int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
 {
     uint64_t last = iova + (size - 1);
@@ -267,7 +267,7 @@ EXPORT uint32_t nic_window_count(const struct nic *nic)
     return nic->window_count;
 }
 
-/* Unmap all of it; the NIC goes. */
+/* Remove all windows, for nic_destroy(). */
 void dma_close(struct nic *nic)
 {
     for (uint32_t i = 0; i < nic->window_count; i++)

@@ -1,6 +1,6 @@
 /* Memory as the NIC reaches it: the windows of the IOMMU (dma.c), and memory reached by messages (remote.c).
  *
- * An access that fails because its data has not arrived yet sets dma_waiting and is not a fault: a later step tries again.
+ * An access whose data has not arrived yet fails, sets dma_waiting and is not a fault: a later step tries again.
  */
 #ifndef IXRINGS_DMA_H
 #define IXRINGS_DMA_H

@@ -1,4 +1,4 @@
-/* Doorbells for another process. */
+/* Doorbells for another process: the pages of BAR0 with tail registers, as a file that it maps. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <string.h>
@@ -7,12 +7,13 @@
 
 #include "nic.h"
 
-/* A file with the pages of BAR0 that hold tail registers, receive queues 0..63 and 64..127, then transmit queues 0..127, so
- * that whoever maps it can ring without a message. Those pages hold other registers too, of the same queues; a store there
- * has no effect but the value. Nothing else of the NIC is in the file, and its size is sealed. -1 when it cannot be had. */
+/* The pages in the file: receive queues 0..63 and 64..127, then transmit queues 0..127. They hold other registers of
+ * the same queues too; a store there changes only the value. The file holds nothing else of the NIC, and its size is
+ * sealed. */
 static const uint32_t doorbell_pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
 enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorbell_pages };
 
+/* The file, which the NIC owns, or -1. */
 EXPORT int nic_share_doorbells(struct nic *nic)
 {
     if (nic->doorbell_fd >= 0 || sysconf(_SC_PAGESIZE) != BAR_PAGE)
@@ -29,13 +30,13 @@ EXPORT int nic_share_doorbells(struct nic *nic)
         ready = mmap(registers + doorbell_pages[i], BAR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
                      BAR_PAGE * i) != MAP_FAILED;
     if (!ready) {
-        close(fd); /* pages that were replaced hold the same values, so the NIC goes on */
+        close(fd); /* replaced pages hold the same values, so the NIC goes on */
         return -1;
     }
     return nic->doorbell_fd = fd;
 }
 
-/* Pages of our own again, with the same values: whoever still maps the file has no hand on what the next one does. */
+/* Replace the pages by private ones with the same values: a process that still maps the file no longer rings. */
 EXPORT bool nic_unshare_doorbells(struct nic *nic)
 {
     if (nic->doorbell_fd < 0)
@@ -51,7 +52,7 @@ EXPORT bool nic_unshare_doorbells(struct nic *nic)
             memcpy(page, values, BAR_PAGE);
     }
     if (!ready)
-        return false; /* no memory for a page: the file stays shared, and known as such */
+        return false; /* no memory for a page: the file stays shared, and doorbell_fd stays set */
     close(nic->doorbell_fd);
     nic->doorbell_fd = -1;
     return true;

@@ -1,8 +1,8 @@
-/* The clock of the software 82599s of this process: one thread steps them all, or a test steps one by hand.
+/* Stepping: one thread steps all software 82599s of this process, or a test steps one by hand.
  *
- * One lock, `freeze`, orders the engine and everything else: Python takes it around each register access that has an
- * effect. One for all NICs, because a frame on a cable touches two. A step is short (STEP_FRAMES a queue), and the engine
- * lets anyone who waits go first.
+ * One lock, `freeze`, protects the NICs: the thread holds it during a round of steps, Python during each register
+ * access that has an effect. All NICs share it, because a frame on a cable changes two. A step is short (STEP_FRAMES
+ * per queue), and the thread lets those who wait for the lock go first.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -16,17 +16,17 @@
 #include "transmit.h"
 
 enum {
-    PAUSE_ROUNDS = 32, /* idle rounds without a system call: a driver at work rings again within a microsecond or two */
-    SPIN_ROUNDS = 2000, /* idle rounds that only yield: a few hundred microseconds of readiness */
-    NAP_ROUNDS = 4000, /* then naps, */
+    PAUSE_ROUNDS = 32,  /* idle rounds without a system call: an active driver rings again within 1 to 2 us */
+    SPIN_ROUNDS = 2000, /* then rounds that only yield: a few hundred microseconds */
+    NAP_ROUNDS = 4000,  /* then short sleeps; after that long ones, so that an idle port costs almost no CPU */
     NAP_NS = 20000,
-    SLEEP_NS = 200000, /* then sleeps, so that an idle port costs about no CPU */
+    SLEEP_NS = 200000,
 };
 
 static struct {
     pthread_mutex_t freeze;
-    atomic_uint waiting; /* threads that want `freeze`; the engine stands back for them */
-    pthread_mutex_t lifecycle; /* orders starting and stopping the thread */
+    atomic_uint waiting; /* threads that want `freeze`; the engine lets them go first */
+    pthread_mutex_t lifecycle; /* protects start and stop of the thread */
     pthread_t thread;
     struct nic *nics;
     atomic_uint count;
@@ -35,21 +35,24 @@ static struct {
 
 static _Thread_local bool holds_freeze;
 
+/* ---- the lock ---- */
+
 bool engine_holds_freeze(void)
 {
     return holds_freeze;
 }
+
 struct nic *engine_first_nic(void)
 {
     return engine.nics;
 }
 
-/* A thread that has it keeps it: Ctrl-C in Python can come after this call and before the `with` that undoes it. */
+/* No effect in a thread that holds the lock: Ctrl-C may come after this call, before the `with` that releases it. */
 EXPORT void engine_freeze(void)
 {
     if (holds_freeze)
         return;
-    /* relaxed: only a hint, the mutex orders */
+    /* relaxed: only a hint; the mutex orders */
     atomic_fetch_add_explicit(&engine.waiting, 1, memory_order_relaxed);
     pthread_mutex_lock(&engine.freeze);
     atomic_fetch_sub_explicit(&engine.waiting, 1, memory_order_relaxed);
@@ -66,7 +69,7 @@ EXPORT void engine_resume(void)
     pthread_mutex_unlock(&engine.freeze);
 }
 
-/* ---- stepping ---- */
+/* ---- a step ---- */
 
 static uint32_t step(struct nic *nic, uint64_t now_ns)
 {
@@ -85,7 +88,7 @@ static uint32_t step(struct nic *nic, uint64_t now_ns)
     return moved;
 }
 
-/* By hand: time goes on by `ns`, each queue and the wire move at most `frames`. Returns frames moved. */
+/* One step by hand: advance the time by `ns`; each queue and the wire move at most `frames`. Returns frames moved. */
 EXPORT uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
 {
     engine_freeze();
@@ -96,6 +99,8 @@ EXPORT uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
     engine_resume();
     return moved;
 }
+
+/* ---- the thread ---- */
 
 static void rest(uint32_t idle_rounds)
 {
@@ -113,7 +118,7 @@ static void *run(void *unused)
     uint32_t idle_rounds = 0;
     prctl(PR_SET_NAME, "82599");
     prctl(PR_SET_TIMERSLACK, 1000ul);
-    /* relaxed: whatever must be seen after `stop` is ordered by the join */
+    /* relaxed: pthread_join orders everything else after `stop` */
     while (!atomic_load_explicit(&engine.stop, memory_order_relaxed)) {
         uint32_t moved = 0;
         uint64_t now = monotonic_ns();
@@ -136,7 +141,7 @@ static void *run(void *unused)
     return NULL;
 }
 
-/* Signals are for the program's own threads; but SIGBUS comes to the thread that caused it (guard.c). */
+/* The thread blocks signals, which belong to the program, but SIGBUS: it goes to the thread that caused it. */
 static int start_thread(void)
 {
     pthread_attr_t attributes;
@@ -154,7 +159,9 @@ static int start_thread(void)
     return error;
 }
 
-/* Let the engine step the NIC. 0, or an errno when no thread could be had. */
+/* ---- start and stop ---- */
+
+/* Let the engine step the NIC. 0, or the errno of starting the thread. */
 EXPORT int nic_start(struct nic *nic)
 {
     int error = 0;
@@ -172,7 +179,7 @@ EXPORT int nic_start(struct nic *nic)
     return error;
 }
 
-/* The engine lets go of the NIC and its wire; the last one to stop takes the thread with it. */
+/* Stop stepping the NIC and close its wire. With the last NIC the thread ends. */
 EXPORT void nic_stop(struct nic *nic)
 {
     pthread_mutex_lock(&engine.lifecycle);

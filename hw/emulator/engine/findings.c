@@ -1,12 +1,12 @@
-/* What went wrong, kept for Python to put in words. */
+/* Findings: errors that the engine notices, kept until Python explains them by its rules. */
 #include "nic.h"
 
+/* Keep a finding, if it is new and its kind has fewer than FINDINGS_PER_KIND. */
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second)
 {
-    nic->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: nobody answers them */
+    nic->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: they have no answer */
     uint32_t alike = 0;
-    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS_KEPT;
-         i++) { /* what repeats itself leaves room for the rest */
+    for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS_KEPT; i++) {
         const struct finding *known = &nic->findings[i];
         alike += known->kind == kind;
         if (known->kind == kind && known->queue == queue && known->values[0] == first && known->values[1] == second)

@@ -1,7 +1,7 @@
-/* Where the addresses and ports of a frame are. */
+/* Offsets of a frame's addresses and ports, for the filters and for fragments. */
 #include "flow.h"
 
-/* For filters, which parse once more: handing them what classify() found would cost every frame, with filters or not. */
+/* Filters parse a frame again: to pass on what classify() found would cost every frame, also without filters. */
 struct flow flow_of(const uint8_t *frame, uint32_t length, bool tagged)
 {
     return parse_flow(frame, length, tagged);

@@ -1,4 +1,4 @@
-/* Where the addresses and ports of a frame are, inlined into the classifier's path. */
+/* The parser that finds a frame's addresses and ports; inlined, because every received frame needs it. */
 #ifndef IXRINGS_FLOW_H
 #define IXRINGS_FLOW_H
 

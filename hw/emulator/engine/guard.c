@@ -1,7 +1,6 @@
-/* Memory behind a DMA window is a file of another program's, and that program may make the file shorter. Touching what is gone
- * then raises SIGBUS here; real DMA would have ended on the bus, and so does this: the page is replaced by one of nobody's, the
- * access is reported as a DMA fault, and the NIC goes on.
- */
+/* The memory of a DMA window is a file of another program, which may truncate it. An access to the lost part then
+ * raises SIGBUS in this process. On real hardware the access would fail on the bus and the machine would go on. So it
+ * does here: the page is replaced by an anonymous one, the access is reported as a DMA fault, and the NIC goes on. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <string.h>
@@ -9,9 +8,9 @@
 
 #include "engine.h"
 
-static struct sigaction former;
+static struct sigaction previous;
 
-/* The page of a window that holds `address`, replaced. Only mmap is called: it is a bare system call on Linux. */
+/* Replace the page of a window that holds `address`. mmap is safe in a signal handler: a plain system call on Linux. */
 static bool replace_page(struct nic *nic, const uint8_t *address)
 {
     for (uint32_t i = 0; i < nic->window_count; i++) {
@@ -28,7 +27,7 @@ static bool replace_page(struct nic *nic, const uint8_t *address)
     return false;
 }
 
-/* Runs in the thread that touched the memory. If that is one of ours it holds `freeze`, so the windows stand still. */
+/* Runs in the thread that accessed the memory. The engine's thread holds the lock, so the windows do not change. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     (void)context;
@@ -36,10 +35,10 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         for (struct nic *nic = engine_first_nic(); nic; nic = nic->next)
             if (replace_page(nic, info->si_addr))
                 return;
-    sigaction(number, &former, NULL); /* not ours: the instruction runs again and meets whoever was there before */
+    sigaction(number, &previous, NULL); /* not ours: the instruction runs again, under the previous handler */
 }
 
-/* Outlive other programs' mistakes: on while memory of others is mapped, by one caller of a process at a time. */
+/* Install or remove the handler: on while memory of other programs is mapped. One caller per process at a time. */
 EXPORT void engine_guard(bool on)
 {
     struct sigaction guard;
@@ -48,7 +47,7 @@ EXPORT void engine_guard(bool on)
     guard.sa_flags = SA_SIGINFO;
     sigemptyset(&guard.sa_mask);
     if (on)
-        sigaction(SIGBUS, &guard, &former);
+        sigaction(SIGBUS, &guard, &previous);
     else
-        sigaction(SIGBUS, &former, NULL);
+        sigaction(SIGBUS, &previous, NULL);
 }

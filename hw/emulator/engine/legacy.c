@@ -1,13 +1,14 @@
-/* Legacy descriptors, as older chips have them: what a transmit one asks for (82599 7.2.3.2.2), what a receive one says (7.1.5). */
+/* Offloads of a legacy transmit descriptor, the layout of older chips (82599 7.2.3.2.2). */
 #include <string.h>
 
 #include "transmit.h"
 
 enum { LEGACY_IFCS = 1 << 25, LEGACY_IC = 1 << 26, LEGACY_VLE = 1 << 30 };
 
-/* Q1 of a frame's first descriptor. The checksum is of all from CSS on, whatever software left at CSO included; offsets are those of the
- * frame as it was fetched, without the tag that is put in.
- * ASSUMPTION: CSO and CSS are held against the frame's length, and the checksum is left out too when one byte of it would be behind the end. */
+/* `q1`: of the frame's first descriptor. The checksum covers all bytes from CSS to the end, including what software
+ * left at CSO. Offsets are those of the fetched frame, before a tag is inserted.
+ * ASSUMPTION (datasheet silent): CSO and CSS are compared with the frame's length, and a checksum that does not fit
+ * into the frame with both bytes is left out; the datasheet says only that they lie inside the frame. */
 void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length)
 {
     uint32_t offset = q1 >> 16 & 0xFF, start = q1 >> 40 & 0xFF, head = nic->tx[number].head;

@@ -1,4 +1,4 @@
-/* A NIC's life: made, reset, pulled out, freed. Starting and stopping it is engine.c's. */
+/* A NIC's life: create, reset, surprise removal, destroy. engine.c starts and stops it. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -52,7 +52,7 @@ EXPORT uint32_t *nic_registers(struct nic *nic)
     return (uint32_t *)(uintptr_t)nic->regs;
 }
 
-/* What CTRL.RST does to the parts that are not registers; Python resets those. */
+/* CTRL.RST, for all state but the registers, which Python resets. */
 EXPORT void nic_reset(struct nic *nic)
 {
     for (uint32_t number = 0; number < QUEUES; number++) {

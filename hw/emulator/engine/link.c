@@ -1,4 +1,4 @@
-/* Link (82599 3.7): carrier, then training, then LINKS says so and LSC is raised. */
+/* Link (82599 3.7): a carrier, then training, then LINKS shows the link and LSC is raised. */
 #include "engine.h"
 
 static void link_set(struct nic *nic, bool up)
@@ -10,7 +10,7 @@ static void link_set(struct nic *nic, bool up)
     uint32_t status = reg_load(nic, R_STATUS) & ~F_STATUS_LINK_UP_MASK;
     reg_store(nic, R_STATUS, up ? status | F_STATUS_LINK_UP_MASK : status);
     raise_other_cause(nic, F_CAUSES_LSC_MASK);
-    if (nic->wire.peer) /* or one would send what the other does not receive yet */
+    if (nic->wire.peer) /* else one end would send before the other receives */
         nic_link_update(nic->wire.peer);
 }
 
@@ -19,11 +19,11 @@ static bool trained(const struct nic *nic)
     return nic_now(nic) - nic->link_training_since_ns >= nic->link_delay_ns;
 }
 
-/* A far end that trains reports a fault, so both ends of a cable come up and go down together. */
+/* A far end reports a fault while it trains, so both ends of a cable come up and go down together. */
 EXPORT void nic_link_update(struct nic *nic)
 {
     struct nic *peer = nic->wire.peer;
-    bool forced = reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* whatever the other end does (8.2.3.22.19) */
+    bool forced = reg_load(nic, R_AUTOC) & F_AUTOC_FLU_MASK; /* up without the other end (8.2.3.22.19) */
     bool carrier = nic->cable_in && wire_has_far_end(nic);
     if (!carrier)
         nic->link_training_since_ns = nic_now(nic);

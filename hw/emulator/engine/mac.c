@@ -1,4 +1,4 @@
-/* The MAC on the way out: padding, counters (82599 8.2.3.23), then the wire or, in loopback, the receiver. */
+/* The MAC on the way out: padding, transmit counters (82599 8.2.3.23), then the wire or, in loopback, the receiver. */
 #include <string.h>
 
 #include "receive.h"
@@ -11,7 +11,7 @@ EXPORT void nic_set_paced(struct nic *nic, bool paced)
     nic->paced = paced;
 }
 
-/* HLREG0.TXPADEN: zeros up to 60 bytes, which needs IFCS as the CRC covers them (7.2.3.2.2). */
+/* HLREG0.TXPADEN: append zeros up to 60 bytes. It needs IFCS, because the CRC covers the padding (7.2.3.2.2). */
 static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
 {
     if (!ifcs)
@@ -34,7 +34,7 @@ static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, u
     counters->qptc[set]++, counters->qbtc[set] += length;
 }
 
-/* MAC loopback turns frames around before the wire (HLREG0.LPBK); a port without link sends into the void. */
+/* In MAC loopback (HLREG0.LPBK) the receiver gets the frame. Without a cable, with the link forced up, it is lost. */
 void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
 {
     if (length < FRAME_MIN && nic->settings.pad)

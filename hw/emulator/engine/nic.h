@@ -1,8 +1,9 @@
 /* The state of a software 82599: one struct per NIC, shared by the files of this folder (README.md lists them).
  *
- * Registers are in `regs`, laid out as BAR0. Registers whose access has an effect belong to Python (hw/emulator/nic.py and
- * blocks/), which freezes the engine first; what packets change or obey belongs to C. One lock orders the two. Only the
- * tail registers are written without it: a driver's C loop stores them directly, as it would into a real BAR.
+ * Registers are in `regs`, laid out as BAR0. Registers whose access has an effect belong to Python
+ * (hw/emulator/nic.py and blocks/), which freezes the engine first; what packets change or obey belongs to C. One
+ * lock orders the two. Only the tail registers are written without it: a driver's C loop stores them directly, as it
+ * would into a real BAR.
  */
 #ifndef IXRINGS_NIC_H
 #define IXRINGS_NIC_H
@@ -135,8 +136,8 @@ struct settings {
     bool steering; /* any filter, flow director or time stamps: steer() looks at each frame */
 };
 
-/* `hash`: FDIRHASH, signature or software index in the high half, bucket in the low half. `next`: index in the same bucket,
- * or in the list of unused filters; 0 ends a list. */
+/* `hash`: FDIRHASH, signature or software index in the high half, bucket in the low half. `next`: index in the same
+ * bucket, or in the list of unused filters; 0 ends a list. */
 struct director_filter {
     uint32_t hash, command, source, destination, ports, vlan_flex;
     uint16_t next;
@@ -203,7 +204,7 @@ struct nic {
     struct settings settings;
     uint64_t tx_free_ps, rx_free_ps; /* paced: when the wire can carry the next frame */
     bool tx_busy, rx_busy; /* frames were waiting at the end of the last step: time since then counts for them */
-    bool paused, pausing; /* by the other end; the other end */
+    bool paused, pausing; /* paused by the other end; pausing the other end */
     bool pause_leaves; /* a pause frame is being sent: what it causes on a loop or at a peer sends no second one */
     uint64_t paused_until_ns, pause_again_ns;
     struct packet_buffer buffer;

@@ -1,6 +1,5 @@
-/* Transmit offloads (82599 7.2.4, 7.2.5): a context descriptor says where headers are, a frame's first data descriptor which
- * of them to finish: checksums, a VLAN tag, cutting one large TCP or UDP send into frames.
- */
+/* Transmit offloads (82599 7.2.4, 7.2.5): checksums, VLAN tags, and segmentation of one large TCP or UDP send. A
+ * context descriptor gives the offsets of the headers; a frame's first data descriptor selects the offloads. */
 #include <string.h>
 
 #include "transmit.h"
@@ -20,18 +19,18 @@ enum {
     TCP_FLAGS = 12,
     TCP_CHECKSUM = 16,
     SCTP_CHECKSUM = 8,
-    /* Which of the 12 TCP flags a segment keeps: the reset values of DTXTCPFLGL and DTXTCPFLGH (8.2.3.9.3, 8.2.3.9.4). FIN and PSH
-     * stand in the last segment only, CWR in the first. */
+    /* The TCP flags, of 12, that a segment keeps: reset values of DTXTCPFLGL and DTXTCPFLGH (8.2.3.9.3, 8.2.3.9.4).
+     * Only the last segment has FIN and PSH, only the first has CWR. */
     FLAGS_FIRST = 0xFF6,
     FLAGS_MIDDLE = 0xF76,
     FLAGS_LAST = 0xF7F,
 };
 
-/* A context and the wishes of one frame, in the frame's own terms. */
+/* What to do to one frame, from its context and its first data descriptor. */
 struct plan {
-    uint32_t ip, l4, payload; /* offsets; payload: where data to be cut begins */
+    uint32_t ip, l4, payload; /* offsets; payload: of the data to be segmented */
     uint32_t l4_type, mss, vlan;
-    bool ipv4, ip_checksum, l4_checksum, tag, cut;
+    bool ipv4, ip_checksum, l4_checksum, tag, segmented;
 };
 
 static uint32_t get32(const uint8_t *at)
@@ -59,11 +58,11 @@ static struct plan plan_of(const struct tx_context *context, uint64_t q1)
         .ip_checksum = q1 & TX_IXSM,
         .l4_checksum = q1 & TX_TXSM,
         .tag = q1 & TX_VLE,
-        .cut = q1 & TX_TSE,
+        .segmented = q1 & TX_TSE,
     };
 }
 
-/* Bytes of headers in front of what PAYLEN counts, when the frame is to be cut (7.2.3.2.4). */
+/* Bytes of headers before the payload that PAYLEN counts, when the frame is to be segmented (7.2.3.2.4). */
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1)
 {
     return plan_of(&queue->contexts[q1 >> 36 & 1], q1).payload;
@@ -89,7 +88,7 @@ static void finish_ip(const struct plan *plan, uint8_t *frame)
     put16(at, ~ones_sum(frame + plan->ip, plan->l4 - plan->ip, 0) & 0xFFFF);
 }
 
-/* Software left the pseudo header's sum in the field; when the chip cuts, that is without the length, which `extra` adds. */
+/* Software left the pseudo header's sum in the field. For a segmented send it left the length out; `extra` adds it. */
 static void finish_l4(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t extra)
 {
     uint8_t *l4 = frame + plan->l4;
@@ -97,19 +96,19 @@ static void finish_l4(const struct plan *plan, uint8_t *frame, uint32_t length, 
     if (plan->l4_type == L4_SCTP) {
         memset(l4 + SCTP_CHECKSUM, 0, 4);
         uint32_t crc = crc32c(l4, size);
-        for (uint32_t i = 0; i < 4; i++) /* little-endian, unlike everything else there (RFC 9260 A) */
+        for (uint32_t i = 0; i < 4; i++) /* little-endian, unlike the other fields (RFC 9260 A) */
             l4[SCTP_CHECKSUM + i] = (uint8_t)(crc >> 8 * i);
         return;
     }
     uint32_t sum = ~ones_sum(l4, size, extra) & 0xFFFF;
     if (plan->l4_type == L4_UDP && !sum)
-        sum = 0xFFFF; /* 0 would say that there is no checksum (RFC 768) */
+        sum = 0xFFFF; /* 0 means that there is no checksum (RFC 768) */
     put16(l4 + (plan->l4_type == L4_UDP ? UDP_CHECKSUM : TCP_CHECKSUM), sum);
 }
 
-/* ---- cutting (7.2.4) ---- */
+/* ---- segmentation (7.2.4) ---- */
 
-static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t segment, bool last)
+static void adapt_headers(const struct plan *plan, uint8_t *frame, uint32_t length, uint32_t segment, bool last)
 {
     uint8_t *ip = frame + plan->ip, *l4 = frame + plan->l4;
     if (plan->ipv4) {
@@ -129,7 +128,7 @@ static void number_segment(const struct plan *plan, uint8_t *frame, uint32_t len
     put16(l4 + TCP_FLAGS, be16(l4 + TCP_FLAGS) & (0xF000u | kept));
 }
 
-/* The tag's first half is DMATXCTL.VT; returns the length. */
+/* Insert `tag` with the EtherType of DMATXCTL.VT. Returns the new length. */
 uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag)
 {
     memmove(frame + ADDRESSES + VLAN_TAG, frame + ADDRESSES, length - ADDRESSES);
@@ -138,7 +137,7 @@ uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint
     return length + VLAN_TAG;
 }
 
-/* Into nic->frame; returns the length. */
+/* Apply checksums and the tag to nic->frame. Returns its new length. */
 static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length, uint32_t extra)
 {
     if (plan->ip_checksum && plan->ipv4)
@@ -148,38 +147,37 @@ static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length
     return plan->tag ? insert_tag(nic, nic->frame, length, plan->vlan) : length;
 }
 
-/* Whether the headers that are to be finished lie in the frame, and a segment in the frame buffer. */
-static bool sound(const struct plan *plan, uint32_t length)
+/* Whether the frame holds all headers that offloads change, and the frame buffer holds a segment. */
+static bool plan_valid(const struct plan *plan, uint32_t length)
 {
     uint32_t l4_field = plan->l4_type == L4_TCP    ? TCP_CHECKSUM + 2
                         : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4
                                                    : UDP_CHECKSUM + 2;
     if (plan->tag && length < ADDRESSES + 2)
         return false;
-    if ((plan->ip_checksum || plan->cut) && plan->l4 < plan->ip + 20)
+    if ((plan->ip_checksum || plan->segmented) && plan->l4 < plan->ip + 20)
         return false;
     if ((plan->ip_checksum || plan->l4_checksum) && plan->l4 > length)
         return false;
     if (plan->l4_checksum && (plan->l4_type > L4_SCTP || plan->l4 + l4_field > length))
         return false;
-    if (!plan->cut)
+    if (!plan->segmented)
         return length + VLAN_TAG <= FRAME_MAX - CRC;
     return plan->mss && plan->l4_type <= L4_TCP && plan->payload < length && plan->payload >= plan->l4 + l4_field &&
            (plan->ipv4 || plan->l4 >= plan->ip + IP6_HEADER) && plan->payload + plan->mss + VLAN_TAG <= FRAME_MAX - CRC;
 }
 
-/* Send what was gathered as its first descriptor asks. False: context and frame do not fit each other. */
+/* Send the frame with the offloads of its first descriptor. False: the context does not fit the frame. */
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs)
 {
     if (!ifcs && q1 & (TX_OFFLOADS & ~TX_TSTAMP))
         report(nic, FINDING_TX_OFFLOAD_IFCS, number, nic->tx[number].head, 0);
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
-    if (!sound(&plan, length))
+    if (!plan_valid(&plan, length))
         return false;
-    if (q1 &
-        TX_TSTAMP) /* before the far end has it, which may be in this process; of one that is cut, the first frame */
+    if (q1 & TX_TSTAMP) /* of a segmented send: its first frame; before the peer, perhaps in this process, has it */
         timestamp_sent(nic);
-    if (!plan.cut) {
+    if (!plan.segmented) {
         if (bytes != nic->frame)
             memcpy(nic->frame, bytes, length);
         mac_transmit(nic, number, nic->frame, finish(nic, &plan, length, 0), ifcs);
@@ -189,7 +187,7 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
         uint32_t piece = length - at < plan.mss ? length - at : plan.mss;
         memcpy(nic->frame, bytes, plan.payload);
         memcpy(nic->frame + plan.payload, bytes + at, piece);
-        number_segment(&plan, nic->frame, plan.payload + piece, segment, at + piece == length);
+        adapt_headers(&plan, nic->frame, plan.payload + piece, segment, at + piece == length);
         uint32_t l4_bytes = plan.payload - plan.l4 + piece;
         mac_transmit(nic, number, nic->frame, finish(nic, &plan, plan.payload + piece, fold(l4_bytes)), ifcs);
         at += piece;

@@ -35,7 +35,7 @@ bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t le
     return true;
 }
 
-/* The oldest stored frame's header; steps over the unused end. Only when `used` is not 0. */
+/* The header of the oldest stored frame; skips the unused end. Call it only when `used` is not 0. */
 struct stored buffer_front(struct packet_buffer *buffer)
 {
     struct stored stored = {0};

@@ -1,4 +1,4 @@
-/* Pause frames of 802.3x (82599 8.2.3.3): obeyed by the transmitter, sent when the receive packet buffer fills up. */
+/* Pause frames of 802.3x (82599 8.2.3.3): the transmitter obeys them; a filling receive packet buffer sends them. */
 #include <string.h>
 
 #include "receive.h"
@@ -7,8 +7,10 @@
 enum { QUANTUM_PS = 51200 /* 512 bit times */, OPCODE = 14, QUANTA = 16 };
 static const uint8_t group[6] = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x01};
 
-/* Whether a multicast frame is for the MAC and goes no further, which is so even when it is not obeyed, unless MFLCN.PMCF says otherwise.
- * ASSUMPTION: one that is sent to the port's own address is not looked for. */
+/* Whether a multicast frame is a pause frame that the MAC consumes: always, obeyed or not, unless MFLCN.PMCF passes
+ * it on.
+ * ASSUMPTION (datasheet silent): a pause frame to the port's own address is an ordinary frame, because 802.3x senders
+ * use the group address. */
 bool pause_frame(struct nic *nic, const uint8_t *frame)
 {
     uint32_t control = reg_load(nic, R_MFLCN), operation = reg_load(nic, R_PFCTOP);
@@ -24,7 +26,7 @@ bool pause_frame(struct nic *nic, const uint8_t *frame)
     return !(control & F_MFLCN_PMCF_MASK);
 }
 
-/* Whether the transmitter has to wait: asked by each step. A pause that begins in its middle is seen in `paused`. */
+/* Whether the transmitter has to wait; called once per step. A pause that begins during a step is seen in `paused`. */
 bool pause_holds(struct nic *nic, uint64_t now_ns)
 {
     if (nic->paused && now_ns >= nic->paused_until_ns)
@@ -43,14 +45,15 @@ static void send(struct nic *nic, uint32_t quanta)
     for (uint32_t i = 0; i < 3; i++)
         put16(frame + ADDRESSES + 2 * i, words[i]);
     *(quanta ? &nic->counters.lxofftx : &nic->counters.lxontx) += 1;
-    nic->counters.ptc[0]++, nic->counters.mptc++, nic->counters.gotc += FRAME_MIN + CRC; /* drivers subtract them */
+    nic->counters.ptc[0]++, nic->counters.mptc++,
+        nic->counters.gotc += FRAME_MIN + CRC; /* drivers subtract pause frames */
     nic->pause_leaves = true;
     nic->wire.send(nic, frame, FRAME_MIN);
     nic->pause_leaves = false;
 }
 
-/* XOFF above FCRTH, again when FCRTV says that the other end's time runs out, XON below FCRTL. Thresholds count 32 bytes.
- * The packet buffer fills only behind a queue that has no descriptors and does not drop. */
+/* Send XOFF above FCRTH, send it again after the time in FCRTV, send XON below FCRTL. Thresholds count 32 bytes. The
+ * packet buffer fills only when a queue has no descriptors and does not drop. */
 void pause_other_end(struct nic *nic)
 {
     uint32_t high = reg_load(nic, R_FCRTH), low = reg_load(nic, R_FCRTL), used = nic->buffer.used;

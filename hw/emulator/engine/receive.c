@@ -1,4 +1,4 @@
-/* Receive (82599 7.1): frames from the wire, through the packet buffer, into buffers and descriptors. classify.c filters. */
+/* Receive (82599 7.1): frames from the wire, through the packet buffer, into buffers and descriptors. */
 #include <string.h>
 
 #include "dma.h"
@@ -34,13 +34,13 @@ static bool more_descriptors(struct nic *nic, struct rx_queue *queue, uint32_t n
     return queue->free >= needed;
 }
 
-/* Whether the driver has given the queue descriptors for a frame of `length` bytes. */
+/* Whether the queue owns enough descriptors for a frame of `length` bytes. */
 static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, uint32_t number, uint32_t length)
 {
     return (queue->free && length <= queue->buffer_size) || more_descriptors(nic, queue, number, length);
 }
 
-/* Descriptors are written back together: each cache line of them goes to the driver's core once, and not while it is being filled. */
+/* Write all pending descriptors back together, so that each cache line moves to the driver's core once, complete. */
 void receive_write_back(struct nic *nic)
 {
     for (uint32_t i = 0; i < nic->write_back_count; i++)
@@ -61,7 +61,7 @@ static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, u
         receive_write_back(nic);
 }
 
-/* Q1 of an advanced write-back (7.1.6.2) in the legacy layout, which has no room for packet type, hash and the rarer bits. */
+/* Q1 of an advanced write-back (7.1.6.2) in the legacy layout, which has no packet type, no hash and fewer bits. */
 static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum)
 {
     const uint64_t status_bits = 0xFB; /* DD, EOP, VP, UDPCS, L4CS, IPCS, PIF; not FLM */
@@ -70,7 +70,8 @@ static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum)
     return length | (uint64_t)checksum << 16 | (q1 & status_bits) << 32 | errors << 40 | tag << 48;
 }
 
-/* One buffer's worth: DMA the bytes; the descriptor is written back with `status` and the length (7.1.6.2). For a legacy one `q0` is the checksum. */
+/* One buffer: DMA the bytes and write the descriptor back with `status` and the length (7.1.6.2). `q0`: its low half;
+ * the fragment checksum for a legacy one. */
 static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes,
                                  uint32_t length, uint64_t q0, uint64_t status, bool legacy)
 {
@@ -99,7 +100,7 @@ static INLINED bool write_buffers(struct nic *nic, struct rx_queue *queue, uint3
     return write_buffer(nic, queue, number, bytes, length, q0, status | RX_EOP, legacy);
 }
 
-/* Where messages reach the ring: whether the next descriptors are here, so that a frame once begun is not held up. */
+/* Whether all descriptors of a frame have arrived by messages, so that the frame is never left half-written. */
 static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint32_t number, uint32_t length)
 {
     bool here = !remote_full(nic);
@@ -110,7 +111,7 @@ static bool descriptors_here(struct nic *nic, const struct rx_queue *queue, uint
     return here;
 }
 
-/* The frame's bytes into the queue's buffers. `q0`: as write_buffer's. `tag`: the descriptor's VP and VLAN fields. */
+/* Copy the frame into the queue's buffers. `q0`: as in write_buffer(). `tag`: the descriptor's VP and VLAN fields. */
 static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class,
                                    uint64_t q0, uint64_t tag, bool legacy)
 {
@@ -137,7 +138,7 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
     return DELIVERED;
 }
 
-/* With its CRC, when HLREG0.RXCRCSTRP leaves it; without its tag, when RXDCTL.VME takes it out; or for a ring of legacy descriptors. */
+/* A frame that keeps its CRC (HLREG0.RXCRCSTRP 0), loses its tag (RXDCTL.VME) or goes to a legacy ring. */
 static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
                                             const struct class *class)
 {
@@ -169,16 +170,16 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
     return queue->state <= RX_STUCK || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
 
-/* A frame that found no descriptor: dropped and counted by queue when it may be, else kept by the caller. */
+/* Whether a frame that was not delivered is lost, and counted: unless it waits for a descriptor or for DMA. */
 static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery)
 {
     if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
         return false;
-    nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++; /* a queue that is off loses frames, too */
+    nic->counters.qprdc[counter_set(nic, R_RQSMR, class->queue)]++; /* a queue that is off loses frames too */
     return true;
 }
 
-/* In order, and a frame whose queue has no descriptor and no DROP_EN holds up all behind it (7.1.4). */
+/* Deliver stored frames in order. A frame without descriptor, and without DROP_EN, blocks all later ones (7.1.4). */
 static uint32_t buffer_drain(struct nic *nic)
 {
     uint32_t moved = 0;
@@ -216,7 +217,7 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
     pause_other_end(nic);
 }
 
-/* A frame arrives, whether there is room for it or not; maybe from a NIC that is stepped before this one. */
+/* A frame comes in, from the wire or from MAC loopback, perhaps before this NIC has been stepped after a freeze. */
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     if (nic->settings.stale)
@@ -228,19 +229,19 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
     receive(nic, frame, length, &class);
 }
 
-/* Flat out, a wire with frames of its own (source, playback, tap) waits for a descriptor instead of losing frames. */
+/* Not paced, a wire with its own frames (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
 {
     struct rx_queue *queue = &nic->rx[class->queue];
     if (queue->state <= RX_STUCK || nic->no_rx_writeback)
-        return true; /* lost either way, and counted */
+        return true; /* lost in any case, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
     return length >= FRAME_MAX ||
-           length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost either way, too */
+           length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost in any case */
 }
 
-/* The sender's MAC filled short frames up (802.3 4.2.8); a capture or a TAP has them without that. */
+/* A sender's MAC pads short frames (802.3 4.2.8); those of a capture or a TAP are not padded. */
 static const uint8_t *padded(const uint8_t *frame, uint32_t *length, uint8_t *space)
 {
     if (*length >= FRAME_MIN)
@@ -281,7 +282,7 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
     return moved;
 }
 
-/* RDH, brought up to date when somebody looks: its cache line holds RDT too, which the driver writes all the time. */
+/* RDH is stored only when it is read: its cache line holds RDT too, which the driver writes often. */
 EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
 {
     if (nic->rx[number].state != RX_OFF)
@@ -289,7 +290,7 @@ EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
     return reg_load(nic, rx_offset(R_RDH, number));
 }
 
-/* Python's RXDCTL and SRRCTL hooks: take the queue's registers over, or let it go. */
+/* RXDCTL or SRRCTL was written. Enabling the queue reads its registers; disabling it stops it. */
 EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
 {
     struct rx_queue *queue = &nic->rx[number];
@@ -320,12 +321,12 @@ EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
         queue->state = type ? RX_ADVANCED : RX_LEGACY;
     if (queue->head >= queue->size)
         queue->head = 0;
-    /* A tail written before the queue was enabled is lost (4.6.7). */
+    /* A tail that was written before the queue was enabled is lost (4.6.7). */
     reg_store(nic, rx_offset(R_RDT, number), queue->head);
     queue->free = 0;
 }
 
-/* RDH written: where the queue goes on. */
+/* RDH was written: the queue continues there. */
 EXPORT void nic_rx_head_changed(struct nic *nic, uint32_t number)
 {
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));

@@ -1,11 +1,11 @@
-/* DMA to memory that no file of its owner's gave us: the owner is asked, by messages, to read and write it (vfio-user's
- * DMA_READ and DMA_WRITE).
+/* DMA to memory that this process cannot map: messages ask its owner to read and write it (vfio-user's DMA_READ and
+ * DMA_WRITE).
  *
- * The engine never waits for an answer. What it reads must be here: when it is not, it is asked for, the step leaves
- * everything as it was, and a later step finds it. Nothing the NIC reads changes meanwhile: descriptors in front of the
- * tail and buffers on their way out are the NIC's. Writes are posted, in order, and interrupts wait for them.
+ * The engine never waits for an answer. When data is missing, it is requested, the step leaves everything as it was,
+ * and a later step finds the data. Until then the data does not change: the NIC owns descriptors before the tail and
+ * buffers that are being sent. Writes are posted, in order, and interrupts wait for them.
  *
- * Who carries the messages (Python, hw/vfio_user) waits for `event` and takes requests with nic_remote_next().
+ * Python (hw/vfio_user) carries the messages: it waits for `event` and takes requests with nic_remote_next().
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,16 +16,16 @@
 #include "dma.h"
 
 enum {
-    READS = 128, /* more than the descriptors and buffers of one frame, 2 * 40 */
-    WRITES = 256, /* where a queue stops for a while; what a frame has begun may go beyond */
-    WRITE_ID = 1u << 31, /* ids of writes; below are those of reads */
+    READS = 128,         /* more than the descriptors and buffers of one frame, 2 * 40 */
+    WRITES = 256,        /* a queue waits at this many; a frame in progress may exceed it */
+    WRITE_ID = 1u << 31, /* set in the ids of writes, clear in those of reads */
 };
 
 enum state { FREE, WANTED, ASKED, STALE, HERE, FAILED };
 
 struct read {
     enum state state;
-    bool used; /* by the frame that `owner` works on */
+    bool used; /* by the frame in progress of `owner` */
     uint32_t owner;
     uint64_t iova;
     uint32_t length;
@@ -47,7 +47,7 @@ struct remote {
     struct read reads[READS];
 };
 
-/* What Python is told of a request. */
+/* A request as Python sees it (messages.py). */
 struct remote_request {
     uint64_t iova;
     uint32_t id, length, is_write;
@@ -92,14 +92,14 @@ void remote_destroy(struct nic *nic)
 static void wake(const struct remote *remote)
 {
     uint64_t one = 1;
-    ssize_t ignored = write(remote->event, &one, sizeof one); /* full means: awake already */
+    ssize_t ignored = write(remote->event, &one, sizeof one); /* if it is full, it is readable already */
     (void)ignored;
 }
 
 /* ---- reads ---- */
 
-/* A place for a read: a free one, or one that holds what nobody is working on. NULL when all are on their way. */
-static struct read *place(struct remote *remote)
+/* A slot for a read: a free one, or one whose data no frame in progress uses. NULL when all wait for an answer. */
+static struct read *slot_for_read(struct remote *remote)
 {
     for (uint32_t i = 0; i < READS; i++)
         if (remote->reads[i].state == FREE)
@@ -109,7 +109,7 @@ static struct read *place(struct remote *remote)
         if ((read->state == HERE || read->state == FAILED) && !read->used)
             return read;
     }
-    for (uint32_t i = 0; i < READS; i++) { /* all are claimed: who comes first gets on, the others read again */
+    for (uint32_t i = 0; i < READS; i++) { /* all are used: the lowest owner proceeds, the others read again */
         struct read *read = &remote->reads[i];
         if ((read->state == HERE || read->state == FAILED) && read->owner > remote->worker)
             return read;
@@ -117,13 +117,13 @@ static struct read *place(struct remote *remote)
     return NULL;
 }
 
-/* Whose frame is worked on from now on: 0 received ones, 1 + number of a transmit queue. */
+/* Set the owner of the accesses that follow: 0 for received frames, 1 + number for a transmit queue. */
 void remote_work(struct nic *nic, uint32_t owner)
 {
     nic->remote->worker = owner;
 }
 
-/* The bytes when they are here. Otherwise NULL, and they are on their way (dma_waiting), or the owner has none there. */
+/* The bytes when they have arrived. Else NULL: they are requested (dma_waiting), or the owner refused them. */
 uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length)
 {
     struct remote *remote = nic->remote;
@@ -137,7 +137,7 @@ uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length)
         read->used = true, read->owner = remote->worker;
         return read->state == HERE ? read->bytes : NULL;
     }
-    struct read *read = place(remote);
+    struct read *read = slot_for_read(remote);
     nic->dma_waiting = true;
     if (read) {
         read->state = WANTED, read->used = false, read->iova = iova, read->length = (uint32_t)length;
@@ -152,7 +152,7 @@ bool remote_holds(const struct nic *nic, const void *bytes)
     return at >= from && at < from + sizeof nic->remote->reads;
 }
 
-/* A frame is through: what it read has had its day. */
+/* The frame in progress is done: free the data that it used. */
 void remote_used(struct nic *nic)
 {
     for (uint32_t i = 0; i < READS; i++) {
@@ -165,7 +165,7 @@ void remote_used(struct nic *nic)
     }
 }
 
-/* A queue was switched on or off, memory mapped: nothing that was read or refused before says what is there now. */
+/* A queue was enabled or disabled, or memory was mapped: data that was read or refused before is stale. */
 void remote_forget(struct nic *nic)
 {
     for (uint32_t i = 0; i < READS; i++) {
@@ -202,7 +202,7 @@ bool remote_writing(const struct nic *nic)
     return nic->remote->first;
 }
 
-/* Memory that is being unmapped is not touched any more; what was sent already its owner has to sort out. */
+/* Memory is being unmapped: drop the writes to it, except those that the owner already has. */
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
 {
     remote_forget(nic);
@@ -213,9 +213,9 @@ void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
             at = &(*at)->next;
 }
 
-/* ---- for who carries the messages; with the engine frozen ---- */
+/* ---- called by Python, with the engine frozen ---- */
 
-/* An eventfd that is readable when there are requests; -1 while no window is reached by messages. */
+/* An eventfd that is readable when there are requests; -1 while messages reach no window. */
 EXPORT int nic_remote_event(const struct nic *nic)
 {
     return nic->remote ? nic->remote->event : -1;
@@ -233,7 +233,7 @@ static bool next_write(struct remote *remote, struct remote_request *request, ui
     return false;
 }
 
-/* The next request, if there is one; the bytes of a write go to `bytes`, which has room for FRAME_MAX. */
+/* Take the next request, if there is one. The bytes of a write are copied to `bytes`, which has FRAME_MAX bytes. */
 EXPORT bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes)
 {
     struct remote *remote = nic->remote;
@@ -261,7 +261,7 @@ static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length
     }
 }
 
-/* The answer to a request; bytes NULL and length 0 when the owner refused. */
+/* The answer to a request. `bytes`: the data of a read. `done` false: the owner refused. */
 EXPORT void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length)
 {
     struct remote *remote = nic->remote;
@@ -281,7 +281,7 @@ EXPORT void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uin
         }
 }
 
-/* The far end is gone. */
+/* The peer has disconnected. */
 EXPORT void nic_remote_close(struct nic *nic)
 {
     remote_destroy(nic);

@@ -1,15 +1,16 @@
-/* Registers as frames obey them. Whoever changes one has the engine frozen meanwhile (engine_resume marks what was read as stale),
- * so they are read once, and not for every frame.
+/* What frames obey in registers. Python freezes the engine to change a register, and engine_resume() then marks the
+ * settings as stale; so they are read once after each freeze, and not for every frame.
  */
 #include "nic.h"
 
-/* Which counter set a queue uses: RQSMR and TQSM hold four queues a register, a byte each (8.2.3.23.71, 8.2.3.23.73). */
+/* The counter set of a queue. `map`: RQSMR or TQSM, with four queues per register, a byte each (8.2.3.23.71, .73). */
 uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue)
 {
     return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
 }
 
-/* Four allocations a register, bit 7 says that one is valid; `place`: receive and transmit of two queues by turns (8.2.3.5.16). */
+/* IVAR has four allocations: receive, transmit of an even queue, then of the odd one. Bit 7: it is valid
+ * (8.2.3.5.16). */
 static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit)
 {
     uint32_t allocation = reg_load(nic, R_IVAR + 4 * (queue / 2)) >> (16 * (queue % 2) + 8 * transmit);

@@ -1,4 +1,4 @@
-/* Statistics registers (82599 8.2.3.23): 32 bits, or 36 in a low and a high one; they stick at their maximum. */
+/* Statistics registers (82599 8.2.3.23): 32 bits, or 36 bits in a low and a high one; they stay at their maximum. */
 #include <string.h>
 
 #include "nic.h"
@@ -24,7 +24,7 @@ static uint64_t sum(const uint64_t bins[6])
     return bins[0] + bins[1] + bins[2] + bins[3] + bins[4] + bins[5];
 }
 
-/* Packets only add to `counters`; the registers get them when somebody looks. */
+/* Python reads a statistics register: add to the registers what packets have added to `counters`. */
 EXPORT void nic_flush_counters(struct nic *nic)
 {
     struct counters *counters = &nic->counters;

@@ -1,4 +1,4 @@
-/* Filters that choose a frame's queue before RSS may (82599 7.1.2.3 to 7.1.2.6), in the datasheet's order of precedence. */
+/* Filters that choose a frame's queue before RSS does (82599 7.1.2.3 to 7.1.2.6), in the datasheet's precedence. */
 #include <string.h>
 
 #include "receive.h"
@@ -8,8 +8,8 @@ enum {
     SYN = 0x02,
 };
 
-/* The first ETQF with this type; ETQS says whether it has a queue, too.
- * ASSUMPTION: the type behind a VLAN tag is compared, as ETQF.UP would have no use otherwise. */
+/* The first ETQF with the frame's type. Returns whether its ETQS has a queue.
+ * ASSUMPTION (datasheet silent): the type after a VLAN tag is compared, because ETQF.UP would have no use otherwise. */
 static bool ether_type_filter(const struct nic *nic, const uint8_t *frame, struct class *class)
 {
     uint32_t type = be16(frame + ADDRESSES + (class->tagged ? VLAN_TAG : 0)), priority = frame[ADDRESSES + 2] >> 5;
@@ -39,7 +39,8 @@ static bool syn_filter(const struct nic *nic, const uint8_t *frame, uint32_t len
     return true;
 }
 
-/* Addresses and ports stand in SAQF, DAQF and SDPQF as on the wire. A frame without ports, a fragment too, matches no filter that compares one. */
+/* SAQF, DAQF and SDPQF hold addresses and ports in wire order. A frame without ports, also a fragment, matches no
+ * filter that compares a port. */
 static bool matches(const struct nic *nic, uint32_t i, const uint8_t *frame, const struct flow *flow)
 {
     static const uint8_t protocols[] = {IP_TCP, IP_UDP, IP_SCTP};
@@ -60,7 +61,7 @@ static bool matches(const struct nic *nic, uint32_t i, const uint8_t *frame, con
            !((reg_load(nic, R_SDPQF + 4 * i) ^ ports) & compared);
 }
 
-/* FTQF and its companions know IPv4 only (7.1.2.5). */
+/* 5-tuple filters match IPv4 only (7.1.2.5). */
 static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const struct flow *flow, struct class *class)
 {
     if (flow->address_bytes != 8)
@@ -75,8 +76,9 @@ static bool five_tuple_filter(const struct nic *nic, const uint8_t *frame, const
     return false;
 }
 
-/* The queue by the first filter that knows the frame; without one it stays what RSS said.
- * ASSUMPTION: the hash in the descriptor is RSS's all the same, and flow director does not look at a frame that another filter took. */
+/* Set the queue of the first filter that matches; without one the queue of RSS stays.
+ * ASSUMPTION (datasheet silent): the descriptor keeps the RSS hash, and flow director does not search for a frame that
+ * another filter matched, because the datasheet gives only the order of precedence. */
 static void choose(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
                    struct class *class)
 {
@@ -88,7 +90,7 @@ static void choose(const struct nic *nic, const uint8_t *frame, uint32_t length,
         director_search(nic, frame, flow, class);
 }
 
-/* Also notes what is to be done to the frame, if it is accepted. */
+/* Choose the queue, and mark the frame if accept.c has more to do for it. */
 void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
     const struct flow flow = flow_of(frame, length, class->tagged);
@@ -98,15 +100,15 @@ void steer(const struct nic *nic, const uint8_t *frame, uint32_t length, struct 
     class->rare = class->searched || class->event;
 }
 
-/* FTQF or ETQF written: which filters are on; 5-tuples by priority, the lowest index first among equals (7.1.2.5). */
+/* FTQF or ETQF was written: list the enabled filters; 5-tuples by priority, then by index (7.1.2.5). */
 EXPORT void nic_filters_changed(struct nic *nic)
 {
     nic->ether_type_filters = nic->five_tuple_count = 0;
     for (uint32_t i = 0; i < R_ETQF_COUNT; i++)
         if (reg_load(nic, R_ETQF + 4 * i) & F_ETQF_FILTER_EN_MASK)
             nic->ether_type_filters |= 1u << i;
-    for (uint32_t priority = F_FTQF_PRIORITY_MASK >> F_FTQF_PRIORITY_SHIFT; priority <= 7;
-         priority--) /* wraps below 0 */
+    /* the loop ends when `priority` wraps below 0 */
+    for (uint32_t priority = F_FTQF_PRIORITY_MASK >> F_FTQF_PRIORITY_SHIFT; priority <= 7; priority--)
         for (uint32_t i = 0; i < R_FTQF_COUNT; i++) {
             uint32_t filter = reg_load(nic, R_FTQF + 4 * i);
             if (filter & F_FTQF_QUEUE_ENABLE_MASK &&

@@ -1,4 +1,4 @@
-/* The time: the machine's monotonic clock, or that of a NIC that is stepped by hand. */
+/* The time: the machine's monotonic clock, or the clock of a NIC that is stepped by hand. */
 #define _GNU_SOURCE
 #include <time.h>
 

@@ -1,6 +1,7 @@
-/* IEEE 1588 (82599 7.9): a clock, when the last message of the protocol came, and when the frame left that asked for it.
+/* IEEE 1588 (82599 7.9): a clock, the time of the last received message, and the time of the last sent frame with
+ * TSTAMP.
  *
- * A stamp is kept until its high half is read; what comes or goes meanwhile gets none (7.9.3.2).
+ * A stamp is kept until its high half is read; frames before that get none (7.9.3.2).
  */
 #include <string.h>
 
@@ -10,7 +11,7 @@
 enum {
     UDP_DESTINATION = 2,
     UDP_HEADER = 8,
-    /* A message's header, the same places in both versions of the protocol; what is shorter is none. */
+    /* Offsets in a message's header, the same in both versions of the protocol; SHORTEST is its length. */
     MESSAGE_TYPE = 0,
     VERSION = 1,
     SOURCE_ID = 22,
@@ -28,8 +29,9 @@ enum {
 
 /* ---- the clock (7.9.3.1) ---- */
 
-/* SYSTIM: INCVALUE is added each INCPERIOD cycles, of 6.4 ns with 10 Gbit/s or without a link. Brought up to now, as it is only when
- * somebody looks. ASSUMPTION: with a period of 0, as after a reset, it stands still. */
+/* SYSTIM, brought up to date: INCVALUE is added every INCPERIOD cycles, of 6.4 ns at 10 Gbit/s or without a link.
+ * ASSUMPTION (datasheet silent): with a period of 0, its value after a reset, the clock does not advance; no period is
+ * given for 0. */
 EXPORT uint64_t nic_time(struct nic *nic)
 {
     uint32_t increment = reg_load(nic, R_TIMINCA), period = increment >> F_TIMINCA_INCPERIOD_SHIFT;
@@ -53,7 +55,7 @@ static void store_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t va
 
 /* ---- stamps (7.9.3.2) ---- */
 
-/* A frame leaves whose descriptor has MAC.TSTAMP. */
+/* A frame whose descriptor has MAC.TSTAMP is being sent. */
 void timestamp_sent(struct nic *nic)
 {
     uint32_t control = reg_load(nic, R_TSYNCTXCTL);
@@ -63,7 +65,7 @@ void timestamp_sent(struct nic *nic)
     reg_store(nic, R_TSYNCTXCTL, control | F_TSYNCTXCTL_TXTT_MASK);
 }
 
-/* Where a message stands: behind an EtherType whose ETQF has TIMESTAMP, or in a datagram to RXMTRL.UDPT; 0 in other frames. */
+/* The offset of a message: after an EtherType with ETQF.TIMESTAMP, or in a datagram to port RXMTRL.UDPT; else 0. */
 static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
                         const struct class *class, bool *l2)
 {
@@ -78,10 +80,11 @@ static uint32_t message(const struct nic *nic, const uint8_t *frame, uint32_t le
     return at && length >= at + SHORTEST ? at : 0;
 }
 
-/* Which messages TSYNCRXCTL.TYPE means.
- * ASSUMPTION: as in Intel's chips that have the same table, types 0 and 2 stamp Pdelay messages besides that of RXMTRL.MSGT. Type 4, all
- * frames, stamps none: Linux says that the 82599 cannot. */
-static bool meant(const struct nic *nic, const uint8_t *at, bool l2)
+/* Whether TSYNCRXCTL.TYPE selects the message at `at`.
+ * ASSUMPTION (datasheet not at hand): types 0 and 2 select Pdelay messages besides that of RXMTRL.MSGT, as in Intel's
+ * other chips with the same table. Type 4, all frames, selects none, because Linux reports that the 82599 cannot do
+ * it. */
+static bool selected(const struct nic *nic, const uint8_t *at, bool l2)
 {
     uint32_t wanted = reg_load(nic, R_RXMTRL), version = at[VERSION] & 0xF, type = at[MESSAGE_TYPE] & 0xF;
     bool chosen = type == PDELAY_REQ || type == PDELAY_RESP ||
@@ -100,17 +103,18 @@ static bool meant(const struct nic *nic, const uint8_t *at, bool l2)
     }
 }
 
-/* Where the message stands that a received frame is to be stamped for, else 0. */
+/* The offset of the message for which a received frame gets a stamp, else 0. */
 uint16_t timestamp_event(const struct nic *nic, const uint8_t *frame, uint32_t length, const struct flow *flow,
                          const struct class *class)
 {
     bool l2;
     uint32_t at = message(nic, frame, length, flow, class, &l2);
-    return at && meant(nic, frame + at, l2) ? (uint16_t)at : 0;
+    return at && selected(nic, frame + at, l2) ? (uint16_t)at : 0;
 }
 
-/* The frame was accepted. Others found that RXSATRH has its bytes as on the wire.
- * ASSUMPTION: the source in version 2 is what stands in the place of version 1's, the last six bytes of clockIdentity. */
+/* Stamp a frame that was accepted. Others found that RXSATRH holds its bytes in wire order.
+ * ASSUMPTION (datasheet not at hand): the source of a version 2 message is at the offset of version 1's, the last six
+ * bytes of clockIdentity; the sources give one offset only. */
 void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *class)
 {
     uint32_t control = reg_load(nic, R_TSYNCRXCTL), low;

@@ -1,4 +1,4 @@
-/* Transmit (82599 7.2): fetch descriptors, gather a frame, pad it, put it on the wire, tell the driver. */
+/* Transmit (82599 7.2): fetch descriptors, gather a frame, hand it down to the MAC, write descriptors back. */
 #include <string.h>
 
 #include "dma.h"
@@ -12,7 +12,7 @@ enum {
     CHIP_HOLDS = 40,        /* descriptors of one queue in the chip: DPDK uses all; a longer frame never completes */
 };
 
-/* Q1 of an advanced data descriptor (7.2.3.2.4); all but DTYP and PAYLEN of a legacy one, too (7.2.3.2.2). */
+/* Q1 of an advanced data descriptor (7.2.3.2.4). A legacy one has all but DTYP and PAYLEN too (7.2.3.2.2). */
 static uint32_t dtalen(uint64_t q1)
 {
     return q1 & 0xFFFF;
@@ -52,7 +52,7 @@ static INLINED struct descriptor *descriptor_at(struct nic *nic, uint32_t number
     return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
 
-/* The queue stops until the driver disables it, and other-cause PCI_EX says so. Unless it only lacks what is on its way. */
+/* Stop the queue until the driver disables it, and raise PCI_EX. Data that has only not arrived yet stops nothing. */
 static bool stop(struct nic *nic, uint32_t number)
 {
     if (dma_comes_later(nic))
@@ -68,28 +68,28 @@ static bool fault(struct nic *nic, uint32_t number, enum finding_kind kind, uint
     return stop(nic, number);
 }
 
-/* Whether the chip has room for so many descriptors of a frame; more than it should have are reported once. */
-static bool chain_holds(struct nic *nic, uint32_t number, uint32_t count)
+/* Whether the chip can hold `count` descriptors of a frame. A frame that exceeds CHAIN_MAX is reported once. */
+static bool chain_fits(struct nic *nic, uint32_t number, uint32_t count)
 {
     if (count == CHAIN_MAX + 1)
         report(nic, FINDING_TX_CHAIN_TOO_LONG, number, nic->tx[number].head, count);
     return count <= CHIP_HOLDS || stop(nic, number);
 }
 
-/* ---- telling the driver (7.2.3.5) ---- */
+/* ---- write-back (7.2.3.5) ---- */
 
 /* Head write-back replaces descriptor write-back (7.2.3.5.2). */
 static void write_back_head(struct nic *nic, uint32_t number, struct tx_queue *queue)
 {
     uint8_t *word = dma_reach(nic, queue->head_writeback, 4, DMA_WRITE);
-    if (word) /* release: the frames before this head have been read; their buffers are the driver's again */
+    if (word) /* release: all frames before this head were read; the driver owns their buffers again */
         atomic_store_explicit((_Atomic uint32_t *)(void *)word, queue->head, memory_order_release);
     else if (!dma_write(nic, number, queue->head_writeback, (const uint8_t *)&queue->head, 4))
         stop(nic, number);
 }
 
-/* A legacy descriptor keeps its other fields (7.2.3.2.2), an advanced one has none to keep. In memory that messages reach every descriptor
- * gets DD and nothing else, asked for or not: looking for RS would mean reading them again. */
+/* A legacy descriptor keeps its other fields (7.2.3.2.2); an advanced one is overwritten. Where only messages reach the
+ * ring, every descriptor gets DD and nothing else, with RS or without: to find RS it would have to be read again. */
 static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_queue *queue)
 {
     const uint64_t dd = 1ull << 32;
@@ -102,8 +102,8 @@ static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_q
         }
         uint64_t q1 = descriptor ? atomic_load_explicit(&descriptor->q1, memory_order_relaxed) : 0;
         if (descriptor && (queue->wthresh || rs(q1)))
-            atomic_store_explicit(&descriptor->q1, dext(q1) ? dd : q1 | dd,
-                                  memory_order_release); /* release as for the head */
+            /* release: as for the head */
+            atomic_store_explicit(&descriptor->q1, dext(q1) ? dd : q1 | dd, memory_order_release);
     }
 }
 
@@ -118,7 +118,7 @@ static void write_back(struct nic *nic, uint32_t number)
     raise_queue_cause(nic, queue->cause);
 }
 
-/* WTHRESH 0: at RS. Above 0 RS is ignored and descriptors are written back WTHRESH at a time (8.2.3.9.10). */
+/* WTHRESH 0: write back at RS. Above 0: ignore RS and write back WTHRESH descriptors at a time (8.2.3.9.10). */
 static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
 {
     struct tx_queue *queue = &nic->tx[number];
@@ -129,15 +129,15 @@ static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bo
 
 /* ---- one frame ---- */
 
-/* A frame's descriptors, checked and in one piece. */
+/* A frame whose descriptors were checked. `bytes` is set by gather(). */
 struct fetched {
     const uint8_t *bytes;
     uint32_t length, descriptors;
-    uint64_t address, first; /* of the first descriptor: the buffer, Q1 */
-    bool context, legacy, report_status, ifcs; /* legacy: nothing else of it was looked at yet */
+    uint64_t address, first; /* buffer and Q1 of the first descriptor */
+    bool context, legacy, report_status, ifcs; /* legacy: no other member is set */
 };
 
-/* Whether the frame at head is complete in front of `tail`; its descriptors are counted, not taken. */
+/* Whether the frame at head is complete before `tail`. Its descriptors are counted; head does not move. */
 static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched)
 {
     struct tx_queue *queue = &nic->tx[number];
@@ -149,7 +149,7 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
         uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
         if (!dext(q1) || (dtyp(q1) != DTYP_DATA && dtyp(q1) != DTYP_CONTEXT))
             return (fetched->legacy = !dext(q1) && !count) || fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
-        if (dtyp(q1) == DTYP_CONTEXT && !count) { /* offloads are set up by it; it carries no data (7.2.3.2.3) */
+        if (dtyp(q1) == DTYP_CONTEXT && !count) { /* it sets up offloads and carries no data (7.2.3.2.3) */
             *fetched = (struct fetched){.context = true, .descriptors = 1, .report_status = rs(q1)};
             queue->contexts[q1 >> 36 & 1] =
                 (struct tx_context){atomic_load_explicit(&descriptor->q0, memory_order_relaxed), q1};
@@ -157,9 +157,9 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
         }
         if (dtalen(q1) > FRAME_MAX)
             return fault(nic, number, FINDING_TX_LENGTH, index, dtalen(q1));
-        if (dtalen(q1) > LONGEST_BUFFER) /* Linux does it, and silicon carries it */
+        if (dtalen(q1) > LONGEST_BUFFER) /* Linux does this, and silicon sends it */
             report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
-        if (!chain_holds(nic, number, ++count))
+        if (!chain_fits(nic, number, ++count))
             return false;
         if (count == 1)
             promised = paylen(q1), fetched->first = q1,
@@ -178,7 +178,7 @@ static bool frame_ready(struct nic *nic, uint32_t number, uint32_t tail, struct 
     return false;
 }
 
-/* The frame's bytes: where they are when one buffer in one window holds them, else gathered. */
+/* Set `bytes`: in place when one buffer in one window holds the frame, else copied together. */
 static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fetched)
 {
     if (fetched->descriptors == 1 && (fetched->bytes = dma_reach(nic, fetched->address, fetched->length, DMA_READ)))
@@ -192,7 +192,7 @@ static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fet
             return stop(nic, number);
         uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         uint32_t length = dtalen(atomic_load_explicit(&descriptor->q1, memory_order_relaxed));
-        /* The driver may rewrite a descriptor it already gave away: what was checked is what bounds the copy. */
+        /* The driver may rewrite a descriptor that the NIC owns; the checked length limits the copy. */
         if (length > fetched->length - at)
             return fault(nic, number, FINDING_TX_LENGTH, index, length);
         if (!dma_read(nic, number, address, to + at, length))
@@ -212,10 +212,11 @@ static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fet
     return true;
 }
 
-/* ---- legacy descriptors (7.2.3.2.2): what is to be done to a frame stands in its first ---- */
+/* ---- legacy descriptors (7.2.3.2.2): the first one of a frame holds its offloads ---- */
 
-/* One without bytes may stand between frames. ASSUMPTION: frames of both kinds may follow each other in a ring; the datasheet speaks of a
- * frame's descriptors only. */
+/* As frame_ready(). A descriptor without bytes is allowed between frames.
+ * ASSUMPTION (datasheet silent): frames of both kinds may follow each other in a ring; the datasheet restricts only the
+ * descriptors of one frame. */
 static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct fetched *fetched)
 {
     struct tx_queue *queue = &nic->tx[number];
@@ -231,7 +232,7 @@ static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct
             return fault(nic, number, FINDING_TX_DESCRIPTOR_TYPE, index, q1);
         if (dtalen(q1) > LONGEST_BUFFER)
             report(nic, FINDING_TX_LONG_BUFFER, number, LONGEST_BUFFER, 0);
-        if (!chain_holds(nic, number, count))
+        if (!chain_fits(nic, number, count))
             return false;
         if (rs(q1) && !eop(q1))
             report(nic, FINDING_TX_LEGACY_RS, number, index, 0);
@@ -248,14 +249,14 @@ static bool legacy_ready(struct nic *nic, uint32_t number, uint32_t tail, struct
     return false;
 }
 
-/* Sends the frame at head; no descriptors when there is none yet, or it cannot be. Apart, for the others' sake. */
+/* Send the frame at head. The result has 0 descriptors when the frame is not complete or cannot be sent. */
 static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, uint32_t tail)
 {
     struct fetched frame = {0};
     if (!legacy_ready(nic, number, tail, &frame))
         return (struct fetched){0};
     uint64_t first = frame.first;
-    frame.first = 0; /* means something else there than in an advanced one */
+    frame.first = 0; /* these bits have another meaning in an advanced descriptor */
     if (frame.length && !gather(nic, number, &frame))
         return (struct fetched){0};
     if (frame.length)
@@ -299,7 +300,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             queue->head = next(queue, queue->head);
         completed(nic, number, fetched.descriptors, fetched.report_status);
         if (nic->remote)
-            remote_work(nic, 1 + number), remote_used(nic); /* what was sent may have been received here */
+            remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
         moved++;
     }
     nic->tx_busy |= queue->head != tail;
@@ -309,9 +310,10 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
 {
     uint32_t moved = 0;
-    /* ASSUMPTION: without link the MAC keeps what it was given; real parts hold frames in the transmit packet buffer. */
+    /* ASSUMPTION (datasheet silent): without link frames stay in their ring, because no source says how many of them
+     * the transmit packet buffer takes first. */
     if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns)) {
-        nic->tx_busy = false; /* a paced wire makes up for what the machine kept from it, not for this */
+        nic->tx_busy = false; /* a paced wire makes up for lost CPU time only, not for this */
         return 0;
     }
     nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
@@ -320,7 +322,8 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
         for (uint64_t left = nic->tx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
             uint32_t sent = transmit_queue(nic, number, now_ns);
-            /* ASSUMPTION: what WTHRESH still holds back is written when the queue runs dry, not at the interrupt timer. */
+            /* ASSUMPTION (datasheet not at hand): descriptors below WTHRESH are written back when the queue is empty,
+             * not at the interrupt timer, because the sources do not give the timer's rule. */
             if (!sent && nic->tx[number].wthresh && nic->tx[number].unwritten)
                 write_back(nic, number);
             moved += sent;
@@ -328,7 +331,7 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
     return moved;
 }
 
-/* TDH, brought up to date when somebody looks: its cache line holds TDT too, which the driver writes all the time. */
+/* TDH is stored only when it is read: its cache line holds TDT too, which the driver writes often. */
 EXPORT uint32_t nic_tx_head(struct nic *nic, uint32_t number)
 {
     if (nic->tx[number].enabled)
@@ -336,7 +339,7 @@ EXPORT uint32_t nic_tx_head(struct nic *nic, uint32_t number)
     return reg_load(nic, tx_offset(R_TDH, number));
 }
 
-/* Measured on silicon by others: an address that is not 16-byte aligned writes nothing back (8.2.3.9.11). */
+/* 0 when it is off. Others measured on silicon: an address without 16-byte alignment writes nothing (8.2.3.9.11). */
 static uint64_t head_writeback(const struct nic *nic, uint32_t number)
 {
     uint32_t writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
@@ -345,8 +348,8 @@ static uint64_t head_writeback(const struct nic *nic, uint32_t number)
     return (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
 }
 
-/* Head write-back broke, or works again: then what was not told is told. */
-static void transmit_mend(struct nic *nic)
+/* Head write-back was switched by a defect. When it works again, write back what is pending. */
+static void update_head_writeback(struct nic *nic)
 {
     for (uint32_t number = 0; number < QUEUES; number++) {
         if (!nic->tx[number].enabled)
@@ -357,7 +360,7 @@ static void transmit_mend(struct nic *nic)
     }
 }
 
-/* Python's TXDCTL hook: take the queue's registers over, or let it go. */
+/* TXDCTL was written. Enabling the queue reads its registers; disabling it stops it. */
 EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
 {
     struct tx_queue *queue = &nic->tx[number];
@@ -383,11 +386,11 @@ EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
         queue->head = 0;
     queue->writeback_head = queue->head;
     queue->head_writeback = head_writeback(nic, number);
-    /* A tail written before the queue was enabled is lost (4.6.8). */
+    /* A tail that was written before the queue was enabled is lost (4.6.8). */
     reg_store(nic, tx_offset(R_TDT, number), queue->head);
 }
 
-/* TDH written: where the queue goes on. */
+/* TDH was written: the queue continues there. */
 EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
 {
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
@@ -400,5 +403,5 @@ EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
 EXPORT void nic_break_write_back(struct nic *nic, bool head, bool receive)
 {
     nic->no_head_writeback = head, nic->no_rx_writeback = receive;
-    transmit_mend(nic);
+    update_head_writeback(nic);
 }

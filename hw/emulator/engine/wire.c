@@ -1,4 +1,4 @@
-/* What is at the other end of the cable: the port itself, nothing, a generator, another port, a capture, a TAP. */
+/* The other end of the cable: the port itself (loop), a sink, a source, another port, a capture, a TAP. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,8 @@ static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     struct nic *peer = nic->wire.peer;
-    if (wire_has_far_end(nic) && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK)) /* which hears itself only */
+    /* in loopback a port receives only its own frames */
+    if (wire_has_far_end(nic) && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK))
         mac_receive(peer, frame, length);
 }
 
@@ -42,7 +43,7 @@ static void cable_close(struct nic *nic)
     nic->wire.peer = NULL;
 }
 
-/* ---- source: one UDP frame over and over, with a flow number and a sequence number in it ---- */
+/* ---- source: one UDP frame again and again; its source port is a flow number, its payload a sequence number ---- */
 
 static const uint8_t *source_offer(struct nic *nic, uint32_t *length)
 {
@@ -60,7 +61,7 @@ static void sequence_taken(struct nic *nic)
     nic->wire.sequence++;
 }
 
-/* ---- pcap: frames of a capture in, a recording out ---- */
+/* ---- pcap: receives the frames of a capture, records the frames that are sent ---- */
 
 static const uint8_t *playback_offer(struct nic *nic, uint32_t *length)
 {
@@ -125,12 +126,12 @@ static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length)
     struct wire *wire = &nic->wire;
     if (write(wire->fd, frame, length) == (ssize_t)length)
         return;
-    /* EIO: the interface is down, the frame is lost as on a port nobody listens to */
+    /* EIO: the interface is down; the frame is lost, as on a port without receiver */
     if (errno == EBADFD || errno == ENODEV)
         wire->trouble = errno;
 }
 
-/* ---- set-up, called by Python with the engine frozen; fds and buffers of Python's stay Python's ---- */
+/* ---- set-up, called by Python with the engine frozen; Python keeps its fds and buffers ---- */
 
 EXPORT void wire_loop(struct nic *nic)
 {
@@ -203,7 +204,7 @@ EXPORT void wire_close(struct nic *nic)
     wire_sink(nic);
 }
 
-/* A carrier comes from something that is alive at the other end. */
+/* Whether the other end gives a carrier. */
 bool wire_has_far_end(const struct nic *nic)
 {
     const struct wire *wire = &nic->wire;
