@@ -170,7 +170,7 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
     return queue->state <= RX_STUCK || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
 
-/* Whether a frame that was not delivered is lost, and counted: unless it waits for a descriptor or for DMA. */
+/* Count an undelivered frame as lost, unless it waits for a descriptor or for DMA. Returns whether it is lost. */
 static bool dropped(struct nic *nic, const struct class *class, enum delivery delivery)
 {
     if (delivery == LATER || (delivery == NO_DESCRIPTORS && !nic->rx[class->queue].drop_en))
@@ -237,8 +237,8 @@ static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t 
         return true; /* lost in any case, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
-    return length >= FRAME_MAX ||
-           length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size; /* lost in any case */
+    /* no number of descriptors is enough: lost in any case */
+    return length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size;
 }
 
 /* A sender's MAC pads short frames (802.3 4.2.8); those of a capture or a TAP are not padded. */

@@ -1,16 +1,14 @@
 /* What frames obey in registers. Python freezes the engine to change a register, and engine_resume() then marks the
- * settings as stale; so they are read once after each freeze, and not for every frame.
- */
+ * settings as stale. So they are read once after each freeze, not for every frame. */
 #include "nic.h"
 
-/* The counter set of a queue. `map`: RQSMR or TQSM, with four queues per register, a byte each (8.2.3.23.71, .73). */
+/* The counter set of a queue. `map`: RQSMR (8.2.3.23.71) or TQSM (8.2.3.23.73), four queues per register. */
 uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue)
 {
     return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
 }
 
-/* IVAR has four allocations: receive, transmit of an even queue, then of the odd one. Bit 7: it is valid
- * (8.2.3.5.16). */
+/* IVAR: receive and transmit allocation of an even queue, then of an odd one; bit 7 marks a valid one (8.2.3.5.16). */
 static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit)
 {
     uint32_t allocation = reg_load(nic, R_IVAR + 4 * (queue / 2)) >> (16 * (queue % 2) + 8 * transmit);

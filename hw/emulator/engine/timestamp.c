@@ -1,5 +1,4 @@
-/* IEEE 1588 (82599 7.9): a clock, the time of the last received message, and the time of the last sent frame with
- * TSTAMP.
+/* IEEE 1588 (82599 7.9): a clock, and time stamps of received messages and of sent frames with TSTAMP.
  *
  * A stamp is kept until its high half is read; frames before that get none (7.9.3.2).
  */
@@ -11,7 +10,7 @@
 enum {
     UDP_DESTINATION = 2,
     UDP_HEADER = 8,
-    /* Offsets in a message's header, the same in both versions of the protocol; SHORTEST is its length. */
+    /* Offsets in a message's header, the same in both protocol versions; messages below SHORTEST bytes are ignored. */
     MESSAGE_TYPE = 0,
     VERSION = 1,
     SOURCE_ID = 22,
