@@ -27,6 +27,7 @@ enum {
     QUEUES = 128,
     COUNTER_SETS = 16,
     VECTORS = 64,
+    CHIP_HOLDS = 40,            /* descriptors of a queue in the chip; DPDK uses all. A longer frame never ends */
     LARGE_MAX = 0x40000 + 1024, /* longest send to segment: PAYLEN has 18 bits, headers are extra (7.2.3.2.4) */
     WIRE_OVERHEAD = 20,         /* preamble, start delimiter, inter-frame gap */
     PS_PER_BYTE = 800,          /* at 10 Gbit/s */

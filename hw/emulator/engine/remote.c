@@ -16,10 +16,12 @@
 #include "dma.h"
 
 enum {
-    READS = 128,         /* more than the descriptors and buffers of one frame, 2 * 40 */
+    READS = 128,         /* more than the descriptors and buffers of one frame */
     WRITES = 256,        /* a queue waits at this many; a frame in progress may exceed it */
     WRITE_ID = 1u << 31, /* set in the ids of writes, clear in those of reads */
 };
+
+_Static_assert(READS > 2 * CHIP_HOLDS, "a frame could need more reads than there are");
 
 enum state { FREE, WANTED, ASKED, STALE, HERE, FAILED };
 

@@ -9,7 +9,6 @@ enum {
     DTYP_DATA = 3,
     LONGEST_BUFFER = 15872, /* 15.5 KB (7.2.3.2.2) */
     CHAIN_MAX = 38,         /* descriptors of one frame (7.2.1.1), where WTHRESH is 0 */
-    CHIP_HOLDS = 40,        /* descriptors of one queue in the chip: DPDK uses all; a longer frame never completes */
 };
 
 /* Q1 of an advanced data descriptor (7.2.3.2.4). A legacy one has all but DTYP and PAYLEN too (7.2.3.2.2). */
