@@ -1,4 +1,4 @@
-"""The benchmarks run, say what they promise to say, and the Python loop keeps a floor."""
+"""The benchmarks run, print what they promise, and the Python loop carries a minimum rate."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
 ENGINE_CEILINGS = {"tx": 280, "rx": 720, "loop": 680}  # measured with gcc 12: 231, 614, 571
-TRIES = 4  # a machine with other work on its cores is slow now and then, not each time
-QUIET = 0.1  # cores that others may use before a time says nothing about us
+TRIES = 4  # other work on the cores slows some tries, not all
+QUIET = 0.1  # more cores than this in others' use make a time meaningless
 
 
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The script as a user starts it, with the packages that this test imports."""
+def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark: file and options in one string; an option that has spaces comes after it."""
+    script, *options = command.split()
     path = os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
-        [sys.executable, str(BENCH / script), *arguments],
+        [sys.executable, str(BENCH / script), *options, *more],
         capture_output=True,
         text=True,
         timeout=100,
@@ -37,8 +38,8 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def output(script: str, *arguments: str) -> Any:
-    done = run(script, "--json", *arguments)
+def output(command: str, *more: str) -> Any:
+    done = run(command, "--json", *more)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -49,7 +50,7 @@ def sanitized() -> bool:
 
 @pytest.mark.slow
 def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
-    rows = output("hotloop.py", "--regions", "5")
+    rows = output("hotloop.py --regions 5")
     nics = {row["nic"] for row in rows}
     assert nics in ({"same", "other"}, {"same"})
     assert {(row["op"], row["batch"], row["nic"]) for row in rows} == {
@@ -61,27 +62,12 @@ def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
 
 
 def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
-    rows = output("hotloop.py", "--regions", "300", "--op", "tx", "--nic", "same", "--batch", "1", "--batch", "256")
+    rows = output("hotloop.py --regions 300 --op tx --nic same --batch 1 --batch 256")
     assert rows[1]["min"] < rows[0]["min"] < 3000
 
 
-def test_hotloop_says_on_what_it_ran() -> None:
-    done = run(
-        "hotloop.py",
-        "--regions",
-        "5",
-        "--op",
-        "rx",
-        "--batch",
-        "32",
-        "--nic",
-        "same",
-        "--write-len",
-        "--group",
-        "0",
-        "--queues",
-        "3",
-    )
+def test_hotloop_prints_the_machine_and_the_build_it_measured() -> None:
+    done = run("hotloop.py --regions 5 --op rx --batch 32 --nic same --write-len --group 0 --queues 3")
     assert done.returncode == 0, done.stderr
     assert "scalar C" in done.stdout and "3 x 1024 slots" in done.stdout
     assert "GHz" in done.stdout and "pages of" in done.stdout and "5 regions of 256 packets" in done.stdout
@@ -89,30 +75,15 @@ def test_hotloop_says_on_what_it_ran() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to a CPU")
-def test_hotloop_with_one_core_leaves_the_other_core_out_and_says_why() -> None:
+def test_hotloop_on_one_core_skips_the_other_core_and_says_why() -> None:
     cpu = min(os.sched_getaffinity(0))
     pinned = (
-        f"import os, runpy, sys; os.sched_setaffinity(0, {{{cpu}}}); sys.path.insert(0, {str(BENCH)!r}); sys.argv = sys.argv[1:]; "
-        f"runpy.run_path(sys.argv[0], run_name='__main__')"
+        f"import os, runpy, sys; os.sched_setaffinity(0, {{{cpu}}}); sys.path.insert(0, {str(BENCH)!r}); "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            pinned,
-            str(BENCH / "hotloop.py"),
-            "--json",
-            "--regions",
-            "5",
-            "--op",
-            "tx",
-            "--batch",
-            "32",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    options = "--json --regions 5 --op tx --batch 32".split()
+    command = [sys.executable, "-c", pinned, str(BENCH / "hotloop.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert [row["nic"] for row in json.loads(done.stdout)] == ["same"]
     assert f"may use CPU {cpu} only" in done.stderr
@@ -128,26 +99,14 @@ def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
 
 
 def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
-    output(
-        "hotloop.py",
-        "--regions",
-        "5",
-        "--nic",
-        "same",
-        "--batch",
-        "1",
-        "--batch",
-        "256",
-        "--svg",
-        str(tmp_path / "chart.svg"),
-    )
+    output("hotloop.py --regions 5 --nic same --batch 1 --batch 256 --svg", str(tmp_path / "chart.svg"))
     drawing = ElementTree.parse(tmp_path / "chart.svg")
     lines = drawing.findall(".//{http://www.w3.org/2000/svg}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2]
 
 
 def test_throughput_measures_every_way_through_the_rings() -> None:
-    found = output("throughput.py", "--runs", "1", "--seconds", "0.02", "--batch", "256")
+    found = output("throughput.py --runs 1 --seconds 0.02 --batch 256")
     ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}
     assert set(found) == ways | {"machine", "rows"}
     assert all(found[way] > 0 for way in ways)
@@ -165,29 +124,15 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
         )
 
 
-def test_throughput_under_the_required_rate_is_a_failure_that_names_it() -> None:
-    done = run(
-        "throughput.py",
-        "--runs",
-        "1",
-        "--seconds",
-        "0.02",
-        "--batch",
-        "32",
-        "--what",
-        "tx",
-        "--pace",
-        "flat",
-        "--require",
-        "100000",
-    )
+def test_throughput_below_the_required_rate_fails_and_names_it() -> None:
+    done = run("throughput.py --runs 1 --seconds 0.02 --batch 32 --what tx --pace flat --require 100000")
     assert done.returncode == 1
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
 
 
 @pytest.mark.slow
-def test_throughput_holds_10_gbit_out_and_in_and_says_what_it_cost() -> None:
-    rows = output("throughput.py", "--hold", "0.3")["hold"]
+def test_throughput_holds_10_gbit_each_way_and_reports_the_cost() -> None:
+    rows = output("throughput.py --hold 0.3")["hold"]
     assert [row["what"].split(",")[0] for row in rows[::2]] == ["send", "receive by one ring", "receive by 8 rings"]
     for row in rows:
         assert 0 < row["mpps"] < 17 and row["seconds"] >= 0.3 and row["lost"] >= 0
@@ -197,7 +142,7 @@ def test_throughput_holds_10_gbit_out_and_in_and_says_what_it_cost() -> None:
 
 @pytest.mark.slow
 def test_throughput_measures_round_trips_busy_and_by_interrupt() -> None:
-    rows = output("throughput.py", "--latency", "100")["latency"]
+    rows = output("throughput.py --latency 100")["latency"]
     assert [(row["mode"], row["trips"]) for row in rows] == [("busy", 100), ("interrupts", 100)]
     for row in rows:
         assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["p99_9_us"] <= row["max_us"]
@@ -205,14 +150,14 @@ def test_throughput_measures_round_trips_busy_and_by_interrupt() -> None:
 
 @pytest.mark.slow
 def test_throughput_runs_the_examples_as_programs() -> None:
-    rows = output("throughput.py", "--examples", "--runs", "1", "--seconds", "0.01")["examples"]
+    rows = output("throughput.py --examples --runs 1 --seconds 0.01")["examples"]
     assert [row["program"] for row in rows] == ["pktgen tx", "pktgen rx", "bridge", "capture, 64 bytes of a frame"]
     assert all(row["frames"] > 0 and 0 < row["min"] <= row["max"] for row in rows)
 
 
 @pytest.mark.slow
-def test_throughput_says_what_opening_a_port_takes() -> None:
-    rows = output("throughput.py", "--open", "--runs", "1")["open"]
+def test_throughput_measures_opening_a_port() -> None:
+    rows = output("throughput.py --open --runs 1")["open"]
     for row in rows:
         assert 0 < row["open_ms"] <= row["first_packet_ms"] and row["fds"] > 0
     assert [row["slots"] for row in rows] == [64, 1024, 8192]
@@ -221,7 +166,7 @@ def test_throughput_says_what_opening_a_port_takes() -> None:
 
 @pytest.mark.slow
 def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
-    done = run("throughput.py", "--grow", "--runs", "1", "--seconds", "0.005")
+    done = run("throughput.py --grow --runs 1 --seconds 0.005")
     assert done.returncode == 0, done.stderr
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -243,7 +188,7 @@ def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
 
 @pytest.mark.slow
 def test_the_engine_alone_is_timed_for_each_way() -> None:
-    done = run("engine.py", "--steps", "20")
+    done = run("engine.py --steps 20")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^(\w+) +[\d.]+ ns min", done.stdout, re.MULTILINE) == ["tx", "rx", "loop"]
 
@@ -252,22 +197,22 @@ def test_the_engine_alone_is_timed_for_each_way() -> None:
 @pytest.mark.skipif(sanitized(), reason="sanitizers add instructions")
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 @pytest.mark.parametrize(("way", "ceiling"), ENGINE_CEILINGS.items())
-def test_the_engine_needs_no_more_instructions_a_frame_than_it_did(way: str, ceiling: int) -> None:
-    done = run("engine.py", "--instructions", "--what", way)
+def test_the_engine_keeps_its_instruction_ceiling(way: str, ceiling: int) -> None:
+    done = run("engine.py --instructions --what", way)
     assert done.returncode == 0, done.stderr
     counted = re.search(r"(\d+) instructions a frame", done.stdout)
     assert counted is not None and 50 < int(counted[1]) <= ceiling
 
 
 def busy_ticks() -> int:
-    """Clock ticks that the machine's processors spent on anything, or that a hypervisor kept from them (proc(5), /proc/stat)."""
+    """Clock ticks in which the processors were busy or stolen by a hypervisor (proc(5), /proc/stat)."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle, iowait = fields[3:5]
     return sum(fields) - idle - iowait
 
 
 def others_share(run_it: Callable[[], object]) -> float:
-    """How many cores' worth of time went to others while `run_it` ran in child processes."""
+    """Cores that other programs used while `run_it` ran in child processes."""
     start, ticks, usage = time.monotonic(), busy_ticks(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run_it()
     seconds, now = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -279,7 +224,7 @@ def others_share(run_it: Callable[[], object]) -> float:
 @pytest.mark.skipif(sanitized(), reason="sanitizers cost more than the floor leaves room for")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the NIC's engine needs a core beside the program's")
 @pytest.mark.parametrize("way", ["tx", "rx", "loop", "bridge", "bridge_touched"])
-def test_python_carries_the_floor_in_each_way(way: str) -> None:
+def test_python_carries_the_minimum_rate_each_way(way: str) -> None:
     shares, outputs = [], list[str]()
 
     def measure() -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ FOLDERS = sorted(
 def test_no_import_runs_back_up(folder: str) -> None:
     arrows = arrows_of(ROOT / folder)
     way = circle(arrows)
-    assert [arrows[a][b] for a, b in zip(way, way[1:])] == []
+    assert [arrows[a][b] for a, b in pairwise(way)] == []
 
 
 def test_imports_between_folders_are_seen_and_a_circle_is_found() -> None:

@@ -1,4 +1,4 @@
-"""What README.md shows is what happens: its Python block runs as printed, what it points to is there."""
+"""What the pages show is what happens: their Python blocks run as printed, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -10,30 +10,83 @@ import pytest
 from tests.support.namespaces import unique, why_not
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TEXT = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
 WHY_NOT = why_not()
+FOLDERS = ("driver", "hw", "rings", "examples", "tests", ".github")
+PAGES = [
+    Path("README.md"),
+    *sorted(page.relative_to(ROOT) for name in FOLDERS for page in ROOT.glob(f"{name}/**/*.md")),
+]
+
+
+def python_block(page: Path) -> str:
+    """The first one of the page. Interfaces get names of this test's own."""
+    found = re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found, f"{page.name} has no Python block"
+    program = found.group(1)
+    for name in ("ix0", "left", "right"):
+        program = program.replace(f"tap={name}", f"tap={unique(name)}")
+    return program
+
+
+def test_the_ten_lines_of_the_first_screen_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(README), "README.md", "exec"), {})
+    assert capsys.readouterr().out == ("60 " + "ff " * 13 + "ff\n") * 4
 
 
 @pytest.mark.network
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-def test_the_python_block_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    block = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert block
-    program = block.group(1)
-    for name in ("ix0", "left", "right"):  # TAPs of its own
-        program = program.replace(f"tap={name}", f"tap={unique(name)}")
-    exec(compile(program, "README.md", "exec"), {})
+def test_the_api_on_one_screen_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(ROOT / "driver/API.md"), "API.md", "exec"), {})
     assert "up, 10 Gbit/s" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "page", sorted(page.relative_to(ROOT) for page in ROOT.glob("[!.]*/**/README.md")) + [Path("README.md")], ids=str
-)
+def headings(page: Path) -> set[str]:
+    """The anchors that a page's headings get."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(page: Path) -> list[str]:
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
+    dead = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
-    assert [link for link in links if not (ROOT / page.parent / link).exists()] == []
+    assert dead_links(ROOT / page) == []
 
 
-def test_programs_in_code_blocks_exist() -> None:
-    programs = re.findall(r"python ((?:examples|tests)/[\w/]+\.py)", TEXT)
-    assert programs and [program for program in programs if not (ROOT / program).exists()] == []
+def test_a_dead_link_and_a_dead_anchor_are_found(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# One title\n[a](#one-title) [b](#two) [c](gone.md) [d](page.md#one-title)")
+    assert dead_links(tmp_path / "page.md") == ["#two", "gone.md"]
+
+
+def test_programs_and_files_named_in_the_pages_exist() -> None:
+    text = "\n".join((ROOT / page).read_text() for page in PAGES)
+    programs = set(re.findall(r"python ((?:examples|tests)/[\w/]+\.py)", text))
+    assert len(programs) > 5 and [program for program in programs if not (ROOT / program).exists()] == []
+
+
+def sources() -> list[Path]:
+    folders = ("driver", "hw", "rings", "examples", "tests", ".github", ".package/ixrings")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*") if not file.is_symlink()]
+    return [ROOT / "pyproject.toml", ROOT / "setup.py", README] + [
+        file for file in files if file.suffix in (".py", ".c", ".h", ".md")
+    ]
+
+
+def test_files_named_in_texts_exist() -> None:
+    """A move must not leave a name such as hw/device.py that leads nowhere."""
+    pattern = r"(?<![\w/.])(?:driver|hw|rings|examples|tests)/[\w/]+\.(?:py|c|h|md)\b"
+    named = {
+        (str(file.relative_to(ROOT)), name) for file in sources() for name in re.findall(pattern, file.read_text())
+    }
+    assert len(named) > 50
+    assert sorted((file, name) for file, name in named if not (ROOT / name).exists()) == []
