@@ -125,7 +125,7 @@ class Session:
 
 
 def region_memory(hugepages: bool | None) -> Memory:
-    """Memory for Region: True takes 2 MiB pages or raises DmaError, None takes them if there are enough, False never."""
+    """Memory for Region on 2 MiB pages: True takes them or raises DmaError, None if there are enough, False never."""
 
     def make(size: int) -> tuple[int, int] | None:
         if hugepages is False:

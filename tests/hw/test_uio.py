@@ -19,7 +19,7 @@ from ixrings.hw.memory import physical
 from ixrings.hw.memory.hugepages import HUGEPAGE, free_hugepages, make_memfd
 from ixrings.hw.uio import INTX_DISABLE, UioDevice
 from ixrings.rings import Region
-from tests.support.sysfs_tree import Machine, machine
+from tests.support.sysfs_tree import Machine
 
 A = "0000:03:00.0"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can read physical addresses")

@@ -277,8 +277,8 @@ def test_mistakes_of_a_driver_are_reported_when_it_disconnects(tmp_path: Path) -
         status, errors = emulator.end(signal.SIGINT)
     assert status == 0
     assert errors == (
-        "ixrings emulate: error: A tail is written only after ENABLE was read as 1 (82599 4.6.7, 4.6.8). TDT[0] written 5: "
-        "TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n"
+        "ixrings emulate: error: A tail is written only after ENABLE was read as 1 (82599 4.6.7, 4.6.8). "
+        "TDT[0] written 5: TXDCTL[0] had not been written since the reset and ENABLE had not been read as 1\n"
     )
     assert re.search(r"^ +\d+\.\d+ W BAR0 0x06018 4 00000005$", (tmp_path / "trace").read_text(), re.MULTILINE)
 
