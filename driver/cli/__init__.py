@@ -7,8 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ixrings.driver.errors import ERRORS
-
+from ..errors import ERRORS
 from . import emulate, nic, port, regs, ring, sfp, stats, trace
 
 # Each module has add(subparsers). It sets `run` of its parser: run(options) does the work and returns the exit status.

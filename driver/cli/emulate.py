@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ixrings.driver.config import unicast_mac
-from ixrings.driver.names import POLICIES
+from ..config import unicast_mac
+from ..names import POLICIES
 
 if TYPE_CHECKING:
     from ixrings.hw.emulator import Fault, Violation

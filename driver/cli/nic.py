@@ -6,12 +6,13 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ixrings.driver.names import pci_address
 from ixrings.hw.pci.binding import Bound, bind, unbind
 from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics
 from ixrings.hw.pci.doctor import examine
 from ixrings.hw.pci.notes import remembered
 from ixrings.hw.pci.usable import why_not
+
+from ..names import pci_address
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ixrings.driver.names import parse_port_name
-from ixrings.driver.opening import PCI, open_device, open_port
-from ixrings.driver.port import Port
 from ixrings.hw.bar import Bar
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, look_up
 from ixrings.hw.pci.nodes import holders, in_use, nodes_of
 from ixrings.hw.registers import Registers
+
+from ..names import parse_port_name
+from ..opening import PCI, open_device, open_port
+from ..port import Port
 
 COMMAND = 0x04
 MEMORY_SPACE = 0x2

@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ixrings.driver import filters
-from ixrings.driver.link import SPEEDS_MBPS, read_link, setup_link, wait_link
-from ixrings.driver.reset import wait_eeprom_auto_read
 from ixrings.hw.pci.discovery import ROOT, Function
 from ixrings.hw.pci.sysfs import text_of
 
+from .. import filters
+from ..link import SPEEDS_MBPS, read_link, setup_link, wait_link
+from ..reset import wait_eeprom_auto_read
 from .peek import LINK_S, Peek, RegistersHidden, peek
 
 if TYPE_CHECKING:

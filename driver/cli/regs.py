@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from ixrings.driver.errors import PortError
-from ixrings.driver.names import Kind, parse_port_name
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.register import Access, Field, Row, Word
 from ixrings.hw.registers import Registers
 
+from ..errors import PortError
+from ..names import Kind, parse_port_name
 from .peek import peek
 from .watch import add_watch, repeat
 

@@ -16,14 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ixrings.driver.errors import PortError
-from ixrings.driver.names import Kind, parse_port_name
-from ixrings.driver.opening import open_port
-from ixrings.driver.ring_view import Owner, Step, view_interface, view_port
 from ixrings.rings.errors import RegionError
 from ixrings.rings.interface import Interface, attach
 from ixrings.rings.layout import ring_size
 
+from ..errors import PortError
+from ..names import Kind, parse_port_name
+from ..opening import open_port
+from ..ring_view import Owner, Step, view_interface, view_port
 from .ring_draw import draw
 from .ring_html import page
 from .ring_story import play

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from ixrings.driver.ring_view import Owner, RingView
+from ..ring_view import Owner, RingView
 
 CELLS = 64  # the most that are drawn; a cell of a longer ring stands for several slots
 ROWS, COLUMNS = 11, 23  # radius; a character is about twice as high as wide

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ixrings.driver.ring_view import Owner, RingView, Step
+from ..ring_view import Owner, RingView, Step
 
 COLOURS = {
     Owner.PROGRAM: "#4c9f50",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ixrings.driver.port import Port
-from ixrings.driver.ring_view import Recording, Step
+from ..port import Port
+from ..ring_view import Recording, Step
 
 BROADCAST = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)  # the EtherType for local experiments
 BATCH = 12

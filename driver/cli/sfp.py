@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ixrings.driver.sfp import Diagnostics, Module, dbm, read_module
 from ixrings.hw.errors import DeviceError
 
+from ..sfp import Diagnostics, Module, dbm, read_module
 from .peek import peek
 
 if TYPE_CHECKING:

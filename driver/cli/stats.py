@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ixrings.driver.names import Kind, parse_port_name
-from ixrings.driver.port import Port
-from ixrings.driver.statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import Function
 from ixrings.hw.pci.sysfs import text_of
 from ixrings.hw.registers import COUNTERS, Registers
 
+from ..names import Kind, parse_port_name
+from ..port import Port
+from ..statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
 from .peek import Peek, RegistersHidden, peek
 from .watch import add_watch, repeat
 

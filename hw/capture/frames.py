@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.errors import CaptureError, CaptureTruncated
+from ..errors import CaptureError, CaptureTruncated
 
 LINKTYPE_ETHERNET = 1
 MAX_FRAME = 262144  # bytes; libpcap's limit for a record (MAXIMUM_SNAPLEN)

@@ -18,8 +18,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.errors import CaptureError, CaptureTruncated
-
+from ..errors import CaptureError, CaptureTruncated
 from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, bad_length, check_linktype, gather, to_capture, truncated
 from .pcapng import PCAPNG_MAGIC, read_pcapng
 

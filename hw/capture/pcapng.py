@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.errors import CaptureError
-
+from ..errors import CaptureError
 from .frames import MAX_FRAME, NS, Capture, bad_length, check_linktype, first_true, gather, to_capture, truncated
 
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"

@@ -1,7 +1,6 @@
 """The software 82599: `Emulated82599` implements Device. Start reading at README.md."""
 
-from ixrings.hw.errors import WireError
-
+from ..errors import WireError
 from .faults import Fault, parse_fault
 from .nic import DEFAULT_MAC, Emulated82599
 from .rules.findings import Policy, RuleBroken, Severity, Violation

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 
-from ixrings.hw.bar import check_offset, check_tail, check_value
-from ixrings.hw.device import Device, DmaMapping
-from ixrings.hw.errors import DeviceError, DmaError
-from ixrings.hw.fields import SW_FW_SYNC
-from ixrings.hw.register import ALL_ONES
-from ixrings.hw.registers import Registers
-
+from ..bar import check_offset, check_tail, check_value
+from ..device import Device, DmaMapping
+from ..errors import DeviceError, DmaError
+from ..fields import SW_FW_SYNC
+from ..register import ALL_ONES
+from ..registers import Registers
 from .blocks.block import Block
 from .blocks.cage import Cage
 from .blocks.clock import Clock

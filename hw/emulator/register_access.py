@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ixrings.hw.register import ALL_ONES, Access, Row
-from ixrings.hw.registers import BAR0_SIZE, Registers
-
+from ..register import ALL_ONES, Access, Row
+from ..registers import BAR0_SIZE, Registers
 from .blocks.block import Block
 from .engine.library import Engine
 

@@ -7,10 +7,9 @@ import fcntl
 import os
 import struct
 
-from ixrings.hw.capture.frames import Capture
-from ixrings.hw.capture.pcap import read_capture
-from ixrings.hw.errors import CaptureError, WireError
-
+from ..capture.frames import Capture
+from ..capture.pcap import read_capture
+from ..errors import CaptureError, WireError
 from .engine.library import Engine
 
 WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"

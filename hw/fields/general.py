@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ixrings.hw.register import Word, bit, bits
+from ..register import Word, bit, bits
 
 LED_MODES = {
     0: "link up",

@@ -9,8 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ixrings.hw.errors import DmaError
-
+from ..errors import DmaError
 from .hugepages import PAGE, align_up, make_memfd
 
 

@@ -10,7 +10,7 @@ import mmap
 import os
 from pathlib import Path
 
-from ixrings.hw.errors import DmaError
+from ..errors import DmaError
 
 PAGE = mmap.PAGESIZE
 HUGEPAGE = 2 << 20

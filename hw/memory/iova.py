@@ -6,8 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ixrings.hw.errors import DmaError
-
+from ..errors import DmaError
 from .hugepages import HUGEPAGE, align_up
 
 MSI_FIRST, MSI_LAST = 0xFEE0_0000, 0xFEEF_FFFF  # a write there is an interrupt, not a memory access (x86)

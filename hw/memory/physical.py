@@ -6,8 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-from ixrings.hw.errors import DmaError
-
+from ..errors import DmaError
 from .dma import DmaMapping
 from .hugepages import HUGEPAGE, PAGE, align_up, reserve
 

@@ -16,8 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ixrings.hw.errors import BindError, DeviceError
-
+from ..errors import BindError, DeviceError
 from .discovery import (
     FOR_PROGRAMS,
     ROOT,

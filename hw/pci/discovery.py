@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError, NoSuchFunction
-
+from ..errors import DeviceError, NoSuchFunction
 from .sysfs import entries_of, hex_of, target_of, text_of
 
 ROOT = Path("/")

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ixrings.hw.memory.hugepages import free_hugepages, reserve
-
+from ..memory.hugepages import free_hugepages, reserve
 from .discovery import (
     FOR_PROGRAMS,
     ROOT,

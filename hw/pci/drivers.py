@@ -6,8 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ixrings.hw.errors import BindError
-
+from ..errors import BindError
 from .discovery import Function
 
 

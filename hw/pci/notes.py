@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ixrings.hw.errors import BindError
-
+from ..errors import BindError
 from .discovery import FOR_PROGRAMS, ROOT, Function
 
 

@@ -23,9 +23,8 @@ registers that drivers only dump. Four names of other drivers are not in the tab
 
 from __future__ import annotations
 
-from ixrings.hw.errors import DeviceGone
-from ixrings.hw.register import ALL_ONES, RegisterMap
-
+from ..errors import DeviceGone
+from ..register import ALL_ONES, RegisterMap
 from .general import General
 from .interrupts import Interrupts
 from .mac import Mac

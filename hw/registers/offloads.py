@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.register import Access, Register, RegisterArray, Run, Word
+from .. import fields as f
+from ..register import Access, Register, RegisterArray, Run, Word
 
 RW, RO, RC = Access.RW, Access.RO, Access.RC
 

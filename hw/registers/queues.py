@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ixrings.hw.register import Run
+from ..register import Run
 
 QUEUES = 128  # receive queues, and as many transmit queues
 COUNTERS = 16  # sets of statistics counters that queues are mapped to

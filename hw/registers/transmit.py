@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.register import Access, Register, RegisterArray, Run, Word
-
+from .. import fields as f
+from ..register import Access, Register, RegisterArray, Run, Word
 from .queues import rx_queue, tx_queue
 
 RW, RO = Access.RW, Access.RO

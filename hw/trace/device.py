@@ -20,10 +20,10 @@ from pathlib import Path
 from types import CodeType
 from typing import TextIO
 
-from ixrings.hw import device, register, registers
-from ixrings.hw.device import Device, DmaMapping
-from ixrings.hw.register import ALL_ONES, Place, Word
-from ixrings.hw.registers import Registers
+from .. import device, register, registers
+from ..device import Device, DmaMapping
+from ..register import ALL_ONES, Place, Word
+from ..registers import Registers
 
 HOT_LOOP = "rings/hotloop.py"  # the caller of a tail's store
 PROJECT = f"{Path(__file__).parents[2]}/"

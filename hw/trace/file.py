@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ixrings.hw.register import ALL_ONES, Row
-from ixrings.hw.registers import Registers
-
+from ..register import ALL_ONES, Row
+from ..registers import Registers
 from .device import Access
 
 LONGEST_LINE = 1 << 16

@@ -7,10 +7,9 @@ import errno
 import fcntl
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError
-from ixrings.hw.pci.discovery import Function
-from ixrings.hw.pci.nodes import group_node, holders, in_use
-
+from ..errors import DeviceError
+from ..pci.discovery import Function
+from ..pci.nodes import group_node, holders, in_use
 from . import abi
 from .abi import Request
 from .errors import map_error

@@ -15,14 +15,13 @@ import warnings
 from enum import Enum
 from pathlib import Path
 
-from ixrings.hw.bar import Bar, MappedDevice
-from ixrings.hw.device import DmaMapping
-from ixrings.hw.errors import DeviceError, DmaError
-from ixrings.hw.memory.physical import map_physical
-from ixrings.hw.pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
-from ixrings.hw.pci.nodes import IOMMU, device_node, group_node, has_iommufd
-from ixrings.hw.register import ALL_ONES
-
+from ..bar import Bar, MappedDevice
+from ..device import DmaMapping
+from ..errors import DeviceError, DmaError
+from ..memory.physical import map_physical
+from ..pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
+from ..pci.nodes import IOMMU, device_node, group_node, has_iommufd
+from ..register import ALL_ONES
 from . import abi
 from .abi import Irq, IrqFlag, Region, RegionFlag, Request
 from .container import Container

@@ -6,8 +6,8 @@ import errno
 import resource
 from pathlib import Path
 
-from ixrings.hw.errors import DmaError
-from ixrings.hw.pci.discovery import VFIO_DRIVERS, Function
+from ..errors import DmaError
+from ..pci.discovery import VFIO_DRIVERS, Function
 
 
 def load_vfio(function: Function, node: Path) -> str:

@@ -9,12 +9,11 @@ import os
 import struct
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError
-from ixrings.hw.memory.iova import IovaSpace, Range
-from ixrings.hw.pci.discovery import Function, group_blockers
-from ixrings.hw.pci.nodes import group_node, holders, in_use
-from ixrings.hw.pci.usable import not_viable
-
+from ..errors import DeviceError
+from ..memory.iova import IovaSpace, Range
+from ..pci.discovery import Function, group_blockers
+from ..pci.nodes import group_node, holders, in_use
+from ..pci.usable import not_viable
 from . import abi
 from .abi import Request
 from .errors import no_interrupt_remapping

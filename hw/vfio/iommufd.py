@@ -7,12 +7,11 @@ import errno
 import os
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError
-from ixrings.hw.memory.iova import IovaSpace, Range
-from ixrings.hw.pci.discovery import Function, group_blockers
-from ixrings.hw.pci.nodes import IOMMU, device_node, group_node, in_use, other_holders
-from ixrings.hw.pci.usable import not_viable
-
+from ..errors import DeviceError
+from ..memory.iova import IovaSpace, Range
+from ..pci.discovery import Function, group_blockers
+from ..pci.nodes import IOMMU, device_node, group_node, in_use, other_holders
+from ..pci.usable import not_viable
 from . import abi
 from .abi import Request
 from .errors import map_error, no_interrupt_remapping

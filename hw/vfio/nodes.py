@@ -6,9 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError
-from ixrings.hw.pci.discovery import Function
-
+from ..errors import DeviceError
+from ..pci.discovery import Function
 from .errors import load_vfio, no_permission
 
 

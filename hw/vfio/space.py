@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from ixrings.hw.errors import DeviceError
-from ixrings.hw.memory.iova import IovaSpace
-from ixrings.hw.pci.discovery import Function
+from ..errors import DeviceError
+from ..memory.iova import IovaSpace
+from ..pci.discovery import Function
 
 
 class Space(Protocol):

@@ -7,12 +7,11 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ixrings.hw.bar import check_offset, check_tail, check_value
-from ixrings.hw.device import Device, DmaMapping
-from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
-from ixrings.hw.register import ALL_ONES
-from ixrings.hw.registers import BAR0_SIZE
-
+from ..bar import check_offset, check_tail, check_value
+from ..device import Device, DmaMapping
+from ..errors import DeviceError, DeviceGone, DmaError
+from ..register import ALL_ONES
+from ..registers import BAR0_SIZE
 from . import protocol as p
 from .connection import Connection
 from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ixrings.hw.errors import DeviceError, DeviceGone
-
+from ..errors import DeviceError, DeviceGone
 from . import protocol as p
 from .errors import CommandRefused
 from .protocol import Channel, Command, Message, ProtocolError

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ixrings.hw.errors import DeviceError
-
+from ..errors import DeviceError
 from .protocol import Command
 
 

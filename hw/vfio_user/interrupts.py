@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ixrings.hw.emulator import Emulated82599
-
+from ..emulator import Emulated82599
 from .errors import Refused
 from .protocol import Irq, IrqSet
 

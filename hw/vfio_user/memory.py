@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 from bisect import bisect_left, bisect_right
 
-from ixrings.hw.emulator import Emulated82599
-from ixrings.hw.memory.hugepages import PAGE
-
+from ..emulator import Emulated82599
+from ..memory.hugepages import PAGE
 from .errors import Refused
 
 TOP = (1 << 64) - PAGE  # end of the address space: without the last page, so that every end of a window fits 64 bits

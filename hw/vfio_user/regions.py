@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-from ixrings.hw.emulator import Emulated82599
-from ixrings.hw.registers import BAR0_SIZE
-
+from ..emulator import Emulated82599
+from ..registers import BAR0_SIZE
 from .errors import Refused
 from .protocol import WORD
 

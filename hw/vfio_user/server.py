@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ixrings.hw.emulator import Emulated82599
-from ixrings.hw.errors import ServerError
-
+from ..emulator import Emulated82599
+from ..errors import ServerError
 from . import protocol as p
 from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError

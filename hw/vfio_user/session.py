@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ixrings.hw.emulator import Emulated82599
-from ixrings.hw.emulator.engine.messages import LONGEST, DmaRequest
-from ixrings.hw.errors import DeviceError
-
+from ..emulator import Emulated82599
+from ..emulator.engine.messages import LONGEST, DmaRequest
+from ..errors import DeviceError
 from . import protocol as p
 from .errors import Refused
 from .interrupts import SessionInterrupts

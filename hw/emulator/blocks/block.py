@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Protocol
 
-from ixrings.hw.emulator.engine.library import Engine
-from ixrings.hw.emulator.faults import Fault
-from ixrings.hw.registers import Registers
+from ...registers import Registers
+from ..engine.library import Engine
+from ..faults import Fault
 
 
 class RegisterFile:

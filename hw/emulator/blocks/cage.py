@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.emulator.engine.library import Engine
-
+from ... import fields as f
+from ..engine.library import Engine
 from .block import Block, Chip
 from .i2c import Module
 from .sfp import A2, AS_USUAL, RX_POWER, TX_POWER, SfpModule

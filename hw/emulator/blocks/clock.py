@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.register import ALL_ONES
-
+from ... import fields as f
+from ...register import ALL_ONES
 from .block import Block
 
 HIGH = ALL_ONES << 32

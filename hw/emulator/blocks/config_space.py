@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from ixrings.hw.emulator.engine.library import Engine
-from ixrings.hw.register import ALL_ONES
-
+from ...register import ALL_ONES
+from ..engine.library import Engine
 from .block import Chip
 
 SIZE = 4096

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.emulator.engine.library import Engine
-from ixrings.hw.emulator.faults import Fault
-
+from ... import fields as f
+from ..engine.library import Engine
+from ..faults import Fault
 from .block import Block, Chip
 
 

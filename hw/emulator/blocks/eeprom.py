@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .block import Block
 
 ABSENT = 0xFFFF

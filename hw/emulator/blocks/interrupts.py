@@ -6,8 +6,7 @@ EIMS. Bits 15:0 of EICR and EIMS show vectors 0..15.
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .block import Block
 from .config_space import VECTORS
 

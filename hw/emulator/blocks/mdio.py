@@ -5,8 +5,7 @@ Linux looks for a PHY. Our driver does not: it reads the module over its two-wir
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .block import Block
 
 NO_ANSWER = 0xFFFF  # the data line is pulled up

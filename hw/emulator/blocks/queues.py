@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.emulator.faults import Fault
-
+from ... import fields as f
+from ..faults import Fault
 from .block import Block
 
 

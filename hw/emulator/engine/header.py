@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ixrings.hw.register import RegisterArray, Row, Word
-from ixrings.hw.registers import Registers
-
+from ...register import RegisterArray, Row, Word
+from ...registers import Registers
 from .findings import FINDINGS_KEPT, FINDINGS_PER_KIND, FindingKind
 
 

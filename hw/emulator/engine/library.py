@@ -6,8 +6,7 @@ import ctypes
 from ctypes import CDLL, POINTER, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
-from ixrings.hw.errors import DeviceError
-
+from ...errors import DeviceError
 from .findings import FINDINGS_KEPT
 
 LIBRARY = Path(__file__).with_name("libengine.so")

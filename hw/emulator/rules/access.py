@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.register import Accessor, Row
-from ixrings.hw.registers import Registers
+from ...register import Accessor, Row
+from ...registers import Registers
 
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")

@@ -5,8 +5,7 @@ The limits are from Linux and DPDK, which cite the datasheet for them.
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .access import Access
 from .findings import WARNING, rule
 

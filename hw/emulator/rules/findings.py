@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ixrings.hw.emulator.engine.findings import FindingKind
-from ixrings.hw.errors import DeviceError
+from ...errors import DeviceError
+from ..engine.findings import FindingKind
 
 if TYPE_CHECKING:
     from .access import Access

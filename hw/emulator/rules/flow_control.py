@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .access import Access
 from .findings import ERROR, WARNING, rule
 

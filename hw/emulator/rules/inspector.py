@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from ixrings.hw.emulator.engine.library import Engine, Finding
-from ixrings.hw.register import Row
-from ixrings.hw.registers import Registers
-
+from ...register import Row
+from ...registers import Registers
+from ..engine.library import Engine, Finding
 from .access import Access, History, show
 from .book import Book
 from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation

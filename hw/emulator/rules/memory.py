@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ixrings.hw.emulator.engine.findings import FindingKind
-
+from ..engine.findings import FindingKind
 from .findings import ERROR, IOMMU, Found, Rule
 
 DMA_READ = Rule(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ixrings.hw import fields as f
-from ixrings.hw.emulator.engine.findings import FindingKind
-from ixrings.hw.register import Accessor
-
+from ... import fields as f
+from ...register import Accessor
+from ..engine.findings import FindingKind
 from .access import Access
 from .findings import ERROR, WARNING, Found, Rule, rule
 from .virtualization import plain

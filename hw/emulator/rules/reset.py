@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ixrings.hw import fields as f
-
+from ... import fields as f
 from .access import QUEUE_CONTROL, Access
 from .findings import ERROR, WARNING, rule
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.emulator.engine.findings import FindingKind
-
+from ... import fields as f
+from ..engine.findings import FindingKind
 from .access import DESCRIPTOR, Access
 from .findings import ERROR, WARNING, Found, rule
 

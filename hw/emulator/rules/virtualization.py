@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ixrings.hw import fields as f
-from ixrings.hw.registers import Registers
-
+from ... import fields as f
+from ...registers import Registers
 from .access import Access
 from .findings import ERROR, WARNING, rule
 
