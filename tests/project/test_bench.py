@@ -99,7 +99,7 @@ def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
 
 
 def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
-    output("hotloop.py --regions 5 --nic same --batch 1 --batch 256 --svg", str(tmp_path / "chart.svg"))
+    output("hotloop.py --regions 5 --nic same --batch 1 --batch 256", "--svg", str(tmp_path / "chart.svg"))
     drawing = ElementTree.parse(tmp_path / "chart.svg")
     lines = drawing.findall(".//{http://www.w3.org/2000/svg}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2]

@@ -12,6 +12,7 @@ from tests.support.namespaces import unique, why_not
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
 WHY_NOT = why_not()
+MADE_UP = {"examples/NAME.py", "driver/step.py"}  # stand for any file
 FOLDERS = ("driver", "hw", "rings", "examples", "tests", ".github")
 PAGES = [
     Path("README.md"),
@@ -86,7 +87,10 @@ def test_files_named_in_texts_exist() -> None:
     """A move must not leave a name such as hw/device.py that leads nowhere."""
     pattern = r"(?<![\w/.])(?:driver|hw|rings|examples|tests)/[\w/]+\.(?:py|c|h|md)\b"
     named = {
-        (str(file.relative_to(ROOT)), name) for file in sources() for name in re.findall(pattern, file.read_text())
+        (file, name) for file in sources() for name in re.findall(pattern, file.read_text()) if name not in MADE_UP
     }
     assert len(named) > 50
-    assert sorted((file, name) for file, name in named if not (ROOT / name).exists()) == []
+    missing = [
+        (file, name) for file, name in named if not any((place / name).exists() for place in (ROOT, ROOT / "tests"))
+    ]
+    assert sorted((str(file.relative_to(ROOT)), name) for file, name in missing) == []
