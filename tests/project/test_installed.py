@@ -37,6 +37,7 @@ def installed() -> bool:
 needs_installation = pytest.mark.skipif(not installed(), reason="ixrings is not installed. Run: pip install -e .")
 
 
+@pytest.mark.slow
 @needs_installation
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed. Run: pip install mypy")
 def test_mypy_finds_the_package_and_its_types_in_a_users_project(tmp_path: Path) -> None:
