@@ -1,8 +1,9 @@
 /* Memory order between this CPU and a device, or the software device on another core.
  *
- * x86-64 keeps stores in order, keeps loads in order, and does an uncached store after earlier cached stores: only
- * the compiler must not reorder. aarch64 keeps none of these orders. There a barrier for the outer shareable domain,
- * which the device belongs to, orders stores to memory and to the device. Other processors get the strongest barrier.
+ * x86-64 keeps stores in order, keeps loads in order, and does an uncached store after earlier cached stores, so
+ * only the compiler must be stopped from reordering. aarch64 keeps none of these orders. There a barrier for the outer
+ * shareable domain, which the device belongs to, orders stores to memory and to the device. Other processors get the
+ * strongest barrier.
  */
 #ifndef BARRIERS_H
 #define BARRIERS_H

@@ -47,7 +47,7 @@ static inline uint32_t least_l4_header(uint32_t l4)
     return l4 == TCP ? 20 : l4 == SCTP ? 12 : 8;
 }
 
-/* Whether the word requests something the NIC does, for headers that can exist. */
+/* Whether the word requests something that the NIC can do, for headers that can exist. */
 static inline bool word_valid(uint64_t word)
 {
     uint32_t ip = word & 0x1FF, mac = word >> 9 & 0x7F, l4 = word >> 33 & 3, l4_length = word >> 40 & 0xFF,
@@ -61,8 +61,8 @@ static inline bool word_valid(uint64_t word)
         return false;
     if (!(word & CONTEXT_TSE))
         return true;
-    /* ASSUMPTION (datasheet not at hand): segmentation needs all checksums, because every known driver requests
-     * both. */
+    /* ASSUMPTION (datasheet not at hand): segmentation needs the L4 checksum and, with IPv4, the IP checksum, because
+     * every known driver requests them. */
     if (!(word & CONTEXT_TXSM) || (ipv4 && !(word & CONTEXT_IXSM)))
         return false;
     return l4 <= TCP && l4_length >= least_l4_header(l4) && mss &&
@@ -84,11 +84,11 @@ static inline struct context context_of(uint64_t word)
     };
 }
 
-/* Make slot `i`, which has NS_CONTEXT, a context descriptor. False, and the violation noted, if its word is not valid.
+/* Turn slot `i`, which has NS_CONTEXT, into a context descriptor. False, after noting the violation, for a bad word.
  * IDX stays 0: every frame that needs a context brings its own, so the NIC never has to keep a second one. */
 static inline bool write_context(struct queue *q, uint32_t i, struct context *context)
 {
-    uint64_t word = __atomic_load_n(&q->ring->slot[i].ptr, __ATOMIC_RELAXED); /* once, as the slot's other word */
+    uint64_t word = __atomic_load_n(&q->ring->slot[i].ptr, __ATOMIC_RELAXED); /* loaded once, like the slot's word */
     if (!word_valid(word))
         return violated(q, RULE_CONTEXT, i, word, 0, 0);
     *context = context_of(word);

@@ -33,9 +33,9 @@ class L4(IntEnum):
 class Context:
     """The requests for one frame. Lengths are in bytes.
 
-    vlan: the 16 bits of a tag to insert, None for no tag. ip_checksum: IPv4 only. l4_checksum: the application writes
-    the sum of the pseudo header into the checksum field before: of the addresses and the protocol and, unless the
-    frame is segmented, of the length (SCTP: any value). mss: payload bytes of a segment, 0 for no segmentation; the
+    vlan: the 16 bits of a tag to insert, None for no tag. ip_checksum: IPv4 only. l4_checksum: first the application
+    writes the pseudo header's sum into the checksum field: the sum of addresses, protocol and, unless the frame is
+    segmented, length (SCTP: any value). mss: payload bytes of a segment, 0 for no segmentation; the
     NIC then writes lengths, checksums, IP's identification, TCP's sequence number and flags. timestamp: the NIC notes
     the time of transmission (82599 7.9).
 

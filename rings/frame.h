@@ -14,7 +14,7 @@ static inline bool is_plain(const struct queue *q, struct netmap_slot slot)
     return length - MIN_FRAME < q->frame_lengths;
 }
 
-/* A frame in one buffer, without RS. `length` is there twice: as the buffer's length and as PAYLEN. */
+/* A frame in one buffer, without RS. `length` is in it twice: as the buffer's length and as PAYLEN. */
 static inline uint64_t plain_frame_control(uint32_t length)
 {
     return TX_DATA + TX_EOP + length * (1 + (UINT64_C(1) << TX_PAYLEN_SHIFT));

@@ -12,8 +12,8 @@
 
 #include "descriptor.h"
 
-/* EXPORT: called by hotloop.py. HIDDEN: called from another file of this library, directly and not through the PLT. COLD:
- * HIDDEN, and rarely called, so that the compiler keeps the calls out of the way. */
+/* EXPORT: called by hotloop.py. HIDDEN: called from another file of this library, directly and not through the PLT.
+ * COLD: HIDDEN and rarely called, so the compiler keeps the calls out of the common path. */
 #define EXPORT __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
 #define COLD __attribute__((visibility("hidden"), cold))
@@ -30,8 +30,8 @@ enum {
     NR_TIMESTAMP = 0x02,
 
     RESERVED_BUFFERS = 2,
-    MAX_CHAIN = 38,     /* descriptors of one frame: 40 less WTHRESH, which is 0, and 2 (7.2.1.1) */
-    RS_STEP = 32,       /* slots from one descriptor with RS to the next, at most */
+    MAX_CHAIN = 38,     /* most descriptors of one frame: 40 - WTHRESH - 2; WTHRESH is 0 (7.2.1.1) */
+    RS_STEP = 32,       /* after this many slots without RS, the next end of a frame gets RS */
     CHECK_EVERY = 4096, /* syncs */
     MIN_FRAME = 17,     /* the smallest PAYLEN that the NIC accepts; it pads frames of this length or more itself */
     /* ASSUMPTION (datasheet not at hand): a frame has at most 16 KB with its CRC, because no known NIC carries
@@ -129,7 +129,7 @@ struct queue {
     uint64_t packets;
     uint64_t bytes;
     uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved */
-    uint64_t statistics_due; /* a sync that moves several slots returns ATTENTION_DRIVER from this many packets on */
+    uint64_t statistics_due; /* from this many packets on, each sync but those of one slot returns ATTENTION_DRIVER */
     uint64_t violations;
     /* Set when the queue is made: what the one-slot lanes compare with. */
     uint32_t direct_buffers; /* total_buffers - RESERVED_BUFFERS; 0 if addresses are looked up in `pages` */

@@ -53,7 +53,7 @@ class PageTable:
 
     def __init__(self, pages: Sequence[int], page_size: int) -> None:
         if page_size <= 0 or page_size & (page_size - 1):
-            raise ValueError(f"a page has a power of two of bytes, not {page_size}")
+            raise ValueError(f"page_size must be a power of two, not {page_size}")
         self.page_size = page_size
         self._pages = (ctypes.c_uint64 * len(pages))(*pages)
         self.address = ctypes.addressof(self._pages)
@@ -389,14 +389,14 @@ def library() -> ctypes.PyDLL:
 
 
 def group() -> int:
-    """How many slots a queue made from now on takes at once: 8 with AVX-512, 4 with AVX2, 0 without vectors.
+    """The number of slots that a new queue takes at once: 8 with AVX-512, 4 with AVX2, 0 without vectors.
 
-    As many as the processor can, but at most IXRINGS_GROUP of the environment. The result in memory is the same. Raises
+    IXRINGS_GROUP in the environment limits it. The result in memory is the same for every number. Raises
     ValueError when IXRINGS_GROUP is not 0, 4 or 8.
     """
     asked = os.environ.get("IXRINGS_GROUP", "8")
     if asked not in ("0", "4", "8"):
-        raise ValueError(f"IXRINGS_GROUP={asked}: it is 0, 4 or 8 slots at once")
+        raise ValueError(f"IXRINGS_GROUP is {asked}; choose 0, 4 or 8 (slots at once)")
     return min(int(asked), int(library().widest()))
 
 

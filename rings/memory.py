@@ -25,7 +25,7 @@ SMALLER = "Use fewer or smaller rings (tx_slots, rx_slots), or smaller buffers (
 
 @dataclass(frozen=True)
 class Mapping:
-    """Mapped shared memory. The last view of it that is dropped unmaps it, so no view ever dangles."""
+    """Mapped shared memory. It is unmapped when its last view is dropped, so every view stays usable."""
 
     memory: memoryview  # of bytes, writable
     address: int  # of byte 0, in this process

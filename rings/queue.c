@@ -43,8 +43,8 @@ int restart_syncs_left(struct queue *q)
     return ATTENTION_DRIVER;
 }
 
-/* In scattered memory buffers_iova is an offset in the region, so the descriptors have offsets, too. This is a pass of
- * its own before the doorbell, so that contiguous memory pays one branch a sync for it. */
+/* In scattered memory buffers_iova is an offset in the region, so the descriptors contain offsets, too. A separate
+ * pass before the doorbell replaces them: it costs contiguous memory only one branch a sync. */
 void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
 {
     uint64_t within = q->page_size - 1;

@@ -53,8 +53,8 @@ static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint3
 
 enum { ONE_SYNC_FLAGS = NS_BUF_CHANGED | NS_REPORT | NS_CONTEXT };
 
-/* Clear the flags that ask for something in one sync, in slots that were handed over. Relaxed: no other data
- * depends on them. */
+/* Clear the flags that request something for one sync, in the slots that this sync hands over. Relaxed: no other
+ * data depends on them. */
 static inline void clear_flags(struct queue *q, uint32_t from, uint32_t head)
 {
     for (uint32_t i = from; i != head; i = after(i, q->num_slots)) {
@@ -166,7 +166,7 @@ static inline void reset_ring(struct queue *q)
 /* Count CHECK_EVERY syncs anew. Returns ATTENTION_DRIVER. */
 COLD int restart_syncs_left(struct queue *q);
 
-/* Every CHECK_EVERY syncs the driver looks whether the NIC is still there, and reads its counters. */
+/* Every CHECK_EVERY syncs the driver checks that the NIC is still there, and reads its counters. */
 static inline int count_sync(struct queue *q)
 {
     return --q->syncs_left ? 0 : restart_syncs_left(q);

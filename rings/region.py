@@ -57,7 +57,7 @@ class Region:
         self.fd, self.page_size = make_memory(metadata + buffers * buf_size, memory)
         self.size = align_up(metadata + buffers * buf_size, self.page_size)
         # The last buffer ends with the region. So another process can compute the number of buffers from size and
-        # buf_ofs, and buffers with a power of two of bytes never cross a page boundary.
+        # buf_ofs, and buffers whose size is a power of two never cross a page boundary.
         self.buffers_offset = self.size - buffers * buf_size
         try:
             self._mapping: Mapping | None = map_shared(self.fd, self.size)
@@ -190,7 +190,7 @@ class Region:
     def _release(self, interface: Interface) -> None:
         """Take back an interface's memory and buffers.
 
-        Zero-copy forwarding moves buffers between ports, so the buffers in its slots now are freed, not the first ones.
+        Zero-copy forwarding moves buffers between ports, so this frees the buffers that are in the slots now.
         A program may have overwritten the slots. A buffer that another port has, too, therefore stays with that port,
         and lost buffers come back when the last port closes.
         """

@@ -38,7 +38,7 @@ class Rule(Enum):
     CONTEXT = (
         16,
         (
-            "slot {slot} has NS_CONTEXT and ptr {value:#x}, which requests nothing that the NIC does; "
+            "slot {slot} has NS_CONTEXT and ptr {value:#x}, which requests nothing that the NIC can do; "
             "take it from Context(...).word()"
         ),
     )

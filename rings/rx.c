@@ -35,7 +35,7 @@ static inline bool post_slot(struct queue *q, uint32_t i, uint32_t *flags)
     return true;
 }
 
-/* Write descriptors for `slots` slots, over the end of the ring if need be. They are not handed over yet. */
+/* Write descriptors for `slots` slots, over the end of the ring if necessary. They are not handed over yet. */
 static bool post_slots(struct queue *q, uint32_t from, uint32_t slots, uint32_t *flags)
 {
     uint32_t first = least(slots, q->num_slots - from);
@@ -104,7 +104,7 @@ static bool take_descriptor(struct rx_queue *rx, struct receiving *r)
     return true;
 }
 
-/* Make written-back descriptors slots. tail moves only past whole frames. One barrier for all of them comes before
+/* Turn written-back descriptors into slots. tail moves only past whole frames. One barrier for all of them comes before
  * anything reads the packets' bytes. Descriptors from `not_given` on do not belong to the NIC, so it stops there. */
 __attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t not_given)
 {
@@ -179,7 +179,7 @@ int rx_fill(struct rx_queue **queues, int n)
     return attention;
 }
 
-/* ---- fast lane: a run of slots without a flag to act on, and of good frames in one slot ---- */
+/* ---- fast lane: a run of slots with valid buffers, and of good frames in one slot ---- */
 
 /* By vectors as far as they go, then slot by slot; the run does not cross the ring's end. noinline: gcc 12 inlines
  * it twice in post_slots(), which costs a cycle more for each packet in batches of 32. */

@@ -3,8 +3,10 @@
  *     lane         takes                                                          function
  *     any frame    everything: several slots, padding, NS_REPORT, a context,      write_frame
  *                  a broken rule
- *     plain run    frames in one slot without a flag, scalar or by vectors        write_plain_frames, groups.h
- *     one slot     a sync that advances one plain frame, or nothing               send_one_slot
+ *     plain run    frames in one slot, no flag but NS_BUF_CHANGED, scalar or      write_plain_frames, groups.h
+ *                  by vectors
+ *     one slot     a sync that advances one plain frame without a flag,           send_one_slot
+ *                  or nothing
  *
  * The general path comes first, then the fast lanes. A lane stops at the first slot that needs the general path, and
  * leaves in memory exactly what the general path would leave.
@@ -41,7 +43,7 @@ static uint32_t pad_frame(struct queue *q, struct netmap_slot slot)
     return MIN_FRAME;
 }
 
-/* The slot before a frame that has the frame's context. */
+/* Take the context of the next frame from its own slot, which is before the frame. */
 static bool take_context(struct queue *q, struct sending *s, uint32_t head, struct context *context)
 {
     uint32_t i = s->next;
@@ -53,8 +55,8 @@ static bool take_context(struct queue *q, struct sending *s, uint32_t head, stru
     return write_context(q, i, context);
 }
 
-/* Make one frame, of any kind, descriptors. PAYLEN belongs on the first descriptor but is known at the last slot,
- * so it is added to the first descriptor then. */
+/* Turn one frame, of any kind, into descriptors. PAYLEN belongs on the first descriptor but is known at the last
+ * slot, so it is added to the first descriptor then. */
 __attribute__((noinline)) static struct sending write_frame(struct queue *q, struct sending s, uint32_t head)
 {
     struct context context = {.longest = MAX_FRAME};
@@ -94,8 +96,8 @@ __attribute__((noinline)) static struct sending write_frame(struct queue *q, str
     return s;
 }
 
-/* Make slots [hwcur, head), at least one, descriptors and hand them over. False if a rule is broken.
- * RS on the very last descriptor makes the head write-back say exactly what was sent. */
+/* Turn slots [hwcur, head), at least one, into descriptors and hand them over. False if a rule is broken.
+ * RS is set on the very last descriptor, so that the head write-back reports exactly what was sent. */
 static bool send_slots(struct queue *q, uint32_t head)
 {
     struct sending s = {.next = q->hwcur};
@@ -179,7 +181,7 @@ static inline struct run write_plain_frames(const struct queue *q, uint32_t from
 
 /* ---- fast lane: one slot, for a program that sends packet after packet ---- */
 
-/* False, and nothing done, unless the application advanced exactly one plain frame. */
+/* False, and nothing done, unless the application advanced exactly one plain frame without a flag. */
 static inline bool send_one_slot(struct queue *q, const struct netmap_ring *ring, uint32_t head, uint32_t cur)
 {
     uint32_t i = q->hwcur;

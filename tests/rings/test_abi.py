@@ -91,7 +91,7 @@ def received(port: Port, count: int, meanwhile: Callable[[], object] = lambda: N
     return got
 
 
-def test_every_structure_is_where_netmap_has_it(client: Path) -> None:
+def test_every_structure_is_where_netmap_puts_it(client: Path) -> None:
     with opened("emulated") as port, attached(client, port, "check") as program:
         program.assert_content()
 

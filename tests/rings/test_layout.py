@@ -25,7 +25,7 @@ IF = {
 @pytest.mark.parametrize(
     "dtype, size, fields", [(NETMAP_SLOT, 16, SLOT), (NETMAP_RING, 256, RING), (NETMAP_IF, 56, IF)]
 )
-def test_every_field_is_where_netmap_has_it(
+def test_every_field_is_where_netmap_puts_it(
     dtype: np.dtype[np.void], size: int, fields: dict[str, tuple[int, int]]
 ) -> None:
     assert dtype.itemsize == size
@@ -66,7 +66,7 @@ def test_a_new_interface_has_the_bytes_that_netmap_writes() -> None:
         ] == port.extra_buffers()
 
 
-def test_no_buffer_is_in_two_places_and_no_reserved_one_in_any() -> None:
+def test_every_buffer_but_the_reserved_ones_is_in_one_place() -> None:
     with Region.for_ports(2, tx_slots=64, rx_slots=64, extra_bufs=3) as region:
         held: list[int] = []
         for name in ("a", "b"):

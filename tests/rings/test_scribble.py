@@ -18,7 +18,7 @@ from tests.support.rings_nic import IOVA, RxSide, TxSide
 
 DTYP, CONTEXT = np.uint64(15 << 20), np.uint64(2 << 20)
 
-# One assignment with a repeated index changes a slot between good and bad every few nanoseconds, so between any reads.
+# One assignment with a repeated index changes a slot between good and bad every few nanoseconds: between any two reads.
 SCRIBBLER = """
 import sys
 import time

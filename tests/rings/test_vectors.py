@@ -170,7 +170,7 @@ class Turn:
 
 @pytest.mark.parametrize("rarely", [0.0, 0.002, 0.02, 0.1])
 @pytest.mark.parametrize("tx_slots, rx_slots, buf_size", [(64, 64, 2048), (72, 1000, 1024), (1024, 136, 2112)])
-def test_vectors_leave_to_the_bit_what_the_scalar_loop_leaves(
+def test_vectors_and_the_scalar_loop_leave_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, at_once: int, tx_slots: int, rx_slots: int, buf_size: int, rarely: float
 ) -> None:
     sides = both(monkeypatch, at_once, tx_slots, rx_slots, buf_size)
