@@ -28,7 +28,7 @@ class Clock(Block):
     def write_TIMADJH(self, index: int, value: int) -> None:
         """Adjust the time.
 
-        ASSUMPTION (datasheet not at hand): at once, not in steps; no source tells how long an adjustment takes.
+        ASSUMPTION (datasheet not at hand): at once, not in steps, because no source gives the time that it takes.
         """
         asked = f.TIMADJH(value)
         change = asked.TADJH << 32 | self.raw.TIMADJL.read()

@@ -20,7 +20,7 @@ PBA_IS_TEXT = 0xFAFA
 PHY_INIT, PHY_INIT_BLOCK = 0x2B, 0x80
 DEVICE_CAPS = 0x2C
 NO_FCOE = 1 << 1
-IMAGE_ID = 0x2D  # low and high word of the number that identifies an image; bit 31 tells their order
+IMAGE_ID = 0x2D  # low and high word of the number that identifies an image; bit 31 gives their order
 SFP_KINDS = (3, 4, 5, 6)  # direct attach and SR/LR, each on port 0 and 1
 CORE_SETTINGS = (0x0100,)  # values for CORECTL with this module; the analog core is not modelled
 
@@ -61,7 +61,7 @@ def image(mac: bytes, size: int) -> list[int]:
 
 
 def put_firmware(words: list[int]) -> None:
-    """A firmware module with patch version 6: drivers take a board with an older patch for pre-production."""
+    """A firmware module with patch version 6: drivers regard a board with an older patch as pre-production."""
     patch = FIRMWARE_BLOCK + 6
     words[FIRMWARE] = FIRMWARE_BLOCK
     words[FIRMWARE_BLOCK : FIRMWARE_BLOCK + 6] = [5, 0, ABSENT, 0, patch, 0]

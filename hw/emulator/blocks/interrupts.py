@@ -75,11 +75,11 @@ class Interrupts(Block):
         low.write((low.read() & ~QUEUE_BITS) | (value & QUEUE_BITS))
 
     def _auto_mask(self) -> None:
-        """Without MSI-X, reading EICR masks what EIAM names (8.2.3.5.6)."""
+        """Without MSI-X, reading EICR masks the causes in EIAM (8.2.3.5.6)."""
         self.write_EIMC(0, self.raw.EIAM.read())
 
     def write_EITR(self, index: int, value: int) -> None:
-        """The counter runs down to the next message, then starts from the interval; CNT_WDIS keeps it (8.2.3.5.12)."""
+        """The counter runs down to the next message, then from the interval again; CNT_WDIS leaves it (8.2.3.5.12)."""
         asked = f.EITR(value)
         self.raw.EITR[index].write(value & self.raw.EITR.row.mask, CNT_WDIS=0, ITR_COUNTER=0)
         if not asked.CNT_WDIS and index < VECTORS:

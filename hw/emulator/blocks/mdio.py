@@ -40,7 +40,7 @@ class Mdio(Block):
         self.raw.MSRWD.update(MDIWRDATA=value & NO_ANSWER)
 
     def _settled(self) -> f.MSCA:
-        """MSCA, with an access that is over by now ended."""
+        """End the access if its time is over, and return MSCA."""
         asked = self.raw.MSCA.read()
         if asked.MDICMD and self.engine.call("nic_now") >= self._done_ns:
             self.raw.MSCA.update(MDICMD=0)

@@ -85,7 +85,7 @@ static void count_good(struct nic *nic, uint32_t bytes, struct class *class)
         class->status |= RX_LB;
 }
 
-/* A frame that is refused, multicast or marked by steer().
+/* The rest of mac_accepts() for a frame that is refused, multicast or marked by steer().
  * ASSUMPTION (datasheet not at hand): GPRC does not count pause frames, because the MAC consumes them. */
 static OUTLINED bool accepts_rare(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class,
                                   bool accepted)

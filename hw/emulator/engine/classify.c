@@ -10,9 +10,9 @@ static uint8_t key_byte(const struct nic *nic, uint32_t i)
     return (uint8_t)(reg_load(nic, R_RSSRK + 4 * (i / 4)) >> 8 * (i % 4));
 }
 
-/* RSSRK was written: one table per byte position of the input. The Toeplitz hash is linear. A set bit contributes the
- * 32 bits of the key that begin at the bit's position; the hash of a value is that of its lowest bit, XOR that of the
- * remaining bits, which are a smaller value. */
+/* RSSRK was written: one table per byte position of the input. The Toeplitz hash is linear: a set bit contributes the
+ * 32 bits of the key that begin at the bit's position. So the hash of a value is the hash of its lowest bit XOR the
+ * hash of the value without that bit, which is smaller and already in the table. */
 EXPORT void nic_rss_key_changed(struct nic *nic)
 {
     uint64_t key = 0; /* five bytes, from the byte at `position` on */

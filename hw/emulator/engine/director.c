@@ -46,7 +46,7 @@ void director_close(struct nic *nic)
     nic->director = (struct director){0};
 }
 
-/* FDIRCTRL was written: an empty table of the size in PBALLOC.
+/* FDIRCTRL was written: make an empty table of the size in PBALLOC.
  * ASSUMPTION (datasheet silent): every write initializes the table, and at once; no source gives the time it takes. */
 EXPORT void nic_director_init(struct nic *nic)
 {

@@ -47,7 +47,7 @@ struct nic *engine_first_nic(void)
     return engine.nics;
 }
 
-/* No effect in a thread that holds the lock: Ctrl-C may come after this call, before the `with` that releases it. */
+/* No effect in a thread that already holds the lock: Ctrl-C may come after this call, before `with` can release it. */
 EXPORT void engine_freeze(void)
 {
     if (holds_freeze)
@@ -141,7 +141,7 @@ static void *run(void *unused)
     return NULL;
 }
 
-/* The thread blocks signals, which belong to the program, but SIGBUS: it goes to the thread that caused it. */
+/* The thread blocks all signals but SIGBUS: they belong to the program; SIGBUS goes to the thread that caused it. */
 static int start_thread(void)
 {
     pthread_attr_t attributes;

@@ -1,6 +1,6 @@
 /* The memory of a DMA window is a file of another program, which may truncate it. An access to the lost part then
- * raises SIGBUS in this process. On real hardware the access would fail on the bus and the machine would go on. So it
- * does here: the page is replaced by an anonymous one, the access is reported as a DMA fault, and the NIC goes on. */
+ * raises SIGBUS in this process. On real hardware the access would fail on the bus and the machine would go on. Here
+ * the page is replaced by an anonymous one, the access is reported as a DMA fault, and the NIC goes on. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <string.h>

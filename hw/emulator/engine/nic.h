@@ -204,7 +204,7 @@ struct nic {
     uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
     struct settings settings;
     uint64_t tx_free_ps, rx_free_ps; /* paced: when the wire can carry the next frame */
-    bool tx_busy, rx_busy; /* frames were waiting at the end of the last step: time since then counts for them */
+    bool tx_busy, rx_busy; /* frames were waiting at the end of the last step: they may use the time since then */
     bool paused, pausing; /* paused by the other end; pausing the other end */
     bool pause_leaves; /* a pause frame is being sent: what it causes on a loop or at a peer sends no second one */
     uint64_t paused_until_ns, pause_again_ns;

@@ -175,7 +175,7 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
     const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
     if (!plan_valid(&plan, length))
         return false;
-    if (q1 & TX_TSTAMP) /* of a segmented send: its first frame; before the peer, perhaps in this process, has it */
+    if (q1 & TX_TSTAMP) /* of a segmented send, the first frame; stamped before the peer can have it */
         timestamp_sent(nic);
     if (!plan.segmented) {
         if (bytes != nic->frame)

@@ -7,8 +7,8 @@
 enum { QUANTUM_PS = 51200 /* 512 bit times */, OPCODE = 14, QUANTA = 16 };
 static const uint8_t group[6] = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x01};
 
-/* Whether a multicast frame is a pause frame and the MAC consumes it, which it does unless MFLCN.PMCF is set, even if
- * it does not obey the frame.
+/* Whether a multicast frame is a pause frame that the MAC consumes. The MAC consumes all of them unless MFLCN.PMCF is
+ * set, also those that it does not obey.
  * ASSUMPTION (datasheet silent): a pause frame to the port's own address is an ordinary frame, because 802.3x senders
  * use the group address. */
 bool pause_frame(struct nic *nic, const uint8_t *frame)

@@ -70,8 +70,8 @@ static inline uint64_t legacy_status(uint64_t q1, uint32_t checksum)
     return length | (uint64_t)checksum << 16 | (q1 & status_bits) << 32 | errors << 40 | tag << 48;
 }
 
-/* One buffer: DMA the bytes and write the descriptor back with `status` and the length (7.1.6.2). `q0`: its low half;
- * the fragment checksum for a legacy one. */
+/* Fill one buffer by DMA, and write its descriptor back with `status` and the length (7.1.6.2). `q0`: the low half of
+ * an advanced write-back, or the fragment checksum of a legacy one. */
 static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32_t number, const uint8_t *bytes,
                                  uint32_t length, uint64_t q0, uint64_t status, bool legacy)
 {
@@ -138,7 +138,7 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
     return DELIVERED;
 }
 
-/* A frame that keeps its CRC (HLREG0.RXCRCSTRP 0), loses its tag (RXDCTL.VME) or goes to a legacy ring. */
+/* Place a frame that keeps its CRC (HLREG0.RXCRCSTRP 0), loses its tag (RXDCTL.VME) or goes to a legacy ring. */
 static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
                                             const struct class *class)
 {
@@ -229,7 +229,7 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
     receive(nic, frame, length, &class);
 }
 
-/* Not paced, a wire with its own frames (source, playback, tap) waits for a descriptor instead of losing frames. */
+/* Without pace, a wire with its own frames (source, playback, tap) waits for a descriptor instead of losing frames. */
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
 {
     struct rx_queue *queue = &nic->rx[class->queue];

@@ -100,7 +100,7 @@ static void wake(const struct remote *remote)
 
 /* ---- reads ---- */
 
-/* A slot for a read: a free one, or one whose data no frame in progress uses. NULL when all wait for an answer. */
+/* A slot for a read: a free one, or one with data that no frame in progress uses. NULL when all wait for an answer. */
 static struct read *slot_for_read(struct remote *remote)
 {
     for (uint32_t i = 0; i < READS; i++)

@@ -10,7 +10,7 @@
 enum {
     UDP_DESTINATION = 2,
     UDP_HEADER = 8,
-    /* Offsets in a message's header, the same in both protocol versions; messages below SHORTEST bytes are ignored. */
+    /* Offsets in a message's header, the same in both protocol versions; shorter messages than SHORTEST are ignored. */
     MESSAGE_TYPE = 0,
     VERSION = 1,
     SOURCE_ID = 22,
@@ -29,8 +29,8 @@ enum {
 /* ---- the clock (7.9.3.1) ---- */
 
 /* SYSTIM, brought up to date: INCVALUE is added every INCPERIOD cycles, of 6.4 ns at 10 Gbit/s or without a link.
- * ASSUMPTION (datasheet silent): with a period of 0, its value after a reset, the clock does not advance; no period is
- * given for 0. */
+ * ASSUMPTION (datasheet silent): with a period of 0, its value after a reset, the clock does not advance, because the
+ * datasheet gives 0 no meaning. */
 EXPORT uint64_t nic_time(struct nic *nic)
 {
     uint32_t increment = reg_load(nic, R_TIMINCA), period = increment >> F_TIMINCA_INCPERIOD_SHIFT;

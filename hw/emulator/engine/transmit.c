@@ -11,7 +11,7 @@ enum {
     CHAIN_MAX = 38,         /* descriptors of one frame (7.2.1.1), where WTHRESH is 0 */
 };
 
-/* Q1 of an advanced data descriptor (7.2.3.2.4). A legacy one has all but DTYP and PAYLEN too (7.2.3.2.2). */
+/* Q1 of an advanced data descriptor (7.2.3.2.4). A legacy one has the same bits except DTYP and PAYLEN (7.2.3.2.2). */
 static uint32_t dtalen(uint64_t q1)
 {
     return q1 & 0xFFFF;
@@ -51,7 +51,7 @@ static INLINED struct descriptor *descriptor_at(struct nic *nic, uint32_t number
     return dma_descriptor(nic, number, nic->tx[number].base + 16ull * index, DMA_READ);
 }
 
-/* Stop the queue until the driver disables it, and raise PCI_EX. Data that has only not arrived yet stops nothing. */
+/* Stop the queue until the driver disables it, and raise PCI_EX. Data that will arrive later does not stop it. */
 static bool stop(struct nic *nic, uint32_t number)
 {
     if (dma_comes_later(nic))
@@ -338,7 +338,7 @@ EXPORT uint32_t nic_tx_head(struct nic *nic, uint32_t number)
     return reg_load(nic, tx_offset(R_TDH, number));
 }
 
-/* 0 when it is off. Others measured on silicon: an address without 16-byte alignment writes nothing (8.2.3.9.11). */
+/* 0 when it is off. Others measured: silicon writes nothing to an address without 16-byte alignment (8.2.3.9.11). */
 static uint64_t head_writeback(const struct nic *nic, uint32_t number)
 {
     uint32_t writeback = reg_load(nic, tx_offset(R_TDWBAL, number));

@@ -21,7 +21,8 @@ Choose one with `Emulated82599(rules=Policy.RAISE)`, `emulated@rules=raise` or `
 With every policy the register behaves as silicon does, as far as is known
 ([driver/README.md, contract 7](../../../driver/README.md#contracts)).
 
-An *error* makes the device misbehave. With a *warning*, known drivers work on real cards.
+A driver that breaks an *error* rule makes the device misbehave. Known drivers break a *warning* rule and work on
+real cards.
 
 To add a rule, write its lines in a chapter here, and in
 [tests/hw/emulator/rule_cases/](../../../tests/hw/emulator/rule_cases) a case with its name that keeps the rule or
@@ -45,11 +46,11 @@ NO_RULE = (
     ),
     (
         "PCIe Device Status shows no pending transaction before a reset (4.2.1.6.1)",
-        "reading STATUS.GIO_MASTER_EN as 0 is checked; in an emulated NIC it says the same",
+        "reading STATUS.GIO_MASTER_EN as 0 is checked; in an emulated NIC both show the same",
     ),
     (
         "EERD.ADDR has 14 bits (8.2.3.2.2)",
-        "the field holds no more",
+        "a larger address does not fit into the field",
     ),
     (
         "reserved bits keep their value",

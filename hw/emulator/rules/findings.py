@@ -22,7 +22,7 @@ NO_REGISTER = ""  # in place of a register's name: an offset without a register
 
 
 class Severity(Enum):
-    """An error makes the device misbehave; with a warning, known drivers work on real cards."""
+    """Breaking an ERROR makes the device misbehave. Known drivers break a WARNING and work on real cards."""
 
     ERROR = "error"
     WARNING = "warning"

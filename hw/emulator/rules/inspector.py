@@ -104,7 +104,7 @@ class Inspector:
             return
         queue, first, second = finding.queue, finding.values[0], finding.values[1]
         register = found.register.format(queue=queue)
-        if (rule.name, register, ()) not in self._violations:  # if it is there, a register access caused both
+        if (rule.name, register, ()) not in self._violations:  # otherwise a check of a register access found it, too
             self._add(
                 Violation(
                     rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)

@@ -123,7 +123,7 @@ def filter_tables_initialized(now: Access) -> str | None:
 @rule(
     "4.6.11.3.4, 8.2.3.8.9",
     WARNING,
-    "Receive packet buffer 0 has all of 512 KB that flow director does not use; with DCB or VT, the buffers share it",
+    "Receive packet buffer 0 has all of the 512 KB that flow director does not use; buffers of DCB or VT share them",
     writes=("RXCTRL",),
 )
 def receive_packet_buffer(now: Access) -> str | None:

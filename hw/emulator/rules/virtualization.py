@@ -39,13 +39,13 @@ def mrqc_settings(now: Access) -> str | None:
 )
 def virtualization_everywhere(now: Access) -> str | None:
     regs = now.regs
-    says = {
+    answers = {
         bool(regs.PFVTCTL.read().VT_ENA),
         regs.MRQC.read().MRQE in MRQE_POOLS,
         bool(regs.MTQC.read().VT_ENA),
         bool(regs.GCR_EXT.read().VT_MODE),
     }
-    if not starts_both_directions(now) or len(says) == 1:
+    if not starts_both_directions(now) or len(answers) == 1:
         return None
     registers = (regs.PFVTCTL, regs.MRQC, regs.MTQC, regs.GCR_EXT)
     return ", ".join(f"{register.name} is {register.read()!r}" for register in registers)

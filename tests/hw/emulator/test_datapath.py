@@ -123,7 +123,7 @@ def test_without_head_write_back_descriptors_with_rs_get_dd(start: Start) -> Non
     assert [nic.tx[0].read(i)[1] >> 32 & 1 for i in range(2)] == [0, 1]
 
 
-def test_with_wthresh_write_backs_are_gathered_whatever_rs_says(start: Start) -> None:
+def test_with_wthresh_write_backs_are_gathered_with_rs_or_without(start: Start) -> None:
     nic = start(head_writeback=False, wthresh=4)
     for _ in range(6):
         nic.post(frame(), rs=True)
@@ -148,7 +148,7 @@ MULTICAST = b"\x01\x00\x5e\x01\x02\x03"
 
 
 @pytest.mark.breaks_rules("fctrl_while_reception_is_off")
-def test_filters_accept_what_the_registers_say(start: Start) -> None:
+def test_filters_accept_what_the_registers_select(start: Start) -> None:
     nic = start(promiscuous=0)
     mine, other, broadcast = frame(), frame(to=b"\x02\x82\x59\x90\x00\x02"), frame(to=b"\xff" * 6)
     multicast = frame(to=MULTICAST)
@@ -231,7 +231,7 @@ def test_drop_en_drops_at_the_queue_and_not_in_the_packet_buffer(start: Start) -
 
 
 @pytest.mark.breaks_rules("rxcsum_while_reception_is_off")
-def test_rss_spreads_flows_as_the_toeplitz_hash_says(start: Start) -> None:
+def test_rss_spreads_flows_by_the_toeplitz_hash(start: Start) -> None:
     """Key and vectors of Microsoft's RSS verification suite (82599 7.1.2.8)."""
     key = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
     vectors = [
