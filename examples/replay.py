@@ -78,7 +78,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.speed <= 0 or args.rate < 0 or args.batch < 1:
-        parser.error("--speed, -R and -b must be positive")
+        parser.error("--speed must be more than 0, -b at least 1, -R at least 0")
     capture = read_capture(args.file)
     longest = max(int(capture.lengths.max(initial=0)), 1514)
     counted: dict[str, float] = {"sent": 0}

@@ -1,4 +1,4 @@
-"""Answer ARP and ping: a host without a kernel, as far as ping can see.
+"""Answer ARP and ping as a host does, without a kernel's network stack.
 
 responder.py -i emulated:tap=ix0 -a 10.9.0.2 &
 ip address add 10.9.0.1/24 dev ix0; ip link set ix0 up; ping 10.9.0.2

@@ -8,7 +8,7 @@ from ixrings.hw.registers import Registers
 
 def find(device: Device) -> None:
     """Print vendor:device, as lspci does."""
-    device.enable_bus_master(False)  # registers answer now, but the NIC may not use DMA yet
+    device.enable_bus_master(False)  # registers answer now, but the NIC is not allowed to use DMA yet
     vendor, product = 0, 0
     # GAP 1: Read vendor and product from configuration space: 2 bytes at 0x00 and 2 bytes at 0x02.
     #   device.config_read(offset, size) returns a number.

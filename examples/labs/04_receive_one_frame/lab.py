@@ -29,7 +29,7 @@ def give_buffer(nic: Registers, ring: DmaMemory, buffer: DmaMemory) -> None:
     ...  # GAP 5: q0 is the NIC's address of the buffer; q1 stays 0.
 
     store(ring, 0, q0, q1)
-    ...  # GAP 6: Write the tail, RDT[0]: the first descriptor that the NIC may not use.
+    ...  # GAP 6: Write the tail, RDT[0]: the first descriptor that is not the NIC's.
 
 
 def start_receiving(nic: Registers) -> None:

@@ -37,7 +37,7 @@ def give_buffer(nic: Registers, ring: DmaMemory, buffer: DmaMemory) -> None:
     q0 = buffer.iova
 
     store(ring, 0, q0, q1)
-    # GAP 6: Write the tail, RDT[0]: the first descriptor that the NIC may not use.
+    # GAP 6: Write the tail, RDT[0]: the first descriptor that is not the NIC's.
     nic.RDT[0].write(1)
 
 

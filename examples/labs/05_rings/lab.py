@@ -52,7 +52,7 @@ class ReceiveRing:
         ...  # GAP 4: The frame is copied, so give the slot back: fill it, and move RDT[0].
         #   The slot at the tail is the one that is not the NIC's: this slot now.
 
-        ...  # GAP 5: Go on to the next slot; after the last one comes slot 0.
+        ...  # GAP 5: Go on to the next slot; slot 0 follows the last one.
 
         return frame
 
@@ -85,7 +85,7 @@ class TransmitRing:
             len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS,
         )
         self.used.add(slot)
-        ...  # GAP 7: Go on to the next slot (after the last one comes slot 0), and write it to TDT[0].
+        ...  # GAP 7: Go on to the next slot (slot 0 follows the last one), and write it to TDT[0].
 
 
 def answer(frame: bytes) -> bytes:

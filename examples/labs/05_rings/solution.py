@@ -60,7 +60,7 @@ class ReceiveRing:
         self.fill(slot)
         self.nic.RDT[0].write(slot)
 
-        # GAP 5: Go on to the next slot; after the last one comes slot 0.
+        # GAP 5: Go on to the next slot; slot 0 follows the last one.
         self.next = (slot + 1) % self.SLOTS
 
         return frame
@@ -97,7 +97,7 @@ class TransmitRing:
             len(frame) | len(frame) << 46 | DATA | DEXT | EOP | IFCS | RS,
         )
         self.used.add(slot)
-        # GAP 7: Go on to the next slot (after the last one comes slot 0), and write it to TDT[0].
+        # GAP 7: Go on to the next slot (slot 0 follows the last one), and write it to TDT[0].
         self.next = (slot + 1) % self.SLOTS
         self.nic.TDT[0].write(self.next)
 

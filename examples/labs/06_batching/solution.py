@@ -34,7 +34,7 @@ class Sender:
         start_transmit_queue(nic, 0, self.ring, SLOTS)
 
     def free(self) -> int:
-        """The number of slots that can be written. One slot stays out: a full ring would look like an empty one."""
+        """The number of slots that can be written. One slot stays free: a full ring would look like an empty one."""
         head = 0
         # GAP 2: The head is a 32-bit little-endian number at the start of self.head; get() returns its bytes.
         head = int.from_bytes(get(self.head, 0, 4), "little")

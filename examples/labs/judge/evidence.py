@@ -1,5 +1,5 @@
 """The evidence of one run: the NIC's record, the frames on the wire, what the script printed. A lab is a list of
-questions to it."""
+questions about it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ Step = Callable[[Evidence], "str | None"]
 
 @dataclass(frozen=True)
 class Lab:
-    """number: "03". setup: what one run meets. steps: questions in order; the first answer says what is missing."""
+    """number: "03". setup: of a run. steps: questions in order; the first answer says what is missing."""
 
     number: str
     setup: Callable[[Random], Setup]

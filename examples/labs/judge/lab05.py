@@ -55,7 +55,7 @@ def given_back(evidence: Evidence) -> str | None:
 
 
 def receive_order(evidence: Evidence) -> str | None:
-    """RDT must name the slot from which a frame was taken last: that slot stays out."""
+    """RDT must name the slot from which a frame was taken last: that slot stays free."""
     for number, access in enumerate(evidence.writes("RDT")[1:]):
         if access.value == (number + 1) % RX_SLOTS and len(access.given) > 1:
             return (

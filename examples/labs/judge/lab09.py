@@ -47,7 +47,7 @@ def stopped(evidence: Evidence) -> str | None:
     off = next((access for access in evidence.writes("TXDCTL") if not access.word.ENABLE), None)
     if off is None:
         return (
-            "TXDCTL[0].ENABLE was never cleared: the queue stands still at the bad descriptor until it is switched "
+            "TXDCTL[0].ENABLE was never cleared: the queue waits at the bad descriptor until it is switched "
             "off (82599 4.6.8.1)."
         )
     after = evidence.record[evidence.position(off) + 1 :]

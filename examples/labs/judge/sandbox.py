@@ -1,4 +1,4 @@
-"""Runs a student's script in a process with bounded time, memory and output. No process of it is left at the end."""
+"""Runs a student's script with bounded time, memory and output, in a process of its own, and leaves no process."""
 
 from __future__ import annotations
 
