@@ -7,7 +7,7 @@
 
 Method: a fake NIC in plain memory makes its steps outside the timed regions. A region is 256 packets of 60 bytes, a
 packet in a slot. Rings have 1024 slots, and buffers 2112 bytes, as open_port() makes them. With --queues each queue has
-all of that. min and median are over regions. The timed parts, counter fences included:
+its own. min and median are over regions. The timed parts, counter fences included:
 
   tx       for each batch: the application moves head and cur, txsync(). Its buffers keep their bytes and lengths, as in
            a generator; with --write-len it also writes len into each slot.

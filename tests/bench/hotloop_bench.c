@@ -505,5 +505,5 @@ int main(int argc, char **argv)
     }
     for (uint32_t i = 0; i < regions; i++)
         printf("%llu\n", (unsigned long long)ticks[i]);
-    return bench->seen + bench->nic.fetched == UINT64_MAX; /* never: both were computed, though */
+    return bench->seen + bench->nic.fetched == UINT64_MAX; /* always 0; the compiler has to keep both counts */
 }

@@ -1,6 +1,6 @@
 """Measures what an open port costs: time until its first packet, memory, file descriptors.
 
-Memory is Pss of proc(5), smaps_rollup, which counts a page once that both the program and the NIC map.
+Memory is Pss (proc(5), smaps_rollup): a page that both the program and the NIC map counts once.
 """
 
 from __future__ import annotations

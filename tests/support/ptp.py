@@ -10,7 +10,7 @@ from tests.support.steered import UDP, ethernet, packet
 
 SYNC, DELAY_REQ, PDELAY_REQ, PDELAY_RESP, FOLLOW_UP = 0, 1, 2, 3, 8
 ETHER_TYPE, EVENT_PORT = 0x88F7, 319
-SOURCE = bytes([1, 2, 3, 4, 5, 6])  # where version 1 has sourceUuid, version 2 the end of clockIdentity
+SOURCE = bytes([1, 2, 3, 4, 5, 6])  # version 1 has sourceUuid there, version 2 the end of clockIdentity
 
 
 def message(kind: int = SYNC, sequence: int = 1, *, version: int = 2, length: int = 44) -> bytes:
