@@ -35,9 +35,9 @@ class Context:
 
     vlan: the 16 bits of a tag to insert, None for no tag. ip_checksum: IPv4 only. l4_checksum: first the application
     writes the pseudo header's sum into the checksum field: the sum of addresses, protocol and, unless the frame is
-    segmented, length (SCTP: any value). mss: payload bytes of a segment, 0 for no segmentation; the
-    NIC then writes lengths, checksums, IP's identification, TCP's sequence number and flags. timestamp: the NIC notes
-    the time of transmission (82599 7.9).
+    segmented, length (SCTP: any value). mss: payload bytes of a segment, 0 for no segmentation; with segmentation the
+    NIC writes lengths, checksums, IP's identification, TCP's sequence number and flags. timestamp: the NIC notes the
+    time of transmission (82599 7.9).
 
     Raises ValueError for a value that does not fit in the word. The sync raises RingError for a combination that the
     NIC cannot do.

@@ -391,8 +391,8 @@ def library() -> ctypes.PyDLL:
 def group() -> int:
     """The number of slots that a new queue takes at once: 8 with AVX-512, 4 with AVX2, 0 without vectors.
 
-    IXRINGS_GROUP in the environment limits it. The result in memory is the same for every number. Raises
-    ValueError when IXRINGS_GROUP is not 0, 4 or 8.
+    IXRINGS_GROUP in the environment limits it. The result in memory is the same for every number.
+    Raises ValueError when IXRINGS_GROUP is not 0, 4 or 8.
     """
     asked = os.environ.get("IXRINGS_GROUP", "8")
     if asked not in ("0", "4", "8"):

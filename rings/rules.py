@@ -6,9 +6,10 @@ from enum import Enum
 
 
 class Rule(Enum):
-    """A rule that an application may break. `number` is the RULE_ of the same name in hotloop.h.
+    """A rule that an application may break, or the NIC (HEAD_WRITE_BACK). Python alone checks ADVANCE and NOT_A_SLOT.
 
-    In the text, {value} was found in {slot}, and {low} to {high} is allowed.
+    number: the RULE_ of the same name in hotloop.h, if C checks it. In the text, {value} was found in {slot}, and {low}
+    to {high} is allowed.
     """
 
     HEAD_RANGE = 1, "head is {value}, but the ring's slots are {low}..{high}"
@@ -33,7 +34,7 @@ class Rule(Enum):
     FRAME_TOO_LONG = 14, "the frame in slot {slot} has {value} bytes up to there; the NIC accepts {low}..{high}"
     HEAD_WRITE_BACK = (
         15,
-        "the NIC reports {value} as its head, but it was given only {low} to {high}; reopen the port",
+        "the NIC reports {value} as its head, which can only be {low} to {high}; reopen the port",
     )
     CONTEXT = (
         16,

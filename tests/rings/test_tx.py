@@ -249,7 +249,7 @@ def test_an_impossible_head_write_back_is_reported_and_not_used(nic_head: int) -
     tx.nic_sends(4)
     tx.sync()
     tx.nic_sends(nic_head)
-    text = f"the NIC reports {nic_head} as its head, but it was given only 4 to 10"
+    text = f"the NIC reports {nic_head} as its head, which can only be 4 to 10"
     with pytest.raises(RingError, match=text) as caught:
         tx.sync()
     assert caught.value.rule is Rule.HEAD_WRITE_BACK
