@@ -14,7 +14,7 @@ class Fault(Enum):
 
     LINK = "link"  # the cable is pulled out
     NO_MODULE = "no-module"
-    FOREIGN_MODULE = "foreign-module"  # a module that drivers do not know
+    FOREIGN_MODULE = "foreign-module"  # a module of a vendor that Linux refuses
     EEPROM_CHECKSUM = "eeprom-checksum"
     RESET = "reset"  # CTRL.RST does not clear itself
     QUEUE_ENABLE = "queue-enable"  # RXDCTL.ENABLE and TXDCTL.ENABLE stay 0

@@ -39,7 +39,7 @@ class Vectors:
                 self._set(vector, fd)
 
     def use_line(self, on: bool) -> None:
-        """Whether vector 0 is INTx."""
+        """Make vector 0 INTx, or (False) a message."""
         with self._engine.frozen():
             self._engine.call("nic_set_line", on)
 

@@ -76,7 +76,7 @@ class ConfigSpace:
         return value & ALL_ONES >> (32 - 8 * size)
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Store the bits that software can write, then do what they ask for. Raises ValueError as `read`."""
+        """Store the bits that software can write, then do what they ask for. Raises ValueError like `read`."""
         check_access(offset, size)
         for i, byte in enumerate(value.to_bytes(size, "little")):
             mask = self._writable[offset + i]

@@ -61,7 +61,7 @@ def image(mac: bytes, size: int) -> list[int]:
 
 
 def put_firmware(words: list[int]) -> None:
-    """A firmware module with patch version 6: drivers regard a board with an older patch as pre-production."""
+    """A firmware module with patch version 6: Linux regards a board with an older patch as pre-production."""
     patch = FIRMWARE_BLOCK + 6
     words[FIRMWARE] = FIRMWARE_BLOCK
     words[FIRMWARE_BLOCK : FIRMWARE_BLOCK + 6] = [5, 0, ABSENT, 0, patch, 0]

@@ -15,7 +15,7 @@ MONITORED_AVERAGE_POWER = 0x68  # measures, calibrated internally, average power
 MEASURED, TX_POWER, RX_POWER = 96, 102, 104  # on page A2h (9.4)
 AS_USUAL = (9088, 33_000, 3_000, 5_800, 5_100)  # 35.5 C, 3.3 V, 6 mA, 0.58 mW sent, 0.51 mW received
 SFP, MANAGED_BY_ID, LC, COPPER_PIGTAIL, CODE_64B66B = 0x03, 0x04, 0x07, 0x21, 0x06
-INTEL_OUI = bytes([0x00, 0x1B, 0x21])  # the only vendor of optics that drivers accept by default
+INTEL_OUI = bytes([0x00, 0x1B, 0x21])  # the only vendor of optics that Linux accepts by default
 
 
 @dataclass(frozen=True)

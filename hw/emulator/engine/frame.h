@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    FRAME_MAX = 16384, /* longest frame that the MAC carries (MAXFRS ends below) */
+    FRAME_MAX = 16384, /* longest frame that the MAC carries, CRC included, also if MAXFRS is larger */
     FRAME_MIN = 60,    /* without CRC */
     ADDRESSES = 12,    /* destination and source, before a VLAN tag or the EtherType */
     ETHERNET = 14,     /* both addresses and the EtherType */

@@ -42,7 +42,7 @@ def master_disable_before_reset(now: Access) -> str | None:
     if not f.CTRL(now.before).GIO_DIS:
         return f"GIO_DIS is 0; {now.last_write(now.regs.CTRL)}"
     if now.history.of(now.regs.GCR_EXT).written_at > now.history.of(now.regs.CTRL).written_at:
-        return None  # it stayed 1, so outstanding requests were discarded (5.2.5.3.2)
+        return None  # GIO_MASTER_EN stayed 1, and the driver discarded the requests (5.2.5.3.2)
     return now.not_read_since(now.regs.CTRL, now.regs.STATUS, GIO_MASTER_EN=0)
 
 

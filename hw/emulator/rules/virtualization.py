@@ -1,4 +1,4 @@
-"""DCB and virtualisation, hardly emulated, but their settings are checked (82599 4.6.10, 4.6.11, 8.2.3.7.12)."""
+"""DCB and virtualisation, not emulated, but their settings are checked (82599 4.6.10, 4.6.11, 8.2.3.7.12)."""
 
 from __future__ import annotations
 
