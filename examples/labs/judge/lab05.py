@@ -106,7 +106,7 @@ def goes_round(evidence: Evidence) -> str | None:
         if any(value >= slots for value in tails):
             return (
                 f"{name}[0] was written with {max(tails)}: the ring has {slots} descriptors, 0 to {slots - 1}, and "
-                f"after the last comes 0 (82599 {SECTIONS[name]})."
+                f"0 follows the last one (82599 {SECTIONS[name]})."
             )
     if [access.value for access in evidence.writes("RDT")[1:3]] == [0, 0] or (
         evidence.last("RDT") == 0 and len(evidence.writes("RDT")) == 2
