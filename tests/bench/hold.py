@@ -1,6 +1,6 @@
 """Holds 10 Gbit/s for some time: a paced engine, 64-byte frames, rings of 8192 slots. The program naps or spins.
 
-A napping program wakes by a timer each NAP_S. At 14.88 Mpps one ring holds 550 us of frames; eight rings, over which
+A napping program wakes by a timer every NAP_S. At 14.88 Mpps one ring holds 550 us of frames; eight rings, over which
 RSS spreads them, hold 4.4 ms. CPU shares are percent of one core, for the program's thread and for the engine's thread,
 which keeps the wire's clock and so always runs.
 """

@@ -1,6 +1,6 @@
 """The loops that the benchmarks time: Python programs as a user writes them, on rings of emulated NICs.
 
-A Run has the number of frames carried and lost, checked with the NIC's counters.
+A Run has the number of frames carried and lost, checked by the NIC's counters or the numbers in a source's frames.
 """
 
 from __future__ import annotations

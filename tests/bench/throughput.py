@@ -13,7 +13,7 @@ core for the program, one for the NIC's engine.
 
 The last five print Markdown tables; with --json {"machine": ..., "hold": [...], ...}, one object for each row.
 
-  tx              to emulated:sink; frames and lengths are in the buffers; the loop reserves, advances and syncs
+  tx              to emulated:sink; frames and lengths are in the buffers; the loop reads space, advances and syncs
   rx              from emulated:source
   loop            tx and rx in one thread on emulated:loop, at most a ring of frames on the way; Mpps in each direction
   bridge          emulated:source to emulated:sink in one region, forward(), without reading packets
@@ -21,8 +21,9 @@ The last five print Markdown tables; with --json {"machine": ..., "hold": [...],
 
 The numbers at the top of the JSON are medians over runs, flat out, with batch 256 (or the only batch asked for). "rows"
 has every measurement: {"what", "batch", "paced", "min", "median", "max", "lost"}, in Mpps, and frames lost in all runs.
-Paced means that the engine keeps to 10 Gbit/s, 14.88 Mpps. Each run compares its count with the NIC's counters. The
-emulated NIC costs the program no MMIO and no PCIe; its engine copies every received packet, as DMA would.
+Paced means that the engine keeps to 10 Gbit/s, 14.88 Mpps. Each run checks its count by the NIC's counters, or by the
+numbers in a source's frames. The emulated NIC costs the program no MMIO and no PCIe; its engine copies every received
+packet, as DMA would.
 """
 
 from __future__ import annotations

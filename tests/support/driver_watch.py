@@ -18,7 +18,7 @@ def emulated(port: Port) -> Emulated82599:
 
 
 def held() -> tuple[int, int, int]:
-    """The numbers of open fds, shared mappings (memfds) and threads of this process, with the engine's C thread."""
+    """The numbers of open fds, shared mappings (memfds) and threads of this process, C threads included."""
     gc.collect()
     with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
         shared = sum("memfd:" in line for line in maps)

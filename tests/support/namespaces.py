@@ -57,7 +57,7 @@ class Namespace:
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout)
 
     def take(self, interface: str, address: str, mtu: int = 1500) -> None:
-        """Move an interface in and give it an IPv4 address, such as 10.9.0.1/24. Without IPv6 only the test sends."""
+        """Move an interface in and give it an IPv4 address, such as 10.9.0.1/24. IPv6 is off: only the test sends."""
         ip("link", "set", interface, "netns", self.name)
         self.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
         ip("-n", self.name, "link", "set", interface, "mtu", str(mtu), "up")

@@ -68,5 +68,5 @@ def exchange(master: Port, slave: Port, sequence: int) -> Exchange:
 
 
 def best(master: Port, slave: Port, tries: int = 20) -> Exchange:
-    """The exchange with the least delay: other programs of the machine delayed it least."""
+    """The shortest exchange: other programs of the machine delayed it least."""
     return min((exchange(master, slave, sequence) for sequence in range(tries)), key=lambda each: each.t4 - each.t1)
