@@ -1,4 +1,4 @@
-"""Instructions a packet in the C loop, counted by valgrind: a change that adds some is seen on any machine.
+"""Instructions a packet in the C loop, counted by valgrind: a change that adds instructions is seen on any machine.
 
 `python -m pytest -m slow tests/rings/test_instructions.py -rP` shows them (gcc 12, -O2). The ceilings are about 15 %
 higher.

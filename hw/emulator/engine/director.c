@@ -47,7 +47,8 @@ void director_close(struct nic *nic)
 }
 
 /* FDIRCTRL was written: make an empty table of the size in PBALLOC.
- * ASSUMPTION (datasheet silent): every write initializes the table, and at once; no source gives the time it takes. */
+ * ASSUMPTION (datasheet silent): every write initialises the table, and at once, because no source gives the time
+ * that it takes. */
 EXPORT void nic_director_init(struct nic *nic)
 {
     uint32_t control = reg_load(nic, R_FDIRCTRL) & ~F_FDIRCTRL_INIT_DONE_MASK, size = control & F_FDIRCTRL_PBALLOC_MASK;

@@ -25,7 +25,7 @@ CHAIN = Rule(
         Found(
             FindingKind.TX_CHAIN_TOO_LONG,
             QUEUE,
-            "TX queue {queue}: the frame at descriptor {first} has {second} or more",
+            "TX queue {queue}: the frame at descriptor {first} has {second} descriptors or more",
         ),
     ),
 )

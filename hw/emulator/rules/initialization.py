@@ -1,4 +1,4 @@
-"""Initialization after a reset (82599 4.6.3), and writes to offsets without a register (8.2)."""
+"""Initialisation after a reset (82599 4.6.3), and writes to offsets without a register (8.2)."""
 
 from __future__ import annotations
 
