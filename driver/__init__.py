@@ -1,4 +1,4 @@
-"""A Python driver for the Intel 82599. Users import it as `ixrings`; README.md here leads through its files."""
+"""A Python driver for the Intel 82599. Users import it as `ixrings`. README.md in this folder lists its files."""
 
 from .clock import Clock, Stamp
 from .config import PortOptions

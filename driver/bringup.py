@@ -1,8 +1,7 @@
-"""A device becomes a working NIC with rings, and stops again (82599 4.6.3; driver/README.md, contract 4).
+"""Bring a device up as a working NIC with rings, and stop it again (82599 4.6.3; driver/README.md, contract 4).
 
-Every step that acquires something first puts its undoing on an ExitStack. A start that fails half-way, an exception and
-an ordinary close therefore end the same way: interrupts off, queues off, master disable, reset; only then is memory
-released.
+Every step that acquires something puts its undoing on an ExitStack. A start that fails half-way, an exception and an
+ordinary close therefore end the same way: interrupts off, queues off, master disable, reset; then memory is released.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class Session:
         self._set_due()
 
     def look_after(self) -> None:
-        """What a sync that returns True asks for: read the counters when due, check the device.
+        """Do what a sync asks for by returning True: read the counters when due, check the device.
 
         Raises DeviceGone, DmaRefused.
         """
@@ -98,9 +97,9 @@ class Session:
         self.nic.check_present("the port")
         if not self._refused and self.device.dma_refused():
             raise DmaRefused(
-                f"{self.device.name} was refused a DMA access, and a queue of it has stopped: a descriptor or a buffer "
-                "index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the port "
-                "and open it again"
+                f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
+                "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
+                "port and open it again"
             )
         if time.monotonic() >= self.statistics.due_at:
             self.accumulate()
@@ -125,7 +124,10 @@ class Session:
 
 
 def region_memory(hugepages: bool | None) -> Memory:
-    """Memory for Region on 2 MiB pages: True takes them or raises DmaError, None if there are enough, False never."""
+    """The `memory` argument of Region, for memory on 2 MiB pages.
+
+    hugepages: True takes them or raises DmaError, None takes them if enough are free, False never.
+    """
 
     def make(size: int) -> tuple[int, int] | None:
         if hugepages is False:
@@ -141,9 +143,9 @@ def region_memory(hugepages: bool | None) -> Memory:
 
 
 def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions, bound: Bound) -> Session:
-    """4.6.3 in its order, up to reception. The link may still be training at the end.
+    """Carry out 4.6.3 in its order, up to reception. The link may still be training at the end.
 
-    Raises DeviceError, RegionError, PortBusy. The undoing of what was acquired is on `undo` by then.
+    Raises DeviceError, RegionError, PortBusy; `undo` then undoes everything that was acquired.
     """
     claim(undo, device, name)
     region = options["region"]
@@ -183,7 +185,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
 
     joined = map_memory(undo, device, interface, region)
     stopping = Stopping(device, nic)
-    undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the callback that was about to run
+    undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the next callback
     undo.callback(stopping)
     device.enable_bus_master(True)
     link.setup_link(nic, options["loopback"])
@@ -210,14 +212,14 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
 
 
 def buffer_size(device: Device, options: OnePortOptions) -> int:
-    """Bytes of a buffer in a region of the port's own."""
+    """Bytes of a buffer, if the port has a region of its own."""
     if options["buf_size"] is not None:
         return options["buf_size"]
     return PAGED_BUFFER if device.scattered else BUFFER
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
-    """A device has one port at a time. Raises PortBusy."""
+    """Make the port `name` the only one of the device until `undo`. Raises PortBusy."""
     if device.owner:
         raise PortBusy(f"{device.name} is already open as port {device.owner}; close that port first, or use it")
     device.owner = name
@@ -315,12 +317,12 @@ class Stopping:
 
 
 def stop(device: Device, nic: Registers) -> None:
-    """Stop all DMA and interrupts, also when a step of it fails. Only after it may memory be unmapped."""
+    """Stop all DMA and interrupts, even if a step fails. Memory may be unmapped only afterwards."""
     try:
         reset.quiesce(device, nic)
         nic.CTRL_EXT.update(DRV_LOAD=0)  # returns the NIC to the firmware (8.2.3.1.3)
     except DeviceGone:
-        return  # a device that is gone does nothing any more
+        return  # a device that is gone does no DMA
     except BaseException:  # a bit that did not change, Ctrl-C: a function reset ends all DMA too
         device.reset()
         raise

@@ -68,7 +68,7 @@ class Clock:
     def step(self, ns: int) -> None:
         """Step the time by `ns`, which may be negative (adjtime).
 
-        SYSTIM has no room for a date, so the offset is added in software. Pending stamps get it, too.
+        SYSTIM has no room for a date, so software adds the offset, also to pending stamps.
         """
         self._offset_ns += ns
 
@@ -83,7 +83,7 @@ class Clock:
                 f"the clock cannot go {ppm:g} ppm faster; choose -999999 to {int((LARGEST / NOMINAL - 1) * 1e6)} "
                 "(82599 8.2.3.26)"
             )
-        self._catch_up()  # else the change of rate would be taken for a wrap
+        self._catch_up()  # otherwise the change of rate would look like a wrap
         self._nic.TIMINCA.write(INCPERIOD=1, INCVALUE=increment)
         self._rate = increment / NOMINAL
 
@@ -110,9 +110,9 @@ class Clock:
     def received(self) -> Stamp | None:
         """When an event message arrived; None if none did. Releases the stamp.
 
-        The NIC keeps one stamp, of the first message since the last release; later messages have none. The stamp may
-        belong to a frame that was dropped for lack of a slot: compare the sequenceId. Port.received(ring, span).stamped
-        marks its frame.
+        The NIC keeps one stamp: that of the first message since the last release. The stamp may belong to a frame that
+        was dropped for lack of a slot, so compare the sequenceId. Port.received(ring, span).stamped marks the frame
+        that has the stamp.
         """
         if not self._nic.TSYNCRXCTL.read().RXTT:
             return None
@@ -126,7 +126,7 @@ class Clock:
     def _catch_up(self) -> None:
         """Add the time since the last call.
 
-        SYSTIM wraps; the system clock tells how often, precisely enough for months.
+        SYSTIM wraps. The system clock shows how often, precisely enough for months.
         """
         systim, seen_s = self._systim(), time.monotonic()
         went = (systim - self._last) % WRAP

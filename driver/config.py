@@ -1,6 +1,6 @@
-"""The options of open_port() and open_ports(), one row each, and what follows from them.
+"""The options of open_port() and open_ports(), one row each, and values that follow from them.
 
-They are checked before a device is touched.
+The options are checked before a device is opened.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ RX_BUFFER_KB = 512  # the receive packet buffer (8.2.3.8.9)
 FRAME_OVERHEAD = 14 + 4  # Ethernet header and CRC, both counted by MAXFRS (8.2.3.22.13)
 MAX_FRAME = 9728  # 9.5 KB, CRC included: the longest frame of the receive path
 MAX_MTU = MAX_FRAME - FRAME_OVERHEAD
-BUFFER = (
-    2112  # 2048 for the NIC and a cache line: at a power of two, the first lines of all buffers share a few cache sets
-)
+# Bytes: 2048 for the NIC and a cache line. At a power of two, the first lines of all buffers share a few cache sets.
+BUFFER = 2112
 PAGED_BUFFER = 2048  # without an IOMMU a page must hold whole buffers
 MIN_MTU = 68  # RFC 791: the least an IPv4 network must carry
 STANDARD_FRAME = 1518
@@ -43,7 +42,7 @@ def mac_bytes(address: str | bytes) -> bytes:
 
 
 def unicast_mac(address: str | bytes) -> bytes:
-    """As mac_bytes(), for an address that a port can have. Raises ValueError."""
+    """As mac_bytes(). Raises ValueError, also for an address that a port cannot have (multicast, zero)."""
     octets = mac_bytes(address)
     if octets[0] & 1 or not any(octets):
         raise ValueError(
@@ -79,8 +78,8 @@ class PortOptions(TypedDict, total=False):
         Option(
             1,
             "1..128 transmit queues. More than 64 are four traffic classes (0..63, 64..95, 96..111, 112..127): the "
-            "classes take turns, and inside a class its queues do. From 64 queues of both kinds on, queues share "
-            "interrupt vectors.",
+            "classes take turns, and inside a class its queues take turns. If tx_queues and rx_queues add up to 64 or "
+            "more, queues share interrupt vectors.",
             check_queues,
         ),
     ]
@@ -88,8 +87,8 @@ class PortOptions(TypedDict, total=False):
         int,
         Option(
             1,
-            "1..128 receive queues. RSS spreads flows over queues 0..15; port.filters reaches all. From 17 queues of a "
-            "kind on, queues share counters (see PortStatistics).",
+            "1..128 receive queues. RSS spreads flows over queues 0..15; port.filters reaches all. If a direction has "
+            "17 queues or more, queues share counters (see PortStatistics).",
             check_queues,
         ),
     ]
@@ -97,7 +96,8 @@ class PortOptions(TypedDict, total=False):
         int,
         Option(
             1024,
-            "slots of each TX ring, 64..8192, a multiple of 8. A slot has a buffer: 128 rings of 1024 take 280 MB.",
+            "slots of each TX ring, 64..8192, a multiple of 8. Each slot has a buffer: 128 rings of 1024 slots take "
+            "280 MB.",
         ),
     ]
     rx_slots: Annotated[int, Option(1024, "slots of each RX ring, 64..8192, a multiple of 8.")]
@@ -171,8 +171,8 @@ class PortOptions(TypedDict, total=False):
         Option(
             None,
             "a file that gets a line for every register access (see hw/trace/device.py). open_ports() makes a file for "
-            'each of several ports: "bridge-1.trace" and "bridge-2.trace" for "bridge.trace". None: no tracer stands '
-            "between driver and device.",
+            'each of several ports: "bridge-1.trace" and "bridge-2.trace" for "bridge.trace". None: the driver '
+            "uses the device directly.",
         ),
     ]
 
@@ -200,8 +200,8 @@ def rx_buffer_kb(options: PortOptions) -> int:
 def drop_en(options: PortOptions) -> bool:
     """SRRCTL.DROP_EN. A full queue must not hold up the others (7.1.2.3).
 
-    A single queue may fill the packet buffer before it loses frames. Flow control acts on nothing but a full packet
-    buffer.
+    A single queue may fill the packet buffer before it loses frames. Flow control acts only when the packet buffer
+    fills.
     """
     if options["drop"] is not None:
         return options["drop"]

@@ -1,4 +1,4 @@
-"""Doorbells of a NIC that needs a message for them (Device.doorbells_need_ringing). Other NICs pay nothing."""
+"""Doorbells of a NIC that needs a message for them (Device.doorbells_need_ringing). Others are not wrapped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Sync = Callable[[], bool]
 
 
 def ringing(device: Device, sync: Sync) -> Sync:
-    """`sync`, followed by the message. The message is sent also if `sync` raises, because other rings were synced."""
+    """`sync`, followed by the message. The message is sent even if `sync` raises, because other rings were synced."""
     if not device.doorbells_need_ringing:
         return sync
 

@@ -23,9 +23,9 @@ class PortTimeout(PortError, TimeoutError):
 
 
 class DmaRefused(PortError):
-    """The NIC was told to access memory that it cannot reach.
+    """The IOMMU refused a DMA access of the NIC.
 
-    The queue that did so stops until the port is opened again.
+    The queue of this access stops until the port is opened again.
     """
 
 

@@ -24,7 +24,7 @@ def write_mac(nic: Registers, address: str | bytes) -> None:
 
 
 def set_promiscuous(nic: Registers, *, everything: bool, all_multicast: bool) -> None:
-    """FCTRL may change only while RXEN is 0 (8.2.3.7.1). Broadcast is always accepted."""
+    """Set FCTRL, which may change only while RXEN is 0 (8.2.3.7.1). Broadcast is always accepted."""
     with reception_stopped(nic):
         nic.FCTRL.update(BAM=1, UPE=int(everything), MPE=int(everything or all_multicast))
 
@@ -36,7 +36,7 @@ def multicast_bit(address: bytes) -> tuple[int, int]:
 
 
 def write_multicast(nic: Registers, addresses: Iterable[bytes]) -> None:
-    """Accept these groups, and others with the same 12 bits: the table is a hash, not a list (7.1.1.2)."""
+    """Accept these groups, and others with the same 12 bits: the table is a hash (7.1.1.2). Raises ValueError."""
     table = [0] * len(nic.MTA)
     for address in addresses:
         if not address[0] & 1:

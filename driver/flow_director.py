@@ -13,8 +13,8 @@ from .errors import PortError
 BUFFER_KB = 64  # of the packet buffer: PBALLOC 1, the smallest table
 PBALLOC = 1
 DROP_QUEUE = 127  # dropped frames go to a queue that is not enabled: a port with 128 queues cannot drop
-FLEX_OFFSET = 6  # in words: the EtherType. It is not compared, but the field needs some offset
-MAX_LENGTH = 10  # the NIC tries at most this many filters of a bucket
+FLEX_OFFSET = 6  # in words: the EtherType. It is not compared, but the field needs a value
+MAX_LENGTH = 10  # the longest list of a bucket before a warning
 FULL_THRESH = 4
 
 ADD, REMOVE = 1, 2  # FDIRCMD.CMD
@@ -130,8 +130,8 @@ class Mask:
     def write(self, nic: Registers) -> None:
         """Write the mask registers, where a 1 means "do not compare".
 
-        Their bit order is reversed for ports and IPv6 addresses. It does not matter here: these are compared whole or
-        not at all.
+        The masks for ports and IPv6 addresses have a reversed bit order. It does not matter here, because ports and
+        IPv6 addresses are compared whole or not at all.
         """
         nic.FDIRSIP4M.write(wire_order(~self.source & ALL_IPV4))
         nic.FDIRDIP4M.write(wire_order(~self.destination & ALL_IPV4))
@@ -165,7 +165,7 @@ class Mask:
 
 
 def netmask(network: IPv4Network | IPv6Network | None) -> int:
-    """As in Mask: 0 for None, all ones for an IPv6 address."""
+    """The netmask as Mask has it: 0 for None, all ones for an IPv6 address."""
     return 0 if network is None else int(network.netmask) if network.version == 4 else ALL_IPV4
 
 
@@ -289,7 +289,7 @@ class Director:
         self._filters[bucket, tag] = filter
 
     def remove(self, filter: FlowFilter) -> None:
-        """Remove one of `filters`."""
+        """Remove one of `filters`. Raises KeyError for another filter."""
         flow = replace(filter, queue=None)
         bucket, tag = self._hashes[flow]
         self._nic.FDIRHASH.write(HASH=bucket, SIGNATURE_SW_INDEX=tag)

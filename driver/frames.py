@@ -137,7 +137,7 @@ def check_length(number: int, length: int, context: Context | None, longest: int
 
 
 def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], int]) -> Iterator[bytes]:
-    """The frames of all rings, as they arrive. Ends when wait() returns 0: none came."""
+    """The frames of all rings, as they arrive. Ends when wait() returns 0, because no frame arrived."""
     while True:
         for ring in rings():
             words = ring.ring

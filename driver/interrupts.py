@@ -1,12 +1,12 @@
 """MSI-X: which cause raises which vector, and how a thread sleeps until one does (82599 7.3, 8.2.3.5).
 
 Receive queues have the first vectors, transmit queues the next ones, all other causes (link) the last one. A NIC has 64
-vectors. Where there are more queues, queues of a direction share its vectors (queue k modulo their number). The
-directions share no vector, because two threads may wait for them.
+vectors. If there are more queues, the queues of a direction share its vectors: queue k uses vector k modulo their
+number. A receive queue and a transmit queue never share a vector, because two threads may wait for them.
 
 A message clears its cause (EIAC; from vector 16 on the hardware always does) and masks its vector (EIAM, GPIE.EIAME),
 so it comes once until the vector is armed again. A cause that is set while its vector is masked stays set, and its
-message is sent as soon as the vector is armed. That is why no wake-up is lost between the look at a ring and the sleep.
+message is sent as soon as the vector is armed. So no wake-up is lost between the look at a ring and the sleep.
 
 For a device with one interrupt line, see driver/line.py.
 """
@@ -32,7 +32,8 @@ LEAST_VECTORS = 3
 def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, int]:
     """How many of `vectors` the receive queues get, and how many the transmit queues; the last one is the link's.
 
-    Half each when both want more; what one side does not need, the other gets. vectors 0: there is only a line.
+    If both need more than half, each gets half. Otherwise one side gets what the other does not need. vectors 0: the
+    device has only a line, and each queue counts as a vector.
     """
     left = vectors - 1 if vectors else rx_queues + tx_queues
     tx_vectors = min(tx_queues, max(left // 2, left - rx_queues))

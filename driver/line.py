@@ -2,8 +2,8 @@
 
 IVAR maps queues to bits of EICR: bit 0 for all receive queues, bit 1 for all transmit queues. Reading EICR returns the
 causes and clears them. As with MSI-X, an interrupt masks its side until the side is armed again; here the driver does
-the masking. A cause that comes while its side is masked is lost by that read. So the caller looks at its rings after
-arming, as with MSI-X.
+the masking. If a cause comes while its side is masked, the read of EICR loses it. So the caller looks at its rings
+after arming, as with MSI-X.
 """
 
 from __future__ import annotations

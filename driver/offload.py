@@ -1,7 +1,7 @@
 """Offloads for frames as bytes: port.send(..., offload=Offload(...)) (82599 7.2.4, 7.2.5).
 
-This finds the headers, in Python, and sets their fields to what the NIC expects. Programs that fill rings themselves
-know their headers, and write a rings.Context before each frame, or the same one before all of them.
+This module finds the headers of a frame in Python, and sets their fields to what the NIC expects. A program that fills
+rings itself knows its headers. It writes a rings.Context before each frame, or one Context before all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IPV4_HEADER, IPV6_HEADER = 20, 40
 PROTOCOLS = {6: L4.TCP, 17: L4.UDP, 132: L4.SCTP}
 L4_HEADER = {L4.TCP: 20, L4.UDP: 8, L4.SCTP: 12}
 L4_CHECKSUM = {L4.TCP: 16, L4.UDP: 6, L4.SCTP: 8}  # offset of the field
-NOT_THE_ONLY_ONE = 0x3FFF  # more fragments, or an offset (RFC 791)
+FRAGMENT = 0x3FFF  # more fragments, or an offset (RFC 791)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Offload:
     mss: bytes. A frame with more TCP or UDP payload is segmented: each segment has at most `mss` bytes of payload, and
         its own headers and checksums. Lengths in the frame's IP and UDP headers do not matter. UDP segments are
         datagrams, not fragments.
-    timestamp: port.clock.sent() returns when the frame left. One frame at a time.
+    timestamp: the NIC stamps the frame, and port.clock.sent() returns when it left. One frame at a time.
     """
 
     vlan: int | None = None
@@ -86,7 +86,7 @@ class Headers:
     def of(cls, frame: memoryview, whole: bool) -> Headers | None:
         """The headers of `frame`; None if it is not IP.
 
-        whole: ignore the length in the header, the packet fills the frame.
+        whole: ignore the length in the header; the packet ends with the frame. Raises ValueError for a bad header.
         """
         ip = ADDRESSES
         while be16(frame, ip) in TAGS:
@@ -96,7 +96,7 @@ class Headers:
         if kind == IPV4 and len(frame) >= ip + IPV4_HEADER and frame[ip] >> 4 == 4:
             length = 4 * (frame[ip] & 0xF)
             end = ip + be16(frame, ip + 2)
-            protocol, alone = frame[ip + 9], not be16(frame, ip + 6) & NOT_THE_ONLY_ONE
+            protocol, alone = frame[ip + 9], not be16(frame, ip + 6) & FRAGMENT
         elif kind == IPV6 and len(frame) >= ip + IPV6_HEADER and frame[ip] >> 4 == 6:
             length = IPV6_HEADER
             end = ip + IPV6_HEADER + be16(frame, ip + 4)
@@ -166,7 +166,7 @@ class Headers:
     def _write_lengths(self, ours: bytearray, end: int) -> None:
         """Write the packet's lengths into its IP and UDP header.
 
-        `end` 0: write 0, the NIC fills in those of each segment.
+        `end` 0: write 0, because the NIC writes the lengths of each segment.
         """
         at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.payload_of_ip)
         ours[at : at + 2] = struct.pack("!H", end - start if end else 0)

@@ -23,7 +23,7 @@ from .options import complete, takes_options
 from .port import Port
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack  # mypy and pyright carry it; at run time annotations stay strings
+    from typing_extensions import Unpack  # mypy and pyright bring it with them; at run time annotations stay strings
 
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
@@ -58,7 +58,7 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
 
 
 def bound_queues(name: PortName, options: PortOptions) -> Bound:
-    """The queues that have rings after `-k`, /R and /T.
+    """The queues that have rings: all of them, or those that `-k`, /R and /T leave.
 
     Frames for other queues are dropped and counted. Raises PortError.
     """
@@ -75,9 +75,9 @@ def bound_queues(name: PortName, options: PortOptions) -> Bound:
 
 
 def open_device(name: PortName) -> Device:
-    """The device by the transport in the name.
+    """Open the device through the transport in the name.
 
-    For a bare PCI address, its kernel driver decides. Raises DeviceError.
+    For a bare PCI address, the kernel driver of the NIC decides. Raises DeviceError, PortNameError.
     """
     if name.kind is Kind.VFIO_USER:
         from ixrings.hw.vfio_user import VfioUserDevice
@@ -99,7 +99,7 @@ def open_device(name: PortName) -> Device:
 
 
 def open_pci(name: PortName) -> Device:
-    """A NIC on the PCI bus, by VFIO or UIO. Raises DeviceError."""
+    """Open a NIC on the PCI bus through VFIO or UIO. Raises DeviceError."""
     function = look_up(name.target)
     if name.kind is Kind.UIO or (name.kind is Kind.BDF and function.driver in UIO_DRIVERS):
         return UioDevice(name.target)
@@ -114,7 +114,7 @@ def wait_for_partner(session: Session, timeout_s: float) -> None:
 
 
 def hugepages(names: Iterable[str | Device]) -> bool | None:
-    """Region's `hugepages` for these ports: True if one needs them, None if one gains by them, else False."""
+    """The argument of region_memory(): True if a port needs hugepages, None if one gains by them, else False."""
     wants = [
         (None if parse_port_name(name).kind in PCI else False) if isinstance(name, str) else name.hugepages
         for name in names
@@ -131,7 +131,7 @@ def trace_files(trace: str | Path | None, count: int) -> list[Path | None]:
 
 
 def scattered(name: str | Device) -> bool:
-    """Whether the pages of this port's memory may be scattered in the device's eyes; see Device.scattered."""
+    """Device.scattered, found without opening the device."""
     if isinstance(name, Device):
         return name.scattered
     parsed = parse_port_name(name)

@@ -1,4 +1,4 @@
-"""Options that are defined once. An option is one row of a TypedDict: name, type, default, meaning and check.
+"""Options, each defined once. An option is one row of a TypedDict: name, type, default, meaning and check.
 
 Callers, type checkers, editors and help() use the same row.
 
@@ -35,7 +35,7 @@ class Option:
 
 
 def between(least: float, most: float, what: str) -> Callable[[str, Any], None]:
-    """A check that a number is in least..most; `what` says so in words."""
+    """A check that a number is in least..most. what: the sentence of the error."""
 
     def check(name: str, value: float) -> None:
         if not least <= value <= most:

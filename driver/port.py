@@ -186,11 +186,11 @@ class Port:
 
     @property
     def sfp(self) -> Module | None:
-        """The SFP+ module, None for an empty cage. Read each time, at the 100 kHz of its bus. Raises DeviceError."""
+        """The SFP+ module; None for an empty cage. Each use reads it again, at 100 kHz. Raises DeviceError."""
         return read_module(self.nic)
 
     def identify(self, seconds: float = 10.0) -> None:
-        """Blink the port's LEDs for `seconds`, to find its cable (as ethtool -p). Traffic continues."""
+        """Blink the port's LEDs for `seconds`, so that you find its cage (as ethtool -p). Traffic continues."""
         with blinking(self.nic):
             time.sleep(seconds)
 
@@ -211,7 +211,7 @@ class Port:
     # ---- rings ----
 
     def txsync(self) -> None:
-        """Give the advanced slots of every TX ring to the NIC, and take back sent ones.
+        """Give the advanced slots of every TX ring to the NIC, and take back the slots that it has sent.
 
         Raises rings.RingError, DeviceGone, DmaRefused.
         """
@@ -222,7 +222,7 @@ class Port:
             settle_transmit(session)
 
     def rxsync(self) -> None:
-        """Give the released slots of every RX ring to the NIC, and take in received ones.
+        """Give the released slots of every RX ring to the NIC, and take the slots that it has filled.
 
         Raises rings.RingError, DeviceGone, DmaRefused.
         """
@@ -253,7 +253,7 @@ class Port:
         session, target = self._session or self._open(), to._session or to._open()
         pairs = self._forwards.get(to)
         if pairs is None:
-            # Closed ports are dropped, else their memory would be kept.
+            # Drop closed ports: an entry would keep their memory.
             self._forwards = {port: each for port, each in self._forwards.items() if not port.closed}
             pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
@@ -404,7 +404,7 @@ class Port:
     def close(self) -> None:
         """Stop the NIC, then release everything. Unsent frames are lost: call flush() first. May be called again.
 
-        If the device does not stop as it should, it is reset and released all the same, and DeviceError is raised.
+        If the device does not stop, it is reset and everything is released; then DeviceError is raised.
         """
         self._session = None
         self._forwards.clear()

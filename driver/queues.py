@@ -15,8 +15,8 @@ KB = 1024
 TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
 QUEUES_WITHOUT_DCB = 64  # transmit queues 64 to 127 "should not be used" without DCB or virtualisation (7.2.1.2.1)
 FOUR_CLASSES = 2  # MTQC.NUM_TC_OR_Q
-RX_HEADROOM = 0x6000  # what FCRTH leaves free (4.6.3.2)
-RX_RESUME = 0x10000  # the other end may resume when the buffer has drained this far below FCRTH
+RX_HEADROOM = 0x6000  # bytes that FCRTH leaves free (4.6.3.2)
+RX_RESUME = 0x10000  # bytes: the other end may resume when the buffer holds so much less than FCRTH
 PAUSE_QUANTA = 0xFFFF  # in units of 512 bit times: 3.4 ms; the pause frame is repeated after half of it
 
 # The NIC prefetches TX descriptors in runs; without it, 64-byte frames do not reach line rate. It starts a fetch when
@@ -44,7 +44,7 @@ def clear_tables(nic: Registers) -> None:
 
 
 def init_receive(nic: Registers, options: PortOptions) -> None:
-    """4.6.7 up to the queues. Reception stays off until enable_receive()."""
+    """Carry out 4.6.7 up to the queues. Reception stays off until enable_receive()."""
     nic.RXCTRL.update(RXEN=0)
     clear_tables(nic)
     # Two units strip the CRC, and both must be set alike (8.2.3.8.8).
@@ -74,7 +74,7 @@ def init_flow_control(nic: Registers, options: PortOptions) -> None:
 
 
 def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, buf_size: int, drop_en: bool) -> None:
-    """4.6.7, for each queue: where the ring is, and how the NIC writes packets to it."""
+    """Set up a queue (4.6.7): the address of its ring, and how the NIC writes packets to it."""
     nic.RDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
     nic.RDBAH[queue].write(ring_iova >> 32)
     nic.RDLEN[queue].write(slots * DESCRIPTOR_SIZE)
@@ -92,7 +92,7 @@ def enable_receive_queue(nic: Registers, queue: int) -> None:
 
 @contextmanager
 def reception_stopped(nic: Registers) -> Iterator[None]:
-    """RXEN is 0 inside, and as before afterwards.
+    """Inside, RXEN is 0; afterwards it has its former value.
 
     The data path is drained first: RX DMA can hang when RXEN changes in mid-packet (4.6.7).
     """
@@ -110,7 +110,7 @@ def reception_stopped(nic: Registers) -> Iterator[None]:
 
 
 def enable_receive(nic: Registers) -> None:
-    """4.6.7 step 11, after every ring has its buffers."""
+    """Start reception (4.6.7 step 11), after every ring has its buffers."""
     nic.SECRXCTRL.update(RX_DIS=1)
     nic.SECRXSTAT.wait(SECRX_RDY=1, timeout=0.010, section="4.6.7 step 11")
     nic.RXCTRL.update(RXEN=1)
@@ -118,11 +118,11 @@ def enable_receive(nic: Registers) -> None:
 
 
 def init_transmit(nic: Registers, options: PortOptions) -> None:
-    """4.6.8 up to the queues.
+    """Carry out 4.6.8 up to the queues.
 
     Up to 64 queues: one packet buffer, no DCB, no VT (4.6.11.3.4). More queues: DCB with four traffic classes.
     """
-    # MTQC may be written only while ARBDIS is set, and the sizes belong to the same setting
+    # MTQC may be written only while ARBDIS is set, and the sizes have to change together with it.
     nic.RTTDCS.update(ARBDIS=1)
     classes = 1
     if options["tx_queues"] <= QUEUES_WITHOUT_DCB:
@@ -147,22 +147,22 @@ def init_four_classes(nic: Registers) -> None:
     """Four traffic classes, each with its own packet buffer (7.2.1.2.1, 4.6.11.3.2).
 
     They have the queues 0..63, 64..95, 96..111 and 112..127. Virtualisation would give 128 queues and one packet
-    buffer. But MTQC.VT_ENA must equal PFVTCTL's, and that ends RSS over 16 queues. Arbiters stay at round robin (TDPAC,
-    VMPAC, TPPAC 0), which needs no credits. DTXMXSZRQ stays at its maximum: DCB lowers it only for the precision of the
-    arbiters.
+    buffer. But MTQC.VT_ENA must equal PFVTCTL.VT_ENA, and with that RSS no longer spreads over 16 queues. Arbiters stay
+    at round robin (TDPAC, VMPAC, TPPAC 0), which needs no credits. DTXMXSZRQ stays at its maximum: with DCB, drivers
+    lower it only for more precise arbiters.
 
-    ASSUMPTION (datasheet silent): receive and transmit may differ in their number of classes; DPDK also configures them
-    apart.
+    ASSUMPTION (datasheet silent): receive and transmit may have different numbers of classes; DPDK also configures them
+    separately.
     """
     nic.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=FOUR_CLASSES)
-    # several packet buffers: the NIC looks for room in each of them; Linux sets this with DCB
+    # With several packet buffers the NIC looks for room in each of them. Linux sets this with DCB.
     nic.RTTDCS.update(BDPM=0, BPBFSM=0)
     nic.RTTPCS.update(ARBD=0x004)
     nic.SECTXMINIFG.update(SECTXDCB=0x1F)
 
 
 def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:
-    """4.6.8, for each queue. head_iova: where the NIC writes its head, 4 bytes, aligned to 16.
+    """Set up a queue (4.6.8). head_iova: where the NIC writes its head, 4 bytes, aligned to 16.
 
     ASSUMPTION (datasheet contradicts itself): the alignment is 16 bytes. The datasheet asks for 4 or 8 (7.2.3.5.2,
     8.2.3.9.11), but real cards ignored such addresses.
@@ -179,7 +179,7 @@ def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int,
 
 
 def enable_transmit(nic: Registers) -> None:
-    """DMATXCTL.TE, before any queue is enabled (4.6.8)."""
+    """Set DMATXCTL.TE, before any queue is enabled (4.6.8)."""
     nic.DMATXCTL.update(TE=1)
 
 

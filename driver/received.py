@@ -34,7 +34,7 @@ class Checksum(IntFlag):
 class Received:
     """A copy of what the NIC reports for each slot of a span.
 
-    For a frame in several slots, only the report of the last slot holds (7.1.6.2). Each array has shape (len,).
+    For a frame in several slots, only the report of the last slot is valid (7.1.6.2). Each array has shape (len,).
     Port.received() returns it.
     """
 

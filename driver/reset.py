@@ -25,21 +25,21 @@ def disable_interrupts(nic: Registers) -> None:
 
 
 def disable_receive_queue(nic: Registers, queue: int) -> None:
-    """4.6.7.1.2. The caller waits 100 us before it releases the ring's memory."""
+    """Disable a queue (4.6.7.1.2). The caller waits 100 us before it releases the ring's memory."""
     if nic.RXDCTL[queue].read().ENABLE:
         nic.RXDCTL[queue].update(ENABLE=0)
         nic.RXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.7.1.2")
 
 
 def disable_transmit_queue(nic: Registers, queue: int) -> None:
-    """4.6.8.1. SWFLSH writes back the descriptors that the NIC has fetched already."""
+    """Disable a queue (4.6.8.1). SWFLSH writes back the descriptors that the NIC has fetched already."""
     if nic.TXDCTL[queue].read().ENABLE:
         nic.TXDCTL[queue].update(ENABLE=0, SWFLSH=1)
         nic.TXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.8.1")
 
 
 def disable_queues(nic: Registers) -> None:
-    """Disable all queues, whoever enabled them. Master disable is allowed only after this (5.2.5.3.2)."""
+    """Disable all queues, also those of an earlier driver. Master disable is allowed only after this (5.2.5.3.2)."""
     for queue in range(QUEUES):
         disable_receive_queue(nic, queue)
         disable_transmit_queue(nic, queue)
@@ -47,7 +47,7 @@ def disable_queues(nic: Registers) -> None:
 
 
 def disable_master(device: Device, nic: Registers) -> bool:
-    """No DMA starts after this. False when requests are still pending: then one reset is not enough (5.2.5.3.2)."""
+    """Stop new DMA. Returns False if requests are still pending: then one reset is not enough (5.2.5.3.2)."""
     nic.CTRL.update(GIO_DIS=1)
     try:
         nic.STATUS.wait(GIO_MASTER_EN=0, timeout=0.080, section="5.2.5.3.2")
@@ -82,9 +82,9 @@ def global_reset(nic: Registers, *, link: bool) -> None:
 
 
 def quiesce(device: Device, nic: Registers, *, link: bool = False) -> None:
-    """Interrupts off, queues off, master disable, reset, interrupts off.
+    """Interrupts off, queues off, master disable, reset, interrupts off (4.2.1.6.1).
 
-    No DMA and no message after this (4.2.1.6.1).
+    Afterwards the NIC does no DMA and sends no interrupt. Raises RegisterTimeout.
     """
     disable_interrupts(nic)
     stuck: RegisterTimeout | None = None
@@ -101,7 +101,10 @@ def quiesce(device: Device, nic: Registers, *, link: bool = False) -> None:
 
 
 def wait_eeprom_auto_read(nic: Registers) -> None:
-    """After a reset the NIC reads MAC address, link mode and analogue settings from the EEPROM (4.6.3, 8.2.3.2.1)."""
+    """Wait until the NIC has read MAC address, link mode and analogue settings from the EEPROM (4.6.3, 8.2.3.2.1).
+
+    Raises RegisterTimeout, and DeviceError without a readable EEPROM or after a fault of the firmware.
+    """
     control = nic.EEC.wait(AUTO_RD=1, timeout=0.100, section="4.6.3")
     if not control.EE_PRES:  # without an EEPROM, AUTO_RD is set too
         raise DeviceError(
@@ -121,10 +124,10 @@ def read_eeprom(nic: Registers, word: int) -> int:
 
 
 def check_eeprom(nic: Registers) -> None:
-    """Words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2).
+    """Check that words 0x00 to 0x3F, and the sections that words 0x03 to 0x0E point to, add up to 0xBABA (6.2).
 
-    Raises DeviceError otherwise. The check is needed because some settings of a corrupt image, such as the analogue
-    side of the link, cannot be read back.
+    Raises DeviceError. The check is needed because some settings of a corrupt image, such as the analogue side of the
+    link, cannot be read back.
     """
     words = [read_eeprom(nic, word) for word in range(CHECKSUM_WORD + 1)]
     total = sum(words)
@@ -140,5 +143,5 @@ def check_eeprom(nic: Registers) -> None:
 
 
 def wait_dma_init(nic: Registers) -> None:
-    """The NIC has initialised its DMA after a reset (4.6.3)."""
+    """Wait until the NIC has initialised its DMA after a reset (4.6.3). Raises RegisterTimeout."""
     nic.RDRXCTL.wait(DMAIDONE=1, timeout=0.100, section="4.6.3")

@@ -6,9 +6,9 @@
         recording.look("after the first txsync")
         Path("ring.html").write_text(page(recording.steps))     # driver/cli/ring_html.py
 
-netmap's contract: the program owns [head, tail), the driver owns the rest (netmap(4)). In the driver's part, the NIC
-owns the descriptors from its head register up to its tail register (82599 7.1.9, 7.2.3.5). Before them are slots that
-the NIC has finished; after them are slots that the program has released since the last sync.
+netmap's contract: the program owns the slots [head, tail), the driver owns the others (netmap(4)). Of these, the NIC
+owns the slots from its head register up to its tail register (82599 7.1.9, 7.2.3.5). The slots before them are finished
+by the NIC; the slots after them were released by the program since the last sync.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Owner(Enum):
     GIVEN = ("g", "released by the program; the next sync gives it to the NIC")
     NIC = ("N", "owned by the NIC")
     DONE = ("d", "finished by the NIC; the next sync gives it to the program")
-    NOBODY = ("-", "unused, so that a full ring differs from an empty one")
+    UNUSED = ("-", "unused, so that a full ring differs from an empty one")
     DRIVER = ("D", "owned by the driver or the NIC")
 
     def __init__(self, letter: str, words: str) -> None:
@@ -71,7 +71,7 @@ class PortView:
 
 @dataclass(frozen=True)
 class Step:
-    """What has just happened, and the rings after it."""
+    """The rings after an event, which `caption` describes."""
 
     caption: str
     port: PortView
@@ -147,7 +147,7 @@ def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owne
         at, stretches = (
             tail,
             [
-                (Owner.NOBODY, tail + 1),
+                (Owner.UNUSED, tail + 1),
                 (Owner.DONE, nic_head),
                 (Owner.NIC, nic_tail),
                 (Owner.GIVEN, head),
@@ -161,7 +161,7 @@ def owners(transmits: bool, size: int, pointers: Mapping[str, int]) -> list[Owne
                 (Owner.PROGRAM, tail),
                 (Owner.DONE, nic_head),
                 (Owner.NIC, nic_tail),
-                (Owner.NOBODY, nic_tail + 1),
+                (Owner.UNUSED, nic_tail + 1),
                 (Owner.GIVEN, head),
             ],
         )

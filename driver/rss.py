@@ -33,7 +33,7 @@ class RssHeaders(Flag):
 
 
 class Rss:
-    """`port.rss`: the NIC's settings now. Set an attribute to change it on the open port.
+    """`port.rss`: the current settings of the NIC. Set an attribute to change it on the open port.
 
     A frame's queue is `table[hash & 127]`. A frame that matches none of `headers` has no hash and goes to queue 0. UDP
     ports are included by default. Fragments have no ports, so they may arrive on another queue than the rest of their
@@ -97,7 +97,7 @@ class Rss:
 
 
 def write_key(nic: Registers, key: bytes) -> None:
-    """8.2.3.7.14."""
+    """Write the 40-byte key (8.2.3.7.14)."""
     for word in range(len(nic.RSSRK)):
         nic.RSSRK[word].write(int.from_bytes(key[4 * word : 4 * word + 4], "little"))
 
@@ -112,9 +112,9 @@ def write_table(nic: Registers, queues: Sequence[int]) -> None:
 def init_rss(nic: Registers, queues: int, key: bytes) -> None:
     """Spread flows over `queues`, at most 16, before reception starts.
 
-    One queue is set up too, so that descriptors carry the hash.
+    RSS is also set up for a single queue, so that descriptors carry the hash.
     """
     write_key(nic, key)
     write_table(nic, range(min(queues, RSS_QUEUES)))
-    nic.RXCSUM.update(PCSD=1)  # the hash, not the fragment checksum, in the field that they share (8.2.3.7.5)
+    nic.RXCSUM.update(PCSD=1)  # descriptors carry the hash instead of the fragment checksum (8.2.3.7.5)
     nic.MRQC.write(RssHeaders.ALL.value, MRQE=RSS)

@@ -16,7 +16,7 @@ PAUSE_S = 0.0005
 
 @contextmanager
 def phy_of_port(nic: Registers) -> Iterator[None]:
-    """The PHY and the module's two-wire bus are ours inside. Raises DeviceError if another holder keeps them."""
+    """Inside, the PHY and the module's two-wire bus are ours. Raises DeviceError if another holder keeps them."""
     number = nic.STATUS.read().LAN_ID & 1
     ours, firmwares = f"SW_PHY_SM{number}", f"FW_PHY_SM{number}"
     take(nic, ours, firmwares)
@@ -28,9 +28,9 @@ def phy_of_port(nic: Registers) -> Iterator[None]:
 
 
 def take(nic: Registers, ours: str, firmwares: str) -> None:
-    """Take a resource. One that software has held for RESOURCE_S is taken over: its holder is dead.
+    """Take a resource. If software has held it for RESOURCE_S, its holder is dead and the resource is taken over.
 
-    Linux does the same.
+    Linux does the same. Raises DeviceError if the firmware keeps the resource.
     """
     end = time.monotonic() + RESOURCE_S
     while True:
@@ -50,7 +50,10 @@ def take(nic: Registers, ours: str, firmwares: str) -> None:
 
 @contextmanager
 def register_semaphore(nic: Registers) -> Iterator[None]:
-    """SW_FW_SYNC may be changed inside. SMBI excludes other drivers, SWESMBI the firmware (8.2.3.4.9)."""
+    """Inside, SW_FW_SYNC may be changed. SMBI excludes other drivers, SWESMBI the firmware (8.2.3.4.9).
+
+    Raises RegisterTimeout, DeviceError.
+    """
     try:
         nic.SWSM.wait(SMBI=0, timeout=SEMAPHORE_S, section="10.5.4")  # a read that returns 0 takes it
     except RegisterTimeout:  # its holder died: release it, once

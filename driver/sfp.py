@@ -47,8 +47,8 @@ class Diagnostics:
 class Module:
     """The module in the cage. types: such as "10GBASE-SR". lengths_m: its reach, for each kind of fibre or cable.
 
-    wavelength_nm: 0 for copper. diagnostics: None if it measures nothing, or needs a calibration that is not
-    implemented.
+    wavelength_nm: 0 for copper. diagnostics: None if the module measures nothing, or needs external calibration, which
+    is not implemented.
     """
 
     identifier: str
@@ -86,7 +86,7 @@ def read_module(nic: Registers) -> Module | None:
 
 
 def identity(page: bytes, measured: Diagnostics | None) -> Module:
-    """SFF-8472 tables 4-1 and 5-3 to 6-1."""
+    """Decode the identity page (SFF-8472 tables 4-1 and 5-3 to 6-1)."""
     cables = named_bits(page[8], CABLES)
     return Module(
         identifier=IDENTIFIERS.get(page[0], f"identifier {page[0]:#04x}"),
@@ -120,7 +120,7 @@ def date(code: str) -> str:
 
 
 def diagnostics(bus: I2c) -> Diagnostics:
-    """SFF-8472 9.4, internally calibrated. Units: 1/256 degree, 100 uV, 2 uA, 0.1 uW."""
+    """Read the measurements of an internally calibrated module (SFF-8472 9.4; 1/256 degree, 100 uV, 2 uA, 0.1 uW)."""
     values = bus.read(DIAGNOSTICS, MEASURED, MEASURED_SIZE)
     temperature, supply, bias, tx, rx = (
         int.from_bytes(values[at : at + 2], "big", signed=at == 0) for at in range(0, MEASURED_SIZE, 2)

@@ -1,7 +1,7 @@
 """The NIC's counters, extended beyond their 32 and 36 bits (82599 8.2.3.23).
 
 A read clears a counter, so the reader must keep the count. A counter stops at its maximum, so it must be read before
-that. A 36-bit pair is read low half first; the read of the high half clears both.
+it gets there. The low half of a 36-bit pair is read first; the read of the high half clears both halves.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class PortStatistics:
     rx: for each receive queue QPRC (packets), QBRC (bytes), QPRDC (packets dropped for lack of a descriptor).
     tx: for each transmit queue QPTC, QBTC.
     rx_others, tx_others: the NIC has 16 sets of queue counters. If a direction has more than 16 queues, rx or tx has
-        only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts what a FlowFilter
-        drops, and a port with a flow director counts this way from 16 queues on.
+        only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts frames that a
+        FlowFilter drops; therefore a port with a flow director shares this set from 16 receive queues on.
 
     Sent pause frames (LXOFFTXC, LXONTXC) are also in GPTC, GOTC, MPTC and PTC64, but in no queue's counters. On
     silicon GPRC also counts frames missed for lack of packet buffer (MPC); the sum of QPRC does not.
@@ -72,7 +72,7 @@ class Counter:
 
 
 def port_counters() -> dict[str, list[Counter]]:
-    """Every counter of the register table except the queues'. The registers of an array are added up."""
+    """Every counter of the register table except those of queues. The registers of an array are added up."""
     halves = {half for pair in PAIRS.values() for half in pair}
     counters: dict[str, list[Counter]] = {}
     for row in Registers.rows():
@@ -117,7 +117,7 @@ def values(counters: Mapping[str, Counter]) -> Mapping[str, int]:
 
 
 class Statistics:
-    """Accumulates one NIC's counters from now on. drops: filters may drop frames, and a set must count them."""
+    """Accumulates one NIC's counters from now on. drops: filters may drop frames, so the last set counts them."""
 
     def __init__(self, nic: Registers, rx_queues: int, tx_queues: int, *, drops: bool = False) -> None:
         self._nic = nic
@@ -125,7 +125,7 @@ class Statistics:
         self._rx = QueueCounters(RX_QUEUE, rx_queues, drops)
         self._tx = QueueCounters(TX_QUEUE, tx_queues)
         self.due_at = 0.0
-        self._reading = threading.Lock()  # the thread that read and cleared a counter must add it
+        self._reading = threading.Lock()  # a thread that reads and clears a counter also adds it
         map_queues(nic)
         self.accumulate()
         for counter in self._all():

@@ -55,7 +55,7 @@ class FiveTupleFilter:
     """IPv4 frames with these fields (7.1.2.5). The NIC has 128 such filters.
 
     A field that is None is not compared. Ports are compared only in TCP, UDP and SCTP packets that are not fragments.
-    priority: 1..7; if several filters match, the highest wins, then the one added first. Raises ValueError.
+    priority: 1..7. If several filters match, the highest priority wins, then the filter added first. Raises ValueError.
     """
 
     queue: int
@@ -97,9 +97,9 @@ class Filters(Collection[Filter]):
         self._nic, self._queues, self._director = nic, queues, director
 
     def __iter__(self) -> Iterator[Filter]:
-        """Filters in registers are read from there.
+        """Filters that are in registers are read from the registers.
 
-        Flow director's table cannot be read: its filters come in the order added.
+        Flow director's table cannot be read, so its filters come in the order in which they were added.
         """
         yield from self._in_registers()
         yield from self._of_director()
@@ -172,7 +172,7 @@ class Filters(Collection[Filter]):
         """Remove filters. If one is not there, those before it are removed and ValueError is raised."""
         for filter in filters:
             if filter not in (self._of_director() if isinstance(filter, FlowFilter) else self._in_registers()):
-                raise ValueError(f"there is no {filter}; print(*port.filters) lists what there is")
+                raise ValueError(f"there is no {filter}; print(*port.filters) lists the filters")
             match filter:
                 case EtherTypeFilter():
                     index = next(i for i in range(len(self._nic.ETQF)) if read_ether_type(self._nic, i) == filter)

@@ -26,7 +26,7 @@ class Vlan:
     def filter(self) -> AbstractSet[int] | None:
         """The VLANs whose frames are received; None for all. Set it to a set of ids 0..4094 or None; raises ValueError.
 
-        Frames without a tag are always received; frames with only a priority belong to VLAN 0. The filter also applies
+        Frames without a tag are always received. A tag with only a priority belongs to VLAN 0. The filter also applies
         to a promiscuous port.
         """
         if not self._nic.VLNCTRL.read().VFE:

@@ -13,9 +13,9 @@ from enum import Flag
 
 from .bringup import Session
 
-QUIET_S = 1.0  # check the device after this time without an interrupt: one that is gone sends none
+QUIET_S = 1.0  # check the device after this time without an interrupt: a device that is gone sends none
 SPIN_NS = 20_000_000  # signals are handled between two spins, so this bounds the delay of Ctrl-C
-TURN_NS = 2_000  # of spinning for one port when several are waited for
+TURN_NS = 2_000  # spin this long for one port, if several are waited for
 PATIENCE_S = 50e-6  # upper bound of the spin before a sleep
 
 
@@ -53,7 +53,7 @@ def wait_until(
 def patience_s(sessions: Sequence[Session]) -> float:
     """How long to spin before a sleep.
 
-    No message comes sooner after the last one, and waking up costs more than this.
+    Two messages of a vector are at least interrupt_interval_us apart, and waking up costs more than PATIENCE_S.
     """
     return min(PATIENCE_S, *(session.options["interrupt_interval_us"] / 1e6 for session in sessions))
 
@@ -129,7 +129,7 @@ def settle_receive(session: Session, taken: int = 0) -> None:
     """After an rxsync, when fileno() is in use: if no frame is left, let the next frame make fileno() readable.
 
     While frames are left, fileno() is readable already, so a busy ring costs no system call. taken: bits of receive
-    messages that were taken before; then the vectors are armed in any case.
+    messages that the caller has already taken; then the vectors are armed in any case.
     """
     interrupts = session.interrupts
     if not taken:
@@ -137,7 +137,8 @@ def settle_receive(session: Session, taken: int = 0) -> None:
             return
         taken = interrupts.drain_receive()
     if interrupts.rx.arm() or taken:
-        session.rx_sync()  # else a frame from before the messages were taken would wait for the next one
+        # A frame may have come before the messages were taken. Without this sync it would wait for the next one.
+        session.rx_sync()
         if session.received():
             interrupts.nudge()
     forget_room(session)

@@ -17,7 +17,7 @@ class Wakeups:
     def __init__(self, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
         """vectors: eventfd of each vector -> its bit in the masks.
 
-        others: more eventfds that wake, with their own bits.
+        others: further eventfds that end a wait, with their own bits.
         """
         self.mask = sum(vectors.values())
         self.armed = 0  # vectors that may send a message, or sent one that drain() has not taken
@@ -35,7 +35,7 @@ class Wakeups:
         return self._epoll.fileno()
 
     def arm(self) -> bool:
-        """Let each vector send one message; a pending one comes at once. False when all were armed already."""
+        """Let each vector send one message; a pending message comes at once. False if all were armed already."""
         missing = self.mask & ~self.armed
         if missing:
             self.unmask(missing)

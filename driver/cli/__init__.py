@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(subparsers)
     options, rest = parser.parse_known_args(arguments)
-    if rest:  # argparse wants a list of names in one piece; `regs emulated --diff RX*` has an option in between
+    if rest:  # argparse takes a list of names only in one piece; in `regs emulated --diff RX*` an option splits it
         if not hasattr(options, "names") or any(word.startswith("-") for word in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.names += rest

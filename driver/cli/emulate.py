@@ -61,8 +61,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--rules",
         choices=POLICIES,
         default="record",
-        help="what to do when the driver breaks a rule of the datasheet (see hw/emulator/rules/README.md): answer its "
-        "access with an error, report it when the driver disconnects (default), or nothing",
+        help="what to do when the driver breaks a rule of the datasheet (see hw/emulator/rules/README.md). raise: "
+        "answer its access with an error. record (default): report the rule when the driver disconnects. ignore: do "
+        "nothing",
     )
     parser.add_argument(
         "--fault",
@@ -70,8 +71,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         action="append",
         default=[],
         metavar="NAME[+N]",
-        help="break something, at the N-th register access: link, no-module, foreign-module, eeprom-checksum, reset, "
-        "queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
+        help="break a part of the NIC, at the N-th register access: link, no-module, foreign-module, eeprom-checksum, "
+        "reset, queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
     )
     parser.add_argument(
         "--trap-all", action="store_true", help="no doorbell region: every register access is a message"
@@ -80,12 +81,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--trace",
         type=argparse.FileType("w", encoding="ascii"),
         metavar="FILE",
-        help="write a line to FILE for each message; ixrings trace FILE shows them",
+        help="write a line to FILE for each message; `ixrings trace FILE` shows the lines",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON instead, one object a line: the socket, then each broken rule",
+        help="print JSON instead, one object per line: the socket, then each broken rule",
     )
     parser.set_defaults(run=run)
 
@@ -148,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
                 print(json.dumps(facts(violation)), flush=True)
             else:
                 print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
-        nic.clear_violations()  # else a rule that the next client breaks as well would not be reported again
+        nic.clear_violations()  # otherwise the same broken rule of the next client would not be reported
         if options.trace:
             options.trace.flush()
 

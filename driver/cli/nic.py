@@ -46,7 +46,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("address", metavar="BDF")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
-    parser = subparsers.add_parser("doctor", help="check what keeps programs from using a NIC, and how to fix it")
+    parser = subparsers.add_parser(
+        "doctor", help="check what prevents programs from using a NIC, and show how to fix it"
+    )
     parser.set_defaults(run=run_doctor)
     parser.add_argument(
         "address", nargs="?", default="", metavar="BDF", help="check only this NIC (default: every 82599)"

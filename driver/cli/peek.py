@@ -1,4 +1,4 @@
-"""Look at a NIC that another program or driver may own. Then nothing is written, cleared or reset."""
+"""Look at a NIC. If another program or driver owns it, nothing is written, cleared or reset."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ReadOnly:
         return self._bar.load(offset)
 
     def write32(self, offset: int, value: int, /) -> None:
-        raise DeviceError("this NIC is only read; nothing is written to it")
+        raise DeviceError("another program or driver owns this NIC, so it is only read: nothing is written to it")
 
     def close(self) -> None:
         self._bar.close()
@@ -78,9 +78,9 @@ class ReadOnly:
 class Peek:
     """A NIC that is looked at.
 
-    nic: its registers. device: None if another program or driver has it; then registers whose read has an effect must
-    not be read. function: None for a NIC that is not on the PCI bus. holder: who has it, "" if we do. port: set if it
-    was brought up.
+    nic: its registers. device: None if another program or driver owns it; then registers that change when they are read
+    must not be read. function: None for a NIC that is not on the PCI bus. holder: the owner, "" for this program. port:
+    set if the NIC was brought up.
     """
 
     nic: Registers
@@ -116,7 +116,7 @@ def peek(text: str, *, up: bool = False) -> Iterator[Peek]:
 
 
 def held_by(function: Function) -> str:
-    """The kernel driver, or the programs, that have the NIC; "" if none has."""
+    """The kernel driver, or the programs, that own the NIC; "" if it is free."""
     if function.driver not in FOR_PROGRAMS:
         return function.driver
     return ", ".join(holders(ROOT, *nodes_of(function, ROOT)))

@@ -79,7 +79,7 @@ def linux_information(port: str, hidden: RegistersHidden) -> dict[str, object]:
 
 
 def link(seen: Peek) -> str:
-    """The link in words. A NIC of ours gets time to train it."""
+    """The link in words. If this program opened the NIC, wait for the training of the link."""
     if seen.device is not None:
         setup_link(seen.nic)  # opening the device has reset the link
         now = read_link(seen.device, seen.nic)

@@ -1,4 +1,4 @@
-"""`ixrings regs`: a NIC's registers and their fields; which differ from their reset values; which change."""
+"""`ixrings regs`: show a NIC's registers and fields: all, those that differ from reset, or those that change."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 WILD = frozenset("*?[")
 EPILOG = """\
-A NAME is the datasheet's name or another driver's (PFVML2FLT, VMOLR), a pattern with * and ? (RX*), one register of an
-array (RXDCTL[3]), or the number of a section (8.2.3.5). A register that changes when it is read is read only if its
-name is given in full.
+A NAME is the register's name in the datasheet (PFVML2FLT) or in another driver (VMOLR), a pattern with * and ? (RX*),
+one register of an array (RXDCTL[3]), or the number of a section (8.2.3.5). A register that changes when it is read is
+shown only if its name is given in full.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "regs",
-        help="a NIC's registers and their fields",
+        help="show a NIC's registers and their fields",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,7 +48,7 @@ def add(subparsers: Subparsers) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help="registers to show (default: all; of arrays, those that differ from their reset value)",
+        help="registers to show (default: all, but in arrays only those that differ from their reset value)",
     )
     parser.add_argument(
         "--up", action="store_true", help="first bring up a NIC that no program uses, as open_port() does"
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def named(pattern: str) -> list[Entry]:
-    """The registers that a NAME means. Raises PortError when there is none."""
+    """The registers that a NAME stands for. Raises PortError if there is none."""
     asked = pattern.upper()
     found = [
         Entry(row, index)
@@ -171,7 +171,7 @@ def read(nic: Registers, entries: Iterable[Entry]) -> dict[Entry, Word]:
 
 
 def is_shown(entry: Entry, value: Word, by_name: bool, diff: bool) -> bool:
-    """Whether the options show this register; without a NAME, arrays only where they differ from the reset value."""
+    """Whether the options show this register. Without a NAME, an array shows only entries that are not at reset."""
     return value != entry.reset if diff else by_name or entry.row.count == 1 or value != entry.reset
 
 
@@ -181,12 +181,12 @@ def refuse_effects(rows: Iterable[Row[Any]], holder: str) -> None:
         if row.access.read_has_effect:
             raise DeviceError(
                 f"{row.name} changes when it is read ({row.access.value}), and {holder} uses the NIC: "
-                "its driver would miss what this read takes away"
+                "this read would clear a value that its driver needs"
             )
 
 
 def lines(values: Mapping[Entry, Word], before: Mapping[Entry, Word], each_field: bool = False) -> Iterator[str]:
-    """A register that has a value in `before` is shown with the change. Equal neighbours of an array share a line."""
+    """A line for each register, with the change if `before` has a value. Equal neighbours in an array share a line."""
     for (row, value, former), run in groupby(values, lambda entry: (entry.row, values[entry], before.get(entry))):
         entries = list(run)
         numbers = f"{value:#010x}" if former is None else f"{former:#010x} -> {value:#010x}"

@@ -1,7 +1,4 @@
-"""`ixrings ring`: draw rings with the owner of each slot.
-
-The port plays a short scene, or belongs to another program.
-"""
+"""`ixrings ring`: draw rings with the owner of each slot: of a port that plays a short scene, or of another program."""
 
 from __future__ import annotations
 
@@ -66,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
         return run_other(options)
     if options.watch is not None:
         raise PortError(
-            "--watch is for the rings of another program: ixrings ring pid:PID --watch. No program changes those of "
-            f"{options.port}"
+            "--watch is for the rings of another program: ixrings ring pid:PID --watch. The rings of "
+            f"{options.port} do not change by themselves"
         )
     steps = scene(options.port, options.frames)
     show(steps if options.steps or options.json else steps[-1:], options.json)

@@ -12,7 +12,7 @@ CELLS = 64  # the most that are drawn; a cell of a longer ring stands for severa
 ROWS, COLUMNS = 11, 23  # radius; a character is about twice as high as wide
 MARKS = {"head": "h", "cur": "c", "tail": "t", "NIC head": "H", "NIC tail": "T"}
 MARGIN = len(MARKS) + 1
-COLOURS = {Owner.PROGRAM: 32, Owner.GIVEN: 33, Owner.NIC: 34, Owner.DONE: 35, Owner.NOBODY: 90, Owner.DRIVER: 34}
+COLOURS = {Owner.PROGRAM: 32, Owner.GIVEN: 33, Owner.NIC: 34, Owner.DONE: 35, Owner.UNUSED: 90, Owner.DRIVER: 34}
 LISTED = 12  # the most slots of an owner in the list
 
 

@@ -12,7 +12,7 @@ COLOURS = {
     Owner.GIVEN: "#e8b93c",
     Owner.NIC: "#3b6fb5",
     Owner.DONE: "#a05cb5",
-    Owner.NOBODY: "#c8c8c8",
+    Owner.UNUSED: "#c8c8c8",
     Owner.DRIVER: "#3b6fb5",
 }
 

@@ -20,7 +20,7 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
     recording = Recording(port)
     recording.look(
         "After open_port(). The program owns all slots of the TX ring but one. The NIC owns all slots of the RX ring "
-        "but one, for frames to come."
+        "but one, and writes the next frames into them."
     )
     tx, rx = port.tx_rings[0], port.rx_rings[0]
     for number in range(rounds):
@@ -30,7 +30,7 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
         tx.advance(len(span))
         recording.look(
             f"The program wrote {len(span)} frames into buffers and their lengths into slots. It advanced: head and "
-            "cur moved. Only the program knows yet."
+            "cur moved. The NIC does not know of these frames yet."
         )
         port.txsync()
         recording.look(

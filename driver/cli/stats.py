@@ -33,9 +33,9 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("stats", help="show a NIC's counters, and their rates")
     parser.set_defaults(run=run)
     parser.add_argument("port", metavar="PORT", help="a port's name, such as 0000:03:00.0 or emulated")
-    parser.add_argument("--all", action="store_true", help="show counters that are zero, too")
+    parser.add_argument("--all", action="store_true", help="also show counters that are zero")
     add_watch(parser, "show counts and rates")
-    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch, one object a line")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; with --watch one object per line")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Counts]]]:
     """The source of the counts, in words, and a function that returns the counts so far.
 
-    An emulated NIC that is watched is brought up; otherwise it would never count. Raises DeviceError.
+    An emulated NIC that is watched is brought up first: before that it counts nothing. Raises DeviceError.
     """
     try:
         with peek(port, up=watching and parse_port_name(port).kind is Kind.EMULATED) as seen:

@@ -1,4 +1,4 @@
-"""`ixrings trace`: shows a recorded trace, that is each access of a driver to a NIC."""
+"""`ixrings trace`: show a recorded trace: each access of a driver to the registers of a NIC."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON instead: one object per access and line; for --count and --compare one per register",
+        help="print JSON instead, one object per line: each access, or with --count and --compare each register",
     )
 
 
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         show = compare if options.compare else count if options.count else print_each if options.json else print_folded
         show(files, options)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for file in files:
         if file.complaint():
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def chosen(file: TraceFile, options: argparse.Namespace) -> Iterator[Access]:
-    """The accesses that the options choose. Raises ValueError for --from or --to when the trace has no times."""
+    """The accesses that the options choose. Raises ValueError for --from or --to if the trace has no times."""
     wanted = conditions(options, file)
     for access in file:
         if all(holds(access) for holds in wanted):

@@ -1,4 +1,4 @@
-"""Compares two register traces: the registers that each wrote, the values, and the order."""
+"""Compare two register traces: which registers they wrote, with which values, and in which order."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def listed(values: tuple[Access, ...]) -> str:
 
 
 def other_order(a: Written, b: Written) -> Iterator[str]:
-    """Registers that were written at another place in the order, and what each trace wrote before them."""
+    """Registers at different places in the two orders, and the register that each trace wrote before them."""
     common = set(a.order()) & set(b.order())
     in_a, in_b = ([name for name in each.order() if name in common] for each in (a, b))
     blocks = difflib.SequenceMatcher(None, in_a, in_b, autojunk=False).get_matching_blocks()

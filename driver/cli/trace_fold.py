@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ixrings.hw.trace.device import Access
 
 LONGEST_LOOP = 4  # accesses
-SELECTS = {"RTTDQSEL"}  # its value is the queue that the accesses after it are about (8.2.3.10.13)
+SELECTS = {"RTTDQSEL"}  # its value selects the queue for the next accesses (8.2.3.10.13)
 
 
 @dataclass(frozen=True)
 class Step:
-    """An access that may be repeated: with the same `kind`, and with the same index or, in an array, a later one."""
+    """An access that may be repeated, with the same `kind` and the same index (in an array: a higher index)."""
 
     access: Access
     kind: tuple[object, ...]
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """A printed line of a Fold. how_often: on its last line the number of repetitions, unless `name` shows it."""
+    """A printed line of a Fold. how_often: on the last line, the number of repetitions if `name` does not show it."""
 
     access: Access
     name: str
@@ -102,7 +102,7 @@ def folded(steps: Sequence[Step], times: int = 1, stride: int = 0) -> Fold:
 
 
 def find_loop(steps: Sequence[Step]) -> tuple[int, int]:
-    """(period, stride) when the last `period` steps repeat the steps before them, else (0, 0)."""
+    """(period, stride) if the last `period` steps repeat the steps before them, else (0, 0)."""
     for period in range(1, min(LONGEST_LOOP, len(steps) // 2) + 1):
         rounds = [(steps[-i], steps[-i - period]) for i in range(1, period + 1)]
         stride = next((step.index - earlier.index for step, earlier in rounds if step.entry), 0)

@@ -58,18 +58,18 @@ def test_every_slot_of_a_tx_ring_has_its_owner_at_each_step() -> None:
         def seen() -> dict[Owner, int]:
             return counts(view_port(port).rings[0])
 
-        assert seen() == {Owner.PROGRAM: 63, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 63, Owner.UNUSED: 1}
         span = port.tx_rings[0].reserve(10)
         span.len[:] = 60
         port.tx_rings[0].advance(10)
-        assert seen() == {Owner.PROGRAM: 53, Owner.GIVEN: 10, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 53, Owner.GIVEN: 10, Owner.UNUSED: 1}
         port.txsync()
-        assert seen() == {Owner.PROGRAM: 53, Owner.NIC: 10, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 53, Owner.NIC: 10, Owner.UNUSED: 1}
         nic.step(4)
-        assert seen() == {Owner.PROGRAM: 53, Owner.NIC: 6, Owner.DONE: 4, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 53, Owner.NIC: 6, Owner.DONE: 4, Owner.UNUSED: 1}
         nic.step(6)
         port.txsync()
-        assert seen() == {Owner.PROGRAM: 63, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 63, Owner.UNUSED: 1}
 
 
 def test_every_slot_of_an_rx_ring_has_its_owner_at_each_step() -> None:
@@ -79,16 +79,16 @@ def test_every_slot_of_an_rx_ring_has_its_owner_at_each_step() -> None:
         def seen() -> dict[Owner, int]:
             return counts(view_port(port).rings[1])
 
-        assert seen() == {Owner.NIC: 63, Owner.NOBODY: 1}
+        assert seen() == {Owner.NIC: 63, Owner.UNUSED: 1}
         port.send([bytes(60)] * 8)
         nic.step(8)
-        assert seen() == {Owner.DONE: 8, Owner.NIC: 55, Owner.NOBODY: 1}
+        assert seen() == {Owner.DONE: 8, Owner.NIC: 55, Owner.UNUSED: 1}
         port.rxsync()
-        assert seen() == {Owner.PROGRAM: 8, Owner.NIC: 55, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 8, Owner.NIC: 55, Owner.UNUSED: 1}
         port.rx_rings[0].advance(5)
-        assert seen() == {Owner.PROGRAM: 3, Owner.GIVEN: 5, Owner.NIC: 55, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 3, Owner.GIVEN: 5, Owner.NIC: 55, Owner.UNUSED: 1}
         port.rxsync()
-        assert seen() == {Owner.PROGRAM: 3, Owner.NIC: 60, Owner.NOBODY: 1}
+        assert seen() == {Owner.PROGRAM: 3, Owner.NIC: 60, Owner.UNUSED: 1}
 
 
 @pytest.mark.parametrize("transmits", [True, False])
@@ -162,7 +162,7 @@ def test_the_scene_wraps_the_rings_and_shows_what_the_program_owns() -> None:
     for step in steps:
         for ring in step.port.rings:
             space = (ring.pointers["tail"] - ring.pointers["head"]) % ring.num_slots
-            assert (counts(ring).get(Owner.PROGRAM, 0), counts(ring)[Owner.NOBODY]) == (space, 1), step.caption
+            assert (counts(ring).get(Owner.PROGRAM, 0), counts(ring)[Owner.UNUSED]) == (space, 1), step.caption
     seen = {slot.owner for step in steps for ring in step.port.rings for slot in ring.slots}
     assert seen == set(Owner) - {Owner.DRIVER}
 
