@@ -1,4 +1,4 @@
-"""Builds the two C libraries, shared objects beside the packages that load them. All else is in pyproject.toml."""
+"""Builds the two C libraries, each in the folder of the package that loads it. The rest is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STANDARD = ["-std=c11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden"]
 
 
 def compiler() -> list[str]:
-    """$CC, or the first C compiler found. Without one the build ends here, with one line."""
+    """$CC, or the first C compiler found. Without a compiler the build ends here with one line."""
     wanted = shlex.split(os.environ.get("CC", ""))
     candidates = [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]
     for command in candidates:
         if shutil.which(command[0]):
             return command
-    missing = f"CC={wanted[0]} is not there" if wanted else "no C compiler is there"
-    sys.exit(f"ixrings is partly C and {missing}. Run: apt install gcc libc6-dev")
+    missing = f"CC={wanted[0]} was not found" if wanted else "no C compiler was found"
+    sys.exit(f"ixrings is partly C, and {missing}. Run: apt install gcc libc6-dev")
 
 
 def write_engine_headers(folder: Path) -> None:
@@ -69,7 +69,7 @@ class BuildLibraries(build_ext):
 
 
 class PlatformWheel(bdist_wheel):
-    """py3-none-<platform>: any Python 3 can load the libraries, but only this kind of machine can run them."""
+    """Tag py3-none-<platform>: any Python 3 can load the libraries, but they run only on this kind of machine."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]

@@ -13,19 +13,19 @@ from .registers import BAR0_SIZE, Registers
 
 
 def check_offset(offset: int) -> None:
-    """Raises ValueError when no register can be at `offset`."""
+    """Raises ValueError if no register can be at `offset`."""
     if offset % 4 or not 0 <= offset < BAR0_SIZE:
         raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
 
 
 def check_value(value: int) -> None:
-    """Raises ValueError when `value` does not fit in a register."""
+    """Raises ValueError if `value` does not fit in a register."""
     if not 0 <= value <= ALL_ONES:
         raise ValueError(f"{value:#x} is not a 32-bit value")
 
 
 def check_tail(offset: int) -> None:
-    """Raises ValueError when `offset` is not a tail register (RDT or TDT; these have no aliases)."""
+    """Raises ValueError if `offset` is not that of a tail register (RDT or TDT; these have no aliases)."""
     place = Registers.find(offset)
     if place is None or place.row.name not in ("RDT", "TDT"):
         raise ValueError(f"{offset:#x} is not a tail register")
@@ -36,7 +36,7 @@ class Bar:
 
     An access through a memoryview of 32-bit words is exactly one load or one store. (ctypes' from_address() reads a
     word before it writes it.) The file descriptor may be closed afterwards.
-    Raises OSError when it cannot be mapped, DeviceError when it is too small for an 82599.
+    Raises OSError if it cannot be mapped, DeviceError if it is too small for an 82599.
     """
 
     def __init__(self, fd: int, size: int, offset: int = 0, *, writable: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The Device interface: what a driver needs of an 82599, whichever transport leads to it.
+"""The Device interface: what a driver needs of an 82599, the same for every transport.
 
 VFIO, UIO, vfio-user and the emulator implement it. It has the shape of VFIO: BAR0 accesses of 32 bits, configuration
 space, DMA windows by I/O virtual address, an eventfd for each MSI-X vector, function reset, close.
@@ -28,8 +28,8 @@ class Device(abc.ABC):
 
     name: str
     max_vectors: int
-    owner: str = ""  # the port that drives it: the error for a second opener names it
-    hugepages: bool | None = False  # DMA memory on 2 MiB pages: always (True), if enough are free (None), never
+    owner: str = ""  # name of the port that uses the device, for the error of a second port
+    hugepages: bool | None = False  # DMA memory on 2 MiB pages: True always, None if enough are free, False never
     scattered: bool = False  # True without an IOMMU: pages of one mapping may have unrelated bus addresses
     doorbells_need_ringing: bool = False  # True: ring_doorbells() has to follow stores at `doorbell` addresses
     _window: DmaWindow | None = None
@@ -48,7 +48,7 @@ class Device(abc.ABC):
         """Host address of a tail register (RDT, TDT). A 32-bit store there writes the register. Valid until close()."""
 
     def ring_doorbells(self) -> None:
-        """Send the device what was stored at `doorbell` addresses. If `doorbells_need_ringing`: after each sync."""
+        """Send the device the values stored at `doorbell` addresses: after each sync, if `doorbells_need_ringing`."""
         assert not self.doorbells_need_ringing, "a transport that needs this implements it"
 
     @abc.abstractmethod
@@ -96,7 +96,7 @@ class Device(abc.ABC):
         """Stop the device and release everything. Idempotent."""
 
     def link_trouble(self) -> str:
-        """Why the link is down, if the transport knows more than LINKS shows; else ""."""
+        """Why the link is down, if the transport knows more than LINKS shows; otherwise ""."""
         return ""
 
     def alloc_dma(self, size: int) -> DmaMemory:

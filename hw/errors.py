@@ -1,4 +1,4 @@
-"""Exceptions of hw. Every message says what was seen and what to do."""
+"""Exceptions of hw. Every message names the observed cause and what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BindError(DeviceError):
 
 
 class WireError(DeviceError):
-    """There is no such wire, or it cannot be attached. The message lists the wires there are."""
+    """There is no such wire, or it cannot be attached. The message lists the possible wires."""
 
 
 class CaptureError(Exception):

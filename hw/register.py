@@ -48,9 +48,9 @@ class Access(Enum):
 
 
 class Field:
-    """Bits [high:low] of a register. On a value that was read, it is the field's number.
+    """Bits [high:low] of a register. As an attribute of a value that was read, it is the number in these bits.
 
-    meaning: what the field is for, "" where its name says it. values: what single numbers of it stand for.
+    meaning: the purpose of the field, "" if its name is enough. values: the meaning of single numbers.
     """
 
     def __init__(self, high: int, low: int, meaning: str = "", values: Mapping[int, str] | None = None) -> None:
@@ -73,7 +73,7 @@ class Field:
         return self if value is None else (value >> self.low) & self.max
 
     def place(self, number: int) -> int:
-        """`number` shifted to where the field is; ValueError when it does not fit."""
+        """`number` shifted to the bits of the field. Raises ValueError if it does not fit."""
         if not 0 <= number <= self.max:
             raise ValueError(
                 f"{self.name}={number:#x} does not fit: the field is bits [{self.high}:{self.low}], "
@@ -119,7 +119,7 @@ class Word(int):
         return value & ALL_ONES
 
     def describe(self) -> str:
-        """`ENABLE=1 SPEED=3 (10 Gbit/s)`: the fields that are not zero, and what the number stands for."""
+        """`ENABLE=1 SPEED=3 (10 Gbit/s)`: the fields that are not zero, and the meanings of their numbers."""
         shown = []
         for name, field in self.fields.items():
             number = (self >> field.low) & field.max
@@ -288,7 +288,7 @@ class Accessor(Generic[W]):
         return self.row.label(self.index)
 
     def read(self) -> W:
-        """One 32-bit load. Raises DeviceGone when the device no longer answers."""
+        """One 32-bit load. Raises DeviceGone if the device no longer answers."""
         return self.row.layout(self._space.load(self.offset, self.name))
 
     def write(self, value: int = 0, /, **fields: int) -> None:
@@ -302,8 +302,8 @@ class Accessor(Generic[W]):
     def wait(self, *, timeout: float, section: str = "", **fields: int) -> W:
         """Read until all `fields` have the given numbers, for at most `timeout` seconds. Returns the last value read.
 
-        Raises RegisterTimeout, which names the register, the field, the number expected and read, how long it took and
-        the datasheet's section.
+        Raises RegisterTimeout, which names the register, the field, the expected number and the number read, the time
+        waited and the datasheet's section.
         """
         layout = self.row.layout
         mask = layout.compose(self.name, 0, {name: layout.fields[name].max for name in fields if name in layout.fields})
@@ -405,15 +405,15 @@ class RegisterMap:
 
     @classmethod
     def find(cls, offset: int) -> Place | None:
-        """The register at `offset`, aliases included; None where the table has no register."""
+        """The register at `offset`, aliases included; None if the table has no register there."""
         return cls._places.get(offset)
 
     def load(self, offset: int, name: str) -> int:
-        """One 32-bit load. When it reads all ones, check_present() tells a value from a device that is gone."""
+        """One 32-bit load. If it reads all ones, check_present() finds out whether the device is gone."""
         value = self.space.read32(offset)
         if value == ALL_ONES:
             self.check_present(name)
         return value
 
     def check_present(self, name: str) -> None:
-        """Raise DeviceGone when the device is not there. A map without a suitable register cannot tell."""
+        """Raise DeviceGone if the device is gone. The base class has no register for that check, so it does nothing."""

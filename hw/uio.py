@@ -85,7 +85,7 @@ class UioDevice(MappedDevice):
             raise DeviceError(in_use(self._function, who)) from None
 
     def _quiet(self) -> None:
-        """Memory space on, DMA off. This is the first write that a locked-down kernel refuses."""
+        """Switch memory space on and DMA off. This is the first write that a locked-down kernel refuses."""
         try:
             self.enable_bus_master(False)
         except OSError as error:
@@ -163,7 +163,7 @@ class UioDevice(MappedDevice):
         self._switch_line(True)
 
     def _switch_line(self, on: bool) -> None:
-        """uio_pci_generic sets INTX_DISABLE at each interrupt, and this program clears it; igb_uio does both itself."""
+        """Unmask or mask the line: igb_uio does it itself; uio_pci_generic only sets INTX_DISABLE at each interrupt."""
         if self._function.driver == "igb_uio":
             os.write(self._line, struct.pack("i", int(on)))
             return

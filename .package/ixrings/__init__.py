@@ -13,8 +13,8 @@ from pathlib import Path
 
 __version__ = "0.2.0"  # pyproject.toml reads it from here
 
-# In a checkout driver, hw and rings are links. Modules are loaded through the links' targets, so that tracebacks and
-# debuggers name the real files.
+# In a checkout, the folders driver, hw and rings here are links. Modules are loaded from the targets of the links, so
+# that tracebacks and debuggers name the real files.
 __path__.insert(0, str(Path(__file__).with_name("driver").resolve().parent))
 
 from ixrings.driver import *  # noqa: E402, F403  # after __path__; the exported names are those of __all__

@@ -1,4 +1,4 @@
-"""`python -m ixrings`: the `ixrings` command without its script."""
+"""`python -m ixrings` runs the `ixrings` command."""
 
 import sys
 

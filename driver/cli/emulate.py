@@ -72,7 +72,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         default=[],
         metavar="NAME[+N]",
         help="break a part of the NIC, at the N-th register access: link, no-module, foreign-module, eeprom-checksum, "
-        "reset, queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be given several times",
+        "reset, queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be repeated",
     )
     parser.add_argument(
         "--trap-all", action="store_true", help="no doorbell region: every register access is a message"

@@ -58,7 +58,7 @@ def check_linktype(linktype: int, where: str) -> None:
 
 
 def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-    """One element of `dtype` from each byte position: index an array of overlapping elements, one at each byte."""
+    """The element of `dtype` at each byte position. It indexes an array of overlapping elements, one at each byte."""
     if not len(positions):
         return np.empty(0, dtype)
     everywhere = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
@@ -67,12 +67,12 @@ def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int6
 
 
 def first_true(bad: npt.NDArray[np.bool_]) -> int | None:
-    """Index of the first True; None without one."""
+    """Index of the first True; None if all are False."""
     return int(bad.argmax()) if bad.any() else None
 
 
 def bad_length(captured: int) -> str:
-    """Error text for a captured length that is 0 or above MAX_FRAME."""
+    """The rest of an error sentence, for a captured length that is 0 or above MAX_FRAME."""
     if captured == 0:
         return "has a frame of 0 bytes; the file is damaged"
     return f"has a frame of {captured} bytes, and {MAX_FRAME} is the limit; the file is damaged"
@@ -85,7 +85,7 @@ def to_capture(
     wire_lengths: npt.NDArray[np.unsignedinteger],
     times_ns: npt.NDArray[np.int64],
 ) -> Capture:
-    """A Capture whose wire lengths are at least the captured lengths."""
+    """A Capture of these arrays. A wire length that is less than the captured length is raised to it."""
     return Capture(
         np.frombuffer(data, np.uint8),
         offsets.astype(np.uint64),

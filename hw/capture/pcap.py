@@ -38,7 +38,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
-# Bytes: the longest record. A larger buffer would not help: the kernel copies it again, best from the cache.
+# Bytes: the longest record. A larger buffer would leave the cache before the kernel copies it.
 WRITE_BUFFER = RECORD_HEADER + MAX_FRAME
 
 
@@ -170,7 +170,10 @@ class CaptureWriter:
             raise
 
     def write(self, frame: FrameBytes, time_ns: int, wire_length: int | None = None) -> None:
-        """Write one frame. wire_length: its length on the wire, if `frame` is only a part of it."""
+        """Write one frame. wire_length: its length on the wire, if `frame` is only a part of it.
+
+        Raises CaptureError, ValueError for a value that does not fit a record.
+        """
         data = frame.data if isinstance(frame, np.ndarray) else memoryview(frame)
         length = data.nbytes
         wire = max(length, wire_length or 0)
@@ -199,9 +202,9 @@ class CaptureWriter:
     ) -> None:
         """Write many frames: frames uint8 (n, stride), lengths (n,) bytes on the wire, times_ns (n,) or one for all.
 
-        rows: row of each frame in `frames`, which may then have more rows, as the buffers of a port have. Of a frame
-        that is longer than stride, stride bytes are kept. Raises ValueError, and writes nothing, if shapes differ or a
-        value does not fit.
+        rows: row of each frame in `frames`, which may then have more rows, such as the buffers of a port. Only the
+        first `stride` bytes of a longer frame are kept. If shapes differ or a value does not fit, raises ValueError and
+        writes nothing.
         """
         self._check_open()
         # Copies, because the arrays may be shared memory: check the same values that are used.
@@ -257,7 +260,7 @@ class CaptureWriter:
     def _write_out(self) -> None:
         """Write the buffer and update the counts.
 
-        Ctrl-C cannot come between the last assignments, because there is no call between them.
+        The last assignments have no call between them, so Ctrl-C cannot come between them.
         """
         used, position = self._used, self._position
         with memoryview(self._buffer) as whole, whole[:used] as gathered:
@@ -318,7 +321,7 @@ def open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:
-    """Write all of `data`, of which a raw file may take only a part at a time. Raises OSError."""
+    """Write all of `data`: a raw file may accept only a part of it at a time. Raises OSError."""
     while data:
         written = file.write(data)
         if written is None:
@@ -329,9 +332,9 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
 def headers_of(
     times_ns: npt.NDArray[np.integer] | int, captured: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.void]:
-    """Headers of the records of a batch, each as one item.
+    """The record headers of a batch, each as one item.
 
-    A single item if all are equal, which saves a tenth of the time of examples/capture.py.
+    If all are equal, there is only one item. This saves a tenth of the time of examples/capture.py.
     """
     same = np.ndim(times_ns) == 0 and int(lengths.min()) == int(lengths.max())
     headers = np.empty(

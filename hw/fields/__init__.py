@@ -3,8 +3,8 @@
     NAME = bit(position, meaning, values)
     NAME = bits(high, low, meaning, values)
 
-meaning   what the field is for; left out where the name says it
-values    what single numbers of the field stand for
+meaning   the purpose of the field; left out if the name is enough
+values    the meaning of single numbers of the field
 
 The files follow the datasheet's chapters 8.2.3.1 to 8.2.3.27:
 
@@ -16,8 +16,8 @@ The files follow the datasheet's chapters 8.2.3.1 to 8.2.3.27:
 22        mac.py           MAC, link, MDIO
 23 to 27  system.py        statistics, wake-up, manageability, time, virtualisation
 
-ASSUMPTION (datasheet not at hand): the meaning of a field that no code here uses is what its name and other drivers
-suggest.
+ASSUMPTION (datasheet not at hand): if no code here uses a field, its meaning is taken from its name and from other
+drivers.
 
 A register without named fields has no class: it is a plain `Word` in hw/registers/.
 """

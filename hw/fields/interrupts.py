@@ -11,7 +11,7 @@ class CAUSES(Word):
     RTX_QUEUE = bits(15, 0, "receive and transmit queues, as IVAR maps them")
     FLOW_DIR = bit(16, "flow director: no room for a filter")
     RX_MISS = bit(17, "packets missed: the packet buffer was full")
-    PCI_EX = bit(18, "PCIe error; PICAUSE says which")
+    PCI_EX = bit(18, "PCIe error; PICAUSE shows which")
     MAILBOX = bit(19, "a VF sent a message or was reset")
     LSC = bit(20, "link status change")
     LINKSEC = bit(21, "LinkSec: packet numbers run out")
@@ -31,7 +31,7 @@ class EITR(Word):
     LLI_MOD = bit(15, "low latency interrupts are moderated")
     LLI_CREDIT = bits(20, 16, "low latency interrupts left")
     ITR_COUNTER = bits(27, 21, "time until the next interrupt")
-    CNT_WDIS = bit(31, "the write leaves the counters as they are")
+    CNT_WDIS = bit(31, "the write does not change the counters")
 
 
 class GPIE(Word):

@@ -275,7 +275,7 @@ class ANLP2(Word):
 
 
 class MMNGC(Word):
-    MNG_VETO = bit(0, "the management controller forbids that the link is changed")
+    MNG_VETO = bit(0, "the management controller forbids changes of the link")
 
 
 class ANLPNP1(Word):

@@ -107,7 +107,7 @@ class FTQF(Word):
 class SYNQF(Word):
     QUEUE_ENABLE = bit(0)
     RX_QUEUE = bits(7, 1)
-    SYNQFP = bit(31, "1: comes before the 5-tuple filters")
+    SYNQFP = bit(31, "1: precedence over the 5-tuple filters")
 
 
 class ETQF(Word):

@@ -65,7 +65,7 @@ class TXPBTHRESH(Word):
 class RTRPCS(Word):
     RRM = bit(1, "receive recycle mode")
     RAC = bit(2, "receive arbitration: 1 weighted strict priority")
-    LRPB = bits(18, 16, "packet buffer served last")
+    LRPB = bits(18, 16, "packet buffer that was served last")
 
 
 class RTTDCS(Word):
@@ -109,7 +109,7 @@ class TC_CREDITS(Word):
 
 
 class RTTDQSEL(Word):
-    TXDQ_IDX = bits(6, 0, "queue that RTTDT1C and RTTBCNRC are about")
+    TXDQ_IDX = bits(6, 0, "queue that RTTDT1C and RTTBCNRC access")
 
 
 class RTTDT1C(Word):

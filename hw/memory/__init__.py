@@ -1,1 +1,1 @@
-"""Memory for DMA: its pages, and the addresses at which a device finds it."""
+"""Memory for DMA: its pages, and the addresses that a device uses for it."""

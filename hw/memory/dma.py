@@ -1,4 +1,4 @@
-"""Memory for descriptor rings: windows that a device can access, and the parts of a window that rings get."""
+"""Memory for descriptor rings: windows that a device can access, and the parts of a window that rings use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .hugepages import PAGE, align_up, make_memfd
 
 @dataclass(frozen=True)
 class DmaMapping:
-    """Host memory [address, address + size), which the device finds contiguous at `iova`.
+    """Host memory [address, address + size), contiguous for the device from `iova` on.
 
     Without an IOMMU the memory may not be contiguous; `pages` then has a bus address for each `page_size` bytes.
     """
@@ -27,7 +27,7 @@ class DmaMapping:
     page_size: int = 0
 
     def bus_address(self, offset: int) -> int:
-        """Address at which the device finds byte `offset`."""
+        """Address of byte `offset` for the device."""
         return self.pages[offset // self.page_size] + offset % self.page_size if self.pages else self.iova + offset
 
 
@@ -70,7 +70,7 @@ class DmaWindow:
         self._given = self._parts = 0
 
     def take(self, size: int) -> DmaMemory | None:
-        """The next `size` bytes; None if they do not fit. Aligned to the size, so the part crosses no larger page."""
+        """The next `size` bytes; None if they do not fit. Aligned to the size, so that they cross no larger page."""
         offset = align_up(self._given, max(PAGE, 1 << (size - 1).bit_length()))
         if offset + size > self.size:
             return None
@@ -82,7 +82,7 @@ class DmaWindow:
         """Take back one part. The last one unmaps the window."""
         self._parts -= 1
         if not self._parts:
-            self._device.forget_window(self)  # used memory is not zeroed any more
+            self._device.forget_window(self)  # its memory was used, so it is no longer zeroed
             self._device.unmap_dma(self.mapping)
 
 

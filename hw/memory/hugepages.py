@@ -24,7 +24,7 @@ def align_up(value: int, step: int) -> int:
 
 
 def free_hugepages(root: Path = Path("/")) -> int:
-    """Number of free 2 MiB pages; 0 if the kernel has none at all."""
+    """Number of free 2 MiB pages; 0 if the kernel does not support them."""
     return count_of(root, "free_hugepages")
 
 

@@ -1,4 +1,4 @@
-"""I/O virtual addresses (IOVA): which the IOMMU translates, and which are in use."""
+"""I/O virtual addresses (IOVA): the ranges that the IOMMU translates, and the windows in use."""
 
 from __future__ import annotations
 

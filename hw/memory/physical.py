@@ -18,7 +18,7 @@ FRAME = (1 << 55) - 1
 def map_physical(name: str, fd: int, address: int, size: int) -> DmaMapping:
     """Physical addresses of [address, address + size), which is `fd` mapped from its start. Raises DmaError.
 
-    The memory has to be on hugepages: the kernel may move plain pages at any time, without telling the device.
+    The memory has to be on hugepages: the kernel may move plain pages at any time without notice.
     ASSUMPTION (kernel documentation silent): hugepages stay in place. The kernel moves them only when memory is taken
     offline or a CMA area is allocated.
     """

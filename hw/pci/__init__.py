@@ -1,1 +1,1 @@
-"""NICs on the PCI bus, as sysfs shows them: find them, bind them to a driver for programs, see what prevents access."""
+"""NICs on the PCI bus: find them in sysfs, bind them to a driver for programs, find out what prevents access."""

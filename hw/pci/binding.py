@@ -62,7 +62,7 @@ def bind(
 ) -> list[Bound]:
     """Bind a NIC to `driver`, with `group` also the other 82599s of its IOMMU group: all of them or none.
 
-    force: bind it even if Linux uses it for an address or a route. owner: a user who shall open it without root.
+    force: bind it even if Linux uses it for an address or a route. owner: a user who may then open it without root.
     Raises BindError, DeviceError.
     """
     with locked(root):

@@ -1,6 +1,6 @@
 """PCI functions as sysfs shows them: what they are, their drivers, interfaces and IOMMU groups.
 
-`root` everywhere is the directory that has sys, proc, dev and run in it: "/", or a tree made for a test.
+`root` is always the directory that contains sys, proc, dev and run: "/", or a tree made for a test.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BRIDGE_CLASS = 0x0604
 VFIO_DRIVERS = ("vfio-pci",)
 UIO_DRIVERS = ("uio_pci_generic", "igb_uio")
 FOR_PROGRAMS = (*VFIO_DRIVERS, *UIO_DRIVERS)
-# Drivers that do no DMA of their own, so their functions may share a group with one that a program has open
+# Drivers that do no DMA of their own. Their functions may share a group with a function that a program has open
 # (driver_managed_dma in the kernel).
 HARMLESS_DRIVERS = (*VFIO_DRIVERS, "pci-stub", "pcieport")
 
@@ -91,7 +91,7 @@ class Function:
 
     @property
     def harmless(self) -> bool:
-        """Whether its group is viable with it: no driver of the host makes it do DMA."""
+        """Whether its group is viable although the function is in it: no driver of the host makes it do DMA."""
         return not self.driver or self.driver in HARMLESS_DRIVERS or self.class_code >> 8 == BRIDGE_CLASS
 
 
@@ -121,7 +121,7 @@ def look_up(address: str, root: Path = ROOT) -> Function:
 
 
 def check_is_82599(function: Function) -> None:
-    """Raises DeviceError if it is something else."""
+    """Raises DeviceError if the function is not an 82599."""
     if not function.is_82599:
         what = "a NIC, but not an 82599" if function.is_nic else "not a NIC"
         raise DeviceError(
@@ -144,7 +144,7 @@ def find_nics(root: Path = ROOT) -> list[Function]:
 
 
 def group_blockers(function: Function, root: Path = ROOT) -> list[Function]:
-    """Functions of the same IOMMU group whose host drivers prevent programs from opening it."""
+    """Functions of the same IOMMU group with a host driver. It has to be detached before a program opens the group."""
     return [member for member in members(function, root) if not member.harmless]
 
 

@@ -35,7 +35,8 @@ ENOUGH_LOCKED = 64 << 20  # bytes: a port of one queue each way needs 5 MB, sixt
 class Check:
     """One line of the report.
 
-    ok: nothing to do. text: what was found. mend: what to type if not ok. needed: whether programs fail without it.
+    ok: nothing has to be done. text: what was found. mend: the command that helps if not ok. needed: whether programs
+    fail if not ok.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Check:
 
 
 def examine(address: str = "", root: Path = ROOT) -> list[Check]:
-    """Check the machine, then the NIC at `address` or, without one, every 82599. Raises NoSuchFunction."""
+    """Check the machine, then the NIC at `address`, or every 82599 if there is no address. Raises NoSuchFunction."""
     functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_82599]
     by_uio = bool(functions) and all(function.driver in UIO_DRIVERS for function in functions)
     checks = [

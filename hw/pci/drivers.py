@@ -17,7 +17,7 @@ def detach(function: Function) -> None:
 
 
 def probe(function: Function, root: Path) -> None:
-    """Let the drivers probe the function. The `driver` link shows the result; the write reports only some failures."""
+    """Let the drivers probe the function. The `driver` link shows the result, because the write hides some failures."""
     try:
         (root / "sys/bus/pci/drivers_probe").write_text(function.address)
     except PermissionError:
@@ -35,7 +35,7 @@ def load_module(driver: str, root: Path) -> None:
 
 
 def load_kernel_driver(function: Function, former: str, root: Path) -> None:
-    """Load the module of the former driver or, without one, of the function's modalias. It may be built in."""
+    """Load the module of the former driver, or of the function's modalias if there was none. It may be built in."""
     try:
         wanted = former or (function.path / "modalias").read_text().strip()
     except OSError:

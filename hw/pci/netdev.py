@@ -1,4 +1,4 @@
-"""Whether Linux uses a network interface, so that binding its NIC elsewhere would cut a connection."""
+"""Whether Linux uses a network interface: then a bind of its NIC to another driver would end connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SIOCGIFADDR = 0x8915
-LINK_SCOPE = "20"  # in if_inet6: a link-local address, which every interface gives itself
+LINK_SCOPE = "20"  # in if_inet6: a link-local address, which every interface has
 
 
 def why_in_use(netdevs: Iterable[str], root: Path) -> str:

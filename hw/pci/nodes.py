@@ -26,7 +26,7 @@ def has_iommufd(function: Function, root: Path) -> bool:
 
 
 def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
-    """Device files that a program opens for this function. (Not /dev/vfio/vfio and /dev/iommu, which all share.)"""
+    """Device files that a program opens for this function only. (All functions share /dev/vfio/vfio and /dev/iommu.)"""
     if function.driver in UIO_DRIVERS and function.uio:
         return (root / "dev" / function.uio,)
     if function.driver not in VFIO_DRIVERS:

@@ -1,4 +1,4 @@
-"""What `ixrings bind` notes in /run/ixrings about each NIC: its driver and interface before the bind."""
+"""Notes of `ixrings bind` in /run/ixrings: the driver and the interface of each NIC before the bind."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def remembered(address: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def remember(function: Function, root: Path, undo: ExitStack) -> None:
-    """Note driver and interface, unless it has a driver for programs already: unbind() goes back to the kernel's own.
+    """Note driver and interface, but not a driver for programs: unbind() goes back to the kernel's own driver.
 
-    `undo` restores the note that was there before.
+    `undo` restores the former note.
     """
     file = state_file(function.address, root)
     if function.driver in FOR_PROGRAMS or (not function.driver and file.exists()):

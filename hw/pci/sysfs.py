@@ -1,4 +1,4 @@
-"""Files, links and directories of sysfs and proc. Those that are missing read as empty."""
+"""Files, links and directories of sysfs and proc. A missing one reads as empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a program cannot open a NIC in its present state, in sentences that end with what to type."""
+"""Why a program cannot open a NIC in its present state: sentences that end with the command that helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .discovery import ROOT, SFP_PLUS, UIO_DRIVERS, VFIO_DRIVERS, VIRTUAL_FUNCTI
 
 
 def why_not(function: Function, root: Path = ROOT) -> str:
-    """Why a program cannot open this NIC now; "" if it can. Ends with what to type, if a command helps."""
+    """Why a program cannot open this NIC now; "" if it can. Ends with a command, if one helps."""
     if not function.is_82599:
         return (
             "not an 82599"

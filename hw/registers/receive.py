@@ -52,8 +52,8 @@ class Receive:
     RXCTRL = Register(f.RXCTRL, 0x03000, RW, 0, "8.2.3.8.10", "Receive Control", mask=0x1)
     RSCCTL = RegisterArray(f.RSCCTL, rx_queue(0x0102C), RW, 0, "8.2.3.8.13", "RSC Control", mask=0xD)
     RSCDBU = Register(f.RSCDBU, 0x03028, RW, 0, "8.2.3.8.12", "RSC Data Buffer Control", mask=0xFF)
-    # ASSUMPTION (datasheet not at hand): each packet buffer reads empty, because in the emulator no frame stays in one between
-    # two register accesses.
+    # ASSUMPTION (datasheet not at hand): each packet buffer reads as empty, because in the emulator no frame stays in a
+    # packet buffer between two register accesses.
     RXMEMWRAP = Register(f.RXMEMWRAP, 0x03190, RO, 0x8888_8888, "8.2.3.8.11", "Rx Packet Buffer Flush Detect")
     RDSTAT = RegisterArray(Word, Run(0x02C00, 4, 8), RO, 0, "8.2.3.8", "Rx DMA Statistics (Debug)")
     RDSTATCTL = Register(Word, 0x02C20, RO, 0, "8.2.3.8", "Rx DMA Statistics Control (Debug)")

@@ -126,7 +126,7 @@ class System:
     FWSTS = Register(f.FWSTS, 0x15F0C, RW, 0, "8.2.3.25", "Firmware Status", mask=0x200)
     TSYNCRXCTL = Register(f.TSYNCRXCTL, 0x05188, RW, 0, "8.2.3.26", "Rx Time Sync Control", mask=0x1E)
     TSYNCTXCTL = Register(f.TSYNCTXCTL, 0x08C00, RW, 0, "8.2.3.26", "Tx Time Sync Control", mask=0x10)
-    # The reset value is as other sources report it: UDP port 0x319, although PTP's port is 319.
+    # Other sources report this reset value: UDP port 0x319, although PTP's port is 319.
     RXMTRL = Register(f.RXMTRL, 0x05120, RW, 0x0319_0000, "8.2.3.26", "Rx Message Type Low")
     RXSTMPL = Register(Word, 0x051E8, RO, 0, "8.2.3.26", "Rx Timestamp Low")
     RXSTMPH = Register(Word, 0x051A4, Access.LATCH, 0, "8.2.3.26", "Rx Timestamp High")

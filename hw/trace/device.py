@@ -25,13 +25,18 @@ from ..device import Device, DmaMapping
 from ..register import ALL_ONES, Place, Word
 from ..registers import Registers
 
-HOT_LOOP = "rings/hotloop.py"  # the caller of a tail's store
+HOT_LOOP = "rings/hotloop.py"  # recorded as the caller for tails, which C code stores
 PROJECT = f"{Path(__file__).parents[2]}/"
-BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}  # between a driver's step and the access
+BETWEEN = {
+    __file__,
+    device.__file__,
+    register.__file__,
+    registers.__file__,
+}  # files with functions between a step of a driver and the access
 
 
 def place_name(offset: int) -> str:
-    """`RXDCTL[0]`; with a second address `SRRCTL[0]@0x02100`; `0x01234` where the table has no register."""
+    """`RXDCTL[0]`; `SRRCTL[0]@0x02100` for an alias; `0x01234` if the table has no register there."""
     place = Registers.find(offset)
     if place is None:
         return f"{offset:#07x}"
@@ -67,7 +72,7 @@ class Access:
 
     @property
     def register(self) -> str:
-        """`name` without the address, which a register with several addresses has in it."""
+        """`name` without the address of an alias."""
         return self.name.partition("@")[0]
 
     @property
@@ -82,13 +87,13 @@ class Access:
 
     @property
     def number(self) -> str:
-        """`0x02000000`; `0x02000000 in bits 0x02000001` when only these bits are known, `?` when none is."""
+        """`0x02000000`; `0x02000000 in bits 0x02000001` if only these bits are known; `?` if no bit is known."""
         text = f"{self.value:#0{2 + 2 * self.size}x}"
         return text if self.mask == ALL_ONES else f"{text} in bits {self.mask:#010x}" if self.mask else "?"
 
     @property
     def fields(self) -> str:
-        """`ENABLE=1`: the fields that are not zero; when only some bits are known, the fields with known bits."""
+        """`ENABLE=1`: the fields that are not zero; if only some bits are known, the fields with known bits."""
         if self.place is None:
             return ""
         word: Word = self.place.row.layout(self.value)
@@ -119,10 +124,10 @@ class TracedDevice(Device):
 
     C code stores the tails, and a wrapper cannot see its stores. Therefore the C code gets words of this object to
     store to. After the sync, and before any other access, changed words are recorded and stored to the NIC, so the NIC
-    sees the same accesses in the same order. When one sync moves a tail several times, only the last value is recorded.
+    sees the same accesses in the same order. If one sync moves a tail several times, only the last value is recorded.
 
-    Two threads may use the wrapper if they may use `inner`. The caller closes `file`. When `file` cannot be written
-    (a full disk), the trace ends with a warning, and the device works on.
+    Two threads may use the wrapper if they may use `inner`. The caller closes `file`. If `file` cannot be written (a
+    full disk), the trace ends with a warning, and the device continues to work.
     """
 
     doorbells_need_ringing = True
@@ -153,7 +158,7 @@ class TracedDevice(Device):
     @classmethod
     @contextmanager
     def recording(cls, inner: Device, path: str | Path) -> Iterator[TracedDevice]:
-        """`inner`, traced into a new file at `path`. Raises OSError when the file cannot be created."""
+        """`inner`, traced into a new file at `path`. Raises OSError if the file cannot be created."""
         file = open(path, "w", encoding="ascii", errors="backslashreplace")
         device = cls(inner, file)
         try:
@@ -209,7 +214,10 @@ class TracedDevice(Device):
             self._pass_tails_on()
 
     def _pass_tails_on(self) -> None:
-        """The C loop has a barrier before its store, so descriptors are in memory before the word here changes."""
+        """Record and store changed tails.
+
+        The C loop has a barrier before its store, so descriptors are in memory before a word here changes.
+        """
         rung = False
         for offset, tail in self._tails.items():
             value = tail.word.value

@@ -1,5 +1,5 @@
-"""Reads register traces: of a TracedDevice (hw/trace/device.py), of vfio-user servers (`ixrings emulate --trace`), and
-plain listings of a driver's steps.
+"""Reads register traces of a TracedDevice (hw/trace/device.py) and of a vfio-user server (`ixrings emulate --trace`),
+and plain listings of a driver's steps.
 
     for access in TraceFile("port.trace"): ...
 
@@ -29,7 +29,7 @@ OURS = re.compile(r" *(\d+\.\d+) (read|write) +(\S+) 0x((?:[0-9a-f]{2}){1,4})\b(
 CONFIG_NAME = re.compile(r"CONFIG\+(0x[0-9a-f]+)")
 REGISTER_NAME = re.compile(r"(?:.*@)?(0x[0-9a-f]+)|(\w+?)(?:\[(\d+)\])?")
 
-# 0.16400 R BAR0 0x06018 4 00000005; the time, the 0x and the word for how a write was sent may be missing
+# 0.16400 R BAR0 0x06018 4 00000005; the time, the 0x, and `posted` or `sync` after a write are optional
 MESSAGE = re.compile(
     r" *(?:(\d+\.\d+) +)?([RW]) (BAR0|CFG|CONFIG) (?:0x)?([0-9a-f]+) (\d+) ([0-9a-f]+)(?: posted| sync)?"
 )
@@ -57,7 +57,7 @@ class TraceError(ValueError):
 class TraceFile:
     """The accesses in a file, in its order. Iterate over it once. Unknown lines are left out and counted.
 
-    Raises OSError, and TraceError when the file has no known line.
+    Raises OSError, and TraceError if the file has no known line.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,9 +67,8 @@ class TraceFile:
 
     def __iter__(self) -> Iterator[Access]:
         for line in self._read_lines():
-            found = (
-                parse_line(line) if line.endswith("\n") else None
-            )  # digits may be missing from a line without an end
+            # A line without an end may lack digits.
+            found = parse_line(line) if line.endswith("\n") else None
             if found is not None:
                 self.accesses += len(found)
                 yield from found
@@ -86,7 +85,7 @@ class TraceFile:
             )
 
     def complaint(self) -> str:
-        """A sentence about the lines that could not be used; "" when there are none."""
+        """A sentence about the lines that could not be used; "" if there are none."""
         parts = [self._damage] if self._damage else []
         if self.not_understood:
             verb = "is" if self.not_understood == 1 else "are"
@@ -108,7 +107,7 @@ class TraceFile:
 
 
 def parse_line(line: str) -> list[Access] | None:
-    """The accesses in a line: [] for a line of another kind, None when the line is not understood."""
+    """The accesses in a line: [] for a line of another kind, None if the line is not understood."""
     text = line.strip()
     try:
         if match := OURS.fullmatch(text):
@@ -169,7 +168,7 @@ def parse_ours(match: re.Match[str]) -> Access:
 
 
 def parse_message(match: re.Match[str]) -> list[Access]:
-    """One access; none for a block of configuration space that is read or written at once."""
+    """One access; none if a larger block of configuration space is read or written in one message."""
     time, letter, region, digits, size_text, value = match.groups()
     offset, size, config = int(digits, 16), int(size_text), region != "BAR0"
     if config and size not in (1, 2, 4):
@@ -197,7 +196,9 @@ def parse_step(match: re.Match[str]) -> Access:
         return Access(None, True, offset, int(new, 16) << ((bits & -bits).bit_length() - 1) & bits, bits)
     if kind in ("SET", "CLR"):
         return Access(None, True, offset, bits if kind == "SET" else 0, bits)
-    known = bits if kind.startswith("POLL") else 0  # a wait ends with known bits; the result of a test is not recorded
+    known = (
+        bits if kind.startswith("POLL") else 0
+    )  # a wait ends with known bits; a listing does not record the result of a test
     return Access(None, False, offset, bits if kind == "POLL1" else 0, known)
 
 

@@ -1,7 +1,7 @@
 """The kernel's VFIO and iommufd interfaces: numbers and structures of <linux/vfio.h> and <linux/iommufd.h>.
 
 The kernel reads and writes each structure. `argsz` (iommufd: `size`) is the size that this program knows; a newer
-kernel writes no more than that. No request number contains a size: all are _IO(';', n).
+kernel writes no more bytes than that. The request numbers contain no size: all are _IO(';', n).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import IntEnum, IntFlag
 
 
 class Request(IntEnum):
-    """ioctl numbers, by the descriptor they are for. 0x3B70 to 0x3B72 mean something else on another descriptor."""
+    """ioctl numbers, grouped by kind of descriptor. 0x3B70 to 0x3B72 have another meaning on other descriptors."""
 
     GET_API_VERSION = 0x3B64  # container
     CHECK_EXTENSION = 0x3B65

@@ -1,4 +1,4 @@
-"""A device by its IOMMU group, in a container with a type 1 IOMMU: the older interface of VFIO (linux/vfio.h)."""
+"""A device opened by its IOMMU group, in a container with a type 1 IOMMU: VFIO's older interface (linux/vfio.h)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .space import DeviceSpace
 
 
 class Container(DeviceSpace[Group]):
-    """noiommu: there is no address space, the caller uses physical addresses. Raises DeviceError."""
+    """A device in its group. noiommu: no address space; the caller uses physical addresses. Raises DeviceError."""
 
     def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class Container(DeviceSpace[Group]):
 
     def _open_device(self) -> None:
         try:
-            # The result is the descriptor. A bytearray, because for immutable arguments Python returns the argument.
+            # The result is the descriptor. With an immutable argument, ioctl() would return the argument.
             self.device = fcntl.ioctl(
                 self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0")
             )

@@ -45,7 +45,7 @@ class Way(Enum):
 class VfioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to vfio-pci. Opening and closing it resets the NIC.
 
-    way: None takes iommufd if the kernel offers it and permissions allow it, else the group.
+    way: None chooses iommufd if the kernel offers it and permissions allow it, else the group.
     Raises DeviceError, NoSuchFunction.
     """
 
@@ -53,7 +53,7 @@ class VfioDevice(MappedDevice):
 
     def __init__(self, address: str, way: Way | None = None, root: Path = ROOT) -> None:
         function = look_up(address, root)
-        check_is_82599(function)  # before opening, which resets it
+        check_is_82599(function)  # before opening the device, which resets it
         self.way = choose(function, root) if way is None else way
         self.name = f"vfio-noiommu:{address}" if self.way is Way.NOIOMMU else f"vfio:{address}"
         self.scattered = self.way is Way.NOIOMMU
@@ -183,7 +183,7 @@ class VfioDevice(MappedDevice):
                     "process is reached. Run: ulimit -n 4096"
                 ) from None
             return False
-        if missing:  # positive: the number of vectors that there are; none was enabled
+        if missing:  # positive: the device has only this number of vectors, and none was enabled
             self._close_eventfds()
         return not missing
 
@@ -220,7 +220,7 @@ class VfioDevice(MappedDevice):
     # ---- life ----
 
     def reset(self) -> None:
-        """The kernel saves and restores configuration space; DMA mappings stay."""
+        """Reset the function. The kernel saves and restores configuration space; DMA mappings stay."""
         self._check_open()
         try:
             fcntl.ioctl(self._fd, Request.DEVICE_RESET)
@@ -232,7 +232,7 @@ class VfioDevice(MappedDevice):
             ) from None
 
     def close(self) -> None:
-        """Disable bus master, then interrupts. The kernel resets the device at its last close; then unmap memory."""
+        """Disable bus master, then interrupts; close the device, so that the kernel resets it; then unmap memory."""
         if self._closed or os.getpid() != self._process:  # a forked child must not stop its parent's device
             return
         try:
@@ -253,7 +253,7 @@ class VfioDevice(MappedDevice):
 
 
 def choose(function: Function, root: Path) -> Way:
-    """iommufd if the kernel offers it and this process may open it, or cannot open the group either; else the group."""
+    """iommufd if the kernel offers it, unless this process has permission only for the group; otherwise the group."""
     if not has_iommufd(function, root):
         return Way.GROUP
     nodes = (device_node(function, root), root / IOMMU)

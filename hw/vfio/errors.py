@@ -1,4 +1,4 @@
-"""Error sentences for VFIO: what the errno means here, and what to type."""
+"""Error sentences for VFIO: the meaning of an errno, and the command that helps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_iommu(function: Function) -> str:
 
 
 def no_interrupt_remapping(function: Function, module: str) -> str:
-    """For EPERM at attaching a device that could forge interrupts. A parameter of `module` accepts the risk."""
+    """For EPERM when a device is attached that could forge interrupts. A parameter of `module` accepts the risk."""
     return (
         f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device "
         "could forge them. Switch interrupt remapping on in the BIOS, or accept the risk. Run: echo 1 | sudo tee "
@@ -38,7 +38,7 @@ def no_interrupt_remapping(function: Function, module: str) -> str:
 
 
 def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
-    """For EACCES or EPERM of opening `nodes`."""
+    """For EACCES or EPERM when `nodes` are opened."""
     shown = " ".join(map(str, nodes))
     if noiommu:
         return f"{shown} needs CAP_SYS_RAWIO: without an IOMMU the device can access all memory. Run as root (sudo)"

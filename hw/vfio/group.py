@@ -96,7 +96,7 @@ class Group:
         return parse_ranges(buffer, info.cap_offset) if info.flags & abi.INFO_CAPS else [WHOLE]
 
     def close(self) -> None:
-        """Call it after the last device of the group is closed."""
+        """Close both descriptors. Call it after the last device of the group is closed."""
         if self.fd >= 0:
             try:
                 fcntl.ioctl(self.fd, Request.GROUP_UNSET_CONTAINER)
@@ -108,7 +108,7 @@ class Group:
         self.container = self.fd = -1
 
 
-# One table a process, because the kernel opens a group once a process: a second function has to find the open group.
+# One table per process: a process can open a group only once, so a second function has to find the open group.
 GROUPS: Spaces[Group] = Spaces()
 
 

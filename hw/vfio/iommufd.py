@@ -1,4 +1,4 @@
-"""A device by its own character device and /dev/iommu: the newer interface of VFIO (linux/iommufd.h)."""
+"""A device opened by its own character device and /dev/iommu: VFIO's newer interface (linux/iommufd.h)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import map_error, no_interrupt_remapping
 from .nodes import open_node
 from .space import DeviceSpace, Spaces
 
-RANGES = 64  # the first query has room for so many
+RANGES = 64  # the first query has room for this number
 
 
 class Ioas:
@@ -61,13 +61,13 @@ class Ioas:
             return [Range(each.start, each.last) for each in table[: query.num_iovas]]
 
     def close(self) -> None:
-        """Call it after the last device is closed. The address space ends with the descriptor."""
+        """Close the descriptor, and with it the address space. Call it after the last device is closed."""
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
 
 
-SPACES: Spaces[Ioas] = Spaces()  # one table a process: the kernel lets only one descriptor of /dev/iommu own a group
+SPACES: Spaces[Ioas] = Spaces()  # one table per process, because only one descriptor of /dev/iommu can own a group
 
 
 class Iommufd(DeviceSpace[Ioas]):
@@ -87,7 +87,7 @@ class Iommufd(DeviceSpace[Ioas]):
             self._space.iova = IovaSpace(self._space.iova_ranges())
 
     def _bind(self) -> None:
-        """Has to be the first call on the device: the kernel refuses all others before it."""
+        """Bind the device to /dev/iommu. The kernel refuses all other calls on the device before this one."""
         try:
             abi.call(
                 self.device,
@@ -96,7 +96,7 @@ class Iommufd(DeviceSpace[Ioas]):
             )
         except OSError as error:
             blockers = group_blockers(self._function, self._root)
-            if blockers:  # the errno for this is EBUSY, EINVAL or EPERM, by kernel version
+            if blockers:  # the errno for this depends on the kernel's version: EBUSY, EINVAL or EPERM
                 raise DeviceError(not_viable(self._function, blockers)) from None
             if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the device is bound
                 others = other_holders(self._root, self._node, self._space.node)

@@ -12,9 +12,9 @@ from .errors import load_vfio, no_permission
 
 
 def open_node(function: Function, node: Path, *needed: Path, noiommu: bool = False) -> int:
-    """The descriptor of `node`. Raises DeviceError, OSError.
+    """Open `node` and return its descriptor. Raises DeviceError, OSError.
 
-    needed: files that a program opens as well; an error of permissions names those that this process may not open.
+    needed: further files that a program opens. An error of permissions names the files that this process may not open.
     """
     try:
         return os.open(node, os.O_RDWR | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Address spaces of VFIO: all functions of an IOMMU group share one, and the kernel gives it to a process once."""
+"""Address spaces of VFIO: all functions of an IOMMU group share one, and a process can open it only once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Spaces(Generic[S]):
             return space
 
     def leave(self, space: S, function: Function) -> None:
-        """Remove a member; without members the space is closed."""
+        """Remove a member. The last member closes the space."""
         with self._lock:
             space.members.discard(function.address)
             if not space.members:
@@ -103,9 +103,9 @@ class DeviceSpace(ABC, Generic[S]):
         self._mapped.pop(iova, None)
 
     def close(self) -> None:
-        """Close the device first: the kernel resets it with its last descriptor, while its memory is still mapped.
+        """Close the device first: the kernel then resets it while its memory is still mapped.
 
-        Then unmap what the device left mapped, because the space may live on for another function.
+        Then unmap the memory that is still mapped for the device, because another function may keep the space open.
         """
         if self.device >= 0:
             os.close(self.device)

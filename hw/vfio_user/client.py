@@ -1,4 +1,4 @@
-"""`vfio-user:SOCKET`: a NIC in another process. Register accesses are messages, memory is shared by file descriptor."""
+"""`vfio-user:SOCKET`: a NIC in another process. Register accesses are messages; memory is shared by descriptors."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
 PCI_ID = 0x10FB_8086  # device, vendor
-FIRST_IOVA = 0x10_0000_0000  # neither a process address nor below 4 GB, so that a mix-up causes a DMA fault at once
+FIRST_IOVA = (
+    0x10_0000_0000  # no address of a process and not below 4 GB, so that a wrong kind of address causes a DMA fault
+)
 IOVA_GAP = 0x20_0000
 
 
 class VfioUserDevice(Device):
     """The NIC behind a vfio-user server. Raises DeviceError if there is no server, or its device is not an 82599.
 
-    When the server ends, registers read all ones, as those of a removed card. When the client ends, for any reason, the
-    server resets the NIC.
+    After the server has ended, registers read all ones, as those of a removed card do. When the client ends, for any
+    reason, the server resets the NIC.
     """
 
     def __init__(self, path: str) -> None:
@@ -100,9 +102,9 @@ class VfioUserDevice(Device):
         return int(WORD.unpack_from(answer.payload, p.ACCESS.size)[0])
 
     def write32(self, offset: int, value: int, /) -> None:
-        """Write a register: posted, as on PCIe, if doorbells are posted too.
+        """Write a register. The write is posted, as on PCIe, if doorbells are posted too.
 
-        A store to a mapped doorbell would overtake a posted write, so with mapped doorbells this waits for the answer.
+        With mapped doorbells it waits for the answer, because a store to a doorbell would overtake a posted write.
         """
         self._check_open()
         check_offset(offset)

@@ -63,7 +63,7 @@ class Connection:
         while True:
             while (message := channel.take()) is None:
                 if not channel.fill():
-                    raise ConnectionResetError("it closed the connection")
+                    raise ConnectionResetError("the server closed the connection")
             if message.is_reply and message.id == id:
                 return message
             message.close_fds()

@@ -1,4 +1,4 @@
-"""Where the client's C loop stores tails: in the server's doorbell region, or in its own memory, sent by messages."""
+"""Memory for the tails of the client's C loop: the server's doorbell region, or a page that is sent by messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import protocol as p
 from .connection import Connection
 from .protocol import WORD, Command, Region, RegionFlag
 
-# Page of BAR0 to page of the region. RX queues 0..63, RX 64..127, TX 0..63, TX 64..127.
+# Page of BAR0 -> page of the region: RX queues 0..63, RX 64..127, TX 0..63, TX 64..127.
 PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}
 
 
@@ -71,17 +71,17 @@ class MappedDoorbells(Doorbells):
 
 
 class PostedDoorbells(Doorbells):
-    """For servers without a doorbell region: a page of the client; ring() sends the tails that changed."""
+    """A page of the client, for servers without a doorbell region. ring() sends the tails that changed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = threading.Lock()  # else of two threads the second might send an older tail
+        self._lock = threading.Lock()  # without it, one of two threads might send an older tail last
         self._page = np.zeros(p.PAGE // 4, dtype=np.uint32)
         self._tails = self._page.data
-        self._rung: dict[int, int] = {}  # offset of each tail in use, in the order of words: the value sent last
+        self._rung: dict[int, int] = {}  # offset of each tail in use -> the value sent last, in the order of the words
 
     def address(self, offset: int) -> int:
-        """A queue that is set up again starts at 0, as its tail register after a reset."""
+        """As Doorbells.address(). The word of a queue that is set up again starts at 0, as its tail after a reset."""
         self._rung.setdefault(offset, 0)
         word = list(self._rung).index(offset)
         self._rung[offset] = self._tails[word] = 0

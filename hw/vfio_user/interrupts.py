@@ -50,7 +50,7 @@ class SessionInterrupts:
         for vector in range(start, start + count):
             fd = fds.pop(0) if fds else -1
             if fd >= 0:
-                # Else a full eventfd would block the engine, and the client can fill it at any time.
+                # Otherwise a full eventfd would block the engine, and the client can fill it at any time.
                 os.set_blocking(fd, False)
             if index == Irq.INTX:
                 self._nic.connect_line(fd)

@@ -1,4 +1,4 @@
-"""The windows that a client mapped for DMA, and what happens to accesses outside of them."""
+"""The windows that a client mapped for DMA, and the accesses outside of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..emulator import Emulated82599
 from ..memory.hugepages import PAGE
 from .errors import Refused
 
-TOP = (1 << 64) - PAGE  # end of the address space: without the last page, so that every end of a window fits 64 bits
+TOP = (1 << 64) - PAGE  # end of the address space, without the last page: every end of a window fits 64 bits
 
 
 class ClientMemory:
@@ -22,7 +22,7 @@ class ClientMemory:
         return self._nic.dma_windows
 
     def open(self) -> None:
-        """The version is negotiated; the client may map windows from now on."""
+        """Called when the version is negotiated: from now on the client may map windows."""
 
     def map(self, address: int, size: int, fd: int | None, offset: int, *, readable: bool, writable: bool) -> None:
         """As Emulated82599.map_dma_at(). Raises OSError."""
@@ -37,9 +37,9 @@ class ClientMemory:
 
 
 class AskedMemory(ClientMemory):
-    """Accesses outside of the windows become messages to the client: a client with an IOMMU can report what it refused.
+    """Accesses outside of the windows become messages to the client. A client with an IOMMU can refuse and report them.
 
-    The gaps between windows are filled with windows that are accessed by messages. That costs a few calls a change.
+    Windows that are accessed by messages fill the gaps. This costs a few calls for each map and unmap.
     """
 
     def __init__(self, nic: Emulated82599) -> None:

@@ -23,7 +23,7 @@ MAX_DMA_MAPS = 65535
 PAGE = 4096  # unit of DMA mappings
 LARGEST = MAX_TRANSFER + 4096  # bytes of a message: header, description of the data, data
 ROOM = 1 << 16  # bytes read from the socket at once
-SEND_S = 5.0  # a peer that receives nothing for so long is disconnected
+SEND_S = 5.0  # a peer that receives nothing for this time is disconnected
 
 HEADER = struct.Struct("<HHIII")  # message id, command, size with the header, flags, errno
 VERSION = struct.Struct("<HH")  # major, minor; then JSON
@@ -80,7 +80,7 @@ class RegionFlag(IntFlag):
 
 
 REGION_TYPE_CAPABILITY = 2
-# VFIO's flag for types of a PCI vendor with Intel's number; the subtype.
+# Type: VFIO's flag for a PCI vendor, with Intel's number. Subtype: chosen by this project.
 DOORBELL_TYPE = (1 << 31 | 0x8086, 0x8259_9001)
 REGIONS = Region.DOORBELLS + 1
 
@@ -176,7 +176,7 @@ def read_capabilities(text: bytes) -> dict[str, object]:
 class Channel:
     """Messages on a connected socket, which it owns. One thread may receive, and one at a time may send.
 
-    receive_s: how long `fill` waits; None waits without limit. The kernel keeps the time limits, which costs no call.
+    receive_s: seconds that `fill` waits; None waits without limit. The kernel keeps the time limits.
     """
 
     def __init__(self, connected: socket.socket, receive_s: float | None = None) -> None:
@@ -184,8 +184,8 @@ class Channel:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(SEND_S))
         if receive_s is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(receive_s))
-        self._bytes, self._at = b"", 0  # received bytes, and how many of them were taken
-        self._gone_by = 0  # bytes received before those: positions in the stream for fds
+        self._bytes, self._at = b"", 0  # received bytes, and the number of them that were taken
+        self._gone_by = 0  # bytes received before `_bytes`; fds have positions in the whole stream
         self._fds: deque[tuple[int, list[int], bool]] = deque()
 
     def fileno(self) -> int:
@@ -205,7 +205,7 @@ class Channel:
         self._gone_by += self._at
         self._bytes, self._at = self._bytes[self._at :] + data, 0
         if extra or flags & socket.MSG_CTRUNC:
-            # The kernel ends a read after the bytes that fds came with: they belong to the message begun last.
+            # The kernel ends a read after the bytes that fds came with, so they belong to the last message there.
             self._fds.append((self._last_start(), received_fds(extra), bool(flags & socket.MSG_CTRUNC)))
         return bool(data)
 

@@ -18,7 +18,7 @@ from .memory import AskedMemory, ClientMemory
 from .protocol import Channel, ProtocolError
 from .session import Session
 
-LOBBY = 16  # further clients that wait for their EBUSY
+LOBBY = 16  # further clients that wait for the answer EBUSY
 HALF_A_MESSAGE_S = 10.0  # the rest of a message has to arrive within this time
 TICK_MS = 500
 
@@ -88,7 +88,7 @@ class Server:
             os.eventfd_read(self._wake)
             if self._on_wake and not self._stopping:
                 self._on_wake()
-        for fd in ready & self._lobby.keys():  # before new clients, which need the room
+        for fd in ready & self._lobby.keys():  # before new clients, which need room in the lobby
             self._turn_away(fd)
         if self._listener.fileno() in ready:
             self._admit()
@@ -128,7 +128,7 @@ class Server:
             connected, _ = self._listener.accept()
         except OSError:  # the client disconnected before it was accepted
             return
-        for _ in range(LOBBY):  # the former client may have ended: handle its last messages, then its end
+        for _ in range(LOBBY):  # if the former client has ended, handle its last messages and its end
             if self._session is not None and select.select([self._session.channel], [], [], 0)[0]:
                 self._serve_client(self._session, {self._session.channel.fileno()})
         channel = Channel(connected)

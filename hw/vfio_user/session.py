@@ -171,7 +171,7 @@ class Session:
         return Answer(p.REGION_INFO.pack(p.REGION_INFO.size, flags, index, 0, size, 0))
 
     def _doorbell_info(self, argsz: int) -> Answer:
-        """The region with its type capability. If `argsz` is too small for that, the answer has the necessary size."""
+        """The region with its type capability. If `argsz` is too small, the answer only has the size needed."""
         fd = self._doorbells()
         needed = p.REGION_INFO.size + p.REGION_TYPE.size
         info = p.REGION_INFO.pack(
@@ -277,7 +277,7 @@ class Session:
     def carry(self) -> None:
         """Send the NIC's DMA requests to the client. Raises OSError.
 
-        Only between commands: a client that waits for an answer may not handle requests.
+        Call it only between commands: a client that waits for an answer may not handle requests.
         """
         with suppress(BlockingIOError):
             os.eventfd_read(self.dma_event)
@@ -289,7 +289,7 @@ class Session:
                 self.channel.send(self._next_id, Command.DMA_READ, 0, where)
             else:
                 self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
-            if number == REQUESTS_A_TURN:  # the NIC may produce more without end: let the client have its turn
+            if number == REQUESTS_A_TURN:  # the NIC may send requests without end: handle the client's messages first
                 os.eventfd_write(self.dma_event, 1)
                 return
 
@@ -317,7 +317,7 @@ class Session:
         return bool(self._pending)
 
     def end(self) -> None:
-        """Reset the NIC and release everything of the client."""
+        """Reset the NIC and release all resources of the client."""
         try:
             self._nic.unshare_doorbells()  # first: until then the client can store into registers
         finally:

@@ -123,5 +123,5 @@ def test_without_a_c_compiler_one_line_names_the_package(tmp_path: Path) -> None
     done = build(tmp_path, PATH=str(tmp_path), CC="")
     assert done.returncode != 0
     ours = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "ixrings is partly C" in line]
-    assert ours == ["ixrings is partly C and no C compiler is there. Run: apt install gcc libc6-dev"]
+    assert ours == ["ixrings is partly C, and no C compiler was found. Run: apt install gcc libc6-dev"]
     assert "Traceback" not in done.stderr
