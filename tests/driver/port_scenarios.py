@@ -1,7 +1,7 @@
 """Tests of a port on any transport: a NIC with a looped cable, and a NIC that receives without end.
 
-Not collected with the other tests. Run in guests (tests/qemu/test_our_driver.py) and over vfio-user, with the port
-names in IXRINGS_LOOP and IXRINGS_SOURCE, and in IXRINGS_BRIDGE_S the seconds that a bridge needs to start and to carry
+pytest does not collect this file. It runs in guests (tests/qemu/test_our_driver.py) and over vfio-user. IXRINGS_LOOP
+and IXRINGS_SOURCE contain the port names, IXRINGS_BRIDGE_S the seconds that a bridge needs to start and to carry
 frames.
 """
 
@@ -25,7 +25,7 @@ from ixrings.hw.errors import DeviceError
 from tests.support.programs import EXAMPLES, interrupt, run_example, started
 
 LOOP, SOURCE = os.environ["IXRINGS_LOOP"], os.environ["IXRINGS_SOURCE"]
-SEQUENCE_AT = 42  # where the source counts its frames
+SEQUENCE_AT = 42  # offset at which the source numbers its frames
 EXAMPLE_S = 60
 
 
@@ -116,13 +116,13 @@ def test_a_nic_that_does_not_exist_is_reported_by_its_address() -> None:
         open_port("0000:7f:00.0")
 
 
-def test_pktgen_sends_the_number_of_frames_it_was_given() -> None:
+def test_pktgen_sends_the_requested_number_of_frames() -> None:
     done = run_example("pktgen", "-i", LOOP, "-f", "tx", "-n", 20000, "--json", timeout=EXAMPLE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["sent"] == 20000
 
 
-def test_pktgen_receives_the_number_of_frames_it_was_given() -> None:
+def test_pktgen_receives_the_requested_number_of_frames() -> None:
     done = run_example("pktgen", "-i", SOURCE, "-f", "rx", "-n", 50000, "--json", timeout=EXAMPLE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["received"] >= 50000

@@ -1,4 +1,4 @@
-"""Bad input gets a sentence, and nothing is lost or leaked: end to end, with ports and examples.
+"""Bad input is refused with a sentence, and nothing is lost or leaked. With whole ports and examples.
 
 tests/rings has a test for each rule of the rings. conftest.py checks after every test that nothing is left open.
 """
@@ -226,7 +226,7 @@ def test_the_replay_of_an_empty_capture_ends_at_once_with_a_summary(tmp_path: Pa
         assert port.poll(0.05) == 0
 
 
-def test_frames_that_are_too_long_for_the_nic_are_counted_by_the_wire_and_refused_by_replay(tmp_path: Path) -> None:
+def test_frames_too_long_for_the_nic_are_counted_by_the_wire_and_refused_by_replay(tmp_path: Path) -> None:
     """Captures made with TSO or GRO contain such frames."""
     file = tmp_path / "long.pcap"
     file.write_bytes(pcap(FRAME, FRAME + bytes(200_000), FRAME))
@@ -270,7 +270,7 @@ def test_a_region_without_enough_memory_is_refused_with_a_remedy() -> None:
 
 def test_with_too_few_descriptors_opening_either_works_or_leaves_nothing() -> None:
     opened = refused = 0
-    lowest = os.dup(0)  # the first free number
+    lowest = os.dup(0)  # the lowest free descriptor
     os.close(lowest)
     before = held()
     for more in range(30):
@@ -344,7 +344,7 @@ def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_po
     whole_life()
 
 
-# Signals are noticed in interrupted system calls. This one also interrupts waits for the engine's lock.
+# Python runs signal handlers after interrupted system calls. SIGALRM also interrupts waits for the engine's lock.
 INTERRUPTED = """
 import random, signal, sys, threading
 from tests.driver.test_bad_input import Interruption, whole_life
@@ -423,7 +423,7 @@ nic.close()
 def wait_until_it_has_begun(process: Process) -> None:
     """Wait until the interpreter has started and the example's first lines have run.
 
-    While it starts, the interpreter catches SIGINT. The first lines of the example restore the default.
+    The interpreter catches SIGINT; the first lines of the example restore the default.
     """
     wait_for(lambda: handles_interrupt(process) or has_loaded(process, "numpy"), "Python has not started")
     wait_for(lambda: not handles_interrupt(process) or has_loaded(process, "numpy"), "the example has not started")

@@ -14,7 +14,7 @@ from tests.support.steered import queue_of
 
 AHEAD_NS, FAST_PPM = 1_700_000_000_123_456_789, 300.0
 APART_S = 0.1
-STEP_PPM = 0.1  # of adjust()
+STEP_PPM = 0.1  # at least the step of adjust(), 0.075 ppm
 HOUR_NS = 3600 * 10**9
 
 
@@ -133,7 +133,7 @@ def test_the_clock_can_be_stepped_set_and_adjusted(port: Port) -> None:
             clock.adjust(wrong)
 
 
-def test_systim_may_wrap_between_two_looks_or_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systim_may_wrap_once_or_many_times_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     nic = ByHand("sink")
     try:
         clock = Clock(nic.regs)

@@ -1,4 +1,4 @@
-"""A NIC that breaks: the driver recovers, or stops within its bound with a sentence. Nothing is left open."""
+"""A NIC breaks: the driver recovers, or ends its wait in time with a sentence. Nothing is left open."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_the_command_line_accepts_every_fault_by_name(fault: Fault, tmp_path: Pa
         assert fault in (Fault.EEPROM_CHECKSUM, Fault.RESET, Fault.QUEUE_ENABLE, Fault.REMOVAL, Fault.DMA)
 
 
-def test_injecting_a_fault_twice_is_injecting_it_once() -> None:
+def test_a_fault_that_is_injected_twice_has_the_same_effect_as_once() -> None:
     with Emulated82599("sink") as nic:
         for _ in range(2):
             nic.inject(Fault.EEPROM_CHECKSUM)

@@ -1,4 +1,4 @@
-"""port.filters and port.rss: frames arrive on the queue that was chosen for them."""
+"""port.filters and port.rss: each frame arrives on the chosen queue."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_five_tuple_filter_compares_each_field_it_is_given(port: Port, field: str) -> None:
+def test_a_five_tuple_filter_compares_each_of_its_fields(port: Port, field: str) -> None:
     port.filters.add(FiveTupleFilter(5, **FIELDS))  # type: ignore[arg-type]
     assert queue_of(port, ethernet(packet())) == 5
     assert queue_of(port, ethernet(packet(), tag=7)) == 5
@@ -229,7 +229,7 @@ def test_a_new_port_has_no_filters_of_an_earlier_one() -> None:
         with open_port(nic, rx_queues=2) as port:
             port.filters.add(EtherTypeFilter(0x88F7, 1), FiveTupleFilter(1), SynFilter(1))
             assert len(port.filters) == 3
-        for _ in range(2):  # the second time, after a user that left its filters
+        for _ in range(2):  # the second time after a program that left a filter
             with open_port(nic, rx_queues=2) as port:
                 assert not list(port.filters)
             Registers(nic).ETQF[0].write(ETYPE=0x88F7, FILTER_EN=1)
@@ -281,7 +281,7 @@ def test_a_second_filter_for_the_same_frames_is_refused(perfect: Port, filter: F
 
 @pytest.mark.parametrize("mode", FlowDirector)
 @pytest.mark.parametrize("field", [*FIELDS, "vlan"])
-def test_a_flow_filter_compares_each_field_it_is_given(mode: FlowDirector, field: str) -> None:
+def test_a_flow_filter_compares_each_of_its_fields(mode: FlowDirector, field: str) -> None:
     fields = {**FIELDS, "vlan": 5}
     for port in opened(mode):
         port.filters.add(FlowFilter(3, **fields))  # type: ignore[arg-type]
@@ -376,7 +376,7 @@ def test_flow_filters_fill_the_table_and_one_more_is_refused(perfect: Port) -> N
     ]
 
 
-def test_a_port_without_flow_director_says_how_to_get_one(port: Port) -> None:
+def test_the_error_of_a_port_without_flow_director_shows_how_to_open_one(port: Port) -> None:
     with pytest.raises(PortError, match="flow_director=FlowDirector.PERFECT"):
         port.filters.add(FlowFilter(1))
 

@@ -1,7 +1,4 @@
-"""INTx and scattered pages, as with UIO.
-
-The emulated NIC provides both, so that the driver's code for them is tested.
-"""
+"""INTx and scattered pages, as with UIO. Here the emulated NIC provides both."""
 
 from __future__ import annotations
 

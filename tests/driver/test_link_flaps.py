@@ -1,4 +1,4 @@
-"""Links that come and go: trained again (82599 3.7, 8.2.3.22.19), pulled, put back, in the middle of traffic."""
+"""The link is trained again (82599 3.7, 8.2.3.22.19), or the cable is pulled and put back, during traffic."""
 
 from __future__ import annotations
 

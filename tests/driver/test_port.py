@@ -36,7 +36,7 @@ def cable() -> Iterator[tuple[Port, Port]]:
 
 
 def exchange(sender: Port, receiver: Port, frames: list[bytes]) -> list[bytes]:
-    """The frames that `receiver` gets. A last frame to it marks the end."""
+    """The frames that `receiver` gets. A last frame, sent to its address, marks the end."""
     end = frame(receiver.mac, b"end")
     sender.send([*frames, end])
     got: list[bytes] = []
@@ -91,7 +91,7 @@ def test_broadcast_is_received_and_multicast_on_request(cable: tuple[Port, Port]
     assert exchange(a, b, [broadcast, group, other]) == [broadcast, group]
     b.set_multicast([], everything=True)
     assert exchange(a, b, [broadcast, group, other]) == [broadcast, group, other]
-    b.promiscuous = True  # and back: all multicast stays set
+    b.promiscuous = True  # set and cleared: it must not clear all-multicast
     b.promiscuous = False
     assert exchange(a, b, [other]) == [other]
     b.set_multicast([])
@@ -149,7 +149,7 @@ def test_every_transmit_queue_sends() -> None:
     ("suffix", "tx", "rx"),
     [("/R", [], [0, 1]), ("/T", [0, 1], []), ("-1", [1], [1]), ("-0/R", [], [0]), ("-1/xT", [1], [])],
 )
-def test_suffixes_leave_the_rings_they_name(suffix: str, tx: list[int], rx: list[int]) -> None:
+def test_a_suffix_leaves_only_the_rings_that_it_names(suffix: str, tx: list[int], rx: list[int]) -> None:
     with open_port(f"emulated{suffix}", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64) as port:
         assert [ring.ringid for ring in port.tx_rings] == tx
         assert [ring.ringid for ring in port.rx_rings] == rx
@@ -211,7 +211,7 @@ def test_a_full_ring_drops_and_counts_when_there_are_several_queues() -> None:
         port.send([frame(port.mac)] * 300)
         port.flush(5)
         exchange_end = port.stats()
-        for _ in range(200):  # the last ones may still be on their way
+        for _ in range(200):  # the last frames may still be in the wire
             exchange_end = port.stats()
             if exchange_end.rx[0]["QPRDC"] + exchange_end.rx[0]["QPRC"] == 300:
                 break
@@ -343,7 +343,7 @@ def test_a_second_opener_learns_which_port_has_the_device() -> None:
                 open_port(nic)
             port.send([frame(A)])
             port.flush(5)
-        with open_port(nic) as port:  # and again when it is free
+        with open_port(nic) as port:  # it is free again
             port.send([frame(A)])
             port.flush(5)
         assert nic.violations == []

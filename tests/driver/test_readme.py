@@ -1,4 +1,4 @@
-"""driver/README.md leads to every file of the folder, and has every contract that other files cite."""
+"""driver/README.md lists every file of the folder, and every contract that other files cite."""
 
 from __future__ import annotations
 

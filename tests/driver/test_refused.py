@@ -1,4 +1,4 @@
-"""A NIC whose DMA is refused: the port reports it, with what to do (PCI status, 82599 9.3.3.4)."""
+"""A DMA access of the NIC is refused: the port reports it and what to do (PCI status, 82599 9.3.3.4)."""
 
 from __future__ import annotations
 

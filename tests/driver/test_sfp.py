@@ -135,7 +135,7 @@ def test_text_of_a_vendor_cannot_disturb_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("bits", range(9))
-def test_a_read_that_was_broken_off_does_not_disturb_the_next(nic: Emulated82599, port: Port, bits: int) -> None:
+def test_an_interrupted_read_does_not_disturb_the_next_read(nic: Emulated82599, port: Port, bits: int) -> None:
     with semaphores.phy_of_port(port.nic):
         bus = I2c(port.nic)
         for step in (

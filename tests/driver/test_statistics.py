@@ -1,4 +1,4 @@
-"""Counters beyond 32 bits: no count is lost or added twice."""
+"""Counters beyond 32 bits: every count is added exactly once."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_counters_are_read_automatically_before_they_are_full() -> None:
         port.flush(5)
         queue.statistics_due = queue.packets + 2
         port.send([bytes(60)] * 2)
-        assert queue.statistics_due > 1000  # the sync that reached the mark set the next one
+        assert queue.statistics_due > 1000  # the sync at which reading was due set the next time
         port.flush(5)
         last = port.nic.GPTC.read()
-        assert last <= 2  # and the ten were added
+        assert last <= 2  # the ten frames before were read and cleared
         assert port.stats()["GPTC"] + last == 12

@@ -31,7 +31,7 @@ def assert_released(device: Watched) -> None:
 
 
 def use(port: Port) -> None:
-    """Use a bit of everything. The loop returns the frames."""
+    """Use each part of the port a little. The loop returns the frames."""
     port.send([bytes(60)] * 40)
     port.flush(1)
     port.poll(0.5)
@@ -72,7 +72,7 @@ def test_a_stop_follows_the_order_of_the_datasheet() -> None:
 
 
 def fade(at: int) -> tuple[int, int]:
-    """Unplug at access `at` of open, use and close. Returns the accesses of open and use, and the total."""
+    """Unplug at access `at` of open, use and close. Returns two counts of accesses: of open and use, and of all."""
     with Emulated82599() as inner:
         device = Watched(inner, at=at, trouble=inner.unplug)
         used = -1
@@ -88,7 +88,7 @@ def fade(at: int) -> tuple[int, int]:
 
 
 def moments(total: int, count: int) -> list[int]:
-    """The first and last accesses, and some between; the same in every run."""
+    """Numbers of accesses: the first and the last ones, and some between. They are the same in every run."""
     return sorted({1, 2, 3, total - 2, total - 1, total, *random.Random(82599).sample(range(1, total), count)})
 
 
@@ -100,7 +100,7 @@ def test_a_device_unplugged_at_any_moment_is_reported_as_gone_and_everything_is_
         assert used < at, f"unplugged at access {at}, but not reported before close(), which began at access {used}"
 
 
-def test_every_way_to_wait_or_look_notices_a_device_that_is_gone() -> None:
+def test_every_wait_and_every_check_reports_a_device_that_is_gone() -> None:
     def sync_on(port: Port) -> None:
         for _ in range(10_000):
             port.txsync()
@@ -220,7 +220,7 @@ def test_when_one_of_several_ports_cannot_be_opened_the_others_are_closed() -> N
         assert_released(device)
 
 
-def test_a_device_that_was_not_ours_stays_open_and_one_that_was_is_closed() -> None:
+def test_close_leaves_the_callers_device_open_and_closes_the_ports_own() -> None:
     with Emulated82599() as nic:
         open_port(nic).close()
         assert Registers(nic).STATUS.read() != 0xFFFFFFFF
@@ -231,7 +231,7 @@ def test_a_device_that_was_not_ours_stays_open_and_one_that_was_is_closed() -> N
         device.read32(8)
 
 
-def test_a_port_in_a_loop_over_frames_that_is_closed_meanwhile_says_so() -> None:
+def test_a_loop_over_frames_reports_that_its_port_was_closed() -> None:
     with open_port("emulated") as port:
         port.promiscuous = True
         port.send([bytes(60)] * 3)

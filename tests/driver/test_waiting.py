@@ -68,7 +68,7 @@ def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(
     def wait_briefly(port: Port) -> None:
         start = time.monotonic()
         wait(port)
-        # poll looks once a second without a wake-up; a wait that long has lost one.
+        # Without a wake-up, poll looks once a second. A wait of that length has lost a wake-up.
         assert time.monotonic() - start < 0.9
 
     def answer() -> None:
@@ -98,7 +98,7 @@ def test_frames_left_in_the_ring_keep_the_descriptor_readable() -> None:
         fd = port.fileno()
         for round in range(300):
             port.send([frame(mac, n) for n in range(3)])
-            for n in range(3):  # take only one and sleep again while others are there
+            for n in range(3):  # take only one frame, then sleep although others are in the ring
                 assert select.select([fd], [], [], 5)[0], f"round {round}: slept with frame {n} in the ring"
                 port.rxsync()
                 select_wait(port)
@@ -119,7 +119,7 @@ def is_quiet(port: Port) -> bool:
 def test_an_idle_descriptor_is_not_readable_after_a_sync() -> None:
     with open_port("emulated") as port:
         assert not select.select([port], [], [], 0.05)[0]
-        port.send([frame(B)])  # not for this port: sent, not received
+        port.send([frame(B)])  # the frame is not for this port: it is sent, but not received
         port.flush(5)
         assert is_quiet(port)
 
@@ -170,7 +170,7 @@ def test_a_full_ring_that_gets_room_wakes_a_select() -> None:
             assert time.monotonic() - start < 1
 
 
-def test_poll_keeps_the_descriptor_in_step_too() -> None:
+def test_poll_also_keeps_the_descriptor_in_step_with_the_rings() -> None:
     with open_port("emulated") as port:
         mac = bytes.fromhex(port.mac.replace(":", ""))
         fd = port.fileno()
@@ -243,7 +243,7 @@ def test_a_waiting_thread_does_not_hold_the_gil(busy: bool) -> None:
         finally:
             stop.set()
             thread.join()
-        assert naps > 60  # with the GIL held through each of 25 spins there would be about 25
+        assert naps > 60  # if each of 25 spins held the GIL, there would be about 25
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -317,7 +317,7 @@ def test_interrupts_keep_their_interval() -> None:
         fd, ring = port.fileno(), port.rx_rings[0]
         messages = 0
         nic.step(ns=1_000_000)
-        for _ in range(100):  # a frame every 10 us, taken at once: 1 ms in total
+        for _ in range(100):  # a frame every 10 us, each taken immediately: 1 ms in total
             port.send([frame(B)])
             nic.step(ns=10_000)
             messages += bool(select.select([fd], [], [], 0)[0])
@@ -385,7 +385,7 @@ def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
         while select.select([fd], [], [], 0.05)[0]:
             port.rxsync()
             assert time.monotonic() < deadline
-        assert Registers(nic).EIMS.read().LSC  # and the next change will be reported
+        assert Registers(nic).EIMS.read().LSC  # the next change is reported too
 
 
 def test_several_ports_are_polled_together_sleeping_and_spinning(pair: tuple[Port, Port]) -> None:

@@ -1,4 +1,4 @@
-"""The simulated machine, for tests of what hw reads in sysfs and opens in /dev."""
+"""A simulated machine with the files that hw reads in sysfs and opens in /dev."""
 
 from __future__ import annotations
 

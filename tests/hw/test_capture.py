@@ -322,7 +322,9 @@ def test_the_command_of_the_error_saves_the_complete_frames(tmp_path: Path) -> N
     with pytest.raises(CaptureTruncated) as caught:
         read_capture(tmp_path / "broken.pcap")
     command = str(caught.value).rpartition("run: ")[2]
-    subprocess.run(command.split(), cwd=tmp_path, capture_output=True, timeout=20)  # its exit status is an error, too
+    subprocess.run(
+        command.split(), cwd=tmp_path, capture_output=True, timeout=20
+    )  # its exit status is an error too, because the file is truncated
     assert list(read_capture(tmp_path / "whole.pcap")) == FRAMES[:4]
 
 

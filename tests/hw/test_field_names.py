@@ -24,7 +24,7 @@ FOLDERS = ("driver", "hw", "tests", "examples")
 METHODS = {"write", "update", "wait"}
 NOT_FIELDS = {"timeout", "section"}
 WRONG_ON_PURPOSE = {"tests/hw/emulator/test_registers.py: TXDCTL has no ENABEL"}
-MOST_NOT_RESOLVED = 5  # none today
+MOST_NOT_RESOLVED = 5  # at present 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Use:
 
 @dataclass
 class Variables:
-    """What the variables of one function may be: the expressions assigned to each name."""
+    """The expressions that are assigned to each name in one function."""
 
     values: dict[str, list[ast.expr]] = field(default_factory=dict)
     annotations: dict[str, ast.expr] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Variables:
                 self.values.setdefault(name, []).append(value)
 
     def bind_each(self, target: ast.expr, values: ast.expr) -> None:
-        """Of a loop over an array of registers, or over a tuple of them, perhaps with zip() or enumerate()."""
+        """Bind the target of a loop over an array or a tuple of registers, also with zip() or enumerate()."""
         match target, values:
             case ast.Tuple(elts=[_, target]), ast.Call(func=ast.Name(id="enumerate"), args=[values, *_]):
                 self.bind_each(target, values)
@@ -83,7 +83,7 @@ class Variables:
 
 
 def attributes(module: ast.Module) -> Variables:
-    """What `self.NAME` may be in the classes of a file."""
+    """The expressions that are assigned to `self.NAME` in the classes of a file."""
     found = Variables()
     for node in ast.walk(module):
         match node:
@@ -93,7 +93,7 @@ def attributes(module: ast.Module) -> Variables:
 
 
 def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function or module without those of the functions in it."""
+    """The nodes of a function or module, without the nodes of functions inside it."""
     for child in ast.iter_child_nodes(scope):
         yield child
         if not isinstance(child, ast.FunctionDef):

@@ -1,4 +1,4 @@
-"""hw/pci on a simulated machine: discovery, why a NIC cannot be opened, binding that is all or nothing, doctor."""
+"""hw/pci on a simulated machine: discovery, reasons why a NIC cannot be opened, binding all or nothing, doctor."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def bridge(machine: Machine) -> None:
         (bridge, "is part of br0"),
     ],
 )
-def test_a_nic_that_linux_uses_is_not_taken_unless_forced(machine: Machine, use: object, says: str) -> None:
+def test_a_nic_that_linux_uses_is_bound_only_with_force(machine: Machine, use: object, says: str) -> None:
     machine.add(A, netdev="enp3s0f0")
     assert callable(use)
     use(machine)
@@ -172,7 +172,7 @@ def test_a_nic_that_linux_uses_is_not_taken_unless_forced(machine: Machine, use:
 
 
 def test_an_ipv4_address_is_found_by_asking_the_kernel(machine: Machine) -> None:
-    machine.add(A, netdev="lo")  # the one interface that has an address on every machine
+    machine.add(A, netdev="lo")  # the interface that has an address on every machine
     with pytest.raises(BindError, match=r"lo has the address 127\.0\.0\.1"):
         bind(A, root=machine.root)
 
@@ -235,7 +235,7 @@ def test_the_new_owner_owns_the_device_files(machine: Machine) -> None:
     assert [node.owner() for node in bound.nodes] == ["nobody"]
 
 
-def test_a_damaged_note_reads_as_none(machine: Machine) -> None:
+def test_a_damaged_note_is_treated_as_a_missing_one(machine: Machine) -> None:
     machine.add(A, driver="vfio-pci")
     for text in ("", "[1]", "{", json.dumps({"driver": 5})):
         (machine.root / "run/ixrings").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The table of registers: each is in it once, with its section and long name, and the emulated NIC follows it."""
+"""The table of registers: it has each register once, with section and long name, and the emulated NIC follows it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_register_has_a_long_name_of_its_own() -> None:
     assert [name for name in names if name.endswith(("Register", "Registers", "."))] == []
 
 
-def test_a_register_tells_its_long_name() -> None:
+def test_a_register_shows_its_long_name() -> None:
     assert repr(Registers.CTRL) == "CTRL (Device Control) at 0x00000 (82599 8.2.3.1.1): read/write"
     with Emulated82599("sink", manual=True) as device:
         regs = Registers(device)
@@ -81,7 +81,7 @@ def test_a_register_tells_its_long_name() -> None:
         assert repr(regs.EICS) == "EICS (Extended Interrupt Cause Set) at 0x00808: write only"
 
 
-def test_no_name_means_two_registers_whichever_driver_uses_it() -> None:
+def test_a_name_means_the_same_register_in_every_driver() -> None:
     names = Counter([row.name for row in ROWS] + [name for row in ROWS for name in row.also])
     assert [name for name, count in names.items() if count > 1] == []
 
@@ -89,7 +89,7 @@ def test_no_name_means_two_registers_whichever_driver_uses_it() -> None:
 def test_every_register_has_its_section_of_the_datasheet() -> None:
     assert [row.name for row in ROWS if not re.fullmatch(r"8\.2\.3\.([1-9]|1\d|2[0-7])(\.\d+)?", row.section)] == []
     exact = Counter(row.section for row in ROWS if row.section.count(".") == 4)
-    # ESDP and I2CCTL, TDWBAL and TDWBAH, LXONTXC and (as cited) SSVPC, MDEF and MDEF_EXT
+    # Pairs with one section: ESDP, I2CCTL; TDWBAL, TDWBAH; LXONTXC, SSVPC (as cited); MDEF, MDEF_EXT.
     shared = {"8.2.3.1.4", "8.2.3.9.11", "8.2.3.23.8", "8.2.3.25.7"}
     assert {section for section, count in exact.items() if count > 1} == shared
 

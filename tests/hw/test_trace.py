@@ -1,4 +1,4 @@
-"""The tracer on real ports: it records what happens, and changes nothing."""
+"""The tracer on whole ports: it records every access, and changes none."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_registers_are_the_bytes_of_resource0(machine: Machine) -> None:
 @as_root
 def test_bus_master_is_on_only_while_the_driver_enables_it(machine: Machine) -> None:
     path = add(machine)
-    (path / "config").write_bytes(bytes.fromhex("8680fb10 0704") + bytes(250))  # a program before left bus master on
+    (path / "config").write_bytes(bytes.fromhex("8680fb10 0704") + bytes(250))  # a former program left bus master on
     with UioDevice(A, machine.root) as nic:
         assert command(path) & 0x7 == 0x3
         nic.enable_bus_master(True)
@@ -151,7 +151,7 @@ def test_plain_pages_are_refused_for_dma_by_physical_address() -> None:
 
 
 @pytest.mark.skipif(free_hugepages() > 0, reason="this machine has hugepages")
-def test_missing_hugepages_are_asked_for_in_words() -> None:
+def test_missing_hugepages_are_reported_with_their_number_and_a_command() -> None:
     with pytest.raises(DmaError, match=r"3 hugepages of 2 MiB are needed.*nr_hugepages"):
         Region.for_ports(memory=region_memory(True))
     with pytest.raises(DmaError, match=r"1 hugepages of 2 MiB are needed and 0 are free"):

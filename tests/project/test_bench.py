@@ -1,4 +1,4 @@
-"""The benchmarks run, print what they promise, and the Python loop carries a minimum rate."""
+"""The benchmarks run and print their results, and the Python loop carries a minimum rate."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
 ENGINE_CEILINGS = {"tx": 280, "rx": 720, "loop": 680}  # measured with gcc 12: 231, 614, 571
-TRIES = 4  # other work on the cores slows some tries, not all
-QUIET = 0.1  # more cores than this in others' use make a time meaningless
+TRIES = 4  # other programs slow down some tries, not all
+QUIET = 0.1  # if other programs use more cores than this, a measured time means nothing
 
 
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run a benchmark: file and options in one string; an option that has spaces comes after it."""
+    """Run a benchmark. command: its file and options. more: options that contain spaces."""
     script, *options = command.split()
     path = os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
@@ -61,7 +61,7 @@ def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
         assert 0 < row["min"] <= row["median"]
 
 
-def test_hotloop_costs_less_a_packet_in_batches_than_one_by_one() -> None:
+def test_hotloop_costs_less_per_packet_in_batches_than_one_by_one() -> None:
     rows = output("hotloop.py --regions 300 --op tx --nic same --batch 1 --batch 256")
     assert rows[1]["min"] < rows[0]["min"] < 3000
 
@@ -124,7 +124,7 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
         )
 
 
-def test_throughput_below_the_required_rate_fails_and_names_it() -> None:
+def test_throughput_below_the_required_rate_fails_and_prints_the_rate() -> None:
     done = run("throughput.py --runs 1 --seconds 0.02 --batch 32 --what tx --pace flat --require 100000")
     assert done.returncode == 1
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr

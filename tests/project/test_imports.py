@@ -1,4 +1,4 @@
-"""Who may import whom, and what stands at the top: the rules that keep driver, hw and rings three things."""
+"""Which part may import which, no circles inside a folder, and the entries of the top level."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALLOWED = {
     "hw": {"ixrings.hw", "numpy"},
     "rings": {"ixrings.rings", "numpy"},
     "examples": {"ixrings", "ixrings.driver", "ixrings.hw", "ixrings.rings", "numpy", "judge"}
-    | {file.stem for file in (ROOT / "examples").rglob("*.py")},  # scripts: siblings by name
+    | {file.stem for file in (ROOT / "examples").rglob("*.py")},  # scripts import their siblings by name
 }
 TOP_LEVEL = {"README.md", "pyproject.toml", "driver", "hw", "rings", "examples", "tests"}
 PACKAGING = {"LICENSE", "MANIFEST.in", "setup.py"}
@@ -27,9 +27,9 @@ LEFT_BY_TOOLS = ("build", "dist", "*.egg-info", "__pycache__", ".*")
 
 
 def imported(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Line and full dotted name of each import of a module in `package`, those inside functions too.
+    """Line and full dotted name of each import of a module in `package`, also of imports inside functions.
 
-    Under TYPE_CHECKING typing_extensions may be named: it is never imported, and type checkers bring it along.
+    typing_extensions under TYPE_CHECKING is left out: only type checkers import it, and they bring it with them.
     """
     tree = ast.parse(source)
     checked = [
@@ -57,7 +57,7 @@ def imported(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]
 
 
 def part_of(name: str) -> str:
-    """`ixrings.hw` of `ixrings.hw.registers.Registers`, `ixrings` of a name that it exports, `numpy` of numpy's."""
+    """`ixrings.hw` for `ixrings.hw.registers.Registers`, `ixrings` for its exported names, `numpy` for numpy.uint8."""
     top, _, rest = name.partition(".")
     inside = rest.partition(".")[0]
     return f"{top}.{inside}" if top == "ixrings" and inside in ("driver", "hw", "rings") else top
@@ -74,7 +74,7 @@ def forbidden(part: str) -> list[str]:
 
 
 @pytest.mark.parametrize("part", ALLOWED)
-def test_a_part_imports_only_what_the_design_allows_it(part: str) -> None:
+def test_a_part_imports_only_the_parts_that_it_may_use(part: str) -> None:
     assert any((ROOT / part).rglob("*.py")), f"{part}/ has no Python in it"
     assert forbidden(part) == []
 
@@ -94,12 +94,12 @@ def test_a_part_imports_only_what_the_design_allows_it(part: str) -> None:
         ("__import__(name)", "a computed name"),
     ],
 )
-def test_no_way_of_importing_goes_unseen(line: str, name: str) -> None:
+def test_every_form_of_import_is_found(line: str, name: str) -> None:
     assert [part_of(found) for _, found in imported(line, ("ixrings", "hw", "emulator"))] == [name]
 
 
 def entries_below(folder: Path, name: str) -> str:
-    """The file or folder of `folder` that a dotted name is, or is in; "" when it is elsewhere."""
+    """The entry of `folder` (file or folder) that contains a dotted name; "" if the name is elsewhere."""
     path = ROOT.joinpath(*name.split(".")[1:])
     while not path.exists() and not path.with_suffix(".py").exists() and path != ROOT:
         path = path.parent
@@ -107,7 +107,7 @@ def entries_below(folder: Path, name: str) -> str:
 
 
 def arrows_of(folder: Path) -> dict[str, dict[str, str]]:
-    """Between the entries of one folder, each subfolder taken as one: what imports what, with an import as evidence."""
+    """importing entry -> imported entry -> one such import, for the entries of a folder. A subfolder is one entry."""
     found: dict[str, dict[str, str]] = {}
     for file in sorted(folder.rglob("*.py")):
         inside = file.relative_to(folder).with_suffix("").parts
@@ -119,7 +119,7 @@ def arrows_of(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def circle(arrows: dict[str, dict[str, str]]) -> list[str]:
-    """One way that leads from an entry back to itself; [] when none does."""
+    """A chain of imports from an entry back to itself; [] if there is none."""
     open_ended = {source: set(targets) for source, targets in arrows.items()}
     while ends := {source for source, targets in open_ended.items() if not targets & open_ended.keys()}:
         open_ended = {source: targets for source, targets in open_ended.items() if source not in ends}
@@ -137,13 +137,13 @@ FOLDERS = sorted(
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_no_import_runs_back_up(folder: str) -> None:
+def test_imports_between_the_entries_of_a_folder_form_no_circle(folder: str) -> None:
     arrows = arrows_of(ROOT / folder)
     way = circle(arrows)
     assert [arrows[a][b] for a, b in pairwise(way)] == []
 
 
-def test_imports_between_folders_are_seen_and_a_circle_is_found() -> None:
+def test_imports_between_folders_are_found_and_a_circle_is_reported() -> None:
     assert {"vfio", "memory"} <= arrows_of(ROOT / "hw").keys() | arrows_of(ROOT / "hw")["vfio"].keys()
     assert circle({"a": {"b": "", "d": ""}, "b": {"c": ""}, "c": {"a": ""}}) in (
         ["a", "b", "c", "a"],
@@ -162,7 +162,7 @@ def test_c_files_include_only_their_own_folder_and_the_system() -> None:
             )
 
 
-def test_nothing_joins_the_top_level_that_the_design_does_not_name() -> None:
+def test_the_top_level_contains_only_listed_entries() -> None:
     present = {
         entry.name for entry in ROOT.iterdir() if not any(fnmatch(entry.name, pattern) for pattern in LEFT_BY_TOOLS)
     }

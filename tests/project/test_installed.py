@@ -1,4 +1,4 @@
-"""The package as a user's project meets it: its name, its types, and what cannot hide it."""
+"""The package in a user's project: its name, its types, and files of the user that must not hide it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with open_port("emulated") as port:
 
 
 def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """In the user's folder, with nothing but the environment's own packages."""
+    """Run a command in the user's folder, with only the packages of the environment."""
     variables = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MYPYPATH")}
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=100)
 

@@ -1,4 +1,4 @@
-"""What is built and installed: generated C headers, exported functions, the wheel, the sentence without a compiler."""
+"""The build: generated C headers, exported functions, the wheel, and the error without a compiler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def constants() -> dict[str, int]:
     }
 
 
-def test_c_knows_every_register_at_the_address_that_the_table_gives() -> None:
+def test_c_has_every_register_at_the_address_in_the_table() -> None:
     known = constants()
     for row in Registers.rows():
         first = known[f"R_{row.name}"]
@@ -39,7 +39,7 @@ def test_c_knows_every_register_at_the_address_that_the_table_gives() -> None:
             assert [known[f"R_{row.name}_{index}"] for index in later] == [row.offset(index) for index in later]
 
 
-def test_c_knows_every_field_where_the_table_has_it() -> None:
+def test_c_has_every_field_at_the_bits_in_the_table() -> None:
     known = constants()
     assert (known["F_RXDCTL_ENABLE_SHIFT"], known["F_RXDCTL_ENABLE_MASK"]) == (25, 1 << 25)
     for row in Registers.rows():
@@ -48,7 +48,7 @@ def test_c_knows_every_field_where_the_table_has_it() -> None:
             assert (known[f"{name}_SHIFT"], known[f"{name}_MASK"]) == (field.low, field.mask)
 
 
-def test_c_knows_every_kind_of_finding_by_its_number() -> None:
+def test_c_has_every_kind_of_finding_with_its_number() -> None:
     numbers = re.findall(r"^    FINDING_(\w+) = (\d+),$", header.findings_text(), re.MULTILINE)
     assert [(name, int(number)) for name, number in numbers] == [(kind.name, kind.value) for kind in FindingKind]
 
@@ -91,7 +91,7 @@ def test_the_hot_loop_exports_only_names_that_python_uses() -> None:
 
 
 def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`pip wheel` of a copy of the sources, in an environment of pip's own that has setuptools and no numpy."""
+    """`pip wheel` of a copy of the sources. pip builds in its own environment, with setuptools and without numpy."""
     source = tmp_path / "source"
     shutil.copytree(
         ROOT,

@@ -1,4 +1,4 @@
-"""What the pages show is what happens: their Python blocks run as printed, and their links lead somewhere."""
+"""The pages are correct: their Python blocks run as printed, and their links and file names exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGES = [
 
 
 def python_block(page: Path) -> str:
-    """The first one of the page. Interfaces get names of this test's own."""
+    """The first Python block of a page, with unique names for its interfaces."""
     found = re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert found, f"{page.name} has no Python block"
     program = found.group(1)
@@ -84,7 +84,7 @@ def sources() -> list[Path]:
 
 
 def test_files_named_in_texts_exist() -> None:
-    """A move must not leave a name such as hw/device.py that leads nowhere."""
+    """After a move, no text names a file that is gone, such as hw/device.py."""
     pattern = r"(?<![\w/.])(?:driver|hw|rings|examples|tests)/[\w/]+\.(?:py|c|h|md)\b"
     named = {
         (file, name) for file in sources() for name in re.findall(pattern, file.read_text()) if name not in MADE_UP

@@ -1,4 +1,4 @@
-"""The `ixrings` command itself: its version, and errors as one sentence."""
+"""The `ixrings` command itself: its version, and the one sentence of an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ixrings
 from ixrings.driver import cli
 
 
-def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_version_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0
@@ -16,11 +16,11 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("error", [*ixrings.ERRORS, ValueError, OSError])
-def test_an_expected_error_is_one_line_and_exit_status_1(
+def test_an_expected_error_is_printed_as_one_line_and_the_exit_status_is_1(
     error: type[Exception], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> int:
-        expected = error.__new__(error)  # some take more arguments than a sentence
+        expected = error.__new__(error)  # without __init__(), which may need more arguments than the sentence
         expected.args = ("what to type",)
         raise expected
 

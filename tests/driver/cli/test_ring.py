@@ -201,7 +201,7 @@ def test_one_letter_of_a_long_ring_stands_for_several_slots() -> None:
 
 
 class Page(HTMLParser):
-    """The page as a browser parses it: tags, and the script."""
+    """The tags and the script of a page, parsed as HTML."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`ixrings trace`: reads, filters, counts, folds and compares traces of every kind, and refuses other files."""
+"""`ixrings trace` reads, filters, counts, folds and compares traces of every kind, and refuses other files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_access_is_decoded_from_each_kind_of_line(line: str, shown: str) -> N
     "  1.00000 R BAR0 0x1fff0 4 00000000 errno 22", "19.97365 # client gone {}", "0.1 command 77  fds=0",
     "0.16183 VERSION (0, 0) b'{}'",
 ])  # fmt: skip
-def test_a_line_without_an_access_is_passed_over(line: str) -> None:
+def test_a_line_without_an_access_is_skipped(line: str) -> None:
     assert parse_line(line + "\n") == []
 
 
@@ -110,7 +110,7 @@ def test_a_line_without_an_access_is_passed_over(line: str) -> None:
     "R 00008 STATUS 0008000", "R BAR0 0x06018", "\0\1\2",
     "loop x" + "9" * 5000 + ": W 03c00 RXPBSIZE[0] 00020000  ... last RXPBSIZE[7]",
 ])  # fmt: skip
-def test_a_line_that_is_not_understood_is_recognised(line: str) -> None:
+def test_an_invalid_line_is_reported_as_not_understood(line: str) -> None:
     assert parse_line(line + "\n") is None
 
 
@@ -204,9 +204,8 @@ def names(text: str) -> set[str]:
 
 def test_registers_are_chosen_by_glob_and_by_section(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert names(output(capsys, recorded, "--register", "RXDCTL")) == {"RXDCTL"}
-    assert names(output(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")) == {
-        "RDT"
-    }  # brackets hold an index
+    # Brackets contain an index, not a set of letters.
+    assert names(output(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")) == {"RDT"}
     assert "RXDCTL[1..127]" not in output(capsys, recorded, "--register", "RXDCTL[0]")
     assert (
         {"EIMC", "EICR", "EITR"}
@@ -353,7 +352,7 @@ def test_registers_of_an_array_are_shown_as_ranges() -> None:
 # ---- compressed, damaged and other files ----
 
 
-def test_a_compressed_trace_is_read_as_it_is(
+def test_a_compressed_trace_is_read_without_unpacking_it_first(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with gzip.open(tmp_path / "port.trace.gz", "wb") as packed:

@@ -98,6 +98,6 @@ def test_a_forked_child_does_not_use_its_parents_group(machine: Machine, kernel:
         try:
             Container(look_up(B, machine.root), machine.root)
         finally:
-            os._exit(kernel.sets)  # 2: it opened the group itself; a real kernel would answer EBUSY
+            os._exit(kernel.sets)  # 2: the child opened the group itself; a real kernel would answer EBUSY
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     space.close()

@@ -1,4 +1,4 @@
-"""VfioDevice without a NIC: the choice between group and iommufd, and the sentence of every error.
+"""VfioDevice without a NIC: the choice between group and iommufd, and the sentence of each error.
 
 The tests with a real kernel run in a QEMU guest (tests/qemu).
 """

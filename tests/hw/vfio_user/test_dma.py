@@ -367,7 +367,7 @@ def test_after_a_client_died_during_dma_the_next_can_use_the_nic(tmp_path: Path)
                 by_hand.receive_queue(MEMORY + 0x4000)
                 by_hand.transmit_queue(head=HEAD)
                 ring_doorbell(by_hand, 3)
-                for _ in range(held_back):  # then it disconnects during DMA
+                for _ in range(held_back):  # the client disconnects later, during DMA
                     message = peer.receive()
                     assert message is not None
                     if message.command == Command.DMA_READ:
@@ -384,7 +384,7 @@ def test_a_store_to_a_doorbell_after_the_server_died_does_not_crash(tmp_path: Pa
         address = device.doorbell(Registers.TDT.offset(0))
         emulator.process.kill()
         emulator.process.wait(10)
-        ctypes.memset(address, 1, 4)  # as the C loop does, which has not noticed yet
+        ctypes.memset(address, 1, 4)  # as the C loop does before it notices
         assert device.read32(8) == 0xFFFF_FFFF
         with pytest.raises(DeviceGone):
             device.enable_interrupts(2)

@@ -150,7 +150,7 @@ def test_fds_belong_to_the_message_they_came_with(nic: Emulated82599, peer: Peer
             peer.send_bytes(read * 3)
             peer.send_bytes(mapping, [fd])
             peer.send_bytes(read)
-            peer.send_bytes(mapping[:20], [fd])  # in two pieces; the window exists already
+            peer.send_bytes(mapping[:20], [fd])  # the message is sent in two pieces; its window exists already
             peer.send_bytes(mapping[20:] + read)
             answers = [peer.receive() for _ in range(7)]
             assert [answer.error for answer in answers if answer] == [0, 0, 0, 0, 0, errno.EEXIST, 0]
@@ -175,7 +175,7 @@ def test_a_client_that_does_not_receive_is_disconnected(
     monkeypatch.setattr(p, "SEND_S", 0.2)
     with Peer(path) as silent:
         silent.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 200_000))
-        with pytest.raises(OSError):  # it sends requests and receives nothing
+        with pytest.raises(OSError):  # the peer sends requests and reads no answers
             for _ in range(100_000):
                 silent.send(Command.REGION_READ, ACCESS.pack(0, Region.CONFIG, 4096))
     with Peer(path) as peer:
@@ -192,7 +192,7 @@ def test_a_client_that_sends_half_a_message_is_disconnected(
 
 
 def test_a_second_client_gets_ebusy_and_the_first_continues(nic: Emulated82599, peer: Peer, path: Path) -> None:
-    silent = [Peer(path, agree=False) for _ in range(40)]  # more than may wait
+    silent = [Peer(path, agree=False) for _ in range(40)]  # more clients than may wait
     assert peer.read(8) == nic.read32(8)
     for each in silent:
         each.close()

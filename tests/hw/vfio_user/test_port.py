@@ -262,7 +262,7 @@ def test_sigusr1_pulls_the_cable_and_puts_it_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("module", "present"), [("lr", True), ("direct-attach", True), ("none", False)])
-def test_the_cage_has_the_module_it_was_given(tmp_path: Path, module: str, present: bool) -> None:
+def test_the_cage_contains_the_module_of_the_option(tmp_path: Path, module: str, present: bool) -> None:
     with emulate(tmp_path / "nic.sock", "--sfp", module) as emulator, VfioUserDevice(emulator.path) as device:
         assert Registers(device).ESDP.read().SDP2_DATA == present
 
@@ -318,7 +318,7 @@ def test_the_same_mistake_of_the_next_driver_is_reported_again(tmp_path: Path) -
             with VfioUserDevice(emulator.path) as device:
                 device.write32(0x6018, 5)
                 device.read32(8)
-            # Once the next client is accepted, the mistakes of this one are reported.
+            # The mistakes of this client are reported before the next client is accepted.
             with VfioUserDevice(emulator.path):
                 pass
         _, errors = emulator.end()
