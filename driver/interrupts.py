@@ -102,7 +102,7 @@ class Interrupts:
         self.tx = LineWakeups(line, {line.tx: TX} if bound_tx else {}, {})
 
     def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
-        """8.2.3.5.16: an IVAR register has two queues, with a byte for RX and a byte for TX each."""
+        """Map causes to vectors (8.2.3.5.16). An IVAR register has a byte for RX and one for TX of two queues."""
         nic = self._nic
         for register in nic.IVAR:
             register.write(0)

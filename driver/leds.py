@@ -13,7 +13,7 @@ LEDS = range(4)
 
 @contextmanager
 def blinking(nic: Registers) -> Iterator[None]:
-    """All four LEDs blink inside, whatever the board uses them for, and are restored afterwards."""
+    """Inside, all four LEDs blink, because boards use them differently; afterwards they are restored."""
     before = nic.LEDCTL.read()
     nic.LEDCTL.write(before, **{f"LED{led}_MODE": ON for led in LEDS}, **{f"LED{led}_BLINK": 1 for led in LEDS})
     try:

@@ -42,7 +42,7 @@ class Line:
         self.rx, self.tx, self.other = self._eventfds
 
     def map_causes(self, rx_queues: int, tx_queues: int) -> None:
-        """8.2.3.5.16, 8.2.3.5.18: no MSI-X, reading EICR clears all causes, and no automatic masking."""
+        """Map queues to bits of EICR (8.2.3.5.16, 8.2.3.5.18), without MSI-X and without automatic masking."""
         nic = self._nic
         for register in nic.IVAR:
             register.write(0)

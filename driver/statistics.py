@@ -102,7 +102,7 @@ def row_of(name: str) -> Row[Word]:
 class QueueCounters:
     """The counters of one direction: of each queue that has its own set, and of the last set if several share it.
 
-    drops: the last set also counts drops, so no queue owns it.
+    drops: the last set also counts drops, so no queue has it for itself.
     """
 
     def __init__(self, names: Mapping[str, tuple[str, str]], queues: int, drops: bool = False) -> None:

@@ -185,7 +185,7 @@ class Filters(Collection[Filter]):
                     index = next(i for i in range(len(self._nic.FTQF)) if read_five_tuple(self._nic, i) == filter)
                     self._nic.FTQF[index].write(0)
                 case FlowFilter():
-                    assert self._director is not None  # else the filter would not be in self
+                    assert self._director is not None  # the filter is in self, so there is a director
                     self._director.remove(filter)
 
     def clear(self) -> None:
@@ -207,10 +207,10 @@ def free_entry(kind: str, used: list[bool]) -> int:
 
 
 def ether_type_entry(nic: Registers, ether_type: int, user_priority: int | None = None) -> int:
-    """The index of the ETQF of this type. Sets up a free one if there is none. Raises PortError.
+    """The index of the ETQF of this type; a free ETQF is set up if there is none. Raises PortError.
 
-    The NIC uses the first entry that matches. So entries for one priority are filled from the front, entries for any
-    priority from the back, and every entry for PTP has TIMESTAMP set, whatever it was added for.
+    The NIC uses the first entry that matches. So entries for one priority are filled from the front, and entries for
+    any priority from the back. Every entry for PTP has TIMESTAMP set, because filters and the clock share entries.
     """
     wanted = ETQF(
         ETQF.compose(

@@ -1,4 +1,4 @@
-"""`ixrings emulate`: serve a software 82599 at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
+"""`ixrings emulate`: serve an emulated 82599 at a vfio-user socket, for QEMU or for `vfio-user:SOCKET`."""
 
 from __future__ import annotations
 

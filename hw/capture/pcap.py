@@ -216,7 +216,7 @@ class CaptureWriter:
         longest = int(captured.max())
         equal = int(captured.min()) == longest
         headers = headers_of(times_ns, captured, lengths)
-        # One item a row, so that numpy copies each row in one piece.
+        # One item per row, so that numpy copies each row in one piece.
         whole = np.ascontiguousarray(frames[:, :longest]) if frames.strides[1] != 1 else frames[:, :longest]
         items = whole.view(f"V{longest}")[:, 0]
         record = np.dtype([("header", headers.dtype), ("frame", items.dtype)])

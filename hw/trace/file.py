@@ -20,7 +20,7 @@ from ..registers import Registers
 from .device import Access
 
 LONGEST_LINE = 1 << 16
-PATIENCE = 1000  # a file that begins with so many unknown lines is not a trace
+PATIENCE = 1000  # a file that begins with this number of unknown lines is not a trace
 LONGEST_LOOP = 4096
 BAR_SIZE = 1 << 19  # registers and flash (9.3.6.1)
 

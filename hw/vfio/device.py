@@ -70,7 +70,7 @@ class VfioDevice(MappedDevice):
             self._check_device(function)
             self._config = self._region(Region.CONFIG)
             self._bar = self._map_bar()
-            self.enable_bus_master(False)  # memory space on, else an access to the BAR is a SIGBUS; DMA off
+            self.enable_bus_master(False)  # DMA off, memory space on: without it an access to the BAR is a SIGBUS
             if self.config_read(0, 4) == ALL_ONES:
                 raise DeviceError(
                     f"{address} does not answer. Run: echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan"

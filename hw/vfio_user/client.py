@@ -26,7 +26,7 @@ IOVA_GAP = 0x20_0000
 
 
 class VfioUserDevice(Device):
-    """The NIC behind a vfio-user server. Raises DeviceError if there is no server, or its device is not an 82599.
+    """The NIC of a vfio-user server. Raises DeviceError if there is no server, or its device is not an 82599.
 
     After the server has ended, registers read all ones, as those of a removed card do. When the client ends, for any
     reason, the server resets the NIC.
