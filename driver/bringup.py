@@ -219,7 +219,7 @@ def buffer_size(device: Device, options: OnePortOptions) -> int:
 
 
 def claim(undo: ExitStack, device: Device, name: str) -> None:
-    """Make the port `name` the only one of the device until `undo`. Raises PortBusy."""
+    """Make `name` the only port of the device, until `undo` runs. Raises PortBusy."""
     if device.owner:
         raise PortBusy(f"{device.name} is already open as port {device.owner}; close that port first, or use it")
     device.owner = name

@@ -1,4 +1,4 @@
-"""Doorbells of a NIC that needs a message for them (Device.doorbells_need_ringing). Others are not wrapped."""
+"""Doorbells that need a message (Device.doorbells_need_ringing). For other NICs a sync is not wrapped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class PortTimeout(PortError, TimeoutError):
 
 
 class DmaRefused(PortError):
-    """The IOMMU refused a DMA access of the NIC.
+    """A DMA access of the NIC was refused: no memory is mapped for it at that address.
 
     The queue of this access stops until the port is opened again.
     """

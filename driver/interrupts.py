@@ -32,7 +32,7 @@ LEAST_VECTORS = 3
 def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, int]:
     """How many of `vectors` the receive queues get, and how many the transmit queues; the last one is the link's.
 
-    If both need more than half, each gets half. Otherwise one side gets what the other does not need. vectors 0: the
+    If both need half or more, each gets half. Otherwise one side gets what the other does not need. vectors 0: the
     device has only a line, and each queue counts as a vector.
     """
     left = vectors - 1 if vectors else rx_queues + tx_queues

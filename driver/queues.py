@@ -16,7 +16,7 @@ TX_BUFFER_KB = 160  # the whole transmit packet buffer (8.2.3.9.13)
 QUEUES_WITHOUT_DCB = 64  # transmit queues 64 to 127 "should not be used" without DCB or virtualisation (7.2.1.2.1)
 FOUR_CLASSES = 2  # MTQC.NUM_TC_OR_Q
 RX_HEADROOM = 0x6000  # bytes that FCRTH leaves free (4.6.3.2)
-RX_RESUME = 0x10000  # bytes: the other end may resume when the buffer holds so much less than FCRTH
+RX_RESUME = 0x10000  # bytes: the other end may resume when the buffer holds this much less than FCRTH
 PAUSE_QUANTA = 0xFFFF  # in units of 512 bit times: 3.4 ms; the pause frame is repeated after half of it
 
 # The NIC prefetches TX descriptors in runs; without it, 64-byte frames do not reach line rate. It starts a fetch when

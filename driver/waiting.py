@@ -65,7 +65,7 @@ def check(sessions: Sequence[Session]) -> None:
 
 
 def sleep_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:
-    """Take messages, then arm vectors, then look at the rings: what comes after the look ends the sleep."""
+    """Take messages, then arm vectors, then look at the rings: a frame or room that comes later ends the sleep."""
     taken = [0] * len(sessions)
     try:
         while True:

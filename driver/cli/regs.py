@@ -181,7 +181,7 @@ def refuse_effects(rows: Iterable[Row[Any]], holder: str) -> None:
         if row.access.read_has_effect:
             raise DeviceError(
                 f"{row.name} changes when it is read ({row.access.value}), and {holder} uses the NIC: "
-                "this read would clear a value that its driver needs"
+                "this read would change what its driver reads"
             )
 
 
