@@ -58,8 +58,8 @@ class ReadOnly:
             if function.driver in FOR_PROGRAMS:
                 raise DeviceError(in_use(function, holders(ROOT, *nodes_of(function, ROOT)))) from None
             raise RegistersHidden(
-                f"the kernel does not let programs read the registers of {function.address} while {function.driver} has "
-                f"it ({error.strerror}). Boot with iomem=relaxed, or run: ethtool -d "
+                f"the kernel does not let programs read the registers of {function.address} while {function.driver} "
+                f"has it ({error.strerror}). Boot with iomem=relaxed, or run: ethtool -d "
                 f"{next(iter(function.netdevs), 'INTERFACE')}",
                 function,
             ) from None

@@ -11,14 +11,14 @@ aliases=    further addresses of the same register
 also=       names that other drivers give it
 only_first= only register 0 of the array has the reset value (without DCB only packet buffer 0 has a size: 4.6.11.3.4)
 
-The chapters are plain classes that contain only such lines. `Registers` inherits from them, so editors and mypy know the
-type of each register, and a register is added with one line in one file. Two registers at one offset, or with one name,
-are refused when the class is created (RegisterMap).
+The chapters are plain classes that contain only such lines. `Registers` inherits from them, so editors and mypy know
+the type of each register, and a register is added with one line in one file. Two registers at one offset, or with one
+name, are refused when the class is created (RegisterMap).
 
 If no source cites a register's section, a counter gets the number that follows from the nearest cited counter, and any
 other register gets the number of its chapter. If no source gives a long name, the long name describes the register;
-"(Debug)" marks registers that drivers only dump. Four names of other drivers are not in the table: RCTL is not a register of the
-82599; TDSTAT, TDHMPN and TIC_DW are at addresses where the 82599 has transmit queues 112 to 127.
+"(Debug)" marks registers that drivers only dump. Four names of other drivers are not in the table: RCTL is not a
+register of the 82599; TDSTAT, TDHMPN and TIC_DW are at addresses where the 82599 has transmit queues 112 to 127.
 """
 
 from __future__ import annotations

@@ -27,12 +27,8 @@ from ..registers import Registers
 
 HOT_LOOP = "rings/hotloop.py"  # recorded as the caller for tails, which C code stores
 PROJECT = f"{Path(__file__).parents[2]}/"
-BETWEEN = {
-    __file__,
-    device.__file__,
-    register.__file__,
-    registers.__file__,
-}  # files with functions between a step of a driver and the access
+# Files whose functions are called between a step of a driver and the access.
+BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}
 
 
 def place_name(offset: int) -> str:

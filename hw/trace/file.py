@@ -196,9 +196,8 @@ def parse_step(match: re.Match[str]) -> Access:
         return Access(None, True, offset, int(new, 16) << ((bits & -bits).bit_length() - 1) & bits, bits)
     if kind in ("SET", "CLR"):
         return Access(None, True, offset, bits if kind == "SET" else 0, bits)
-    known = (
-        bits if kind.startswith("POLL") else 0
-    )  # a wait ends with known bits; a listing does not record the result of a test
+    # A wait ends with known bits; a listing does not record the result of a test.
+    known = bits if kind.startswith("POLL") else 0
     return Access(None, False, offset, bits if kind == "POLL1" else 0, known)
 
 

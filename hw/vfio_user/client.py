@@ -19,9 +19,8 @@ from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
 PCI_ID = 0x10FB_8086  # device, vendor
-FIRST_IOVA = (
-    0x10_0000_0000  # no address of a process and not below 4 GB, so that a wrong kind of address causes a DMA fault
-)
+# No address of a process, and not below 4 GB, so that an address of the wrong kind causes a DMA fault.
+FIRST_IOVA = 0x10_0000_0000
 IOVA_GAP = 0x20_0000
 
 
