@@ -82,7 +82,19 @@ def library(name: str, folder: str) -> Extension:
     return Extension(name, files("*.c"), depends=files("*.h"))
 
 
+def link_packages() -> None:
+    """Make .package/ixrings/{driver,hw,rings} links to the folders where they are not: in an sdist, which has every
+    file once, and where an archive was unpacked without links, which leaves files that hold the links' targets.
+    """
+    for name in ("driver", "hw", "rings"):
+        link = ROOT / ".package" / "ixrings" / name
+        if not link.is_dir():
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("..", "..", name))
+
+
 compiler()
+link_packages()
 setup(
     ext_modules=[
         library("ixrings.rings.libhotloop", "rings"),

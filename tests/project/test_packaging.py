@@ -90,15 +90,18 @@ def test_the_hot_loop_exports_only_names_that_python_uses() -> None:
     assert {"txsync", "rxsync"} <= names <= used
 
 
-def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`pip wheel` of a copy of the sources. pip builds in its own environment, with setuptools and without numpy."""
+def copy_sources(tmp_path: Path) -> Path:
     source = tmp_path / "source"
-    shutil.copytree(
+    return shutil.copytree(
         ROOT,
         source,
         symlinks=True,
         ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "build", "*.so", "*.egg-info", "__pycache__"),
     )
+
+
+def build(tmp_path: Path, source: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`pip wheel` of the sources, in an environment of pip's own that has setuptools and no numpy."""
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path), str(source)]
     variables = {**os.environ, **environment}
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
@@ -106,7 +109,7 @@ def build(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.slow
 def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -> None:
-    done = build(tmp_path)
+    done = build(tmp_path, copy_sources(tmp_path))
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
@@ -119,8 +122,30 @@ def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("archive", ["sdist", "unpacked without links"])
+def test_sources_without_the_links_of_the_package_folder_build_the_whole_wheel(archive: str, tmp_path: Path) -> None:
+    source = copy_sources(tmp_path)
+    for name in ("driver", "hw", "rings"):
+        link = source / ".package/ixrings" / name
+        target = os.readlink(link)
+        link.unlink()
+        if archive != "sdist":
+            link.write_text(target)
+    done = build(tmp_path, source)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {
+        f"ixrings/{file.relative_to(ROOT)}"
+        for part in ("driver", "hw", "rings")
+        for file in (ROOT / part).rglob("*.py")
+    }
+    assert modules and modules <= names
+
+
+@pytest.mark.slow
 def test_without_a_c_compiler_one_line_names_the_package(tmp_path: Path) -> None:
-    done = build(tmp_path, PATH=str(tmp_path), CC="")
+    done = build(tmp_path, copy_sources(tmp_path), PATH=str(tmp_path), CC="")
     assert done.returncode != 0
     ours = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "ixrings is partly C" in line]
     assert ours == ["ixrings is partly C, and no C compiler was found. Run: apt install gcc libc6-dev"]
