@@ -74,6 +74,11 @@ class PlatformWheel(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
 
+    def run(self) -> None:
+        # An earlier build's modules would get into the wheel, also those that have been moved or removed since.
+        shutil.rmtree(self.get_finalized_command("build").build_lib, ignore_errors=True)
+        super().run()
+
 
 def library(name: str, folder: str) -> Extension:
     def files(pattern: str) -> list[str]:

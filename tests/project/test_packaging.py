@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -109,8 +110,13 @@ def build(tmp_path: Path, source: Path, **environment: str) -> subprocess.Comple
 
 @pytest.mark.slow
 def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -> None:
-    done = build(tmp_path, copy_sources(tmp_path))
+    source = copy_sources(tmp_path)
+    stale = source / f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "driver" / "port.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()  # an earlier build's module, which has been moved since
+    done = build(tmp_path, source)
     assert done.returncode == 0, done.stderr
+    assert not stale.exists()
     (wheel,) = tmp_path.glob("*.whl")
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
