@@ -1,5 +1,8 @@
 """A Python driver for the Intel 82599. Users import it as `ixrings`. README.md in this folder lists its files."""
 
+if __name__ != "ixrings.driver":  # the root of a checkout is on sys.path
+    raise ImportError("import ixrings, not driver: the folder driver/ is the package ixrings.driver")
+
 from .clock import Clock, Stamp
 from .config import PortOptions
 from .errors import ERRORS, DmaRefused, LinkDown, PortBusy, PortClosed, PortError, PortNameError, PortTimeout

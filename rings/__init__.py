@@ -4,6 +4,9 @@
 `Span`. `hotloop` turns slots into descriptors and back. Nothing here reaches a device: the driver passes addresses in.
 """
 
+if __name__ != "ixrings.rings":  # the root of a checkout is on sys.path
+    raise ImportError("import ixrings, not rings: the folder rings/ is the package ixrings.rings")
+
 from .context import L4, Context
 from .errors import RegionError, RingError
 from .interface import Interface, attach

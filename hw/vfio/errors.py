@@ -32,7 +32,7 @@ def no_interrupt_remapping(function: Function, module: str) -> str:
     """For EPERM when a device is attached that could forge interrupts. A parameter of `module` accepts the risk."""
     return (
         f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device "
-        "could forge them. Switch interrupt remapping on in the BIOS, or accept the risk. Run: echo 1 | sudo tee "
+        "could forge them. Switch interrupt remapping on in the BIOS, or accept the risk with: echo 1 | sudo tee "
         f"/sys/module/{module}/parameters/allow_unsafe_interrupts"
     )
 

@@ -79,3 +79,12 @@ def test_the_command_runs_as_a_module_too(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0 and "doctor" in done.stdout
+
+
+@pytest.mark.parametrize("part", ["driver", "hw", "rings"])
+def test_a_folder_of_a_checkout_is_not_imported_under_its_own_name(part: str) -> None:
+    """A second copy of the modules would have its own error classes, which `except` then misses."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {part}"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and f"import ixrings, not {part}" in done.stderr
