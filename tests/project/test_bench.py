@@ -66,6 +66,7 @@ def test_hotloop_costs_less_per_packet_in_batches_than_one_by_one() -> None:
     assert rows[1]["min"] < rows[0]["min"] < 3000
 
 
+@pytest.mark.slow
 def test_hotloop_prints_the_machine_and_the_build_it_measured() -> None:
     done = run("hotloop.py --regions 5 --op rx --batch 32 --nic same --write-len --group 0 --queues 3")
     assert done.returncode == 0, done.stderr
@@ -98,6 +99,7 @@ def test_hotloop_refuses_what_it_cannot_measure(wrong: tuple[str, str]) -> None:
     assert wrong[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
     output("hotloop.py --regions 5 --nic same --batch 1 --batch 256", "--svg", str(tmp_path / "chart.svg"))
     drawing = ElementTree.parse(tmp_path / "chart.svg")
