@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.circles import circle
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 ALLOWED = {
@@ -116,19 +118,6 @@ def arrows_of(folder: Path) -> dict[str, dict[str, str]]:
             if target and target != inside[0]:
                 found.setdefault(inside[0], {})[target] = f"{file.relative_to(ROOT)}:{line} imports {name}"
     return found
-
-
-def circle(arrows: dict[str, dict[str, str]]) -> list[str]:
-    """A chain of imports from an entry back to itself; [] if there is none."""
-    open_ended = {source: set(targets) for source, targets in arrows.items()}
-    while ends := {source for source, targets in open_ended.items() if not targets & open_ended.keys()}:
-        open_ended = {source: targets for source, targets in open_ended.items() if source not in ends}
-    if not open_ended:
-        return []
-    way = [min(open_ended)]
-    while way[-1] not in way[:-1]:
-        way.append(min(open_ended[way[-1]] & open_ended.keys()))
-    return way[way.index(way[-1]) :]
 
 
 FOLDERS = sorted(

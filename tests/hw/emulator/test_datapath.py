@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from tests.support.by_hand import ByHand, frame
 
-
-class Start(Protocol):
-    """Creates a NIC that is closed at the end of the test; arguments as for ByHand."""
-
-    def __call__(
-        self,
-        wire: str = "loop",
-        *,
-        rx: int = 1,
-        tx: int = 1,
-        slots: int = 64,
-        drop_en: int = 0,
-        head_writeback: bool = True,
-        wthresh: int = 0,
-        promiscuous: int = 1,
-        paced: bool = False,
-    ) -> ByHand: ...
+Start = Callable[..., ByHand]
+"""Creates a NIC that is closed at the end of the test; arguments as for ByHand."""
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
-from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from ixrings.hw.emulator.engine.header import write_headers
+from tests.support.circles import circle
 
 ENGINE = Path(__file__).resolve().parent.parent.parent.parent / "hw/emulator/engine"
 Calls = dict[str, dict[str, list[str]]]  # caller's file -> callee's file -> functions
@@ -33,14 +33,6 @@ def calls_between(objects: list[Path]) -> Calls:
 
 def symbols_of(file: Path) -> str:
     return subprocess.run(["nm", "-P", "-g", file], capture_output=True, text=True, check=True).stdout
-
-
-def circle(calls: Calls) -> list[str]:
-    try:
-        TopologicalSorter(calls).prepare()
-    except CycleError as error:
-        return list(error.args[1])
-    return []
 
 
 def compile_all(sources: list[Path], folder: Path, include: Path) -> list[Path]:
