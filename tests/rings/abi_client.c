@@ -227,11 +227,12 @@ static void receive_frames(uint32_t count, uint32_t seed)
     }
 }
 
-/* Write anything, allowed or not, into indices, slots and ring headers, but nothing outside the rings. */
-static void scribble(uint32_t milliseconds, uint32_t seed)
+/* Write anything, allowed or not, into indices, slots and ring headers, but nothing outside the rings.
+ * The slot counts are arguments: an earlier scribbler may have left any number in num_slots. */
+static void scribble(uint32_t tx_slots, uint32_t rx_slots, uint32_t milliseconds, uint32_t seed)
 {
     struct netmap_ring *rings[] = {tx_ring(), rx_ring()};
-    uint32_t slots[] = {rings[0]->num_slots, rings[1]->num_slots};
+    const uint32_t slots[] = {tx_slots, rx_slots};
     const uint32_t indices[] = {0, 1, 2, 3, UINT32_MAX, 1u << 31, 100000, 64};
     const uint16_t lengths[] = {0, 60, 64, 2112, 2113, 65535, 1514, 16};
     const uint16_t flags[] = {0, 0, 0, NS_BUF_CHANGED, 0x10, 0x20, 0xFFFF, 2};
@@ -286,6 +287,6 @@ int main(int argc, char **argv)
     else if (!strcmp(argv[7], "receive"))
         receive_frames(count, seed);
     else if (!strcmp(argv[7], "scribble"))
-        scribble(count, seed);
+        scribble((uint32_t)atol(argv[5]), (uint32_t)atol(argv[6]), count, seed);
     return 0;
 }
