@@ -21,7 +21,7 @@ from enum import Enum
 
 from .errors import PortNameError
 
-BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
+BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
 HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
 FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ixrings.hw.errors import DeviceError
@@ -18,16 +18,42 @@ CHECK_BASE, CHECK_EXTENDED = 63, 95
 MONITORING, MONITORED, EXTERNAL_CALIBRATION = 92, 1 << 6, 1 << 4
 MEASURED, MEASURED_SIZE = 96, 10
 IDENTIFIERS = {0x02: "soldered to the board", 0x03: "SFP or SFP+"}
-CONNECTORS = {0x01: "SC", 0x07: "LC", 0x0B: "optical pigtail", 0x21: "copper pigtail", 0x22: "RJ45", 0x23: "none"}
+OPTICAL_PIGTAIL, RJ45 = 0x0B, 0x22
+CONNECTORS = {
+    0x01: "SC",
+    0x07: "LC",
+    OPTICAL_PIGTAIL: "optical pigtail",
+    0x21: "copper pigtail",
+    RJ45: "RJ45",
+    0x23: "none",
+}
 TYPES_10G = {4: "10GBASE-SR", 5: "10GBASE-LR", 6: "10GBASE-LRM", 7: "10GBASE-ER"}  # bit of byte 3
-TYPES_1G = {0: "1000BASE-SX", 1: "1000BASE-LX", 2: "1000BASE-CX", 3: "1000BASE-T"}  # bit of byte 6
+TYPES_1G = {  # bit of byte 6
+    0: "1000BASE-SX",
+    1: "1000BASE-LX",
+    2: "1000BASE-CX",
+    3: "1000BASE-T",
+    4: "100BASE-LX",
+    5: "100BASE-FX",
+    6: "BASE-BX10",
+    7: "BASE-PX",
+}
 CABLES = {2: "passive direct attach", 3: "active direct attach"}  # bit of byte 8
+ACTIVE_OPTICAL = "active optical cable"
+TYPES_EXTENDED = {  # byte 36 (SFF-8024 table 4-4)
+    0x01: ACTIVE_OPTICAL,
+    0x18: ACTIVE_OPTICAL,
+    0x16: "10GBASE-T",
+    0x1C: "10GBASE-T, short reach",
+    0x1D: "5GBASE-T",
+    0x1E: "2.5GBASE-T",
+}
 # Byte -> medium, and the metres that its unit stands for.
 LENGTHS = {
     14: ("single mode fibre", 1000),
     16: ("OM2 fibre", 10),
     17: ("OM1 fibre", 10),
-    18: ("copper cable", 1),
+    18: ("OM4 fibre", 10),
     19: ("OM3 fibre", 10),
 }
 
@@ -48,7 +74,7 @@ class Module:
     """The module in the cage. types: such as "10GBASE-SR". lengths_m: its reach, for each kind of fibre or cable.
 
     wavelength_nm: 0 for copper. diagnostics: None if the module measures nothing, or needs external calibration, which
-    is not implemented.
+    is not implemented. doubts: sentences about what is wrong in the memory, and about a type that had to be guessed.
     """
 
     identifier: str
@@ -63,34 +89,45 @@ class Module:
     wavelength_nm: int
     lengths_m: Mapping[str, int] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def read_module(nic: Registers) -> Module | None:
-    """Read the module; None for an empty cage. Raises DeviceError for bad data, or if the bus is not available."""
+    """Read the module; None for an empty cage. Raises DeviceError if it sends no data, or the bus is not available."""
     with phy_of_port(nic):
         bus = I2c(nic)
         try:
             page = bus.read(IDENTITY, 0, IDENTITY_SIZE)
         except NotAcknowledged:
             return None
-        for start, check in ((0, CHECK_BASE), (CHECK_BASE + 1, CHECK_EXTENDED)):
-            if sum(page[start:check]) & 0xFF != page[check]:
-                raise DeviceError(
-                    f"the module's memory is damaged, or was read with errors: bytes {start} to {check - 1} do not add "
-                    f"up to byte {check}. Remove the module and insert it again"
-                )
-        return identity(
-            page,
-            diagnostics(bus) if page[MONITORING] & MONITORED and not page[MONITORING] & EXTERNAL_CALIBRATION else None,
-        )
+        if len(set(page)) == 1:
+            raise DeviceError(
+                f"the module answers, but every byte of its memory is {page[0]:#04x}. Remove it and insert it again"
+            )
+        doubts = list(wrong_sums(page))
+        measured = None
+        if page[MONITORING] & MONITORED and not page[MONITORING] & EXTERNAL_CALIBRATION:
+            try:
+                measured = diagnostics(bus)
+            except NotAcknowledged:
+                doubts.append("byte 92 announces measurements, but nothing answers at address 0xa2")
+        return identity(page, measured, doubts)
 
 
-def identity(page: bytes, measured: Diagnostics | None) -> Module:
+def wrong_sums(page: bytes) -> Iterator[str]:
+    """The two checksums of the identity page. Many modules were never given the right one, and work."""
+    for start, check in ((0, CHECK_BASE), (CHECK_BASE + 1, CHECK_EXTENDED)):
+        if sum(page[start:check]) & 0xFF != page[check]:
+            yield f"bytes {start} to {check - 1} do not add up to byte {check}: written so, or read with errors"
+
+
+def identity(page: bytes, measured: Diagnostics | None, doubts: Iterable[str]) -> Module:
     """Decode the identity page (SFF-8472 tables 4-1 and 5-3 to 6-1)."""
     cables = named_bits(page[8], CABLES)
+    types, guesses = module_types(page)
     return Module(
         identifier=IDENTIFIERS.get(page[0], f"identifier {page[0]:#04x}"),
-        types=named_bits(page[3], TYPES_10G) + named_bits(page[6], TYPES_1G) + cables,
+        types=types,
         connector=CONNECTORS.get(page[2], f"connector {page[2]:#04x}"),
         vendor=text(page[20:36]),
         oui=page[37:40].hex(":"),
@@ -100,9 +137,40 @@ def identity(page: bytes, measured: Diagnostics | None) -> Module:
         date=date(text(page[84:92])),
         # for a cable, these bytes are its compliance code
         wavelength_nm=0 if cables else int.from_bytes(page[60:62], "big"),
-        lengths_m={name: page[at] * metres for at, (name, metres) in LENGTHS.items() if page[at]},
+        lengths_m=lengths(page, types),
         diagnostics=measured,
+        doubts=(*doubts, *guesses),
     )
+
+
+def lengths(page: bytes, types: Iterable[str]) -> dict[str, int]:
+    """Reach in metres. Of a cable, byte 18 is its own length."""
+    media = dict(LENGTHS)
+    if ACTIVE_OPTICAL in types:
+        media[18] = ("fibre of its own", 1)
+    elif page[2] == RJ45 or any(each.endswith("direct attach") for each in types):
+        media[18] = ("copper cable", 1)
+    return {name: page[at] * metres for at, (name, metres) in media.items() if page[at]}
+
+
+def module_types(page: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of what the module is, and a sentence for each name that its codes do not give.
+
+    10GBASE-T modules and active optical cables are younger than the codes of bytes 3 to 8. Older ones have the codes of
+    another type, or none; the connector tells them apart.
+    """
+    named = named_bits(page[3], TYPES_10G) + named_bits(page[6], TYPES_1G) + named_bits(page[8], CABLES)
+    extended = TYPES_EXTENDED.get(page[36])
+    if extended:
+        return (*(each for each in named if not each.startswith("active")), extended), ()
+    guess = "{} is a guess from the connector; the codes give: " + (", ".join(named) or "none")
+    if page[2] == RJ45 and "1000BASE-T" not in named:
+        return ("10GBASE-T",), (guess.format("10GBASE-T"),)
+    if page[2] == OPTICAL_PIGTAIL and "passive direct attach" not in named:
+        return (ACTIVE_OPTICAL,), (guess.format(ACTIVE_OPTICAL),)
+    if named:
+        return named, ()
+    return (), (f"the codes give no type; byte 12 gives a bit rate of {page[12] / 10:g} Gbit/s",)
 
 
 def named_bits(byte: int, names: Mapping[int, str]) -> tuple[str, ...]:

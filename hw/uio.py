@@ -15,14 +15,11 @@ from .errors import DeviceError
 from .memory.physical import map_physical, physical_address
 from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, look_up
 from .pci.nodes import in_use, other_holders
+from .pci.sysfs import lockdown_mode
 from .pci.usable import why_not_uio
 
 COMMAND = 0x04
 INTX_DISABLE = 1 << 10
-LOCKED_DOWN = (
-    "the kernel is locked down (Secure Boot) and does not allow UIO for {0}: use vfio-pci instead. "
-    "Run: ixrings bind {0} --driver vfio-pci"
-)
 
 
 class UioDevice(MappedDevice):
@@ -42,7 +39,7 @@ class UioDevice(MappedDevice):
         self._process = os.getpid()
         self._closed = True
         self._enabled = False
-        self._function = function
+        self._function, self._root = function, root
         check_usable(function)
         self._line = self._config = -1
         try:
@@ -63,7 +60,9 @@ class UioDevice(MappedDevice):
         try:
             return os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_SYNC)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM):
+            if error.errno == errno.EPERM:  # the owner and the mode of a file give EACCES
+                raise DeviceError(refused(self._function, self._root)) from None
+            if error.errno == errno.EACCES:
                 raise DeviceError(
                     f"no permission to open {node}, and UIO needs root for physical addresses. Run as root (sudo), "
                     f"or run: ixrings bind {self._function.address} --driver vfio-pci"
@@ -90,7 +89,7 @@ class UioDevice(MappedDevice):
             self.enable_bus_master(False)
         except OSError as error:
             if error.errno == errno.EPERM:
-                raise DeviceError(LOCKED_DOWN.format(self._function.address)) from None
+                raise DeviceError(refused(self._function, self._root)) from None
             raise DeviceError(
                 f"the command register of {self.name} cannot be written: {error.strerror}. "
                 f"Run: ixrings doctor {self._function.address}"
@@ -103,7 +102,7 @@ class UioDevice(MappedDevice):
             return Bar(fd, os.fstat(fd).st_size)
         except OSError as error:
             if error.errno == errno.EPERM:
-                raise DeviceError(LOCKED_DOWN.format(function.address)) from None
+                raise DeviceError(refused(function, self._root)) from None
             raise DeviceError(
                 f"{node} cannot be mapped: {error.strerror}. Run: ixrings doctor {function.address}"
             ) from None
@@ -206,6 +205,20 @@ class UioDevice(MappedDevice):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
+
+
+def refused(function: Function, root: Path) -> str:
+    """For EPERM on an open file of sysfs: a lockdown of the kernel is blamed only if the kernel shows one."""
+    use_vfio = f"Use vfio-pci instead. Run: ixrings bind {function.address} --driver vfio-pci"
+    mode = lockdown_mode(root)
+    if mode not in ("", "none"):
+        return (
+            f"the kernel is locked down ({mode}; Secure Boot) and does not allow UIO for {function.address}. {use_vfio}"
+        )
+    return (
+        f"the kernel does not allow access to {function.address} through sysfs (Operation not permitted). "
+        f"A container or a security module can be the reason. {use_vfio}"
+    )
 
 
 def check_usable(function: Function) -> None:

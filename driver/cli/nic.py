@@ -37,7 +37,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--group", action="store_true", help="also take the other 82599s of its IOMMU group")
     parser.add_argument("--chown", metavar="USER", default="", help="let this user open the NIC without root")
     parser.add_argument(
-        "--force", action="store_true", help="take it even if Linux uses it for an address or the default route"
+        "--force",
+        action="store_true",
+        help="take it even if Linux uses it for an address or a route, or if its virtual functions are in use",
     )
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
@@ -69,6 +71,8 @@ def described(nic: Function) -> dict[str, object]:
         "iommu_group": nic.iommu_group,
         "group_members": list(nic.group_members),
         "numa_node": nic.numa_node,
+        "physical_function": nic.physfn,
+        "virtual_functions": list(nic.virtfns),
         "usable": not reason,
         "why_not": reason,
     }
@@ -86,6 +90,10 @@ def run_list(options: argparse.Namespace) -> int:
         beside = f" with {', '.join(nic.group_members)}" if nic.group_members else ""
         node = "" if nic.numa_node < 0 else f", NUMA node {nic.numa_node}"
         print(f"    {nic.driver or 'no driver'}, {linux}, {group}{beside}{node}")
+        if nic.physfn:
+            print(f"    virtual function of {nic.physfn}")
+        if nic.virtfns:
+            print(f"    has the virtual functions {', '.join(nic.virtfns)}")
         print(f"    {why_not(nic) or 'usable'}")
     if not nics:
         print('This machine has no PCI NIC. The emulated NIC needs none: open_port("emulated")')

@@ -57,6 +57,7 @@ def described(module: Module) -> list[tuple[str, str]]:
         ("wavelength", f"{module.wavelength_nm} nm" if module.wavelength_nm else ""),
         ("reach", ", ".join(f"{metres} m of {name}" for name, metres in module.lengths_m.items())),
         *(measurements(measured) if measured else []),
+        *(("doubt", doubt) for doubt in module.doubts),
     ]
 
 

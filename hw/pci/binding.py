@@ -31,7 +31,7 @@ from .drivers import detach, load_kernel_driver, load_module, noiommu_mode, prob
 from .netdev import why_in_use
 from .nodes import IOMMU, holders, in_use, nodes_of
 from .notes import locked, remember, remembered, state_file
-from .usable import why_not_uio
+from .usable import virtual_functions_in_use, why_not_uio
 
 NODE_S = 2.0  # the kernel creates the device file with the binding, udev may set its owner a moment later
 NETDEV_S = 10.0  # ixgbe's probe resets the NIC and reads the SFP+ module first
@@ -62,7 +62,8 @@ def bind(
 ) -> list[Bound]:
     """Bind a NIC to `driver`, with `group` also the other 82599s of its IOMMU group: all of them or none.
 
-    force: bind it even if Linux uses it for an address or a route. owner: a user who may then open it without root.
+    force: bind it even if Linux uses it for an address or a route, or if its virtual functions are in use. owner: a
+    user who may then open it without root.
     Raises BindError, DeviceError.
     """
     with locked(root):
@@ -94,6 +95,8 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
         who = holders(root, *nodes_of(function, root))
         if who:
             raise BindError(in_use(function, who))
+        if not force and virtual_functions_in_use(function, root):
+            raise BindError(virtual_functions_in_use(function, root))
         reason = "" if force else why_in_use(function.netdevs, root)
         if reason:
             raise BindError(

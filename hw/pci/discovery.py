@@ -14,7 +14,8 @@ from ..errors import DeviceError, NoSuchFunction
 from .sysfs import entries_of, hex_of, target_of, text_of
 
 ROOT = Path("/")
-ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+# The kernel prints a PCI domain with four digits or more: VMD, Hyper-V and clouds have larger ones.
+ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 INTEL = 0x8086
 # Physical functions of the 82599 family. This driver supports those in SFP_PLUS.
 NAMES = {
@@ -56,6 +57,8 @@ class Function:
     "DMA", "DMA-FQ", "identity", "none" for VFIO's group without an IOMMU, "" if the kernel does not show it.
     group_members: addresses of the other functions in the group. numa_node: -1 if unknown. uio: "uio0" or "".
     vfio_cdev: "vfio0" or "". link: operstate and speed of the first interface in words, "" without an interface.
+    physfn: of a virtual function, the address of its physical function; "" otherwise. virtfns: addresses of the virtual
+    functions that a physical function has now.
     """
 
     address: str
@@ -72,6 +75,8 @@ class Function:
     uio: str
     vfio_cdev: str
     link: str
+    physfn: str = ""
+    virtfns: tuple[str, ...] = ()
 
     @property
     def is_nic(self) -> bool:
@@ -117,7 +122,15 @@ def look_up(address: str, root: Path = ROOT) -> Function:
         next(iter(sorted(entries_of(path / "uio"))), ""),
         next(iter(sorted(entries_of(path / "vfio-dev"))), ""),
         link_state(root / "sys/class/net" / netdevs[0]) if netdevs else "",
+        target_of(path / "physfn"),
+        virtual_functions(path),
     )
+
+
+def virtual_functions(path: Path) -> tuple[str, ...]:
+    """Addresses behind the links virtfn0, virtfn1 and so on of a physical function, in the order of their numbers."""
+    links = [name for name in entries_of(path) if name.removeprefix("virtfn").isdigit() and name.startswith("virtfn")]
+    return tuple(target_of(path / name) for name in sorted(links, key=lambda name: int(name.removeprefix("virtfn"))))
 
 
 def check_is_82599(function: Function) -> None:
@@ -131,9 +144,9 @@ def check_is_82599(function: Function) -> None:
 
 
 def find_nics(root: Path = ROOT) -> list[Function]:
-    """Every PCI function that is a network controller, in the order of addresses."""
+    """Every PCI function that is a network controller, in the order of addresses: domains by number."""
     found = []
-    for address in sorted(entries_of(root / "sys/bus/pci/devices")):
+    for address in sorted(entries_of(root / "sys/bus/pci/devices"), key=lambda text: (len(text), text)):
         try:
             function = look_up(address, root)
         except NoSuchFunction:  # removed since the directory was read

@@ -21,11 +21,11 @@ from .discovery import (
     look_up,
     members,
 )
+from .iommu import UNSAFE_INTERRUPTS, interrupts_remapped, reserved_by_firmware, unsafe_interrupts_allowed
 from .nodes import IOMMU, has_iommufd, nodes_of
-from .sysfs import entries_of, text_of
+from .sysfs import CAP_IPC_LOCK, CAP_SYS_ADMIN, entries_of, has_capability, lockdown_mode, text_of
 from .usable import not_viable, why_not
 
-CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21
 VFIO_NEEDS = ("IOMMU", "interrupt remapping", "vfio-pci", "locked memory")
 UIO_NEEDS = ("hugepages", "kernel lockdown")
 ENOUGH_LOCKED = 64 << 20  # bytes: a port of one queue each way needs 5 MB, sixteen with 2048 slots 140 MB
@@ -99,19 +99,18 @@ def iommu(root: Path) -> Check:
 
 
 def interrupt_remapping(root: Path) -> Check:
-    """/proc/interrupts shows remapped interrupts with IR- before the name of their chip."""
-    if " IR-" in text_of(root / "proc/interrupts"):
+    """VFIO hands out a device only if it cannot forge interrupts."""
+    if interrupts_remapped(root):
         return Check("interrupt remapping", True, "on")
     if not entries_of(root / "sys/kernel/iommu_groups"):
         return Check("interrupt remapping", False, "off, because the IOMMU is off")
-    unsafe = text_of(root / "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") in ("Y", "1")
-    if unsafe:
+    if unsafe_interrupts_allowed("vfio_iommu_type1", root):
         return Check("interrupt remapping", True, "off, but allow_unsafe_interrupts accepts that")
     return Check(
         "interrupt remapping",
         False,
         "off, so VFIO refuses every device",
-        "echo 1 | sudo tee /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+        f"echo 1 | sudo tee /{UNSAFE_INTERRUPTS.format('vfio_iommu_type1')}",
     )
 
 
@@ -130,9 +129,8 @@ def memlock(root: Path) -> Check:
 
 def lockdown(root: Path) -> Check:
     """A locked-down kernel refuses UIO and VFIO without an IOMMU."""
-    text = text_of(root / "sys/kernel/security/lockdown")
-    mode = text.partition("[")[2].partition("]")[0] or "none"
-    if mode == "none":
+    mode = lockdown_mode(root)
+    if mode in ("", "none"):
         return Check("kernel lockdown", True, "none")
     return Check(
         "kernel lockdown", False, f"{mode}: UIO and vfio-noiommu do not work, VFIO does", "mokutil --disable-validation"
@@ -146,6 +144,10 @@ def nic(function: Function, root: Path) -> Iterator[Check]:
     yield Check(function.address, not reason, driver if not reason else text.rstrip("."), command)
     if function.iommu_group is not None and function.iommu_type != "none":
         yield group(function, root)
+        reserved = reserved_by_firmware(function, root)
+        if reserved:
+            text, _, command = reserved.partition(" The kernel's reason: ")
+            yield Check(f"{function.address} reserved memory", False, text.rstrip("."), command)
     if function.driver in FOR_PROGRAMS:
         yield permissions(function, root)
 
@@ -183,11 +185,3 @@ def permissions(function: Function, root: Path) -> Check:
         f"this process may not open {', '.join(map(str, nodes)) or 'its device file'}",
         f"sudo ixrings bind {function.address} --driver {VFIO_DRIVERS[0]} --chown $USER",
     )
-
-
-def has_capability(number: int, root: Path = ROOT) -> bool:
-    """Whether this process has a capability in effect (capabilities(7))."""
-    for line in text_of(root / "proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> number & 1)
-    return False

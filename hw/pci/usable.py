@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from .discovery import ROOT, SFP_PLUS, UIO_DRIVERS, VFIO_DRIVERS, VIRTUAL_FUNCTION, Function, group_blockers
+from ..errors import NoSuchFunction
+from .discovery import ROOT, SFP_PLUS, UIO_DRIVERS, VFIO_DRIVERS, VIRTUAL_FUNCTION, Function, group_blockers, look_up
+from .netdev import why_in_use
+from .nodes import holders, nodes_of
 
 
 def why_not(function: Function, root: Path = ROOT) -> str:
@@ -30,6 +33,30 @@ def why_not(function: Function, root: Path = ROOT) -> str:
     if not function.driver:
         return f"no driver. Run: ixrings bind {function.address}"
     return f"its driver is {function.driver}. Run: ixrings bind {function.address}"
+
+
+def virtual_functions_in_use(function: Function, root: Path = ROOT) -> str:
+    """Error sentence for a physical function with virtual functions that have drivers; "" if it has none.
+
+    When a physical function loses its driver, the kernel removes its virtual functions.
+    """
+    used = []
+    for address in function.virtfns:
+        try:
+            virtual = look_up(address, root)
+        except NoSuchFunction:  # removed since the links were read
+            continue
+        uses = [why_in_use(virtual.netdevs, root) or ", ".join(virtual.netdevs)]
+        uses += [f"open in {who}" for who in holders(root, *nodes_of(virtual, root))]
+        if virtual.driver:
+            used.append(f"{address} ({', '.join([virtual.driver, *filter(None, uses)])})")
+    if not used:
+        return ""
+    return (
+        f"{function.address} has virtual functions in use: {'; '.join(used)}. They would disappear. "
+        f"To remove them first, run: echo 0 | sudo tee /sys/bus/pci/devices/{function.address}/sriov_numvfs. "
+        f"To bind it anyway, run: ixrings bind {function.address} --force"
+    )
 
 
 def why_not_uio(function: Function) -> str:

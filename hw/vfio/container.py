@@ -56,7 +56,7 @@ class Container(DeviceSpace[Group]):
         try:
             abi.call(self._space.container, Request.IOMMU_MAP_DMA, request)
         except OSError as error:
-            raise map_error(self._function, error, iova, size) from None
+            raise map_error(self._function, error, iova, size, self._root) from None
 
     def _unmap(self, iova: int, size: int) -> None:
         abi.call(

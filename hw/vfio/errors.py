@@ -8,6 +8,14 @@ from pathlib import Path
 
 from ..errors import DmaError
 from ..pci.discovery import VFIO_DRIVERS, Function
+from ..pci.iommu import (
+    IOMMU_WORDS,
+    UNSAFE_INTERRUPTS,
+    interrupts_remapped,
+    reserved_by_firmware,
+    unsafe_interrupts_allowed,
+)
+from ..pci.sysfs import CAP_IPC_LOCK, CAP_SYS_RAWIO, has_capability
 
 
 def load_vfio(function: Function, node: Path) -> str:
@@ -28,34 +36,61 @@ def no_iommu(function: Function) -> str:
     )
 
 
-def no_interrupt_remapping(function: Function, module: str) -> str:
-    """For EPERM when a device is attached that could forge interrupts. A parameter of `module` accepts the risk."""
+def not_attached(function: Function, error: OSError, module: str, root: Path) -> str:
+    """For an error when the function is attached to the IOMMU. One errno has several causes: look for each.
+
+    module: the kernel's IOMMU driver, vfio_iommu_type1 or iommufd; one of its parameters allows forged interrupts.
+    """
+    refused = f"the kernel does not hand out {function.address} ({error.strerror})"
+    reserved = reserved_by_firmware(function, root)
+    if reserved:
+        return f"{refused}: {reserved}"
+    if error.errno == errno.EPERM and not interrupts_remapped(root) and not unsafe_interrupts_allowed(module, root):
+        return (
+            f"{refused}: this machine's IOMMU does not remap interrupts, so a device could forge them. "
+            "Switch interrupt remapping on in the BIOS, or accept the risk with: echo 1 | sudo tee "
+            f"/{UNSAFE_INTERRUPTS.format(module)}"
+        )
+    return f"{refused}. The kernel's reason: sudo dmesg | grep -E '{function.address}|{IOMMU_WORDS}'"
+
+
+def not_bound(function: Function, error: OSError) -> str:
+    """For an error of DEVICE_BIND_IOMMUFD when no process was seen that has the device open."""
     return (
-        f"the kernel does not hand out {function.address}: this machine's IOMMU cannot remap interrupts, so a device "
-        "could forge them. Switch interrupt remapping on in the BIOS, or accept the risk with: echo 1 | sudo tee "
-        f"/sys/module/{module}/parameters/allow_unsafe_interrupts"
+        f"the kernel does not bind {function.address} to /dev/iommu ({error.strerror}). "
+        f"If another program has it open, root sees it: sudo ixrings doctor {function.address}. "
+        f"The kernel's reason: sudo dmesg | grep -E '{function.address}|{IOMMU_WORDS}'"
     )
 
 
-def no_permission(function: Function, *nodes: Path, noiommu: bool = False) -> str:
-    """For EACCES or EPERM when `nodes` are opened."""
+def no_permission(function: Function, error: OSError, *nodes: Path, root: Path, noiommu: bool = False) -> str:
+    """For EACCES or EPERM when `nodes` are opened: the file's owner, a missing capability, or a container's rules."""
     shown = " ".join(map(str, nodes))
-    if noiommu:
+    if noiommu and not has_capability(CAP_SYS_RAWIO, root):
         return f"{shown} needs CAP_SYS_RAWIO: without an IOMMU the device can access all memory. Run as root (sudo)"
+    if error.errno == errno.EPERM:  # the owner and the mode of a file give EACCES
+        return (
+            f"the kernel refuses to open {shown} ({error.strerror}), and not because of the file's owner. In a "
+            f"container, give it the device: docker run --device {' --device '.join(map(str, nodes))}"
+        )
     return (
         f"no permission to open {shown}. Run: sudo chown $USER {shown} "
         f"(or bind with: sudo ixrings bind {function.address} --chown $USER)"
     )
 
 
-def map_error(function: Function, error: OSError, iova: int, size: int) -> DmaError:
+def map_error(function: Function, error: OSError, iova: int, size: int, root: Path) -> DmaError:
     """Why [iova, iova + size) could not be mapped for the function."""
     where = f"{size} bytes of memory for {function.address}"
     if error.errno == errno.ENOMEM:
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        allowed = "unlimited" if limit == resource.RLIM_INFINITY else f"{limit >> 10} KiB"
+        if limit == resource.RLIM_INFINITY or has_capability(CAP_IPC_LOCK, root):
+            return DmaError(
+                f"{where} cannot be mapped: the kernel has not enough memory, and locked memory is not limited. "
+                "Run: free -h"
+            )
         return DmaError(
-            f"{where} cannot be locked: the limit on locked memory is {allowed} (ulimit -l). "
+            f"{where} cannot be locked: the limit on locked memory is {limit >> 10} KiB (ulimit -l). "
             "Run: sudo prlimit --memlock=unlimited --pid $$ (in a service: LimitMEMLOCK=infinity)"
         )
     if error.errno == errno.EEXIST:

@@ -16,7 +16,7 @@ from ..pci.nodes import group_node, holders, in_use
 from ..pci.usable import not_viable
 from . import abi
 from .abi import Request
-from .errors import no_interrupt_remapping
+from .errors import not_attached
 from .nodes import open_node
 from .space import Spaces
 
@@ -45,7 +45,7 @@ class Group:
 
     def _open(self, node: Path) -> int:
         try:
-            return open_node(self._function, node, noiommu=self._noiommu)
+            return open_node(self._function, node, root=self._root, noiommu=self._noiommu)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, holders(self._root, self.node))) from None
@@ -81,9 +81,7 @@ class Group:
         try:
             fcntl.ioctl(self.container, Request.SET_IOMMU, abi.NOIOMMU_IOMMU if self._noiommu else abi.TYPE1V2_IOMMU)
         except OSError as error:
-            if error.errno != errno.EPERM:
-                raise
-            raise DeviceError(no_interrupt_remapping(self._function, "vfio_iommu_type1")) from None
+            raise DeviceError(not_attached(self._function, error, "vfio_iommu_type1", self._root)) from None
 
     def iova_ranges(self) -> list[Range]:
         """The addresses that the IOMMU translates, from the capabilities in the info structure."""

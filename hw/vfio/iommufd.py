@@ -14,7 +14,7 @@ from ..pci.nodes import IOMMU, device_node, group_node, in_use, other_holders
 from ..pci.usable import not_viable
 from . import abi
 from .abi import Request
-from .errors import map_error, no_interrupt_remapping
+from .errors import map_error, not_attached, not_bound
 from .nodes import open_node
 from .space import DeviceSpace, Spaces
 
@@ -28,7 +28,7 @@ class Ioas:
         self.node = group_node(function, root)
         self.members: set[str] = set()
         self.iova: IovaSpace | None = None  # the kernel knows the ranges only after a device is attached
-        self.fd = open_node(function, root / IOMMU, device_node(function, root), root / IOMMU)
+        self.fd = open_node(function, root / IOMMU, device_node(function, root), root / IOMMU, root=root)
         try:
             allocate = abi.IoasAlloc(size=ctypes.sizeof(abi.IoasAlloc))
             abi.call(self.fd, Request.IOAS_ALLOC, allocate)
@@ -80,7 +80,7 @@ class Iommufd(DeviceSpace[Ioas]):
         )
 
     def _open_device(self) -> None:
-        self.device = open_node(self._function, self._node, self._node, self._root / IOMMU)
+        self.device = open_node(self._function, self._node, self._node, self._root / IOMMU, root=self._root)
         self._bind()
         self._attach()
         if self._space.iova is None:
@@ -98,19 +98,17 @@ class Iommufd(DeviceSpace[Ioas]):
             blockers = group_blockers(self._function, self._root)
             if blockers:  # the errno for this depends on the kernel's version: EBUSY, EINVAL or EPERM
                 raise DeviceError(not_viable(self._function, blockers)) from None
-            if error.errno in (errno.EBUSY, errno.EINVAL):  # EINVAL: another descriptor of the device is bound
-                others = other_holders(self._root, self._node, self._space.node)
+            others = other_holders(self._root, self._node, self._space.node)
+            if others or error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, others)) from None
-            raise
+            raise DeviceError(not_bound(self._function, error)) from None
 
     def _attach(self) -> None:
         request = abi.AttachIommufdPt(argsz=ctypes.sizeof(abi.AttachIommufdPt), pt_id=self._space.id)
         try:
             abi.call(self.device, Request.DEVICE_ATTACH_IOMMUFD_PT, request)
         except OSError as error:
-            if error.errno != errno.EPERM:
-                raise
-            raise DeviceError(no_interrupt_remapping(self._function, "iommufd")) from None
+            raise DeviceError(not_attached(self._function, error, "iommufd", self._root)) from None
 
     def _map(self, address: int, iova: int, size: int) -> None:
         flags = abi.IoasMapFlag.FIXED_IOVA | abi.IoasMapFlag.WRITEABLE | abi.IoasMapFlag.READABLE
@@ -125,7 +123,7 @@ class Iommufd(DeviceSpace[Ioas]):
         try:
             abi.call(self._space.fd, Request.IOAS_MAP, request)
         except OSError as error:
-            raise map_error(self._function, error, iova, size) from None
+            raise map_error(self._function, error, iova, size, self._root) from None
 
     def _unmap(self, iova: int, size: int) -> None:
         request = abi.IoasUnmap(size=ctypes.sizeof(abi.IoasUnmap), ioas_id=self._space.id, iova=iova, length=size)

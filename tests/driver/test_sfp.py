@@ -11,7 +11,7 @@ import pytest
 from ixrings import Port, open_port
 from ixrings.driver import semaphores
 from ixrings.driver.i2c import I2c
-from ixrings.driver.sfp import dbm, read_module, text
+from ixrings.driver.sfp import Module, dbm, read_module, text
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.emulator.blocks.sfp import SfpModule
 from ixrings.hw.errors import DeviceError
@@ -74,11 +74,78 @@ def test_optics_measure_the_light_and_copper_measures_nothing(nic: Emulated82599
     assert light(port) is None
 
 
-def test_a_damaged_memory_is_reported(nic: Emulated82599, port: Port) -> None:
+def write_memory(nic: Emulated82599, bytes_at: dict[int, int]) -> None:
+    """Change bytes of the module's identity page."""
     assert nic._cage._module is not None
-    nic._cage._module.put(0xA0, 20, 0x4242)
-    with pytest.raises(DeviceError, match="bytes 0 to 62 do not add up to byte 63"):
+    for offset, value in bytes_at.items():
+        nic._cage._module._pages[0xA0][offset] = value
+
+
+def read(port: Port) -> Module:
+    module = port.sfp
+    assert module is not None
+    return module
+
+
+@pytest.mark.parametrize(("offset", "says"), [(19, "bytes 0 to 62 do not add up to byte 63"), (95, "bytes 64 to 94")])
+def test_a_wrong_checksum_is_a_doubt_and_does_not_hide_the_vendor(
+    nic: Emulated82599, port: Port, offset: int, says: str
+) -> None:
+    write_memory(nic, {offset: 0x42})
+    module = read(port)
+    assert module.vendor == "Intel Corp" and module.types == ("10GBASE-SR",)
+    (doubt,) = module.doubts
+    assert doubt.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("codes", "reach"),
+    [({18: 40}, {"OM4 fibre": 400}), ({3: 0, 8: 8, 2: 0x0B, 18: 15}, {"fibre of its own": 15})],
+)
+def test_byte_18_is_the_reach_of_a_module_and_the_length_of_a_cable(
+    nic: Emulated82599, port: Port, codes: dict[int, int], reach: dict[str, int]
+) -> None:
+    write_memory(nic, dict.fromkeys((16, 17, 19), 0) | codes)
+    assert dict(read(port).lengths_m) == reach
+
+
+def test_announced_measurements_that_are_missing_are_a_doubt(nic: Emulated82599, port: Port) -> None:
+    assert nic._cage._module is not None
+    del nic._cage._module._pages[0xA2]
+    module = read(port)
+    assert module.vendor == "Intel Corp" and module.diagnostics is None
+    assert module.doubts == ("byte 92 announces measurements, but nothing answers at address 0xa2",)
+
+
+@pytest.mark.parametrize("byte", [0x00, 0xFF])
+def test_a_memory_without_content_is_an_error(nic: Emulated82599, port: Port, byte: int) -> None:
+    write_memory(nic, dict.fromkeys(range(256), byte))
+    with pytest.raises(DeviceError, match=f"every byte of its memory is {byte:#04x}"):
         _ = port.sfp
+
+
+@pytest.mark.parametrize(
+    ("codes", "types", "doubt"),
+    [
+        ({3: 0, 36: 0x16, 2: 0x22}, ("10GBASE-T",), ""),
+        ({3: 0x10, 2: 0x22}, ("10GBASE-T",), "a guess from the connector; the codes give: 10GBASE-SR"),
+        ({3: 0, 6: 0x08, 2: 0x22}, ("1000BASE-T",), ""),
+        ({3: 0, 6: 0x01}, ("1000BASE-SX",), ""),
+        ({3: 0, 8: 0x04, 2: 0x21}, ("passive direct attach",), ""),
+        ({3: 0, 8: 0x08, 2: 0x21}, ("active direct attach",), ""),
+        ({3: 0, 8: 0x08, 2: 0x0B, 36: 0x01}, ("active optical cable",), ""),
+        ({3: 0x10, 2: 0x0B}, ("active optical cable",), "a guess from the connector; the codes give: 10GBASE-SR"),
+        ({3: 0, 12: 103}, (), "the codes give no type; byte 12 gives a bit rate of 10.3 Gbit/s"),
+    ],
+)
+def test_a_module_is_named_by_its_codes_and_a_guess_is_marked(
+    nic: Emulated82599, port: Port, codes: dict[int, int], types: tuple[str, ...], doubt: str
+) -> None:
+    write_memory(nic, codes)
+    module = read(port)
+    assert module.types == types
+    said = [each for each in module.doubts if "add up" not in each]
+    assert len(said) == bool(doubt) and all(doubt in each for each in said)
 
 
 def test_a_read_leaves_the_bus_and_the_semaphores_free(nic: Emulated82599, port: Port) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ixrings.driver.names import parse_port_name, pci_address
 from ixrings.hw.errors import BindError, DeviceError, NoSuchFunction
 from ixrings.hw.pci.binding import bind, unbind
 from ixrings.hw.pci.discovery import find_nics, look_up
@@ -171,6 +172,48 @@ def test_a_nic_that_linux_uses_is_bound_only_with_force(machine: Machine, use: o
     assert machine.driver(A) == "vfio-pci"
 
 
+def add_virtual(machine: Machine, number: int, **options: Any) -> str:
+    """Add virtual function `number` of A. Returns its address."""
+    address = f"0000:03:10.{2 * number}"
+    path = machine.add(address, device=0x10ED, group=20 + number, **options)
+    physical = machine.root / "sys/bus/pci/devices" / A
+    (physical / f"virtfn{number}").symlink_to(path)
+    (path / "physfn").symlink_to(physical)
+    return address
+
+
+def test_a_nic_with_virtual_functions_in_use_is_bound_only_with_force(machine: Machine) -> None:
+    machine.add(A)
+    add_virtual(machine, 0, driver="")
+    bind(A, root=machine.root)
+    unbind(A, root=machine.root)
+    used = add_virtual(machine, 1, driver="ixgbevf", netdev="enp3s0f0")
+    route(machine)
+    says = rf"in use: {used} \(ixgbevf, enp3s0f0 carries the default route\)\. .*sriov_numvfs.*bind {A} --force"
+    with pytest.raises(BindError, match=says):
+        bind(A, root=machine.root)
+    assert machine.driver(A) == "ixgbe"
+    bind(A, force=True, root=machine.root)
+    assert machine.driver(A) == "vfio-pci"
+
+
+def test_virtual_functions_and_their_physical_function_name_each_other(machine: Machine) -> None:
+    machine.add(A)
+    virtual = [add_virtual(machine, number, driver="ixgbevf") for number in range(4)]
+    assert look_up(A, machine.root).virtfns == tuple(virtual) and look_up(A, machine.root).physfn == ""
+    assert {look_up(each, machine.root).physfn for each in virtual} == {A}
+
+
+@pytest.mark.parametrize("address", ["10000:01:00.0", "8a3cb7f4:00:02.0"])  # VMD; Hyper-V
+def test_a_pci_domain_may_have_more_than_four_digits(machine: Machine, address: str) -> None:
+    machine.add(A)
+    machine.add(address, group=13)
+    assert [nic.address for nic in find_nics(machine.root)] == [A, address]
+    assert parse_port_name(f"{address}-1/R").target == pci_address(address) == address
+    (bound,) = bind(address, root=machine.root)
+    assert bound.function.driver == "vfio-pci" and remembered(address, machine.root)["driver"] == "ixgbe"
+
+
 def test_an_ipv4_address_is_found_by_asking_the_kernel(machine: Machine) -> None:
     machine.add(A, netdev="lo")  # the interface that has an address on every machine
     with pytest.raises(BindError, match=r"lo has the address 127\.0\.0\.1"):
@@ -292,6 +335,13 @@ def test_a_nic_on_uio_needs_hugepages_and_no_iommu(machine: Machine) -> None:
     make_ready(machine)
     machine.add(A, driver="uio_pci_generic", group=None)
     assert [check.name for check in examine(A, machine.root) if check.needed and not check.ok] == []
+
+
+def test_memory_that_the_firmware_reserves_is_reported(machine: Machine) -> None:
+    make_ready(machine)
+    machine.add(A, driver="vfio-pci")
+    (machine.root / "sys/kernel/iommu_groups/12/reserved_regions").write_text("0x7a000000 0x7a0fffff direct\n")
+    assert repairs(machine) == {f"{A} reserved memory": "sudo dmesg | grep -E 'RMRR|1:1'"}
 
 
 def test_missing_permission_for_the_group_is_reported(machine: Machine, tmp_path: Path) -> None:

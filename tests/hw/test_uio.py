@@ -227,14 +227,19 @@ def test_each_ring_on_plain_pages_has_its_own_window() -> None:
             part.release()
 
 
-def test_a_locked_down_kernel_is_recognized_at_its_first_refusal(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("mode", "says"), [("integrity", "locked down"), ("none", "A container or a security module")])
+def test_a_lockdown_is_blamed_for_a_refusal_only_if_the_kernel_shows_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, mode: str, says: str
 ) -> None:
     add(machine)
+    (machine.root / "sys/kernel/security").mkdir()
+    (machine.root / "sys/kernel/security/lockdown").write_text(
+        "none integrity confidentiality\n".replace(mode, f"[{mode}]")
+    )
 
     def refused(*_: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "pwrite", refused)
-    with pytest.raises(DeviceError, match="locked down.*ixrings bind .* --driver vfio-pci"):
+    with pytest.raises(DeviceError, match=f"{says}.*ixrings bind .* --driver vfio-pci"):
         UioDevice(A, machine.root)

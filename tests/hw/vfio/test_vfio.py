@@ -55,7 +55,8 @@ def test_an_unsuitable_device_is_refused_without_opening_it(
 @pytest.mark.parametrize(
     ("fails", "says"),
     [
-        ({"SET_IOMMU": errno.EPERM}, r"cannot remap interrupts.*allow_unsafe_interrupts"),
+        ({"SET_IOMMU": errno.EPERM}, r"does not remap interrupts.*allow_unsafe_interrupts"),
+        ({"SET_IOMMU": errno.EINVAL}, r"\(Invalid argument\)\. The kernel's reason: sudo dmesg"),
         ({"GROUP_GET_DEVICE_FD": errno.EBUSY}, r"in use by another program; only one program at a time"),
         ({"GROUP_GET_DEVICE_FD": errno.ENODEV}, r"not bound to vfio-pci\. Run: ixrings bind"),
         (
@@ -71,6 +72,35 @@ def test_each_error_of_the_group_path_has_its_sentence(
     monkeypatch.setattr(fcntl, "ioctl", Kernel(**fails).ioctl)
     with pytest.raises(DeviceError, match=says):
         VfioDevice(A, Way.GROUP, root=machine.root)
+
+
+@pytest.mark.parametrize(("way", "refused"), [(Way.GROUP, "SET_IOMMU"), (Way.CDEV, "DEVICE_ATTACH_IOMMUFD_PT")])
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])  # before and after Linux 6.6
+def test_memory_that_the_firmware_reserves_is_named_when_the_kernel_refuses(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, way: Way, refused: str, number: int
+) -> None:
+    add_cdev(machine)
+    regions = "0x000000007a000000 0x000000007a0fffff direct\n0x00000000fee00000 0x00000000feefffff msi\n"
+    (machine.root / "sys/kernel/iommu_groups/12/reserved_regions").write_text(regions)
+    monkeypatch.setattr(fcntl, "ioctl", Kernel(**{refused: number}).ioctl)
+    with pytest.raises(DeviceError, match=r"\(0x0+7a000000-0x0+7a0fffff: RMRR.*sudo dmesg") as error:
+        VfioDevice(A, way, root=machine.root)
+    assert "interrupts" not in str(error.value)
+
+
+@pytest.mark.parametrize("remapped", ["  24:  0  IR-PCI-MSI 512000-edge  eth0\n", ""])
+def test_interrupt_remapping_is_blamed_only_where_it_is_off(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, remapped: str
+) -> None:
+    machine.add(A, driver="vfio-pci")
+    regions = "0x0000000000000000 0x0000000000ffffff direct-relaxable\n"
+    (machine.root / "sys/kernel/iommu_groups/12/reserved_regions").write_text(regions)
+    (machine.root / "proc/interrupts").write_text(remapped)
+    monkeypatch.setattr(fcntl, "ioctl", Kernel(SET_IOMMU=errno.EPERM).ioctl)
+    with pytest.raises(DeviceError) as error:
+        VfioDevice(A, Way.GROUP, root=machine.root)
+    assert ("remap" in str(error.value)) != bool(remapped)
+    assert ("dmesg" in str(error.value)) == bool(remapped)
 
 
 def test_the_error_for_a_group_that_is_not_viable_names_the_host_driver(
@@ -91,6 +121,7 @@ def test_the_error_for_a_group_that_is_not_viable_names_the_host_driver(
     [
         (errno.ENOENT, r"/12 does not exist\. Run: sudo modprobe vfio-pci"),
         (errno.EACCES, r"no permission to open .*/12.*--chown \$USER"),
+        (errno.EPERM, r"refuses to open .*/12 .*not because of the file's owner.*--device .*/12$"),
         (errno.EBUSY, r"\(group 12\) is in use by another program"),
     ],
 )
@@ -121,10 +152,11 @@ def add_cdev(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("fails", "says"),
     [
-        ({"DEVICE_BIND_IOMMUFD": errno.EINVAL}, r"in use by another program"),
+        ({"DEVICE_BIND_IOMMUFD": errno.EBUSY}, r"in use by another program"),
+        ({"DEVICE_BIND_IOMMUFD": errno.EINVAL}, r"/dev/iommu \(Invalid argument\).*root sees it"),
         (
             {"DEVICE_ATTACH_IOMMUFD_PT": errno.EPERM},
-            r"cannot remap interrupts.*iommufd/parameters/allow_unsafe_interrupts",
+            r"does not remap interrupts.*iommufd/parameters/allow_unsafe_interrupts",
         ),
         ({"IOAS_ALLOC": errno.ENOMEM}, r"cannot be opened through .*vfio0: Cannot allocate memory"),
     ],
@@ -167,7 +199,12 @@ def test_the_error_of_locked_memory_shows_the_limit_of_this_process(
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, limits[1]))
     try:
         machine.add(A)
-        assert "is 64 KiB (ulimit -l)" in str(map_error(look_up(A, machine.root), OSError(errno.ENOMEM, ""), 0, 4096))
+        error = map_error(look_up(A, machine.root), OSError(errno.ENOMEM, ""), 0, 4096, machine.root)
+        assert "is 64 KiB (ulimit -l)" in str(error)
+        (machine.root / "proc/self").mkdir()
+        (machine.root / "proc/self/status").write_text("CapEff:\t000001ffffffffff\n")
+        error = map_error(look_up(A, machine.root), OSError(errno.ENOMEM, ""), 0, 4096, machine.root)
+        assert "locked memory is not limited. Run: free -h" in str(error)
     finally:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
 
