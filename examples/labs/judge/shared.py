@@ -88,7 +88,7 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
 def transmit_enabled(evidence: Evidence) -> str | None:
     te, enable = evidence.set_at("DMATXCTL", TE=1), evidence.set_at("TXDCTL", ENABLE=1)
     if te and enable and evidence.position(enable) < evidence.position(te):
-        return "TXDCTL[0].ENABLE was set before DMATXCTL.TE: the NIC then does not enable the queue (82599 4.6.8)."
+        return "TXDCTL[0].ENABLE was set before DMATXCTL.TE: the datasheet asks for TE first (82599 4.6.8)."
     return queue_enabled(evidence, "T")
 
 

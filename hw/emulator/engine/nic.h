@@ -124,6 +124,7 @@ struct packet_buffer {
 /* What frames obey in registers (settings.c). */
 struct settings {
     bool stale; /* the engine was frozen since these were read */
+    bool transmit; /* DMATXCTL, SECTXCTRL: on, if there is a link */
     bool receive; /* RXCTRL, SECRXCTRL: on, if there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
     bool wired; /* frames use the wire: no loopback, and the cable is in, whether or not the link is forced up */

@@ -39,6 +39,8 @@ void settings_read(struct nic *nic)
     uint32_t mac = reg_load(nic, R_HLREG0), vlan = reg_load(nic, R_VLNCTRL), mrqc = reg_load(nic, R_MRQC);
     bool stamps = reg_load(nic, R_TSYNCRXCTL) & F_TSYNCRXCTL_EN_MASK;
     nic->settings = (struct settings){
+        .transmit =
+            reg_load(nic, R_DMATXCTL) & F_DMATXCTL_TE_MASK && !(reg_load(nic, R_SECTXCTRL) & F_SECTXCTRL_TX_DIS_MASK),
         .receive =
             reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
         .loopback = mac & F_HLREG0_LPBK_MASK,

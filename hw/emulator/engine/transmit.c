@@ -311,7 +311,8 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
     uint32_t moved = 0;
     /* ASSUMPTION (datasheet silent): without link frames stay in their ring, because no source says how many of them
      * the transmit packet buffer takes first. */
-    if (!nic->bus_master || !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns)) {
+    if (!nic->bus_master || !nic->settings.transmit || !(nic->link_up || nic->settings.loopback) ||
+        pause_holds(nic, now_ns)) {
         nic->tx_busy = false; /* a paced wire makes up for lost CPU time only, not for this */
         return 0;
     }

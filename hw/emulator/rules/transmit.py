@@ -46,10 +46,11 @@ def transmit_queue_exists(now: Access) -> str | None:
     return f"MTQC is {mode!r}" if unused else None
 
 
-@rule("4.6.8, 8.2.3.9.2", ERROR, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
+# A warning: iPXE sets TE last, and it sends.
+@rule("4.6.8, 8.2.3.9.2", WARNING, "DMATXCTL.TE is set before a transmit queue is enabled", writes=("TXDCTL",))
 def te_before_queues(now: Access) -> str | None:
     if now.rises("ENABLE") and not now.regs.DMATXCTL.read().TE:
-        return f"{now.last_write(now.regs.DMATXCTL)}; the queue stays off"
+        return f"{now.last_write(now.regs.DMATXCTL)}; the queue sends nothing before TE is 1"
     return None
 
 

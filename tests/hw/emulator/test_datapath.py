@@ -50,6 +50,35 @@ def test_a_frame_sent_on_loop_comes_back_and_is_counted(start: Start) -> None:
     assert nic.nic.violations == []
 
 
+@pytest.mark.breaks_rules("te_before_queues")
+def test_a_queue_that_is_enabled_before_te_sends_its_frames_once_te_is_set(start: Start) -> None:
+    nic = start(tx=0)
+    nic.regs.DMATXCTL.update(TE=0)
+    nic.tx = [nic.transmit_queue(0)]
+    nic.send(frame(100))
+    assert nic.received() == [] and nic.head() == 0
+    nic.regs.DMATXCTL.update(TE=1)
+    nic.nic.step()
+    assert nic.received() == [frame(100)] and nic.head() == 1
+    assert [violation.rule.name for violation in nic.nic.violations] == ["te_before_queues"]
+
+
+@pytest.mark.parametrize(
+    ("register", "off", "on"), [("DMATXCTL", {"TE": 0}, {"TE": 1}), ("SECTXCTRL", {"TX_DIS": 1}, {"TX_DIS": 0})]
+)
+def test_nothing_is_sent_while_transmission_is_stopped_and_nothing_is_lost(
+    start: Start, register: str, off: dict[str, int], on: dict[str, int]
+) -> None:
+    nic = start()
+    nic.send(frame(fill=1))
+    getattr(nic.regs, register).update(**off)
+    nic.send(frame(fill=2), frame(fill=3))
+    assert nic.received() == [frame(fill=1)] and nic.head() == 1
+    getattr(nic.regs, register).update(**on)
+    nic.nic.step()
+    assert nic.received() == [frame(fill=fill) for fill in (1, 2, 3)]
+
+
 def test_statistics_are_cleared_by_the_read(start: Start) -> None:
     nic = start()
     nic.send(frame(), frame())

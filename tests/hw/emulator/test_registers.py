@@ -84,12 +84,11 @@ def test_a_failed_wait_names_register_values_and_section(regs: Registers) -> Non
 
 
 @pytest.mark.breaks_rules()
-def test_a_tx_queue_takes_enable_only_after_te(regs: Registers) -> None:
-    regs.TXDCTL[0].write(ENABLE=1)
-    assert regs.TXDCTL[0].read().ENABLE == 0
-    regs.DMATXCTL.update(TE=1)
-    regs.TXDCTL[0].write(ENABLE=1)
-    assert regs.TXDCTL[0].read().ENABLE == 1
+def test_a_transmit_queue_takes_enable_before_te_and_after_it(regs: Registers) -> None:
+    for queue in (0, 1):
+        regs.TXDCTL[queue].write(ENABLE=1)
+        assert regs.TXDCTL[queue].read().ENABLE == 1
+        regs.DMATXCTL.update(TE=1)
 
 
 @pytest.mark.breaks_rules("wait_before_reading_ctrl")
