@@ -18,7 +18,7 @@ class ReceiveQueues(Block):
 
     def write_SRRCTL(self, index: int, value: int) -> None:
         self.raw.SRRCTL[index].write(value & self.raw.SRRCTL.row.mask)
-        self.engine.call("nic_rx_queue_changed", index)
+        self.engine.call("nic_rx_buffers_changed", index)
 
     def read_RDH(self, index: int) -> int:
         return self.engine.call("nic_rx_head", index)
@@ -35,6 +35,14 @@ class TransmitQueues(Block):
         enable = asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected)
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)
+
+    def write_TDWBAL(self, index: int, value: int) -> None:
+        self.raw.TDWBAL[index].write(value & self.raw.TDWBAL.row.mask)
+        self.engine.call("nic_tx_head_writeback_changed", index)
+
+    def write_TDWBAH(self, index: int, value: int) -> None:
+        self.raw.TDWBAH[index].write(value)
+        self.engine.call("nic_tx_head_writeback_changed", index)
 
     def read_TDH(self, index: int) -> int:
         return self.engine.call("nic_tx_head", index)

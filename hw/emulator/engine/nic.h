@@ -87,7 +87,8 @@ struct tx_queue {
     struct tx_context contexts[2];
 };
 
-enum rx_state { RX_OFF, RX_STUCK, RX_LEGACY, RX_ADVANCED }; /* stuck: as a tx_queue; the last two: SRRCTL.DESCTYPE */
+/* stuck: as a tx_queue; unusable: without a ring or a known kind of buffers; the last two: SRRCTL.DESCTYPE */
+enum rx_state { RX_OFF, RX_STUCK, RX_UNUSABLE, RX_LEGACY, RX_ADVANCED };
 
 struct rx_queue {
     enum rx_state state;

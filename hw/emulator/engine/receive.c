@@ -167,7 +167,7 @@ static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t len
     const struct rx_queue *queue = &nic->rx[class->queue];
     if (queue->state == RX_ADVANCED && nic->settings.usual && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
-    return queue->state <= RX_STUCK || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
+    return queue->state < RX_LEGACY || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
 
 /* Count an undelivered frame as lost, unless it waits for a descriptor or for DMA. Returns whether it is lost. */
@@ -233,7 +233,7 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
 {
     struct rx_queue *queue = &nic->rx[class->queue];
-    if (queue->state <= RX_STUCK || nic->no_rx_writeback)
+    if (queue->state < RX_LEGACY || nic->no_rx_writeback)
         return true; /* lost in any case, and counted */
     if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
@@ -290,18 +290,33 @@ EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
     return reg_load(nic, rx_offset(R_RDH, number));
 }
 
-/* RXDCTL or SRRCTL was written. Enabling the queue reads its registers; disabling it stops it. */
+/* SRRCTL was written, or the queue was enabled. iPXE writes SRRCTL after RXDCTL, and silicon obeys. */
+EXPORT void nic_rx_buffers_changed(struct nic *nic, uint32_t number)
+{
+    struct rx_queue *queue = &nic->rx[number];
+    uint32_t control = reg_load(nic, rx_offset(R_SRRCTL, number));
+    uint32_t type = (control & F_SRRCTL_DESCTYPE_MASK) >> F_SRRCTL_DESCTYPE_SHIFT;
+    queue->drop_en = control & F_SRRCTL_DROP_EN_MASK;
+    queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
+    if (queue->state == RX_OFF || queue->state == RX_STUCK)
+        return;
+    if (!queue->buffer_size)
+        report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
+    if (type > 1)
+        report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, type, 1);
+    queue->state = !queue->size || !queue->buffer_size || type > 1 ? RX_UNUSABLE : type ? RX_ADVANCED : RX_LEGACY;
+}
+
+/* RXDCTL was written. Enabling the queue reads its registers; disabling it stops it. */
 EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
 {
     struct rx_queue *queue = &nic->rx[number];
     bool enable = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_ENABLE_MASK;
-    uint32_t control = reg_load(nic, rx_offset(R_SRRCTL, number));
-    queue->drop_en = control & F_SRRCTL_DROP_EN_MASK;
     if (enable == (queue->state != RX_OFF))
         return;
     nic_rx_head(nic, number);
     uint64_t bit = 1ull << number % 64;
-    queue->state = enable ? RX_STUCK : RX_OFF;
+    queue->state = enable ? RX_UNUSABLE : RX_OFF;
     nic->rx_enabled[number / 64] = enable ? nic->rx_enabled[number / 64] | bit : nic->rx_enabled[number / 64] & ~bit;
     if (nic->remote)
         remote_forget(nic);
@@ -311,17 +326,11 @@ EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
                   (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
     queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
     queue->head = reg_load(nic, rx_offset(R_RDH, number));
-    queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
-    uint32_t type = (control & F_SRRCTL_DESCTYPE_MASK) >> F_SRRCTL_DESCTYPE_SHIFT;
-    if (!queue->buffer_size)
-        report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
-    if (type > 1)
-        report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, type, 1);
-    else if (queue->buffer_size && queue->size)
-        queue->state = type ? RX_ADVANCED : RX_LEGACY;
+    nic_rx_buffers_changed(nic, number);
     if (queue->head >= queue->size)
         queue->head = 0;
-    /* A tail that was written before the queue was enabled is lost (4.6.7). */
+    /* ASSUMPTION (datasheet silent): a tail that was written before the queue was enabled is lost, and a ring that is
+     * moved after it is found at the next enable. 4.6.7 forbids both; every known driver obeys. */
     reg_store(nic, rx_offset(R_RDT, number), queue->head);
     queue->free = 0;
 }

@@ -348,14 +348,18 @@ static uint64_t head_writeback(const struct nic *nic, uint32_t number)
     return (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
 }
 
+/* TDWBAL or TDWBAH was written; the next write-back uses it. */
+EXPORT void nic_tx_head_writeback_changed(struct nic *nic, uint32_t number)
+{
+    nic->tx[number].head_writeback = head_writeback(nic, number);
+}
+
 /* Head write-back was switched by a defect. When it works again, write back what is pending. */
 static void update_head_writeback(struct nic *nic)
 {
     for (uint32_t number = 0; number < QUEUES; number++) {
-        if (!nic->tx[number].enabled)
-            continue;
-        nic->tx[number].head_writeback = head_writeback(nic, number);
-        if (nic->tx[number].head_writeback)
+        nic_tx_head_writeback_changed(nic, number);
+        if (nic->tx[number].enabled && nic->tx[number].head_writeback)
             write_back(nic, number);
     }
 }
@@ -385,8 +389,8 @@ EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
     if (queue->head >= queue->size)
         queue->head = 0;
     queue->writeback_head = queue->head;
-    queue->head_writeback = head_writeback(nic, number);
-    /* A tail that was written before the queue was enabled is lost (4.6.8). */
+    nic_tx_head_writeback_changed(nic, number);
+    /* ASSUMPTION (datasheet silent): as for a receive queue, an early tail is lost (4.6.8). */
     reg_store(nic, tx_offset(R_TDT, number), queue->head);
 }
 

@@ -171,11 +171,7 @@ class Access:
 
     def not_written(self, registers: list[Accessor[Any]]) -> str | None:
         """A sentence that names the missing writes; None when all registers were written."""
-        missing = [register.name for register in registers if not self.wrote(register)]
-        if not missing:
-            return None
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        return f"{missing[0]}{more} had not been written since the reset"
+        return unwritten([register.name for register in registers if not self.wrote(register)])
 
     def unconfirmed(self, register: Accessor[Any], **fields: int) -> str | None:
         """None when the fields were last written with these numbers (0 if never) and read so since; else a sentence."""
@@ -212,6 +208,12 @@ class Access:
         if trail.written_at < 0:
             return f"{register.name} had not been written since the reset"
         return f"{register.name} was last written {show(register.row, trail.written)}"
+
+
+def unwritten(names: list[str]) -> str | None:
+    """A sentence that names registers which were not written; None for none."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} had not been written since the reset" if names else None
 
 
 def show(row: Row[Any], value: int) -> str:

@@ -86,6 +86,20 @@ def srrctl_values(now: Access) -> str | None:
     return f"SRRCTL[{now.index}] is {asked!r}"
 
 
+# A warning: iPXE writes SRRCTL after it has enabled the queue, and receives.
+@rule(
+    "4.6.7, 8.2.3.8.7",
+    WARNING,
+    "SRRCTL.BSIZEPACKET, BSIZEHEADER and DESCTYPE do not change while their queue is enabled",
+    writes=("SRRCTL",),
+)
+def buffers_stay(now: Access) -> str | None:
+    buffers = f.SRRCTL.BSIZEPACKET.mask | f.SRRCTL.BSIZEHEADER.mask | f.SRRCTL.DESCTYPE.mask
+    control = now.regs.RXDCTL[now.index]
+    changes = (now.value ^ now.before) & buffers and control.read().ENABLE
+    return f"the previous value was {now.before:#010x}; {now.last_write(control)}" if changes else None
+
+
 @rule("7.1.10", WARNING, "Header split is not used", writes=("RXDCTL",))
 def no_header_split(now: Access) -> str | None:
     asked = now.regs.SRRCTL[now.index].read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import fields as f
-from .access import Access
+from .access import Access, unwritten
 from .findings import ERROR, WARNING, rule
 
 KB = 1024
@@ -70,10 +70,10 @@ def dtxmxszrq_at_most(now: Access) -> str | None:
     writes=("DMATXCTL",),
 )
 def rate_limits_cleared(now: Access) -> str | None:
-    missing = sorted(set(range(len(now.regs.TXDCTL))) - now.history.written.get("RTTDT1C", set()))
-    if now.rises("TE") and missing:
-        return f"RTTDT1C of queue {missing[0]} and {len(missing) - 1} more had not been written since the reset"
-    return None
+    if not now.rises("TE") or now.regs.MTQC.read().RT_ENA:
+        return None
+    missing = set(range(len(now.regs.TXDCTL))) - now.history.written.get("RTTDT1C", set())
+    return unwritten([f"RTTDT1C of queue {queue}" for queue in sorted(missing)])
 
 
 @rule(

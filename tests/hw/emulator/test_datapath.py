@@ -105,6 +105,27 @@ def test_a_frame_uses_several_descriptors_in_both_directions(start: Start) -> No
     assert [nic.rx[0].read(i)[1] & 3 for i in range(3)] == [1, 1, 3]
 
 
+@pytest.mark.breaks_rules("buffers_stay", "srrctl_values")
+def test_an_enabled_queue_obeys_a_new_buffer_size(start: Start) -> None:
+    nic = start()
+    nic.regs.SRRCTL[0].update(BSIZEPACKET=0)
+    nic.send(frame(fill=1))
+    nic.regs.SRRCTL[0].update(BSIZEPACKET=1)
+    nic.send(frame(1500))
+    assert nic.received() == [frame(1500)] and nic.regs.QPRDC[0].read() == 1
+    assert [nic.rx[0].read(i)[1] >> 32 & 0xFFFF for i in range(2)] == [1024, 476]
+    assert [violation.rule.name for violation in nic.nic.violations] == ["buffers_stay", "srrctl_values"]
+
+
+def test_an_enabled_queue_obeys_a_new_head_write_back_address(start: Start) -> None:
+    nic = start(head_writeback=False)
+    nic.send(frame())
+    assert nic.head() == 0 and nic.tx[0].read(0)[1] == 1 << 32
+    nic.place_transmit_ring(0, nic.tx[0])
+    nic.send(frame())
+    assert nic.head() == 2
+
+
 @pytest.mark.breaks_rules("transmit_tail_after_eop")
 def test_a_frame_waits_for_its_last_descriptor(start: Start) -> None:
     nic = start()

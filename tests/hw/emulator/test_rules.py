@@ -21,7 +21,7 @@ from ixrings.hw.errors import DeviceError
 from tests.support.by_hand import ByHand, Ring, frame
 
 from .rule_cases import cases
-from .rule_cases.steps import bring_up
+from .rule_cases.steps import bring_up, clear_rate_limits
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RULES = {rule.name: rule for rule in Book.of_all_chapters().rules}
@@ -103,6 +103,32 @@ def test_with_dcb_the_packet_buffers_together_have_at_most_512_kb(kb: int, broke
         nic.set_up_transmission()
         nic.regs.DMATXCTL.update(TE=1)
         assert {violation.rule.name for violation in nic.nic.violations} == broken
+
+
+@pytest.mark.breaks_rules("rate_limits_cleared")
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        (1, "RTTDT1C of queue 0 had not been written since the reset"),
+        (3, "RTTDT1C of queue 0 and 2 more had not been written since the reset"),
+    ],
+)
+def test_without_dcb_the_queues_whose_rate_limit_was_not_cleared_are_counted(missing: int, sentence: str) -> None:
+    with bare() as nic:
+        clear_rate_limits(nic, range(missing, 128))
+        (violation,) = nic.nic.violations
+    assert violation.text.endswith(f": {sentence}")
+
+
+def test_with_dcb_the_rate_limits_need_not_be_cleared() -> None:
+    with bare() as nic:
+        nic.regs.RTTDCS.update(ARBDIS=1)
+        nic.regs.MTQC.write(RT_ENA=1, NUM_TC_OR_Q=3)
+        for buffer, threshold in zip(nic.regs.TXPBSIZE, nic.regs.TXPBTHRESH):
+            buffer.write(SIZE=20)
+            threshold.write(THRESH=18)
+        clear_rate_limits(nic, range(0))
+        assert nic.nic.violations == []
 
 
 # ---- what a violation says ----

@@ -43,6 +43,11 @@ def srrctl_values(nic: ByHand, wrong: bool) -> None:
     enable_receive_queue(nic, BSIZEPACKET=17 if wrong else 16)
 
 
+def buffers_stay(nic: ByHand, wrong: bool) -> None:
+    bring_up(nic)
+    nic.regs.SRRCTL[0].update(BSIZEPACKET=4 if wrong else 2, DROP_EN=1)
+
+
 def no_header_split(nic: ByHand, wrong: bool) -> None:
     enable_receive_queue(nic, DESCTYPE=5 if wrong else 1)
 

@@ -18,6 +18,15 @@ def bring_up(nic: ByHand, *, rx: int = 1, tx: int = 1) -> None:
     nic.tx = [nic.transmit_queue(queue) for queue in range(tx)]
 
 
+def clear_rate_limits(nic: ByHand, queues: range) -> None:
+    """Clear the rate limits of these transmit queues, and start transmission."""
+    for queue in queues:
+        nic.regs.RTTDQSEL.write(queue)
+        nic.regs.RTTDT1C.write(0)
+    nic.regs.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
+    nic.regs.DMATXCTL.update(TE=1)
+
+
 def disable_queues(nic: ByHand) -> None:
     """Disable queue 0 of both directions, and wait for it."""
     for control in (nic.regs.RXDCTL[0], nic.regs.TXDCTL[0]):

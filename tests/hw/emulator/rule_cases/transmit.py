@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.by_hand import ByHand, Ring, frame
 
-from .steps import bring_up
+from .steps import bring_up, clear_rate_limits
 
 
 def mtqc_while_stopped(nic: ByHand, wrong: bool) -> None:
@@ -39,11 +39,7 @@ def dtxmxszrq_at_most(nic: ByHand, wrong: bool) -> None:
 
 
 def rate_limits_cleared(nic: ByHand, wrong: bool) -> None:
-    for queue in range(1 if wrong else 0, 128):
-        nic.regs.RTTDQSEL.write(queue)
-        nic.regs.RTTDT1C.write(0)
-    nic.regs.DTXMXSZRQ.write(MAX_BYTES_NUM_REQ=0xFFF)
-    nic.regs.DMATXCTL.update(TE=1)
+    clear_rate_limits(nic, range(1 if wrong else 0, 128))
 
 
 def transmit_packet_buffer(nic: ByHand, wrong: bool) -> None:
