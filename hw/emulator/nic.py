@@ -73,7 +73,7 @@ class Emulated82599(Device):
         self._closed, self._gone = True, False  # closed until there is something to close
         self._next_iova = FIRST_IOVA
         self._engine = Engine()
-        self._create_blocks()
+        self._create_blocks(mac)
         self._inspector = Inspector(self._engine, self._raw, rules)
         self.injected = InjectedFaults(self)
         self._vectors = Vectors(self._engine, self.injected)
@@ -93,8 +93,8 @@ class Emulated82599(Device):
             raise
         self._power_on(mac, sfp)
 
-    def _create_blocks(self) -> None:
-        self._config = ConfigSpace(self, self._engine)
+    def _create_blocks(self, mac: bytes) -> None:
+        self._config = ConfigSpace(self, self._engine, mac)
         self._eeprom = Eeprom(self, self._engine)
         self._cage = Cage(self, self._engine)
         self._semaphores = Semaphores(self, self._engine)
@@ -137,7 +137,8 @@ class Emulated82599(Device):
         self._check_open()
         check_offset(offset)
         self.injected.count_access()
-        if self._gone:
+        if self._gone or self._config.asleep:
+            self._config.refuse(read=True)
             return ALL_ONES
         place = Registers.find(offset)
         if place is None:
@@ -156,7 +157,8 @@ class Emulated82599(Device):
         check_offset(offset)
         check_value(value)
         self.injected.count_access()
-        if self._gone:
+        if self._gone or self._config.asleep:
+            self._config.refuse(read=False)
             return
         place = Registers.find(offset)
         with self._engine.frozen():

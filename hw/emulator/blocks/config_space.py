@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from ...register import ALL_ONES
 from ..engine.library import Engine
@@ -14,10 +15,25 @@ COMMAND_MEMORY, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE = 0x2, 0x4, 0x400
 STATUS = 0x06
 # Bits that the engine keeps: INTx is asserted; a read request was refused (Received Master Abort, write 1 to clear).
 STATUS_INTERRUPT, STATUS_MASTER_ABORT = 0x8, 0x2000
+POWER = 0x44
+POWER_STATE, D0, D3HOT = 0x3, 0, 3
 MSIX_CONTROL = 0x72
-DEVICE_CONTROL = 0xA8
+DEVICE_CONTROL, DEVICE_STATUS = 0xA8, 0xAA
 DEVICE_CONTROL_FLR = 0x8000
+CORRECTABLE, NOT_FATAL, UNSUPPORTED_REQUEST = 0x1, 0x2, 0x8  # in device status
+AER, SERIAL_NUMBER, ARI = 0x100, 0x140, 0x150
+# Advanced error reporting (PCIe 7.8.4): registers with one bit for each error, and the bits that there are.
+UNCORRECTABLE_STATUS, UNCORRECTABLE_MASK, SEVERITY = AER + 0x04, AER + 0x08, AER + 0x0C
+CORRECTABLE_STATUS, CORRECTABLE_MASK, AER_CONTROL, AER_END = AER + 0x10, AER + 0x14, AER + 0x18, AER + 0x2C
+UNCORRECTABLE_ERRORS, CORRECTABLE_ERRORS = 0x001F_F030, 0x31C1
+AER_UNSUPPORTED_REQUEST, AER_ADVISORY = 1 << 20, 1 << 13
 VECTORS = 64
+
+
+def extended(kind: int, following: int) -> bytes:
+    """The header of an extended capability, version 1 (PCIe 7.8.1)."""
+    return struct.pack("<I", kind | 1 << 16 | following << 20)
+
 
 # offset: bytes. The capability chain is 40 power management, 50 MSI, 70 MSI-X, A0 PCIe.
 IMAGE = {
@@ -31,6 +47,12 @@ IMAGE = {
     0x50: struct.pack("<BBH", 0x05, 0x70, 0x0180),
     0x70: struct.pack("<BBHII", 0x11, 0xA0, VECTORS - 1, 0x0000_0004, 0x0000_2004),
     0xA0: struct.pack("<BBHIHHIHH", 0x10, 0x00, 0x0002, 0x1000_8CC2, 0x2810, 0x0000, 0x0002_3482, 0x0000, 0x1082),
+    AER: extended(0x0001, SERIAL_NUMBER),
+    SEVERITY: struct.pack("<I", 0x0006_2030),
+    CORRECTABLE_MASK: struct.pack("<I", AER_ADVISORY),
+    AER_CONTROL: struct.pack("<I", 0x0000_00A0),  # it can generate and check ECRC
+    SERIAL_NUMBER: extended(0x0003, ARI),
+    ARI: extended(0x000E, 0),
 }
 # offset: mask of the bits that software can write
 WRITABLE = {
@@ -38,35 +60,41 @@ WRITABLE = {
     0x0C: bytes([0xFF]),
     0x10: struct.pack("<IIIIII", 0xFFFE_0000, 0xFFFF_FFFF, 0xFFFF_FFE0, 0, 0xFFFF_C000, 0xFFFF_FFFF),
     0x3C: bytes([0xFF]),
-    0x44: struct.pack("<H", 0x0103),
+    POWER: struct.pack("<H", 0x0103),
     0x52: struct.pack("<H", 0x0001),
     MSIX_CONTROL: struct.pack("<H", 0xC000),
     DEVICE_CONTROL: struct.pack("<H", 0xFFFF & ~DEVICE_CONTROL_FLR),
     0xC8: struct.pack("<H", 0x001F),
+    UNCORRECTABLE_MASK: struct.pack("<I", UNCORRECTABLE_ERRORS),
+    SEVERITY: struct.pack("<I", UNCORRECTABLE_ERRORS),
+    CORRECTABLE_MASK: struct.pack("<I", CORRECTABLE_ERRORS),
+    AER_CONTROL: struct.pack("<I", 0x0000_0140),
+}
+# offset: mask of the bits that a 1 clears
+CLEARED_BY_1 = {
+    DEVICE_STATUS: struct.pack("<H", 0x000F),
+    UNCORRECTABLE_STATUS: struct.pack("<I", UNCORRECTABLE_ERRORS),
+    CORRECTABLE_STATUS: struct.pack("<I", CORRECTABLE_ERRORS),
 }
 
 
 class ConfigSpace:
     """4096 bytes, little-endian. Not a Block: CTRL.RST leaves it as it is."""
 
-    def __init__(self, nic: Chip, engine: Engine) -> None:
+    def __init__(self, nic: Chip, engine: Engine, mac: bytes) -> None:
         self._nic = nic
         self._engine = engine
-        self._writable = bytearray(SIZE)
-        for offset, mask in WRITABLE.items():
-            self._writable[offset : offset + len(mask)] = mask
-        self._bytes = bytearray(SIZE)
-        self._load_image()
+        self._writable, self._cleared_by_1 = laid_out(WRITABLE), laid_out(CLEARED_BY_1)
+        serial_number = mac[:3] + b"\xff\xff" + mac[3:]
+        self._image = laid_out(IMAGE | {SERIAL_NUMBER + 4: serial_number[::-1]})
+        self._bytes = bytearray(self._image)
 
     def reset(self) -> None:
-        """A function-level reset. The engine is frozen."""
-        self._load_image()
+        """A function-level reset, which keeps what was reported about errors (PCIe 6.6.2). The engine is frozen."""
+        errors = self._bytes[UNCORRECTABLE_STATUS:AER_END]
+        self._bytes = bytearray(self._image)
+        self._bytes[UNCORRECTABLE_STATUS:AER_END] = errors
         self._engine.call("nic_clear_master_abort")
-
-    def _load_image(self) -> None:
-        self._bytes = bytearray(SIZE)
-        for offset, value in IMAGE.items():
-            self._bytes[offset : offset + len(value)] = value
 
     def read(self, offset: int, size: int) -> int:
         """`size` (1, 2 or 4) bytes. Raises ValueError for an access that is not aligned or outside."""
@@ -78,18 +106,51 @@ class ConfigSpace:
     def write(self, offset: int, size: int, value: int) -> None:
         """Store the bits that software can write, then do what they ask for. Raises ValueError like `read`."""
         check_access(offset, size)
-        for i, byte in enumerate(value.to_bytes(size, "little")):
-            mask = self._writable[offset + i]
-            self._bytes[offset + i] = (self._bytes[offset + i] & ~mask) | (byte & mask)
+        asleep = self.asleep
+        self._store(offset, value.to_bytes(size, "little"))
         if overlaps(offset, size, STATUS) and value << 8 * offset >> 8 * STATUS & STATUS_MASTER_ABORT:
             with self._engine.frozen():
                 self._engine.call("nic_clear_master_abort")
         if overlaps(offset, size, COMMAND):
             with self._engine.frozen():
                 self.apply_command()
+        if overlaps(offset, size, POWER):
+            self._power_changed(asleep)
         control_written = offset <= DEVICE_CONTROL and DEVICE_CONTROL + 2 <= offset + size
         if control_written and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR:
             self._nic.reset()
+
+    def _store(self, offset: int, data: bytes) -> None:
+        state = self._bytes[POWER] & POWER_STATE
+        for at, byte in enumerate(data, offset):
+            mask = self._writable[at]
+            self._bytes[at] = ((self._bytes[at] & ~mask) | (byte & mask)) & ~(byte & self._cleared_by_1[at])
+        if self._bytes[POWER] & POWER_STATE not in (D0, D3HOT):  # there is no D1 and no D2: the state stays (PM 3.2.4)
+            self._bytes[POWER] = self._bytes[POWER] & ~POWER_STATE | state
+
+    def _power_changed(self, was_asleep: bool) -> None:
+        """D3hot keeps only configuration space; the way back to D0 resets the function: No_Soft_Reset is 0 (PM 5.4)."""
+        if was_asleep and not self.asleep:
+            self._nic.reset()
+        else:
+            with self._engine.frozen():
+                self.apply_command()
+
+    @property
+    def asleep(self) -> bool:
+        """D3hot: the NIC answers no access to its BARs and sends no request."""
+        return self._bytes[POWER] & POWER_STATE == D3HOT
+
+    def refuse(self, *, read: bool) -> None:
+        """Report an access to BAR0 that found the NIC asleep: an unsupported request (PCIe 6.2.3.2.4)."""
+        self._report(DEVICE_STATUS, UNSUPPORTED_REQUEST | (CORRECTABLE if read else NOT_FATAL))
+        self._report(UNCORRECTABLE_STATUS, AER_UNSUPPORTED_REQUEST)
+        if read:
+            self._report(CORRECTABLE_STATUS, AER_ADVISORY)
+
+    def _report(self, register: int, errors: int) -> None:
+        for at in range(4):
+            self._bytes[register + at] |= errors >> 8 * at & 0xFF
 
     def apply_command(self) -> None:
         """Tell the engine what the command register allows. The engine is frozen."""
@@ -98,7 +159,7 @@ class ConfigSpace:
 
     @property
     def bus_master(self) -> bool:
-        return bool(self._stored(COMMAND, 2) & COMMAND_BUS_MASTER)
+        return bool(self._stored(COMMAND, 2) & COMMAND_BUS_MASTER) and not self.asleep
 
     def _stored(self, offset: int, size: int) -> int:
         check_access(offset, size)
@@ -109,6 +170,14 @@ class ConfigSpace:
             asserted = self._engine.call("nic_line_asserted")
             aborted = self._engine.call("nic_master_abort")
         return STATUS_INTERRUPT * asserted | STATUS_MASTER_ABORT * aborted
+
+
+def laid_out(parts: Mapping[int, bytes]) -> bytearray:
+    """Configuration space with these bytes at these offsets, and 0 elsewhere."""
+    space = bytearray(SIZE)
+    for offset, value in parts.items():
+        space[offset : offset + len(value)] = value
+    return space
 
 
 def overlaps(offset: int, size: int, register: int) -> bool:

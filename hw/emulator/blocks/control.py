@@ -9,6 +9,11 @@ from .block import Block, Chip
 
 
 class Control(Block):
+    def reset(self) -> None:
+        """This chip is one of those without security offload: drivers see it, and offer neither IPsec nor LinkSec."""
+        self.raw.SECTXSTAT.update(SECTX_OFF_DIS=1)
+        self.raw.SECRXSTAT.update(SECRX_OFF_DIS=1)
+
     def write_CTRL(self, index: int, value: int) -> None:
         asked = f.CTRL(value)
         if asked.RST or asked.LRST:
@@ -22,9 +27,11 @@ class Control(Block):
         self.nic.update_bus_master()
 
     def write_SECRXCTRL(self, index: int, value: int) -> None:
-        # No frame is ever between the MAC and the packet buffer, so the path is empty at once.
-        self.raw.SECRXCTRL.write(value & 0x3)
-        self.raw.SECRXSTAT.update(SECRX_RDY=1)
+        # No frame is ever between the MAC and the packet buffer, so the path is empty at once: SECRX_RDY stays 1.
+        self.raw.SECRXCTRL.write(value & self.raw.SECRXCTRL.row.mask, SECRX_DIS=1)
+
+    def write_SECTXCTRL(self, index: int, value: int) -> None:
+        self.raw.SECTXCTRL.write(value & self.raw.SECTXCTRL.row.mask, SECTX_DIS=1)
 
 
 class Semaphores(Block):

@@ -1,4 +1,7 @@
-"""The EEPROM (82599 6, 8.2.3.2): an image with a valid checksum and the NIC's MAC address, read through EERD."""
+"""The EEPROM (82599 6, 8.2.3.2): an image with a valid checksum and the NIC's MAC address.
+
+EERD reads a word; EEC's bits are the wires of the chip (spi.py), by which drivers also write it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Sequence
 
 from ... import fields as f
 from .block import Block
+from .spi import EepromChip
 
 ABSENT = 0xFFFF
 CHECKSUM_WORD = 0x3F
 CHECKSUM = 0xBABA
-SIGNATURE = 1 << 6  # control word 1, bits 7:6 = 01b: the image is valid
+SIGNATURE, SIGNATURE_MASK = 1 << 6, 3 << 6  # control word 1, bits 7:6 = 01b: the image is valid
 LAN_CORE = 0x09  # pointer to the block with the MAC address, port 0
 LAN_CORE_BLOCK = 0x40
 SECTION_POINTERS = range(0x03, 0x0F)
@@ -89,31 +93,39 @@ class Eeprom(Block):
     """EEC, EERD, and the MAC address that auto-read loads."""
 
     words: list[int]
+    _chip: EepromChip
 
     def load(self, mac: bytes) -> None:
         self.words = image(mac, words_of(self.raw.EEC.read().EE_SIZE))
+        self._chip = EepromChip(self.words)
 
     def flip_checksum(self) -> None:
         """Make the checksum wrong, or right again."""
         self.words[CHECKSUM_WORD] ^= 1
 
     def reset(self) -> None:
-        """Auto-read: MAC address 0 becomes valid with the value in the EEPROM (8.2.3.7.9)."""
-        low, middle, high = self.words[LAN_CORE_BLOCK + 1 : LAN_CORE_BLOCK + 4]
-        self.raw.RAL[0].write(low | middle << 16)
-        self.raw.RAH[0].write(RAH=high, AV=1)
+        """Auto-read: with a valid image, MAC address 0 is the one in the EEPROM (8.2.3.7.9)."""
+        self._chip.drive(selected=False, clock=False, data=0)
+        valid = self.words[0] & SIGNATURE_MASK == SIGNATURE
+        self.raw.EEC.update(EE_PRES=int(valid))
+        if valid:
+            low, middle, high = (self._word(self._word(LAN_CORE) + at) for at in (1, 2, 3))
+            self.raw.RAL[0].write(low | middle << 16)
+            self.raw.RAH[0].write(RAH=high, AV=1)
         self.engine.call("nic_addresses_changed")
 
+    def _word(self, address: int) -> int:
+        """After the end of the image the chip reads erased words."""
+        return self.words[address] if address < len(self.words) else ABSENT
+
     def write_EEC(self, index: int, value: int) -> None:
-        present = self.raw.EEC.read()
-        mask = 0x77  # software writes SK, CS, DI, FWE, REQ
-        granted = f.EEC(value).EE_REQ  # granted at once: no other function uses the EEPROM
-        self.raw.EEC.write((present & ~mask) | (value & mask), EE_GNT=granted)
+        asked = f.EEC(value)
+        self._chip.drive(selected=bool(asked.EE_REQ and not asked.EE_CS), clock=bool(asked.EE_SK), data=asked.EE_DI)
+        # Granted at once: no other function uses the EEPROM.
+        kept = self.raw.EEC.read() & ~self.raw.EEC.row.mask
+        self.raw.EEC.write(kept | value & self.raw.EEC.row.mask, EE_GNT=asked.EE_REQ, EE_DO=self._chip.output)
 
     def write_EERD(self, index: int, value: int) -> None:
         asked = f.EERD(value)
-        if not asked.START:
-            return
-        # After the end of the image the chip reads erased words.
-        data = self.words[asked.ADDR] if asked.ADDR < len(self.words) else ABSENT
-        self.raw.EERD.write(ADDR=asked.ADDR, DATA=data, DONE=1)
+        if asked.START:
+            self.raw.EERD.write(ADDR=asked.ADDR, DATA=self._word(asked.ADDR), DONE=1)

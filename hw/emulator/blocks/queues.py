@@ -31,7 +31,7 @@ class ReceiveQueues(Block):
 class TransmitQueues(Block):
     def write_TXDCTL(self, index: int, value: int) -> None:
         asked = f.TXDCTL(value & self.raw.TXDCTL.row.mask)
-        # ENABLE does not depend on DMATXCTL.TE: iPXE enables the queue first, and silicon sends. The engine waits for TE.
+        # ENABLE does not need DMATXCTL.TE: iPXE enables the queue first, and silicon sends. The engine waits for TE.
         enable = asked.ENABLE & (Fault.QUEUE_ENABLE not in self.nic.injected)
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)

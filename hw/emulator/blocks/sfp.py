@@ -10,8 +10,9 @@ IDENTIFIER, EXTENDED, CONNECTOR, COMPLIANCE_10G, COMPLIANCE_1G, CABLE = 0, 1, 2,
 ENCODING, RATE_100M = 11, 12
 LENGTH_SINGLE_MODE_KM, LENGTH_OM2_10M, LENGTH_OM1_10M, LENGTH_CABLE_M, LENGTH_OM3_10M = 14, 16, 17, 18, 19
 VENDOR, OUI, PART, REVISION, WAVELENGTH, CHECK_BASE = 20, 37, 40, 56, 60, 63
-SERIAL, DATE, MONITORING, CHECK_EXTENDED = 68, 84, 92, 95
+SERIAL, DATE, MONITORING, SFF_8472, CHECK_EXTENDED = 68, 84, 92, 94, 95
 MONITORED_AVERAGE_POWER = 0x68  # measures, calibrated internally, average power (8.8)
+REVISION_11_3 = 6  # of SFF-8472 (8.12); Linux and ethtool read no measurements from a module with 0
 MEASURED, TX_POWER, RX_POWER = 96, 102, 104  # on page A2h (9.4)
 AS_USUAL = (9088, 33_000, 3_000, 5_800, 5_100)  # 35.5 C, 3.3 V, 6 mA, 0.58 mW sent, 0.51 mW received
 SFP, MANAGED_BY_ID, LC, COPPER_PIGTAIL, CODE_64B66B = 0x03, 0x04, 0x07, 0x21, 0x06
@@ -76,7 +77,8 @@ class SfpModule(Enum):
             page[offset : offset + width] = text.encode().ljust(width)
         page[OUI : OUI + 3] = kind.oui
         page[WAVELENGTH : WAVELENGTH + 2] = kind.wavelength_nm.to_bytes(2, "big")
-        page[MONITORING] = MONITORED_AVERAGE_POWER if kind.wavelength_nm else 0
+        if kind.wavelength_nm:
+            page[MONITORING], page[SFF_8472] = MONITORED_AVERAGE_POWER, REVISION_11_3
         page[CHECK_BASE] = sum(page[:CHECK_BASE]) & 0xFF
         page[CHECK_EXTENDED] = sum(page[CHECK_BASE + 1 : CHECK_EXTENDED]) & 0xFF
         return {A0: bytes(page), A2: measurements()} if kind.wavelength_nm else {A0: bytes(page)}

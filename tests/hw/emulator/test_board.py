@@ -122,6 +122,13 @@ def test_an_aborted_transfer_does_not_disturb_the_next(nic: Emulated82599) -> No
 
 
 @pytest.mark.parametrize("kind", SfpModule)
+def test_a_module_that_measures_names_its_revision_of_sff_8472(kind: SfpModule) -> None:
+    """Linux reads no measurements where byte 94 is 0."""
+    pages = kind.pages()
+    assert bool(pages[0xA0][94]) == bool(pages[0xA0][92] & 0x40) == (0xA2 in pages)
+
+
+@pytest.mark.parametrize("kind", SfpModule)
 def test_the_check_codes_of_module_memory_are_right(kind: SfpModule) -> None:
     page = kind.pages()[0xA0]
     assert len(page) == 256
@@ -171,6 +178,93 @@ def test_the_eeprom_has_what_drivers_of_sfp_boards_need(nic: Emulated82599) -> N
         assert 0xFFFF in words[settings + 1 : settings + 20]
     assert words[words[words[0x0F] + 4] + 7] > 5, "else Linux warns of a pre-production board"
     assert words[0x15] == 0xFAFA
+
+
+class EepromWires:
+    """A driver's bit-bang access to the EEPROM through EEC (8.2.3.2.1)."""
+
+    def __init__(self, nic: Emulated82599) -> None:
+        registers = Registers(nic)
+        registers.SWSM.read()
+        registers.SWSM.update(SWESMBI=1)
+        registers.SW_FW_SYNC.write(SW_EEP_SM=1)
+        registers.SWSM.write(0)
+        self.register = registers.EEC
+        self.register.update(EE_REQ=1)
+        assert self.register.read().EE_GNT
+
+    def command(self, *sent: int, count: int = 0) -> bytes:
+        """Select the chip, send bytes, receive `count` bytes."""
+        self.register.update(EE_SK=0, EE_CS=1)
+        self.register.update(EE_CS=0)
+        for byte in sent:
+            for bit in range(7, -1, -1):
+                self._clock(byte >> bit & 1)
+        received = bytes(sum(self._clock(0) << bit for bit in range(7, -1, -1)) for _ in range(count))
+        self.register.update(EE_CS=1)
+        return received
+
+    def _clock(self, data: int) -> int:
+        self.register.update(EE_DI=data)
+        self.register.update(EE_SK=1)
+        seen = self.register.read().EE_DO
+        self.register.update(EE_SK=0)
+        return seen
+
+
+def eeprom_word(nic: Emulated82599, address: int) -> int:
+    registers = Registers(nic)
+    registers.EERD.write(START=1, ADDR=address)
+    return registers.EERD.wait(DONE=1, timeout=0.1).DATA
+
+
+def test_a_word_written_bit_by_bit_stays_and_a_reset_loads_it(nic: Emulated82599) -> None:
+    wires = EepromWires(nic)
+    address = 2 * (eeprom_word(nic, 0x09) + 3)  # in bytes: the last two of the MAC address
+    assert wires.command(3, address >> 8, address & 0xFF, count=2) == b"\x00\x01"
+    wires.command(2, address >> 8, address & 0xFF, 0x12, 0x34)
+    assert wires.command(5, count=1) == b"\0" and eeprom_word(nic, address // 2) == 0x0100, "writes are not enabled"
+    wires.command(6)
+    assert wires.command(5, count=1) == b"\2"
+    wires.command(2, address >> 8, address & 0xFF, 0x12, 0x34)
+    assert wires.command(5, count=1) == b"\0" and eeprom_word(nic, address // 2) == 0x3412
+    assert wires.command(3, address >> 8, address & 0xFF, count=2) == b"\x12\x34"
+    nic.reset()
+    assert Registers(nic).RAH[0].read().RAH == 0x3412
+
+
+def test_a_write_stays_within_its_page_of_the_eeprom(nic: Emulated82599) -> None:
+    wires = EepromWires(nic)
+    wires.command(6)
+    wires.command(2, 0x02, 0x3E, 1, 2, 3, 4)  # the page is 0x200 to 0x23F
+    assert wires.command(3, 0x02, 0x3E, count=4) == b"\1\2\xff\xff"
+    assert wires.command(3, 0x02, 0x00, count=3) == b"\3\4\xff"
+
+
+def test_without_a_request_the_eeprom_hears_nothing(nic: Emulated82599) -> None:
+    wires = EepromWires(nic)
+    wires.register.update(EE_REQ=0)
+    assert not wires.register.read().EE_GNT and wires.command(3, 0, 0, count=2) == b"\0\0"
+
+
+def test_an_eeprom_without_a_signature_is_not_present_and_gives_no_address(nic: Emulated82599) -> None:
+    wires = EepromWires(nic)
+    wires.command(6)
+    wires.command(2, 0, 0, 0xFF, 0xFF)
+    nic.reset()
+    registers = Registers(nic)
+    assert not registers.EEC.read().EE_PRES and not registers.RAH[0].read().AV
+
+
+def test_the_chip_says_that_it_has_no_security_offload(nic: Emulated82599) -> None:
+    registers = Registers(nic)
+    for control, bit, status, off in (
+        (registers.SECTXCTRL, "SECTX_DIS", registers.SECTXSTAT, "SECTX_OFF_DIS"),
+        (registers.SECRXCTRL, "SECRX_DIS", registers.SECRXSTAT, "SECRX_OFF_DIS"),
+    ):
+        assert getattr(status.read(), off) == 1
+        control.write(0)
+        assert getattr(control.read(), bit) == 1
 
 
 def test_no_phy_answers_on_mdio(nic: Emulated82599) -> None:
@@ -264,5 +358,55 @@ def test_a_refused_read_shows_in_pci_status_until_cleared() -> None:
         assert by_hand.nic.config_read(0x07, 1) & 0x20
         by_hand.nic.config_write(0x06, 2, 0x2000)
         assert not by_hand.nic.config_read(0x07, 1) & 0x20
+    finally:
+        by_hand.close()
+
+
+# ---- PCI configuration space ----
+
+
+def test_the_extended_capabilities_are_error_reporting_serial_number_and_ari(nic: Emulated82599) -> None:
+    found, at = {}, 0x100
+    while at:
+        header = nic.config_read(at, 4)
+        found[at] = header & 0xFFFF, header >> 16 & 0xF
+        at = header >> 20
+    assert found == {0x100: (0x0001, 1), 0x140: (0x0003, 1), 0x150: (0x000E, 1)}
+    assert nic.config_read(0x148, 4) == 0x028259FF and nic.config_read(0x144, 4) == 0xFF900001
+
+
+def test_in_d3hot_the_nic_answers_only_configuration_accesses_and_reports_the_others(nic: Emulated82599) -> None:
+    nic.config_write(0x44, 2, 3)
+    assert nic.config_read(0x44, 2) & 3 == 3 and nic.config_read(0, 2) == 0x8086
+    assert nic.read32(0x00008) == 0xFFFF_FFFF
+    assert nic.config_read(0xAA, 2) == 0x9 and nic.config_read(0x104, 4) == 1 << 20
+    assert nic.config_read(0x110, 4) == 1 << 13
+    nic.write32(0x00200, 0)
+    assert nic.config_read(0xAA, 2) == 0xB
+    nic.config_write(0xAA, 2, 0x2)
+    nic.config_write(0x104, 4, 1 << 4)
+    assert nic.config_read(0xAA, 2) == 0x9 and nic.config_read(0x104, 4) == 1 << 20
+    nic.config_write(0x104, 4, 1 << 20)
+    assert nic.config_read(0x104, 4) == 0
+    nic.config_write(0x44, 2, 0)
+    assert nic.read32(0x00008) & 1 << 19
+    assert nic.config_read(0x110, 4) == 1 << 13, "what was reported outlives the reset"
+
+
+def test_the_way_from_d3hot_to_d0_resets_the_function() -> None:
+    by_hand = ByHand("loop")
+    try:
+        nic, registers = by_hand.nic, by_hand.regs
+        nic.config_write(0x44, 2, 3)
+        nic.step()
+        nic.config_write(0x44, 2, 0)
+        assert nic.config_read(0x04, 2) == 0, "bus master is off"
+        assert not registers.TXDCTL[0].read().ENABLE and not registers.RXCTRL.read().RXEN
+        nic.config_write(0x04, 2, 6)
+        registers.LEDCTL.write(0)
+        for state in (0, 1, 2):  # D1 and D2 do not exist
+            nic.config_write(0x44, 2, state)
+            assert nic.config_read(0x44, 2) & 3 == 0
+        assert int(registers.LEDCTL.read()) == 0 and nic.config_read(0x04, 2) == 6, "nothing was reset"
     finally:
         by_hand.close()

@@ -34,7 +34,8 @@ def test_a_register_shows_its_fields_at_the_prompt(regs: Registers) -> None:
 
 @pytest.mark.breaks_rules("wait_before_reading_ctrl")
 def test_every_register_has_its_reset_value_after_a_reset(regs: Registers) -> None:
-    loaded = {"RAL", "RAH", "LINKS", "STATUS"}  # their values come from the EEPROM and the wire
+    # Their values come from the EEPROM, the wire, and the kind of the chip.
+    loaded = {"RAL", "RAH", "LINKS", "STATUS", "SECTXSTAT", "SECRXSTAT"}
     regs.TXPBTHRESH[0].write(1)
     regs.RAL[3].write(0x1234)
     regs.CTRL.write(RST=1)
