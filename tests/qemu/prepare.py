@@ -1,4 +1,4 @@
-"""Prepares the QEMU lab from Debian packages: `python -m tests.qemu.prepare [--kernel]`.
+"""Prepares the QEMU lab from Debian packages: `python -m tests.qemu.prepare [--kernel] [--debian SUITE]`.
 
 It installs nothing: it downloads packages with apt into a separate folder (IXRINGS_LAB, or ~/.cache/ixrings-qemu) and
 unpacks them there. Each part is built beside its place and moved there when it is complete, so you may interrupt and
@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.qemu.lab.archive import Apt, ArchiveError
 from tests.qemu.lab.finish import FINISHERS
 from tests.qemu.lab.prepared import LabError, lab_folder, read_manifest, write_manifest
-from tests.qemu.lab.recipe import ARCHITECTURE, IOMMUFD_KERNEL, PARTS, Part, recipe_key
+from tests.qemu.lab.recipe import ARCHITECTURE, DEBIAN_KERNELS, IOMMUFD_KERNEL, PARTS, SUITE, Part, recipe_key
 
 NEEDED = {  # program: its package
     "apt-get": "apt",
@@ -42,7 +42,8 @@ NEEDED_FOR_KERNEL = {
     "/usr/include/libelf.h": "libelf-dev",
 }
 NO_ARCHIVE = 3  # exit status when no Debian archive can be reached
-UNPACKED_MB = {"qemu": 400, "root": 400, "debian-kernel": 600, "iommufd-kernel": 6000}
+UNPACKED_MB = {"qemu": 400, "root": 400, "ipxe": 10, "iommufd-kernel": 6000}
+KERNEL_MB = 600
 
 
 def say(text: str) -> None:
@@ -75,7 +76,7 @@ def check_programs(kernel: bool) -> None:
 
 def check_room(folder: Path, parts: list[Part]) -> None:
     free = shutil.disk_usage(folder).free >> 20
-    needed = sum(UNPACKED_MB[part.name] for part in parts)
+    needed = sum(UNPACKED_MB.get(part.name, KERNEL_MB) for part in parts)
     if free < needed:
         raise LabError(
             f"{folder} has {free} MB free; the lab needs {needed} MB. Choose another folder: IXRINGS_LAB=FOLDER"
@@ -128,12 +129,13 @@ def unpack(archive: Path, target: Path) -> None:
         raise LabError(f"{archive.name} could not be unpacked into {target}")
 
 
-def prepare(folder: Path, kernel: bool) -> None:
-    parts = [part for part in PARTS if kernel or not part.optional]
+def prepare(folder: Path, chosen: Collection[Part]) -> None:
+    """Make the parts that every lab has, and of the optional ones those that are chosen."""
+    parts = [part for part in PARTS if part in chosen or not part.optional]
     manifest = read_manifest(folder)
     apt = Apt(folder / "apt")
     try:
-        apt.update(say)
+        apt.update(sorted({part.target for part in parts}), say)
     except ArchiveError as error:
         current = [part for part in parts if manifest.get(part.name, {}).get("recipe") == recipe_key(part)]
         if len(current) == len(parts):
@@ -153,10 +155,15 @@ def prepare(folder: Path, kernel: bool) -> None:
             say(f"{part.name}: is up to date")
         manifest[part.name] = {"folder": wanted[part], "recipe": recipe_key(part)}
         write_manifest(folder, manifest)
-    if manifest.get(IOMMUFD_KERNEL.name, {}).get("recipe") not in (None, recipe_key(IOMMUFD_KERNEL)):
-        say("the iommufd kernel is older than its recipe. Make it again with --kernel")
+    for part in PARTS:
+        if manifest.get(part.name, {}).get("recipe") not in (None, recipe_key(part)):
+            say(f"{part.name} is older than its recipe. Make it again with {option_of(part)}")
     apt.remove_downloads()
     remove_left_overs(folder)
+
+
+def option_of(part: Part) -> str:
+    return "--kernel" if part is IOMMUFD_KERNEL else f"--debian {part.target}"
 
 
 def run(arguments: list[str]) -> int:
@@ -164,7 +171,15 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--kernel", action="store_true", help="also compile the kernel with iommufd (once, about 7 minutes on 2 cores)"
     )
+    parser.add_argument(
+        "--debian",
+        action="append",
+        default=[],
+        choices=[suite for suite in DEBIAN_KERNELS if suite != SUITE],
+        help="also prepare the kernel of this suite; IXRINGS_LAB_KERNEL=SUITE then selects it",
+    )
     options = parser.parse_args(arguments)
+    chosen = [DEBIAN_KERNELS[suite] for suite in options.debian] + [IOMMUFD_KERNEL] * options.kernel
     started = time.monotonic()
     folder = lab_folder()
     try:
@@ -172,7 +187,7 @@ def run(arguments: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
             remove_left_overs(folder)
-            prepare(folder, options.kernel)
+            prepare(folder, chosen)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

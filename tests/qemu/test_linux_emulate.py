@@ -19,7 +19,7 @@ WAIT_CARRIER = "for i in $(seq 100); do [ $(cat /sys/class/net/eth0/carrier) = {
 
 
 def test_linux_finds_the_nic_its_module_and_its_link(lab: Lab, folder: Path) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with (
         emulate(folder / "nic.sock", "--sfp", "lr", "--trace", str(folder / "nic.trace")) as nic,
         Guest(lab, folder, nics=[Path(nic.path)]) as guest,

@@ -9,10 +9,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .recipe import ARCHITECTURE, BACKPORTS, SUITE, Part
+from .recipe import ARCHITECTURE, SUITE, Part
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "IXRINGS_LAB_MIRROR"
@@ -64,16 +64,16 @@ class Apt:
             "Acquire::http::Timeout": "30",
         }
 
-    def update(self, say: Callable[[str], None]) -> None:
+    def update(self, suites: Iterable[str], say: Callable[[str], None]) -> None:
         if not KEYRING.exists():
             raise ArchiveError(f"{KEYRING} is missing. Run: apt-get install debian-archive-keyring")
         for name in ("state/lists/partial", "cache/archives/partial", "none/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
         address = mirror()
-        sources = [f"deb [signed-by={KEYRING}] {address} {suite} main" for suite in (SUITE, BACKPORTS)]
+        sources = [f"deb [signed-by={KEYRING}] {address} {suite} main" for suite in suites]
         (self._folder / "sources.list").write_text("\n".join(sources) + "\n")
-        say(f"downloading the package lists of {SUITE} and {BACKPORTS}")
+        say(f"downloading the package lists of {', '.join(suites)}")
         self._run(UPDATE_S, "update", "--error-on=any")
 
     def resolve(self, part: Part) -> str:

@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .prepared import LabError
-from .recipe import BOOT_MODULES, INITRAMFS_INIT, KERNEL_CONFIG, KERNEL_SOURCE
+from .recipe import (
+    BOOT_MODULES,
+    DEBIAN_KERNELS,
+    INITRAMFS_INIT,
+    IOMMUFD_KERNEL,
+    IPXE,
+    KERNEL_CONFIG,
+    KERNEL_SOURCE,
+    QEMU,
+    ROOT,
+)
 
 Say = Callable[[str], None]
 KERNEL_BUILD_S = 3600
@@ -62,10 +72,22 @@ def compile_python(part: Path) -> None:
     )
 
 
+def finish_ipxe(part: Path, say: Say) -> None:
+    found = sorted(part.rglob("ipxe.lkrn"))
+    if not found:
+        raise LabError("the ipxe package has no ipxe.lkrn: its layout has changed. Adapt tests/qemu/lab/finish.py")
+    shutil.copy(found[0], part / "ipxe.lkrn")
+
+
 def finish_debian_kernel(part: Path, say: Say) -> None:
-    (image,) = (part / "boot").glob("vmlinuz-*")
-    shutil.copy(image, part / "vmlinuz")
-    finish_modules(part, image.name.removeprefix("vmlinuz-"))
+    """Debian's older kernels have their image in /boot, newer ones beside their modules."""
+    (modules,) = (part / "usr/lib/modules").iterdir()
+    release = modules.name
+    images = [path for path in (part / "boot" / f"vmlinuz-{release}", modules / "vmlinuz") if path.is_file()]
+    if not images:
+        raise LabError(f"the package of kernel {release} has no vmlinuz: its layout has changed. Adapt {__file__}")
+    shutil.copy(images[0], part / "vmlinuz")
+    finish_modules(part, release)
 
 
 def finish_modules(part: Path, release: str) -> None:
@@ -163,8 +185,9 @@ def cpio(entries: Iterable[tuple[str, int, bytes]]) -> bytes:
 
 
 FINISHERS: dict[str, Callable[[Path, Say], None]] = {
-    "qemu": finish_qemu,
-    "root": finish_root,
-    "debian-kernel": finish_debian_kernel,
-    "iommufd-kernel": finish_iommufd_kernel,
+    QEMU.name: finish_qemu,
+    ROOT.name: finish_root,
+    IPXE.name: finish_ipxe,
+    **{part.name: finish_debian_kernel for part in DEBIAN_KERNELS.values()},
+    IOMMUFD_KERNEL.name: finish_iommufd_kernel,
 }

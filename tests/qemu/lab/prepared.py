@@ -7,10 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .recipe import DEBIAN_KERNEL, IOMMUFD_KERNEL, PARTS, QEMU, ROOT, Part, recipe_key
+from .recipe import DEBIAN_KERNELS, IOMMUFD_KERNEL, IPXE, PARTS, QEMU, ROOT, SUITE, Part, recipe_key
 
 PREPARE = "python -m tests.qemu.prepare"
 PREPARE_KERNEL = "python -m tests.qemu.prepare --kernel"
+KERNEL = "IXRINGS_LAB_KERNEL"  # the suite whose kernel is "Debian's kernel" in all scenarios
 MANIFEST = "lab.json"
 
 
@@ -50,13 +51,11 @@ class Lab:
         found = read_manifest(folder)
         if not found:
             raise LabError(f"the QEMU lab is not prepared in {folder}. Run: {PREPARE}")
-        stale = [part.name for part in PARTS if part.name in found and found[part.name]["recipe"] != recipe_key(part)]
-        missing = [part.name for part in PARTS if not part.optional and part.name not in found]
-        if missing or set(stale) - {IOMMUFD_KERNEL.name}:
-            raise LabError(
-                f"the QEMU lab in {folder} is older than its recipe ({', '.join(missing + stale)}). Run: {PREPARE}"
-            )
-        return cls({name: folder / entry["folder"] for name, entry in found.items() if name not in stale})
+        current = {part.name for part in PARTS if found.get(part.name, {}).get("recipe") == recipe_key(part)}
+        wrong = [part.name for part in PARTS if not part.optional and part.name not in current]
+        if wrong:
+            raise LabError(f"the QEMU lab in {folder} is older than its recipe ({', '.join(wrong)}). Run: {PREPARE}")
+        return cls({name: folder / found[name]["folder"] for name in current})
 
     def _part(self, part: Part, command: str) -> Path:
         if part.name not in self.parts:
@@ -72,8 +71,17 @@ class Lab:
         return self._part(ROOT, PREPARE)
 
     @property
+    def ipxe(self) -> Path:
+        """iPXE with all its drivers, in the format of a Linux kernel."""
+        return self._part(IPXE, PREPARE) / "ipxe.lkrn"
+
+    @property
     def debian_kernel(self) -> Kernel:
-        return Kernel.within(self._part(DEBIAN_KERNEL, PREPARE))
+        """The kernel of the suite in IXRINGS_LAB_KERNEL, or that of the guest's own suite."""
+        suite = os.environ.get(KERNEL) or SUITE
+        if suite not in DEBIAN_KERNELS:
+            raise LabError(f"{KERNEL} is {suite!r}; the lab has kernels of {', '.join(DEBIAN_KERNELS)}")
+        return Kernel.within(self._part(DEBIAN_KERNELS[suite], f"{PREPARE} --debian {suite}"))
 
     @property
     def iommufd_kernel(self) -> Kernel:

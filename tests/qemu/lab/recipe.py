@@ -1,7 +1,8 @@
 """The Debian packages of which the lab is made. A change here makes `prepare.py` build the changed parts again.
 
 All packages come from one suite, so programs compiled on an older system run in the guest. Only QEMU comes from the
-backports: `vfio-user-pci` needs QEMU 10.1. No Debian kernel has iommufd, so the lab compiles one, and igb_uio with it.
+backports: `vfio-user-pci` needs QEMU 10.1. Kernels of other suites are optional. No Debian kernel has iommufd, so the
+lab compiles one, and igb_uio with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 ARCHITECTURE = "amd64"
 SUITE = "trixie"
 BACKPORTS = "trixie-backports"
+OLDER = "bookworm"
 KERNEL_SOURCE = "linux-source-6.12"
 
 
@@ -62,14 +64,22 @@ ROOT = Part(
     revision=3,
 )
 
+IPXE = Part("ipxe", ("ipxe",))
+
 # kmod makes the list of modules, busybox goes into the initramfs.
-DEBIAN_KERNEL = Part("debian-kernel", ("linux-image-amd64", "kmod", "busybox-static"))
+KERNEL_PACKAGES = ("linux-image-amd64", "kmod", "busybox-static")
+DEBIAN_KERNEL = Part("debian-kernel", KERNEL_PACKAGES)
+DEBIAN_KERNELS = {  # by suite
+    OLDER: Part(f"debian-kernel-{OLDER}", KERNEL_PACKAGES, target=OLDER, optional=True),
+    SUITE: DEBIAN_KERNEL,
+    BACKPORTS: Part(f"debian-kernel-{BACKPORTS}", KERNEL_PACKAGES, target=BACKPORTS, optional=True),
+}
 # dpdk-kmods-dkms has the sources of igb_uio.
 IOMMUFD_KERNEL = Part(
     "iommufd-kernel", (KERNEL_SOURCE, "kmod", "busybox-static"), optional=True, bare=("dpdk-kmods-dkms",)
 )
 
-PARTS = (QEMU, ROOT, DEBIAN_KERNEL, IOMMUFD_KERNEL)
+PARTS = (QEMU, ROOT, IPXE, *DEBIAN_KERNELS.values(), IOMMUFD_KERNEL)
 
 # Loaded from the initramfs with their dependencies. A module that does not exist is built into the kernel.
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
