@@ -62,7 +62,42 @@ def test_ethtool_shows_driver_registers_eeprom_and_module(world: World) -> None:
     assert sum(map(int, eeprom[:0x40])) & 0xFFFF != 0 and int(eeprom[0x2B]) not in (0, 0xFFFF)
     module = world.guest.run("ethtool -m eth0", timeout_s=120).output
     assert "10G Base-SR" in module and "Intel Corp" in module and "850nm" in module
+    assert re.search(r"Module temperature +: 35.50 degrees C", module)
+    assert re.search(r"Laser output power +: 0.5800 mW", module)
+    assert re.search(r"Receiver signal average optical power +: 0.5100 mW", module)
     assert "rx_packets" in world.port.counters()
+
+
+def test_ethtool_changes_a_byte_of_the_eeprom(world: World) -> None:
+    at = "offset 0x700 length 2"  # erased, and outside the checksum
+    assert "ff ff" in world.guest.run(f"ethtool -e eth0 {at}").output
+    world.guest.run("ethtool -E eth0 magic 0x10fb8086 offset 0x700 value 0x5a")
+    assert "5a ff" in world.guest.run(f"ethtool -e eth0 {at}").output
+
+
+def test_lspci_finds_the_capabilities_and_no_error(world: World) -> None:
+    """QEMU hides ARI from the guest, so lspci also reads a dump of what the NIC has."""
+    space = world.served.nic
+    lines = [
+        f"{row:03x}: " + " ".join(f"{space.config_read(row + at, 1):02x}" for at in range(16))
+        for row in range(0, 4096, 16)
+    ]
+    (world.guest.share / "nic.lspci").write_text("01:00.0 Ethernet controller\n" + "\n".join(lines) + "\n")
+    guest = world.guest.run("lspci -s 01:00.0 -vvv").output
+    whole = world.guest.run("lspci -F /share/nic.lspci -vvv").output
+    for output in (guest, whole):
+        assert "[100 v1] Advanced Error Reporting" in output
+        assert "[140 v1] Device Serial Number 02-82-59-ff-ff-90-00-01" in output
+        assert "NoSoftRst-" in output and "<access denied>" not in output and "??" not in output
+        assert not re.search(r"(UESta|CESta):.*\+", output), output
+    assert "[150 v1] Alternative Routing-ID" in whole
+
+
+def test_linux_starts_the_nic_again_after_d3hot(world: World) -> None:
+    power = "setpci -s 01:00.0 CAP_PM+4.w"
+    world.guest.run(f"modprobe -r ixgbe; {power}=3:3; sleep 0.1; {power}=0:3; sleep 0.1; modprobe ixgbe")
+    world.port.up()
+    world.ping("-c 5", "-i 0.2")
 
 
 def test_ethtool_passes_every_offline_test(world: World) -> None:
@@ -84,6 +119,7 @@ def test_tcp_carries_50_mb_in_each_direction_with_linuxs_default_offloads(world:
         "scatter-gather",
     ):
         assert f"{feature}: on" in features
+    assert "esp-hw-offload: on" not in features, "the NIC says that it has no security offload"
     world.host.exchange(world.guest, TCP_BYTES)
     counters = world.port.counters()
     assert counters["rx_csum_offload_errors"] == 0 and counters["rx_errors"] == 0
