@@ -243,6 +243,11 @@ def test_tcp_works_after_each_change_by_ethtool(world: World, change: str) -> No
 # ---- flow director with perfect filters, made by ethtool; RSS ----
 
 
+def rss_to(world: World, *queues: int) -> None:
+    words = " ".join(map(str, queues))
+    world.guest.run(f"python3 /project/tests/qemu/in_guest/indirection.py eth0 {words}")
+
+
 @pytest.fixture(scope="module")
 def ntuple(world: World) -> World:
     """Perfect filters, and RSS that sends all frames to queue 0, so frames in queue 1 got there by a filter. The
@@ -251,7 +256,7 @@ def ntuple(world: World) -> World:
         "ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ethtool -K eth0 ntuple on"
     )
     world.port.wait_for_carrier(True)
-    world.guest.run("ethtool -X eth0 weight 1 0")
+    rss_to(world, 0)
     return world
 
 
@@ -332,7 +337,7 @@ def test_filters_are_listed_survive_a_reset_and_can_be_deleted(ntuple: World) ->
     assert "Direct to queue 1" in ntuple.guest.run("ethtool -n eth0 rule 100").output
     ntuple.guest.run("ethtool -r eth0")
     ntuple.port.wait_for_carrier(True)
-    ntuple.guest.run("ethtool -X eth0 weight 1 0")  # ixgbe has reset the table
+    rss_to(ntuple, 0)  # ixgbe has reset the table
     assert queue_of(ntuple, *(ipv4(UDP, dport=port) for port in (9001, 9042, 9100))) == 1
     assert queue_of(ntuple, *(ipv4(UDP, dport=port) for port in (9000, 9101))) == 0
     ntuple.guest.run(f"for i in $(seq {count}); do [ $i = 42 ] || ethtool -N eth0 delete $i || exit; done")
@@ -343,7 +348,7 @@ def test_filters_are_listed_survive_a_reset_and_can_be_deleted(ntuple: World) ->
 
 def test_the_indirection_table_selects_the_queue_of_a_hash(ntuple: World) -> None:
     for queue in (1, 0):
-        ntuple.guest.run(f"ethtool -X eth0 weight {1 - queue} {queue}")
+        rss_to(ntuple, queue)
         table = re.findall(r"^ +\d+:((?: +\d)+)$", ntuple.guest.run("ethtool -x eth0").output, re.MULTILINE)
         assert " ".join(table).split() == [f"{queue}"] * 128
         assert queue_of(ntuple, *(ipv4(TCP, sport=port) for port in range(4))) == queue
@@ -352,7 +357,7 @@ def test_the_indirection_table_selects_the_queue_of_a_hash(ntuple: World) -> Non
 def test_udp_flows_spread_when_ethtool_adds_ports_to_the_hash(ntuple: World) -> None:
     """Without ports in the hash, all flows go to one queue. Linux's key is random, so the ports differ in every bit."""
     frames = [ipv4(UDP, sport=1 << bit) for bit in range(16)]
-    ntuple.guest.run("ethtool -X eth0 default")
+    rss_to(ntuple, 0, 1)
     assert queue_of(ntuple, *frames) is not None
     ntuple.guest.run("ethtool -N eth0 rx-flow-hash udp4 sdfn")
     with watched(ntuple) as received:
