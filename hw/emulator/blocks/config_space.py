@@ -116,8 +116,7 @@ class ConfigSpace:
                 self.apply_command()
         if overlaps(offset, size, POWER):
             self._power_changed(asleep)
-        control_written = offset <= DEVICE_CONTROL and DEVICE_CONTROL + 2 <= offset + size
-        if control_written and value >> 8 * (DEVICE_CONTROL - offset) & DEVICE_CONTROL_FLR:
+        if overlaps(offset, size, DEVICE_CONTROL) and value << 8 * offset >> 8 * DEVICE_CONTROL & DEVICE_CONTROL_FLR:
             self._nic.reset()
 
     def _store(self, offset: int, data: bytes) -> None:

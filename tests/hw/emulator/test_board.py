@@ -393,6 +393,15 @@ def test_in_d3hot_the_nic_answers_only_configuration_accesses_and_reports_the_ot
     assert nic.config_read(0x110, 4) == 1 << 13, "what was reported outlives the reset"
 
 
+@pytest.mark.parametrize(("offset", "size", "value"), [(0xA8, 4, 0x8000), (0xA8, 2, 0x8000), (0xA9, 1, 0x80)])
+def test_a_function_level_reset_may_be_written_in_any_size(
+    nic: Emulated82599, offset: int, size: int, value: int
+) -> None:
+    Registers(nic).LEDCTL.write(0)
+    nic.config_write(offset, size, value)
+    assert int(Registers(nic).LEDCTL.read()) != 0
+
+
 def test_the_way_from_d3hot_to_d0_resets_the_function() -> None:
     by_hand = ByHand("loop")
     try:
