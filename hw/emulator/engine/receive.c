@@ -290,7 +290,7 @@ EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
     return reg_load(nic, rx_offset(R_RDH, number));
 }
 
-/* SRRCTL was written, or the queue was enabled. iPXE writes SRRCTL after RXDCTL, and silicon obeys. */
+/* SRRCTL was written, or the queue was enabled. iPXE writes SRRCTL after RXDCTL, and expects it to be obeyed. */
 EXPORT void nic_rx_buffers_changed(struct nic *nic, uint32_t number)
 {
     struct rx_queue *queue = &nic->rx[number];
