@@ -12,39 +12,64 @@ Each run writes two files beside yours: packets.pcap has the frames on the wire,
 
 from __future__ import annotations
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends quietly; main() restores it
+
 import argparse
 import json
 import os
 import re
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: the checker forks, so it has one thread
 
-from judge.evidence import Evidence, Lab
-from judge.explain import Verdict, judge
-from judge.labs import LABS
-from judge.trial import LIMIT_S, try_script
+try:
+    from judge.apart import Result, judged, unjudged
+    from judge.evidence import Lab
+    from judge.explain import Verdict
+    from judge.labs import LABS
+    from judge.trial import LIMIT_S
 
-from ixrings.hw.errors import DeviceError
+    from ixrings.hw.errors import DeviceError
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"check.py: this Python ({sys.executable}) has no module {missing.name}. Run check.py with the Python in which "
+        "ixrings is installed: .venv/bin/python examples/labs/check.py 01"
+    )
 
 HERE = Path(__file__).resolve().parent
-MOST_SOURCE = 1 << 20  # characters of a script that are searched for open gaps
 SIGNS = {None: "-", True: "passed", False: "not yet"}
 
 
 def main() -> int:
-    options = arguments()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so the script ends, too
     try:
-        if options.what in LABS:
-            return one_lab(LABS[options.what], options)
-        return whole_class(Path(options.what), options)
+        status = run(arguments())
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `check.py CLASS | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return 1
     except OSError as error:
         print(f"check.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.what in LABS:
+        return one_lab(LABS[options.what], options)
+    return whole_class(Path(options.what), options)
 
 
 def arguments() -> argparse.Namespace:
@@ -67,7 +92,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args()
     if options.what not in LABS and not Path(options.what).is_dir():
-        parser.error(f"{options.what} is neither a lab ({', '.join(LABS)}) nor the folder of a class")
+        number = options.what.zfill(2)
+        parser.error(
+            f"labs have two digits. Run: python {sys.argv[0]} {number}"
+            if number in LABS
+            else f"{options.what} is neither a lab ({', '.join(LABS)}) nor the folder of a class"
+        )
     if options.json and (options.hint is not None or options.nic):
         parser.error("--json prints the result of a check; leave out --hint and --nic")
     return options
@@ -85,40 +115,42 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         return 2
     if options.nic:
         return run_unchecked(file, options.nic)
-    evidence, verdict = checked(lab, file, options.time)
+    result = judged(lab, file, limit_s=options.time)
+    verdict = result.verdict
     if options.json:
         print(
             json.dumps(
                 {
                     **found(lab, verdict),
                     "explanation": str(verdict),
-                    "output": evidence.run.output,
-                    "saved": not evidence.not_saved,
+                    "output": result.output,
+                    "saved": result.saved,
                 },
                 indent=2,
             )
         )
         return 0 if verdict.passed else 1
-    if evidence.run.output:
-        print("\n".join(f"| {line}" for line in evidence.run.output.splitlines()[:40]) + "\n")
+    if result.output:
+        print("\n".join(f"| {line}" for line in result.output.splitlines()[:40]) + "\n")
     print(f"Lab {title(lab)}: {SIGNS[verdict.passed]}.\n")
     if str(verdict):
         print(f"{verdict}\n")
-    if not evidence.not_saved:
+    if result.saved:
         print(
             f"In {file.parent}: trace.txt has each access to the NIC, packets.pcap the frames on the wire "
             "(tcpdump -XXr packets.pcap)."
         )
+    tell_what_is_not_held([result])
     if not verdict.passed:
         print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
     return 0 if verdict.passed else 1
 
 
-def checked(lab: Lab, file: Path, limit_s: float) -> tuple[Evidence, Verdict]:
-    with open(file, encoding="utf-8", errors="replace") as source:
-        script = source.read(MOST_SOURCE)
-    evidence = try_script(lab, file, limit_s=limit_s)
-    return evidence, judge(lab, evidence, script)
+def tell_what_is_not_held(results: Iterable[Result]) -> None:
+    """Say on stderr, in one sentence, what this machine could not keep the scripts from."""
+    texts = sorted({text for result in results for text in result.not_held})
+    if texts:
+        print(f"check.py: on this machine a script is not kept from {'; '.join(texts)}.", file=sys.stderr)
 
 
 def found(lab: Lab, verdict: Verdict) -> dict[str, object]:
@@ -161,13 +193,15 @@ def whole_class(folder: Path, options: argparse.Namespace) -> int:
 
 
 def class_as_json(students: list[Path], limit_s: float) -> int:
-    rows = [
-        {"student": student.name, **found(LABS[number], verdict)}
+    results = [
+        (student.name, lab, result)
         for student in students
-        for number, verdict in verdicts_of(student, limit_s).items()
-        if verdict
+        for lab, result in results_of(student, limit_s).items()
+        if result
     ]
+    rows = [{"student": student, **found(LABS[lab], result.verdict)} for student, lab, result in results]
     print(json.dumps(rows, indent=2))
+    tell_what_is_not_held(result for _, _, result in results)
     return 0 if all(row["passed"] for row in rows) else 1
 
 
@@ -175,27 +209,38 @@ def class_as_table(students: list[Path], limit_s: float) -> int:
     """Print each student's line as soon as all files of this student are checked."""
     width = max(7, *(len(student.name) for student in students))
     print(f"{'student':{width}}  {'  '.join(f'{number:7}' for number in LABS)}".rstrip(), flush=True)
+    judged_files: list[Result] = []
     reasons: list[str] = []
     for student in students:
-        verdicts = verdicts_of(student, limit_s)
-        signs = "  ".join(f"{SIGNS[verdict.passed if verdict else None]:7}" for verdict in verdicts.values())
+        results = results_of(student, limit_s)
+        signs = "  ".join(f"{SIGNS[result.verdict.passed if result else None]:7}" for result in results.values())
         print(f"{student.name:{width}}  {signs}".rstrip(), flush=True)
-        failed = {number: verdict for number, verdict in verdicts.items() if verdict and not verdict.passed}
-        reasons += [f"{student.name} {number}: {verdict.reason.splitlines()[0]}" for number, verdict in failed.items()]
+        for number, result in results.items():
+            if result:
+                judged_files.append(result)
+                if not result.verdict.passed:
+                    reasons.append(f"{student.name} {number}: {result.verdict.reason.splitlines()[0]}")
     if reasons:
         print("\n" + "\n".join(reasons))
+    sys.stdout.flush()
+    tell_what_is_not_held(judged_files)
     return 1 if reasons else 0
 
 
-def verdicts_of(student: Path, limit_s: float) -> dict[str, Verdict | None]:
-    """The verdict on each lab, by the lab's number."""
-    return {number: verdict_of(lab, student, limit_s) for number, lab in LABS.items()}
+def results_of(student: Path, limit_s: float) -> dict[str, Result | None]:
+    """The result of each lab, by the lab's number; None where the student has no file."""
+    return {number: result_of(lab, student, limit_s) for number, lab in LABS.items()}
 
 
-def verdict_of(lab: Lab, student: Path, limit_s: float) -> Verdict | None:
-    """The verdict on one lab, or None when the student has no file for it."""
-    file = next((file for file in sorted(student.glob(f"{lab.number}_*/lab.py")) if file.is_file()), None)
-    return checked(lab, file.absolute(), limit_s)[1] if file else None
+def result_of(lab: Lab, student: Path, limit_s: float) -> Result | None:
+    file = next(iter(sorted(student.glob(f"{lab.number}_*/lab.py"))), None)
+    if file is None:
+        return None
+    if not file.resolve().is_relative_to(student.resolve()):
+        return unjudged(f"{file} is a link that leads out of the student's folder.")
+    if not file.is_file():
+        return unjudged(f"{file} is not a regular file.")
+    return judged(lab, file.absolute(), limit_s=limit_s)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 import time
+from pathlib import Path
 
 from ixrings.hw.device import Device, DmaMemory
 from ixrings.hw.errors import DeviceError
@@ -22,7 +23,11 @@ DESCRIPTOR = 16  # bytes
 def nic_name() -> str:
     """The NIC's name from the command line, given by check.py or by you: 0000:03:00.0 or vfio-user:SOCKET."""
     if len(sys.argv) != 2:
-        raise SystemExit("no NIC was named. Run: python examples/labs/check.py NN YOUR_FILE.py [--nic 0000:03:00.0]")
+        lab = Path(sys.argv[0]).resolve().parent.name[:2]
+        number = lab if lab.isdigit() else "NN"
+        raise SystemExit(
+            f"no NIC was named. Run: python examples/labs/check.py {number} {sys.argv[0]} [--nic 0000:03:00.0]"
+        )
     return sys.argv[1]
 
 

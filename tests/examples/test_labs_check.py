@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ixrings.hw.capture.pcap import read_capture
+from tests.support.lab_verdicts import LABS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-LABS = ROOT / "examples" / "labs"
+sys.path.insert(0, str(LABS))
+
+from gaps import open_gaps
+
 OPEN = """\
 from course import open_nic
 from ixrings.hw.registers import Registers
@@ -30,7 +33,6 @@ libc = ctypes.CDLL(None)
 for _ in range(5):
     if libc.fork() == 0:
         libc.setsid()
-        open('pids', 'a').write(f'{libc.getpid()}\\n')
         time.sleep(600)
 time.sleep(0.3)
 """
@@ -55,6 +57,21 @@ def script(folder: Path, text: str) -> Path:
 
 def solution(lab: str) -> Path:
     return next(LABS.glob(f"{lab}_*/solution.py"))
+
+
+def named(name: str) -> str:
+    """Python code that gives its process, and the processes that it starts, this name."""
+    return f"import ctypes\nctypes.CDLL(None).prctl(15, b{name!r}, 0, 0, 0)\n"
+
+
+def processes(name: str) -> list[str]:
+    """The IDs of the processes with this name."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "comm").read_text().strip() == name[:15]:
+                found.append(process.name)
+    return found
 
 
 # ---- one lab ----
@@ -91,7 +108,7 @@ def test_the_capture_has_received_frames_too(tmp_path: Path) -> None:
 
 
 def test_an_untouched_lab_lists_its_gaps_and_the_first_hint(tmp_path: Path) -> None:
-    done = check("01", script(tmp_path, next(LABS.glob("01_*/lab.py")).read_text()))
+    done = check("01", script(tmp_path, open_gaps(solution("01").read_text())))
     assert done.returncode == 1
     assert "not yet" in done.stdout and "GAP 1, 2, 3, 4, 5" in done.stdout and "--hint 1" in done.stdout
 
@@ -110,6 +127,7 @@ def test_hints_are_shown_one_by_one() -> None:
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (("11",), "neither a lab"),
+    (("1",), "check.py 01"),
     (("03", "/nowhere/lab.py"), "does not exist"),
     (("/tmp/no-such-class",), "neither a lab"),
     (("03", "--hint", "1", "--json"), "leave out --hint and --nic"),
@@ -145,11 +163,12 @@ def test_an_error_names_the_file_and_line_of_the_student(tmp_path: Path) -> None
 
 def make_class(folder: Path) -> None:
     """Two students: ada has solved two labs, bob has not started one."""
-    for student, labs in {"ada": {"01": "solution.py", "03": "solution.py"}, "bob": {"01": "lab.py"}}.items():
-        for lab, file in labs.items():
+    for student, labs in {"ada": ("01", "03"), "bob": ("01",)}.items():
+        for lab in labs:
             theirs = folder / student / solution(lab).parent.name
             theirs.mkdir(parents=True)
-            shutil.copy(solution(lab).with_name(file), theirs / "lab.py")
+            text = solution(lab).read_text()
+            script(theirs, text if student == "ada" else open_gaps(text))
     (folder / "notes").mkdir()
 
 
@@ -183,27 +202,24 @@ def test_a_folder_without_a_class_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 2 and "STUDENT/NN_*/lab.py" in done.stderr
 
 
-# ---- scripts that damage their folder, start processes, or do not end ----
+# ---- folders that cannot be written, processes, and ends ----
 
 
-@pytest.mark.parametrize("text", [
-    "import os, shutil\nshutil.rmtree(os.getcwd())",
-    "import os\nos.remove('lab.py'); os.mkfifo('lab.py'); os.mkdir('packets.pcap')",
-    "import os\nos.mkdir('trace.txt')",
-])  # fmt: skip
-def test_a_script_that_damages_its_folder_is_still_judged(tmp_path: Path, text: str) -> None:
-    done = check("01", script(tmp_path, text))
+def test_a_script_beside_which_nothing_can_be_saved_is_still_judged(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").mkdir()
+    done = check("01", script(tmp_path, ""))
     assert (done.returncode, done.stderr) == (1, "")
     assert "could not be written beside the file" in done.stdout
 
 
-def test_a_script_cannot_make_the_checker_overwrite_a_file_through_a_link(tmp_path: Path) -> None:
+def test_a_link_in_a_students_folder_does_not_make_the_checker_overwrite_a_file(tmp_path: Path) -> None:
     grades = tmp_path / "grades"
     grades.write_text("ada 1")
     folder = tmp_path / "ada"
     folder.mkdir()
-    (folder / "packets.pcap").symlink_to(grades)
-    check("01", script(folder, "import os\nos.symlink('../grades', 'trace.txt')"))
+    for name in ("packets.pcap", "trace.txt"):
+        (folder / name).symlink_to(grades)
+    check("01", script(folder, ""))
     assert grades.read_text() == "ada 1"
 
 
@@ -227,33 +243,93 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
 
 
-def test_ctrl_c_ends_the_checker_and_the_script(tmp_path: Path) -> None:
-    file = script(
-        tmp_path,
-        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nos.rename('pid', 'running')\ntime.sleep(600)",
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_checker_and_the_script(number: signal.Signals, tmp_path: Path) -> None:
+    name = f"lab-{os.getpid()}-{int(number)}"
+    file = script(tmp_path, named(name) + "import time\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package"), "TMPDIR": str(tmp_path)}
     checker = subprocess.Popen(
         [sys.executable, str(LABS / "check.py"), "01", str(file), "--time", "60"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     end = time.monotonic() + 30
-    while not (tmp_path / "running").exists() and time.monotonic() < end:
+    while not processes(name) and time.monotonic() < end:
         time.sleep(0.01)
-    checker.send_signal(signal.SIGINT)
+    checker.send_signal(number)
     _, errors = checker.communicate(timeout=30)
-    assert (checker.returncode, errors) == (130, "")
-    assert not Path(f"/proc/{(tmp_path / 'running').read_text()}").exists()
+    assert (checker.returncode, errors) == (128 + number, "")
+    assert processes(name) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["lab.py"]
+
+
+def test_ctrl_c_during_the_imports_is_quiet() -> None:
+    """numpy stands in for a slow import: it sends the signal."""
+    code = f"""\
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv[0] = {str(LABS / "check.py")!r}
+sys.path.insert(0, {str(LABS)!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "01"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_a_reader_that_leaves_ends_the_checker_quietly(tmp_path: Path) -> None:
+    make_class(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+    checker = subprocess.Popen(
+        [sys.executable, str(LABS / "check.py"), str(tmp_path)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert checker.stdout is not None and checker.stderr is not None
+    checker.stdout.close()
+    with checker.stderr as errors:
+        assert errors.read() == ""
+    assert checker.wait(timeout=60) == 1
+
+
+def test_a_python_without_the_package_names_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", str(LABS / "check.py"), "01"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "has no module ixrings" in done.stderr and ".venv/bin/python examples/labs/check.py 01" in done.stderr
+
+
+@pytest.mark.parametrize("lab", [f"{number:02}" for number in (1, 10)])
+def test_a_lab_that_is_run_by_itself_names_the_command(lab: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
+    done = subprocess.run(
+        [sys.executable, str(solution(lab))], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"Run: python examples/labs/check.py {lab}" in done.stderr
 
 
 def test_no_process_that_a_script_started_is_left(tmp_path: Path) -> None:
-    check("01", script(tmp_path, STARTS_FIVE_PROCESSES))
-    pids = (tmp_path / "pids").read_text().split()
-    assert len(pids) == 5
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    name = f"lab-{os.getpid()}"
+    check("01", script(tmp_path, named(name) + STARTS_FIVE_PROCESSES))
+    assert processes(name) == []
 
 
 @pytest.mark.slow

@@ -58,17 +58,15 @@ def judged(cases: Sequence[Case]) -> list[Verdict]:
 def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.path[:0] = [str(ROOT / ".package"), str(LABS)]
-    from judge.explain import judge
+    from judge.apart import judged as judged_apart
     from judge.labs import LABS as BY_NUMBER
-    from judge.trial import try_script
 
     verdicts = []
     for number, script, limit_s in json.load(sys.stdin):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "lab.py"
             file.write_text(script, encoding="utf-8")
-            lab = BY_NUMBER[number]
-            verdicts.append(dataclasses.asdict(judge(lab, try_script(lab, file, limit_s=limit_s), script)))
+            verdicts.append(dataclasses.asdict(judged_apart(BY_NUMBER[number], file, limit_s=limit_s).verdict))
     json.dump(verdicts, sys.stdout)
 
 

@@ -102,6 +102,11 @@ def how_it_ended(evidence: Evidence) -> str:
             f"The script printed more than {MOST_OUTPUT // 1024} KB and was stopped: it prints in a loop that does "
             "not end."
         )
+    if run.ending is Ending.TOOK_TOO_MUCH:
+        return (
+            f"The script took more than {MOST_MEMORY >> 20} MB of memory and was stopped. Files in memory, such as "
+            "those of memfd_create(), and DMA memory count too."
+        )
     if run.ending is Ending.KILLED:
         return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code)}"
     if "MemoryError" in run.errors:

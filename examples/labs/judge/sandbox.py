@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import resource
 import runpy
@@ -17,10 +18,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from .cgroup import ControlGroup
+from .jail import Held, become, bound_processes, end_with_parent, enter_namespaces, make_view_read_only, own_user
+
 MOST_OUTPUT = 256 * 1024  # bytes of stdout, and as many of stderr
 MOST_MEMORY = 512 << 20  # bytes, in addition to the checker's own
 MOST_FILE = 64 << 20
 MOST_FILES = 512
+MOST_DESCRIPTORS = 1 << 20  # of the checker that are closed before a script runs
 PR_SET_CHILD_SUBREAPER = 36
 STARTS_A_PROCESS = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
 REAP_S = 2.0  # for the end of processes that a script has left
@@ -32,17 +37,20 @@ class Ending(Enum):
     KILLED = "was ended by a signal"
     TIMED_OUT = "was still running"
     TALKED_TOO_MUCH = "printed too much"
+    TOOK_TOO_MUCH = "took too much memory"
 
 
 @dataclass
 class Run:
-    """How a script ended and what it printed. code: its exit code, or the signal's number. seconds: its run time."""
+    """How a script ended and what it printed. code: its exit code, or the signal's number. seconds: its run time.
+    not_held: what this machine could not keep the script from (Held.missing)."""
 
     ending: Ending
     code: int
     seconds: float
     output: str
     errors: str
+    not_held: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -64,73 +72,72 @@ class Stream:
 
 class Script:
     """A script's process. The constructor forks it and `run` starts it, so it shares nothing that the checker sets up
-    in between. Only one Script may exist at a time."""
+    in between. Only one Script may exist at a time.
 
-    def __init__(self, file: Path, nic_name: str, limit_s: float) -> None:
+    Three processes are forked: the warden enters new namespaces, init is the first process in them, and the script is
+    its child. When init ends, the kernel ends every process of the namespace (pid_namespaces(7)).
+    """
+
+    def __init__(self, file: Path, nic_name: str, limit_s: float, group: ControlGroup) -> None:
         self._limit_s = limit_s
+        self._group = group
+        self.user = own_user()
         # Processes that a script leaves become our children, so stop() finds them.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         go, self._go = os.pipe()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
+        report, report_end = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            become_script(file, nic_name, limit_s, go, out_end, err_end)
-        for fd in (go, out_end, err_end):
+            become_warden(Place(file, nic_name, limit_s, self.user), group, go, out_end, err_end, report_end)
+        for fd in (go, out_end, err_end, report_end):
             os.close(fd)
-        self._out, self._err = Stream(out), Stream(err)
+        self._out, self._err, self._report = Stream(out), Stream(err), Stream(report)
 
     def run(self) -> Run:
         """Start the script and wait until it ends or reaches a limit."""
         start = time.monotonic()
         with suppress(BrokenPipeError):
             os.write(self._go, b"!")
-        status: int | None = None
         ending = Ending.TIMED_OUT
-        open_streams = {stream.fd: stream for stream in (self._out, self._err)}
-        while status is None and time.monotonic() - start < self._limit_s:
-            for fd in select.select(list(open_streams), [], [], 0.01)[0]:
-                if not open_streams[fd].read():
-                    del open_streams[fd]
-            pid, found = os.waitpid(self.pid, os.WNOHANG)
-            status = found if pid else None
+        streams = {stream.fd: stream for stream in (self._out, self._err, self._report)}
+        while self._report.fd in streams and (left_s := start + self._limit_s - time.monotonic()) > 0:
+            for fd in select.select(list(streams), [], [], left_s)[0]:
+                if not streams[fd].read():
+                    del streams[fd]
             if max(len(self._out.data), len(self._err.data)) > MOST_OUTPUT:
                 ending = Ending.TALKED_TOO_MUCH
                 break
-            if not open_streams:
-                time.sleep(0.002)
         seconds = time.monotonic() - start
-        self.stop(status is not None)
-        for stream in open_streams.values():
+        ended = self._report.fd not in streams
+        self.stop()
+        for stream in streams.values():
             while len(stream.data) <= MOST_OUTPUT and select.select([stream.fd], [], [], 0)[0] and stream.read():
                 pass
+        missing, status = read_report(bytes(self._report.data))
         code = 0
-        if status is not None:
+        if ended:
             code = os.waitstatus_to_exitcode(status)
             ending = Ending.KILLED if code < 0 else Ending.FAILED if code else Ending.FINISHED
-        return Run(ending, abs(code), seconds, self._out.text(), self._err.text())
+        if ending is Ending.KILLED and self._group.killed_for_memory():
+            ending = Ending.TOOK_TOO_MUCH
+        return Run(ending, abs(code), seconds, self._out.text(), self._err.text(), missing)
 
-    def stop(self, reaped: bool = False) -> None:
+    def stop(self) -> None:
         """Kill the script and the processes that it left. A second call does nothing."""
         if not self.pid:
             return
-        if not reaped:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
         self.pid = 0
-        end = time.monotonic() + REAP_S
-        while (left := children()) and time.monotonic() < end:
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(-1, 0)
+        end_children()
 
     def close(self) -> None:
         self.stop()
-        for fd in (self._go, self._out.fd, self._err.fd):
+        for fd in (self._go, self._out.fd, self._err.fd, self._report.fd):
             os.close(fd)
 
     def __enter__(self) -> Script:
@@ -138,6 +145,23 @@ class Script:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close()
+
+
+def read_report(report: bytes) -> tuple[list[str], int]:
+    """What does not hold, and the script's status; SIGKILL if init was ended before it could report the status."""
+    missing, status = [*report.split(b"\n"), b""][:2]
+    return json.loads(missing or b"[]"), int(status or signal.SIGKILL)
+
+
+def end_children() -> None:
+    """Kill all child processes, and those that become children by that."""
+    end = time.monotonic() + REAP_S
+    while (left := children()) and time.monotonic() < end:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(-1, 0)
 
 
 def children() -> list[int]:
@@ -149,29 +173,86 @@ def children() -> list[int]:
     return found
 
 
-# ---- in the script's process ----
+# ---- in the processes of the script ----
 
 
-def become_script(file: Path, nic_name: str, limit_s: float, go: int, out: int, err: int) -> None:
-    """Wait for a byte from `go`, run the script, and exit. Never returns."""
-    code = 1
+@dataclass(frozen=True)
+class Place:
+    """What a script gets. user: its user ID (own_user)."""
+
+    file: Path
+    nic_name: str
+    limit_s: float
+    user: int | None
+
+
+def become_warden(place: Place, group: ControlGroup, go: int, out: int, err: int, report: int) -> None:
+    """Fork init in new namespaces and wait for its end. Never returns."""
     try:
+        end_with_parent()
         os.setsid()
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        os.closerange(3, go)
-        os.closerange(go + 1, MOST_FILES)
+        kept = sorted((go, report))
+        os.closerange(3, kept[0])
+        os.closerange(kept[0] + 1, kept[1])
+        os.closerange(kept[1] + 1, MOST_DESCRIPTORS)
+        held = Held(groups=group.join(), namespaces=enter_namespaces())
+        init = os.fork()
+        if not init:
+            become_init(place, held, go, report)
+        for fd in (0, 1, 2, go, report):
+            os.close(fd)
+        os.waitpid(init, 0)
+    finally:
+        os._exit(1)
+
+
+def become_init(place: Place, held: Held, go: int, report: int) -> None:
+    """Fork the script, and report its status when it has ended. Never returns."""
+    try:
+        end_with_parent()
+        held.read_only_view = held.namespaces and make_view_read_only()
+        script = os.fork()
+        if not script:
+            become_script(place, held, go, report)
+        for fd in (0, 1, 2, go):
+            os.close(fd)
+        while True:
+            pid, status = os.wait()
+            if pid == script:
+                os.write(report, str(status).encode())
+                break
+    finally:
+        os._exit(1)
+
+
+def become_script(place: Place, held: Held, go: int, report: int) -> None:
+    """Wait for a byte from `go`, run the script, and exit. Never returns."""
+    code = 1
+    try:
+        set_limits(place.limit_s)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        held.own_user = become(place.user)
+        end_with_parent()
+        bound_processes()
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as worst:
+            worst.write("1000")  # when memory is used up, the kernel ends this process and not init
+        os.write(report, json.dumps(held.missing()).encode() + b"\n")
+        os.close(report)
         if os.read(go, 1) != b"!":
             os._exit(0)
         os.close(go)
-        set_limits(limit_s)
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-        sys.argv = [str(file), nic_name]
-        os.chdir(file.parent)
-        code = exit_code_of(lambda: runpy.run_path(str(file), run_name="__main__"), file)
+        sys.argv = [str(place.file), place.nic_name]
+        os.chdir(place.file.parent)
+        sys.addaudithook(refuse_processes)
+        code = exit_code_of(lambda: runpy.run_path(str(place.file), run_name="__main__"), place.file)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -211,7 +292,6 @@ def set_limits(limit_s: float) -> None:
     ):
         most = min(most, resource.getrlimit(what)[1]) if resource.getrlimit(what)[1] != resource.RLIM_INFINITY else most
         resource.setrlimit(what, (most, most))
-    sys.addaudithook(refuse_processes)
 
 
 def refuse_processes(event: str, arguments: tuple[object, ...]) -> None:

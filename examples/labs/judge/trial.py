@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 
@@ -14,26 +15,33 @@ from ixrings.hw.capture.pcap import CaptureWriter, read_capture
 from ixrings.hw.errors import CaptureError
 from ixrings.hw.vfio_user.server import Server
 
+from .cgroup import ControlGroup
 from .evidence import Evidence, Lab
 from .nic import KEPT, WatchedNic
 from .sandbox import Script
 
 LIMIT_S = 10.0
 LEAVE_S = 5.0  # for posted writes that are still on their way when the script has ended
+STOP_S = 20.0  # for the server's thread, which may be busy with a last message
 
 
-def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float = LIMIT_S) -> Evidence:
-    """The evidence of one run. seed: chooses addresses and the bytes of frames; None: different in each run."""
+def try_script(
+    lab: Lab, file: Path, folder: Path, group: ControlGroup, *, seed: int | None = None, limit_s: float = LIMIT_S
+) -> Evidence:
+    """The evidence of one run. folder: gets the NIC's socket. seed: chooses addresses and the bytes of frames; None:
+    different in each run. Raises OSError if the server's thread does not end."""
     setup = lab.setup(Random(seed))
     began_ns = time.time_ns()
+    socket = folder / "nic"
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="ixrings-")))
-        socket, played, recorded = folder / "nic", folder / "in.pcap", folder / "out.pcap"
+        # Fork first: what is made later, such as the recording, is not in the script's process. The NIC has threads,
+        # and a fork does not copy them.
+        script = undo.enter_context(Script(file, f"vfio-user:{socket}", limit_s, group))
+        # Files in memory have no path that the script could reach.
+        played, recorded = memory_file("in.pcap", undo), memory_file("out.pcap", undo)
         with CaptureWriter(played) as capture:
             for frame in setup.frames:
                 capture.write(frame, began_ns)
-        # Fork before the NIC exists: it has threads, and a fork does not copy them.
-        script = undo.enter_context(Script(file, f"vfio-user:{socket}", limit_s))
         wire = f"pcap={played if setup.frames else ''},{recorded}"
         nic = WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace)
         undo.callback(nic.close)
@@ -46,7 +54,8 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
                 closed.clear()
 
         with Server(nic, str(socket), trap_all=not setup.awaited, on_client=on_client) as server:
-            thread = threading.Thread(target=server.serve, name="vfio-user")
+            admit(script.user, socket)
+            thread = threading.Thread(target=server.serve, name="vfio-user", daemon=True)
             thread.start()
             try:
                 nic.start_clock()
@@ -55,7 +64,9 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
             finally:
                 script.stop()
                 server.stop()
-                thread.join()
+                thread.join(STOP_S)
+            if thread.is_alive():
+                raise OSError(errno.ETIMEDOUT, f"the NIC was busy for {STOP_S:g} s after the script had ended")
         evidence = Evidence(
             setup, run, opened.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations
         )
@@ -69,6 +80,21 @@ def try_script(lab: Lab, file: Path, *, seed: int | None = None, limit_s: float 
     except (OSError, CaptureError) as error:  # the script may have removed its folder, or the folder is read-only
         evidence.not_saved = f"packets.pcap and trace.txt could not be written beside the file: {error}"
     return evidence
+
+
+def memory_file(name: str, undo: ExitStack) -> Path:
+    """A new file in memory, as a path that only this process can open."""
+    fd = os.memfd_create(name)
+    undo.callback(os.close, fd)
+    return Path(f"/proc/self/fd/{fd}")
+
+
+def admit(user: int | None, socket: Path) -> None:
+    """Let the script's user, and nobody else, connect to the socket."""
+    if user is not None:
+        with suppress(OSError):  # the machine has no such user ID; then scripts run as this user
+            os.chown(socket, user, -1)
+        socket.parent.chmod(0o711)
 
 
 def write_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[int]) -> None:
