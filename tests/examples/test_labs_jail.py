@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from ixrings.hw.capture.pcap import read_capture
-from tests.examples.test_labs_check import LABS, ROOT, named, processes
+from tests.examples.test_labs_check import named, processes
 from tests.examples.test_labs_check import check as run_checker
+from tests.support.lab_verdicts import LABS, ROOT
 
 NOBODY = 65534
 NO_RIGHTS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--securebits=+noroot,+noroot_locked"]

@@ -51,7 +51,7 @@ def judged(cases: Sequence[Case]) -> list[Verdict]:
         with worker.stdin as questions:
             json.dump([dataclasses.astuple(case) for case in cases[i::WORKERS]], questions)
         worker.stdin = None
-    answers = [json.loads(worker.communicate(timeout=110)[0]) for worker in workers]
+    answers = [json.loads(worker.communicate(timeout=110 + 2 * len(cases))[0]) for worker in workers]
     return [Verdict(**answers[i % WORKERS][i // WORKERS]) for i in range(len(cases))]
 
 
