@@ -20,7 +20,7 @@ from .protocol import WORD, Command, Irq, IrqSet, Region
 
 PCI_ID = 0x10FB_8086  # device, vendor
 # No address of a process, and not below 4 GB, so that an address of the wrong kind causes a DMA fault.
-FIRST_IOVA = 0x10_0000_0000
+FIRST_IOVA = 0x10_0020_0000  # neither half is 0: a driver that forgets to write one of them is found
 IOVA_GAP = 0x20_0000
 
 

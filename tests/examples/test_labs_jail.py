@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from typing import Any
 import pytest
 
 from ixrings.hw.capture.pcap import read_capture
-from tests.examples.test_labs_check import named, processes
 from tests.examples.test_labs_check import check as run_checker
+from tests.examples.test_labs_check import named, processes
 from tests.support.lab_verdicts import LABS, ROOT
 
 NOBODY = 65534
@@ -180,9 +179,8 @@ def test_nothing_is_left_of_a_script_that_forks_without_end(caller: str, student
 @pytest.mark.slow
 def test_the_checker_says_in_one_sentence_what_this_machine_does_not_hold(students: Path) -> None:
     _, remarks = check(students, "no namespaces")
-    assert re.fullmatch(
-        r"check\.py: on this machine a script is not kept from [^.\n]*stopping the checker.*\.\n", remarks
-    )
+    assert remarks.startswith("check.py: on this machine a script is not kept from ")
+    assert "stopping the checker" in remarks and remarks.count("\n") == 1
 
 
 def test_a_folder_that_is_a_link_to_another_students_is_not_judged(students: Path) -> None:

@@ -26,7 +26,7 @@ MISTAKES = (
     Mistake(
         "01", "another entry", "nic.RAL[0].read()", "nic.RAL[1].read()", "RAL[0] was never read, only another entry"
     ),
-    Mistake("02", "too early", "time.sleep(0.010)", "time.sleep(0.002)", "must be left alone for 10 ms"),
+    Mistake("02", "too early", "time.sleep(0.010)", "pass", "must be left alone for"),
     Mistake("02", "nothing masked", "nic.EIMC.write(ALL_CAUSES)", "nic.EIMC.write(0)", "every 1 masks a cause"),
     Mistake("02", "wrong link mode", "LMS=3", "LMS=1", "AUTOC.LMS was 1"),
     Mistake("02", "RST not awaited", "    nic.CTRL.wait(RST=0, timeout=0.1)\n", "", "CTRL.RST was not read as 0"),

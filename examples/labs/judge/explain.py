@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from .rules import is_error
 from .sandbox import MOST_MEMORY, MOST_OUTPUT, Ending
 
 MOST_COMPLAINTS = 5
+STOPPED = "The script stopped in line"
+RAISED = re.compile(r"^\S+, line (\d+): ")  # explain_error() of sandbox.py
 MOST_LINES = 12  # of a script's error output
 
 
@@ -33,15 +36,23 @@ class Verdict:
     @property
     def reason(self) -> str:
         """The first reason why the script did not pass, for a table."""
-        return "" if self.passed else next(text for text in (self.missing, *self.complaints, self.ending) if text)
+        first = (self.ending, self.missing) if self.stopped else (self.missing, *self.complaints, self.ending)
+        return "" if self.passed else next(text for text in first if text)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an error in a line of the script ended it: what is missing then is mostly what follows that line."""
+        return self.ending.startswith(STOPPED)
 
     def __str__(self) -> str:
         parts: list[str] = []
+        if self.stopped:
+            parts.append(self.ending)
         if self.missing:
-            parts.append(self.missing)
+            parts.append(f"What was missing until then: {self.missing}" if self.stopped else self.missing)
         if self.complaints:
             parts.append("The NIC reports:\n" + "\n".join(f"  - {complaint}" for complaint in self.complaints))
-        if self.ending:
+        if self.ending and not self.stopped:
             parts.append(self.ending)
         if self.open_gaps and not self.passed:
             parts.append(f"Still open in the file: GAP {', '.join(map(str, self.open_gaps))}.")
@@ -111,6 +122,9 @@ def how_it_ended(evidence: Evidence) -> str:
         return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code)}"
     if "MemoryError" in run.errors:
         return f"The script asked for more than {MOST_MEMORY >> 20} MB of memory.\n{errors}"
+    if raised := RAISED.match(run.errors.strip().splitlines()[-len(errors.splitlines())] if errors else ""):
+        kind = run.errors.strip().splitlines()[-1]
+        return f"{STOPPED} {raised[1]} with an error: {kind}\n{errors}"
     return (
         f"The script ended with exit code {run.code} and this error:\n{errors}"
         if errors

@@ -45,12 +45,12 @@ def eeprom_awaited(evidence: Evidence) -> str | None:
 
 
 def address_read(evidence: Evidence) -> str | None:
-    for name, what in (("RAL", "the first four bytes"), ("RAH", "the last two")):
+    for name, what in (("RAL", "the first four"), ("RAH", "the last two")):
         if not evidence.reads(name):
             others = any(access.name == name for access in evidence.record)
             return (
-                f"{name}[0] was never read{', only another entry' if others else ''}. It has {what} of the NIC's "
-                "address (82599 8.2.3.7.8)."
+                f"{name}[0] was never read{', only another entry' if others else ''}. It has {what} bytes of the "
+                "NIC's address (82599 8.2.3.7.8)."
             )
     return None
 

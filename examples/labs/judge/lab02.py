@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+from ixrings.hw.fields import AUTOC
+from ixrings.hw.registers import Registers
+
 from .evidence import Evidence, Lab, Setup
 from .nic import Access
 from .shared import any_mac
@@ -11,6 +14,7 @@ from .shared import any_mac
 TRAINING_S = 0.1
 PROGRAMMABLE_S = 0.010  # 4.6.3.2
 LMS_10G_SERIAL = 3
+AUTOC_AFTER_RESET = next(row.reset for row in Registers.rows() if row.name == "AUTOC")
 
 
 def setup(random: Random) -> Setup:
@@ -94,7 +98,26 @@ def link_started(evidence: Evidence) -> str | None:
             f"AUTOC.LMS was {started.LMS} when the link was started; 10 Gbit/s over SFP+ needs 3 (82599 "
             "8.2.3.22.19). update() keeps the other fields."
         )
+    for access in evidence.writes("AUTOC"):
+        lost = AUTOC(other_fields(last_value(evidence, access)) & ~access.value)
+        if lost:
+            names = ", ".join(name for name in AUTOC.fields if getattr(lost, name))
+            return (
+                f"AUTOC was written with {access.value:#010x}: that clears bits of {names}. In AUTOC every bit has a "
+                "meaning; update() keeps the other fields (82599 8.2.3.22.19)."
+            )
     return None
+
+
+def other_fields(value: int) -> int:
+    """AUTOC without the fields that the lab sets."""
+    return AUTOC.compose("AUTOC", value, {"LMS": 0, "RESTART_AN": 0})
+
+
+def last_value(evidence: Evidence, access: Access) -> int:
+    """AUTOC before this write: what was read or written last, or its value after a reset."""
+    before = evidence.record[: evidence.position(access)]
+    return next((other.value for other in reversed(before) if other.name == "AUTOC"), AUTOC_AFTER_RESET)
 
 
 def link_awaited(evidence: Evidence) -> str | None:

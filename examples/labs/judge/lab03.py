@@ -53,19 +53,18 @@ def the_frame(evidence: Evidence) -> str | None:
     if len(evidence.sent) > 1:
         return f"{len(evidence.sent)} frames were on the wire; the lab asks for one."
     if sent != right:
-        at = next(i for i in range(max(len(sent), len(right))) if sent[i : i + 1] != right[i : i + 1])
-        field = "destination" if at < 6 else "source" if at < 12 else "EtherType" if at < 14 else "payload"
-        return (
-            f"The frame on the wire is wrong from byte {at} on, in its {field}: "
-            f"it has {sent[at : at + 16].hex(' ')}, the lab asks for {right[at : at + 16].hex(' ')} "
-            "(packets.pcap has the whole frame)."
-        )
+        return f"The frame on the wire {shared.difference(sent, right)}."
     return None
 
 
 def awaited(evidence: Evidence) -> str | None:
     if evidence.printed("sent"):
         return None
+    if evidence.run.ending is Ending.FAILED:
+        return (
+            "The frame was on the wire and the NIC had set DD, but the script did not find it: DD is bit 32 of the "
+            "second word of descriptor 0, load(ring, 0)[1] & 1 << 32 (7.2.3.2.4)."
+        )
     return (
         'The frame is on the wire, but the script did not print "sent". Wait until the NIC has written back DD, then '
         "print it."
@@ -80,6 +79,7 @@ LAB = Lab(
         shared.transmit_ring,
         shared.transmit_enabled,
         shared.tail_moved("TDT", 0, "the tail tells the NIC which descriptors are its own (82599 7.2.3.1)."),
+        shared.bus_master,
         shared.each_given("TDT"),
         on_the_wire,
         status_asked,

@@ -42,9 +42,14 @@ def shown(evidence: Evidence) -> str | None:
             f"The script printed only the beginning of the frame: it has {len(wire)} bytes, the length in bits 47:32 "
             "of the descriptor's second word (7.1.6.2)."
         )
+    if evidence.run.ending is Ending.FAILED:
+        return (
+            "The frame is in the buffer and the NIC has set DD, but the script did not find it: DD is bit 0 of the "
+            "second word of descriptor 0, load(ring, 0)[1] & 1 (7.1.6.2)."
+        )
     return (
-        "The frame is in the buffer, but the script did not print it: print(frame.hex()), with the length from the "
-        "descriptor (7.1.6.2)."
+        f"The frame is in the buffer, but the script printed none of its {len(wire)} bytes: take the length from bits "
+        "47:32 of the second word of descriptor 0 (7.1.6.2)."
     )
 
 
@@ -68,6 +73,7 @@ LAB = Lab(
         shared.receive_enabled,
         shared.reception_on,
         shared.tail_moved("RDT", 0, "the tail tells the NIC which buffers are its own (82599 7.1.9)."),
+        shared.bus_master,
         shared.each_given("RDT"),
         received,
         shown,

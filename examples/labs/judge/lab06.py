@@ -7,9 +7,10 @@ from random import Random
 from . import shared
 from .evidence import Evidence, Lab, Setup
 from .nic import Descriptor
+from .sandbox import Ending
 from .shared import RS, any_mac
 
-FRAMES, BATCH = 256, 32
+FRAMES, BATCH, SLOTS = 256, 32, 128
 LABELS = ("one by one", "batches")
 
 
@@ -21,8 +22,8 @@ def head_asked_for(evidence: Evidence) -> str | None:
     low = next((access for access in reversed(evidence.writes("TDWBAL"))), None)
     if low is None or not low.word.HEAD_WB_EN:
         return (
-            "TDWBAL[0] was not written with HEAD_WB_EN=1: without it the NIC does not write its head to memory "
-            "(82599 7.2.3.5.2)."
+            f"TDWBAL[0] was not written with HEAD_WB_EN=1{evidence.instead('TDWBAL', 0)}: without it the NIC does not "
+            "write its head to memory (82599 7.2.3.5.2)."
         )
     if low.value & 0xE:
         return (
@@ -31,14 +32,23 @@ def head_asked_for(evidence: Evidence) -> str | None:
         )
     if not evidence.last("TDWBAH"):
         return (
-            "TDWBAH[0] is 0, but the address for the head has more than 32 bits: write its upper half there (82599 "
-            "8.2.3.9.11)."
+            f"TDWBAH[0] is 0{evidence.instead('TDWBAH', 0)}, but the address for the head has more than 32 bits: write "
+            "its upper half there (82599 8.2.3.9.11)."
         )
     enabled = evidence.set_at("TXDCTL", ENABLE=1)
     if enabled is not None and evidence.position(low) > evidence.position(enabled):
         return (
             "TDWBAL[0] was written after TXDCTL[0].ENABLE: the queue takes the address when it is enabled (82599 "
             "4.6.8)."
+        )
+    address = evidence.last("TDWBAH") << 32 | low.value & ~0x3
+    ring = evidence.last("TDBAH") << 32 | evidence.last("TDBAL")
+    in_the_ring = 0 <= address - ring < evidence.last("TDLEN")
+    if enabled is not None and ("head" in enabled.nowhere or in_the_ring):
+        return (
+            f"TDWBAH[0] and TDWBAL[0] say that the NIC writes its head to {address:#x}, "
+            f"{'which is in the ring' if in_the_ring else 'which is not mapped for it'}. Write self.head.iova there: "
+            "iova >> 32 to TDWBAH, the lower 32 bits to TDWBAL (82599 8.2.3.9.11)."
         )
     if not evidence.writes("DCA_TXCTRL") or evidence.writes("DCA_TXCTRL")[-1].word.TXDESCWBRO:
         return (
@@ -58,7 +68,8 @@ def all_sent(evidence: Evidence) -> str | None:
     given, sent = len(evidence.given("TDT")), len(evidence.sent)
     if sent > 2 * FRAMES:
         return f"{sent} frames were on the wire; the lab asks for {FRAMES} one by one and {FRAMES} in batches."
-    if given == sent == 2 * FRAMES:
+    last = next(reversed(evidence.given("TDT")), None)
+    if given == sent == 2 * FRAMES and (last is None or last.q1 & RS):
         return None
     reports = sum(bool(descriptor.q1 & RS) for descriptor in evidence.given("TDT"))
     if sent and not reports:
@@ -67,20 +78,24 @@ def all_sent(evidence: Evidence) -> str | None:
             "when a descriptor asks for it (7.2.3.5.2)."
         )
     if not evidence.writes("TDT"):
-        return "TDT[0] was never written: the NIC has no descriptors (82599 7.2.3.1)."
-    if given == sent == FRAMES:
-        return f"{FRAMES} frames were sent one by one, and none in batches."
-    last = next(reversed(evidence.given("TDT")), None)
+        return f"TDT[0] was never written{evidence.instead('TDT', 0)}: the NIC has no descriptors (82599 7.2.3.1)."
+    if given == sent == FRAMES and evidence.numbers(LABELS[0]):
+        return (
+            f"{FRAMES} frames were sent one by one, and none in batches: in_batches() has to add {BATCH} frames and "
+            "then write TDT[0] once."
+        )
     if last and not last.q1 & RS:
         return (
             f"{sent} frames are on the wire, but the last descriptor given had no RS: the NIC does not report the head "
             "after it, and the script waits without end (7.2.3.5.2)."
         )
-    return (
-        f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written with {evidence.last('TDT')}. "
-        "The NIC reported its head, but the script found no free slots: they are (head - tail - 1) modulo the "
-        "ring's size."
-    )
+    if sent == given and evidence.run.ending is Ending.FAILED:
+        return (
+            f"The NIC had sent all {sent} frames that it was given and had written its head to memory, but the script "
+            "did not find the slots that it waited for. The head is a 32-bit little-endian number at the start of "
+            "self.head; wait for as many slots as you then fill."
+        )
+    return f"{sent} of {2 * FRAMES} frames are on the wire; TDT[0] was last written with {evidence.last('TDT')}."
 
 
 def in_batches(evidence: Evidence) -> str | None:
@@ -112,6 +127,8 @@ def reported_once_a_batch(evidence: Evidence) -> str | None:
 def counted(evidence: Evidence) -> str | None:
     for label, given, tails in zip(LABELS, halves(evidence), (FRAMES, FRAMES // BATCH)):
         values = evidence.numbers(label)
+        if not values:
+            return f'The script did not print the line "{label}: frames={FRAMES} ...".'
         real = {
             "frames": FRAMES,
             "tail_writes": tails,
@@ -129,4 +146,17 @@ def counted(evidence: Evidence) -> str | None:
     return None
 
 
-LAB = Lab("06", setup, (head_asked_for, shared.each_given("TDT"), all_sent, in_batches, reported_once_a_batch, counted))
+LAB = Lab(
+    "06",
+    setup,
+    (
+        head_asked_for,
+        shared.bus_master,
+        shared.each_given("TDT"),
+        shared.transmit_room(SLOTS),
+        all_sent,
+        in_batches,
+        reported_once_a_batch,
+        counted,
+    ),
+)

@@ -21,9 +21,10 @@ def setup(random: Random) -> Setup:
 def polled(evidence: Evidence) -> str | None:
     values = evidence.numbers("polling")
     if values.get("frames") != FRAMES:
+        printed = f"printed frames={values['frames']:g}" if "frames" in values else "did not print this line"
         return (
-            f'The script did not print the line "polling: frames={FRAMES} looks=...": receive the first {FRAMES} '
-            "frames by polling."
+            f'Receive the first {FRAMES} frames by polling, and print "polling: frames={FRAMES} looks=...". The script '
+            f"{printed}."
         )
     if values.get("looks", 0) < POLLING_LOOKS * FRAMES:
         return (
@@ -36,7 +37,8 @@ def polled(evidence: Evidence) -> str | None:
 def mapped(evidence: Evidence) -> str | None:
     ivar = evidence.last("IVAR")
     if not ivar & 0x80:
-        return "IVAR[0].INT_ALLOC_VAL_0 was never set: receive queue 0 has no vector (82599 8.2.3.5.16)."
+        other = evidence.instead("IVAR", 0)
+        return f"IVAR[0].INT_ALLOC_VAL_0 was never set{other}: receive queue 0 has no vector (82599 8.2.3.5.16)."
     if ivar & 0x3F:
         return f"IVAR[0].INT_ALLOC_0 is {ivar & 0x3F}: the script has only vector 0 (82599 8.2.3.5.16)."
     return None
@@ -74,13 +76,14 @@ def armed(evidence: Evidence) -> str | None:
     wakes = evidence.numbers("interrupts").get("wakes", 0)
     if wakes > len(arms):
         return (
-            f"The script woke {wakes:g} times, but unmasked its vector {len(arms)} times. A message masks its vector "
-            "(EIAM_EX): unmask it before each sleep."
+            f"The script counted {wakes:g} wake-ups, but unmasked its vector {len(arms)} times. A message masks its "
+            "vector (EIAM_EX), so there is one wake-up at most each time: count it once, and unmask before each sleep."
         )
     if len(arms) == 1 and not wakes:
         return (
-            "The vector was unmasked once: the first message masked it again (EIAM_EX), and the NIC sent no second "
-            "one. Unmask it before each sleep (82599 8.2.3.5.8)."
+            "The vector was unmasked once, and the script counted no wake-up. A message makes the eventfd readable, "
+            "and select() then has it in its first list: read it, count the wake-up, and unmask the vector again "
+            "(82599 8.2.3.5.8)."
         )
     return None
 
@@ -88,9 +91,11 @@ def armed(evidence: Evidence) -> str | None:
 def slept(evidence: Evidence) -> str | None:
     values = evidence.numbers("interrupts")
     if values.get("frames") != FRAMES:
+        printed = f"printed frames={values['frames']:g}" if "frames" in values else "did not print this line"
         return (
-            f'The script did not print the line "interrupts: frames={FRAMES} looks=... wakes=...": receive the '
-            f"second {FRAMES} frames by interrupts."
+            f'Receive the second {FRAMES} frames by interrupts, and print "interrupts: frames={FRAMES} looks=... '
+            f'wakes=...". The script {printed}. One message may stand for several frames: after a wake-up take and '
+            "count all that are there."
         )
     looks, wakes = values.get("looks", 0), values.get("wakes", 0)
     if not 1 <= wakes <= FRAMES + 1:

@@ -40,7 +40,7 @@ def key_written(evidence: Evidence) -> str | None:
     words = [evidence.last("RSSRK", word) for word in range(WORDS)]
     if not any(words):
         return (
-            "RSSRK[0] to RSSRK[9] were never written: with a key of zeros every hash is 0, and every frame goes to "
+            "RSSRK[0] to RSSRK[9] are 0: with a key of zeros every hash is 0, and every frame goes to "
             "the same queue (82599 8.2.3.7.14)."
         )
     if not all(words):
@@ -64,6 +64,12 @@ def table_written(evidence: Evidence) -> str | None:
             f"RETA has {shares[:QUEUES]} entries for the queues 0 to {QUEUES - 1}. Each queue gets "
             f"{ENTRIES // QUEUES} of the {ENTRIES} entries, which are in 32 registers of four (82599 8.2.3.7.15)."
         )
+    wrong = next((entry for entry, queue in enumerate(entries) if queue != entry % QUEUES), None)
+    if wrong is not None:
+        return (
+            f"RETA entry {wrong} names queue {entries[wrong]}, but queue_of({wrong}) is {wrong % QUEUES}: entry e is "
+            "the field ENTRY_(e % 4) of RETA[e // 4] (82599 8.2.3.7.15)."
+        )
     return None
 
 
@@ -71,6 +77,8 @@ def switched_on(evidence: Evidence) -> str | None:
     asked = next((access.word for access in reversed(evidence.writes("MRQC"))), None)
     if asked is None or asked.MRQE != 1:
         return "MRQC.MRQE is not 1 (RSS): the NIC does not use the key and the table (82599 8.2.3.7.12)."
+    if not asked.IPV4:
+        return "MRQC.IPV4 is 0: IPv4 frames that are not UDP are not hashed (82599 8.2.3.7.12)."
     if not asked.UDPIPV4:
         return (
             "MRQC.UDPIPV4 is 0: the ports of UDP over IPv4 are not hashed, so all flows between two hosts go to one "
@@ -111,8 +119,9 @@ def predicted(evidence: Evidence) -> str | None:
         )
     if right != FLOWS * PACKETS:
         return (
-            f"The script predicted the queue of {right} of {FLOWS * PACKETS} frames. The lowest 7 bits of the hash are "
-            "the number of the RETA entry that names the queue (82599 7.1.2.8)."
+            f"The script predicted the queue of {right} of {FLOWS * PACKETS} frames. The hash is in bits 63:32 of the "
+            "descriptor's first word; its lowest 7 bits are the number of the RETA entry that names the queue (82599 "
+            "7.1.2.8, 7.1.6.2)."
         )
     return None
 

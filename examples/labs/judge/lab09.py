@@ -47,10 +47,10 @@ def stopped(evidence: Evidence) -> str | None:
     off = next((access for access in evidence.writes("TXDCTL") if not access.word.ENABLE), None)
     if off is None:
         return (
-            "TXDCTL[0].ENABLE was never cleared: the queue waits at the bad descriptor until it is switched "
-            "off (82599 4.6.8.1)."
+            f"TXDCTL[0].ENABLE was never cleared{evidence.instead('TXDCTL', 0)}: the queue waits at the bad "
+            "descriptor until it is switched off (82599 4.6.8.1)."
         )
-    after = evidence.record[evidence.position(off) + 1 :]
+    after = [access for access in evidence.record[evidence.position(off) + 1 :] if access.index == 0]
     seen = next(
         (
             i
@@ -89,7 +89,8 @@ def recovered(evidence: Evidence) -> str | None:
         return (
             None
             if evidence.printed("recovered")
-            else 'The good frame is on the wire, but the script did not print "recovered" when DD was set.'
+            else "The good frame is on the wire and the NIC has set DD, but send() did not return True: DD is bit 32 "
+            "of the second word of descriptor 0, load(ring, 0)[1] & 1 << 32."
         )
     if not evidence.sent and len(evidence.given("TDT")) < 2:
         return (

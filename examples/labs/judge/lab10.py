@@ -8,7 +8,7 @@ from .evidence import Evidence, Lab, Setup
 from .lab05 import answers
 from .nic import Pace
 from .sandbox import Ending
-from .shared import any_mac, frame
+from .shared import any_mac, difference, frame
 
 FRAMES = 500
 REACTION_S = 0.04  # the NIC fetches this late; a script that does not wait for the last frames has ended by then
@@ -73,10 +73,9 @@ def answered(evidence: Evidence) -> str | None:
                 f"Answer {number} has {len(sent)} bytes and should have {len(right)}: copy len to the transmit slot "
                 "together with the buffer."
             )
-        return (
-            f"Answer {number} on the wire is {sent[14:30]!r} and should be {right[14:30]!r}: the transmit slot must "
-            "get the buffer with that frame."
-        )
+        text = f"Answer {number} on the wire {difference(sent, right)}."
+        same = sum(one == other for one, other in zip(sent[12:], right[12:])) == len(right) - 12
+        return text if same else f"{text} The transmit slot must get the buffer with that frame."
     why = (
         "flush() waits until the NIC has sent the last one."
         if evidence.run.ending is Ending.FINISHED
@@ -97,4 +96,19 @@ def swapped(evidence: Evidence) -> str | None:
     return None
 
 
-LAB = Lab("10", setup, (opened, received, answered, swapped))
+def one_owner(evidence: Evidence) -> str | None:
+    """A buffer is in one slot: the receive ring must not get one back that a transmit slot still has."""
+    in_slots: dict[int, int] = {}  # by transmit slot, its buffer's address
+    for access in evidence.record:
+        for descriptor in access.given if access.name in ("RDT", "TDT") and access.write else ():
+            if access.name == "TDT":
+                in_slots[descriptor.index] = descriptor.q0
+            elif descriptor.q0 in in_slots.values():
+                return (
+                    "The receive ring was given a buffer that a transmit slot still has, so the next frame may "
+                    "overwrite an answer. Exchange buf_idx: each slot gets the other's buffer (netmap(4))."
+                )
+    return None
+
+
+LAB = Lab("10", setup, (opened, received, answered, swapped, one_owner))

@@ -20,23 +20,29 @@ KEPT = 50_000  # accesses in the record; later ones are only counted
 MOST_WINDOWS = 256  # mappings that a script may have at a time
 MOST_MAPPED = 256 << 20  # bytes that they may have together
 DESCRIPTOR = 16
+MOST_DATA = 2048  # bytes of a transmit descriptor's frame that are kept
+ENABLE = 1 << 25  # of RXDCTL and TXDCTL
+HEAD_WB_EN = 1
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A descriptor at the moment when a tail write gave it to the NIC. mapped: whether the NIC can read its address."""
+    """A descriptor at the moment when a tail write gave it to the NIC. mapped: whether the NIC can read its address.
+    data: the first bytes at its address, if it is a transmit descriptor."""
 
     queue: int
     index: int
     q0: int
     q1: int
     mapped: bool
+    data: bytes = b""
 
 
 @dataclass(frozen=True)
 class Access:
     """A read or write of a register. at_s: seconds since the script started. given: the descriptors that a tail write
-    gave to the NIC; head: the ring's head at that moment."""
+    gave to the NIC; head: the ring's head at that moment; bus_master: whether the NIC was allowed to use DMA. nowhere:
+    for a write that enables a queue, the addresses ("ring", "head") that are not mapped."""
 
     at_s: float
     write: bool
@@ -46,6 +52,8 @@ class Access:
     value: int
     given: tuple[Descriptor, ...] = ()
     head: int = 0
+    bus_master: bool = True
+    nowhere: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -130,8 +138,23 @@ class WatchedNic(Emulated82599):
         if write and value <= ALL_ONES:
             given = self._given(name, index, value)
             self._last[name, index] = value
+        enables = write and name in ("RXDCTL", "TXDCTL") and value & ENABLE
+        nowhere = self._nowhere(name[0], index) if enables else ()
         if len(self.accesses) < KEPT:
-            self.accesses.append(Access(time.monotonic() - self._start, write, name, index, offset, value, given, head))
+            at_s, master = time.monotonic() - self._start, self._config.bus_master
+            self.accesses.append(Access(at_s, write, name, index, offset, value, given, head, master, nowhere))
+
+    def _address(self, register: str, queue: int) -> int:
+        """The address in a pair of registers: _address("TDBA", 0) is in TDBAL[0] and TDBAH[0]."""
+        return self._last.get((f"{register}L", queue), 0) | self._last.get((f"{register}H", queue), 0) << 32
+
+    def _nowhere(self, side: str, queue: int) -> tuple[str, ...]:
+        """The addresses of a queue that are not mapped: its ring's, and its head's if the NIC writes it back."""
+        length = self._last.get((f"{side}DLEN", queue), 0)
+        used = {"ring": (self._address(f"{side}DBA", queue) & ~0x7F, length)}
+        if side == "T" and self._last.get(("TDWBAL", queue), 0) & HEAD_WB_EN:
+            used["head"] = (self._address("TDWBA", queue) & ~0x3, 4)
+        return tuple(what for what, (at, size) in used.items() if size and not self.memory(at + size - 1, 1))
 
     def _given(self, name: str, queue: int, tail: int) -> tuple[Descriptor, ...]:
         """The descriptors from the previous tail up to this one."""
@@ -141,7 +164,7 @@ class WatchedNic(Emulated82599):
             return ()
         side = name[0]
         slots = self._last.get((f"{side}DLEN", queue), 0) // DESCRIPTOR
-        base = self._last.get((f"{side}DBAL", queue), 0) | self._last.get((f"{side}DBAH", queue), 0) << 32
+        base = self._address(f"{side}DBA", queue)
         previous = self._tails.get((side, queue), 0)
         if not 0 < slots <= 8192 or tail >= slots or previous >= slots:
             return ()
@@ -152,7 +175,8 @@ class WatchedNic(Emulated82599):
             data = self.memory(base + index * DESCRIPTOR, DESCRIPTOR)
             if len(data) == DESCRIPTOR:
                 q0, q1 = struct.unpack("<QQ", data)
-                found.append(Descriptor(queue, index, q0, q1, bool(self.memory(q0, 1))))
+                frame = self.memory(q0, min(q1 & 0xFFFF, MOST_DATA)) if side == "T" else b""
+                found.append(Descriptor(queue, index, q0, q1, bool(self.memory(q0, 1)), frame))
         return tuple(found)
 
     def reset(self) -> None:

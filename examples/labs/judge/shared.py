@@ -41,22 +41,32 @@ def receive_ring(evidence: Evidence) -> str | None:
 
 def ring_programmed(evidence: Evidence, side: str, queue: int = 0) -> str | None:
     section = "8.2.3.9.5" if side == "T" else "8.2.3.8.1"
-    low, high, length = (evidence.last(f"{side}D{part}", queue) for part in ("BAL", "BAH", "LEN"))
-    if not low and not high:
-        return (
-            f"{side}DBAL[{queue}] and {side}DBAH[{queue}] were never written: they tell the NIC where the ring is "
-            f"(82599 {section})."
-        )
-    if not high:
-        return (
-            f"{side}DBAH[{queue}] is 0, but the ring's address has more than 32 bits: write its upper half, iova >> "
-            f"32, there (82599 {section})."
-        )
+    for part, what in (("BAL", "the lower 32 bits"), ("BAH", "the upper 32 bits")):
+        name = f"{side}D{part}"
+        if not evidence.writes(name, queue):
+            return (
+                f"{name}[{queue}] was never written{evidence.instead(name, queue)}: it tells the NIC where the ring "
+                f"is, and gets {what} of the ring's .iova (82599 {section})."
+            )
+    length = evidence.last(f"{side}DLEN", queue)
     if not length:
-        return f"{side}DLEN[{queue}] was never written: a ring of 0 bytes has no descriptors (82599 {section})."
+        state = (
+            "is 0"
+            if evidence.writes(f"{side}DLEN", queue)
+            else f"was never written{evidence.instead(f'{side}DLEN', queue)}"
+        )
+        return f"{side}DLEN[{queue}] {state}: a ring of 0 bytes has no descriptors (82599 {section})."
     if length % 128:
         return (
             f"{side}DLEN[{queue}] is {length}: it counts bytes, 16 for each descriptor, and must be a multiple of 128."
+        )
+    enabled = evidence.set_at(f"{side}XDCTL", queue, ENABLE=1)
+    if enabled and "ring" in enabled.nowhere:
+        base = evidence.last(f"{side}DBAL", queue) | evidence.last(f"{side}DBAH", queue) << 32
+        return (
+            f"{side}DBAH[{queue}] and {side}DBAL[{queue}] say that the ring is at {base:#x}, which is not mapped for "
+            f"the NIC. The ring is at its .iova: the lower 32 bits go to {side}DBAL, iova >> 32 to {side}DBAH (82599 "
+            f"{section})."
         )
     return None
 
@@ -67,7 +77,11 @@ def queue_enabled(evidence: Evidence, side: str, queue: int = 0) -> str | None:
     section = "4.6.8" if side == "T" else "4.6.7"
     enabled = evidence.set_at(control, queue, ENABLE=1)
     if enabled is None:
-        return f"{control}[{queue}].ENABLE was never set: the queue is off and does not use its ring (82599 {section})."
+        other = evidence.instead(control, queue)
+        return (
+            f"{control}[{queue}].ENABLE was never set{other}: the queue is off and does not use its ring (82599 "
+            f"{section})."
+        )
     for name in (f"{side}DBAL", f"{side}DLEN"):
         written = evidence.writes(name, queue)
         if written and evidence.position(written[0]) > evidence.position(enabled):
@@ -101,7 +115,7 @@ def tail_moved(name: str, queue: int, why: str) -> Step:
 
     def step(evidence: Evidence) -> str | None:
         if not evidence.writes(name, queue):
-            return f"{name}[{queue}] was never written: {why}"
+            return f"{name}[{queue}] was never written{evidence.instead(name, queue)}: {why}"
         if not evidence.given(name, queue):
             return (
                 f"{name}[{queue}] was written with {evidence.writes(name, queue)[-1].value}, and that gave the NIC no "
@@ -116,7 +130,10 @@ def transmit_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | Non
     """The first mistake in a descriptor of a whole frame in one buffer (7.2.3.2.4), or None."""
     at, q1 = f"Descriptor {descriptor.index} of TX queue {descriptor.queue}", descriptor.q1
     if not descriptor.q0 and not q1:
-        return f"{at} is all zeros: TDT gave it to the NIC, but the script did not write it."
+        return (
+            f"{at} is all zeros: TDT[{descriptor.queue}] gave it to the NIC, but the script did not write it. The tail "
+            "is the number of the first descriptor that is not the NIC's (82599 7.2.3.1)."
+        )
     if not descriptor.q0:
         return f"{at} has address 0: its first word tells the NIC where the frame is (7.2.3.2.4)."
     if not q1 & DEXT or q1 >> 20 & 0xF != DTYP_DATA:
@@ -139,6 +156,54 @@ def transmit_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | Non
     if not q1 & IFCS:
         return f"{at} has no IFCS (bit 25): the NIC must add the CRC, as it may pad the frame (7.2.3.2.2)."
     return unmapped(descriptor, evidence)
+
+
+def bus_master(evidence: Evidence) -> str | None:
+    tails = [access for access in evidence.record if access.write and access.name in ("RDT", "TDT") and access.value]
+    if not tails or any(access.bus_master for access in tails):
+        return None
+    return (
+        f"Bus mastering was off when {tails[0].label} was written: then the NIC must not use DMA and reads no "
+        "descriptor. Bit 2 of the PCI command register allows it: device.enable_bus_master(True) (82599 9.3.3.3)."
+    )
+
+
+def difference(found: bytes, right: bytes) -> str:
+    """Where a frame is wrong, as the end of a sentence: "is wrong from byte 14 on, ..."."""
+    at = next((i for i, (one, other) in enumerate(zip(found, right)) if one != other), min(len(found), len(right)))
+    if at == len(right) or (at == len(found) and at >= 12):
+        return f"has {len(found)} bytes and should have {len(right)}"
+    field = "destination" if at < 6 else "source" if at < 12 else "EtherType" if at < 14 else "payload"
+    return (
+        f"is wrong from byte {at} on, in its {field}: it has {found[at : at + 16].hex(' ')}, the lab asks for "
+        f"{right[at : at + 16].hex(' ')} (packets.pcap has the whole frame)"
+    )
+
+
+def transmit_room(slots: int) -> Step:
+    """Asks whether each slot of TX queue 0 was free when the tail passed it."""
+
+    def step(evidence: Evidence) -> str | None:
+        previous = 0
+        for access in evidence.writes("TDT"):
+            waiting = (previous - access.head) % slots
+            if access.value == access.head and waiting:
+                return (
+                    f"TDT[0] was written with {access.value}, the value of the head. That means an empty ring, but "
+                    f"{waiting} frames were in it that the NIC had not sent: the script did not wait for a free slot. "
+                    "One slot stays free: before a write, wait for DD in the slot after the one that is written (82599 "
+                    "7.2.3.1)."
+                )
+            if (access.value - access.head) % slots < waiting:
+                return (
+                    f"TDT[0] was written with {access.value} while the head was {access.head} and the tail {previous}: "
+                    "the script wrote to slots before the NIC had sent the frames in them. Wait until they are free "
+                    "(82599 7.2.3.1)."
+                )
+            previous = access.value
+        return None
+
+    return step
 
 
 def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
@@ -181,6 +246,12 @@ def reception_on(evidence: Evidence) -> str | None:
             "RXCTRL.RXEN was set while a frame could be half received. Before it, set SECRXCTRL.RX_DIS=1 and wait "
             "for SECRXSTAT.SECRX_RDY=1 (82599 4.6.7 step 11)."
         )
+    before = [access for access in evidence.writes("SECRXCTRL") if evidence.position(access) < evidence.position(on)]
+    if not before[-1].word.RX_DIS:
+        return (
+            "SECRXCTRL.RX_DIS was cleared before RXCTRL.RXEN was set, so a frame could be half received. Set RXEN "
+            "first (82599 4.6.7 step 11)."
+        )
     if evidence.writes("SECRXCTRL")[-1].word.RX_DIS:
         return (
             "SECRXCTRL.RX_DIS is still 1: the path from the wire to memory is closed. Clear it after RXEN is set "
@@ -199,7 +270,7 @@ def receive_descriptor(descriptor: Descriptor, evidence: Evidence) -> str | None
     if not descriptor.q0:
         return (
             f"{at} was given to the NIC with address 0: its first word tells the NIC where to write the frame (82599 "
-            "7.1.6.1)."
+            f"7.1.6.1). RDT[{descriptor.queue}] is the number of the first descriptor that is not the NIC's."
         )
     return unmapped(descriptor, evidence)
 
