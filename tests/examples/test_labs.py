@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lab_mistakes import MISTAKES, Mistake
+from tests.support.lab_mutants import hasty, mutants
 from tests.support.lab_verdicts import LABS, Case, Verdict, judged
 
 sys.path.insert(0, str(LABS))
@@ -34,14 +35,14 @@ def committed(file: Path) -> str:
     return done.stdout if done and done.returncode == 0 else file.read_text(encoding="utf-8")
 
 
-def hasty(text: str) -> str:
-    """The script with a shorter wait: these scripts wait for something that never happens."""
-    return re.sub(r"^PATIENCE_S = .*$", "PATIENCE_S = 0.3", text, flags=re.MULTILINE)
+def patient(text: str) -> str:
+    """The script with a longer wait: on a busy machine the NIC may take seconds."""
+    return re.sub(r"^PATIENCE_S = 1(\.0)?$", "PATIENCE_S = 20", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def solved() -> dict[str, Verdict]:
-    return dict(zip(SOLUTIONS, judged([Case(*entry) for entry in SOLUTIONS.items()])))
+    return dict(zip(SOLUTIONS, judged([Case(lab, patient(text), 40.0) for lab, text in SOLUTIONS.items()])))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_only_the_last_lab_uses_the_driver_and_the_others_use_hw(lab: str) -> No
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
 def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdict]) -> None:
-    assert solved[lab] == Verdict(True, "", [], [], "", [], "")
+    assert solved[lab] == Verdict(True, "", [], [], "", [], "", "")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,25 @@ def test_a_typical_mistake_is_explained(mistake: Mistake, mistaken: dict[Mistake
     verdict = mistaken[mistake]
     assert not verdict.passed
     assert mistake.sentence in verdict.missing
+
+
+def test_an_error_in_a_line_comes_before_what_is_missing_after_it() -> None:
+    text = SOLUTIONS["01"].replace("AUTO_RD=1", "AUTO_RD=0")
+    (verdict,) = judged([Case("01", text)])
+    assert re.match(r"The script stopped in line \d+ with an error: .*AUTO_RD is 0x1, expected 0x0", verdict.reason)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", SOLUTIONS)
+def test_a_variation_of_a_gap_passes_only_where_it_does_what_the_lab_asks(lab: str) -> None:
+    """The mistakes above are those that were read; this test makes all, and counts those that pass."""
+    found = mutants(lab)
+    verdicts = judged([Case(lab, hasty(mutant.script), 4.0) for mutant in found])
+    print(f"lab {lab}: {len(found)} variations, {sum(verdict.passed for verdict in verdicts)} pass")
+    assert [mutant.line for mutant, verdict in zip(found, verdicts) if not (verdict.passed or verdict.reason)] == []
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    assert len(failed) > len(found) / 2
+    assert [verdict for verdict in failed if "could not be judged" in verdict.reason] == []
 
 
 def test_each_lab_has_at_least_three_typical_mistakes() -> None:

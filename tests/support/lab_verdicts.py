@@ -21,7 +21,7 @@ LIMIT_S = 8.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """The fields of judge/explain.py's Verdict."""
+    """The fields of judge/explain.py's Verdict, and its reason."""
 
     passed: bool
     missing: str
@@ -30,6 +30,7 @@ class Verdict:
     ending: str
     open_gaps: list[int]
     note: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "lab.py"
             file.write_text(script, encoding="utf-8")
-            verdicts.append(dataclasses.asdict(judged_apart(BY_NUMBER[number], file, limit_s=limit_s).verdict))
+            verdict = judged_apart(BY_NUMBER[number], file, limit_s=limit_s).verdict
+            verdicts.append({**dataclasses.asdict(verdict), "reason": verdict.reason})
     json.dump(verdicts, sys.stdout)
 
 

@@ -74,12 +74,12 @@ class Evidence:
         return written[-1].value if written else 0
 
     def instead(self, name: str, index: int) -> str:
-        """What was written in place of a register that was not: " (TDBAL[1] was)", or ""."""
+        """What was written in place of a register that was not: " (TDBAL[1] was written)", or ""."""
         others = [other for other in self.record if other.write and other.name == name and other.index != index]
         twin = {"T": "R", "R": "T"}.get(name[0], "") + name[1:]
         if not others and name.startswith(("TD", "RD", "TX", "RX")) and not self.set_at(f"{twin[0]}XDCTL", ENABLE=1):
             others = self.writes(twin, index)  # the queues of this side are not in use
-        return f" ({others[-1].label} was)" if others else ""
+        return f" ({others[-1].label} was written)" if others else ""
 
     def set_at(self, name: str, index: int = 0, **fields: int) -> Access | None:
         """The first write in which the fields have these values."""

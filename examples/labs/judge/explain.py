@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from .sandbox import MOST_MEMORY, MOST_OUTPUT, Ending
 
 MOST_COMPLAINTS = 5
 STOPPED = "The script stopped in line"
-RAISED = re.compile(r"^\S+, line (\d+): ")  # explain_error() of sandbox.py
 MOST_LINES = 12  # of a script's error output
 
 
@@ -122,9 +120,9 @@ def how_it_ended(evidence: Evidence) -> str:
         return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code)}"
     if "MemoryError" in run.errors:
         return f"The script asked for more than {MOST_MEMORY >> 20} MB of memory.\n{errors}"
-    if raised := RAISED.match(run.errors.strip().splitlines()[-len(errors.splitlines())] if errors else ""):
+    if run.raised:
         kind = run.errors.strip().splitlines()[-1]
-        return f"{STOPPED} {raised[1]} with an error: {kind}\n{errors}"
+        return f"{STOPPED} {run.raised[1]} with an error: {kind}\n  {run.raised[0]}"
     return (
         f"The script ended with exit code {run.code} and this error:\n{errors}"
         if errors

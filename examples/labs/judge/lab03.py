@@ -60,7 +60,7 @@ def the_frame(evidence: Evidence) -> str | None:
 def awaited(evidence: Evidence) -> str | None:
     if evidence.printed("sent"):
         return None
-    if evidence.run.ending is Ending.FAILED:
+    if evidence.run.gave_up:
         return (
             "The frame was on the wire and the NIC had set DD, but the script did not find it: DD is bit 32 of the "
             "second word of descriptor 0, load(ring, 0)[1] & 1 << 32 (7.2.3.2.4)."

@@ -42,7 +42,7 @@ def shown(evidence: Evidence) -> str | None:
             f"The script printed only the beginning of the frame: it has {len(wire)} bytes, the length in bits 47:32 "
             "of the descriptor's second word (7.1.6.2)."
         )
-    if evidence.run.ending is Ending.FAILED:
+    if evidence.run.gave_up:
         return (
             "The frame is in the buffer and the NIC has set DD, but the script did not find it: DD is bit 0 of the "
             "second word of descriptor 0, load(ring, 0)[1] & 1 (7.1.6.2)."
@@ -57,7 +57,8 @@ def odd_bit_cleared(evidence: Evidence) -> str | None:
     """The emulated NIC receives with either value; real NICs have been seen to corrupt frames."""
     if all(access.word.MUST_BE_ZERO for access in evidence.writes("DCA_RXCTRL")):
         return (
-            "DCA_RXCTRL[0] bit 12 (MUST_BE_ZERO) is still 1, its value after a reset; a queue that receives needs 0 "
+            f"DCA_RXCTRL[0] bit 12 (MUST_BE_ZERO) is still 1{evidence.instead('DCA_RXCTRL', 0)}, its value after a "
+            "reset; a queue that receives needs 0 "
             "(82599 8.2.3.11.1)."
         )
     return None

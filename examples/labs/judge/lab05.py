@@ -44,13 +44,13 @@ def filled(evidence: Evidence) -> str | None:
 def given_back(evidence: Evidence) -> str | None:
     count, tails = evidence.received[0], evidence.writes("RDT")
     taken = len(tails) - 1
-    if count < FRAMES and not taken:
+    if count < FRAMES and not taken and evidence.given("TDT"):
         return (
             f"{count} of {FRAMES} frames were received, and RDT[0] was written once{evidence.instead('RDT', 0)}. Give "
             "a descriptor back when its frame is taken: fill it with its address again, and move RDT[0] on (82599 "
             "7.1.9)."
         )
-    if taken < count and evidence.run.ending is not Ending.FINISHED:
+    if taken < count and evidence.run.gave_up:
         return (
             f"The script took {taken} frames, and then none of the {count - taken} more that were in memory: the next "
             f"one is in descriptor {taken % RX_SLOTS}, with DD set (RX_DD, bit 0 of the second word). Go on by one "
@@ -97,18 +97,24 @@ def receive_order(evidence: Evidence) -> str | None:
     return None
 
 
-def answered(evidence: Evidence) -> str | None:
-    wanted, given = answers(evidence), evidence.given("TDT")
-    if evidence.sent == wanted:
-        return None
-    if any(frame in evidence.setup.frames for frame in evidence.sent[:1]):
+def right_answers(evidence: Evidence) -> str | None:
+    """Whether the script made the right answers; answered() asks what became of them."""
+    given = evidence.given("TDT")
+    if given and given[0].data in evidence.setup.frames:
         return (
             "The first frame was returned unchanged. In the answer, destination (bytes 0 to 5) and source (bytes 6 "
             "to 11) are exchanged."
         )
-    for number, (descriptor, right) in enumerate(zip(given, wanted)):
+    for number, (descriptor, right) in enumerate(zip(given, answers(evidence))):
         if descriptor.data != right:
             return f"Answer {number}, as the script gave it to the NIC, {shared.difference(descriptor.data, right)}."
+    return None
+
+
+def answered(evidence: Evidence) -> str | None:
+    wanted = answers(evidence)
+    if evidence.sent == wanted:
+        return None
     number = next(
         (i for i, (sent, right) in enumerate(zip(evidence.sent, wanted)) if sent != right), len(evidence.sent)
     )
@@ -174,7 +180,7 @@ def tail_goes_on(evidence: Evidence) -> str | None:
 def transmit_waits(evidence: Evidence) -> str | None:
     """A script that waits for a slot that is free has taken a frame and not answered it."""
     taken, given = len(evidence.writes("RDT")) - 1, len(evidence.given("TDT"))
-    if evidence.run.ending is not Ending.FAILED or len(evidence.sent) != given:
+    if not evidence.run.gave_up or len(evidence.sent) != given:
         return None
     if given == taken < FRAMES or given > taken:
         return None
@@ -192,14 +198,15 @@ LAB = Lab(
         filled,
         shared.bus_master,
         goes_round,
+        answers_given,
         receive_order,
         shared.each_given("RDT"),
         own_buffers,
         empty_answers,
-        answers_given,
         tail_goes_on,
-        shared.transmit_room(TX_SLOTS),
         shared.each_given("TDT"),
+        shared.transmit_room(TX_SLOTS),
+        right_answers,
         transmit_waits,
         given_back,
         answered,

@@ -7,7 +7,6 @@ from random import Random
 from . import shared
 from .evidence import Evidence, Lab, Setup
 from .nic import Descriptor
-from .sandbox import Ending
 from .shared import RS, any_mac
 
 FRAMES, BATCH, SLOTS = 256, 32, 128
@@ -71,14 +70,14 @@ def all_sent(evidence: Evidence) -> str | None:
     last = next(reversed(evidence.given("TDT")), None)
     if given == sent == 2 * FRAMES and (last is None or last.q1 & RS):
         return None
+    if not evidence.writes("TDT"):
+        return f"TDT[0] was never written{evidence.instead('TDT', 0)}: the NIC has no descriptors (82599 7.2.3.1)."
     reports = sum(bool(descriptor.q1 & RS) for descriptor in evidence.given("TDT"))
     if sent and not reports:
         return (
             f"{sent} frames are on the wire, but no descriptor had RS (bit 27): the NIC writes back its head only "
             "when a descriptor asks for it (7.2.3.5.2)."
         )
-    if not evidence.writes("TDT"):
-        return f"TDT[0] was never written{evidence.instead('TDT', 0)}: the NIC has no descriptors (82599 7.2.3.1)."
     if given == sent == FRAMES and evidence.numbers(LABELS[0]):
         return (
             f"{FRAMES} frames were sent one by one, and none in batches: in_batches() has to add {BATCH} frames and "
@@ -89,7 +88,7 @@ def all_sent(evidence: Evidence) -> str | None:
             f"{sent} frames are on the wire, but the last descriptor given had no RS: the NIC does not report the head "
             "after it, and the script waits without end (7.2.3.5.2)."
         )
-    if sent == given and evidence.run.ending is Ending.FAILED:
+    if sent == given and evidence.run.gave_up:
         return (
             f"The NIC had sent all {sent} frames that it was given and had written its head to memory, but the script "
             "did not find the slots that it waited for. The head is a 32-bit little-endian number at the start of "

@@ -70,8 +70,8 @@ def armed(evidence: Evidence) -> str | None:
     arms = evidence.writes("EIMS_EX") + evidence.writes("EIMS")
     if not any(access.value & 1 for access in arms):
         return (
-            "EIMS_EX[0] was never written: after a reset all vectors are masked, so the NIC sends no message (82599 "
-            "8.2.3.5.8)."
+            "Bit 0 of EIMS_EX[0] was never set: after a reset all vectors are masked, so the NIC sends no message "
+            "(82599 8.2.3.5.8)."
         )
     wakes = evidence.numbers("interrupts").get("wakes", 0)
     if wakes > len(arms):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import resource
 import runpy
 import select
@@ -51,6 +52,17 @@ class Run:
     output: str
     errors: str
     not_held: list[str] = field(default_factory=list)
+
+    @property
+    def raised(self) -> re.Match[str] | None:
+        """The line with which explain_error() begins, if an error ended the script; its group 1 is the line's "
+        "number."""
+        return re.search(r"^\S+, line (\d+): .*$", self.errors, re.MULTILINE) if self.ending is Ending.FAILED else None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the script ended itself with a message: raise SystemExit("...")."""
+        return self.ending is Ending.FAILED and not self.raised
 
 
 @dataclass

@@ -191,8 +191,8 @@ def transmit_room(slots: int) -> Step:
                 return (
                     f"TDT[0] was written with {access.value}, the value of the head. That means an empty ring, but "
                     f"{waiting} frames were in it that the NIC had not sent: the script did not wait for a free slot. "
-                    "One slot stays free: before a write, wait for DD in the slot after the one that is written (82599 "
-                    "7.2.3.1)."
+                    "One slot stays free: before a write, wait until the slot after the one that is written is free "
+                    "(82599 7.2.3.1)."
                 )
             if (access.value - access.head) % slots < waiting:
                 return (
@@ -221,7 +221,8 @@ def unmapped(descriptor: Descriptor, evidence: Evidence) -> str | None:
 def receive_buffers(evidence: Evidence) -> str | None:
     asked = next((access.word for access in reversed(evidence.writes("SRRCTL"))), None)
     if asked is None or asked.DESCTYPE != 1:
-        is_now = "was never written" if asked is None else f"has DESCTYPE {asked.DESCTYPE}"
+        other = evidence.instead("SRRCTL", 0)
+        is_now = f"was never written{other}" if asked is None else f"has DESCTYPE {asked.DESCTYPE}"
         return f"SRRCTL[0] {is_now}: advanced descriptors with one buffer need DESCTYPE 1 (82599 8.2.3.8.7)."
     if asked.BSIZEPACKET != 2:
         return (
