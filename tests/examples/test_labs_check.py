@@ -243,7 +243,14 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_checker_and_the_script(number: signal.Signals, tmp_path: Path) -> None:
     name = f"lab-{os.getpid()}-{int(number)}"
     file = script(tmp_path, named(name) + "import time\ntime.sleep(600)")

@@ -126,8 +126,14 @@ def make_view_read_only() -> bool:
 
 
 def own_user() -> int | None:
-    """The user ID of this checker's scripts; None if the checker is not root, which alone may choose one."""
-    return FIRST_USER + os.getpid() if os.geteuid() == 0 else None
+    """The user ID of this checker's scripts; None if the checker is not root, or has no other user ID to give."""
+    if os.geteuid() != 0:
+        return None
+    ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    for user in (FIRST_USER + os.getpid(), ONLY_USER):
+        if any(first <= user < first + count for first, _, count in ranges):
+            return user
+    return None
 
 
 def become(user: int | None) -> bool:
@@ -137,15 +143,13 @@ def become(user: int | None) -> bool:
     own = False
     if user is not None:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        for number in (user, ONLY_USER):
-            with suppress(OSError):
-                os.setgroups([])
-                os.setresgid(number, number, number)
-                os.setresuid(number, number, number)
-                own = True
-                break
+        with suppress(OSError):
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            own = True
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    keep_capabilities(1 << CAP_DAC_READ_SEARCH if user is not None else 0)
+    keep_capabilities(1 << CAP_DAC_READ_SEARCH if own else 0)
     set_dumpable(True)
     return own
 

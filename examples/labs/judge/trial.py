@@ -92,7 +92,7 @@ def memory_file(name: str, undo: ExitStack) -> Path:
 def admit(user: int | None, socket: Path) -> None:
     """Let the script's user, and nobody else, connect to the socket."""
     if user is not None:
-        with suppress(OSError):  # the machine has no such user ID; then scripts run as this user
+        with suppress(OSError):  # a root without the right to change owners cannot change users either
             os.chown(socket, user, -1)
         socket.parent.chmod(0o711)
 
