@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import errno
 from bisect import bisect_left, bisect_right
+from pathlib import Path
 
 from ..emulator import Emulated82599
 from ..memory.hugepages import PAGE
 from .errors import Refused
 
 TOP = (1 << 64) - PAGE  # end of the address space, without the last page: every end of a window fits 64 bits
+MOST_WINDOWS = 32768  # half of the kernel's default limit
+
+
+def most_windows() -> int:
+    """How many windows a client may map: at most half of the mappings that the kernel allows this process.
+
+    Near the kernel's limit (vm.max_map_count) every allocation of this process may fail.
+    """
+    return min(MOST_WINDOWS, int(Path("/proc/sys/vm/max_map_count").read_text()) // 2)
 
 
 class ClientMemory:
@@ -17,6 +27,7 @@ class ClientMemory:
 
     def __init__(self, nic: Emulated82599) -> None:
         self._nic = nic
+        self.most = most_windows()
 
     def __len__(self) -> int:
         return self._nic.dma_windows

@@ -19,11 +19,11 @@ from enum import IntEnum, IntFlag
 MAJOR, MINOR = 0, 0
 MAX_FDS = 16  # per message; QEMU accepts no larger limit
 MAX_TRANSFER = 1 << 20  # bytes of data in one message
-MAX_DMA_MAPS = 65535
+MAX_WRITES = 256  # in one REGION_WRITE_MULTI; QEMU sends at most 200
 PAGE = 4096  # unit of DMA mappings
 LARGEST = MAX_TRANSFER + 4096  # bytes of a message: header, description of the data, data
 ROOM = 1 << 16  # bytes read from the socket at once
-SEND_S = 5.0  # a peer that receives nothing for this time is disconnected
+SEND_S = 5.0  # a peer that does not receive a message within this time is disconnected
 
 HEADER = struct.Struct("<HHIII")  # message id, command, size with the header, flags, errno
 VERSION = struct.Struct("<HH")  # major, minor; then JSON
@@ -148,15 +148,14 @@ class Message:
             os.close(self.fds.pop())
 
 
+def pack(id: int, command: int, flags: int, payload: bytes = b"", error: int = 0) -> bytes:
+    """The bytes of a message."""
+    return HEADER.pack(id, command, HEADER.size + len(payload), flags, error) + payload
+
+
 def capabilities(**more: object) -> bytes:
     """The JSON of VERSION with a NUL at the end."""
-    ours = {
-        "max_msg_fds": MAX_FDS,
-        "max_data_xfer_size": MAX_TRANSFER,
-        "max_dma_maps": MAX_DMA_MAPS,
-        "pgsizes": PAGE,
-        **more,
-    }
+    ours = {"max_msg_fds": MAX_FDS, "max_data_xfer_size": MAX_TRANSFER, "pgsizes": PAGE, **more}
     return json.dumps({"capabilities": ours}).encode() + b"\0"
 
 
@@ -196,6 +195,15 @@ class Channel:
         """Whether the next message has arrived only in part."""
         return len(self._bytes) > self._at
 
+    @property
+    def has_message(self) -> bool:
+        """Whether take() has a message to return, or an error to raise, without fill()."""
+        came = len(self._bytes) - self._at
+        if came < HEADER.size:
+            return False
+        size = HEADER.unpack_from(self._bytes, self._at)[2]
+        return bool(size <= came or size > LARGEST)
+
     def fill(self) -> bool:
         """Receive at least one byte; False if the peer closed the socket.
 
@@ -206,8 +214,17 @@ class Channel:
         self._bytes, self._at = self._bytes[self._at :] + data, 0
         if extra or flags & socket.MSG_CTRUNC:
             # The kernel ends a read after the bytes that fds came with, so they belong to the last message there.
-            self._fds.append((self._last_start(), received_fds(extra), bool(flags & socket.MSG_CTRUNC)))
+            self._keep_fds(self._last_start(), received_fds(extra), bool(flags & socket.MSG_CTRUNC))
         return bool(data)
+
+    def _keep_fds(self, start: int, fds: list[int], truncated: bool) -> None:
+        """Keep fds for the message at `start`. A message in many pieces may bring MAX_FDS in all, not with each."""
+        if self._fds and self._fds[-1][0] == start:
+            _, held, lost = self._fds.pop()
+            fds, truncated = held + fds, truncated or lost
+        for fd in fds[MAX_FDS:]:
+            os.close(fd)
+        self._fds.append((start, fds[:MAX_FDS], truncated or len(fds) > MAX_FDS))
 
     def _last_start(self) -> int:
         at = 0
@@ -239,7 +256,7 @@ class Channel:
         self, id: int, command: int, flags: int, payload: bytes = b"", fds: Sequence[int] = (), error: int = 0
     ) -> None:
         """Send a message. Raises OSError, and BlockingIOError if the peer receives nothing for SEND_S."""
-        data = HEADER.pack(id, command, HEADER.size + len(payload), flags, error) + payload
+        data = pack(id, command, flags, payload, error)
         if fds:
             sent = self.socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
         else:

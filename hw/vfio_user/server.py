@@ -5,22 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..emulator import Emulated82599
-from ..errors import ServerError
+from ..errors import DeviceError
 from . import protocol as p
+from .listener import Listener
 from .memory import AskedMemory, ClientMemory
-from .protocol import Channel, ProtocolError
+from .patience import ServerChannel
+from .protocol import ProtocolError
 from .session import Session
 
 LOBBY = 16  # further clients that wait for the answer EBUSY
-HALF_A_MESSAGE_S = 10.0  # the rest of a message has to arrive within this time
+LOBBY_S = 10.0  # a further client has to send its first message within this time
+LEAVE_S = 0.5  # time for the messages that are still in the socket of a client that is gone
 TICK_MS = 500
+GONE = select.POLLHUP | select.POLLERR
 
 
 class Server:
@@ -46,11 +48,11 @@ class Server:
         self._trap_all, self._trace, self._on_wake, self._on_client = trap_all, trace, on_wake, on_client
         self._memory = AskedMemory if ask_beyond else ClientMemory
         self._session: Session | None = None
-        self._lobby: dict[int, Channel] = {}
+        self._watched: dict[int, int] = {}  # fds of the session and what poll waits for
+        self._gone_at = 0.0  # the time at which the client was seen to be gone; 0: it is there
+        self._lobby: dict[int, tuple[ServerChannel, float]] = {}  # with the time until which each may wait
         self._stopping = False
-        self._moved = 0.0  # time of the last message from the client
-        self._listener = listen(path)
-        self._identity = os.stat(path).st_ino
+        self._listener = Listener(path, LOBBY)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._listener, select.POLLIN)
@@ -59,7 +61,11 @@ class Server:
     # ---- the loop ----
 
     def serve(self) -> None:
-        """Serve until stop(), in the caller's thread. At the end, and on errors, the client is disconnected."""
+        """Serve until stop(), in the caller's thread. At the end, and on errors, the client is disconnected.
+
+        After stop() it returns within a second, whatever the client does: without a look at its end it works for
+        session.TURN_S and one message, and it never waits for the client.
+        """
         self._nic.guard_memory(True)
         try:
             while not self._stopping:
@@ -79,93 +85,104 @@ class Server:
             os.eventfd_write(self._wake, 1)
 
     def _turn(self) -> None:
-        session = self._session
-        patient = session is None or not (session.waits or session.channel.is_amid_message)
-        ready = {fd for fd, _ in self._poll.poll(None if patient else TICK_MS)}
-        if session is not None:
-            self._serve_client(session, ready)
+        self._watch()
+        ready = dict(self._poll.poll(self._patience_ms()))
+        if self._session is not None and not self._serve_client(self._session, ready):
+            self._leave()
         if self._wake in ready:
             os.eventfd_read(self._wake)
             if self._on_wake and not self._stopping:
                 self._on_wake()
-        for fd in ready & self._lobby.keys():  # before new clients, which need room in the lobby
-            self._turn_away(fd)
+        self._receive_in_lobby(ready)  # before new clients, which need room in the lobby
         if self._listener.fileno() in ready:
             self._admit()
 
-    def _serve_client(self, session: Session, ready: set[int]) -> None:
-        if session.channel.fileno() in ready:
-            had_event = session.dma_event
-            if not session.receive():
-                self._leave()
-                return
-            self._moved = time.monotonic()
-            if session.dma_event != had_event:
-                self._watch_dma(had_event, session.dma_event)
-        elif session.channel.is_amid_message and time.monotonic() - self._moved > HALF_A_MESSAGE_S:
-            self._leave()
+    def _watch(self) -> None:
+        """Wait for what the client's session can do next: while it is stuffed, only for room in the socket."""
+        wanted = {}
+        if self._session is not None:
+            stuffed = self._session.channel.is_stuffed
+            wanted[self._session.channel.fileno()] = select.POLLOUT if stuffed else select.POLLIN
+            if self._session.dma_event >= 0 and not stuffed:
+                wanted[self._session.dma_event] = select.POLLIN
+        if wanted == self._watched:
             return
-        if session.dma_event in ready:
-            try:
-                session.carry()
-            except OSError:  # the client receives nothing any more
-                self._leave()
-                return
-        if session.waits:
-            session.expire()
+        for fd in self._watched.keys() - wanted.keys():
+            self._poll.unregister(fd)
+        for fd, events in wanted.items():
+            self._poll.register(fd, events)
+        self._watched = wanted
 
-    def _watch_dma(self, former: int, event: int) -> None:
-        if former >= 0:
-            with suppress(KeyError):
-                self._poll.unregister(former)
-        if event >= 0:
-            self._poll.register(event, select.POLLIN)
+    def _patience_ms(self) -> int | None:
+        session = self._session
+        if session is not None and session.channel.has_message and not session.channel.is_stuffed:
+            return 0
+        limited = session is not None and (session.waits or session.channel.has_limit or self._gone_at)
+        return TICK_MS if limited or self._lobby else None
+
+    def _serve_client(self, session: Session, ready: dict[int, int]) -> bool:
+        """False if the client is gone, or too slow."""
+        channel = session.channel
+        events = ready.get(channel.fileno(), 0)
+        if events & GONE and not self._gone_at:
+            self._gone_at = time.monotonic()
+        if channel.is_late() or (self._gone_at and time.monotonic() - self._gone_at > LEAVE_S):
+            return False
+        try:
+            channel.flush()
+            if (events or channel.has_message) and not channel.is_stuffed and not session.receive():
+                return False
+            if session.dma_event in ready and not channel.is_stuffed:
+                session.carry()
+        except OSError:  # the client cannot receive any more
+            return False
+        session.expire()
+        return True
 
     # ---- clients come and go ----
 
     def _admit(self) -> None:
+        if self._session is not None and is_gone(self._session.channel):
+            return  # its end comes first, and is near
         try:
-            connected, _ = self._listener.accept()
+            channel = ServerChannel(self._listener.accept())
         except OSError:  # the client disconnected before it was accepted
             return
-        for _ in range(LOBBY):  # if the former client has ended, handle its last messages and its end
-            if self._session is not None and select.select([self._session.channel], [], [], 0)[0]:
-                self._serve_client(self._session, {self._session.channel.fileno()})
-        channel = Channel(connected)
-        if self._session is None:
-            self._session = Session(
-                self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace
-            )
-            if self._on_client:
-                self._on_client(True)
-        elif len(self._lobby) < LOBBY:
-            self._lobby[channel.fileno()] = channel
-        else:
+        if self._session is not None:
+            self._send_to_lobby(channel)
+            return
+        try:
+            self._nic.unshare_doorbells()  # does nothing, unless a former client's end could not do it
+        except DeviceError:
             channel.close()
             return
+        self._session = Session(self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace)
+        if self._on_client:
+            self._on_client(True)
+
+    def _send_to_lobby(self, channel: ServerChannel) -> None:
+        if len(self._lobby) == LOBBY:
+            channel.close()
+            return
+        self._lobby[channel.fileno()] = channel, time.monotonic() + LOBBY_S
         self._poll.register(channel, select.POLLIN)
 
-    def _turn_away(self, fd: int) -> None:
-        """Answer EBUSY to the first message of a second client and disconnect it."""
-        channel = self._lobby[fd]
-        with suppress(OSError, ProtocolError):
-            if channel.fill():
-                message = channel.take()
-                if message is None:
-                    return
-                message.close_fds()
-                channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EBUSY)
-        del self._lobby[fd]
-        self._poll.unregister(fd)
-        channel.close()
+    def _receive_in_lobby(self, ready: dict[int, int]) -> None:
+        now = time.monotonic()
+        for fd, (channel, until) in list(self._lobby.items()):
+            if now > until or (fd in ready and turn_away(channel)):
+                del self._lobby[fd]
+                self._poll.unregister(fd)
+                channel.close()
 
     def _leave(self) -> None:
         session, self._session = self._session, None
         if session is None:
             return
-        self._watch_dma(session.dma_event, -1)
-        self._poll.unregister(session.channel)
-        session.end()
+        self._watch()
+        self._gone_at = 0.0
+        with suppress(DeviceError):  # the doorbells are still shared: _admit() tries again
+            session.end()
         if self._on_client:
             self._on_client(False)
 
@@ -173,11 +190,8 @@ class Server:
         """Call it after serve(). Removes the socket file, unless another server has replaced it. Idempotent."""
         self._leave()
         while self._lobby:
-            self._lobby.popitem()[1].close()
+            self._lobby.popitem()[1][0].close()
         self._listener.close()
-        with suppress(OSError):
-            if os.stat(self.path).st_ino == self._identity:
-                os.unlink(self.path)
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
@@ -189,37 +203,24 @@ class Server:
         self.close()
 
 
-def listen(path: str) -> socket.socket:
-    """A listening socket at `path`. Replaces the socket file of a server that has ended. Raises ServerError."""
-    remove_dead(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.bind(path)
-        listener.listen(LOBBY)
-    except OSError as error:
-        listener.close()
-        reason = str(error) if error.errno is None else error.strerror  # "AF_UNIX path too long" has no errno
-        raise ServerError(
-            f"no socket can be created at {path}: {reason}. Give a path in a writable folder, such as /tmp/nic.sock"
-        ) from None
-    return listener
+def is_gone(channel: ServerChannel) -> bool:
+    """Whether the client has closed its end. Its last messages may still be in the socket."""
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
 
 
-def remove_dead(path: str) -> None:
-    """Remove the socket file of a server that has ended. Raises ServerError if the path is in use."""
+def turn_away(channel: ServerChannel) -> bool:
+    """Answer EBUSY to the first message of a second client. False while that message has not arrived whole."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise ServerError(f"{path} exists and is not a socket; remove it, or give another path")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as trial:
-            trial.connect(path)
-    except ConnectionRefusedError:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        return
-    except FileNotFoundError:
-        return
-    except BlockingIOError:  # it listens, and its queue of new connections is full
+        if channel.fill():
+            message = channel.take()
+            if message is None:
+                return False
+            message.close_fds()
+            channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EBUSY)
+    except BlockingIOError:
+        return False
+    except (OSError, ProtocolError):
         pass
-    except OSError as error:
-        raise ServerError(f"{path} cannot be used: {error.strerror or error}; give another path") from None
-    raise ServerError(f"another server listens at {path}; stop it, or give another path")
+    return True

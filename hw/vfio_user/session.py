@@ -17,10 +17,12 @@ from . import protocol as p
 from .errors import Refused
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory
-from .protocol import Channel, Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
+from .patience import ServerChannel
+from .protocol import Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
 from .regions import Bar0, ConfigRegion, MessageRegion, MsixBar
 
 REQUESTS_A_TURN = 512
+TURN_S = 0.05  # time for a client's messages, and one more message, before the server looks at everything else
 DMA_ANSWER_S = 5.0  # a DMA request that is not answered in this time counts as refused
 EMPTY_REGIONS = set(range(Region.DOORBELLS)) - {Region.BAR0, Region.BAR4, Region.CONFIG}
 IRQS = {
@@ -54,7 +56,7 @@ class Session:
     def __init__(
         self,
         nic: Emulated82599,
-        channel: Channel,
+        channel: ServerChannel,
         memory: ClientMemory,
         *,
         trap_all: bool,
@@ -90,20 +92,28 @@ class Session:
     # ---- messages in, answers out ----
 
     def receive(self) -> bool:
-        """Receive messages and answer them. False if the client is gone or has to be disconnected."""
+        """Answer messages for TURN_S at most. False if the client is gone or has to be disconnected.
+
+        Stops earlier when an answer does not fit into the socket. Messages that are left are for the next call.
+        """
+        until = time.monotonic() + TURN_S
         try:
-            if not self.channel.fill():
+            if not self.channel.has_message and not self.channel.fill():
                 return False
-            while (message := self.channel.take()) is not None:
+            while not self.channel.is_stuffed and (message := self.channel.take()) is not None:
                 try:
                     self._handle(message)
                 finally:
                     message.close_fds()
+                if time.monotonic() > until:
+                    break
             return True
         except ProtocolError as error:
             with suppress(OSError):
                 self.channel.send(error.id, error.command, p.REPLY | p.ERROR, error=errno.EINVAL)
             return False
+        except BlockingIOError:  # nothing has arrived
+            return True
         except OSError:
             return False
 
@@ -120,6 +130,8 @@ class Session:
             number = error.errno or errno.EIO
         except DeviceError:
             number = errno.EIO
+        except MemoryError:
+            number = errno.ENOMEM
         if self._trace:
             self._trace(describe(message, answer, number))
         if message.flags & p.NO_REPLY:
@@ -150,7 +162,8 @@ class Session:
             raise Refused
         self._negotiated = True
         self._memory.open()
-        return Answer(p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities(write_multiple=True))
+        ours = p.capabilities(max_dma_maps=self._memory.most, write_multiple=True)
+        return Answer(p.VERSION.pack(p.MAJOR, p.MINOR) + ours)
 
     def _device_info(self, message: Message) -> Answer:
         p.DEVICE_INFO.unpack_from(message.payload)
@@ -228,9 +241,7 @@ class Session:
 
     def _region_write_multi(self, message: Message) -> Answer:
         (writes,) = p.WRITE_COUNT.unpack_from(message.payload)
-        if message.payload[p.WRITE_COUNT.size + writes * p.WRITE_ONE.size :] or writes * p.WRITE_ONE.size > len(
-            message.payload
-        ):
+        if writes > p.MAX_WRITES or len(message.payload) != p.WRITE_COUNT.size + writes * p.WRITE_ONE.size:
             raise Refused
         for i in range(writes):
             offset, index, count, data = p.WRITE_ONE.unpack_from(
@@ -247,7 +258,7 @@ class Session:
         _, flags, offset, address, size = p.DMA_MAP.unpack_from(message.payload)
         if len(message.fds) > 1 or flags & ~(p.DMA_READABLE | p.DMA_WRITABLE):
             raise Refused
-        if len(self._memory) >= p.MAX_DMA_MAPS:
+        if len(self._memory) >= self._memory.most:
             raise Refused(errno.ENOSPC)
         self._memory.map(
             address,
@@ -275,7 +286,7 @@ class Session:
         return self._nic.dma_messages.fileno()
 
     def carry(self) -> None:
-        """Send the NIC's DMA requests to the client. Raises OSError.
+        """Send the NIC's DMA requests to the client, as far as the socket has room. Raises OSError.
 
         Call it only between commands: a client that waits for an answer may not handle requests.
         """
@@ -289,7 +300,8 @@ class Session:
                 self.channel.send(self._next_id, Command.DMA_READ, 0, where)
             else:
                 self.channel.send(self._next_id, Command.DMA_WRITE, 0, where + request.data)
-            if number == REQUESTS_A_TURN:  # the NIC may send requests without end: handle the client's messages first
+            # The NIC may send requests without end: handle the client's messages first.
+            if number == REQUESTS_A_TURN or self.channel.is_stuffed:
                 os.eventfd_write(self.dma_event, 1)
                 return
 
@@ -317,14 +329,18 @@ class Session:
         return bool(self._pending)
 
     def end(self) -> None:
-        """Reset the NIC and release all resources of the client."""
+        """Reset the NIC and release all resources of the client.
+
+        Raises DeviceError if the kernel has no memory for the doorbells' private pages. All else is released then.
+        """
         try:
-            self._nic.unshare_doorbells()  # first: until then the client can store into registers
-        finally:
-            self._nic.reset()
+            self._nic.reset()  # first: no queue works on memory that goes away
             self._nic.disable_interrupts()
-            self._nic.unmap_dma_all()
+            self._nic.unmap_dma_all()  # before the doorbells, because the kernel may be short of mappings
             self._nic.dma_messages.close()
+            self._nic.unshare_doorbells()
+            self._nic.reset()  # until now the client could store into registers
+        finally:
             self.channel.close()
 
 

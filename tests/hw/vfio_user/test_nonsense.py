@@ -185,7 +185,7 @@ def test_a_client_that_does_not_receive_is_disconnected(
 def test_a_client_that_sends_half_a_message_is_disconnected(
     nic: Emulated82599, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ixrings.hw.vfio_user.server.HALF_A_MESSAGE_S", 0.2)
+    monkeypatch.setattr("ixrings.hw.vfio_user.patience.HALF_A_MESSAGE_S", 0.2)
     with Peer(path) as slow:
         slow.send_bytes(header(Command.REGION_READ, 32))
         assert slow.receive() is None
