@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -33,7 +34,6 @@ class VfioUserDevice(Device):
 
     def __init__(self, path: str) -> None:
         self.name = f"vfio-user:{path}"
-        self._process = os.getpid()
         self._closed = True
         self._eventfds: list[int] = []
         self._next_iova = FIRST_IOVA
@@ -55,7 +55,9 @@ class VfioUserDevice(Device):
     def _negotiate(self) -> None:
         """Negotiate the version and learn how many fds one message may carry."""
         try:
-            answer = self._connection.request(Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities())
+            answer = self._connection.request(
+                Command.VERSION, p.VERSION.pack(p.MAJOR, p.MINOR) + p.capabilities(), least=p.VERSION.size
+            )
         except CommandRefused as error:
             if error.number == errno.EBUSY:
                 raise DeviceError(
@@ -64,6 +66,8 @@ class VfioUserDevice(Device):
                 ) from None
             raise
         try:
+            if (major := p.VERSION.unpack_from(answer.payload)[0]) != p.MAJOR:
+                raise ValueError(f"it speaks version {major}, not {p.MAJOR}")
             theirs = p.read_capabilities(answer.payload[p.VERSION.size :])
         except ValueError as error:
             raise DeviceError(
@@ -74,9 +78,7 @@ class VfioUserDevice(Device):
 
     def _identify(self) -> None:
         """Check that the device is an 82599 and learn its regions and vectors."""
-        _, _, self._regions, interrupts = p.DEVICE_INFO.unpack_from(
-            self._connection.request(Command.DEVICE_GET_INFO, p.DEVICE_INFO.pack(p.DEVICE_INFO.size, 0, 0, 0)).payload
-        )
+        _, _, self._regions, interrupts = self._ask(Command.DEVICE_GET_INFO, p.DEVICE_INFO, 0, 0, 0)
         id = self.config_read(0, 4)
         size = region_info(self._connection, Region.BAR0).size
         if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
@@ -84,10 +86,12 @@ class VfioUserDevice(Device):
                 f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is "
                 f"8086:10fb with {BAR0_SIZE}. Run: ixrings emulate --socket OTHER"
             )
-        question = p.IRQ_INFO.pack(p.IRQ_INFO.size, 0, Irq.MSIX, 0)
-        self.max_vectors = p.IRQ_INFO.unpack_from(
-            self._connection.request(Command.DEVICE_GET_IRQ_INFO, question).payload
-        )[3]
+        self.max_vectors = self._ask(Command.DEVICE_GET_IRQ_INFO, p.IRQ_INFO, 0, Irq.MSIX, 0)[3]
+
+    def _ask(self, command: Command, layout: struct.Struct, *fields: int) -> tuple[int, ...]:
+        """Send a question that begins with its size (argsz), and return the answer of the same layout."""
+        answer = self._connection.request(command, layout.pack(layout.size, *fields), least=layout.size)
+        return layout.unpack_from(answer.payload)
 
     # ---- BAR0 ----
 
@@ -95,10 +99,14 @@ class VfioUserDevice(Device):
         self._check_open()
         check_offset(offset)
         try:
-            answer = self._connection.request(Command.REGION_READ, p.ACCESS.pack(offset, Region.BAR0, 4))
+            return int(WORD.unpack(self._read(Region.BAR0, offset, WORD.size))[0])
         except DeviceGone:
             return ALL_ONES
-        return int(WORD.unpack_from(answer.payload, p.ACCESS.size)[0])
+
+    def _read(self, region: Region, offset: int, size: int) -> bytes:
+        question = p.ACCESS.pack(offset, region, size)
+        answer = self._connection.request(Command.REGION_READ, question, least=p.ACCESS.size + size)
+        return answer.payload[p.ACCESS.size : p.ACCESS.size + size]
 
     def write32(self, offset: int, value: int, /) -> None:
         """Write a register. The write is posted, as on PCIe, if doorbells are posted too.
@@ -131,10 +139,9 @@ class VfioUserDevice(Device):
     def config_read(self, offset: int, size: int) -> int:
         self._check_open()
         try:
-            answer = self._connection.request(Command.REGION_READ, p.ACCESS.pack(offset, Region.CONFIG, size))
+            return int.from_bytes(self._read(Region.CONFIG, offset, size), "little")
         except DeviceGone:
             return ALL_ONES >> (32 - 8 * size)
-        return int.from_bytes(answer.payload[p.ACCESS.size : p.ACCESS.size + size], "little")
 
     def config_write(self, offset: int, size: int, value: int) -> None:
         self._check_open()
@@ -188,9 +195,8 @@ class VfioUserDevice(Device):
         if not self._eventfds:
             return
         try:
-            if not self._closed:
-                with suppress(DeviceGone):
-                    self._set_irqs(IrqSet.NONE | IrqSet.TRIGGER, 0, ())
+            with suppress(DeviceGone):
+                self._set_irqs(IrqSet.NONE | IrqSet.TRIGGER, 0, ())
         finally:
             while self._eventfds:
                 os.close(self._eventfds.pop())
@@ -203,11 +209,9 @@ class VfioUserDevice(Device):
             self._connection.request(Command.DEVICE_RESET)
 
     def close(self) -> None:
-        """Close the connection. The server then resets the NIC and unmaps all memory."""
+        """Close the connection. The server then resets the NIC, disconnects its interrupts and unmaps all memory."""
         if self._closed:
             return
-        if os.getpid() == self._process:  # a forked child only shares the socket, and must not send
-            self.disable_interrupts()
         self._closed = True
         while self._eventfds:
             os.close(self._eventfds.pop())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -24,13 +26,26 @@ class Connection:
         self._lock = threading.Lock()
         self._next_id = 0
         self._channel: Channel | None = Channel(connect(path), ANSWER_S)
+        self._reason = ""  # why the connection was lost
 
     @property
     def is_open(self) -> bool:
         return self._channel is not None
 
-    def request(self, command: Command, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
-        """Send a command and return its answer, whose fds the caller owns. Raises CommandRefused, DeviceGone."""
+    def request(
+        self,
+        command: Command,
+        payload: bytes = b"",
+        fds: Sequence[int] = (),
+        *,
+        least: int = 0,
+        keep_fds: bool = False,
+    ) -> Message:
+        """Send a command and return its answer, which has `least` bytes of payload or more.
+
+        keep_fds: the caller owns the answer's fds; otherwise they are closed. Raises CommandRefused, DeviceGone: also
+        when the answer is not one to this command, or not whole within ANSWER_S.
+        """
         with self._lock:
             channel = self._open_channel()
             self._next_id = (self._next_id + 1) & 0xFFFF
@@ -41,8 +56,14 @@ class Connection:
                 self._lost(f"no answer to {command.name} within {ANSWER_S:g} s")
             except (OSError, ProtocolError) as error:
                 self._lost(str(error))
-        if answer.flags & p.ERROR:
-            raise CommandRefused(command, answer.error)
+            if not keep_fds or answer.flags & p.ERROR:
+                answer.close_fds()
+            if answer.flags & p.ERROR:
+                raise CommandRefused(command, answer.error)
+            if answer.command != command or len(answer.payload) < least:
+                answer.close_fds()
+                what = "other" if answer.command != command else f"only {len(answer.payload)} of {least} bytes of"
+                self._lost(f"the server sent {what} data as the answer to {command.name}")
         return answer
 
     def post(self, command: Command, payload: bytes) -> None:
@@ -56,17 +77,24 @@ class Connection:
                 self._lost(str(error))
 
     def _answer(self, channel: Channel, id: int) -> Message:
-        """Receive the answer to command `id`.
+        """Receive the answer to command `id`. Raises BlockingIOError after ANSWER_S, whatever the server sends.
 
         Other answers belong to commands that Ctrl-C interrupted, so they are dropped.
         """
+        until = time.monotonic() + ANSWER_S
+        pieces = 0
         while True:
             while (message := channel.take()) is None:
+                if pieces:  # the socket's own limit, which is cheaper, starts again with each piece
+                    wait_for_bytes(channel, until)
                 if not channel.fill():
                     raise ConnectionResetError("the server closed the connection")
+                pieces += 1
             if message.is_reply and message.id == id:
                 return message
             message.close_fds()
+            if time.monotonic() > until:
+                raise BlockingIOError
             if not message.is_reply:  # DMA by messages is for clients without shared memory
                 channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EOPNOTSUPP)
 
@@ -77,18 +105,28 @@ class Connection:
 
     def _lost(self, reason: str) -> NoReturn:
         self.close()
-        raise self._gone(f" ({reason})") from None
+        self._reason = f" ({reason})"
+        raise self._gone() from None
 
-    def _gone(self, reason: str = "") -> DeviceGone:
+    def _gone(self) -> DeviceGone:
         return DeviceGone(
-            f"the NIC no longer answers: the vfio-user server at {self.path} is gone{reason}; close the port, start "
-            f"the server again with: ixrings emulate --socket {self.path}, and open the port again"
+            f"the NIC no longer answers: the connection to the vfio-user server at {self.path} has ended"
+            f"{self._reason}; close the port, start the server again with: ixrings emulate --socket {self.path}, and "
+            "open the port again"
         )
 
     def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
+
+
+def wait_for_bytes(channel: Channel, until: float) -> None:
+    """Raises BlockingIOError if none have arrived at `until`."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+        raise BlockingIOError
 
 
 def connect(path: str) -> socket.socket:

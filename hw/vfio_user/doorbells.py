@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import fcntl
 import mmap
 import os
 import threading
@@ -12,10 +13,11 @@ import numpy as np
 
 from . import protocol as p
 from .connection import Connection
-from .protocol import WORD, Command, Region, RegionFlag
+from .protocol import WORD, Command, Message, Region, RegionFlag
 
 # Page of BAR0 -> page of the region: RX queues 0..63, RX 64..127, TX 0..63, TX 64..127.
 PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}
+LENGTH = len(PAGES) * p.PAGE
 
 
 @dataclass
@@ -30,20 +32,23 @@ class RegionInfo:
 
 
 def region_info(connection: Connection, index: int) -> RegionInfo:
-    """GET_REGION_INFO, repeated with more room if the answer has capabilities."""
-    argsz = p.REGION_INFO.size
-    while True:
-        answer = connection.request(Command.DEVICE_GET_REGION_INFO, p.REGION_INFO.pack(argsz, 0, index, 0, 0, 0))
-        needed, flags, _, capability, size, offset = p.REGION_INFO.unpack_from(answer.payload)
-        if needed <= argsz or needed > p.PAGE:
-            break
+    """GET_REGION_INFO, repeated once with more room if the answer has capabilities."""
+    answer = ask_region_info(connection, index, p.REGION_INFO.size)
+    needed = p.REGION_INFO.unpack_from(answer.payload)[0]
+    if p.REGION_INFO.size < needed <= p.PAGE:
         answer.close_fds()
-        argsz = needed
+        answer = ask_region_info(connection, index, needed)
+    _, flags, _, capability, size, offset = p.REGION_INFO.unpack_from(answer.payload)
     kind = None
     if flags & RegionFlag.CAPS and capability and len(answer.payload) >= capability + p.REGION_TYPE.size:
         id, _, _, *found = p.REGION_TYPE.unpack_from(answer.payload, capability)
         kind = (found[0], found[1]) if id == p.REGION_TYPE_CAPABILITY else None
     return RegionInfo(flags, size, offset, kind, answer.fds)
+
+
+def ask_region_info(connection: Connection, index: int, argsz: int) -> Message:
+    question = p.REGION_INFO.pack(argsz, 0, index, 0, 0, 0)
+    return connection.request(Command.DEVICE_GET_REGION_INFO, question, least=p.REGION_INFO.size, keep_fds=True)
 
 
 class Doorbells(abc.ABC):
@@ -61,7 +66,7 @@ class MappedDoorbells(Doorbells):
     """The server's registers, mapped: a store rings the doorbell."""
 
     def __init__(self, fd: int, offset: int) -> None:
-        self._view = np.frombuffer(mmap.mmap(fd, len(PAGES) * p.PAGE, offset=offset), dtype=np.uint8)
+        self._view = np.frombuffer(mmap.mmap(fd, LENGTH, offset=offset), dtype=np.uint8)
 
     def address(self, offset: int) -> int:
         return int(self._view.ctypes.data) + PAGES[offset // p.PAGE] * p.PAGE + offset % p.PAGE
@@ -100,20 +105,28 @@ class PostedDoorbells(Doorbells):
 
 
 def map_doorbells(connection: Connection, regions: int) -> MappedDoorbells | None:
-    """The doorbell region; None if the server has none, or pages of this machine are not 4 KiB."""
+    """The doorbell region; None if the server has none that is safe to map, or pages of this machine are not 4 KiB."""
     if mmap.PAGESIZE != p.PAGE:
         return None
     for index in range(Region.DOORBELLS, min(regions, Region.DOORBELLS + 16)):
         info = region_info(connection, index)
         try:
-            if (
-                info.type == p.DOORBELL_TYPE
-                and info.flags & RegionFlag.MMAP
-                and len(info.fds) == 1
-                and info.size >= len(PAGES) * p.PAGE
-            ):
+            if info.type == p.DOORBELL_TYPE and info.flags & RegionFlag.MMAP and is_safe(info):
                 return MappedDoorbells(info.fds[0], info.offset)
+        except OSError:  # the server's file cannot be mapped for writing
+            return None
         finally:
             for fd in info.fds:
                 os.close(fd)
     return None
+
+
+def is_safe(info: RegionInfo) -> bool:
+    """Whether all doorbells lie in one file that cannot shrink: a store past its end would kill this process."""
+    if len(info.fds) != 1 or info.size < LENGTH or info.offset % p.PAGE:
+        return False
+    try:
+        sealed = fcntl.fcntl(info.fds[0], fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+    except OSError:  # a file of a kind that has no seals
+        return False
+    return bool(sealed) and info.offset + LENGTH <= os.fstat(info.fds[0]).st_size
