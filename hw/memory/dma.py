@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class DmaWindow:
         self._device = device
         fd, self.page_size = make_memfd("ixrings-dma", size, hugepages)
         try:
+            # A NIC in another process gets the fd, and must not make the memory shorter.
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self.size = align_up(size, self.page_size)
             self.view = np.frombuffer(
                 mmap.mmap(fd, self.size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), dtype=np.uint8

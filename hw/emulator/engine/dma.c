@@ -10,6 +10,7 @@
 #include "dma.h"
 
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
+#define MAPPED_MOST (1ull << 45) /* a quarter of a process's addresses; files may be larger than all memory */
 
 /* ---- looking up ---- */
 
@@ -184,11 +185,12 @@ static int insert(struct nic *nic, uint32_t index, const struct dma_window *wind
     memmove(&nic->windows[index + 1], &nic->windows[index], (nic->window_count - index) * sizeof *nic->windows);
     nic->windows[index] = *window;
     nic->window_count++;
+    nic->mapped_bytes += window->mapped;
     return 0;
 }
 
 /* Map the part of a file that a window shows. It must lie inside the file: an access past the end raises SIGBUS. */
-static int map_file(struct dma_window *window, int fd, uint64_t offset)
+static int map_file(const struct nic *nic, struct dma_window *window, int fd, uint64_t offset)
 {
     struct stat file;
     struct statfs system;
@@ -197,9 +199,12 @@ static int map_file(struct dma_window *window, int fd, uint64_t offset)
     if (!S_ISREG(file.st_mode) || offset % PAGE || offset > (uint64_t)file.st_size ||
         window->size > (uint64_t)file.st_size - offset)
         return EINVAL;
-    window->granule = system.f_type == HUGETLBFS ? (uint32_t)system.f_bsize : PAGE;
-    uint64_t start = offset - offset % window->granule, end = offset + window->size;
-    end += (window->granule - end % window->granule) % window->granule;
+    const uint64_t granule =
+        system.f_type == HUGETLBFS ? (uint64_t)system.f_bsize : PAGE; /* the page size of the file */
+    uint64_t start = offset - offset % granule, end = offset + window->size;
+    end += (granule - end % granule) % granule;
+    if (end - start > MAPPED_MOST - nic->mapped_bytes)
+        return ENOMEM;
     int protection = (window->access & DMA_READ ? PROT_READ : 0) | (window->access & DMA_WRITE ? PROT_WRITE : 0);
     void *mapping = mmap(NULL, end - start, protection, MAP_SHARED, fd, (off_t)start);
     if (mapping == MAP_FAILED)
@@ -221,7 +226,7 @@ EXPORT int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, ui
     struct dma_window window = {.iova = iova, .size = size, .access = access};
     int error = 0;
     if (fd >= 0)
-        error = map_file(&window, fd, offset);
+        error = map_file(nic, &window, fd, offset);
     else if (!nic->remote && !remote_create(nic))
         error = ENOMEM;
     if (!error)
@@ -231,6 +236,13 @@ EXPORT int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, ui
     if (error && window.mapping)
         munmap(window.mapping, window.mapped);
     return error;
+}
+
+static void unmap(struct nic *nic, const struct dma_window *window)
+{
+    if (window->mapping)
+        munmap(window->mapping, window->mapped);
+    nic->mapped_bytes -= window->mapped;
 }
 
 static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last)
@@ -252,8 +264,8 @@ EXPORT int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
         const struct dma_window *window = &nic->windows[i];
         if (!inside(window, iova, last))
             nic->windows[kept++] = *window;
-        else if (window->mapping)
-            munmap(window->mapping, window->mapped);
+        else
+            unmap(nic, window);
     }
     nic->window_count = kept;
     memset(nic->recent, 0, sizeof nic->recent);
@@ -271,8 +283,7 @@ EXPORT uint32_t nic_window_count(const struct nic *nic)
 void dma_close(struct nic *nic)
 {
     for (uint32_t i = 0; i < nic->window_count; i++)
-        if (nic->windows[i].mapping)
-            munmap(nic->windows[i].mapping, nic->windows[i].mapped);
+        unmap(nic, &nic->windows[i]);
     free(nic->windows);
     nic->windows = NULL, nic->window_count = 0;
     remote_destroy(nic);

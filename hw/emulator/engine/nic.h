@@ -54,7 +54,6 @@ struct dma_window {
     uint64_t iova, size;
     uint8_t *host; /* NULL: reached by messages (remote.c) */
     uint32_t access;
-    uint32_t granule; /* the page size of its file */
     uint8_t *mapping; /* what munmap takes: `mapped` bytes from here */
     uint64_t mapped;
 };
@@ -194,6 +193,7 @@ struct nic {
 
     struct dma_window *windows;
     uint32_t window_count, window_room;
+    uint64_t mapped_bytes; /* of all windows' mappings */
     struct reach recent[2][DMA_BOTH + 1]; /* by enum recent, then by access */
     struct remote *remote; /* NULL: messages reach no window */
     bool dma_waiting; /* the last DMA access failed only because its data has not arrived yet */
