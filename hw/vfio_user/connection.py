@@ -86,16 +86,15 @@ class Connection:
         while True:
             while (message := channel.take()) is None:
                 if pieces:  # the socket's own limit, which is cheaper, starts again with each piece
-                    wait_for_bytes(channel, until)
+                    wait(channel, select.POLLIN, until)
                 if not channel.fill():
                     raise ConnectionResetError("the server closed the connection")
                 pieces += 1
             if message.is_reply and message.id == id:
                 return message
             message.close_fds()
-            if time.monotonic() > until:
-                raise BlockingIOError
             if not message.is_reply:  # DMA by messages is for clients without shared memory
+                wait(channel, select.POLLOUT, until)
                 channel.send(message.id, message.command, p.REPLY | p.ERROR, error=errno.EOPNOTSUPP)
 
     def _open_channel(self) -> Channel:
@@ -121,11 +120,12 @@ class Connection:
             channel.close()
 
 
-def wait_for_bytes(channel: Channel, until: float) -> None:
-    """Raises BlockingIOError if none have arrived at `until`."""
+def wait(channel: Channel, event: int, until: float) -> None:
+    """Wait for POLLIN or POLLOUT. Raises BlockingIOError at the time `until`, also if the event is there by then."""
     poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+    poll.register(channel, event)
+    left = until - time.monotonic()
+    if left <= 0 or not poll.poll(left * 1000):
         raise BlockingIOError
 
 
