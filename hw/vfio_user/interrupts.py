@@ -46,12 +46,12 @@ class SessionInterrupts:
         # Any other file could block the engine, or be damaged by its writes.
         if any(os.readlink(f"/proc/self/fd/{fd}") != EVENTFD_NAME for fd in fds):
             raise Refused()
+        for fd in fds:  # before anything changes, because this fails for an fd that was opened with O_PATH
+            # Otherwise a full eventfd would block the engine, and the client can fill it at any time.
+            os.set_blocking(fd, False)
         self._kind = index
         for vector in range(start, start + count):
             fd = fds.pop(0) if fds else -1
-            if fd >= 0:
-                # Otherwise a full eventfd would block the engine, and the client can fill it at any time.
-                os.set_blocking(fd, False)
             if index == Irq.INTX:
                 self._nic.connect_line(fd)
             else:
