@@ -9,9 +9,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ..config import unicast_mac
 from ..names import POLICIES
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME,
-pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command. SIGUSR1 pulls the cable, the next SIGUSR1 plugs it in again.
-SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it disconnects.
+pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command, as SIGTERM and SIGHUP do. SIGUSR1 pulls the cable, the next
+SIGUSR1 plugs it in again. SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it
+disconnects.
 
 A guest gets the NIC with (QEMU 10.1 or later; guest memory must be shared, else each DMA is a message):
   -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
@@ -116,6 +117,37 @@ def fault_of(text: str) -> tuple[Fault, int]:
     return parse_fault(text)
 
 
+class Trace:
+    """The file of --trace. An error, such as a full disk, ends the trace and not the NIC."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file: TextIO | None = file
+        self._start = time.monotonic()
+
+    def write(self, line: str) -> None:
+        if self._file is not None:
+            self._do(self._file, f"{time.monotonic() - self._start:10.5f} {line}\n")
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._do(self._file, "")
+
+    def _do(self, file: TextIO, text: str) -> None:
+        """Write `text`; without text, flush."""
+        try:
+            file.write(text) if text else file.flush()
+        except OSError as error:
+            self._file = None
+            print(f"ixrings emulate: the trace ends here: {file.name}: {error.strerror}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                file.close()
+
+    def close(self) -> None:
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
+
 def facts(violation: Violation) -> dict[str, object]:
     """A broken rule for JSON."""
     rule = violation.rule
@@ -135,11 +167,8 @@ def run(options: argparse.Namespace) -> int:
     from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
     from ixrings.hw.vfio_user.server import Server
 
-    start = time.monotonic()
+    trace = Trace(options.trace) if options.trace else None
     asked: deque[Callable[[], None]] = deque()  # by signals; their handlers must not touch the NIC
-
-    def trace(line: str) -> None:
-        options.trace.write(f"{time.monotonic() - start:10.5f} {line}\n")
 
     def client(here: bool) -> None:
         if here:
@@ -150,8 +179,8 @@ def run(options: argparse.Namespace) -> int:
             else:
                 print(f"ixrings emulate: {violation}", file=sys.stderr, flush=True)
         nic.clear_violations()  # otherwise the same broken rule of the next client would not be reported
-        if options.trace:
-            options.trace.flush()
+        if trace:
+            trace.flush()
 
     def move_cable() -> None:
         (nic.mend if Fault.LINK in nic.injected else nic.inject)(Fault.LINK)
@@ -169,8 +198,8 @@ def run(options: argparse.Namespace) -> int:
             asked.popleft()()
 
     with ExitStack() as undo:
-        if options.trace:
-            undo.enter_context(options.trace)
+        if trace:
+            undo.callback(trace.close)
         nic = Emulated82599(
             options.wire,
             paced=options.paced,
@@ -187,12 +216,15 @@ def run(options: argparse.Namespace) -> int:
                 nic,
                 options.socket,
                 trap_all=options.trap_all,
-                trace=trace if options.trace else None,
+                trace=trace.write if trace else None,
                 on_wake=do_what_is_asked,
                 on_client=client,
             )
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
+        ends = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            ends.append(signal.SIGHUP)
+        for number in ends:
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
             undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))

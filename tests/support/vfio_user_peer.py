@@ -86,7 +86,7 @@ class Peer:
         self.socket.sendmsg([data], extra)
 
     def send(self, command: int, payload: bytes = b"", fds: Sequence[int] = (), *, flags: int = 0) -> int:
-        self._id += 1
+        self._id = (self._id + 1) & 0xFFFF
         self.send_bytes(p.HEADER.pack(self._id, command, p.HEADER.size + len(payload), flags, 0) + payload, fds)
         return self._id
 

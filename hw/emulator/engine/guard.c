@@ -41,16 +41,22 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     sigaction(number, &previous, NULL); /* not ours: the instruction runs again, under the previous handler */
 }
 
-/* Install or remove the handler: on while memory of other programs is mapped. One caller per process at a time. */
+/* Install or remove the handler: on while memory and eventfds of other programs are in use. Each `true` needs a `false`. */
 EXPORT void engine_guard(bool on)
 {
+    static unsigned guards;
     struct sigaction guard;
     memset(&guard, 0, sizeof guard);
     guard.sa_sigaction = on_sigbus;
     guard.sa_flags = SA_SIGINFO;
     sigemptyset(&guard.sa_mask);
-    if (on)
+    engine_freeze();
+    if (on && !guards++) {
         sigaction(SIGBUS, &guard, &previous);
-    else
+        foreign_open();
+    } else if (!on && !--guards) {
         sigaction(SIGBUS, &previous, NULL);
+        foreign_close();
+    }
+    engine_resume();
 }

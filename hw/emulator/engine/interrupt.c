@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "dma.h"
+#include "engine.h"
 
 enum { ITR_UNIT_NS = 2048 };
 
@@ -37,13 +38,12 @@ void raise_other_cause(struct nic *nic, uint32_t cause)
     reg_store(nic, R_EICR, reg_load(nic, R_EICR) | cause);
 }
 
-/* Poll first: an eventfd of another program may block when it is full (2^64 - 2 unread), and is readable already
- * then. */
+/* Poll first: a full eventfd (2^64 - 2 unread) is readable already, and a write to it may wait. */
 static void signal_eventfd(int fd)
 {
     uint64_t one = 1;
     struct pollfd ready = {fd, POLLOUT, 0};
-    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT) || foreign_signal(fd))
         return;
     ssize_t ignored = write(fd, &one, sizeof one);
     (void)ignored;

@@ -198,3 +198,13 @@ def test_only_one_of_two_servers_takes_over_a_dead_socket(nic: Emulated82599, tm
         assert len(listening) == 1, f"{len(listening)} servers listen in round {number}"
         listening.pop().close()
         assert not path.exists()
+
+
+def test_a_full_disk_ends_the_trace_and_not_the_server(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--trace", "/dev/full") as emulator:
+        for _ in range(3):
+            with Peer(emulator.path) as peer:
+                assert peer.read(8) != 0xFFFF_FFFF
+        assert second_client(emulator.path) == OK
+        status, errors = emulator.end(signal.SIGHUP)
+    assert (status, errors) == (0, "ixrings emulate: the trace ends here: /dev/full: No space left on device\n")
