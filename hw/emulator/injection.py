@@ -50,14 +50,15 @@ class InjectedFaults:
     def __contains__(self, fault: object) -> bool:
         return fault in self._present
 
-    def count_access(self) -> None:
-        """Call it before each register access; it injects the faults that are due."""
-        if not self._due:
-            return
-        now = next(self._accesses)
-        for fault, at in list(self._due.items()):
-            if at <= now and self._due.pop(fault, 0):
-                self.add(fault)
+    def count_access(self, accesses: int = 1) -> None:
+        """Call it before register accesses; it injects the faults that are due."""
+        for _ in range(accesses):
+            if not self._due:
+                return
+            now = next(self._accesses)
+            for fault, at in list(self._due.items()):
+                if at <= now and self._due.pop(fault, 0):
+                    self.add(fault)
 
     def add(self, fault: Fault, at: int = 0) -> None:
         """Inject it now, or at the `at`-th register access from now."""

@@ -7,12 +7,13 @@ see the same: read32, write32, configuration space, DMA by file descriptor, even
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ..bar import check_offset, check_tail, check_value
 from ..device import Device, DmaMapping
 from ..errors import DeviceError, DmaError
 from ..fields import SW_FW_SYNC
-from ..register import ALL_ONES
+from ..register import ALL_ONES, Row
 from ..registers import Registers
 from .blocks.block import Block
 from .blocks.cage import Cage
@@ -33,7 +34,7 @@ from .faults import Fault
 from .injection import InjectedFaults
 from .register_access import RegisterAccess
 from .rules.findings import Policy, Violation
-from .rules.inspector import Inspector
+from .rules.inspector import TAILS, Inspector
 from .vectors import Vectors
 from .wires import Wire
 
@@ -161,6 +162,9 @@ class Emulated82599(Device):
             self._config.refuse(read=False)
             return
         place = Registers.find(offset)
+        if place is not None and place.row.name in TAILS:
+            self._write_tail(place.row, place.index, value)
+            return
         with self._engine.frozen():
             self._check_open()
             if place is None:
@@ -170,6 +174,13 @@ class Emulated82599(Device):
                 self._register_access.write(place.row, place.index, value)
                 self._inspector.after_write(place.row, place.index, value)
             self._raise_broken()
+
+    def _write_tail(self, row: Row[Any], index: int, value: int) -> None:
+        """The engine goes on meanwhile: a driver may write its tails as often as it likes (engine/doorbells.c)."""
+        self._inspector.before_tail(row, index, value)
+        self._engine.ring(row.offset(index), value & row.mask)
+        self._inspector.after_tail(row, index, value)
+        self.ring_doorbells()
 
     def doorbell(self, offset: int) -> int:
         self._check_open()

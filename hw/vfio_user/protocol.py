@@ -252,6 +252,15 @@ class Channel:
         self._at += size
         return message
 
+    @property
+    def received(self) -> memoryview:
+        """The received bytes that were not taken; empty if fds came with them."""
+        return memoryview(b"") if self._fds else memoryview(self._bytes)[self._at :]
+
+    def skip(self, count: int) -> None:
+        """Drop whole messages of `count` bytes, which `received` showed."""
+        self._at += count
+
     def send(
         self, id: int, command: int, flags: int, payload: bytes = b"", fds: Sequence[int] = (), error: int = 0
     ) -> None:

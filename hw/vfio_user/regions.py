@@ -8,7 +8,7 @@ from typing import Protocol
 from ..emulator import Emulated82599
 from ..registers import BAR0_SIZE
 from .errors import Refused
-from .protocol import WORD
+from .protocol import WORD, Region
 
 BAR4_SIZE = 0x4000
 CONFIG_SIZE = 4096
@@ -105,3 +105,10 @@ class ConfigRegion:
             pieces.append((offset, size))
             offset, count = offset + size, count - size
         return pieces
+
+
+def access_line(letter: str, index: int, offset: int, count: int, value: int) -> str:
+    """A line of a trace: `R BAR0 0x00008 4 00080000`. letter: R or W. index: of the region."""
+    region = Region(index).name if index in Region._value2member_map_ else f"region {index}"
+    digits = 2 * count if count <= 8 else 1
+    return f"{letter} {region} {offset:#07x} {count} {value:0{digits}x}"

@@ -18,8 +18,9 @@ from .errors import Refused
 from .interrupts import SessionInterrupts
 from .memory import ClientMemory
 from .patience import ServerChannel
+from .posted import PostedTails
 from .protocol import Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
-from .regions import Bar0, ConfigRegion, MessageRegion, MsixBar
+from .regions import Bar0, ConfigRegion, MessageRegion, MsixBar, access_line
 
 REQUESTS_A_TURN = 512
 TURN_S = 0.05  # time for a client's messages, and one more message, before the server looks at everything else
@@ -72,6 +73,7 @@ class Session:
             Region.BAR4: self._table,
             Region.CONFIG: ConfigRegion(nic),
         }
+        self._tails = PostedTails(nic, trace)
         self._pending: dict[int, PendingRequest] = {}
         self._next_id = 0
         self._commands: dict[int, Callable[[Message], Answer]] = {
@@ -100,7 +102,7 @@ class Session:
         try:
             if not self.channel.has_message and not self.channel.fill():
                 return False
-            while not self.channel.is_stuffed and (message := self.channel.take()) is not None:
+            while not self.channel.is_stuffed and (message := self._next_message()) is not None:
                 try:
                     self._handle(message)
                 finally:
@@ -116,6 +118,14 @@ class Session:
             return True
         except OSError:
             return False
+        finally:
+            self._tails.settle()
+
+    def _next_message(self) -> Message | None:
+        """The next message after posted writes of tails, which are taken together."""
+        if self._negotiated:
+            self._tails.take(self.channel)
+        return self.channel.take()
 
     def _handle(self, message: Message) -> None:
         if message.is_reply:
@@ -149,6 +159,8 @@ class Session:
             raise Refused(errno.EOPNOTSUPP)
         if message.fds and message.command not in (Command.DMA_MAP, Command.DEVICE_SET_IRQS):
             raise Refused
+        if message.command not in (Command.REGION_WRITE, Command.REGION_WRITE_MULTI):
+            self._tails.settle()
         return command(message)
 
     # ---- version and device ----
@@ -236,20 +248,25 @@ class Session:
         offset, index, count = p.ACCESS.unpack_from(message.payload)
         if count != len(message.payload) - p.ACCESS.size:
             raise Refused
-        self._region(index).write(offset, message.payload[p.ACCESS.size :])
+        self._write(message, index, offset, message.payload[p.ACCESS.size :])
         return Answer(message.payload[: p.ACCESS.size])
+
+    def _write(self, message: Message, index: int, offset: int, data: bytes) -> None:
+        """Carry out a write now; a posted one of a tail when no later one waits."""
+        if message.flags & p.NO_REPLY and self._tails.note(offset, index, data):
+            return
+        self._tails.settle()
+        self._region(index).write(offset, data)
 
     def _region_write_multi(self, message: Message) -> Answer:
         (writes,) = p.WRITE_COUNT.unpack_from(message.payload)
-        if writes > p.MAX_WRITES or len(message.payload) != p.WRITE_COUNT.size + writes * p.WRITE_ONE.size:
+        entries = message.payload[p.WRITE_COUNT.size :]
+        if writes > p.MAX_WRITES or writes * p.WRITE_ONE.size != len(entries):
             raise Refused
-        for i in range(writes):
-            offset, index, count, data = p.WRITE_ONE.unpack_from(
-                message.payload, p.WRITE_COUNT.size + i * p.WRITE_ONE.size
-            )
+        for offset, index, count, data in p.WRITE_ONE.iter_unpack(entries):
             if count > len(data):
                 raise Refused
-            self._region(index).write(offset, data[:count])
+            self._write(message, index, offset, data[:count])
         return Answer(message.payload[: p.WRITE_COUNT.size])
 
     # ---- DMA ----
@@ -355,9 +372,7 @@ def describe(message: Message, answer: Answer, number: int) -> str:
     text = f"{name} {message.payload[:64].hex()} fds={len(message.fds)}"
     if message.command in (Command.REGION_READ, Command.REGION_WRITE) and len(message.payload) >= p.ACCESS.size:
         offset, index, count = p.ACCESS.unpack_from(message.payload)
-        region = Region(index).name if index in Region._value2member_map_ else f"region {index}"
-        data = (answer if message.command == Command.REGION_READ else message).payload[p.ACCESS.size :]
-        letter = "R" if message.command == Command.REGION_READ else "W"
-        digits = 2 * count if count <= 8 else 1
-        text = f"{letter} {region} {offset:#07x} {count} {int.from_bytes(data, 'little'):0{digits}x}"
+        is_read = message.command == Command.REGION_READ
+        data = (answer if is_read else message).payload[p.ACCESS.size :]
+        text = access_line("R" if is_read else "W", index, offset, count, int.from_bytes(data, "little"))
     return text + (f" errno {number}" if number else "")

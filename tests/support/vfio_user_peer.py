@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,16 @@ def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
 
 
 @contextmanager
-def served(nic: Emulated82599, path: Path, *, trap_all: bool = False, ask_beyond: bool = False) -> Iterator[str]:
+def served(
+    nic: Emulated82599,
+    path: Path,
+    *,
+    trap_all: bool = False,
+    ask_beyond: bool = False,
+    trace: Callable[[str], None] | None = None,
+) -> Iterator[str]:
     """Serve `nic` at a socket, in a thread of this process; yields the port's name."""
-    with Server(nic, str(path), trap_all=trap_all, ask_beyond=ask_beyond) as server:
+    with Server(nic, str(path), trap_all=trap_all, ask_beyond=ask_beyond, trace=trace) as server:
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:

@@ -53,7 +53,7 @@ uint8_t *dma_find(struct nic *nic, uint64_t iova, uint64_t length, uint32_t acce
 }
 
 /* Copy memory for the rules: not an access of the NIC. False where only messages reach the memory. */
-EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+bool dma_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
 {
     const struct dma_window *window = window_at(nic, iova, DMA_READ, BUFFERS);
     if (!window || !window->host || length > window->size - (iova - window->iova))

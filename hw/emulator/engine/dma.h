@@ -15,6 +15,7 @@ struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1);
 void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access);
 bool dma_comes_later(struct nic *nic);
+bool dma_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length);
 void dma_close(struct nic *nic);
 
 /* remote.c; all but remote_create() and remote_destroy() need nic->remote */

@@ -1,17 +1,59 @@
-/* Doorbells for another process: the pages of BAR0 with tail registers, as a file that it maps. */
+/* Doorbells: writes of tail registers, and the pages of BAR0 with them as a file that another process maps.
+ *
+ * A tail is a word that the engine reads by itself. Whoever writes one takes no lock, and what the engine has read of
+ * other registers stays valid. The rules look at the NIC before such a write (hw/emulator/rules/rings.py): each look
+ * holds the lock for this one call only, not while Python works.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "nic.h"
+#include "dma.h"
+#include "engine.h"
+#include "freeze.h"
+#include "receive.h"
+#include "transmit.h"
 
 /* The pages in the file: receive queues 0..63 and 64..127, then transmit queues 0..127. They hold other registers of
  * the same queues too; a store there changes only the value. The file holds nothing else of the NIC, and its size is
  * sealed. */
 static const uint32_t doorbell_pages[] = {R_RDBAL, R_RDBAL_64, R_TDBAL, R_TDBAL + 0x1000};
 enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorbell_pages };
+
+/* ---- a tail is written ---- */
+
+/* Python calls it without giving up its own lock, so the NIC cannot be closed meanwhile; NULL: it is closed. */
+EXPORT void nic_ring(struct nic *nic, uint32_t offset, uint32_t tail)
+{
+    if (nic)
+        /* release: the engine's acquire of the tail sees the descriptors that the driver wrote before it */
+        atomic_store_explicit(&nic->regs[offset / 4], tail, memory_order_release);
+}
+
+/* Show the head in its register. Without effect when the NIC was closed meanwhile. */
+EXPORT void nic_show_head(struct nic *nic, bool receive, uint32_t queue)
+{
+    bool entered = freeze_enter();
+    if (engine_has(nic))
+        receive ? nic_rx_head(nic, queue) : nic_tx_head(nic, queue);
+    if (entered)
+        freeze_leave();
+}
+
+/* Copy memory for the rules: not an access of the NIC. False where only messages reach the memory, and when the NIC was
+ * closed meanwhile. */
+EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+{
+    bool entered = freeze_enter();
+    bool copied = engine_has(nic) && dma_peek(nic, iova, to, length);
+    if (entered)
+        freeze_leave();
+    return copied;
+}
+
+/* ---- for another process ---- */
 
 /* The file, which the NIC owns, or -1. */
 EXPORT int nic_share_doorbells(struct nic *nic)

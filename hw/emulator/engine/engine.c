@@ -1,8 +1,8 @@
 /* Stepping: one thread steps all software 82599s of this process, or a test steps one by hand.
  *
- * One lock, `freeze`, protects the NICs: the thread holds it during a round of steps, Python during each register
- * access that has an effect. All NICs share it, because a frame on a cable changes two. A step is short (STEP_FRAMES
- * per queue), and the thread lets those who wait for the lock go first.
+ * One lock (freeze.c) protects the NICs: the thread holds it during a round of steps, Python during each register
+ * access that has an effect, except writes of tails (doorbells.c). All NICs share it, because a frame on a cable changes
+ * two. A step is short (STEP_FRAMES per queue), and the lock is given in the order in which threads ask for it.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "engine.h"
+#include "freeze.h"
 #include "receive.h"
 #include "transmit.h"
 
@@ -24,49 +25,42 @@ enum {
 };
 
 static struct {
-    pthread_mutex_t freeze;
-    atomic_uint waiting; /* threads that want `freeze`; the engine lets them go first */
     pthread_mutex_t lifecycle; /* protects start and stop of the thread */
     pthread_t thread;
     struct nic *nics;
     atomic_uint count;
     atomic_bool stop;
-} engine = {.freeze = PTHREAD_MUTEX_INITIALIZER, .lifecycle = PTHREAD_MUTEX_INITIALIZER, .stop = true};
-
-static _Thread_local bool holds_freeze;
+} engine = {.lifecycle = PTHREAD_MUTEX_INITIALIZER, .stop = true};
 
 /* ---- the lock ---- */
-
-bool engine_holds_freeze(void)
-{
-    return holds_freeze;
-}
 
 struct nic *engine_first_nic(void)
 {
     return engine.nics;
 }
 
+/* Whether the engine steps this NIC. Call it with the lock held; the pointer of a NIC that was closed is not used. */
+bool engine_has(const struct nic *nic)
+{
+    for (const struct nic *each = engine.nics; each; each = each->next)
+        if (each == nic)
+            return true;
+    return false;
+}
+
 /* No effect in a thread that already holds the lock: Ctrl-C may come after this call, before `with` can release it. */
 EXPORT void engine_freeze(void)
 {
-    if (holds_freeze)
-        return;
-    /* relaxed: only a hint; the mutex orders */
-    atomic_fetch_add_explicit(&engine.waiting, 1, memory_order_relaxed);
-    pthread_mutex_lock(&engine.freeze);
-    atomic_fetch_sub_explicit(&engine.waiting, 1, memory_order_relaxed);
-    holds_freeze = true;
+    freeze_enter();
 }
 
 EXPORT void engine_resume(void)
 {
-    if (!holds_freeze)
+    if (!freeze_held())
         return;
     for (struct nic *nic = engine.nics; nic; nic = nic->next)
         nic->settings.stale = true;
-    holds_freeze = false;
-    pthread_mutex_unlock(&engine.freeze);
+    freeze_leave();
 }
 
 /* ---- a step ---- */
@@ -122,15 +116,11 @@ static void *run(void *unused)
     while (!atomic_load_explicit(&engine.stop, memory_order_relaxed)) {
         uint32_t moved = 0;
         uint64_t now = monotonic_ns();
-        pthread_mutex_lock(&engine.freeze);
-        holds_freeze = true;
+        freeze_enter();
         for (struct nic *nic = engine.nics; nic; nic = nic->next)
             if (!nic->manual)
                 moved += step(nic, now);
-        holds_freeze = false;
-        pthread_mutex_unlock(&engine.freeze);
-        while (atomic_load_explicit(&engine.waiting, memory_order_relaxed))
-            sched_yield();
+        freeze_leave();
         if (moved)
             idle_rounds = 0;
         else if (idle_rounds < NAP_ROUNDS)

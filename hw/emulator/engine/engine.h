@@ -8,6 +8,7 @@
 void engine_freeze(void);
 void engine_resume(void);
 bool engine_holds_freeze(void);
+bool engine_has(const struct nic *nic);
 struct nic *engine_first_nic(void);
 
 /* foreign.c */

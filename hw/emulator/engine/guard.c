@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "engine.h"
+#include "freeze.h"
 
 static struct sigaction previous;
 
@@ -30,11 +31,11 @@ static bool close_window(struct nic *nic, const uint8_t *address)
     return false;
 }
 
-/* Runs in the thread that accessed the memory. The engine's thread holds the lock, so the windows do not change. */
+/* Runs in the thread that accessed the memory. It holds the lock, so the windows do not change. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    if (engine_holds_freeze())
+    if (freeze_held())
         for (struct nic *nic = engine_first_nic(); nic; nic = nic->next)
             if (close_window(nic, info->si_addr))
                 return;

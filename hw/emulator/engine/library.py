@@ -1,9 +1,10 @@
-"""libengine.so, the C half of the software 82599, loaded with ctypes. Every call releases the GIL."""
+"""libengine.so, the C half of the software 82599, loaded with ctypes. Every call but nic_ring() releases the GIL."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import CDLL, POINTER, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+from collections.abc import Callable
+from ctypes import CDLL, POINTER, PyDLL, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 from ...errors import DeviceError
@@ -70,6 +71,7 @@ NIC_CALLS: dict[str, Signature] = {
     "nic_window_count": (c_uint32, ()),
     "nic_break_write_back": (None, (c_bool, c_bool)),
     "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
+    "nic_show_head": (None, (c_bool, c_uint32)),
     "nic_share_doorbells": (c_int, ()),
     "nic_unshare_doorbells": (c_bool, ()),
     "nic_set_line": (None, (c_bool,)),
@@ -95,6 +97,13 @@ NIC_CALLS: dict[str, Signature] = {
     "wire_trouble": (c_int, ()),
     "wire_sequence": (c_uint64, ()),
 }
+
+
+def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
+    """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile."""
+    function = PyDLL(str(path)).nic_ring
+    function.restype, function.argtypes = None, (c_void_p, c_uint32, c_uint32)
+    return function
 
 
 def load_library(path: Path = LIBRARY) -> CDLL:
@@ -131,6 +140,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._library = load_library()
+        self._ring = load_ring()
         self._frozen = Frozen(self._library)
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:
@@ -143,6 +153,12 @@ class Engine:
         if not self.pointer:
             raise DeviceError("the emulated NIC is closed")
         return int(getattr(self._library, name)(self.pointer, *arguments) or 0)
+
+    def ring(self, offset: int, tail: int) -> None:
+        """Write the tail register at `offset`. The engine need not be frozen (doorbells.c)."""
+        if not self.pointer:
+            raise DeviceError("the emulated NIC is closed")
+        self._ring(self.pointer, offset, tail)
 
     def frozen(self) -> Frozen:
         return self._frozen

@@ -3,7 +3,7 @@
  * Registers are in `regs`, laid out as BAR0. Registers whose access has an effect belong to Python
  * (hw/emulator/nic.py and blocks/), which freezes the engine first; what packets change or obey belongs to C. One
  * lock orders the two. Only the tail registers are written without it: a driver's C loop stores them directly, as it
- * would into a real BAR.
+ * would into a real BAR, and so does Python (doorbells.c).
  */
 #ifndef IXRINGS_NIC_H
 #define IXRINGS_NIC_H

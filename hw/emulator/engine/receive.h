@@ -49,6 +49,7 @@ struct flow {
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
 void receive_write_back(struct nic *nic);
+uint32_t nic_rx_head(struct nic *nic, uint32_t number);
 
 /* packet_buffer.c */
 bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t length, const struct class *class);

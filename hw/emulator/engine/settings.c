@@ -1,5 +1,5 @@
 /* What frames obey in registers. Python freezes the engine to change a register, and engine_resume() then marks the
- * settings as stale. So they are read once after each freeze, not for every frame. */
+ * settings as stale. So they are read once after each freeze, not for every frame, and not after a tail is written. */
 #include "nic.h"
 
 /* The counter set of a queue. `map`: RQSMR (8.2.3.23.71) or TQSM (8.2.3.23.73), four queues per register. */

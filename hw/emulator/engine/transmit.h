@@ -14,6 +14,7 @@
 
 /* transmit.c */
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+uint32_t nic_tx_head(struct nic *nic, uint32_t number);
 
 /* offload.c, legacy.c */
 uint32_t offload_headers(const struct tx_queue *queue, uint64_t q1);

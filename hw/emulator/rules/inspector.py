@@ -12,11 +12,11 @@ from .access import Access, History, show
 from .book import Book
 from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
 
-TAILS = {"RDT": "nic_rx_head", "TDT": "nic_tx_head"}
+TAILS = ("RDT", "TDT")
 
 
 class Inspector:
-    """Checks the accesses to one NIC. The engine is frozen from `before_…` to `after_…`.
+    """Checks the accesses to one NIC. The engine is frozen from `before_…` to `after_…`, except for `before_tail`.
 
     waits_are_seen: False while accesses arrive late; the rules about how long a driver waited are not checked then.
     """
@@ -37,6 +37,36 @@ class Inspector:
             now = self._access(row, index, value)
             for rule in self._book.on_write(row.name):
                 self._check(rule, now)
+
+    def before_tail(self, row: Row[Any], index: int, value: int) -> None:
+        """As before_write, while the engine runs: it only moves the head toward the tail that it knows, and no rule
+        depends on how far. The engine is frozen only to record a violation.
+        """
+        if self.policy is Policy.IGNORE or self._is_known(row, index, value):
+            return
+        now = self._access(row, index, value)
+        found = [(rule, rule.check(now)) for rule in self._book.on_write(row.name) if rule.check is not None]
+        broken = [(rule, wrong) for rule, wrong in found if wrong]
+        if broken:
+            with self._engine.frozen():
+                for rule, wrong in broken:
+                    self._record(rule, now, wrong)
+
+    def _is_known(self, row: Row[Any], index: int, value: int) -> bool:
+        """Whether the previous access was this same write: drivers repeat a tail while their ring is full. It
+        breaks no other rules. (A broken rule is recorded once, but raised each time.)
+        """
+        last = self._history.trails.get((row.name, index))
+        return (
+            last is not None
+            and last.written_at == self._history.accesses
+            and last.written == value == self._engine.registers[row.offset(index) >> 2]
+            and self.policy is Policy.RECORD
+        )
+
+    def after_tail(self, row: Row[Any], index: int, value: int) -> None:
+        if not self._is_known(row, index, value):
+            self._history.note_write(row.name, index, value)
 
     def after_write(self, row: Row[Any], index: int, value: int) -> None:
         self._history.note_write(row.name, index, value)
@@ -65,7 +95,7 @@ class Inspector:
 
     def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
         if row is not None and row.name in TAILS:
-            self._engine.call(TAILS[row.name], index)  # updates the head in the register file
+            self._engine.call("nic_show_head", row.name == "RDT", index)
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
         return Access(
             row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen
@@ -80,8 +110,10 @@ class Inspector:
     def _check(self, rule: Rule, now: Access) -> None:
         assert rule.check is not None, f"{rule.name} checks accesses"
         wrong = rule.check(now)
-        if not wrong or self.policy is Policy.IGNORE:
-            return
+        if wrong and self.policy is not Policy.IGNORE:
+            self._record(rule, now, wrong)
+
+    def _record(self, rule: Rule, now: Access, wrong: str) -> None:
         register = "DMA window" if now.size else now.register
         if now.size:
             done = f"{now.size} bytes at IOVA {now.value:#x} were unmapped"
@@ -120,6 +152,7 @@ class Inspector:
 
     def clear(self) -> None:
         self._engine.call("nic_clear_findings")
+        self._history.accesses += 1  # what broke a rule before is not known any more
         self._violations.clear()
         self._taken, self._to_raise = 0, None
 

@@ -166,7 +166,6 @@ def a_thread_that_waits_for_a_nic_gets_an_error_when_it_closes() -> None:
     accesses: list[Callable[[Emulated82599], object]] = [
         lambda nic: nic.read32(0x4074),
         lambda nic: nic.write32(0x5080, 0),
-        lambda nic: nic.write32(0x1018, 0),
         lambda nic: nic.write32(0x1FFFC, 0),
     ]
     for access in accesses:

@@ -1,0 +1,102 @@
+"""Posted writes of tail registers: those that wait in the socket act as the last one to each tail.
+
+A driver may write a tail far more often than frames move: again and again while its ring is full, or once a frame. Only
+the last value says something to a NIC that has not read the others yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+
+from ..emulator import Emulated82599
+from ..errors import DeviceError
+from ..registers import BAR0_SIZE, Registers
+from . import protocol as p
+from .protocol import WORD, Channel, Command, Region
+from .regions import access_line
+
+FEW = 4  # messages that are faster handled one at a time than all at once
+
+# A posted write of one register: header, place, value.
+POSTED_WRITE = np.dtype(
+    [
+        ("id", "<u2"),
+        ("command", "<u2"),
+        ("size", "<u4"),
+        ("flags", "<u4"),
+        ("error", "<u4"),
+        ("offset", "<u8"),
+        ("region", "<u4"),
+        ("count", "<u4"),
+        ("value", "<u4"),
+    ]
+)
+POSTED = {
+    "command": Command.REGION_WRITE,
+    "size": POSTED_WRITE.itemsize,
+    "flags": p.NO_REPLY,
+    "region": Region.BAR0,
+    "count": 4,
+}
+TAILS = frozenset(
+    row.offset(index) for row in Registers.rows() if row.name in ("RDT", "TDT") for index in range(row.count)
+)
+IS_TAIL = np.isin(np.arange(0, BAR0_SIZE, 4), list(TAILS))  # by offset / 4
+
+
+class PostedTails:
+    """The last posted value of each tail, until `settle` writes it to the NIC.
+
+    Rules see only this value; the tracer and injected faults, which count accesses, see all. trace: as in Server.
+    """
+
+    def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None) -> None:
+        self._nic, self._trace = nic, trace
+        self._last: dict[int, int] = {}
+
+    def note(self, offset: int, region: int, value: bytes) -> bool:
+        """Keep a posted write of a tail. False: it is another write, so it has to be carried out now."""
+        if region != Region.BAR0 or offset not in TAILS or len(value) != WORD.size:
+            return False
+        if offset in self._last:
+            self._nic.injected.count_access()
+        self._last[offset] = int.from_bytes(value, "little")
+        return True
+
+    def take(self, channel: Channel) -> None:
+        """Take the posted writes of tails at the front of the received bytes, all at once."""
+        received = channel.received
+        count = len(received) // POSTED_WRITE.itemsize
+        if count < FEW:
+            return
+        messages = np.frombuffer(received, POSTED_WRITE, count)
+        others = np.flatnonzero(~are_posted_tails(messages))
+        messages = messages[: others[0] if len(others) else count]
+        channel.skip(messages.nbytes)
+        writes = list(zip(messages["offset"].tolist(), messages["value"].tolist()))
+        if self._trace:
+            for offset, value in writes:
+                self._trace(access_line("W", Region.BAR0, offset, WORD.size, value))
+        waited = len(self._last)
+        self._last.update(writes)
+        self._nic.injected.count_access(len(writes) - (len(self._last) - waited))
+
+    def settle(self) -> None:
+        """Write the tails to the NIC. The writes were posted, so nobody is told of an error."""
+        while self._last:
+            offset, tail = self._last.popitem()
+            with suppress(DeviceError):
+                self._nic.write32(offset, tail)
+
+
+def are_posted_tails(messages: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """For each message, whether it is a posted write of one tail register."""
+    alike = messages["offset"] < BAR0_SIZE
+    for name, value in POSTED.items():
+        alike &= messages[name] == value
+    alike[alike] = IS_TAIL[messages["offset"][alike] // 4] & (messages["offset"][alike] % 4 == 0)
+    return alike
