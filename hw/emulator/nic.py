@@ -179,7 +179,7 @@ class Emulated82599(Device):
         """The engine goes on meanwhile: a driver may write its tails as often as it likes (engine/doorbells.c)."""
         self._inspector.before_tail(row, index, value)
         self._engine.ring(row.offset(index), value & row.mask)
-        self._inspector.after_tail(row, index, value)
+        self._inspector.after_write(row, index, value)
         self.ring_doorbells()
 
     def doorbell(self, offset: int) -> int:

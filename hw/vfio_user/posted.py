@@ -6,6 +6,7 @@ the last value says something to a NIC that has not read the others yet.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -20,6 +21,8 @@ from .protocol import WORD, Channel, Command, Region
 from .regions import access_line
 
 FEW = 4  # messages that are faster handled one at a time than all at once
+FLOOD = 8  # superseded writes that show a driver that writes tails faster than the NIC can look at them
+GATHER_S = 100e-6  # then its messages may gather, so that reading them leaves the processor to the engine
 
 # A posted write of one register: header, place, value.
 POSTED_WRITE = np.dtype(
@@ -57,15 +60,21 @@ class PostedTails:
     def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None) -> None:
         self._nic, self._trace = nic, trace
         self._last: dict[int, int] = {}
+        self._superseded = 0
 
     def note(self, offset: int, region: int, value: bytes) -> bool:
         """Keep a posted write of a tail. False: it is another write, so it has to be carried out now."""
         if region != Region.BAR0 or offset not in TAILS or len(value) != WORD.size:
             return False
-        if offset in self._last:
-            self._nic.injected.count_access()
-        self._last[offset] = int.from_bytes(value, "little")
+        self._keep([(offset, int.from_bytes(value, "little"))])
         return True
+
+    def _keep(self, writes: list[tuple[int, int]]) -> None:
+        waited = len(self._last)
+        self._last.update(writes)
+        superseded = len(writes) - (len(self._last) - waited)
+        self._nic.injected.count_access(superseded)
+        self._superseded += superseded
 
     def take(self, channel: Channel) -> None:
         """Take the posted writes of tails at the front of the received bytes, all at once."""
@@ -81,9 +90,7 @@ class PostedTails:
         if self._trace:
             for offset, value in writes:
                 self._trace(access_line("W", Region.BAR0, offset, WORD.size, value))
-        waited = len(self._last)
-        self._last.update(writes)
-        self._nic.injected.count_access(len(writes) - (len(self._last) - waited))
+        self._keep(writes)
 
     def settle(self) -> None:
         """Write the tails to the NIC. The writes were posted, so nobody is told of an error."""
@@ -91,6 +98,13 @@ class PostedTails:
             offset, tail = self._last.popitem()
             with suppress(DeviceError):
                 self._nic.write32(offset, tail)
+
+    def end_turn(self) -> None:
+        """All received messages were handled: write the tails, and after a flood wait a moment."""
+        self.settle()
+        if self._superseded >= FLOOD:
+            time.sleep(GATHER_S)
+        self._superseded = 0
 
 
 def are_posted_tails(messages: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:

@@ -119,7 +119,7 @@ class Session:
         except OSError:
             return False
         finally:
-            self._tails.settle()
+            self._tails.end_turn()
 
     def _next_message(self) -> Message | None:
         """The next message after posted writes of tails, which are taken together."""

@@ -39,10 +39,10 @@ class Inspector:
                 self._check(rule, now)
 
     def before_tail(self, row: Row[Any], index: int, value: int) -> None:
-        """As before_write, while the engine runs: it only moves the head toward the tail that it knows, and no rule
-        depends on how far. The engine is frozen only to record a violation.
+        """As before_write, while the engine runs. It moves the head toward the tail that it knows, and no rule depends
+        on how far. The engine is frozen only to record a violation.
         """
-        if self.policy is Policy.IGNORE or self._is_known(row, index, value):
+        if self.policy is Policy.IGNORE:
             return
         now = self._access(row, index, value)
         found = [(rule, rule.check(now)) for rule in self._book.on_write(row.name) if rule.check is not None]
@@ -51,22 +51,6 @@ class Inspector:
             with self._engine.frozen():
                 for rule, wrong in broken:
                     self._record(rule, now, wrong)
-
-    def _is_known(self, row: Row[Any], index: int, value: int) -> bool:
-        """Whether the previous access was this same write: drivers repeat a tail while their ring is full. It
-        breaks no other rules. (A broken rule is recorded once, but raised each time.)
-        """
-        last = self._history.trails.get((row.name, index))
-        return (
-            last is not None
-            and last.written_at == self._history.accesses
-            and last.written == value == self._engine.registers[row.offset(index) >> 2]
-            and self.policy is Policy.RECORD
-        )
-
-    def after_tail(self, row: Row[Any], index: int, value: int) -> None:
-        if not self._is_known(row, index, value):
-            self._history.note_write(row.name, index, value)
 
     def after_write(self, row: Row[Any], index: int, value: int) -> None:
         self._history.note_write(row.name, index, value)
@@ -94,9 +78,9 @@ class Inspector:
         self._history.forget()
 
     def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
-        if row is not None and row.name in TAILS:
-            self._engine.call("nic_show_head", row.name == "RDT", index)
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
+        if row is not None and row.name in TAILS and value != before:  # else no rule asks how far the NIC is
+            self._engine.call("nic_show_head", row.name == "RDT", index)
         return Access(
             row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen
         )
@@ -152,7 +136,6 @@ class Inspector:
 
     def clear(self) -> None:
         self._engine.call("nic_clear_findings")
-        self._history.accesses += 1  # what broke a rule before is not known any more
         self._violations.clear()
         self._taken, self._to_raise = 0, None
 
