@@ -21,6 +21,7 @@ from .protocol import WORD, Channel, Command, Region
 from .regions import access_line
 
 FEW = 4  # messages that are faster handled one at a time than all at once
+MANY = 256  # messages that are looked at at once: most of what a socket holds, and a bound for each look
 FLOOD = 8  # superseded writes that show a driver that writes tails faster than the NIC can look at them
 GATHER_S = 100e-6  # then its messages may gather, so that reading them leaves the processor to the engine
 
@@ -45,6 +46,8 @@ POSTED = {
     "region": Region.BAR0,
     "count": 4,
 }
+HEAD, OFFSET = slice(2, 16), slice(16, 24)  # of a message's bytes: its header without the id; offset in the region
+POSTED_HEAD = p.HEADER.pack(0, Command.REGION_WRITE, POSTED_WRITE.itemsize, p.NO_REPLY, 0)[HEAD]
 TAILS = frozenset(
     row.offset(index) for row in Registers.rows() if row.name in ("RDT", "TDT") for index in range(row.count)
 )
@@ -79,8 +82,9 @@ class PostedTails:
     def take(self, channel: Channel) -> None:
         """Take the posted writes of tails at the front of the received bytes, all at once."""
         received = channel.received
-        count = len(received) // POSTED_WRITE.itemsize
-        if count < FEW:
+        count = min(len(received) // POSTED_WRITE.itemsize, MANY)
+        # A look at the first message alone: a stream of other messages pays for no more.
+        if count < FEW or received[HEAD] != POSTED_HEAD or int.from_bytes(received[OFFSET], "little") not in TAILS:
             return
         messages = np.frombuffer(received, POSTED_WRITE, count)
         others = np.flatnonzero(~are_posted_tails(messages))

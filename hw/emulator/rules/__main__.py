@@ -71,6 +71,7 @@ NO_RULE = (
 )
 TAIL = """
 Register accesses through a vfio-user socket arrive late, so rules about how long a driver waited are not checked there.
+Posted writes of one tail that wait in the socket together act as the last one, and rules see only that one.
 When a driver stores a tail at its doorbell address instead of using `write32`, the emulator checks only the tail's
 range, and that ENABLE was read before.
 """

@@ -85,7 +85,6 @@ def frames_a_second(by_hand: ByHand, work: Callable[[], object]) -> float:
     return (by_hand.nic.frames_played - before) / (time.monotonic() - start)
 
 
-@pytest.mark.slow
 def test_a_flood_of_tail_writes_costs_the_nic_few_frames() -> None:
     """Both threads are busy in either case, so on a loaded machine the rates fall together."""
     by_hand = ByHand("source", rx=0, manual=False)  # no queue takes the frames, so they are as many as the engine plays

@@ -75,7 +75,6 @@ def test_tails_that_wait_in_the_socket_act_as_the_last(nic: Watched, path: Path)
     with waiting(nic, path) as peer:
         peer.send_bytes(b"".join(write(TDT, value % 7) for value in range(1000)) + write(TDT, 5))
     assert nic.writes == [(TDT, 5)]
-    assert nic.read32(TDT) == 5
 
 
 @pytest.mark.breaks_rules("tail_after_enable")

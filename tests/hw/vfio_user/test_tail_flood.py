@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ixrings import open_port
 from ixrings.hw.registers import Registers
 from ixrings.hw.vfio_user import protocol as p
 from ixrings.hw.vfio_user.protocol import ACCESS, WORD, Command, Region
@@ -99,6 +97,7 @@ REPEATED = [posted(TDT, 0)] * 20
 MOVING = [posted(TDT, tail) for tail in range(20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tails", [REPEATED, MOVING], ids=["the same tail", "a tail that moves"])
 def test_a_flood_of_tail_writes_costs_the_nic_few_frames(tails: list[bytes], peer: Peer) -> None:
     """The client is busy in either case, so on a loaded machine the rates fall together."""
