@@ -43,10 +43,11 @@ def main() -> None:
     args = parser.parse_args()
     longest = args.mtu + 22
     buf_size = -(-longest // UNIT) * UNIT if longest > 2 * UNIT else None
-    with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
-        with open_port(
-            args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace
-        ) as port:
+    # The port first: a file that its wire reads is not overwritten then.
+    with open_port(
+        args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace
+    ) as port:
+        with CaptureWriter(args.file, snaplen=args.snaplen) as writer:
             with Meter(lambda: {"received": writer.frames}, as_json=args.json) as meter:
                 capture(port, writer, args.count, args.busy, meter)
 

@@ -5,6 +5,7 @@ replay.py -i emulated:pcap=,/tmp/out.pcap /tmp/in.pcap --flat-out
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from select import POLLOUT
@@ -15,10 +16,48 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings import Port, open_port
+from ixrings.driver.config import MAX_FRAME
 from ixrings.hw.capture.frames import Capture
-from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.capture.pcap import CaptureError, read_capture
+from ixrings.hw.output import held_input
 
 UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
+LONGEST = MAX_FRAME - 4  # bytes; captures have no CRC
+
+
+def sendable(capture: Capture, file: Path, pad: bool, skip: bool) -> Capture:
+    """The frames that can be sent. pad: frames that the capture has cut can. Records of no bytes are left out.
+
+    Raises CaptureError without `skip`, which leaves out all other frames that cannot be sent.
+    """
+    empty = capture.lengths == 0
+    too_long = (capture.wire_lengths > LONGEST) & ~empty
+    cut = (capture.lengths < capture.wire_lengths) & ~too_long & ~empty
+    left_out = too_long if pad else too_long | cut
+    if left_out.any() and not skip:
+        raise CaptureError(f"{file}: {why_not(capture, int(left_out.argmax()))}")
+    if pad and (count := int(cut.sum())):
+        print(
+            f"{file}: {count} of {len(capture)} frames are cut (the capture has only their first bytes): zeros are "
+            "sent for the rest. To refuse such frames, add --cut refuse",
+            file=sys.stderr,
+        )
+    return capture.only(~(left_out | empty))
+
+
+def why_not(capture: Capture, i: int) -> str:
+    """The sentence about frame i, which is not sent."""
+    captured, whole = int(capture.lengths[i]), int(capture.wire_lengths[i])
+    if whole > LONGEST:
+        return (
+            f"frame {i + 1} has {whole} bytes, and the 82599 sends at most {LONGEST}. The host that captured it had "
+            "joined several frames (GRO, LRO) or not yet cut one (TSO). Add --skip to leave out such frames, or "
+            "capture again after: ethtool -K INTERFACE gro off lro off tso off gso off"
+        )
+    return (
+        f"frame {i + 1} is cut: the capture has {captured} of its {whole} bytes. Capture whole frames (tcpdump -s 0), "
+        "or add --cut pad to send zeros for the rest, or --skip to leave out such frames"
+    )
 
 
 def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.NDArray[np.int64]:
@@ -35,10 +74,11 @@ def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.N
 def put(port: Port, capture: Capture, first: int, count: int) -> int:
     """Copy up to `count` frames, from number `first` on, into the ring. Returns the number of frames copied."""
     span = port.tx_rings[0].reserve(count)
-    lengths = capture.lengths[first : first + len(span)]
-    longest = int(lengths.max(initial=0))
-    places = capture.offsets[first : first + len(span), None].astype(np.int64) + np.arange(longest)
-    port.buffers[span.buf_idx, :longest] = capture.data.take(places, mode="clip")
+    these = slice(first, first + len(span))
+    captured, lengths = capture.lengths[these, None], capture.wire_lengths[these]
+    column = np.arange(lengths.max(initial=0))
+    frames = capture.data.take(capture.offsets[these, None].astype(np.int64) + column, mode="clip")
+    port.buffers[span.buf_idx, : len(column)] = np.where(column < captured, frames, 0)
     span.len[:] = lengths
     port.tx_rings[0].advance(len(span))
     return len(span)
@@ -76,14 +116,28 @@ def main() -> None:
     parser.add_argument(
         "-b", dest="batch", type=int, default=256, help="most frames in one sync (default: %(default)s)"
     )
+    parser.add_argument(
+        "--cut",
+        choices=("pad", "refuse"),
+        default="pad",
+        help="what to do with frames that the capture has cut (tcpdump -s): pad them with zeros to their length on the "
+        "wire (default), or refuse them",
+    )
+    parser.add_argument("--skip", action="store_true", help="leave out frames that are refused, and count them")
     args = parser.parse_args()
     if args.speed <= 0 or args.rate < 0 or args.batch < 1:
         parser.error("--speed must be more than 0, -b at least 1, -R at least 0")
-    capture = read_capture(args.file)
-    longest = max(int(capture.lengths.max(initial=0)), 1514)
+    whole = read_capture(args.file)
+    capture = sendable(whole, args.file, args.cut == "pad", args.skip)
+    longest = max(int(capture.wire_lengths.max(initial=0)), 1514)
     counted: dict[str, float] = {"sent": 0}
+    if len(capture) < len(whole):
+        counted["skipped"] = len(whole) - len(capture)
     buf_size = -(-longest // UNIT) * UNIT if longest > 2 * UNIT else None
-    with open_port(args.port, mtu=longest - 14, buf_size=buf_size, trace=args.trace) as port:
+    with (
+        held_input(args.file),
+        open_port(args.port, mtu=longest - 14, buf_size=buf_size, trace=args.trace) as port,
+    ):
         port.wait_link()
         with Meter(lambda: counted, as_json=args.json) as meter:
             replay(port, capture, due_ns(capture, args.speed, args.rate, args.flat_out), args.batch, meter, counted)

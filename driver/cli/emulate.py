@@ -79,10 +79,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--trap-all", action="store_true", help="no doorbell region: every register access is a message"
     )
     parser.add_argument(
-        "--trace",
-        type=argparse.FileType("w", encoding="ascii"),
-        metavar="FILE",
-        help="write a line to FILE for each message; `ixrings trace FILE` shows the lines",
+        "--trace", metavar="FILE", help="write a line to FILE for each message; `ixrings trace FILE` shows the lines"
     )
     parser.add_argument(
         "--json",
@@ -165,9 +162,11 @@ def facts(violation: Violation) -> dict[str, object]:
 
 def run(options: argparse.Namespace) -> int:
     from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
+    from ixrings.hw.output import open_output
+    from ixrings.hw.trace.device import TRACE, TRACE_HEAD
     from ixrings.hw.vfio_user.server import Server
 
-    trace = Trace(options.trace) if options.trace else None
+    trace: Trace | None = None
     asked: deque[Callable[[], None]] = deque()  # by signals; their handlers must not touch the NIC
 
     def client(here: bool) -> None:
@@ -198,7 +197,10 @@ def run(options: argparse.Namespace) -> int:
             asked.popleft()()
 
     with ExitStack() as undo:
-        if trace:
+        if options.trace:
+            file = open(open_output(options.trace, TRACE), "w", encoding="ascii", errors="backslashreplace")
+            file.write(f"{TRACE_HEAD} {options.socket}, in seconds since it began\n")
+            trace = Trace(file)
             undo.callback(trace.close)
         nic = Emulated82599(
             options.wire,

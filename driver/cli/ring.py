@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ixrings.hw.output import check_kind, open_output
 from ixrings.rings.errors import RegionError
 from ixrings.rings.interface import Interface, attach
 from ixrings.rings.layout import ring_size
@@ -22,7 +23,7 @@ from ..names import Kind, parse_port_name
 from ..opening import open_port
 from ..ring_view import Owner, Step, view_interface, view_port
 from .ring_draw import draw
-from .ring_html import page
+from .ring_html import HTML, page
 from .ring_story import play
 from .watch import add_watch, repeat
 
@@ -59,6 +60,8 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.html:
+        check_kind(options.html, HTML)  # at the start: a long watch must not be in vain
     if options.port.startswith("pid:"):
         return run_other(options)
     if options.watch is not None:
@@ -187,5 +190,7 @@ def facts(step: Step) -> dict[str, object]:
 
 def save(steps: Sequence[Step], file: str | None) -> None:
     if file:
-        Path(file).write_text(page(steps), encoding="utf-8")
+        text = page(steps)
+        with open(open_output(file, HTML), "w", encoding="utf-8") as html:
+            html.write(text)
         print(f"{file}: {len(steps)} steps; open it in a browser", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from ixrings.hw.output import FileKind
+
 from ..ring_view import Owner, RingView, Step
 
 COLOURS = {
@@ -172,3 +174,5 @@ show(Number(location.hash.slice(1)) - 1 || 0);
 </body>
 </html>
 """
+
+HTML = FileKind("a page of ixrings ring", (PAGE.partition("<style>")[0].encode(),))

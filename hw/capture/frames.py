@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CaptureError, CaptureTruncated
+from ..errors import CaptureTruncated
 
 LINKTYPE_ETHERNET = 1
 MAX_FRAME = 262144  # bytes; libpcap's limit for a record (MAXIMUM_SNAPLEN)
@@ -20,7 +20,8 @@ class Capture:
     """Frames of a capture file, at their places in the bytes of the file.
 
     data: the file, read-only uint8, shape (file size,). Per frame, shape (n,): offsets (uint64, into data), lengths
-    (uint32, captured bytes), wire_lengths (uint32, bytes on the wire, at least lengths), times_ns (int64, since 1970).
+    (uint32, captured bytes; 0 is valid), wire_lengths (uint32, bytes on the wire, at least lengths), times_ns (int64,
+    since 1970).
     """
 
     data: npt.NDArray[np.uint8]
@@ -37,6 +38,12 @@ class Capture:
         start = int(self.offsets[i])
         return self.data[start : start + int(self.lengths[i])].tobytes()
 
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Capture:
+        """The frames for which `wanted`, shape (n,), is True; over the same bytes."""
+        return Capture(
+            self.data, self.offsets[wanted], self.lengths[wanted], self.wire_lengths[wanted], self.times_ns[wanted]
+        )
+
     def __iter__(self) -> Iterator[bytes]:
         return (self.frame(i) for i in range(len(self)))
 
@@ -48,13 +55,14 @@ def truncated(what: str, at: int, needs: int, left: int, whole: int) -> CaptureT
     )
 
 
-def check_linktype(linktype: int, where: str) -> None:
-    """Raises CaptureError unless it is Ethernet."""
-    if linktype != LINKTYPE_ETHERNET:
-        raise CaptureError(
-            f"{where} has link type {linktype}, and only Ethernet (1) is supported; capture on one Ethernet interface, "
-            "not on -i any"
-        )
+def linktype_refusal(linktype: int, where: str) -> str:
+    """Why frames of this link type are not read; "" for Ethernet."""
+    if linktype == LINKTYPE_ETHERNET:
+        return ""
+    return (
+        f"{where} has link type {linktype}, and only Ethernet (1) is supported; capture on one Ethernet interface, "
+        "not on -i any"
+    )
 
 
 def gather(data: bytes, dtype: np.dtype[np.void], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
@@ -72,9 +80,7 @@ def first_true(bad: npt.NDArray[np.bool_]) -> int | None:
 
 
 def bad_length(captured: int) -> str:
-    """The rest of an error sentence, for a captured length that is 0 or above MAX_FRAME."""
-    if captured == 0:
-        return "has a frame of 0 bytes; the file is damaged"
+    """The rest of an error sentence, for a captured length above MAX_FRAME."""
     return f"has a frame of {captured} bytes, and {MAX_FRAME} is the limit; the file is damaged"
 
 

@@ -19,7 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaptureError, CaptureTruncated
-from .frames import LINKTYPE_ETHERNET, MAX_FRAME, NS, Capture, bad_length, check_linktype, gather, to_capture, truncated
+from ..output import FileKind, open_output
+from .frames import (
+    LINKTYPE_ETHERNET,
+    MAX_FRAME,
+    NS,
+    Capture,
+    bad_length,
+    gather,
+    linktype_refusal,
+    to_capture,
+    truncated,
+)
 from .pcapng import PCAPNG_MAGIC, read_pcapng
 
 __all__ = ["Capture", "CaptureError", "CaptureTruncated", "CaptureWriter", "read_capture"]
@@ -28,16 +39,27 @@ Path: TypeAlias = str | os.PathLike[str]
 FrameBytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 MAX_FILE = 2**31 - 1
-PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds per unit of the timestamp's second word
-    b"\xd4\xc3\xb2\xa1": ("<", 1000),
-    b"\xa1\xb2\xc3\xd4": (">", 1000),
-    b"\x4d\x3c\xb2\xa1": ("<", 1),
-    b"\xa1\xb2\x3c\x4d": (">", 1),
-}
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PCAP_HEADER = 24
 RECORD_HEADER = 16
+MODIFIED_HEADER = 24  # Kuznetzov's modified pcap: interface, protocol and kind of packet follow the usual header
+PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds per unit of the timestamp, bytes of a record's header
+    b"\xd4\xc3\xb2\xa1": ("<", 1000, RECORD_HEADER),
+    b"\xa1\xb2\xc3\xd4": (">", 1000, RECORD_HEADER),
+    b"\x4d\x3c\xb2\xa1": ("<", 1, RECORD_HEADER),
+    b"\xa1\xb2\x3c\x4d": (">", 1, RECORD_HEADER),
+    b"\x34\xcd\xb2\xa1": ("<", 1000, MODIFIED_HEADER),
+    b"\xa1\xb2\xcd\x34": (">", 1000, MODIFIED_HEADER),
+}
+COMPRESSED = {  # first bytes: the program that decompresses to its standard output
+    b"\x1f\x8b": "gunzip -c",
+    b"\x28\xb5\x2f\xfd": "unzstd -c",
+    b"\x04\x22\x4d\x18": "lz4 -dc",
+    b"\xfd7zXZ": "xz -dc",
+    b"BZh": "bunzip2 -c",
+}
+CAPTURE = FileKind("a capture", (*PCAP_MAGICS, PCAPNG_MAGIC))
+# The link type word (draft-ietf-opsawg-pcap 4): bit 26 (P) says that bits 28 to 31 give the length of the FCS.
+LINKTYPE_MASK, FCS_PRESENT, FCS_LENGTH_SHIFT = 0xFFFF, 1 << 26, 28
 # Bytes: the longest record. A larger buffer would leave the cache before the kernel copies it.
 WRITE_BUFFER = RECORD_HEADER + MAX_FRAME
 
@@ -76,7 +98,7 @@ def read_file(path: Path) -> bytes:
                     f"{name} has {size} bytes, and at most {MAX_FILE} can be read; run: editcap -c 1000000 {name} "
                     "part.pcap"
                 )
-            check_magic(name, file.read(4))
+            check_magic(name, file.read(6))
             file.seek(0)
             return file.read(size)
     except OSError as error:
@@ -84,56 +106,57 @@ def read_file(path: Path) -> bytes:
 
 
 def check_magic(name: str, first: bytes) -> None:
-    """Raises CaptureError unless `first` is the magic number of pcap or pcapng."""
+    """Raises CaptureError unless a file that begins with the bytes `first` is pcap or pcapng."""
     if not first:
         raise CaptureError(f"{name} is empty: it has no capture header")
-    if first[:2] == GZIP_MAGIC:
-        raise CaptureError(f"{name} is compressed; run: gunzip -c {name} > plain.pcap")
-    if first == ZSTD_MAGIC:
-        raise CaptureError(f"{name} is compressed; run: unzstd -c {name} > plain.pcap")
-    if first not in PCAP_MAGICS and first != PCAPNG_MAGIC:
+    for magic, command in COMPRESSED.items():
+        if first.startswith(magic):
+            raise CaptureError(f"{name} is compressed; run: {command} {name} > plain.pcap")
+    if not first.startswith(CAPTURE.begins):
         raise CaptureError(
-            f"{name} is not a pcap or pcapng file: it begins with the bytes {first.hex(' ')}; see: file {name}"
+            f"{name} is not a pcap or pcapng file: it begins with the bytes {first[:4].hex(' ')}. If it is a capture "
+            f"in another format, run: editcap -F pcap {name} plain.pcap"
         )
 
 
 def read_pcap(data: bytes, allow_truncated: bool) -> Capture:
     """Frames of a classic pcap file. Raises CaptureError, CaptureTruncated."""
-    order, unit_ns = PCAP_MAGICS[data[:4]]
+    order, unit_ns, header = PCAP_MAGICS[data[:4]]
     if len(data) < PCAP_HEADER:
         raise CaptureError(f"the file header is truncated: it needs {PCAP_HEADER} bytes and the file has {len(data)}")
     major, minor, linktype = struct.unpack_from(order + "HH12xI", data, 4)
     if major != 2:
         raise CaptureError(f"pcap version {major}.{minor} is not supported; current programs write 2.4")
-    if linktype >> 16:
+    if linktype & FCS_PRESENT and linktype >> FCS_LENGTH_SHIFT:
         raise CaptureError(
             f"the link type word {linktype:#010x} means that frames include their FCS; capture without FCS"
         )
-    check_linktype(linktype, "the file")
-    positions = scan_records(data, order, allow_truncated)
+    if refusal := linktype_refusal(linktype & LINKTYPE_MASK, "the file"):
+        raise CaptureError(refusal)
+    positions = scan_records(data, order, header, allow_truncated)
     layout = np.dtype(
         [("seconds", order + "u4"), ("fraction", order + "u4"), ("captured", order + "u4"), ("wire", order + "u4")]
     )
     records = gather(data, layout, positions)
     times = records["seconds"].astype(np.int64) * NS + records["fraction"].astype(np.int64) * unit_ns
-    return to_capture(data, positions + RECORD_HEADER, records["captured"], records["wire"], times)
+    return to_capture(data, positions + header, records["captured"], records["wire"], times)
 
 
-def scan_records(data: bytes, order: str, allow_truncated: bool) -> npt.NDArray[np.int64]:
-    """Byte positions of the record headers."""
+def scan_records(data: bytes, order: str, header: int, allow_truncated: bool) -> npt.NDArray[np.int64]:
+    """Byte positions of the record headers, each of `header` bytes."""
     found = array("q")
     captured_at = struct.Struct(order + "8xI4x").unpack_from
     at, size = PCAP_HEADER, len(data)
-    while at + RECORD_HEADER <= size:
+    while at + header <= size:
         (captured,) = captured_at(data, at)
-        if not 0 < captured <= MAX_FRAME:
+        if captured > MAX_FRAME:
             raise CaptureError(f"record {len(found) + 1} at byte {at} {bad_length(captured)}")
-        if at + RECORD_HEADER + captured > size:
+        if at + header + captured > size:
             break
         found.append(at)
-        at += RECORD_HEADER + captured
+        at += header + captured
     if at < size and not allow_truncated:
-        needs = RECORD_HEADER + (captured_at(data, at)[0] if at + RECORD_HEADER <= size else 0)
+        needs = header + (captured_at(data, at)[0] if at + header <= size else 0)
         raise truncated(f"record {len(found) + 1}", at, needs, size - at, len(found))
     return np.array(found, np.int64)
 
@@ -315,7 +338,7 @@ def open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
     if target == "-":
         return open(1, "wb", buffering=0, closefd=False), True, "standard output"
     try:
-        return open(target, "wb", buffering=0), True, os.fspath(target)
+        return open(open_output(target, CAPTURE), "wb", buffering=0), True, os.fspath(target)
     except OSError as error:
         raise CaptureError(f"{os.fspath(target)} cannot be written: {error.strerror}") from error
 

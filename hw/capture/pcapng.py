@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaptureError
-from .frames import MAX_FRAME, NS, Capture, bad_length, check_linktype, first_true, gather, to_capture, truncated
+from .frames import (
+    MAX_FRAME,
+    NS,
+    Capture,
+    bad_length,
+    first_true,
+    gather,
+    linktype_refusal,
+    to_capture,
+    truncated,
+)
 
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION = 0x0A0D0D0A  # the same bytes in both byte orders
@@ -24,9 +34,12 @@ MAX_SECONDS = 2**33  # the year 2242: nanoseconds up to there fit 64 bits
 
 @dataclass(frozen=True)
 class Interface:
+    """refusal: why its packets cannot be read, or ""; an interface without packets does no harm."""
+
     snaplen: int
     resolution: int  # if_tsresol of the file: bit 7 selects a power of two instead of ten
     offset_s: int
+    refusal: str
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ def read_section(data: bytes, at: int, order: str) -> Section:
 def read_interface(data: bytes, at: int, length: int, order: str, number: int) -> Interface:
     """An interface description block. Raises CaptureError."""
     linktype, snaplen = struct.unpack_from(order + "H2xI", data, at + 8)
-    check_linktype(linktype, f"interface {number}")
+    refusal = linktype_refusal(linktype, f"interface {number}")
     resolution, offset_s = 6, 0  # microseconds if the option is missing
     for code, value in options_of(data, at + 16, at + length - 4, order):
         if code == OPTION_TSRESOL and len(value) == 1:
@@ -147,13 +160,13 @@ def read_interface(data: bytes, at: int, length: int, order: str, number: int) -
         elif code == OPTION_TSOFFSET and len(value) == 8:
             (offset_s,) = struct.unpack(order + "q", value)
         elif code == OPTION_FCSLEN and value[:1] not in (b"", b"\0"):
-            raise CaptureError(f"frames of interface {number} include their FCS; capture without FCS")
+            refusal = refusal or f"frames of interface {number} include their FCS; capture without FCS"
     if resolution & 0x7F > (63 if resolution & 0x80 else 18) or abs(offset_s) > MAX_SECONDS:
         raise CaptureError(
             f"interface {number} has an impossible clock (if_tsresol {resolution:#x}, if_tsoffset {offset_s}); "
             "the file is damaged"
         )
-    return Interface(snaplen, resolution, offset_s)
+    return Interface(snaplen, resolution, offset_s, refusal)
 
 
 def options_of(data: bytes, at: int, end: int, order: str) -> Iterator[tuple[int, bytes]]:
@@ -191,6 +204,9 @@ def decode_packets(data: bytes, section: Section, kind: int, positions: npt.NDAr
             f"the packet at byte {positions[i]} is of interface {interface[i]}, which has no description; "
             "the file is damaged"
         )
+    for number, described in enumerate(section.interfaces):
+        if described.refusal and (interface == number).any():
+            raise CaptureError(described.refusal)
     if kind == SIMPLE:  # the block has no captured length: the snaplen of interface 0 limits it
         captured = np.minimum(wire, section.interfaces[0].snaplen or NO_SNAPLEN)
         times = np.zeros(len(blocks), np.int64)
@@ -210,7 +226,7 @@ def check_packets(
     captured: npt.NDArray[np.int64],
 ) -> None:
     """Raises CaptureError for impossible lengths."""
-    if (i := first_true((captured == 0) | (captured > MAX_FRAME))) is not None:
+    if (i := first_true(captured > MAX_FRAME)) is not None:
         raise CaptureError(f"the packet at byte {positions[i]} {bad_length(int(captured[i]))}")
     if (i := first_true(captured > total - header - 4)) is not None:
         raise CaptureError(

@@ -8,8 +8,9 @@ import os
 import struct
 
 from ..capture.frames import Capture
-from ..capture.pcap import read_capture
+from ..capture.pcap import CAPTURE, read_capture
 from ..errors import CaptureError, WireError
+from ..output import hold_input, open_output
 from .engine.library import Engine
 
 WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
@@ -78,9 +79,11 @@ class Wire:
         fd = -1
         try:
             if source:
-                self._capture = read_capture(source)
+                capture = read_capture(source)
+                self._capture = capture.only(capture.lengths > 0)  # a record of no bytes is no frame on a wire
+                self._fds.append(hold_input(source))
             if target:
-                fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+                fd = open_output(target, CAPTURE)
                 self._fds.append(fd)
                 os.write(fd, PCAP_HEADER)
         except CaptureError as error:

@@ -22,9 +22,12 @@ from typing import TextIO
 
 from .. import device, register, registers
 from ..device import Device, DmaMapping
+from ..output import FileKind, open_output
 from ..register import ALL_ONES, Place, Word
 from ..registers import Registers
 
+TRACE_HEAD = "# ixrings trace of"
+TRACE = FileKind("a register trace", (TRACE_HEAD.encode(),))
 HOT_LOOP = "rings/hotloop.py"  # recorded as the caller for tails, which C code stores
 PROJECT = f"{Path(__file__).parents[2]}/"
 # Files whose functions are called between a step of a driver and the access.
@@ -141,7 +144,7 @@ class TracedDevice(Device):
         self._tails: dict[int, Tail] = {}
         self._callers: dict[CodeType, str] = {}
         self._lock = threading.RLock()  # keeps the lines in the order of the accesses
-        self._write_line(f"# ixrings trace of {inner.name}, in seconds since it began\n")
+        self._write_line(f"{TRACE_HEAD} {inner.name}, in seconds since it began\n")
 
     @property
     def owner(self) -> str:
@@ -154,8 +157,8 @@ class TracedDevice(Device):
     @classmethod
     @contextmanager
     def recording(cls, inner: Device, path: str | Path) -> Iterator[TracedDevice]:
-        """`inner`, traced into a new file at `path`. Raises OSError if the file cannot be created."""
-        file = open(path, "w", encoding="ascii", errors="backslashreplace")
+        """`inner`, traced into a new file at `path`. Raises OSError: it cannot be created, or is not overwritten."""
+        file = open(open_output(path, TRACE), "w", encoding="ascii", errors="backslashreplace")
         device = cls(inner, file)
         try:
             yield device

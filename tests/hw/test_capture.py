@@ -189,9 +189,12 @@ def test_a_truncated_file_header_is_reported(tmp_path: Path) -> None:
 def test_bad_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "is empty" in error_of(tmp_path, b"")
     assert "begins with the bytes 7f 45 4c 46" in error_of(tmp_path, b"\x7fELF....")
-    assert "run: gunzip" in error_of(tmp_path, b"\x1f\x8b\x08\x00")
+    assert "run: editcap -F pcap" in error_of(tmp_path, b"snoop\0\0\0\0\0\0\2")
+    for magic, tool in {b"\x1f\x8b\x08\0": "gunzip", b"BZh91AY": "bunzip2", b"\xfd7zXZ\0": "xz -dc"}.items():
+        assert f"run: {tool}" in error_of(tmp_path, magic)
     assert "link type 113, and only Ethernet (1)" in error_of(tmp_path, pcap(linktype=113))
-    assert "interface 0 has link type 276" in error_of(tmp_path, section("<") + interface("<", linktype=276))
+    other = section("<") + interface("<", linktype=276) + enhanced("<", 0, 0, FRAMES[0])
+    assert "interface 0 has link type 276" in error_of(tmp_path, other)
     assert "FCS" in error_of(tmp_path, pcap(linktype=0x24000001))
     assert "version 9.4" in error_of(tmp_path, pcap()[:4] + b"\x09\0" + pcap()[6:])
 
@@ -201,9 +204,7 @@ def test_impossible_lengths_are_refused_with_their_position(tmp_path: Path) -> N
     assert "record 1 at byte 24 has a frame of 262145 bytes" in error_of(
         tmp_path, header + record(0, 0, 262145, 60) + bytes(300000)
     )
-    assert "record 1 at byte 24 has a frame of 0 bytes" in error_of(tmp_path, header + record(0, 0, 0, 0))
     opening = section("<") + interface("<")
-    assert f"at byte {len(opening)} has a frame of 0 bytes" in error_of(tmp_path, opening + enhanced("<", 0, 0, b""))
     lying = bytearray(enhanced("<", 0, 0, FRAMES[0]))
     lying[20:24] = struct.pack("<I", 61 + 20)
     assert "has 81 bytes in a block of 92" in error_of(tmp_path, opening + lying)
@@ -263,7 +264,7 @@ def test_damaged_files_raise_only_capture_errors(tmp_path: Path, data: bytes) ->
         except CaptureError:
             continue
         ends = capture.offsets.astype(np.int64) + capture.lengths
-        assert not len(capture) or (int(ends.max()) <= len(damaged) and int(capture.lengths.min()) > 0)
+        assert not len(capture) or int(ends.max()) <= len(damaged)
         assert (capture.wire_lengths >= capture.lengths).all()
 
 
