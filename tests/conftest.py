@@ -15,10 +15,15 @@ import pytest
 from ixrings.hw.emulator.rules.inspector import Inspector
 from ixrings.hw.memory.hugepages import free_hugepages, reserve
 from tests.support.leaks import held
+from tests.support.signals import stop_ignoring_signals
 
 PATIENCE_S = 1.0  # /proc may list a joined thread for a moment longer
 FAILED = pytest.StashKey[bool]()
 SOME_HUGEPAGES = 16
+
+
+def pytest_sessionstart() -> None:
+    stop_ignoring_signals()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ixrings.hw.registers import Registers
 
 from ..errors import PortError
 from ..names import Kind, parse_port_name
-from .peek import peek
+from .peek import Peek, peek
 from .watch import add_watch, repeat
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         values = read(seen.nic, wanted or everything())
         shown = {entry: value for entry, value in values.items() if is_shown(entry, value, bool(wanted), options.diff)}
         if options.watch is not None:
-            watch(seen.nic, values, options)
+            watch(seen, values, options)
         elif options.json:
             found = [entry.facts(value, options.fields) for entry, value in shown.items()]
             print(json.dumps({"port": options.port, "held_by": seen.holder, "registers": found}, indent=2))
@@ -142,8 +143,33 @@ def named(pattern: str) -> list[Entry]:
         )
     ]
     if not found:
-        raise PortError(f"no register {pattern} of the 82599 is known. All names: ixrings regs emulated '*'")
+        raise only_effects(pattern) or no_register(pattern)
     return found
+
+
+def only_effects(pattern: str) -> PortError | None:
+    """The error for a pattern that matches registers, but none of them is read for it. None if it matches nothing."""
+    names = [row.name for row in Registers.rows() if fnmatchcase(row.name, pattern.upper())]
+    if not names:
+        return None
+    return PortError(
+        f"{pattern} names only registers that change when they are read, or that cannot be read: "
+        f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}. To read one, give its full name"
+    )
+
+
+def no_register(pattern: str) -> PortError:
+    """The error for a NAME that stands for no register, with the nearest name."""
+    asked = pattern.upper()
+    rows = {name: row for row in Registers.rows() for name in (row.name, *row.also)}
+    base, _, index = asked.partition("[")
+    if index and base in rows and rows[base].count > 1:
+        return PortError(f"there is no {pattern}: {base} has the numbers 0 to {rows[base].count - 1}")
+    if index and base in rows:
+        return PortError(f"there is no {pattern}: {base} is one register, without a number")
+    nearest = get_close_matches(base, rows, 1)
+    hint = f"Did you mean {nearest[0]}?" if nearest else "All names: ixrings regs emulated '*'"
+    return PortError(f"no register {pattern} of the 82599 is known. {hint}")
 
 
 def in_section(section: str, asked: str) -> bool:
@@ -237,14 +263,16 @@ def changes(before: Word, after: Word) -> Iterator[str]:
             yield f"{name}={digits(was, field)}->{digits(now, field)}"
 
 
-def watch(nic: Registers, values: Mapping[Entry, Word], options: argparse.Namespace) -> None:
+def watch(seen: Peek, values: Mapping[Entry, Word], options: argparse.Namespace) -> None:
     """Show what changes, until Ctrl-C."""
     last = dict(values)
     start = time.monotonic()
+    if not options.json:
+        print(f"{options.port}: {len(last)} registers, read every {options.watch:g} s; changes follow", flush=True)
 
     def look() -> None:
         nonlocal last
-        before, last = last, read(nic, last)
+        before, last = last, read(seen.nic, last)
         changed = [entry for entry in last if last[entry] != before[entry]]
         since = time.monotonic() - start
         if options.json:
@@ -253,5 +281,7 @@ def watch(nic: Registers, values: Mapping[Entry, Word], options: argparse.Namesp
         elif changed:
             found = lines({entry: last[entry] for entry in changed}, before, options.fields)
             print(f"after {since:.1f} s", *found, sep="\n", flush=True)
+        else:
+            print(f"after {since:.1f} s: nothing", flush=True)
 
-    repeat(options.watch, look)
+    repeat(options.watch, look, seen.wait)

@@ -39,15 +39,17 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    with counting(options.port, options.watch is not None) as (source, count):
+    with counting(options.port, options.watch is not None) as (source, count, wait):
         if options.watch is not None:
-            watch(options, source, count)
+            watch(options, source, count, wait)
             return 0
         counts = count()
     if options.json:
         print(json.dumps({"port": options.port, "source": source, "counts": counts}, indent=2))
         return 0
     print(f"{options.port}: {source}")
+    if not options.all and not any(counts.values()):
+        print(f"all {len(counts)} counters are 0; to see their names, add --all")
     for name, value in counts.items():
         if value or options.all:
             print(f"{value:20,}  {name}")
@@ -55,18 +57,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Counts]]]:
-    """The source of the counts, in words, and a function that returns the counts so far.
+def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Counts], Callable[[float], None]]]:
+    """The source of the counts, in words, a function that returns the counts so far, and one to wait between looks.
 
     An emulated NIC that is watched is brought up first: before that it counts nothing. Raises DeviceError.
     """
     try:
         with peek(port, up=watching and parse_port_name(port).kind is Kind.EMULATED) as seen:
-            yield seen_counts(seen)
+            yield *seen_counts(seen), seen.wait
     except RegistersHidden as hidden:
         if not hidden.function.netdevs:
             raise
-        yield linux_counts(hidden.function)
+        yield *linux_counts(hidden.function), time.sleep
 
 
 def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
@@ -94,10 +96,7 @@ def linux_counts(function: Function) -> tuple[str, Callable[[], Counts]]:
 
 
 def port_counts(port: Port) -> Counts:
-    """Counts of an open port. Received frames are discarded."""
-    port.rxsync()
-    for ring in port.rx_rings:
-        ring.advance(ring.space)
+    """Counts of an open port."""
     counts = port.stats()
     queues = {
         f"{name}[{number}]": value
@@ -131,7 +130,7 @@ def kernel_counts(netdev: str) -> Counts:
 # ---- --watch ----
 
 
-def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts]) -> None:
+def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts], wait: Callable[[float], None]) -> None:
     """Print counts and rates until Ctrl-C."""
     start = last_at = time.monotonic()
     last = count()
@@ -162,7 +161,7 @@ def watch(options: argparse.Namespace, source: str, count: Callable[[], Counts])
         for name, rate in shown.items():
             print(f"{last[name]:20,}  {per_second(name, rate):>16}  {name}", flush=True)
 
-    repeat(options.watch, look)
+    repeat(options.watch, look, wait)
 
 
 def per_second(name: str, rate: float) -> str:

@@ -7,15 +7,19 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
+from ixrings.hw.registers import Registers
 from ixrings.hw.trace.device import Access
 from ixrings.hw.trace.file import TraceFile
 
+from ..errors import PortError
+from .regs import in_section, no_register
 from .trace_compare import Written, compared, differences, family, ranges
 from .trace_fold import fold
 
+CONFIG_SIZE, CONFIG_SECTION = 4096, "9.3"
 EPILOG = """\
 A trace is written by open_port(..., trace=FILE), by an example with --trace FILE, or by ixrings emulate --trace FILE
 for any driver that uses the emulated NIC, such as Linux in a guest. Loops are folded: "x 37" means that the access was
@@ -87,9 +91,13 @@ def run(options: argparse.Namespace) -> int:
 def chosen(file: TraceFile, options: argparse.Namespace) -> Iterator[Access]:
     """The accesses that the options choose. Raises ValueError for --from or --to if the trace has no times."""
     wanted = conditions(options, file)
+    found = False
     for access in file:
         if all(holds(access) for holds in wanted):
+            found = True
             yield access
+    if not found:
+        print(f"ixrings trace: {file.path}: none of its {file.accesses} accesses matches the options", file=sys.stderr)
 
 
 def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[Access], bool]]:
@@ -97,17 +105,51 @@ def conditions(options: argparse.Namespace, file: TraceFile) -> list[Callable[[A
     if options.reads or options.writes:
         wanted.append(lambda access: access.write == options.writes)
     if options.register:
-        globs = [glob.replace("[", "[[]") for glob in options.register]  # RXDCTL[0] is a register, not a set of letters
-        wanted.append(
-            lambda access: any(fnmatchcase(name, glob) for glob in globs for name in (access.register, family(access)))
-        )
+        check_registers(options.register)
+        wanted.append(lambda access: any(matches(names_of(access), glob) for glob in options.register))
     if options.section:
+        if not any(in_section(each, options.section.rstrip(".")) for each in (CONFIG_SECTION, *sections())):
+            raise PortError(f"no register is in section {options.section} of the datasheet")
         wanted.append(lambda access: f"{access.section}.".startswith(f"{options.section.rstrip('.')}."))
     if options.begin is not None:
         wanted.append(lambda access: time_of(access, file) >= options.begin)
     if options.end is not None:
         wanted.append(lambda access: time_of(access, file) <= options.end)
     return wanted
+
+
+def check_registers(globs: Sequence[str]) -> None:
+    """Raises PortError for a GLOB that matches no register. `0x01234` is an offset without a name in the table."""
+    names = [
+        name
+        for row in Registers.rows()
+        for each in (row.name, *row.also)
+        for name in (each, *(f"{each}[{index}]" for index in range(row.count) if row.count > 1))
+    ]
+    config = [f"CONFIG+{offset:#04x}" for offset in range(CONFIG_SIZE)]
+    for glob in globs:
+        if not (glob.lower().startswith("0x") or matches(names, glob) or matches(config, glob)):
+            raise no_register(glob)
+
+
+def matches(names: Iterable[str], glob: str) -> bool:
+    """Whether one of the names matches. RXDCTL[0] is a register, not a set of letters."""
+    pattern = glob.upper().replace("[", "[[]")
+    return any(fnmatchcase(name.upper(), pattern) for name in names)
+
+
+def names_of(access: Access) -> Iterator[str]:
+    """Every name of the accessed register: with and without its number, the datasheet's and those of other drivers."""
+    yield access.register
+    if access.place:
+        row, index = access.place.row, access.place.index
+        for name in (row.name, *row.also):
+            yield name
+            yield f"{name}[{index}]"
+
+
+def sections() -> Iterator[str]:
+    return (row.section for row in Registers.rows())
 
 
 def time_of(access: Access, file: TraceFile) -> float:

@@ -27,13 +27,13 @@ def interval(text: str) -> float:
     return value
 
 
-def repeat(interval_s: float, look: Callable[[], None]) -> None:
-    """Call `look()` every `interval_s` seconds, without drift. Ctrl-C is the normal end."""
+def repeat(interval_s: float, look: Callable[[], None], wait: Callable[[float], None] = time.sleep) -> None:
+    """Call `look()` every `interval_s` seconds without drift, and `wait(seconds)` between. Ctrl-C is the normal end."""
     due = time.monotonic()
     try:
         while True:
             due = max(due + interval_s, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+            wait(max(0.0, due - time.monotonic()))
             look()
     except KeyboardInterrupt:
         return

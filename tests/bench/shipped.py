@@ -38,6 +38,7 @@ def run(arguments: list[str], interrupt_after_s: float | None) -> tuple[int, flo
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH")))),
     }
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, also in `program`
     with subprocess.Popen(
         [sys.executable, *arguments, "--json"], stdout=subprocess.PIPE, env=environment, text=True
     ) as program:

@@ -489,10 +489,9 @@ def test_ctrl_c_ends_a_replay_in_the_middle_of_a_pause(tmp_path: Path) -> None:
     with CaptureWriter(file) as writer:
         frames = np.zeros((2, 60), np.uint8)
         writer.write_batch(frames, np.array([60, 60], np.uint16), np.array([0, 3_600_000_000_000], np.int64))
-    with started(command("replay", file)) as process:
-        wait_until_it_has_begun(process)
-        wait_for(lambda: handles_interrupt(process), "replay does not run")
-        time.sleep(0.4)
+    sent = tmp_path / "sent.pcap"
+    with started(command("replay", file, "-i", f"emulated:pcap=,{sent}")) as process:
+        wait_for(lambda: sent.exists() and sent.stat().st_size > 24, "replay does not run", 30)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=5)
+        output, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and output.startswith("sent 1 frames") and not errors

@@ -205,14 +205,14 @@ def names(text: str) -> set[str]:
 def test_registers_are_chosen_by_glob_and_by_section(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert names(output(capsys, recorded, "--register", "RXDCTL")) == {"RXDCTL"}
     # Brackets contain an index, not a set of letters.
-    assert names(output(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")) == {"RDT"}
+    assert "no register TD[HT]* of the 82599" in refusal(capsys, recorded, "--register", "RDT", "--register", "TD[HT]*")
     assert "RXDCTL[1..127]" not in output(capsys, recorded, "--register", "RXDCTL[0]")
     assert (
         {"EIMC", "EICR", "EITR"}
         <= names(output(capsys, recorded, "--section", "8.2.3.5"))
         <= {row.name for row in Registers.rows() if row.section.startswith("8.2.3.5.")}
     )
-    assert output(capsys, recorded, "--section", "8.2.3.50") == ""
+    assert "no register is in section 8.2.3.50" in refusal(capsys, recorded, "--section", "8.2.3.50")
 
 
 def test_reads_and_writes_and_times_are_chosen(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +225,35 @@ def test_reads_and_writes_and_times_are_chosen(recorded: Path, capsys: pytest.Ca
     ]
     before, after, everything = (int(reads) + int(writes) for reads, writes, *_ in totals)
     assert before + after - moments.count(middle) == everything == len(moments)
+
+
+def test_registers_are_also_chosen_by_other_names(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_name = output(capsys, recorded, "--register", "RXDCTL[0]")
+    assert by_name and output(capsys, recorded, "--register", "rxdctl[0]") == by_name
+    by_name = output(capsys, recorded, "--register", "MAXFRS")
+    assert by_name and output(capsys, recorded, "--register", "MHADD") == by_name
+
+
+@pytest.mark.parametrize(
+    ("option", "typo", "words"),
+    [
+        ("--register", "RXDTCL", "no register RXDTCL of the 82599 is known. Did you mean RXDCTL?"),
+        ("--register", "rxdctl[128]", "RXDCTL has the numbers 0 to 127"),
+        ("--register", "CTRL[0]", "CTRL is one register, without a number"),
+        ("--register", "QQ*", "All names: ixrings regs emulated '*'"),
+    ],
+)
+def test_a_name_that_no_register_has_is_refused(
+    option: str, typo: str, words: str, recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ((), ("--count",), ("--compare", recorded)):
+        assert words in refusal(capsys, recorded, option, typo, *what)
+
+
+def test_a_choice_without_any_access_is_said(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(recorded), "--register", "FDIRHASH"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and re.search(r"none of its \d+ accesses matches the options", captured.err)
 
 
 def test_accesses_are_counted_by_register(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
