@@ -91,7 +91,7 @@ class Wire:
         except OSError as error:
             raise WireError(f"pcap={argument}: cannot write {target}: {error.strerror}") from None
         if self._capture is None:
-            self._check(self._engine.call("wire_pcap", None, None, None, 0, fd))
+            self._check(self._engine.call("wire_pcap", None, None, None, None, 0, fd))
         else:
             capture = self._capture
             self._check(
@@ -100,6 +100,7 @@ class Wire:
                     capture.data.ctypes.data,
                     capture.offsets.ctypes.data,
                     capture.lengths.ctypes.data,
+                    capture.wire_lengths.ctypes.data,
                     len(capture),
                     fd,
                 )

@@ -57,7 +57,6 @@ def test_the_capture_that_is_sent_is_not_overwritten_by_the_wire(tmp_path: Path)
     source, link = captured(tmp_path / "in.pcap", (SHORT, len(SHORT))), tmp_path / "link.pcap"
     before = source.read_bytes()
     link.symlink_to(source)
-    for target in (source, link):
-        done = replay(source, target)
-        assert done.returncode == 1 and "reads or writes this file now" in done.stderr
-        assert source.read_bytes() == before
+    done = replay(source, link)
+    assert done.returncode == 1 and "reads or writes this file now" in done.stderr
+    assert source.read_bytes() == before

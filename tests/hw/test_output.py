@@ -64,8 +64,8 @@ def test_no_second_output_goes_to_a_file_that_is_in_use(capture: Path, tmp_path:
         for file in (capture, recording):
             with pytest.raises(CaptureError, match="reads or writes this file now"):
                 CaptureWriter(file)
-            done = run_example("capture", "-w", file, "-c", 1)  # another program
-            assert done.returncode == 1 and "reads or writes this file now" in done.stderr
+        done = run_example("capture", "-w", recording, "-c", 1)  # another program
+        assert done.returncode == 1 and "reads or writes this file now" in done.stderr
         assert len(read_capture(recording)) == 0  # but it may be read
     done = run_example("capture", "-i", f"emulated:pcap={capture}", "-w", capture, "-c", 1)
     assert done.returncode == 1 and "reads or writes this file now" in done.stderr

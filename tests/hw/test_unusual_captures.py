@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ixrings import open_port
-from ixrings.hw.capture.pcap import read_capture
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
 from ixrings.hw.errors import CaptureError
 from tests.support.programs import run_example
 
@@ -78,6 +78,16 @@ def test_a_packet_of_an_interface_that_cannot_be_read_is_refused(described_twice
     file.write_bytes(SECTION + described(1) + described_twice + enhanced(0, FRAME) + enhanced(1, FRAME))
     with pytest.raises(CaptureError, match=r"interface 1 (has link type 113|include their FCS)"):
         read_capture(file)
+
+
+def test_a_wire_plays_cut_frames_with_their_length(tmp_path: Path) -> None:
+    source = tmp_path / "cut.pcap"
+    with CaptureWriter(source) as writer:
+        for captured, length in ((FRAME[:20], 60), (FRAME, 1514), (FRAME, 33_000), (FRAME, 60)):
+            writer.write(captured, 0, length)
+    with open_port(f"emulated:pcap={source}", promiscuous=True) as port:
+        assert list(islice(port.recv(20), 3)) == [FRAME[:20].ljust(60, b"\0"), FRAME.ljust(1514, b"\0"), FRAME]
+        assert port.stats()["ROC"] == 1
 
 
 def test_records_of_no_bytes_are_no_frames_on_a_wire(tmp_path: Path) -> None:

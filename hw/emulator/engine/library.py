@@ -91,7 +91,7 @@ NIC_CALLS: dict[str, Signature] = {
     "wire_sink": (None, ()),
     "wire_cable": (None, (c_void_p,)),
     "wire_source": (c_int, (c_char_p, c_uint32)),
-    "wire_pcap": (c_int, (c_void_p, c_void_p, c_void_p, c_uint64, c_int)),
+    "wire_pcap": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p, c_uint64, c_int)),
     "wire_tap": (c_int, (c_int,)),
     "wire_close": (None, ()),
     "wire_trouble": (c_int, ()),

@@ -171,7 +171,7 @@ struct wire {
     uint64_t sequence; /* source, playback */
     const uint8_t *capture; /* playback */
     const uint64_t *offsets;
-    const uint32_t *lengths;
+    const uint32_t *lengths, *wire_lengths; /* captured bytes; bytes that the frame had on its wire */
     uint64_t frames;
     uint32_t
         pending; /* tap: length of the frame in `buffer` that the NIC has not taken; source: length of every frame */

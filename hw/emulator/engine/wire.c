@@ -68,8 +68,17 @@ static const uint8_t *playback_offer(struct nic *nic, uint32_t *length)
     struct wire *wire = &nic->wire;
     if (wire->sequence >= wire->frames)
         return NULL;
-    *length = wire->lengths[wire->sequence];
-    return wire->capture + wire->offsets[wire->sequence];
+    const uint8_t *frame = wire->capture + wire->offsets[wire->sequence];
+    uint32_t captured = wire->lengths[wire->sequence], whole = wire->wire_lengths[wire->sequence];
+    if (captured >= whole || captured >= FRAME_MAX) {
+        *length = captured;
+        return frame;
+    }
+    /* The capture has only the beginning of this frame: zeros follow. FRAME_MAX bytes are already too long for a MAC. */
+    *length = whole < FRAME_MAX ? whole : FRAME_MAX;
+    memcpy(wire->buffer, frame, captured);
+    memset(wire->buffer + captured, 0, *length - captured);
+    return wire->buffer;
 }
 
 static void record_flush(struct nic *nic)
@@ -167,11 +176,14 @@ EXPORT int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
 
 /* `frames` 0: nothing to play. fd -1: nothing to record. The arrays belong to Python and outlive the wire. */
 EXPORT int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *offsets, const uint32_t *lengths,
-                     uint64_t frames, int fd)
+                     const uint32_t *wire_lengths, uint64_t frames, int fd)
 {
-    uint8_t *record = fd >= 0 ? malloc(RECORD_ROOM) : NULL;
-    if (fd >= 0 && !record)
+    uint8_t *record = fd >= 0 ? malloc(RECORD_ROOM) : NULL, *buffer = frames ? malloc(FRAME_MAX) : NULL;
+    if ((fd >= 0 && !record) || (frames && !buffer)) {
+        free(record);
+        free(buffer);
         return -1;
+    }
     nic->wire = (struct wire){.send = fd >= 0 ? record_send : sink_send,
                               .offer = playback_offer,
                               .taken = sequence_taken,
@@ -181,7 +193,9 @@ EXPORT int wire_pcap(struct nic *nic, const uint8_t *capture, const uint64_t *of
                               .capture = capture,
                               .offsets = offsets,
                               .lengths = lengths,
+                              .wire_lengths = wire_lengths,
                               .frames = frames,
+                              .buffer = buffer,
                               .record = record};
     return 0;
 }
