@@ -29,6 +29,7 @@ from .doorbells import Sync, ringing
 from .errors import DmaRefused, PortBusy
 from .flow_director import Director
 from .interrupts import Interrupts
+from .standstill import Standstill
 from .statistics import PAIR_BITS, Statistics
 
 # Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
@@ -72,6 +73,7 @@ class Session:
         # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
+        self._standstill = Standstill(self.device, self.nic, self.interface, (*self.tx, *self.rx))
         # Already true if an earlier user was refused and no function reset followed.
         self._refused = self.device.dma_refused()
 
@@ -103,6 +105,10 @@ class Session:
             )
         if time.monotonic() >= self.statistics.due_at:
             self.accumulate()
+
+    def look_for_standstill(self) -> None:
+        """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
+        self._standstill.look()
 
     def _set_due(self) -> None:
         for queue in (*self.tx, *self.rx):

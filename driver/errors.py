@@ -29,6 +29,14 @@ class DmaRefused(PortError):
     """
 
 
+class PortStuck(PortError):
+    """The port moves no more frames until it is opened again. The message names the cause.
+
+    A wait raises it that found nothing for a second or more: the wire is gone for good (a TAP interface was deleted,
+    the disk under a recording is full), or the NIC no longer reports what it has sent.
+    """
+
+
 class LinkDown(DeviceError):
     """The link did not come up in time. The message says why, as far as the NIC knows."""
 

@@ -17,11 +17,15 @@ POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Link:
-    """State of the link. When it is down, speed_mbps is 0 and reason is a sentence."""
+    """State of the link. When it is down, speed_mbps is 0 and reason is a sentence.
+
+    lost: it stays down until the port is opened again, because what the cable led to is gone.
+    """
 
     up: bool
     speed_mbps: int
     reason: str = ""
+    lost: bool = False
 
     def __str__(self) -> str:
         return f"up, {self.speed_mbps / 1000:g} Gbit/s" if self.up else f"down: {self.reason}"
@@ -47,7 +51,7 @@ def read_link(device: Device, nic: Registers) -> Link:
     links = nic.LINKS.read()
     if links.LINK_UP:
         return Link(True, SPEEDS_MBPS.get(links.SPEED, 0))
-    return Link(False, 0, device.link_trouble() or why_down(nic, links))
+    return Link(False, 0, device.link_trouble() or why_down(nic, links), device.link_lost())
 
 
 def why_down(nic: Registers, links: LINKS) -> str:

@@ -19,6 +19,8 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from ixrings.hw.registers import QUEUES
+
 from .errors import PortNameError
 
 BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
@@ -127,6 +129,10 @@ def with_suffix(name: PortName, suffix: str) -> PortName:
     if parts["queue"] is not None:
         if name.queue is not None:
             raise PortNameError(f"{name.text!r} names two queues; one -k is allowed")
+        if len(parts["queue"]) > 3 or int(parts["queue"]) >= QUEUES:
+            raise PortNameError(
+                f"{name.text!r}: -{parts['queue']} is not a queue; the 82599 has queues 0 to {QUEUES - 1}"
+            )
         name = replace(name, queue=int(parts["queue"]))
     if parts["flags"] is not None:
         name = replace(name, flags=name.flags | parse_flags(name, parts["flags"]))

@@ -30,6 +30,7 @@ from .offload import Offload
 from .received import Received
 from .rss import Rss
 from .sfp import Module, read_module
+from .standstill import why_unsent
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
@@ -282,7 +283,7 @@ class Port:
         timeout: seconds; None waits without limit, 0 does not wait. events: select.POLLIN (a frame to receive), POLLOUT
         (room to send), or both. Returns those that are ready, 0 after `timeout`. busy: spin instead of sleeping
         (default: busy_poll of open_port()). The GIL is released meanwhile. Raises rings.RingError, DeviceGone,
-        DmaRefused.
+        DmaRefused, PortStuck.
         """
         ready = poll_ports([self], timeout, events, busy)
         return ready[0][1] if ready else 0
@@ -314,7 +315,7 @@ class Port:
     def flush(self, timeout: float | None = 10.0) -> None:
         """Give the advanced slots to the NIC and wait until it has sent them all. timeout: seconds, None for no limit.
 
-        Raises PortTimeout, rings.RingError, DeviceGone, DmaRefused.
+        Raises PortTimeout, PortStuck, rings.RingError, DeviceGone, DmaRefused.
         """
         session = self._open()
 
@@ -327,16 +328,8 @@ class Port:
             raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {self._why_unsent()}")
 
     def _why_unsent(self) -> str:
-        link, session = self.link, self._open()
-        if not link.up:
-            return f"the link is {link}"
-        for ring in session.interface.tx_rings:
-            if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
-                return (
-                    f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
-                    "7.2.3.5.2). Close the port and open it again"
-                )
-        return "the link is up, but the wire does not take them fast enough"
+        session = self._open()
+        return why_unsent(self.link, session.nic, session.interface.tx_rings)
 
     # ---- frames as bytes ----
 
@@ -350,8 +343,8 @@ class Port:
         offload: what the NIC does to each frame, such as Offload(checksums=True), Offload(vlan=5), or
             Offload(mss=1448) to segment it.
 
-        Raises PortTimeout, PortError for a ring that is not there, ValueError for a frame of the wrong size. Frames
-        before that frame are sent.
+        Raises PortTimeout, PortStuck, PortError for a ring that is not there, ValueError for a frame of the wrong size.
+        Frames before that frame are sent.
         """
         session = self._open()
         if not 0 <= ring < len(self._tx_bytes):
@@ -438,7 +431,8 @@ def poll_ports(
 ) -> list[tuple[Port, int]]:
     """Port.poll() for several ports. Returns the ports that are ready, each with its events; none after `timeout` s.
 
-    Unlike fileno(), it needs no interrupt while frames keep arriving. Raises rings.RingError, DeviceGone, DmaRefused.
+    Unlike fileno(), it needs no interrupt while frames keep arriving. Raises rings.RingError, DeviceGone, DmaRefused,
+    PortStuck.
     """
     if not ports:
         raise PortError("poll_ports() needs one port or more")

@@ -1,6 +1,7 @@
 """Waiting for rings, asleep on interrupts or spinning, and keeping fileno() in step with the rings.
 
-A wait without a timeout still checks the device every second (driver/README.md, contract 3).
+A wait without a timeout still checks the device every second, and looks for the reason why nothing comes
+(standstill.py; driver/README.md, contract 3).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def wait_until(
     """Call `ready()` until it returns non-zero or `timeout_s` has passed (None: no limit). Returns its last value.
 
     `ready` syncs the rings it looks at. Two threads may wait if one waits for RX and the other for TX. Raises
-    DeviceGone.
+    DeviceGone, DmaRefused, PortStuck.
     """
     found = ready()
     if found or timeout_s == 0:
@@ -59,9 +60,10 @@ def patience_s(sessions: Sequence[Session]) -> float:
 
 
 def check(sessions: Sequence[Session]) -> None:
-    """Check every device. Raises DeviceGone, DmaRefused."""
+    """Check every device after a wait that found nothing. Raises DeviceGone, DmaRefused, PortStuck."""
     for session in sessions:
         session.check()
+        session.look_for_standstill()
 
 
 def sleep_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side: Side, end: float) -> int:

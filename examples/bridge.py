@@ -10,6 +10,7 @@ from select import POLLOUT
 from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 
 from ixrings import Port, open_ports, poll_ports
+from ixrings.driver.arguments import BATCH, MTU, SLOTS
 
 
 def forward(left: Port, right: Port, batch: int, busy: bool, meter: Meter, counted: dict[str, float]) -> None:
@@ -32,10 +33,10 @@ def main() -> None:
         "-i", dest="ports", action="append", required=True, metavar="PORT", help="a port; give it twice"
     )
     parser.add_argument(
-        "-b", dest="batch", type=int, default=1024, help="most frames in one call (default: %(default)s)"
+        "-b", dest="batch", type=BATCH, default=1024, help="most frames in one call (default: %(default)s)"
     )
-    parser.add_argument("--mtu", type=int, default=1500, help="longest payload in bytes (default: %(default)s)")
-    parser.add_argument("--slots", type=int, default=1024, help="slots of each ring (default: %(default)s)")
+    parser.add_argument("--mtu", type=MTU, default=1500, help="longest payload in bytes (default: %(default)s)")
+    parser.add_argument("--slots", type=SLOTS, default=1024, help="slots of each ring (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping when there is nothing to do")
     args = parser.parse_args()
     if len(args.ports) != 2:
@@ -44,7 +45,7 @@ def main() -> None:
     with open_ports(
         *args.ports, mtu=args.mtu, tx_slots=args.slots, rx_slots=args.slots, promiscuous=True, trace=args.trace
     ) as (left, right):
-        with Meter(lambda: counted, as_json=args.json) as meter:
+        with Meter(lambda: counted, (left, right), as_json=args.json) as meter:
             forward(left, right, args.batch, args.busy, meter, counted)
 
 

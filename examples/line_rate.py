@@ -15,10 +15,12 @@ from packets import SHORTEST, mac, udp_frame
 import numpy as np
 import numpy.typing as npt
 
-from ixrings import Port, open_port
+from ixrings import Port, PortError, open_port
+from ixrings.driver.arguments import BATCH, SECONDS
 
 LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second; each has 8 bytes of preamble and 12 of gap
 WORDS = SHORTEST // 4
+NEEDS = "line_rate.py needs a port that receives what it sends: emulated:loop, or a cable that leads back to the port"
 SEQUENCE = 12  # index of the 32-bit word that holds the frame's number; it is payload, so every value is allowed
 
 
@@ -57,15 +59,37 @@ class Check:
             expected[:, SEQUENCE] = self.count[:n] + np.uint32(self.received & 0xFFFF_FFFF)
             right = self.words[span.buf_idx] == expected
             if not right.all() or (span.len != SHORTEST).any():
+                if not self.received:
+                    self.check_ours(right)
                 self.wrong += int(np.count_nonzero(~right.all(axis=1) | (span.len != SHORTEST)))
             ring.advance(n)
             self.received += n
         return n
 
+    def check_ours(self, right: npt.NDArray[np.bool_]) -> None:
+        """Raises PortError if the first frames received are others than those sent: all differ before their number."""
+        if not right[:, :SEQUENCE].all(axis=1).any():
+            raise PortError(f"{self.port.name}: the frames that arrive are not those that were sent. {NEEDS}")
+
     def counted(self) -> dict[str, float]:
-        """The Meter's counters; "missed" is the NIC's own count of frames that it lost."""
-        missed = self.port.stats()["MPC"]
-        return {"sent": self.sent, "received": self.received, "wrong": self.wrong, "missed": missed}
+        return {"sent": self.sent, "received": self.received, "wrong": self.wrong}
+
+    def run(self, seconds: float, meter: Meter) -> float:
+        """Send for `seconds`, then receive what is still on its way. Returns the time spent sending, in seconds."""
+        window = self.port.rx_rings[0].num_slots - 1  # most frames on the way: the RX ring has room for all of them
+        start = time.monotonic()
+        end = start + seconds
+        while time.monotonic() < end:
+            self.send(window - (self.sent - self.received))
+            if not self.receive():
+                self.port.poll(0.1, POLLIN)
+            meter.tick()
+        elapsed = time.monotonic() - start
+        while self.received < self.sent and (self.receive() or self.port.poll(1.0, POLLIN)):
+            pass
+        if not self.received:
+            raise PortError(f"{self.port.name}: none of {self.sent} frames came back. {NEEDS}")
+        return elapsed
 
 
 def main() -> None:
@@ -76,43 +100,42 @@ def main() -> None:
         default="emulated:loop@paced",
         help="a port that receives what it sends (default: %(default)s)",
     )
-    parser.add_argument("-t", dest="seconds", type=float, default=5, help="seconds to send (default: %(default)s)")
+    parser.add_argument("-t", dest="seconds", type=SECONDS, default=5, help="seconds to send (default: %(default)s)")
     parser.add_argument(
-        "-b", dest="batch", type=int, default=512, help="most frames in one sync (default: %(default)s)"
+        "-b", dest="batch", type=BATCH, default=512, help="most frames in one sync (default: %(default)s)"
     )
     args = parser.parse_args()
     with open_port(args.port, tx_slots=4096, rx_slots=4096, trace=args.trace) as port:
         link = port.wait_link()
         check = Check(port, args.batch)
-        window = port.rx_rings[0].num_slots - 1  # most frames on the way: the RX ring has room for all of them
-        with Meter(check.counted, as_json=args.json) as meter:
+        elapsed = 0.0
+        with Meter(check.counted, [port], as_json=args.json) as meter:
             if not args.json:
                 print(
                     f"{port.name}: {port.mac}, link {link}. Sending 64-byte frames for {args.seconds:g} s.", flush=True
                 )
-            start = time.monotonic()
-            end = start + args.seconds
-            while time.monotonic() < end:
-                check.send(window - (check.sent - check.received))
-                if not check.receive():
-                    port.poll(0.1, POLLIN)
-                meter.tick()
-            elapsed = time.monotonic() - start
-            while check.received < check.sent and (check.receive() or port.poll(1.0, POLLIN)):
-                pass
-        lost, rate = check.sent - check.received, check.sent / elapsed
-        if not args.json:
-            print(
-                f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, "
-                "from one Python thread."
-            )
-            print(
-                "Every frame came back in order and every byte was right."
-                if not lost + check.wrong
-                else f"FAILED: {lost} frames were lost, {check.wrong} were wrong."
-            )
-        if lost or check.wrong:
-            raise SystemExit(1)
+            elapsed = check.run(args.seconds, meter)
+    if elapsed:
+        judge(check, elapsed, args.json)
+    if check.wrong:  # also after Ctrl-C
+        raise SystemExit(1)
+
+
+def judge(check: Check, elapsed: float, as_json: bool) -> None:
+    """Print the rate and the verdict. Exits with status 1 if a frame was lost or wrong."""
+    lost, rate = check.sent - check.received, check.sent / elapsed
+    if not as_json:
+        print(
+            f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, "
+            "from one Python thread."
+        )
+        print(
+            "Every frame came back in order and every byte was right."
+            if not lost + check.wrong
+            else f"FAILED: {lost} frames were lost, {check.wrong} were wrong."
+        )
+    if lost or check.wrong:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared by the examples: options, a line of rates each second, a summary in words or JSON, errors as sentences."""
+"""Shared by the examples: options, a line of rates each second, the link's state, a summary in words or JSON."""
 
 from __future__ import annotations
 
@@ -14,37 +14,70 @@ import argparse
 import json
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
 
-from ixrings import ERRORS
+from ixrings import ERRORS, Port, PortTimeout
+from ixrings.driver.program import EXPECTED, say
+from ixrings.driver.program import run as run
+
+FRAMES = ("sent", "received", "forwarded")
+# Frames with an error that the NIC does not deliver (82599 8.2.3.23). ROC: longer than the port's mtu allows.
+FRAME_ERRORS = ("CRCERRS", "RLEC", "RUC", "RFC", "ROC", "RJC")
+FLUSH_S = 1.0
 
 
 class Meter:
-    """Prints rates each second on a terminal, and a summary at the end, also after Ctrl-C.
+    """Prints rates each second on a terminal, and a summary at the end, also after Ctrl-C or an error.
 
-    counters() returns each counter's name and value. Frames are counted as "sent", "received" or "forwarded".
+    counters() returns each counter's name and value. Frames are counted as "sent", "received" or "forwarded". ports:
+    the ports in use. A link that goes down is said once, and is waited for. At the end their rings are flushed, and the
+    summary also has the frames that stayed unsent. receives: the summary also has what the ports' NICs lost. out: where
+    the summary is printed (default: stdout).
     """
 
-    def __init__(self, counters: Callable[[], Mapping[str, float]], *, as_json: bool = False) -> None:
-        self._counters, self._json = counters, as_json
-        self._live = sys.stderr.isatty() and not as_json
+    def __init__(
+        self,
+        counters: Callable[[], Mapping[str, float]],
+        ports: Sequence[Port],
+        *,
+        receives: bool = True,
+        as_json: bool = False,
+        out: TextIO | None = None,
+    ) -> None:
+        self._counters, self._ports, self._receives = counters, ports, receives
+        self._json, self._out = as_json, out
+        self._live = sys.stderr is not None and sys.stderr.isatty() and not as_json
         self._start = self._last = time.monotonic()
         self._before: Mapping[str, float] = {}
+        self._down: set[Port] = set()
 
     def tick(self) -> None:
         """Call it for every batch of the loop. It prints once a second and costs one read of the clock."""
         now = time.monotonic()
         if now - self._last < 1.0:
             return
+        for port in self._ports:
+            self._look_at_link(port)
         if self._live:
             present = self._counters()
             rates = [
                 f"{name} {(value - self._before.get(name, 0)) / (now - self._last) / 1e6:.3f} Mpps"
                 for name, value in present.items()
             ]
-            print(f"{now - self._start:6.0f} s  {', '.join(rates)}", file=sys.stderr)
+            say(f"{now - self._start:6.0f} s  {', '.join(rates)}")
             self._before = dict(present)
         self._last = now
+
+    def _look_at_link(self, port: Port) -> None:
+        """Say once that the link went down or came up. If it is down for good, the next wait raises the reason."""
+        link = port.link
+        if link.up and port in self._down:
+            self._down.remove(port)
+            say(f"{port.name}: the link is {link}")
+        elif not link.up and port not in self._down:
+            self._down.add(port)
+            say(f"{port.name}: the link is {link}" + "; waiting for it" * (not link.lost))
 
     def __enter__(self) -> Meter:
         return self
@@ -52,18 +85,78 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> bool:
-        if error is None or isinstance(error, KeyboardInterrupt):
-            seconds = time.monotonic() - self._start
-            counted = dict(self._counters())
-            print(json.dumps({**counted, "seconds": seconds}) if self._json else self._in_words(counted, seconds))
-        return isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        try:
+            if error is None:
+                self._flush()
+        except KeyboardInterrupt:
+            interrupted = True
+        if interrupted:
+            self._flush_briefly()
+        if error is None or interrupted or isinstance(error, EXPECTED):
+            self._sum_up()
+        return interrupted
 
-    @staticmethod
-    def _in_words(counted: Mapping[str, float], seconds: float) -> str:
-        frames = {name: value for name, value in counted.items() if name in ("sent", "received", "forwarded")}
-        words = [f"{name} {value:,.0f} frames ({value / seconds / 1e6:.2f} Mpps)" for name, value in frames.items()]
-        words += [f"{name} {value:,.6g}" for name, value in counted.items() if name not in frames]
-        return f"{', '.join(words)} in {seconds:.2f} s"
+    def _flush(self) -> None:
+        """Wait until every frame is sent, also for a link that comes up again. Raises PortStuck."""
+        for port in self._ports:
+            waiting = True
+            while waiting:
+                try:
+                    port.flush(FLUSH_S)
+                    waiting = False
+                except PortTimeout:
+                    self.tick()
+
+    def _flush_briefly(self) -> None:
+        """After Ctrl-C: whatever is not sent within a second stays unsent."""
+        for port in self._ports:
+            try:
+                port.flush(FLUSH_S)
+            except ERRORS:
+                pass
+
+    def _sum_up(self) -> None:
+        seconds = time.monotonic() - self._start
+        counted = dict(self._counters())
+        try:
+            counted.update(self._not_counted(counted))
+        except ERRORS:  # the NIC is gone: what it lost is not known
+            pass
+        text = json.dumps({**counted, "seconds": seconds}) if self._json else in_words(counted, seconds)
+        print(text, file=self._out or sys.stdout)
+
+    def _not_counted(self, counted: Mapping[str, float]) -> Mapping[str, float]:
+        """What the program cannot count: frames in TX rings, and frames that its NICs did not deliver."""
+        found: dict[str, float] = {}
+        if "sent" in counted or "forwarded" in counted:
+            found["unsent"] = sum(ring.num_slots - 1 - ring.space for port in self._ports for ring in port.tx_rings)
+        if self._receives:
+            stats = [port.stats() for port in self._ports]
+            found["missed"] = sum(each["MPC"] for each in stats)
+            found["dropped"] = sum(queue["QPRDC"] for each in stats for queue in (*each.rx, each.rx_others))
+            found["errors"] = sum(each[name] for each in stats for name in FRAME_ERRORS)
+        return found
+
+
+LOSSES = {
+    "unsent": "still unsent",
+    "missed": "missed for lack of packet buffer (MPC)",
+    "dropped": "dropped for lack of a free slot (QPRDC)",
+    "errors": "with errors or too long for the port's mtu",
+}
+
+
+def in_words(counted: Mapping[str, float], seconds: float) -> str:
+    """The summary. Losses are shown only if there are any."""
+    words = [
+        f"{name} {value:,.0f} frames ({value / seconds / 1e6:.2f} Mpps)"
+        for name, value in counted.items()
+        if name in FRAMES
+    ]
+    words += [f"{name} {value:,.6g}" for name, value in counted.items() if name not in (*FRAMES, *LOSSES)]
+    words += [f"{counted[name]:,.0f} {what}" for name, what in LOSSES.items() if counted.get(name)]
+    return f"{', '.join(words)} in {seconds:.2f} s"
 
 
 def options(text: str | None) -> argparse.ArgumentParser:
@@ -74,16 +167,3 @@ def options(text: str | None) -> argparse.ArgumentParser:
         "--trace", metavar="FILE", help="write every register access to FILE; `ixrings trace FILE` shows it"
     )
     return parser
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run main(). An error that a user can mend becomes one line on stderr and exit status 1."""
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
-    except (*ERRORS, ValueError, OSError) as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the port is closed, and the interpreter ends in a moment

@@ -8,7 +8,8 @@ import struct
 
 ETHERTYPE_IPV4, ETHERTYPE_ARP = 0x0800, 0x0806
 ICMP, UDP = 1, 17
-SHORTEST = 60  # bytes without CRC
+MAX_PORT = 0xFFFF
+SHORTEST, LONGEST = 60, 9724  # bytes without CRC
 HEADERS = 14 + 20 + 8
 
 
@@ -22,8 +23,10 @@ def mac(text: str) -> bytes:
 
 
 def endpoint(text: str) -> tuple[bytes, int]:
-    """Address and port of `10.0.0.1:1234`; without a port it is 1234."""
+    """Address and port of `10.0.0.1:1234`; without a port it is 1234. Raises ValueError for any other text."""
     address, _, port = text.partition(":")
+    if not (port or "0").isdecimal() or int(port or 0) > MAX_PORT:
+        raise ValueError(f"{text!r}: {port!r} is not a UDP port; choose 0 to {MAX_PORT}")
     return ipaddress.IPv4Address(address).packed, int(port or 1234)
 
 

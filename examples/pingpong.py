@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from meter import Meter
 from packets import HEADERS
 
-from ixrings import Port
+from ixrings import Port, PortError
 
 STAMP = struct.Struct("!QQ")  # sequence number and nanoseconds, after the headers
 PATIENCE_S = 1.0
@@ -29,7 +29,8 @@ class RoundTrips:
         """Frames that came back, frames that did not, and the shortest, median and longest trip."""
         trips = self.trips_us or [0.0]
         return {
-            "sent": len(self.trips_us),
+            "sent": len(self.trips_us) + self.lost,
+            "received": len(self.trips_us),
             "lost": self.lost,
             "min_us": min(trips),
             "median_us": statistics.median(trips),
@@ -49,6 +50,14 @@ class RoundTrips:
                 self.trips_us.append((time.monotonic_ns() - sent_ns) / 1000)
             meter.tick()
 
+    def check(self) -> None:
+        """Raises PortError if every frame was lost."""
+        if self.lost and not self.trips_us:
+            raise PortError(
+                f"{self.port.name}: none of {self.lost} frames came back. The far end must return them: run pktgen.py "
+                "-f pong there, or use emulated:loop"
+            )
+
     def answer_to(self, number: int) -> int | None:
         """Wait for frame `number` to come back. Returns the time at which it was sent, or None if it does not come."""
         for answer in self.port.recv(timeout=PATIENCE_S):
@@ -66,7 +75,7 @@ def pong(port: Port, left: Callable[[float], float], meter: Meter, counted: dict
         for frame in port.recv(timeout=PATIENCE_S):
             port.send([frame[6:12] + frame[:6] + frame[12:]])
             answered += 1
-            counted["sent"] = answered
+            counted["received"] = counted["sent"] = answered
             if left(answered) <= 0:
                 return
         meter.tick()

@@ -11,10 +11,11 @@ import time
 from select import POLLIN, POLLOUT
 
 from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
-from packets import SHORTEST, endpoint, mac, udp_frame
+from packets import HEADERS, LONGEST, SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
 
 from ixrings import Port, open_port
+from ixrings.driver.arguments import BATCH, COUNT, NUMBER_OF_QUEUES, RATE, SECONDS_OR_NONE, checked, whole
 
 PACE_S = 0.001  # with -R, frames are released at least once in this time
 UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
@@ -34,41 +35,59 @@ class Generator:
             help="what to do (default: %(default)s)",
         )
         parser.add_argument(
-            "-n", dest="count", type=int, default=0, help="stop after this many frames (default: never)"
+            "-n", dest="count", type=COUNT, default=0, help="stop after this many frames (default: never)"
         )
         parser.add_argument(
-            "-l", dest="length", type=int, default=SHORTEST, help="bytes of a frame without CRC (default: %(default)s)"
+            "-l",
+            dest="length",
+            type=whole(HEADERS, LONGEST),
+            default=SHORTEST,
+            help="bytes of a frame without CRC (default: %(default)s)",
         )
         parser.add_argument(
-            "-b", dest="batch", type=int, default=256, help="most frames in one sync (default: %(default)s)"
+            "-b", dest="batch", type=BATCH, default=256, help="most frames in one sync (default: %(default)s)"
         )
         parser.add_argument(
-            "-R", dest="rate", type=float, default=0, help="frames a second (default: as fast as possible)"
+            "-R", dest="rate", type=RATE, default=0, help="frames a second (default: as fast as possible)"
         )
         parser.add_argument(
-            "-p", dest="queues", type=int, default=1, help="queues in each direction (default: %(default)s)"
+            "-p",
+            dest="queues",
+            type=NUMBER_OF_QUEUES,
+            default=1,
+            help="queues in each direction (default: %(default)s)",
         )
         parser.add_argument(
-            "-s", dest="source", default="10.0.0.1:1234", help="source IP[:PORT] (default: %(default)s)"
+            "-s",
+            dest="source",
+            type=checked(endpoint),
+            default="10.0.0.1:1234",
+            help="source IP[:PORT] (default: %(default)s)",
         )
         parser.add_argument(
-            "-d", dest="destination", default="10.1.0.1:1234", help="destination IP[:PORT] (default: %(default)s)"
+            "-d",
+            dest="destination",
+            type=checked(endpoint),
+            default="10.1.0.1:1234",
+            help="destination IP[:PORT] (default: %(default)s)",
         )
-        parser.add_argument("-S", dest="source_mac", help="source MAC (default: the port's)")
+        parser.add_argument("-S", dest="source_mac", type=checked(mac), help="source MAC (default: the port's)")
         parser.add_argument(
-            "-D", dest="destination_mac", default="ff:ff:ff:ff:ff:ff", help="destination MAC (default: %(default)s)"
+            "-D",
+            dest="destination_mac",
+            type=checked(mac),
+            default="ff:ff:ff:ff:ff:ff",
+            help="destination MAC (default: %(default)s)",
         )
         parser.add_argument(
             "-w",
             dest="link_timeout",
-            type=float,
+            type=SECONDS_OR_NONE,
             default=10,
             help="seconds to wait for the link (default: %(default)s)",
         )
         parser.add_argument("--busy", action="store_true", help="spin instead of sleeping")
         self.args = parser.parse_args()
-        if self.args.batch < 1 or self.args.count < 0 or self.args.rate < 0:
-            parser.error("-b must be at least 1, -n and -R at least 0")
         self.counted: dict[str, float] = {}
 
     def main(self) -> None:
@@ -87,10 +106,11 @@ class Generator:
             port.wait_link(args.link_timeout)
             if args.function == "ping":
                 trips = RoundTrips(port, self.frame(port))
-                with Meter(trips.counted, as_json=args.json) as meter:
+                with Meter(trips.counted, [port], as_json=args.json) as meter:
                     trips.ping(self.left, meter)
+                trips.check()
                 return
-            with Meter(lambda: self.counted, as_json=args.json) as meter:
+            with Meter(lambda: self.counted, [port], receives=args.function != "tx", as_json=args.json) as meter:
                 if args.function == "tx":
                     self.transmit(port, meter)
                 elif args.function == "rx":
@@ -106,10 +126,10 @@ class Generator:
         args = self.args
         return udp_frame(
             args.length,
-            mac(args.source_mac or port.mac),
-            mac(args.destination_mac),
-            endpoint(args.source),
-            endpoint(args.destination),
+            args.source_mac or mac(port.mac),
+            args.destination_mac,
+            args.source,
+            args.destination,
         )
 
     def transmit(self, port: Port, meter: Meter) -> None:
@@ -119,24 +139,21 @@ class Generator:
             port.buffers[ring.slots["buf_idx"], : len(frame)] = frame
             ring.slots["len"] = len(frame)
         sent, start = 0, time.monotonic()
-        try:
-            while self.left(sent) > 0:
-                allowed = min(
-                    self.left(sent),
-                    (time.monotonic() - start) * self.args.rate - sent if self.args.rate else float("inf"),
-                )
-                before = sent
-                for ring in port.tx_rings:
-                    n = max(0, int(min(self.args.batch, ring.space, allowed - (sent - before))))
-                    ring.advance(n)
-                    sent += n
-                port.txsync()
-                if sent == before:
-                    time.sleep(PACE_S) if allowed < 1 else port.poll(1.0, POLLOUT)
-                self.counted["sent"] = sent
-                meter.tick()
-        finally:
-            port.flush()
+        while self.left(sent) > 0:
+            allowed = min(
+                self.left(sent),
+                (time.monotonic() - start) * self.args.rate - sent if self.args.rate else float("inf"),
+            )
+            before = sent
+            for ring in port.tx_rings:
+                n = max(0, int(min(self.args.batch, ring.space, allowed - (sent - before))))
+                ring.advance(n)
+                sent += n
+            port.txsync()
+            if sent == before:
+                time.sleep(PACE_S) if allowed < 1 else port.poll(1.0, POLLOUT)
+            self.counted["sent"] = sent
+            meter.tick()
 
     def receive(self, port: Port, meter: Meter) -> None:
         received = 0

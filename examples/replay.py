@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings import Port, open_port
+from ixrings.driver.arguments import BATCH, RATE, number
 from ixrings.driver.config import MAX_FRAME
 from ixrings.hw.capture.frames import Capture
 from ixrings.hw.capture.pcap import CaptureError, read_capture
 from ixrings.hw.output import held_input
 
 UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
+LATEST_NS = 2.0**62
 LONGEST = MAX_FRAME - 4  # bytes; captures have no CRC
 
 
@@ -65,10 +67,15 @@ def due_ns(capture: Capture, speed: float, rate: float, flat_out: bool) -> npt.N
     if flat_out or not len(capture):
         return np.zeros(len(capture), np.int64)
     if rate:
-        return (np.arange(len(capture)) * (1e9 / rate)).astype(np.int64)
+        return whole_ns(np.arange(len(capture)) * (1e9 / rate))
     times: npt.NDArray[np.int64] = np.maximum.accumulate(capture.times_ns)
-    due: npt.NDArray[np.int64] = ((times - times[0]) / speed).astype(np.int64)
-    return due
+    return whole_ns((times - times[0]) / speed)
+
+
+def whole_ns(times_ns: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Times as whole numbers. What is later than 64 bits can say is never reached."""
+    whole: npt.NDArray[np.int64] = np.minimum(times_ns, LATEST_NS).astype(np.int64)
+    return whole
 
 
 def put(port: Port, capture: Capture, first: int, count: int) -> int:
@@ -94,6 +101,7 @@ def replay(
         if not ready:
             port.txsync()
             time.sleep(min(0.1, max(0.0, (int(due[sent]) - (time.monotonic_ns() - start)) / 1e9)))
+            meter.tick()
             continue
         n = put(port, capture, sent, min(ready, batch))
         port.txsync()
@@ -102,7 +110,6 @@ def replay(
         sent += n
         counted["sent"] = sent
         meter.tick()
-    port.flush()
 
 
 def main() -> None:
@@ -110,11 +117,13 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="pcap or pcapng")
     parser.add_argument("-i", dest="port", default="emulated:sink", help="port name (default: %(default)s)")
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--speed", type=float, default=1.0, help="factor on the recorded pace (default: %(default)s)")
-    pace.add_argument("-R", dest="rate", type=float, default=0, help="frames a second")
+    pace.add_argument(
+        "--speed", type=number(1e-3, 1e6), default=1.0, help="factor on the recorded pace (default: %(default)s)"
+    )
+    pace.add_argument("-R", dest="rate", type=RATE, default=0, help="frames a second")
     pace.add_argument("--flat-out", action="store_true", help="as fast as possible")
     parser.add_argument(
-        "-b", dest="batch", type=int, default=256, help="most frames in one sync (default: %(default)s)"
+        "-b", dest="batch", type=BATCH, default=256, help="most frames in one sync (default: %(default)s)"
     )
     parser.add_argument(
         "--cut",
@@ -125,8 +134,6 @@ def main() -> None:
     )
     parser.add_argument("--skip", action="store_true", help="leave out frames that are refused, and count them")
     args = parser.parse_args()
-    if args.speed <= 0 or args.rate < 0 or args.batch < 1:
-        parser.error("--speed must be more than 0, -b at least 1, -R at least 0")
     whole = read_capture(args.file)
     capture = sendable(whole, args.file, args.cut == "pad", args.skip)
     longest = max(int(capture.wire_lengths.max(initial=0)), 1514)
@@ -139,7 +146,7 @@ def main() -> None:
         open_port(args.port, mtu=longest - 14, buf_size=buf_size, trace=args.trace) as port,
     ):
         port.wait_link()
-        with Meter(lambda: counted, as_json=args.json) as meter:
+        with Meter(lambda: counted, [port], as_json=args.json) as meter:
             replay(port, capture, due_ns(capture, args.speed, args.rate, args.flat_out), args.batch, meter, counted)
 
 

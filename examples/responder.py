@@ -1,7 +1,8 @@
 """Answer ARP and ping as a host does, without a kernel's network stack.
 
+ip tuntap add ix0 mode tap && ip address add 10.9.0.1/24 dev ix0 && ip link set ix0 up
 responder.py -i emulated:tap=ix0 -a 10.9.0.2 &
-ip address add 10.9.0.1/24 dev ix0; ip link set ix0 up; ping 10.9.0.2
+ping 10.9.0.2
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the 
 from packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, checksum, ipv4, mac
 
 from ixrings import open_port
+from ixrings.driver.arguments import COUNT, checked
 
 ARP = struct.Struct("!HHBBH6s4s6s4s")
 REQUEST, REPLY = 1, 2
@@ -61,14 +63,17 @@ def main() -> None:
     parser.add_argument(
         "-a",
         dest="address",
-        type=ipaddress.IPv4Address,
+        type=checked(ipaddress.IPv4Address),
         default="10.9.0.2",
         help="address to answer for (default: %(default)s)",
     )
-    parser.add_argument("-c", dest="count", type=int, default=0, help="stop after this many answers (default: never)")
+    parser.add_argument("-c", dest="count", type=COUNT, default=0, help="stop after this many answers (default: never)")
     args = parser.parse_args()
     counted: dict[str, float] = {"received": 0, "sent": 0}
-    with open_port(args.port, mtu=9000, trace=args.trace) as port, Meter(lambda: counted, as_json=args.json) as meter:
+    with (
+        open_port(args.port, mtu=9000, trace=args.trace) as port,
+        Meter(lambda: counted, [port], as_json=args.json) as meter,
+    ):
         mine = mac(port.mac)
         while not args.count or counted["sent"] < args.count:
             for frame in port.recv(timeout=0.5):
@@ -79,7 +84,7 @@ def main() -> None:
                     if counted["sent"] == args.count:
                         break
                 meter.tick()
-        port.flush()
+            meter.tick()
 
 
 if __name__ == "__main__":

@@ -99,6 +99,10 @@ class Device(abc.ABC):
         """Why the link is down, if the transport knows more than LINKS shows; otherwise ""."""
         return ""
 
+    def link_lost(self) -> bool:
+        """Whether the transport knows that the link stays down until the device is opened again."""
+        return False
+
     def alloc_dma(self, size: int) -> DmaMemory:
         """Zeroed memory of at least `size` bytes. Raises DmaError.
 

@@ -9,7 +9,15 @@ This folder gives the packages their installed names: ixrings.driver is the fold
 ixrings.rings is rings/.
 """
 
-from pathlib import Path
+import signal
+import sys
+
+# While the `ixrings` command loads its modules, Ctrl-C ends it without a traceback; driver/program.py handles it later.
+# A program that imports this package keeps its signals. `python -m` has the name of the module in orig_argv only.
+if sys.argv[0].rpartition("/")[2] == "ixrings" or (sys.argv[0] == "-m" and "ixrings" in sys.orig_argv):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from pathlib import Path  # after the lines above: it takes milliseconds to load
 
 __version__ = "0.2.0"  # pyproject.toml reads it from here
 

@@ -1,7 +1,5 @@
 """`python -m ixrings` runs the `ixrings` command."""
 
-import sys
+from ixrings.driver.cli import program
 
-from ixrings.driver.cli import main
-
-sys.exit(main())
+program()

@@ -13,8 +13,10 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+from ..arguments import SECONDS_OR_NONE, checked
 from ..config import unicast_mac
 from ..names import POLICIES
+from ..program import ending_signals
 
 if TYPE_CHECKING:
     from ixrings.hw.emulator import Fault, Violation
@@ -46,14 +48,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--paced", action="store_true", help="run at 10 Gbit/s, as a real wire, instead of as fast as the machine can"
     )
     parser.add_argument(
-        "--link", type=seconds, default=0.0, metavar="SECONDS", help="duration of link training (default: 0)"
+        "--link", type=SECONDS_OR_NONE, default=0.0, metavar="SECONDS", help="duration of link training (default: 0)"
     )
     parser.add_argument(
-        "--mac", type=unicast_mac, metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01"
+        "--mac", type=checked(unicast_mac), metavar="MAC", help="the address in the EEPROM, such as 02:82:59:90:00:01"
     )
     parser.add_argument(
         "--sfp",
-        type=sfp_module,
+        type=checked(sfp_module),
         default="sr",
         metavar="MODULE",
         help="the module in the SFP+ cage: sr, lr, direct-attach, foreign-sr (drivers refuse it) or none (default: sr)",
@@ -68,7 +70,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument(
         "--fault",
-        type=fault_of,
+        type=checked(fault_of),
         action="append",
         default=[],
         metavar="NAME[+N]",
@@ -89,21 +91,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.set_defaults(run=run)
 
 
-def seconds(text: str) -> float:
-    """Raises ValueError."""
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise ValueError(text)
-    return value
-
-
 def sfp_module(text: str) -> SfpModule | None:
     """None for an empty cage. Raises ValueError for an unknown module."""
     from ixrings.hw.emulator.blocks.sfp import SfpModule
 
     names = {kind.name.lower().replace("_", "-"): kind for kind in SfpModule}
     if text != "none" and text not in names:
-        raise ValueError(text)
+        raise ValueError(f"{text!r} is refused; choose one of {', '.join(names)}, none")
     return names.get(text)
 
 
@@ -223,10 +217,7 @@ def run(options: argparse.Namespace) -> int:
                 on_client=client,
             )
         )
-        ends = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
-            ends.append(signal.SIGHUP)
-        for number in ends:
+        for number in ending_signals():
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
             undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))

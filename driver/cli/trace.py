@@ -14,6 +14,7 @@ from ixrings.hw.registers import Registers
 from ixrings.hw.trace.device import Access
 from ixrings.hw.trace.file import TraceFile
 
+from ..arguments import number
 from ..errors import PortError
 from .regs import in_section, no_register
 from .trace_compare import Written, compared, differences, family, ranges
@@ -56,9 +57,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     direction.add_argument("--reads", action="store_true", help="only reads")
     direction.add_argument("--writes", action="store_true", help="only writes")
     parser.add_argument(
-        "--from", dest="begin", type=float, metavar="SECONDS", help="only from this time of the trace on"
+        "--from", dest="begin", type=number(0, 1e9), metavar="SECONDS", help="only from this time of the trace on"
     )
-    parser.add_argument("--to", dest="end", type=float, metavar="SECONDS", help="only up to this time")
+    parser.add_argument("--to", dest="end", type=number(0, 1e9), metavar="SECONDS", help="only up to this time")
     parser.add_argument("--names", action="store_true", help="show each register's long name")
     parser.add_argument("--sections", action="store_true", help="show each register's section of the datasheet")
     parser.add_argument("--callers", action="store_true", help="show the function that made the access, if recorded")

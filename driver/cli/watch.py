@@ -6,25 +6,19 @@ import argparse
 import time
 from collections.abc import Callable
 
+from ..arguments import number
+
 
 def add_watch(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option. text: what is repeated, for the help."""
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
-        type=interval,
+        type=number(0.01, 3600),
         nargs="?",
         const=1.0,
         help=f"{text}, every SECONDS (default: 1) until Ctrl-C",
     )
-
-
-def interval(text: str) -> float:
-    """Seconds, 0.01..3600. Raises ValueError."""
-    value = float(text)
-    if not 0.01 <= value <= 3600:
-        raise ValueError(text)
-    return value
 
 
 def repeat(interval_s: float, look: Callable[[], None], wait: Callable[[float], None] = time.sleep) -> None:

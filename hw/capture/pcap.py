@@ -7,6 +7,7 @@ A capture is read, not mapped: if another program truncated a mapped file, its r
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import struct
@@ -181,15 +182,15 @@ class CaptureWriter:
         self._saved_frames = 0
         self._file, self._mine, self._name = open_target(target)
         self._open = True
-        self._position = (
-            0 if self._mine and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and target != "-" else None
-        )
+        # None: a stream, whose buffer keeps what Ctrl-C has left unwritten
+        self._position = None if not self._mine or isinstance(self._file, io.BufferedWriter) else 0
         struct.pack_into("<IHHiIII", self._buffer, 0, 0xA1B23C4D, 2, 4, 0, 0, snaplen, LINKTYPE_ETHERNET)
         self._used = PCAP_HEADER
         try:
             self.flush()  # from now on the file is a valid capture
         except BaseException:
-            self._close_file()
+            with suppress(OSError):
+                self._close_file()
             raise
 
     def write(self, frame: FrameBytes, time_ns: int, wire_length: int | None = None) -> None:
@@ -287,14 +288,23 @@ class CaptureWriter:
         """
         used, position = self._used, self._position
         with memoryview(self._buffer) as whole, whole[:used] as gathered:
-            if position is None:
+            if position is None and self._mine:
+                self._write_stream(gathered)
+            elif position is None:
                 write_all(self._file, gathered)
-                if not self._mine:
-                    self._file.flush()
+                self._file.flush()
             else:
                 self._write_at(position, gathered)
                 position += used
         self._position, self._used, self._saved_frames = position, 0, self.frames
+
+    def _write_stream(self, gathered: memoryview) -> None:
+        """Write to a pipe. After Ctrl-C the next call writes the rest: no byte is lost, and none is written twice."""
+        self._file.flush()  # the rest of an earlier call; then the file's buffer has room for all of `gathered`
+        write = self._file.write
+        self._used = 0  # before the copy: no signal is handled between these two lines
+        write(gathered)
+        self._file.flush()
 
     def _write_at(self, position: int, gathered: memoryview) -> None:
         try:
@@ -311,8 +321,11 @@ class CaptureWriter:
             return
         try:
             self.flush()
-        finally:
-            self._close_file()
+        except BaseException:
+            with suppress(OSError):  # a stream tries again to write the rest
+                self._close_file()
+            raise
+        self._close_file()
 
     def _close_file(self) -> None:
         self._open = False
@@ -331,14 +344,18 @@ class CaptureWriter:
 def open_target(target: Path | BinaryIO) -> tuple[BinaryIO, bool, str]:
     """The file, whether the writer has to close it, and its name for messages.
 
-    Unbuffered, because the writer's own buffer ends with a complete record.
+    A regular file is unbuffered, because the writer's own buffer ends with a complete record. A stream (a pipe, a
+    terminal) is an io.BufferedWriter with room for all of the writer's buffer.
     """
     if not isinstance(target, (str, os.PathLike)):
         return target, False, str(getattr(target, "name", "the given file"))
-    if target == "-":
-        return open(1, "wb", buffering=0, closefd=False), True, "standard output"
+    if os.fspath(target) == "-":
+        return open(1, "wb", buffering=WRITE_BUFFER, closefd=False), True, "standard output"
     try:
-        return open(open_output(target, CAPTURE), "wb", buffering=0), True, os.fspath(target)
+        file = open(open_output(target, CAPTURE), "wb", buffering=0)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file, True, os.fspath(target)
+        return io.BufferedWriter(file, WRITE_BUFFER), True, os.fspath(target)
     except OSError as error:
         raise CaptureError(f"{os.fspath(target)} cannot be written: {error.strerror}") from error
 

@@ -365,6 +365,9 @@ class Emulated82599(Device):
             return ""
         return self._wire.trouble() or self._cage.trouble()
 
+    def link_lost(self) -> bool:
+        return not self._closed and not self._gone and self._wire.lost
+
     @property
     def frames_played(self) -> int:
         """The number of frames that the wire's source or capture has sent to the NIC."""

@@ -116,6 +116,11 @@ class Wire:
         if result:
             raise WireError("no memory for the wire's buffers")
 
+    @property
+    def lost(self) -> bool:
+        """Whether the interface or the file at the other end has failed. It stays so until the NIC is opened again."""
+        return bool(self._engine.call("wire_trouble"))
+
     def trouble(self) -> str:
         """Why no frame gets through, or ''."""
         number = self._engine.call("wire_trouble")

@@ -282,6 +282,9 @@ class TracedDevice(Device):
     def link_trouble(self) -> str:
         return self.inner.link_trouble()
 
+    def link_lost(self) -> bool:
+        return self.inner.link_lost()
+
     def close(self) -> None:
         self._tails.clear()
         self.inner.close()

@@ -16,6 +16,8 @@ from .errors import CommandRefused
 from .protocol import Channel, Command, Message, ProtocolError
 
 ANSWER_S = 5.0
+START_S, LOOK_S = 2.0, 0.02  # a server that was started a moment ago is looked for so long, and so often
+NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 
 
 class Connection:
@@ -130,16 +132,31 @@ def wait(channel: Channel, event: int, until: float) -> None:
 
 
 def connect(path: str) -> socket.socket:
-    """A socket connected to the server at `path`. Raises DeviceError."""
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        connected.connect(path)
-    except OSError as error:
-        connected.close()
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-            raise DeviceError(f"no server listens at {path}. Run: ixrings emulate --socket {path}") from None
-        raise DeviceError(
-            f"no connection to {path}: {error.strerror or error}. Give the socket of a vfio-user server, "
-            "such as the one of: ixrings emulate --socket /tmp/nic.sock"
-        ) from None
-    return connected
+    """A socket connected to the server at `path`. A server that is just starting is waited for. Raises DeviceError."""
+    end = time.monotonic() + START_S
+    while True:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            connected.connect(path)
+            return connected
+        except OSError as error:
+            connected.close()
+            if error.errno in NOBODY and time.monotonic() < end:
+                time.sleep(LOOK_S)
+                continue
+            raise no_connection(path, error) from None
+        except BaseException:
+            connected.close()
+            raise
+
+
+def no_connection(path: str, error: OSError) -> DeviceError:
+    """Why there is no connection to `path`, in words."""
+    if error.errno in NOBODY:
+        return DeviceError(
+            f"no server listens at {path}; it was looked for {START_S:g} s long. Run: ixrings emulate --socket {path}"
+        )
+    return DeviceError(
+        f"no connection to {path}: {error.strerror or error}. Give the socket of a vfio-user server, "
+        "such as the one of: ixrings emulate --socket /tmp/nic.sock"
+    )

@@ -1,0 +1,83 @@
+"""Why nothing moves. Waits that end with nothing look for the cause once a second (driver/README.md, contract 3).
+
+A cause that lasts until the port is opened again ends the wait with PortStuck. A cause that may pass (the cable is
+out, the other end pauses) does not: Port.link and the error of flush() name it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ixrings.hw.device import Device
+from ixrings.hw.registers import Registers
+from ixrings.rings import Interface, TxRing
+from ixrings.rings.hotloop import RxQueue, TxQueue
+
+from .errors import PortStuck
+from .link import Link, read_link
+
+LOOK_S = 1.0
+State: TypeAlias = "tuple[tuple[int, int], ...]"
+
+
+class Standstill:
+    """Looks at one port while nothing moves."""
+
+    def __init__(
+        self, device: Device, nic: Registers, interface: Interface, queues: Sequence[TxQueue | RxQueue]
+    ) -> None:
+        self._device, self._nic, self._interface, self._queues = device, nic, interface, queues
+        self._due_at = 0.0
+        self._state: State = ()
+        self._suspicion = ""
+
+    def look(self) -> None:
+        """Call it after a wait that found nothing. It costs one read of the clock, except once a second.
+
+        Raises PortStuck, DeviceGone.
+        """
+        now = time.monotonic()
+        if now < self._due_at:
+            return
+        self._due_at = now + LOOK_S
+        before, self._state = self._state, self._now()
+        if before != self._state:
+            self._suspicion = ""
+            return
+        link = read_link(self._device, self._nic)
+        if link.lost:
+            raise PortStuck(f"{self._device.name} carries no more frames: {link.reason}. {AGAIN}")
+        # A write-back may be on its way at one look, but not at two looks a second apart.
+        suspected, self._suspicion = self._suspicion, missing_write_back(self._nic, self._interface.tx_rings)
+        if suspected and suspected == self._suspicion:
+            raise PortStuck(f"{self._device.name} sends no more frames: {suspected}")
+
+    def _now(self) -> State:
+        """What changes when a frame moves, or when the program sends."""
+        return tuple((int(queue.packets), int(queue.ring.head)) for queue in self._queues)
+
+
+AGAIN = "Close the port and open it again"
+
+
+def missing_write_back(nic: Registers, rings: Sequence[TxRing]) -> str:
+    """The queue whose head write-back does not arrive, in words, or "".
+
+    ASSUMPTION (datasheet silent): head write-back follows TDH within a second, also while the other end pauses.
+    """
+    for ring in rings:
+        if ring.pending and nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read():
+            return (
+                f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
+                f"7.2.3.5.2). {AGAIN}"
+            )
+    return ""
+
+
+def why_unsent(link: Link, nic: Registers, rings: Sequence[TxRing]) -> str:
+    """Why frames wait in TX rings, in words."""
+    if not link.up:
+        return f"the link is {link}"
+    return missing_write_back(nic, rings) or "the link is up, but the wire does not take them fast enough"
