@@ -54,8 +54,8 @@ class RoundTrips:
         """Raises PortError if every frame was lost."""
         if self.lost and not self.trips_us:
             raise PortError(
-                f"{self.port.name}: none of {self.lost} frames came back. The far end must return them: run pktgen.py "
-                "-f pong there, or use emulated:loop"
+                f"{self.port.name}: none of {self.lost} sent frames came back. The far end must return them: run "
+                "pktgen.py -f pong there, or use emulated:loop"
             )
 
     def answer_to(self, number: int) -> int | None:

@@ -28,6 +28,7 @@ PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in f
 LIBRARIES = {"meter", "packets"}
 MAC = bytes.fromhex("028259900001")  # the emulated NIC's default address
 PEER = bytes.fromhex("020000000009")
+LOSSES = {"missed", "dropped", "errors"}
 
 
 def in_json(name: str, *arguments: object) -> dict[str, float]:
@@ -62,12 +63,12 @@ def test_help_says_what_the_example_does_and_shows_a_call(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments", "keys"), [
-    ("pktgen", ("-f", "tx", "-i", "emulated@rules=raise:sink", "-n", "1000"), {"sent"}),
-    ("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received"}),
+    ("pktgen", ("-f", "tx", "-i", "emulated@rules=raise:sink", "-n", "1000"), {"sent", "unsent"}),
+    ("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received", *LOSSES}),
     ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"),
-     {"sent", "lost", "min_us", "median_us", "max_us"}),
-    ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received"}),
-    ("line_rate", ("-t", "0.3"), {"sent", "received", "wrong", "missed"}),
+     {"sent", "unsent", "received", "lost", "min_us", "median_us", "max_us", *LOSSES}),
+    ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received", *LOSSES}),
+    ("line_rate", ("-t", "0.3"), {"sent", "unsent", "received", "wrong", *LOSSES}),
 ])  # fmt: skip
 def test_json_is_one_object_of_numbers_and_nothing_else(name: str, arguments: tuple[str, ...], keys: set[str]) -> None:
     summary = in_json(name, *arguments)
@@ -80,7 +81,8 @@ def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     assert re.fullmatch(r"sent 12,345 frames \(\d+\.\d\d Mpps\) in \d+\.\d\d s\n", done.stdout), done.stdout
     done = run_example("pktgen", "-f", "ping", "-i", "emulated:loop", "-n", "5")
     assert re.fullmatch(
-        r"sent 5 frames .*, min_us [\d.,]+, median_us [\d.,]+, max_us [\d.,]+ in .* s\n", done.stdout
+        r"sent 5 frames .*, received 5 frames .*, lost 0, min_us [\d.,]+, median_us [\d.,]+, max_us [\d.,]+ in .* s\n",
+        done.stdout,
     ), done.stdout
 
 
@@ -174,13 +176,53 @@ def test_ping_and_pong_meet_on_a_cable(
     summaries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (answers,) = (summary for summary in summaries if "min_us" not in summary)
     (trips,) = (summary for summary in summaries if "min_us" in summary)
-    assert trips["sent"] + trips["lost"] == 300 and answers["sent"] >= trips["sent"] > 250
+    assert trips["sent"] == trips["received"] + trips["lost"] == 300
+    assert answers["received"] == answers["sent"] >= trips["received"] > 250
     assert 0 < trips["min_us"] <= trips["median_us"] <= trips["max_us"] <= 1.1e6
 
 
-def test_ping_counts_lost_frames_and_ends() -> None:
-    summary = in_json("pktgen", "-f", "ping", "-i", "emulated:sink", "-n", "2")
-    assert (summary["sent"], summary["lost"]) == (0, 2)
+def test_ping_fails_if_no_frame_comes_back() -> None:
+    done = run_example("pktgen", "-f", "ping", "-i", "emulated:sink", "-n", "1", "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["sent"], summary["received"], summary["lost"]) == (1, 0, 1)
+    assert done.returncode == 1 and "none of 1 sent frames came back" in done.stderr
+
+
+# ---- lost frames ----
+
+
+def test_a_capture_that_is_too_slow_says_how_many_frames_the_nic_missed(tmp_path: Path) -> None:
+    """The source numbers its frames, so the file shows how many are missing between the first frame and the last."""
+    file = tmp_path / "source.pcap"
+    words = run_example("capture", "-i", "emulated@paced:source", "-w", file, "-c", 30_000, "--slots", 64).stdout
+    numbers = [int.from_bytes(frame[42:50], "big") for frame in read_capture(file)]
+    gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
+    found = re.search(r"received 30,000 frames .*, ([\d,]+) missed for lack of packet buffer \(MPC\)", words)
+    assert found and 0 < gaps <= int(found[1].replace(",", "")), (gaps, words)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("pktgen", ("-f", "rx", "-i", "emulated:pcap={}", "-n", "2")),
+    ("capture", ("-i", "emulated:pcap={}", "-w", "/dev/null", "-c", "2")),
+])  # fmt: skip
+def test_frames_longer_than_the_mtu_are_counted_as_errors(
+    name: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "in.pcap"
+    write_capture(file, [PEER + MAC + bytes(length) for length in (60, 2000, 1990, 60)], [0.0] * 4)
+    summary = in_json(name, *(each.format(file) for each in arguments))
+    assert (summary["received"], summary["errors"]) == (2, 2)
+
+
+def test_a_bridge_counts_what_both_its_nics_did_not_deliver(tmp_path: Path) -> None:
+    file = tmp_path / "in.pcap"
+    write_capture(file, [PEER + MAC + bytes(length) for length in (2000, 60)], [0.0] * 2)
+    targets = tmp_path / "a.pcap", tmp_path / "b.pcap"
+    ports = [f"emulated:pcap={file},{target}" for target in targets]
+    with started(command("bridge", "-i", ports[0], "-i", ports[1], "--json")) as process:
+        wait_for(lambda: all(each.exists() and each.stat().st_size > 24 for each in targets), "nothing is forwarded")
+        summary = json.loads(interrupt(process)[0])
+    assert (summary["forwarded"], summary["unsent"], summary["errors"]) == (2, 0, 2)
 
 
 def test_a_bridge_sleeps_while_it_cannot_send(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +378,16 @@ def test_line_rate_loses_no_frame_and_says_so() -> None:
     assert done.returncode == 0 and "Every frame came back in order and every byte was right." in done.stdout
     summary = in_json("line_rate", "-t", "0.3", "-i", "emulated:loop")
     assert summary["sent"] == summary["received"] > 10_000 and summary["wrong"] == summary["missed"] == 0
+
+
+@pytest.mark.parametrize(("wire", "words"), [
+    ("source", "the frames that arrive are not those that were sent"),
+    ("sink", "none of [0-9]+ frames came back"),
+])  # fmt: skip
+def test_line_rate_says_why_a_port_that_is_not_looped_cannot_be_checked(wire: str, words: str) -> None:
+    done = run_example("line_rate", "-t", "0.2", "-i", f"emulated:{wire}")
+    assert done.returncode == 1 and "right" not in done.stdout
+    assert re.search(f"{words}.* needs a port that receives what it sends", done.stderr), done.stderr
 
 
 def test_pktgen_sends_jumbo_frames(tmp_path: Path) -> None:

@@ -70,3 +70,12 @@ def handles_interrupt(process: Process) -> bool:
         return False
     caught = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
     return bool(caught) and bool(int(caught[0], 16) >> signal.SIGINT - 1 & 1)
+
+
+def wait_until_it_has_begun(process: Process) -> None:
+    """Wait until the interpreter has started and the first lines of the example, or of `ixrings`, have run.
+
+    The interpreter catches SIGINT; these lines restore the default.
+    """
+    wait_for(lambda: handles_interrupt(process) or has_loaded(process, "numpy"), "Python has not started")
+    wait_for(lambda: not handles_interrupt(process) or has_loaded(process, "numpy"), "the program has not started")

@@ -340,7 +340,8 @@ def opening_fails(name: str) -> str:
     return str(error.value)
 
 
-def test_errors_of_sockets_and_options_are_sentences(tmp_path: Path) -> None:
+def test_errors_of_sockets_and_options_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ixrings.hw.vfio_user.connection.START_S", 0.1)
     assert "Run: ixrings emulate --socket" in opening_fails(f"vfio-user:{tmp_path}/none")
     (tmp_path / "file").write_text("mine")
     assert "is not a socket" in emulate_fails("--socket", tmp_path / "file")
