@@ -43,7 +43,8 @@ def wait_for_a_frame(port: Port) -> None:
         port.poll(0.1, POLLIN)
 
 
-def wait_without_a_limit(port: Port) -> None:
+def flush_without_a_limit(port: Port) -> None:
+    port.txsync()
     fill(port)
     port.flush(None)
 
@@ -51,6 +52,11 @@ def wait_without_a_limit(port: Port) -> None:
 def receive_without_a_limit(port: Port) -> None:
     for _ in port.recv(None):
         pass
+
+
+# A wait without a limit looks once a second, whatever LOOK_S is.
+FLUSH = pytest.param(flush_without_a_limit, marks=pytest.mark.slow)
+RECEIVE = pytest.param(receive_without_a_limit, marks=pytest.mark.slow)
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("wait", [wait_for_room, wait_for_a_frame, wait_without_a_limit])
+@pytest.mark.parametrize("wait", [wait_for_room, wait_for_a_frame, FLUSH])
 def test_a_recording_that_cannot_grow_ends_a_wait_with_the_reason(wait: Callable[[Port], None], tmp_path: Path) -> None:
     with open_port(f"emulated:pcap=,{tmp_path}/full.pcap") as port:
         with files_of_at_most(4096):
@@ -78,7 +84,7 @@ def test_a_recording_that_cannot_grow_ends_a_wait_with_the_reason(wait: Callable
 
 @pytest.mark.network
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-@pytest.mark.parametrize("wait", [wait_for_room, wait_for_a_frame, receive_without_a_limit])
+@pytest.mark.parametrize("wait", [wait_for_room, wait_for_a_frame, RECEIVE])
 def test_a_deleted_tap_ends_a_wait_with_the_reason(wait: Callable[[Port], None]) -> None:
     tap = unique("ixs")
     with open_port(f"emulated:tap={tap}") as port:
@@ -88,7 +94,7 @@ def test_a_deleted_tap_ends_a_wait_with_the_reason(wait: Callable[[Port], None])
             wait(port)
 
 
-@pytest.mark.parametrize("wait", [wait_for_room, wait_without_a_limit])
+@pytest.mark.parametrize("wait", [wait_for_room, FLUSH])
 def test_a_missing_head_write_back_ends_a_wait_with_the_queue(wait: Callable[[Port], None]) -> None:
     with Emulated82599("sink") as nic, open_port(nic) as port:
         nic.inject(Fault.HEAD_WRITE_BACK)
