@@ -303,8 +303,12 @@ class Accessor(Generic[W]):
         """Read until all `fields` have the given numbers, for at most `timeout` seconds. Returns the last value read.
 
         Raises RegisterTimeout, which names the register, the field, the expected number and the number read, the time
-        waited and the datasheet's section.
+        waited and the datasheet's section, and TypeError without a field: such a wait would end at once.
         """
+        if not fields:
+            raise TypeError(
+                f"{self.name}.wait() names no field to wait for. Write for example: wait(ENABLE=1, timeout=0.1)"
+            )
         layout = self.row.layout
         mask = layout.compose(self.name, 0, {name: layout.fields[name].max for name in fields if name in layout.fields})
         expected = layout.compose(self.name, 0, fields)

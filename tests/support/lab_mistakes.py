@@ -15,6 +15,7 @@ class Mistake:
 
 
 MISTAKES = (
+    Mistake("01", "a wait for nothing", "wait(AUTO_RD=1, timeout", "wait(timeout", "EEC.AUTO_RD was never read as 1"),
     Mistake("01", "bytes backwards", 'low.to_bytes(4, "little")', 'low.to_bytes(4, "big")', "printed backwards"),
     Mistake(
         "01",

@@ -84,6 +84,11 @@ def test_a_failed_wait_names_register_values_and_section(regs: Registers) -> Non
     assert time.monotonic() - start < 1
 
 
+def test_a_wait_without_a_field_says_so(regs: Registers) -> None:
+    with pytest.raises(TypeError, match=r"TXDCTL\[2\].wait\(\) names no field to wait for"):
+        regs.TXDCTL[2].wait(timeout=0.01)
+
+
 @pytest.mark.breaks_rules()
 def test_a_transmit_queue_takes_enable_before_te_and_after_it(regs: Registers) -> None:
     for queue in (0, 1):
