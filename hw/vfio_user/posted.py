@@ -22,8 +22,8 @@ from .regions import access_line
 
 FEW = 4  # messages that are faster handled one at a time than all at once
 MANY = 256  # messages that are looked at at once: most of what a socket holds, and a bound for each look
-FLOOD = 8  # superseded writes that show a driver that writes tails faster than the NIC can look at them
-GATHER_S = 100e-6  # then its messages may gather, so that reading them leaves the processor to the engine
+FLOOD = 8  # superseded writes in a turn, or turns one after the other
+GATHER_S = 100e-6
 
 # A posted write of one register: header, place, value.
 POSTED_WRITE = np.dtype(
@@ -63,7 +63,8 @@ class PostedTails:
     def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None) -> None:
         self._nic, self._trace = nic, trace
         self._last: dict[int, int] = {}
-        self._superseded = 0
+        self._written: dict[int, int] = {}
+        self._superseded = self._turns_without_news = 0
 
     def note(self, offset: int, region: int, value: bytes) -> bool:
         """Keep a posted write of a tail. False: it is another write, so it has to be carried out now."""
@@ -100,13 +101,22 @@ class PostedTails:
         """Write the tails to the NIC. The writes were posted, so nobody is told of an error."""
         while self._last:
             offset, tail = self._last.popitem()
+            if self._written.get(offset) != tail:
+                self._written[offset], self._turns_without_news = tail, 0
             with suppress(DeviceError):
                 self._nic.write32(offset, tail)
 
     def end_turn(self) -> None:
-        """All received messages were handled: write the tails, and after a flood wait a moment."""
+        """All received messages were handled: write the tails.
+
+        When a flood has said nothing new for some turns, wait while more of it gathers: to read it without end would
+        take processor time from the engine. A driver that moves a tail is not slowed down.
+        """
+        self._turns_without_news += 1
         self.settle()
-        if self._superseded >= FLOOD:
+        if self._superseded < FLOOD:
+            self._turns_without_news = 0
+        elif self._turns_without_news > FLOOD:
             time.sleep(GATHER_S)
         self._superseded = 0
 
