@@ -1,8 +1,8 @@
 /* Stepping: one thread steps all software 82599s of this process, or a test steps one by hand.
  *
  * One lock (freeze.c) protects the NICs: the thread holds it during a round of steps, Python during each register
- * access that has an effect, except writes of tails (doorbells.c). All NICs share it, because a frame on a cable changes
- * two. A step is short (STEP_FRAMES per queue), and the lock is given in the order in which threads ask for it.
+ * access that has an effect, except writes of tails (doorbells.c). All NICs share it, because a frame on a cable
+ * changes two. A step is short (STEP_FRAMES per queue), and the lock is given in the order in which threads ask.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

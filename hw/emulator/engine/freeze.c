@@ -1,8 +1,8 @@
 /* The lock of all NICs of this process, in the order of arrival (a ticket lock).
  *
- * Each thread takes a number and waits until it is served, so whoever asks again at once stands behind all who wait: the
- * engine and a program that writes registers without end take turns. A mutex lets the last holder in again before a
- * waiting thread has woken up.
+ * Each thread takes a number and waits until it is served. Whoever asks again at once stands behind all who wait, so
+ * the engine and a program that writes registers without end take turns. A mutex would let its last holder in again
+ * before a waiting thread has woken up.
  */
 #define _GNU_SOURCE
 #include <limits.h>

@@ -1,5 +1,5 @@
-/* Threads ask for the engine's lock one after the other, more than it has bits to wake them by. Prints the order in which
- * they got it. */
+/* Threads ask for the engine's lock one after the other. They are more than the bits by which the lock wakes them.
+ * Prints the order in which they got it. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
