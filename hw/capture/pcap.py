@@ -189,8 +189,7 @@ class CaptureWriter:
         try:
             self.flush()  # from now on the file is a valid capture
         except BaseException:
-            with suppress(OSError):
-                self._close_file()
+            self._give_up()
             raise
 
     def write(self, frame: FrameBytes, time_ns: int, wire_length: int | None = None) -> None:
@@ -322,10 +321,18 @@ class CaptureWriter:
         try:
             self.flush()
         except BaseException:
-            with suppress(OSError):  # a stream tries again to write the rest
-                self._close_file()
+            self._give_up()
             raise
         self._close_file()
+
+    def _give_up(self) -> None:
+        """Close after an error. The rest of a stream goes nowhere: its reader may never take it."""
+        if self._mine and isinstance(self._file, io.BufferedWriter):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._file.fileno())
+            os.close(nowhere)
+        with suppress(OSError):
+            self._close_file()
 
     def _close_file(self) -> None:
         self._open = False

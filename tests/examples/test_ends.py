@@ -156,7 +156,6 @@ def test_ctrl_c_ends_line_rate_with_a_summary_and_without_a_verdict() -> None:
     command("pktgen", "--help"),
     command("line_rate", "-t", "0.1"),
     command("capture", "-i", "emulated:source", "-w", "-"),
-    [*IXRINGS, "info", "emulated"],
     [*IXRINGS, "emulate", "--socket", "{}/nic.sock"],
 ], ids=lambda program: " ".join(program[1:4]).rpartition("/")[2])  # fmt: skip
 def test_a_reader_that_has_gone_ends_a_program_quietly(program: list[str], tmp_path: Path) -> None:
@@ -177,6 +176,7 @@ def test_a_reader_that_has_gone_ends_a_program_quietly(program: list[str], tmp_p
     assert words == [] and done.returncode in (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program", [command("pktgen", "-n", "1", "-i", "emulated:source"), [*IXRINGS, "info", "emulated"]]
 )
@@ -190,7 +190,7 @@ def test_output_that_cannot_be_written_is_an_error(program: list[str]) -> None:
 # ---- a capture on standard output ----
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+@pytest.mark.parametrize("name", ["-", pytest.param("/dev/stdout", marks=pytest.mark.slow)])
 def test_a_capture_on_standard_output_is_pcap_and_nothing_else(name: str, tmp_path: Path) -> None:
     file = tmp_path / "out.pcap"
     with open(file, "wb") as out:
@@ -207,6 +207,7 @@ def test_a_capture_on_standard_output_is_pcap_and_nothing_else(name: str, tmp_pa
     assert set(read_capture(file).lengths.tolist()) == {100} and len(read_capture(file)) == 50
 
 
+@pytest.mark.slow
 def test_a_capture_into_a_full_pipe_is_whole_after_ctrl_c(tmp_path: Path) -> None:
     """The reader begins only after Ctrl-C: at that moment the program waits in the middle of a record."""
     with started(command("capture", "-i", "emulated:source=1000", "-w", "-")) as process:
@@ -221,6 +222,20 @@ def test_a_capture_into_a_full_pipe_is_whole_after_ctrl_c(tmp_path: Path) -> Non
         _, errors = ended(process)
     count = len(read_capture(tmp_path / "piped.pcap"))
     assert process.returncode == 0 and errors.startswith(f"received {count:,} frames"), (count, errors)
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_capture_whose_reader_has_stopped() -> None:
+    with started(command("capture", "-i", "emulated:source=1000", "-w", "-")) as process:
+        wait_for(lambda: handles_interrupt(process), "the example does not run", PATIENCE_S)
+        wait_for(lambda: waits_in_write(process), "the pipe is not full", PATIENCE_S)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)
+        while process.stdout and os.read(process.stdout.fileno(), 1 << 16):
+            pass  # the bytes in the pipe are no text
+        assert process.stderr and "Traceback" not in process.stderr.read() and process.returncode == 130
 
 
 def waits_in_write(process: Process) -> bool:
