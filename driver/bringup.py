@@ -59,6 +59,7 @@ class Session:
     interrupts: Interrupts
     statistics: Statistics
     director: Director | None
+    refused_before: bool  # an earlier user's DMA was refused, and no function reset followed
     selectable: bool = False
     clock: Clock | None = None
     tx_sync: Sync = field(init=False)
@@ -74,8 +75,6 @@ class Session:
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
         self._standstill = Standstill(self.device, self.nic, self.interface, (*self.tx, *self.rx))
-        # Already true if an earlier user was refused and no function reset followed.
-        self._refused = self.device.dma_refused()
 
     def accumulate(self) -> None:
         """Read the NIC's counters. Raises DeviceGone."""
@@ -97,7 +96,7 @@ class Session:
         Raises DeviceGone, DmaRefused.
         """
         self.nic.check_present("the port")
-        if not self._refused and self.device.dma_refused():
+        if not self.refused_before and self.device.dma_refused():
             raise DmaRefused(
                 f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
                 "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
@@ -193,6 +192,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     stopping = Stopping(device, nic)
     undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the next callback
     undo.callback(stopping)
+    refused_before = device.dma_refused()
     device.enable_bus_master(True)
     link.setup_link(nic, options["loopback"])
     statistics = Statistics(nic, options["rx_queues"], options["tx_queues"], drops=options["flow_director"] is not None)
@@ -213,7 +213,18 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
     return Session(
-        device, nic, options, region, interface, joined.tx, joined.rx, joined.memory, interrupts, statistics, director
+        device,
+        nic,
+        options,
+        region,
+        interface,
+        joined.tx,
+        joined.rx,
+        joined.memory,
+        interrupts,
+        statistics,
+        director,
+        refused_before,
     )
 
 
