@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from ixrings.hw.attributes import Guarded
 from ixrings.hw.errors import RegisterTimeout
 from ixrings.hw.registers import Registers
 
@@ -28,7 +29,7 @@ class Stamp:
     sequence: int
 
 
-class Clock:
+class Clock(Guarded):
     """Counts nanoseconds by the NIC's oscillator, from 0 at its first use.
 
     The first use of `port.clock` starts it, and with it the time stamps of PTP version 2 event messages: EtherType
@@ -42,6 +43,8 @@ class Clock:
 
     For one thread. For other versions and UDP ports, write port.nic.TSYNCRXCTL and port.nic.RXMTRL.
     """
+
+    __slots__ = ("_last", "_nic", "_offset_ns", "_rate", "_seen_s", "_total")
 
     def __init__(self, nic: Registers) -> None:
         self._nic = nic

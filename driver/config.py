@@ -33,8 +33,12 @@ RSS_KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da
 def mac_bytes(address: str | bytes) -> bytes:
     """The six bytes of `02:00:00:00:00:01`, or of six bytes. Raises ValueError."""
     try:
-        octets = bytes(int(part, 16) for part in address.split(":")) if isinstance(address, str) else bytes(address)
-    except ValueError:
+        octets = (
+            bytes(int(part, 16) for part in address.split(":"))
+            if isinstance(address, str)
+            else bytes(memoryview(address))
+        )
+    except (ValueError, TypeError):
         octets = b""
     if len(octets) != 6 or (isinstance(address, str) and len(address) > 17):
         raise ValueError(f"{address!r} is not a MAC address; write it as 02:00:00:00:00:01")

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ixrings.hw.registers import Registers
 
+from .checks import require_fields
 from .errors import PortError
 
 BUFFER_KB = 64  # of the packet buffer: PBALLOC 1, the smallest table
@@ -70,6 +71,7 @@ class FlowFilter:
     vlan: int | None = None
 
     def __post_init__(self) -> None:
+        require_fields(self)
         for name, most in (("source_port", 0xFFFF), ("destination_port", 0xFFFF), ("vlan", 0xFFF)):
             number = getattr(self, name)
             if number is not None and not 0 <= number <= most:

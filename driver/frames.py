@@ -74,9 +74,30 @@ class RingBytes:
         return b"".join(pieces), len(pieces)
 
 
-def bytes_of(frame: Frame) -> memoryview:
-    """The frame's bytes, without a copy where possible."""
-    view = np.ascontiguousarray(frame).data if isinstance(frame, np.ndarray) else memoryview(frame)
+def check_frames(frames: object) -> None:
+    """Raise TypeError for one frame where several are expected: its bytes, or its rows, would be taken for frames."""
+    single = isinstance(frames, bytes | bytearray | memoryview) or getattr(frames, "ndim", 2) < 2
+    if single or isinstance(frames, str) or hasattr(frames, "__bytes__"):
+        this = "frame" if single else "bytes.fromhex(frame)" if isinstance(frames, str) else "bytes(frame)"
+        kind = type(frames).__name__
+        raise TypeError(f"send() takes several frames, not one of type {kind}; write port.send([{this}])")
+    if not isinstance(frames, Iterable):
+        raise TypeError(f"send() takes a list of frames, such as port.send([frame]); {frames!r} is not one")
+
+
+def bytes_of(number: int, frame: Frame) -> memoryview:
+    """The frame's bytes, without a copy where possible. number: of the frame in its send. Raises TypeError."""
+    try:
+        view = np.ascontiguousarray(frame).data if isinstance(frame, np.ndarray) else memoryview(frame)
+    except TypeError:
+        hint = (
+            "write port.send([bytes(frame) for frame in frames])"
+            if hasattr(frame, "__bytes__")
+            else 'a frame is bytes, such as bytes.fromhex("ffffffffffff...")'
+        )
+        raise TypeError(f"frame {number} is of type {type(frame).__name__}, not bytes; {hint}") from None
+    if view.itemsize != 1:
+        raise TypeError(f"frame {number} has elements of {view.itemsize} bytes; make its dtype np.uint8")
     return view.cast("B")
 
 
@@ -90,14 +111,16 @@ def send_frames(
 ) -> int:
     """Put every frame on the ring. Returns how many.
 
-    Raises ValueError for a frame that is empty or longer than `longest` bytes. wait_for_room(n) returns when n slots
+    Raises TypeError for anything but frames of bytes, ValueError for a frame that is empty or longer than `longest`
+    bytes. wait_for_room(n) returns when n slots
     are free, or raises. Frames before an error are sent.
     """
+    check_frames(frames)
     count = 0
     words = ring.ring
     try:
         for frame in frames:
-            data, context = bytes_of(frame), None
+            data, context = bytes_of(count, frame), None
             if offload is not None:
                 context, data = offload.prepare(data)
             check_length(count, len(data), context, longest, ring.longest_segmented)

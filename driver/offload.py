@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from ixrings.rings import L4, Context
 
+from .checks import require_fields
+
 ADDRESSES = 12
 TAGS = (0x8100, 0x88A8)
 IPV4, IPV6 = 0x0800, 0x86DD
@@ -40,6 +42,7 @@ class Offload:
     timestamp: bool = False
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if self.vlan is not None and not 0 <= self.vlan <= 4094:
             raise ValueError(f"{self.vlan} is not a VLAN: ids go from 0 to 4094")
         if not 0 <= self.priority <= 7:

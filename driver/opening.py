@@ -14,6 +14,7 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
+from .checks import require
 from .bringup import Bound, Session, bring_up, region_memory
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
@@ -35,9 +36,10 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
     name_or_device: a port name (see driver/names.py for the grammar), or a Device, which stays open when the port
     closes.
 
-    Raises TypeError for an unknown option, ValueError for a bad value, PortNameError, PortError, RegionError for
-    memory, DeviceError for the device; nothing is left open then. Source: 82599 4.6.3.
+    Raises TypeError for an unknown option or a wrong type, ValueError for a bad value, PortNameError, PortError,
+    RegionError for memory, DeviceError for the device; nothing is left open then. Source: 82599 4.6.3.
     """
+    check_name("open_port()", name_or_device)
     chosen = complete(OnePortOptions, options, "open_port")
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
@@ -55,6 +57,11 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
     except BaseException:
         undo.close()
         raise
+
+
+def check_name(caller: str, name: object) -> None:
+    """Raise TypeError unless `name` is a port name or a Device."""
+    require(caller, name, str | Device, 'a port name, such as "emulated" or "0000:03:00.0", or a Device')
 
 
 def bound_queues(name: PortName, options: PortOptions) -> Bound:
@@ -147,6 +154,8 @@ def open_ports(*names: str | Device, **options: Unpack[PortOptions]) -> Iterator
 
     with open_ports("emulated:tap=left", "emulated:tap=right", promiscuous=True) as (left, right):
     """
+    for name in names:
+        check_name("each argument of open_ports()", name)
     chosen = complete(PortOptions, options, "open_ports")
     if not names:
         raise PortError(

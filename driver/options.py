@@ -12,9 +12,12 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_type_hints
+
+from ixrings.hw.attributes import did_you_mean
+
+from .checks import require
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Rows = TypeVar("Rows", bound=Mapping[str, object])  # a TypedDict
@@ -57,14 +60,15 @@ def rows_of(rows: type) -> Mapping[str, tuple[Any, Option]]:
 def complete(rows: type[Rows], given: Mapping[str, object], caller: str) -> Rows:
     """Every option of `rows`: as given, else its default.
 
-    Raises TypeError for an unknown name, ValueError for a bad value.
+    Raises TypeError for an unknown name or a value of another type, ValueError for a bad value.
     """
-    options = {name: option for name, (_, option) in rows_of(rows).items()}
+    known = rows_of(rows)
+    options = {name: option for name, (_, option) in known.items()}
     for name in given:
         if name not in options:
-            closest = get_close_matches(name, options, 1)
-            hint = f"did you mean {closest[0]}?" if closest else f"it has {', '.join(options)}"
+            hint = did_you_mean(name, options, f"it has {', '.join(options)}")
             raise TypeError(f"{caller}() has no option {name!r}; {hint}")
+    given = {name: require(f"{caller}({name}=...)", value, known[name][0]) for name, value in given.items()}
     for name, value in given.items():
         check = options[name].check
         if check is not None and value is not options[name].default:

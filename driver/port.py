@@ -12,21 +12,25 @@ from select import POLLIN, POLLOUT
 import numpy as np
 import numpy.typing as npt
 
+from ixrings.hw.attributes import Guarded
 from ixrings.hw.device import Device
+from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 from ixrings.rings.hotloop import Forward
 
 from . import filters
+from .checks import require
 from .bringup import Session
 from .clock import Clock
-from .config import frame_size, mac_bytes
+from .config import OnePortOptions, frame_size, mac_bytes
 from .doorbells import join
 from .errors import LinkDown, PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
 from .link import Link, read_link, wait_link
 from .offload import Offload
+from .options import rows_of
 from .received import Received
 from .rss import Rss
 from .sfp import Module, read_module
@@ -39,7 +43,7 @@ from .waiting import Side, settle_receive, settle_transmit, wait_until
 CRC = 4
 
 
-class Port:
+class Port(Guarded):
     """An open port, returned by open_port(). A context manager.
 
     name: the name it was opened by.
@@ -54,6 +58,18 @@ class Port:
     device is gone, methods raise hw.errors.DeviceGone.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_all_multicast",
+        "_forwards",
+        "_promiscuous",
+        "_rx_bytes",
+        "_session",
+        "_tx_bytes",
+        "_undo",
+        "name",
+    )
+
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
         self.name = name
         self._session: Session | None = session
@@ -63,6 +79,17 @@ class Port:
         self._forwards: dict[Port, Forward] = {}
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
         self._rx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.rx_rings]
+
+    def _unknown(self, name: str) -> str:
+        return self._chosen_at_open(name) or super()._unknown(name)
+
+    def _read_only(self, name: str) -> str:
+        return self._chosen_at_open(name) or super()._read_only(name)
+
+    @staticmethod
+    def _chosen_at_open(name: str) -> str:
+        is_option = name in rows_of(OnePortOptions)
+        return f"{name} is chosen when the port opens: open_port(..., {name}=...)" if is_option else ""
 
     # ---- parts ----
 
@@ -137,6 +164,7 @@ class Port:
 
     @promiscuous.setter
     def promiscuous(self, on: bool) -> None:
+        require("port.promiscuous", on, bool)
         filters.set_promiscuous(self.nic, everything=on, all_multicast=self._all_multicast)
         self._promiscuous = on
 
@@ -146,6 +174,10 @@ class Port:
         The filter is a hash of 12 bits, so frames of other groups may be received too (82599 8.2.3.7.7). Raises
         ValueError.
         """
+        takes = 'a list of groups, such as ["01:00:5e:00:00:fb"]'
+        if isinstance(groups, str | bytes):
+            raise TypeError(f"set_multicast() takes {takes}; {groups!r} is a single one")
+        require("set_multicast()", groups, Iterable, takes)
         filters.write_multicast(self.nic, [mac_bytes(group) for group in groups])
         if everything != self._all_multicast:
             filters.set_promiscuous(self.nic, everything=self._promiscuous, all_multicast=everything)
@@ -192,11 +224,13 @@ class Port:
 
     def identify(self, seconds: float = 10.0) -> None:
         """Blink the port's LEDs for `seconds`, so that you find its cage (as ethtool -p). Traffic continues."""
+        require("identify()", seconds, float)
         with blinking(self.nic):
             time.sleep(seconds)
 
     def wait_link(self, timeout: float = 10.0) -> Link:
         """Wait up to `timeout` seconds for the link. Raises LinkDown with the reason."""
+        require("wait_link()", timeout, float)
         session = self._open()
         link = wait_link(session.device, session.nic, timeout)
         if not link.up:
@@ -242,6 +276,7 @@ class Port:
         session = self._open()
         if any(queue.ring is ring for queue in session.rx):
             return Received(session.descriptors(ring)[span.start : span.start + len(span)])
+        require("received()", ring, RxRing, "one of port.rx_rings, and a span of it")
         raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
 
     def forward(self, to: Port, limit: int = 256) -> int:
@@ -251,7 +286,11 @@ class Port:
         share a region: open them with open_ports(). Those rings are synced, too. Raises ValueError if the regions
         differ or the limit exceeds 32 bits, rings.RingError, DeviceGone, DmaRefused.
         """
-        session, target = self._session or self._open(), to._session or to._open()
+        try:
+            session, target = self._session or self._open(), to._session or to._open()
+        except AttributeError:
+            require("forward()", to, Port, "another port; open both with open_ports()")
+            raise
         pairs = self._forwards.get(to)
         if pairs is None:
             # Drop closed ports: an entry would keep their memory.
@@ -343,10 +382,12 @@ class Port:
         offload: what the NIC does to each frame, such as Offload(checksums=True), Offload(vlan=5), or
             Offload(mss=1448) to segment it.
 
-        Raises PortTimeout, PortStuck, PortError for a ring that is not there, ValueError for a frame of the wrong size.
-        Frames before that frame are sent.
+        Raises PortTimeout, PortStuck, PortError for a ring that is not there, ValueError for a frame of the wrong size,
+        TypeError for one that is not bytes. Frames before that frame are sent.
         """
         session = self._open()
+        require("send(ring=...)", ring, int, "the number of a TX ring")
+        require("send(offload=...)", offload, Offload | None, "an Offload, such as Offload(checksums=True)")
         if not 0 <= ring < len(self._tx_bytes):
             raise PortError(f"{self.name} has no TX ring {ring}; it has {len(self._tx_bytes)} TX rings")
         slots = self._tx_bytes[ring]
@@ -423,7 +464,14 @@ class Port:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Port {self.name}{' (closed)' if self.closed else ''}>"
+        session = self._session
+        if session is None:
+            return f"<Port {self.name} (closed)>"
+        try:
+            link = f"link {read_link(session.device, session.nic)}"
+        except DeviceError:
+            link = "the NIC no longer answers"
+        return f"<Port {self.name}: {len(session.tx)} TX and {len(session.rx)} RX rings, {link}>"
 
 
 def poll_ports(
@@ -436,7 +484,10 @@ def poll_ports(
     """
     if not ports:
         raise PortError("poll_ports() needs one port or more")
-    sessions = [port._open() for port in ports]
+    try:
+        sessions = [port._open() for port in ports]
+    except (TypeError, AttributeError):
+        raise TypeError(f"poll_ports() takes a list of ports, such as poll_ports([port]), not {ports!r}") from None
     found: list[tuple[Port, int]] = []
 
     def ready() -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Flag
 
 import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw import fields as f
+from ixrings.hw.attributes import Guarded
 from ixrings.hw.registers import Registers
 
+from .checks import require
 from .config import check_rss_key
 from .queues import reception_stopped
 
@@ -32,13 +34,15 @@ class RssHeaders(Flag):
     ALL = TCPIPV4 | IPV4 | IPV6 | TCPIPV6 | UDPIPV4 | UDPIPV6
 
 
-class Rss:
+class Rss(Guarded):
     """`port.rss`: the current settings of the NIC. Set an attribute to change it on the open port.
 
     A frame's queue is `table[hash & 127]`. A frame that matches none of `headers` has no hash and goes to queue 0. UDP
     ports are included by default. Fragments have no ports, so they may arrive on another queue than the rest of their
     flow; `headers &= ~RssHeaders.UDPIPV4` keeps them together.
     """
+
+    __slots__ = ("_nic", "_queues")
 
     def __init__(self, nic: Registers, queues: int) -> None:
         self._nic, self._queues = nic, min(queues, RSS_QUEUES)
@@ -53,6 +57,7 @@ class Rss:
 
     @key.setter
     def key(self, key: bytes) -> None:
+        require("port.rss.key", key, bytes, "40 bytes")
         check_rss_key("key", key)
         with reception_stopped(self._nic):
             write_key(self._nic, key)
@@ -67,6 +72,10 @@ class Rss:
 
     @table.setter
     def table(self, queues: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        takes = "a list of queues, such as range(4)"
+        require("port.rss.table", queues, Iterable, takes)
+        for queue in queues:
+            require("port.rss.table", queue, int, takes)
         table = [int(queue) for queue in queues]
         if not 1 <= len(table) <= TABLE_ENTRIES:
             raise ValueError(
@@ -89,6 +98,7 @@ class Rss:
 
     @headers.setter
     def headers(self, headers: RssHeaders) -> None:
+        require("port.rss.headers", headers, RssHeaders, "RssHeaders, such as RssHeaders.IPV4 | RssHeaders.IPV6")
         with reception_stopped(self._nic):
             self._nic.MRQC.write(headers.value, MRQE=RSS)
 

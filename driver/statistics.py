@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ixrings.hw.attributes import did_you_mean
 from ixrings.hw.register import Row, Word
 from ixrings.hw.registers import COUNTERS, QUEUES, Registers
 
@@ -29,7 +30,7 @@ PORT_SECTION = "8.2.3.23."
 FLOW_DIRECTOR = ("FDIRMATCH", "FDIRMISS")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PortStatistics:
     """Counts since the port was opened, with the datasheet's names.
 
@@ -55,11 +56,26 @@ class PortStatistics:
         try:
             return self.port[name]
         except KeyError:
-            raise KeyError(f"there is no counter {name}; choose one of {', '.join(sorted(self.port))}") from None
+            hint = did_you_mean(name, self.port, f"choose one of {', '.join(sorted(self.port))}")
+            raise KeyError(f"there is no counter {name}; {hint}") from None
+
+    def __repr__(self) -> str:
+        """The counters that are not zero."""
+        parts = [shown("", self.port)]
+        for side, queues, others in (("rx", self.rx, self.rx_others), ("tx", self.tx, self.tx_others)):
+            parts += [shown(f"{side}[{queue}]: ", counts) for queue, counts in enumerate(queues)]
+            parts.append(shown(f"{side}_others: ", others))
+        return f"<PortStatistics {'; '.join(filter(None, parts)) or 'all counters are 0'}>"
 
     def __iter__(self) -> Iterator[str]:
         """The names of the port's counters. Without this, Python would iterate over indices."""
         return iter(self.port)
+
+
+def shown(title: str, counts: Mapping[str, int]) -> str:
+    """`rx[0]: QPRC=7 QBRC=448`: the counts that are not zero; "" if all are."""
+    nonzero = " ".join(f"{name}={count}" for name, count in counts.items() if count)
+    return title + nonzero if nonzero else ""
 
 
 @dataclass

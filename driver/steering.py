@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from ixrings.hw.attributes import Guarded
 from ixrings.hw.fields import ETQF
 from ixrings.hw.registers import Registers
 
+from .checks import require, require_fields
 from .errors import PortError
 from .flow_director import DROP_QUEUE, Director, FlowFilter, Protocol
 
@@ -31,6 +33,7 @@ class EtherTypeFilter:
     user_priority: int | None = None
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if not FIRST_ETHER_TYPE <= self.ether_type <= 0xFFFF:
             raise ValueError(f"ether_type={self.ether_type:#x}: choose 0x600 to 0xffff")
         if self.ether_type in IP_TYPES:
@@ -48,6 +51,9 @@ class SynFilter:
 
     queue: int
     before_five_tuples: bool = False
+
+    def __post_init__(self) -> None:
+        require_fields(self)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class FiveTupleFilter:
     priority: int = 1
 
     def __post_init__(self) -> None:
+        require_fields(self)
         for name in ("source", "destination"):
             address = getattr(self, name)
             object.__setattr__(self, name, None if address is None else str(IPv4Address(address)))
@@ -81,7 +88,7 @@ class FiveTupleFilter:
 Filter = EtherTypeFilter | SynFilter | FiveTupleFilter | FlowFilter
 
 
-class Filters(Collection[Filter]):
+class Filters(Guarded, Collection[Filter]):
     """A port's filters, in the order in which the NIC tries them: EtherType, SYN and 5-tuple, flow director.
 
     RSS chooses the queue of a frame that matches none.
@@ -92,6 +99,8 @@ class Filters(Collection[Filter]):
     Filters choose only among frames that the port accepts (its address, multicast, promiscuous). A queue's counters
     include the frames that filters send to it; `stats().rx_others["QPRDC"]` counts frames that a FlowFilter drops.
     """
+
+    __slots__ = ("_director", "_nic", "_queues")
 
     def __init__(self, nic: Registers, queues: int, director: Director | None) -> None:
         self._nic, self._queues, self._director = nic, queues, director
@@ -127,9 +136,10 @@ class Filters(Collection[Filter]):
     def add(self, *filters: Filter) -> None:
         """Add filters, which take effect at once.
 
-        If one is refused, those before it stay. Raises ValueError, and PortError if there is no room.
+        If one is refused, those before it stay. Raises TypeError, ValueError, and PortError if there is no room.
         """
         for filter in filters:
+            require("port.filters.add()", filter, Filter)
             self._add(filter)
 
     def _add(self, filter: Filter) -> None:
@@ -171,6 +181,7 @@ class Filters(Collection[Filter]):
     def remove(self, *filters: Filter) -> None:
         """Remove filters. If one is not there, those before it are removed and ValueError is raised."""
         for filter in filters:
+            require("port.filters.remove()", filter, Filter)
             if filter not in (self._of_director() if isinstance(filter, FlowFilter) else self._in_registers()):
                 raise ValueError(f"there is no {filter}; print(*port.filters) lists the filters")
             match filter:

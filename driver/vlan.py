@@ -6,17 +6,22 @@ inserts one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
+from ixrings.hw.attributes import Guarded
 from ixrings.hw.registers import Registers
+
+from .checks import require
 
 LAST_ID = 4094  # 4095 is reserved (802.1Q 9.6)
 WORD_BITS = 32
 
 
-class Vlan:
+class Vlan(Guarded):
     """`port.vlan`: filter and stripping, read from the registers each time. Both are off after open_port()."""
+
+    __slots__ = ("_nic", "_queues")
 
     def __init__(self, nic: Registers, queues: Sequence[int]) -> None:
         self._nic = nic
@@ -38,6 +43,7 @@ class Vlan:
 
     @filter.setter
     def filter(self, ids: AbstractSet[int] | None) -> None:
+        require("port.vlan.filter", ids, Iterable | None, "a set of VLAN ids, such as {5, 7}, or None for all")
         words = vfta(ids or ())
         if ids is None:  # before the table is emptied, so that no frame is lost meanwhile
             self._nic.VLNCTRL.update(VFE=0)
@@ -57,6 +63,7 @@ class Vlan:
 
     @strip.setter
     def strip(self, on: bool) -> None:
+        require("port.vlan.strip", on, bool)
         for queue in self._queues:
             self._nic.RXDCTL[queue].update(VME=int(on))
 
@@ -69,6 +76,7 @@ def vfta(ids: AbstractSet[int] | tuple[()]) -> list[int]:
     """The table, with one bit for each VLAN (8.2.3.7.11). Raises ValueError."""
     words = [0] * 128
     for vlan in ids:
+        require("port.vlan.filter", vlan, int, "a set of VLAN ids, such as {5, 7}")
         if not 0 <= vlan <= LAST_ID:
             raise ValueError(f"{vlan} is not a VLAN: ids go from 0 to {LAST_ID}")
         words[vlan // WORD_BITS] |= 1 << vlan % WORD_BITS

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from enum import Flag
 
+from .checks import require
 from .bringup import Session
 
 QUIET_S = 1.0  # check the device after this time without an interrupt: a device that is gone sends none
@@ -40,6 +41,7 @@ def wait_until(
     found = ready()
     if found or timeout_s == 0:
         return found
+    require("timeout", timeout_s, float | None, "seconds: 0 not to wait, None to wait without limit")
     now = time.monotonic()
     end = math.inf if timeout_s is None else now + timeout_s
     if not busy:

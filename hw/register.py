@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+from operator import index as whole
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
+from .attributes import Guarded, did_you_mean, nearest, no_attribute
 from .errors import RegisterTimeout
 
 ALL_ONES = 0xFFFF_FFFF
@@ -72,6 +74,13 @@ class Field:
     def __get__(self, value: Word | None, owner: type) -> Field | int:
         return self if value is None else (value >> self.low) & self.max
 
+    def __set__(self, value: Word, number: NoReturn) -> None:
+        raise no_attribute(
+            f"{self.name} is part of a value that was read, which does not change; to change the NIC write "
+            f"nic.REGISTER.update({self.name}={number!r})",
+            self.name,
+        )
+
     def place(self, number: int) -> int:
         """`number` shifted to the bits of the field. Raises ValueError if it does not fit."""
         if not 0 <= number <= self.max:
@@ -92,8 +101,10 @@ def bits(high: int, low: int, meaning: str = "", values: Mapping[int, str] | Non
     return Field(high, low, meaning, values)
 
 
-class Word(int):
+class Word(Guarded, int):
     """A register's value: an int. Subclasses (hw/fields/) name its fields."""
+
+    __slots__ = ()
 
     fields: ClassVar[dict[str, Field]] = {}
 
@@ -104,19 +115,30 @@ class Word(int):
     def compose(cls, register: str, value: int, numbers: Mapping[str, int]) -> int:
         """`value` with the named fields set to `numbers`.
 
-        Raises AttributeError for a field that the register does not have, ValueError for a number that does not fit.
+        Raises AttributeError for a field that the register does not have, ValueError for a number that does not fit,
+        TypeError for a number that is not whole.
         """
+        value = whole(value)
+        if not 0 <= value <= ALL_ONES:
+            raise ValueError(f"{register}: {value:#x} does not fit in 32 bits; choose 0 to {ALL_ONES:#x}")
         for name, number in numbers.items():
             field = cls.fields.get(name)
             if field is None:
-                raise AttributeError(
-                    f"{register} has no field {name}; it has: {', '.join(cls.fields) or 'no named fields'}"
-                )
+                raise no_attribute(cls.no_field(register, name), name)
             try:
-                value = (value & ~field.mask) | field.place(int(number))
-            except ValueError as error:
-                raise ValueError(f"{register}: {error}") from None
-        return value & ALL_ONES
+                value = (value & ~field.mask) | field.place(whole(number))
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"{register}: {error}") from None
+        return value
+
+    @classmethod
+    def no_field(cls, register: str, name: str) -> str:
+        """The sentence for a field that does not exist."""
+        hint = did_you_mean(name, cls.fields, f"it has: {', '.join(cls.fields) or 'no named fields'}")
+        return f"{register} has no field {name}; {hint}"
+
+    def _unknown(self, name: str) -> str:
+        return self.no_field(type(self).__name__, name)
 
     def describe(self) -> str:
         """`ENABLE=1 SPEED=3 (10 Gbit/s)`: the fields that are not zero, and the meanings of their numbers."""
@@ -187,6 +209,16 @@ class Row(Generic[W]):
     def label(self, index: int) -> str:
         """`RXDCTL[3]` of an array, `CTRL` of a single register."""
         return f"{self.name}[{index}]" if self.count > 1 else self.name
+
+    def how_to_write(self, value: object) -> str:
+        """What to write instead of an assignment."""
+        label = self.label(0)
+        some = next(iter(self.layout.fields), "")
+        fields = f", nic.{label}.update({some}=...) changes a field" if some else ""
+        return f"an assignment does not write {self.name}: nic.{label}.write({value!r}) writes it{fields}"
+
+    def __set__(self, nic: RegisterMap, value: NoReturn) -> None:
+        raise no_attribute(self.how_to_write(value), self.name)
 
     def span(self) -> str:
         """`RXDCTL[0..127]` of an array, `CTRL` of a single register."""
@@ -275,13 +307,38 @@ class RegisterArray(Row[W]):
         return self if nic is None else AccessorArray(nic, self)
 
 
-class Accessor(Generic[W]):
+class Accessor(Guarded, Generic[W]):
     """One register of one NIC."""
 
     __slots__ = ("_space", "index", "offset", "row")
+    _space: RegisterMap
+    row: Row[W]
+    index: int
+    offset: int
 
     def __init__(self, nic: RegisterMap, row: Row[W], index: int) -> None:
-        self._space, self.row, self.index, self.offset = nic, row, index, row.offset(index)
+        set_space(self, nic)
+        set_row(self, row)
+        set_index(self, index)
+        set_offset(self, row.offset(index))
+
+    if not TYPE_CHECKING:  # type checkers refuse these uses themselves
+
+        def __getitem__(self, index: object) -> NoReturn:
+            raise TypeError(f"{self.name} is a single register; write nic.{self.name}.read()")
+
+        def __bool__(self) -> NoReturn:
+            raise TypeError(f"{self.name} is a register, not its value; write nic.{self.name}.read()")
+
+    def _unknown(self, name: str) -> str:
+        if name in self.row.layout.fields:
+            return (
+                f"{name} is a field of {self.name}: nic.{self.name}.read().{name} reads it, "
+                f"nic.{self.name}.update({name}=...) changes it"
+            )
+        if name.isupper():
+            return self.row.layout.no_field(self.name, name)
+        return super()._unknown(name)
 
     @property
     def name(self) -> str:
@@ -343,16 +400,33 @@ class Accessor(Generic[W]):
         return f"{place} = {self.read()!r}"
 
 
-class AccessorArray(Generic[W]):
+class AccessorArray(Guarded, Generic[W]):
     """All registers of one row of one NIC."""
 
     __slots__ = ("_space", "row")
+    _space: RegisterMap
+    row: Row[W]
 
     def __init__(self, nic: RegisterMap, row: Row[W]) -> None:
-        self._space, self.row = nic, row
+        set_array_space(self, nic)
+        set_array_row(self, row)
+
+    if not TYPE_CHECKING:
+
+        def __setitem__(self, index: int, value: object) -> NoReturn:
+            raise TypeError(self.row.how_to_write(value))
+
+    def _unknown(self, name: str) -> str:
+        if hasattr(Accessor, name) or name in self.row.layout.fields:
+            first = f"nic.{self.row.name}[0].{name}"
+            return f"{self.row.name} has {len(self)} entries, and {name} belongs to one of them: {first}"
+        return super()._unknown(name)
 
     def __getitem__(self, index: int) -> Accessor[W]:
-        return Accessor(self._space, self.row, index)
+        try:
+            return Accessor(self._space, self.row, index)
+        except TypeError:
+            raise TypeError(f"{self.row.name}[{index!r}]: choose one register, 0 to {len(self) - 1}") from None
 
     def __len__(self) -> int:
         return self.row.count
@@ -364,6 +438,13 @@ class AccessorArray(Generic[W]):
         return f"{self.row.named(self.row.span())} from {self.row.offset():#07x}"
 
 
+# For __init__: an assignment there would pass through Guarded.__setattr__, which takes three times as long.
+set_space, set_row, set_index, set_offset = (
+    getattr(Accessor, name).__set__ for name in ("_space", "row", "index", "offset")
+)
+set_array_space, set_array_row = (getattr(AccessorArray, name).__set__ for name in ("_space", "row"))
+
+
 @dataclass(frozen=True)
 class Place:
     """The register at an offset: register `index` of `row`."""
@@ -372,12 +453,14 @@ class Place:
     index: int
 
 
-class RegisterMap:
+class RegisterMap(Guarded):
     """A set of registers in one address space: the rows of a subclass and of its base classes.
 
     Two rows of one name, or two registers at one offset (aliases included), are a mistake in the table. Creating the
     subclass then raises TypeError.
     """
+
+    __slots__ = ("space",)
 
     _places: ClassVar[dict[int, Place]] = {}
 
@@ -406,6 +489,13 @@ class RegisterMap:
     def rows(cls) -> list[Row[Any]]:
         """Every row in the table's order; the rows of base classes come last, in the order of the bases."""
         return [row for part in cls.__mro__ for row in vars(part).values() if isinstance(row, Row)]
+
+    def _unknown(self, name: str) -> str:
+        names = {name: row.name for row in self.rows() for name in (row.name, *row.also)}
+        wanted = names.get(name.upper()) or names.get(nearest(name, names))
+        return f"the 82599 has no register {name}; " + (
+            f"did you mean {wanted}?" if wanted else "`ixrings regs emulated` lists them"
+        )
 
     @classmethod
     def find(cls, offset: int) -> Place | None:

@@ -40,6 +40,10 @@ class Span:
     def __len__(self) -> int:
         return self._stop - self.start
 
+    def __repr__(self) -> str:
+        slots = f"slots {self.start}..{self._stop - 1}" if len(self) else "no slots"
+        return f"<Span of {self._ring.name}: {slots}>"
+
     @property
     def buf_idx(self) -> npt.NDArray[np.uint32]:
         """The buffer of each slot, shape (len,). To swap buffers, store another index and set NS_BUF_CHANGED."""
@@ -61,12 +65,42 @@ class Span:
         return self._ring.slot_ptr[self.start : self._stop]
 
 
+def refuse_assignment(view: str) -> property:
+    """The property `view` of Span with a setter that says how to write the slots."""
+
+    def refuse(span: Span, value: object) -> None:
+        raise AttributeError(f"span.{view} is an array of the span's slots; write span.{view}[:] = {value!r}")
+
+    found = getattr(Span, view)
+    assert isinstance(found, property)
+    return found.setter(refuse)
+
+
+for view in ("buf_idx", "len", "flags", "ptr"):
+    setattr(Span, view, refuse_assignment(view))
+
+
 class Ring:
     """One netmap_ring. The application writes head, cur, flags and slots; the driver writes the rest.
 
     slots: structured array, shape (num_slots,), dtype layout.NETMAP_SLOT. offset: bytes from the region's start.
     address: of the ring in this process. name: the ring's name in errors. Two threads must not use a ring at once.
     """
+
+    __slots__ = (
+        "_timeval",
+        "_words",
+        "address",
+        "name",
+        "num_slots",
+        "offset",
+        "ringid",
+        "slot_buf_idx",
+        "slot_flags",
+        "slot_len",
+        "slot_ptr",
+        "slots",
+    )
 
     direction: Direction
 
@@ -169,6 +203,12 @@ class Ring:
         self._words[CUR] = 0
         self._words[TAIL] = self.num_slots - 1 if self.direction is Direction.TX else 0
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name}: head {self.head}, cur {self.cur}, tail {self.tail}, "
+            f"{self.space} of {self.num_slots} slots are the program's>"
+        )
+
     def _not_a_slot(self, head: int, tail: int) -> RingError:
         value = head if head >= self.num_slots else tail
         return RingError(Rule.NOT_A_SLOT, self.name, value=value, low=0, high=self.num_slots - 1)
@@ -177,6 +217,7 @@ class Ring:
 class TxRing(Ring):
     """A ring of frames to send."""
 
+    __slots__ = ()
     direction = Direction.TX
 
     @property
@@ -189,6 +230,7 @@ class TxRing(Ring):
 class RxRing(Ring):
     """A ring of received frames, in slots [head, tail). NS_MOREFRAG: the frame continues in the next slot."""
 
+    __slots__ = ()
     direction = Direction.RX
 
 

@@ -66,7 +66,7 @@ def test_bits_that_are_not_writable_keep_their_value(regs: Registers) -> None:
 
 
 def test_a_field_that_does_not_exist_or_a_value_that_does_not_fit_is_refused(regs: Registers) -> None:
-    with pytest.raises(AttributeError, match="TXDCTL\\[3\\] has no field ENABEL; it has: PTHRESH"):
+    with pytest.raises(AttributeError, match="TXDCTL\\[3\\] has no field ENABEL; did you mean ENABLE\\?"):
         regs.TXDCTL[3].write(ENABEL=1)
     with pytest.raises(ValueError, match="PTHRESH=0x80 does not fit"):
         regs.TXDCTL[0].write(PTHRESH=128)

@@ -1,0 +1,67 @@
+"""Attributes that answer back: a misspelt name is refused, with the nearest name. Python itself accepts `port.promisc =
+True` in silence, because an assignment makes a new attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The one of `names` that is closest to `name`, whatever the case of its letters; "" if none is close."""
+    folded = {each.casefold(): each for each in names}
+    closest = get_close_matches(name.casefold(), folded, 1)
+    return folded[closest[0]] if closest else ""
+
+
+def did_you_mean(name: str, names: Iterable[str], otherwise: str) -> str:
+    """`did you mean CTRL?`, or `otherwise` if no name is close."""
+    closest = nearest(name, names)
+    return f"did you mean {closest}?" if closest else otherwise
+
+
+def public_names(kind: type) -> list[str]:
+    return [name for name in dir(kind) if not name.startswith("_")]
+
+
+def no_attribute(message: str, name: str) -> AttributeError:
+    """The error. `obj` is None, so that Python does not add a suggestion of its own to the one in the message."""
+    return AttributeError(message, name=name, obj=None)
+
+
+class Guarded:
+    """A class whose objects have the attributes that the class names, and no others.
+
+    Subclasses name their attributes in __slots__.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers know the attributes; these methods would make them accept any name
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("__"):  # Python and numpy look for these, and need no sentence
+                raise AttributeError(name)
+            raise no_attribute(self._unknown(name), name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            found = getattr(type(self), name, None)
+            if found is None:
+                raise no_attribute(self._unknown(name), name)
+            if not hasattr(found, "__set__") or (isinstance(found, property) and found.fset is None):
+                raise no_attribute(self._read_only(name), name)
+            object.__setattr__(self, name, value)
+
+    def _read_only(self, name: str) -> str:
+        """The sentence for an assignment to a method, or to a property that cannot be set."""
+        what = "is a method; call it" if callable(getattr(type(self), name)) else "cannot be set"
+        return f"{type(self).__name__}.{name} {what}"
+
+    def _unknown(self, name: str) -> str:
+        """The sentence for an attribute that does not exist."""
+        kind = type(self)
+        if hasattr(kind, name):  # a slot that __init__ has not set
+            return f"{kind.__name__}.{name} has no value yet"
+        names = public_names(kind)
+        return f"{kind.__name__} has no attribute {name}; {did_you_mean(name, names, 'it has ' + ', '.join(names))}"
