@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ixrings.hw.attributes import Guarded
+from ixrings.hw.attributes import GuardedReads
 from ixrings.hw.errors import RegisterTimeout
 from ixrings.hw.registers import Registers
 
@@ -29,7 +29,7 @@ class Stamp:
     sequence: int
 
 
-class Clock(Guarded):
+class Clock(GuardedReads):
     """Counts nanoseconds by the NIC's oscillator, from 0 at its first use.
 
     The first use of `port.clock` starts it, and with it the time stamps of PTP version 2 event messages: EtherType

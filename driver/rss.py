@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw import fields as f
-from ixrings.hw.attributes import Guarded
+from ixrings.hw.attributes import GuardedReads
 from ixrings.hw.registers import Registers
 
 from .checks import require
@@ -34,7 +34,7 @@ class RssHeaders(Flag):
     ALL = TCPIPV4 | IPV4 | IPV6 | TCPIPV6 | UDPIPV4 | UDPIPV6
 
 
-class Rss(Guarded):
+class Rss(GuardedReads):
     """`port.rss`: the current settings of the NIC. Set an attribute to change it on the open port.
 
     A frame's queue is `table[hash & 127]`. A frame that matches none of `headers` has no hash and goes to queue 0. UDP

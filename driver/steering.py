@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from ixrings.hw.attributes import Guarded
+from ixrings.hw.attributes import GuardedReads
 from ixrings.hw.fields import ETQF
 from ixrings.hw.registers import Registers
 
@@ -88,7 +88,7 @@ class FiveTupleFilter:
 Filter = EtherTypeFilter | SynFilter | FiveTupleFilter | FlowFilter
 
 
-class Filters(Guarded, Collection[Filter]):
+class Filters(GuardedReads, Collection[Filter]):
     """A port's filters, in the order in which the NIC tries them: EtherType, SYN and 5-tuple, flow director.
 
     RSS chooses the queue of a frame that matches none.

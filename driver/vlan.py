@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from ixrings.hw.attributes import Guarded
+from ixrings.hw.attributes import GuardedReads
 from ixrings.hw.registers import Registers
 
 from .checks import require
@@ -18,7 +18,7 @@ LAST_ID = 4094  # 4095 is reserved (802.1Q 9.6)
 WORD_BITS = 32
 
 
-class Vlan(Guarded):
+class Vlan(GuardedReads):
     """`port.vlan`: filter and stripping, read from the registers each time. Both are off after open_port()."""
 
     __slots__ = ("_nic", "_queues")

@@ -17,7 +17,7 @@ from enum import Enum
 from operator import index as whole
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
-from .attributes import Guarded, did_you_mean, nearest, no_attribute
+from .attributes import GuardedReads, did_you_mean, nearest, no_attribute
 from .errors import RegisterTimeout
 
 ALL_ONES = 0xFFFF_FFFF
@@ -101,7 +101,7 @@ def bits(high: int, low: int, meaning: str = "", values: Mapping[int, str] | Non
     return Field(high, low, meaning, values)
 
 
-class Word(Guarded, int):
+class Word(GuardedReads, int):
     """A register's value: an int. Subclasses (hw/fields/) name its fields."""
 
     __slots__ = ()
@@ -307,7 +307,7 @@ class RegisterArray(Row[W]):
         return self if nic is None else AccessorArray(nic, self)
 
 
-class Accessor(Guarded, Generic[W]):
+class Accessor(GuardedReads, Generic[W]):
     """One register of one NIC."""
 
     __slots__ = ("_space", "index", "offset", "row")
@@ -400,7 +400,7 @@ class Accessor(Guarded, Generic[W]):
         return f"{place} = {self.read()!r}"
 
 
-class AccessorArray(Guarded, Generic[W]):
+class AccessorArray(GuardedReads, Generic[W]):
     """All registers of one row of one NIC."""
 
     __slots__ = ("_space", "row")
@@ -453,7 +453,7 @@ class Place:
     index: int
 
 
-class RegisterMap(Guarded):
+class RegisterMap(GuardedReads):
     """A set of registers in one address space: the rows of a subclass and of its base classes.
 
     Two rows of one name, or two registers at one offset (aliases included), are a mistake in the table. Creating the
