@@ -38,7 +38,7 @@ from .standstill import why_unsent
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
-from .waiting import Side, settle_receive, settle_transmit, wait_until
+from .waiting import Side, settle, settle_receive, settle_transmit, wait_until
 
 CRC = 4
 
@@ -300,8 +300,9 @@ class Port(Guarded):
         if pairs.attention:
             session.look_after()
             target.look_after()
-        if session.selectable:
-            settle_receive(session)
+        settle((session,))
+        if target.selectable:
+            settle_transmit(target)
         return moved
 
     def _join(self, session: Session, target: Session, to: Port) -> Forward:
@@ -340,9 +341,10 @@ class Port(Guarded):
     def fileno(self) -> int:
         """A descriptor for select, selectors and asyncio: readable when frames arrived, or a full TX ring got room.
 
-        The first call switches interrupts on. When the descriptor is readable, call rxsync() (and txsync() if you wait
-        for room) and look at the rings. It stays readable until a sync finds nothing. It may become readable once more
-        without a frame, for an interrupt that was pending. The port owns the descriptor: do not close it.
+        The first call switches interrupts on. When the descriptor is readable, call recv(0), poll(0), forward() or
+        rxsync() (and txsync() if you wait for room), and take what is in the rings. It stays readable until such a call
+        finds nothing. It may become readable once more without a frame, for an interrupt that was pending. The port
+        owns the descriptor: do not close it.
         """
         session = self._open()
         if not session.selectable:
@@ -429,7 +431,9 @@ class Port(Guarded):
 
         def wait() -> int:
             self._open()  # the port may have been closed between two frames
-            return wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
+            found = wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
+            settle((session,))
+            return found
 
         return receive_frames(rings, wait)
 
@@ -504,4 +508,5 @@ def poll_ports(
         timeout,
         any(session.options["busy_poll"] for session in sessions) if busy is None else busy,
     )
+    settle(sessions)
     return found

@@ -129,6 +129,13 @@ def spin_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side
             return found
 
 
+def settle(sessions: Sequence[Session]) -> None:
+    """After a call that looked for frames: keep the fileno() of each session in step, where it is in use."""
+    for session in sessions:
+        if session.selectable:
+            settle_receive(session)
+
+
 def settle_receive(session: Session, taken: int = 0) -> None:
     """After an rxsync, when fileno() is in use: if no frame is left, let the next frame make fileno() readable.
 
@@ -153,13 +160,26 @@ def settle_transmit(session: Session) -> None:
     if session.has_room():
         forget_room(session)
         return
-    wakeups = session.interrupts.tx
-    wakeups.drain()
-    wakeups.arm()
+    rearm_transmit(session)
+
+
+def rearm_transmit(session: Session) -> None:
+    """Take a TX message and wait for the next one. The sync finds room that came in between."""
+    session.interrupts.tx.drain()
+    session.interrupts.tx.arm()
     session.tx_sync()
 
 
 def forget_room(session: Session) -> None:
-    """Take the TX message if the last sync found room: it would keep fileno() readable without need."""
-    if session.interrupts.tx.armed and session.has_room():
-        session.interrupts.tx.drain()
+    """Take the TX message of a ring that has room: it would keep fileno() readable without need.
+
+    A program that only receives never syncs a full TX ring, so that happens here once the message has come. The nudge
+    wakes the program once more: it may wait for the room, and not know that this call took the message.
+    """
+    wakeups = session.interrupts.tx
+    if wakeups.armed and not session.has_room() and wakeups.wait(0):
+        rearm_transmit(session)
+        if session.has_room():
+            session.interrupts.nudge()
+    if wakeups.armed and session.has_room():
+        wakeups.drain()
