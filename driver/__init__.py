@@ -5,7 +5,18 @@ if __name__ != "ixrings.driver":  # the root of a checkout is on sys.path
 
 from .clock import Clock, Stamp
 from .config import PortOptions
-from .errors import ERRORS, DmaRefused, LinkDown, PortBusy, PortClosed, PortError, PortNameError, PortStuck, PortTimeout
+from .errors import (
+    ERRORS,
+    DmaRefused,
+    LinkDown,
+    NothingReceived,
+    PortBusy,
+    PortClosed,
+    PortError,
+    PortNameError,
+    PortStuck,
+    PortTimeout,
+)
 from .flow_director import FlowDirector, FlowFilter, Protocol
 from .link import Link
 from .names import PortName, parse_port_name
@@ -31,6 +42,7 @@ __all__ = [
     "FlowFilter",
     "Link",
     "LinkDown",
+    "NothingReceived",
     "Offload",
     "Port",
     "PortBusy",

@@ -32,6 +32,7 @@ from .interrupts import Interrupts
 from .standstill import Standstill
 from .statistics import PAIR_BITS, Statistics
 
+HINT_S = 1.0
 # Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
 HEAD_STRIDE = 128
 
@@ -61,6 +62,7 @@ class Session:
     director: Director | None
     refused_before: bool  # an earlier user's DMA was refused, and no function reset followed
     selectable: bool = False
+    hint_due_at: float = 0.0
     clock: Clock | None = None
     tx_sync: Sync = field(init=False)
     rx_sync: Sync = field(init=False)
@@ -108,6 +110,20 @@ class Session:
     def look_for_standstill(self) -> None:
         """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
         self._standstill.look()
+
+    def where_frames_went(self) -> str:
+        """For a port that has received nothing so far: where the frames went that came. Raises DeviceGone.
+
+        "" if none came, and if it looked less than a second ago. A port that only listens is not told of frames that
+        its filters refuse: every network has some.
+        """
+        now = time.monotonic()
+        if now < self.hint_due_at or any(queue.packets for queue in self.rx):
+            return ""
+        self.hint_due_at = now + HINT_S
+        self.accumulate()
+        totals = self.statistics.totals()
+        return "; ".join(totals.losses) if totals["GPTC"] or not totals.refused else ""
 
     def _set_due(self) -> None:
         for queue in (*self.tx, *self.rx):

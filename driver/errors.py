@@ -41,6 +41,10 @@ class LinkDown(DeviceError):
     """The link did not come up in time. The message says why, as far as the NIC knows."""
 
 
+class NothingReceived(UserWarning):
+    """recv() ended without a frame, although frames came. The message says where they went."""
+
+
 class PortNameError(ValueError):
     """A port name does not follow the grammar. The message says what is allowed."""
 

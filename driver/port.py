@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from select import POLLIN, POLLOUT
@@ -25,7 +27,7 @@ from .bringup import Session
 from .clock import Clock
 from .config import OnePortOptions, frame_size, mac_bytes
 from .doorbells import join
-from .errors import LinkDown, PortClosed, PortError, PortTimeout
+from .errors import LinkDown, NothingReceived, PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
 from .link import Link, read_link, wait_link
@@ -53,8 +55,9 @@ class Port(Guarded):
         region.fd, region.size and if_offset.
     nic: the registers; try `port.nic.LINKS` at a prompt.
 
-    One thread may send (send, txsync, flush) while another receives (recv, rxsync). poll(), fileno(), forward() and
-    close() use both directions and are for a single thread. Every method of a closed port raises PortClosed. If the
+    One thread may send (send, txsync, flush) while another receives (recv, rxsync), and others read link, stats() and
+    registers. poll(), forward() and close() use both directions and are for a single thread; so is every call on a port
+    whose fileno() is in use. Every method of a closed port raises PortClosed. If the
     device is gone, methods raise hw.errors.DeviceGone.
     """
 
@@ -416,7 +419,8 @@ class Port(Guarded):
         """Frames without CRC as they arrive, from all RX rings.
 
         Ends if no frame arrives for `timeout` seconds (None: never). Each frame leaves its ring when it is yielded, so
-        the loop may stop at any time without loss.
+        the loop may stop at any time without loss. Warns once (NothingReceived) if the port has never received a frame
+        although frames came: the NIC's counters say where they went.
         """
         session = self._open()
 
@@ -433,6 +437,9 @@ class Port(Guarded):
             self._open()  # the port may have been closed between two frames
             found = wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
             settle((session,))
+            if not found and timeout and (losses := session.where_frames_went()):
+                warnings.warn(f"{self.name} received nothing: {losses}", NothingReceived, stacklevel=3)
+                session.hint_due_at = math.inf  # once a port
             return found
 
         return receive_frames(rings, wait)

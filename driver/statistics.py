@@ -26,6 +26,8 @@ PAIRS = {
 }
 RX_QUEUE = {"QPRC": ("QPRC", ""), "QBRC": ("QBRC_L", "QBRC_H"), "QPRDC": ("QPRDC", "")}
 TX_QUEUE = {"QPTC": ("QPTC", ""), "QBTC": ("QBTC_L", "QBTC_H")}
+BAD_FRAMES = ("CRCERRS", "RLEC", "RUC", "RFC", "ROC", "RJC")
+PAUSE_FRAMES = ("LXONRXCNT", "LXOFFRXCNT")
 PORT_SECTION = "8.2.3.23."
 FLOW_DIRECTOR = ("FDIRMATCH", "FDIRMISS")
 
@@ -59,6 +61,16 @@ class PortStatistics:
             hint = did_you_mean(name, self.port, f"choose one of {', '.join(sorted(self.port))}")
             raise KeyError(f"there is no counter {name}; {hint}") from None
 
+    @property
+    def refused(self) -> int:
+        """Good frames that the filters refused: for another address, group or VLAN."""
+        return refused(self.port)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Where frames went that came and did not reach a ring: a sentence for each reason that the counters show."""
+        return losses(self.port, sum(queue["QPRDC"] for queue in (*self.rx, self.rx_others)))
+
     def __repr__(self) -> str:
         """The counters that are not zero."""
         parts = [shown("", self.port)]
@@ -70,6 +82,37 @@ class PortStatistics:
     def __iter__(self) -> Iterator[str]:
         """The names of the port's counters. Without this, Python would iterate over indices."""
         return iter(self.port)
+
+
+def refused(port: Mapping[str, int]) -> int:
+    """Good frames that the filters refused, by a port's counters.
+
+    ASSUMPTION (datasheet not at hand): TPR counts them, and GPRC does not, also those of the VLAN filter. Pause frames
+    end in the MAC.
+    """
+    return max(0, port["TPR"] - sum(port[name] for name in ("GPRC", *BAD_FRAMES, *PAUSE_FRAMES)))
+
+
+def losses(port: Mapping[str, int], dropped: int) -> tuple[str, ...]:
+    """PortStatistics.losses, by a port's counters and the sum of its queues' QPRDC."""
+    bad = {name: port[name] for name in BAD_FRAMES if port[name]}
+    reasons = (
+        (
+            refused(port),
+            "refused by the filters: for another MAC address, group or VLAN (TPR counts them, GPRC does not). "
+            "Receive everything with port.promiscuous = True",
+        ),
+        (sum(bad.values()), f"damaged or of a wrong length ({shown('', bad)})"),
+        (port["MPC"], "lost because the packet buffer was full (MPC). Call rxsync(), poll() or recv() more often"),
+        (
+            dropped,
+            "dropped: the queue had no free slot, or has no ring in this port (QPRDC). Call ring.advance() and "
+            "rxsync() more often, or open the port with all its queues",
+        ),
+    )
+    return tuple(
+        f"{count} {'frame was' if count == 1 else 'frames were'} {reason}" for count, reason in reasons if count > 0
+    )
 
 
 def shown(title: str, counts: Mapping[str, int]) -> str:

@@ -18,7 +18,7 @@ from ixrings.hw.registers import COUNTERS, Registers
 
 from ..names import Kind, parse_port_name
 from ..port import Port
-from ..statistics import RX_QUEUE, TX_QUEUE, Counter, port_counters, queue_counters, read_counter
+from ..statistics import RX_QUEUE, TX_QUEUE, Counter, losses, port_counters, queue_counters, read_counter
 from .peek import Peek, RegistersHidden, peek
 from .watch import add_watch, repeat
 
@@ -53,6 +53,9 @@ def run(options: argparse.Namespace) -> int:
     for name, value in counts.items():
         if value or options.all:
             print(f"{value:20,}  {name}")
+    if "TPR" in counts:  # not Linux's counts
+        for sentence in losses(counts, sum(value for name, value in counts.items() if name.startswith("QPRDC"))):
+            print(sentence)
     return 0
 
 

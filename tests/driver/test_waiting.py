@@ -375,6 +375,69 @@ def test_one_thread_sends_while_another_receives_on_the_same_port() -> None:
         assert taken == count
 
 
+@pytest.mark.parametrize("count", [1000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_two_ports_work_in_two_threads_each_while_others_look_and_change_settings(count: int) -> None:
+    """README: one thread sends on a port, another receives, any thread reads, and one changes settings."""
+    done, failures, threads = threading.Event(), list[BaseException](), list[threading.Thread]()
+
+    def start(run: Callable[[], object]) -> None:
+        def guarded() -> None:
+            try:
+                run()
+            except BaseException as error:
+                failures.append(error)
+                done.set()
+
+        threads.append(threading.Thread(target=guarded))
+        threads[-1].start()
+
+    def use(port: Port, mac: bytes, looks: list[int]) -> None:
+        taken = 0
+
+        def frames() -> Iterator[bytes]:
+            for number in range(count):
+                while number - taken > 2000 and not done.is_set():
+                    time.sleep(0.0005)
+                yield frame(mac, number)
+
+        def receive() -> None:
+            nonlocal taken
+            for received in port.recv(20):
+                assert int.from_bytes(received[14:18], "big") == taken
+                taken += 1
+                if taken == count or done.is_set():
+                    return
+            raise AssertionError(f"{taken} of {count} frames arrived")
+
+        def look() -> None:
+            while not done.is_set():
+                assert port.link.up and port.stats()["GPRC"] <= count and port.nic.STATUS.read()
+                assert "link up" in repr(port)
+                looks[0] += 1
+
+        def change() -> None:
+            while not done.is_set():
+                port.vlan.filter = {5}
+                port.vlan.strip = not port.vlan.strip
+                port.vlan.filter = None
+
+        for run in (lambda: port.send(frames()), receive, look, look, change):
+            start(run)
+
+    with open_port("emulated", drop=False) as one, open_port("emulated", drop=False) as two:
+        seen = [[0], [0]]
+        for port, looks in zip((one, two), seen):
+            use(port, bytes.fromhex(port.mac.replace(":", "")), looks)
+        for thread in (each for first in (0, 5) for each in threads[first : first + 2]):
+            thread.join(60)
+        done.set()
+        for thread in threads:
+            thread.join(20)
+        assert not failures
+        assert min(looks[0] for looks in seen) > 0
+        assert [port.stats()["GPRC"] for port in (one, two)] == [count, count]
+
+
 def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
     with Emulated82599() as nic, open_port(nic) as port:
         port.rxsync()

@@ -20,11 +20,9 @@ PAGES = [
 ]
 
 
-def python_block(page: Path) -> str:
-    """The first Python block of a page, with unique names for its interfaces."""
-    found = re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert found, f"{page.name} has no Python block"
-    program = found.group(1)
+def python_block(page: Path, number: int = 0) -> str:
+    """A Python block of a page, with unique names for its interfaces."""
+    program = str(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[number])
     for name in ("ix0", "left", "right"):
         program = program.replace(f"tap={name}", f"tap={unique(name)}")
     return program
@@ -33,6 +31,11 @@ def python_block(page: Path) -> str:
 def test_the_ten_lines_of_the_first_screen_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(python_block(README), "README.md", "exec"), {})
     assert capsys.readouterr().out == ("60 " + "ff " * 13 + "ff\n") * 4
+
+
+def test_the_lines_of_asyncio_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(README, 1), "README.md", "exec"), {})
+    assert capsys.readouterr().out == "60\n" * 4
 
 
 @pytest.mark.network
