@@ -12,15 +12,25 @@ from dataclasses import dataclass, replace
 from ixrings.rings import L4, Context
 
 from .checks import require_fields
+from .ip_headers import (
+    IPV4_HEADER,
+    IPV6_HEADER,
+    Upper,
+    be16,
+    pseudo_header,
+    refused,
+    upper_of_ipv4,
+    upper_of_ipv6,
+)
 
 ADDRESSES = 12
 TAGS = (0x8100, 0x88A8)
 IPV4, IPV6 = 0x0800, 0x86DD
-IPV4_HEADER, IPV6_HEADER = 20, 40
+CARRIERS = {0x8847: "MPLS", 0x8848: "MPLS", 0x8864: "PPPoE"}  # EtherTypes that IP may follow
 PROTOCOLS = {6: L4.TCP, 17: L4.UDP, 132: L4.SCTP}
 L4_HEADER = {L4.TCP: 20, L4.UDP: 8, L4.SCTP: 12}
+UDP_LENGTH = 4
 L4_CHECKSUM = {L4.TCP: 16, L4.UDP: 6, L4.SCTP: 8}  # offset of the field
-FRAGMENT = 0x3FFF  # more fragments, or an offset (RFC 791)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,9 @@ class Offload:
     """What the NIC does to each frame of a send. Raises ValueError for values out of range.
 
     vlan: 0..4094, the VLAN of the tag that the NIC inserts, with `priority` 0..7.
-    checksums: the NIC fills in those of IPv4, TCP, UDP and SCTP that the frame has. The old values do not matter.
+    checksums: the NIC fills in those of IPv4, TCP, UDP and SCTP that the frame has, also behind IPv6 extension headers.
+        The old values do not matter. A frame is refused if it has one of these checksums where the NIC cannot make it:
+        in a tunnel, in the first fragment of a packet.
     mss: bytes. A frame with more TCP or UDP payload is segmented: each segment has at most `mss` bytes of payload, and
         its own headers and checksums. Lengths in the frame's IP and UDP headers do not matter. UDP segments are
         datagrams, not fragments.
@@ -76,54 +88,64 @@ class Offload:
 
 @dataclass(frozen=True)
 class Headers:
-    """Offsets in a frame. `l4` is None if the NIC makes no L4 checksum for it: a fragment, another protocol."""
+    """Offsets in a frame. `l4` is None if the NIC makes no L4 checksum for it: a later fragment, another protocol."""
 
     ip: int
-    payload_of_ip: int
     end: int
     ipv4: bool
     l4: L4 | None
-    protocol: int
+    upper: Upper
+
+    @property
+    def payload_of_ip(self) -> int:
+        return self.upper.at
 
     @classmethod
     def of(cls, frame: memoryview, whole: bool) -> Headers | None:
         """The headers of `frame`; None if it is not IP.
 
-        whole: ignore the length in the header; the packet ends with the frame. Raises ValueError for a bad header.
+        whole: ignore the length in the header; the packet ends with the frame. Raises ValueError for a bad header, and
+        for a checksum that the NIC cannot make.
         """
         ip = ADDRESSES
         while be16(frame, ip) in TAGS:
             ip += 4
         kind = be16(frame, ip)
         ip += 2
-        if kind == IPV4 and len(frame) >= ip + IPV4_HEADER and frame[ip] >> 4 == 4:
-            length = 4 * (frame[ip] & 0xF)
-            end = ip + be16(frame, ip + 2)
-            protocol, alone = frame[ip + 9], not be16(frame, ip + 6) & FRAGMENT
-        elif kind == IPV6 and len(frame) >= ip + IPV6_HEADER and frame[ip] >> 4 == 6:
-            length = IPV6_HEADER
-            end = ip + IPV6_HEADER + be16(frame, ip + 4)
-            protocol, alone = frame[ip + 6], True
-        elif kind in (IPV4, IPV6):
-            raise ValueError("the frame has the EtherType of IP, but no IP header")
-        else:
+        if kind in CARRIERS:
+            raise refused(f"behind {CARRIERS[kind]}")
+        if kind not in (IPV4, IPV6):
             return None
+        ipv4 = kind == IPV4
+        if len(frame) < ip + (IPV4_HEADER if ipv4 else IPV6_HEADER) or frame[ip] >> 4 != (4 if ipv4 else 6):
+            raise ValueError("the frame has the EtherType of IP, but no IP header")
+        length = 4 * (frame[ip] & 0xF) if ipv4 else IPV6_HEADER
+        end = ip + be16(frame, ip + 2) if ipv4 else ip + IPV6_HEADER + be16(frame, ip + 4)
         end = len(frame) if whole else end
         if length < IPV4_HEADER or not ip + length <= end <= len(frame):
             raise ValueError(
                 f"the IP header has {length} bytes and its packet {end - ip}, but the frame holds only "
                 f"{len(frame) - ip} of them"
             )
-        l4 = PROTOCOLS.get(protocol) if alone else None
-        if l4 is not None and end < ip + length + L4_HEADER[l4]:
-            raise ValueError(f"the frame holds only {end - ip - length} bytes of a {l4.name} header of {L4_HEADER[l4]}")
-        return cls(ip, ip + length, end, kind == IPV4, l4, protocol)
+        upper = upper_of_ipv4(frame, ip, length) if ipv4 else upper_of_ipv6(frame, ip, end)
+        l4 = PROTOCOLS.get(upper.protocol)
+        if upper.fragmented:
+            if l4 is not None and upper.first:
+                raise refused("in the first of several fragments: the checksum covers all of them")
+            l4 = None
+        if whole and upper.fragment_header:
+            raise ValueError("mss segments whole packets, and this one has a Fragment header")
+        if l4 is not None:
+            check_l4(frame, upper.at, end, l4, whole)
+        return cls(ip, end, ipv4, l4, upper)
 
     def finished_by_nic(self, frame: memoryview, tci: int | None, mss: int) -> tuple[Context | None, memoryview]:
         """The frame and its context.
 
         Padding after the packet is removed, because the NIC would add it to the checksum.
         """
+        if mss and self.upper.fragmented:
+            raise ValueError("mss segments whole packets, and this frame is a fragment")
         if mss and self.l4 not in (L4.TCP, L4.UDP):
             raise ValueError("mss segments only TCP and UDP, and this frame is neither")
         ours = bytearray(frame[: self.end])
@@ -138,7 +160,7 @@ class Headers:
             start = (
                 bytes(4)
                 if self.l4 is L4.SCTP
-                else self._pseudo_header(frame, 0 if segmented else self.end - self.payload_of_ip)
+                else pseudo_header(self.upper, 0 if segmented else self.end - self.payload_of_ip)
             )
             ours[at : at + len(start)] = start
         if not self.ipv4 and self.l4 is None:
@@ -171,21 +193,23 @@ class Headers:
 
         `end` 0: write 0, because the NIC writes the lengths of each segment.
         """
-        at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.payload_of_ip)
+        at, start = (self.ip + 2, self.ip) if self.ipv4 else (self.ip + 4, self.ip + IPV6_HEADER)
         ours[at : at + 2] = struct.pack("!H", end - start if end else 0)
         if self.l4 is L4.UDP:
             ours[self.payload_of_ip + 4 : self.payload_of_ip + 6] = struct.pack(
                 "!H", end - self.payload_of_ip if end else 0
             )
 
-    def _pseudo_header(self, frame: memoryview, length: int) -> bytes:
-        """The sum of the pseudo header, not inverted: the NIC continues from it (7.2.5.2)."""
-        addresses = frame[self.ip + 12 : self.ip + 20] if self.ipv4 else frame[self.ip + 8 : self.ip + 40]
-        total = sum(struct.unpack(f"!{len(addresses) // 2}H", addresses)) + self.protocol + length
-        total = (total & 0xFFFF) + (total >> 16)
-        return struct.pack("!H", (total & 0xFFFF) + (total >> 16))
 
+def check_l4(frame: memoryview, at: int, end: int, l4: L4, whole: bool) -> None:
+    """Raise ValueError unless the packet that ends at `end` holds the header at `at`, and its length agrees with IP's.
 
-def be16(frame: memoryview, at: int) -> int:
-    """The 16-bit number at offset `at`; 0 past the end of the frame."""
-    return int.from_bytes(frame[at : at + 2], "big") if len(frame) >= at + 2 else 0
+    whole: the length does not matter.
+    """
+    if end < at + L4_HEADER[l4]:
+        raise ValueError(f"the frame holds only {end - at} bytes of a {l4.name} header of {L4_HEADER[l4]}")
+    # The receiver sums as many bytes as this field says, the NIC all.
+    if l4 is L4.UDP and not whole and be16(frame, at + UDP_LENGTH) != end - at:
+        raise ValueError(
+            f"the UDP header says {be16(frame, at + UDP_LENGTH)} bytes, but the IP packet has {end - at} for it"
+        )

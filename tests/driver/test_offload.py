@@ -262,7 +262,7 @@ def crc32c(data: bytes) -> int:
 
 
 @pytest.mark.parametrize(
-    "body, protocol, fragment", [(bytes(40), IGMP, 0), (b"\x55" * 40, UDP, 0x2000), (b"\x55" * 40, TCP, 5)]
+    "body, protocol, fragment", [(bytes(40), IGMP, 0), (b"\x55" * 40, UDP, 0x2005), (b"\x55" * 40, TCP, 5)]
 )
 def test_other_protocols_and_fragments_get_the_ip_checksum_only(
     one: Port, body: bytes, protocol: int, fragment: int
