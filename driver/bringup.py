@@ -6,7 +6,9 @@ ordinary close therefore end the same way: interrupts off, queues off, master di
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from . import filters, link, queues, reset, rss
 from .clock import Clock
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en, frame_size
 from .doorbells import Sync, ringing
-from .errors import DmaRefused, PortBusy
+from .errors import DmaRefused, NothingReceived, PortBusy
 from .flow_director import Director
 from .interrupts import Interrupts
 from .standstill import Standstill
@@ -111,19 +113,21 @@ class Session:
         """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
         self._standstill.look()
 
-    def where_frames_went(self) -> str:
-        """For a port that has received nothing so far: where the frames went that came. Raises DeviceGone.
+    def warn_of_losses(self, name: str) -> None:
+        """Warn the caller of recv(), once a port, if frames came and none was received. Raises DeviceGone.
 
-        "" if none came, and if it looked less than a second ago. A port that only listens is not told of frames that
-        its filters refuse: every network has some.
+        It reads the counters at most once a second. A port that only listens is not told of frames that its filters
+        refuse: every network has some.
         """
         now = time.monotonic()
         if now < self.hint_due_at or any(queue.packets for queue in self.rx):
-            return ""
+            return
         self.hint_due_at = now + HINT_S
         self.accumulate()
         totals = self.statistics.totals()
-        return "; ".join(totals.losses) if totals["GPTC"] or not totals.refused else ""
+        if totals.losses and (totals["GPTC"] or not totals.refused):
+            self.hint_due_at = math.inf
+            warnings.warn(f"{name} received nothing: {'; '.join(totals.losses)}", NothingReceived, stacklevel=4)
 
     def _set_due(self) -> None:
         for queue in (*self.tx, *self.rx):

@@ -5,12 +5,14 @@ The options are checked before a device is opened.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 from ixrings.hw.registers import QUEUES
 from ixrings.rings import Region
 
+from .arguments import require
 from .flow_director import BUFFER_KB, FlowDirector
 from .options import Option, between
 
@@ -43,6 +45,15 @@ def mac_bytes(address: str | bytes) -> bytes:
     if len(octets) != 6 or (isinstance(address, str) and len(address) > 17):
         raise ValueError(f"{address!r} is not a MAC address; write it as 02:00:00:00:00:01")
     return octets
+
+
+def mac_list(caller: str, addresses: Iterable[str | bytes]) -> list[bytes]:
+    """The bytes of each address. Raises ValueError, and TypeError for a single address."""
+    takes = 'a list of addresses, such as ["01:00:5e:00:00:fb"]'
+    if isinstance(addresses, str | bytes):
+        raise TypeError(f"{caller} takes {takes}; {addresses!r} is a single one")
+    require(caller, addresses, Iterable, takes)
+    return [mac_bytes(address) for address in addresses]
 
 
 def unicast_mac(address: str | bytes) -> bytes:

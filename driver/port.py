@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import types
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from select import POLLIN, POLLOUT
@@ -25,9 +23,9 @@ from . import filters
 from .checks import require
 from .bringup import Session
 from .clock import Clock
-from .config import OnePortOptions, frame_size, mac_bytes
+from .config import OnePortOptions, frame_size, mac_list
 from .doorbells import join
-from .errors import LinkDown, NothingReceived, PortClosed, PortError, PortTimeout
+from .errors import LinkDown, PortClosed, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
 from .link import Link, read_link, wait_link
@@ -62,16 +60,9 @@ class Port(Guarded):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_all_multicast",
-        "_forwards",
-        "_promiscuous",
-        "_rx_bytes",
-        "_session",
-        "_tx_bytes",
-        "_undo",
+        "__weakref__", "_all_multicast", "_forwards", "_promiscuous", "_rx_bytes", "_session", "_tx_bytes", "_undo",
         "name",
-    )
+    )  # fmt: skip
 
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
         self.name = name
@@ -83,16 +74,10 @@ class Port(Guarded):
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
         self._rx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.rx_rings]
 
-    def _unknown(self, name: str) -> str:
-        return self._chosen_at_open(name) or super()._unknown(name)
-
-    def _read_only(self, name: str) -> str:
-        return self._chosen_at_open(name) or super()._read_only(name)
-
-    @staticmethod
-    def _chosen_at_open(name: str) -> str:
-        is_option = name in rows_of(OnePortOptions)
-        return f"{name} is chosen when the port opens: open_port(..., {name}=...)" if is_option else ""
+    def _unsettable(self, name: str) -> str:
+        if name in rows_of(OnePortOptions):
+            return f"{name} is chosen when the port opens: open_port(..., {name}=...)"
+        return super()._unsettable(name)
 
     # ---- parts ----
 
@@ -177,11 +162,7 @@ class Port(Guarded):
         The filter is a hash of 12 bits, so frames of other groups may be received too (82599 8.2.3.7.7). Raises
         ValueError.
         """
-        takes = 'a list of groups, such as ["01:00:5e:00:00:fb"]'
-        if isinstance(groups, str | bytes):
-            raise TypeError(f"set_multicast() takes {takes}; {groups!r} is a single one")
-        require("set_multicast()", groups, Iterable, takes)
-        filters.write_multicast(self.nic, [mac_bytes(group) for group in groups])
+        filters.write_multicast(self.nic, mac_list("set_multicast()", groups))
         if everything != self._all_multicast:
             filters.set_promiscuous(self.nic, everything=self._promiscuous, all_multicast=everything)
             self._all_multicast = everything
@@ -437,9 +418,8 @@ class Port(Guarded):
             self._open()  # the port may have been closed between two frames
             found = wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
             settle((session,))
-            if not found and timeout and (losses := session.where_frames_went()):
-                warnings.warn(f"{self.name} received nothing: {losses}", NothingReceived, stacklevel=3)
-                session.hint_due_at = math.inf  # once a port
+            if not found and timeout:
+                session.warn_of_losses(self.name)
             return found
 
         return receive_frames(rings, wait)

@@ -43,15 +43,16 @@ class Guarded:
 
         def __setattr__(self, name: str, value: object) -> None:
             found = getattr(type(self), name, None)
-            if found is None:
-                raise no_attribute(self._unknown(name), name)
             if not hasattr(found, "__set__") or (isinstance(found, property) and found.fset is None):
-                raise no_attribute(self._read_only(name), name)
+                raise no_attribute(self._unsettable(name), name)
             object.__setattr__(self, name, value)
 
-    def _read_only(self, name: str) -> str:
-        """The sentence for an assignment to a method, or to a property that cannot be set."""
-        what = "is a method; call it" if callable(getattr(type(self), name)) else "cannot be set"
+    def _unsettable(self, name: str) -> str:
+        """The sentence for an assignment to an unknown name, a method, or a property that cannot be set."""
+        found = getattr(type(self), name, None)
+        if found is None:
+            return self._unknown(name)
+        what = "is a method; call it" if callable(found) else "cannot be set"
         return f"{type(self).__name__}.{name} {what}"
 
     def _unknown(self, name: str) -> str:

@@ -13,7 +13,8 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.register import Access, Field, Row, Word
+from ixrings.hw.field import Field
+from ixrings.hw.register import Access, Row, Word
 from ixrings.hw.registers import Registers
 
 from ..errors import PortError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..register import Word, bit, bits
+from ..field import bit, bits
+from ..register import Word
 
 # 8.2.3.9 transmit
 

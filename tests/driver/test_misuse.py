@@ -72,7 +72,7 @@ MISUSES = [
     ("port.stats()['gprc']", KeyError, "did you mean GPRC?"),
     ("port.promiscuous = 'no'", TypeError, "True or False"),
     ("port.mac = 5", ValueError, "02:00:00:00:00:01"),
-    ("port.set_multicast('01:00:5e:00:00:fb')", TypeError, 'a list of groups, such as ["01:00:5e:00:00:fb"]'),
+    ("port.set_multicast('01:00:5e:00:00:fb')", TypeError, 'a list of addresses, such as ["01:00:5e:00:00:fb"]'),
     ("port.vlan.filter = 5", TypeError, "a set of VLAN ids, such as {5, 7}"),
     ("port.vlan.filter = '57'", TypeError, "a set of VLAN ids, such as {5, 7}"),
     ("port.vlan.strip = 'no'", TypeError, "True or False"),

@@ -11,7 +11,8 @@ import pytest
 
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.emulator.blocks.block import Block
-from ixrings.hw.register import ALL_ONES, Access, Register, RegisterArray, RegisterMap, Row, Run, Word, bit
+from ixrings.hw.field import bit
+from ixrings.hw.register import ALL_ONES, Access, Register, RegisterArray, RegisterMap, Row, Run, Word
 from ixrings.hw.registers import BAR0_SIZE, Registers
 
 ROWS = Registers.rows()
