@@ -12,7 +12,7 @@ from typing import Annotated, TypedDict
 from ixrings.hw.registers import QUEUES
 from ixrings.rings import Region
 
-from .arguments import require
+from .checks import require
 from .flow_director import BUFFER_KB, FlowDirector
 from .options import Option, between
 

@@ -2,6 +2,9 @@
 
 The NIC sums the bytes from the upper header on. Software gives it the length of everything before that header (IPLEN),
 and the sum of the pseudo header, with the addresses of the two ends (RFC 8200 8.1).
+
+ASSUMPTION (datasheet not at hand): IPLEN covers IPv6 extension headers, also for segmentation. Linux's ixgbe gives the
+NIC the same length.
 """
 
 from __future__ import annotations

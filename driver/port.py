@@ -38,7 +38,7 @@ from .standstill import why_unsent
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
-from .waiting import Side, settle, settle_receive, settle_transmit, wait_until
+from .waiting import Side, settle, settle_receive, settle_transmit, wait_until, why_unsent
 
 CRC = 4
 
@@ -350,11 +350,7 @@ class Port(Guarded):
             return not any(ring.pending for ring in session.interface.tx_rings)
 
         if not wait_until([session], sent, Side.TX, timeout, session.options["busy_poll"]):
-            raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {self._why_unsent()}")
-
-    def _why_unsent(self) -> str:
-        session = self._open()
-        return why_unsent(self.link, session.nic, session.interface.tx_rings)
+            raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {why_unsent(session)}")
 
     # ---- frames as bytes ----
 
@@ -392,7 +388,7 @@ class Port(Guarded):
                 return slots.ring.space >= needed
 
             if not wait_until([session], room, Side.TX, timeout, session.options["busy_poll"]):
-                raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {self._why_unsent()}")
+                raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {why_unsent(session)}")
 
         return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
 

@@ -14,6 +14,7 @@ from enum import Flag
 
 from .checks import require
 from .bringup import Session
+from .link import read_link
 
 QUIET_S = 1.0  # check the device after this time without an interrupt: a device that is gone sends none
 SPIN_NS = 20_000_000  # signals are handled between two spins, so this bounds the delay of Ctrl-C
@@ -127,6 +128,20 @@ def spin_until_ready(sessions: Sequence[Session], ready: Callable[[], int], side
         found = ready()
         if found:
             return found
+
+
+def why_unsent(session: Session) -> str:
+    """What the link and the queues show when frames are not sent in time. Raises DeviceGone."""
+    link = read_link(session.device, session.nic)
+    if not link.up:
+        return f"the link is {link}"
+    for ring in session.interface.tx_rings:
+        if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
+            return (
+                f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
+                "7.2.3.5.2). Close the port and open it again"
+            )
+    return "the link is up, but the wire does not take them fast enough"
 
 
 def settle(sessions: Sequence[Session]) -> None:

@@ -1,5 +1,7 @@
-"""Attributes that answer back: a misspelt name is refused, with the nearest name. Python itself accepts `port.promisc =
-True` in silence, because an assignment makes a new attribute."""
+"""Objects that refuse a misspelt attribute, with the nearest name.
+
+For Python an assignment makes a new attribute, so `port.promisc = True` would do nothing, without a word.
+"""
 
 from __future__ import annotations
 
