@@ -14,8 +14,8 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
-from .checks import require
 from .bringup import Bound, Session, bring_up, region_memory
+from .checks import require
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
 from .link import read_link, wait_link

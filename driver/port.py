@@ -20,8 +20,8 @@ from ixrings.rings import Region, RxRing, Span, TxRing
 from ixrings.rings.hotloop import Forward
 
 from . import filters
-from .checks import require
 from .bringup import Session
+from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, frame_size, mac_list
 from .doorbells import join
@@ -34,7 +34,6 @@ from .options import rows_of
 from .received import Received
 from .rss import Rss
 from .sfp import Module, read_module
-from .standstill import why_unsent
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan

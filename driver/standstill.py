@@ -16,7 +16,7 @@ from ixrings.rings import Interface, TxRing
 from ixrings.rings.hotloop import RxQueue, TxQueue
 
 from .errors import PortStuck
-from .link import Link, read_link
+from .link import read_link
 
 LOOK_S = 1.0
 State: TypeAlias = "tuple[tuple[int, int], ...]"
@@ -74,10 +74,3 @@ def missing_write_back(nic: Registers, rings: Sequence[TxRing]) -> str:
                 f"7.2.3.5.2). {AGAIN}"
             )
     return ""
-
-
-def why_unsent(link: Link, nic: Registers, rings: Sequence[TxRing]) -> str:
-    """Why frames wait in TX rings, in words."""
-    if not link.up:
-        return f"the link is {link}"
-    return missing_write_back(nic, rings) or "the link is up, but the wire does not take them fast enough"

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from enum import Flag
 
-from .checks import require
 from .bringup import Session
+from .checks import require
 from .link import read_link
+from .standstill import missing_write_back
 
 QUIET_S = 1.0  # check the device after this time without an interrupt: a device that is gone sends none
 SPIN_NS = 20_000_000  # signals are handled between two spins, so this bounds the delay of Ctrl-C
@@ -135,13 +136,8 @@ def why_unsent(session: Session) -> str:
     link = read_link(session.device, session.nic)
     if not link.up:
         return f"the link is {link}"
-    for ring in session.interface.tx_rings:
-        if ring.pending and session.nic.TDH[ring.ringid].read() == session.nic.TDT[ring.ringid].read():
-            return (
-                f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
-                "7.2.3.5.2). Close the port and open it again"
-            )
-    return "the link is up, but the wire does not take them fast enough"
+    unwritten = missing_write_back(session.nic, session.interface.tx_rings)
+    return unwritten or "the link is up, but the wire does not take them fast enough"
 
 
 def settle(sessions: Sequence[Session]) -> None:
