@@ -133,6 +133,13 @@ class Session:
         for queue in (*self.tx, *self.rx):
             queue.statistics_due = queue.packets + self._packets_due
 
+    def leave(self, sentence: str) -> None:
+        """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""
+        self.device.leave()
+        self.interface.leave(sentence)
+        for queue in (*self.tx, *self.rx):
+            queue.close(sentence)
+
     def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
         """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
         index = next(index for index, queue in enumerate((*self.tx, *self.rx)) if queue.ring is ring)
@@ -311,6 +318,8 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         )
         for ring, descriptors in zip(interface.rx_rings, rx_rings)
     )
+    for queue in (*tx, *rx):
+        undo.callback(queue.close, f"port {interface.name} is closed; open it again")
     return Joined(
         tx,
         rx,

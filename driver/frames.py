@@ -8,8 +8,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.rings import Context, RxRing, TxRing
-from ixrings.rings.layout import MAX_CHAIN, SlotFlag
+from ixrings.rings import Context, RingError, Rule, RxRing, TxRing
+from ixrings.rings.layout import MAX_CHAIN, RESERVED_BUFFERS, SlotFlag
 
 from .offload import Offload
 
@@ -29,7 +29,7 @@ class RingBytes:
         self.ring = ring
         self._words = ring.slots.view(np.uint32).data
         self._bytes = buffers.reshape(-1).data
-        self._buf_size = int(buffers.shape[1])
+        self._total_buffers, self._buf_size = len(buffers), int(buffers.shape[1])
 
     def slots_for(self, length: int) -> int:
         return -(-length // self._buf_size)
@@ -49,12 +49,13 @@ class RingBytes:
     def put(self, slot: int, frame: memoryview) -> int:
         """Copy `frame` into slots from `slot` on.
 
-        Returns the slot after it. The caller has checked that there is room.
+        Returns the slot after it. The caller has checked that there is room. Raises RingError for a slot whose buf_idx
+        is not a buffer of the region.
         """
         length = len(frame)
         for start in range(0, length, self._buf_size):
             piece = frame[start : start + self._buf_size]
-            place = self._words[SLOT_WORDS * slot] * self._buf_size
+            place = self._place(slot)
             self._bytes[place : place + len(piece)] = piece
             more = MOREFRAG if start + self._buf_size < length else 0
             self._words[SLOT_WORDS * slot + 1] = len(piece) | more << 16
@@ -62,16 +63,31 @@ class RingBytes:
         return slot
 
     def take(self, slot: int, available: int) -> tuple[bytes, int]:
-        """The frame that starts in `slot` and has at most `available` slots, and how many slots it had."""
+        """The frame that starts in `slot` and has at most `available` slots, and how many slots it had.
+
+        The NIC writes at most MAX_CHAIN slots a frame. After that many it ends here, whatever the flags are now.
+        """
         pieces = []
-        for _ in range(available):
-            place = self._words[SLOT_WORDS * slot] * self._buf_size
+        for _ in range(min(available, MAX_CHAIN)):
+            place = self._place(slot)
             len_flags = self._words[SLOT_WORDS * slot + 1]
             pieces.append(bytes(self._bytes[place : place + min(len_flags & 0xFFFF, self._buf_size)]))
             if not len_flags >> 16 & MOREFRAG:
                 break
             slot = slot + 1 if slot + 1 < self.ring.num_slots else 0
         return b"".join(pieces), len(pieces)
+
+    def _place(self, slot: int) -> int:
+        """First byte of the slot's buffer. The index is read once and checked, because others may write to it.
+
+        Raises RingError.
+        """
+        index: int = self._words[SLOT_WORDS * slot]
+        if not RESERVED_BUFFERS <= index < self._total_buffers:
+            raise RingError(
+                Rule.BUF_IDX, self.ring.name, slot=slot, value=index, low=RESERVED_BUFFERS, high=self._total_buffers - 1
+            )
+        return index * self._buf_size
 
 
 def check_frames(frames: object) -> None:
@@ -125,9 +141,11 @@ def send_frames(
                 context, data = offload.prepare(data)
             check_length(count, len(data), context, longest, ring.longest_segmented)
             slots = ring.slots_for(len(data)) + (context is not None)
-            if words.space < slots:
+            head, space = words.owned()
+            if space < slots:
                 wait_for_room(slots)
-            ring.put(words.head if context is None else ring.put_context(words.head, context), data)
+                head, _ = words.owned()
+            ring.put(head if context is None else ring.put_context(head, context), data)
             words.advance(slots)
             count += 1
     finally:
@@ -159,14 +177,31 @@ def check_length(number: int, length: int, context: Context | None, longest: int
         )
 
 
-def receive_frames(rings: Callable[[], Iterable[RingBytes]], wait: Callable[[], int]) -> Iterator[bytes]:
-    """The frames of all rings, as they arrive. Ends when wait() returns 0, because no frame arrived."""
+def receive_frames(
+    rings: Callable[[], Iterable[RingBytes]], sync: Callable[[], object], wait: Callable[[], int]
+) -> Iterator[bytes]:
+    """The frames of all rings, as they arrive. Ends when wait() returns 0, because no frame arrived.
+
+    Raises RingError if another program broke a rule of a ring. The ring was synced then, so that the next call finds
+    the driver's indices.
+    """
     while True:
         for ring in rings():
-            words = ring.ring
-            while available := words.space:
-                frame, slots = ring.take(words.head, available)
-                words.advance(slots)
+            while (frame := next_frame(ring, sync)) is not None:
                 yield frame
         if not wait():
             return
+
+
+def next_frame(ring: RingBytes, sync: Callable[[], object]) -> bytes | None:
+    """Take the next frame off its ring; None if the ring is empty. Raises RingError, after a sync."""
+    try:
+        head, available = ring.ring.owned()
+        if not available:
+            return None
+        frame, slots = ring.take(head, available)
+        ring.ring.advance(slots)
+    except RingError:
+        sync()  # resets the indices; raises the same error or one that is closer to its cause
+        raise
+    return frame

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import types
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from select import POLLIN, POLLOUT
@@ -19,7 +19,7 @@ from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 from ixrings.rings.hotloop import Forward
 
-from . import filters
+from . import filters, forked
 from .bringup import Session
 from .checks import require
 from .clock import Clock
@@ -67,6 +67,8 @@ class Port(Guarded):
         self.name = name
         self._session: Session | None = session
         self._undo = undo
+        forked.watch(self)
+        weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
         self._promiscuous = session.options["promiscuous"]
         self._all_multicast = False
         self._forwards: dict[Port, Forward] = {}
@@ -82,6 +84,7 @@ class Port(Guarded):
 
     def _open(self) -> Session:
         if self._session is None:
+            forked.check_opened_here(self)
             raise PortClosed(f"port {self.name} is closed; open it again with open_port({self.name!r})")
         return self._session
 
@@ -104,11 +107,11 @@ class Port(Guarded):
 
     @property
     def region(self) -> Region:
-        return self._open().region
+        return (forked.inherited(self) or self._open()).region
 
     @property
     def if_offset(self) -> int:
-        return self._open().interface.offset
+        return (forked.inherited(self) or self._open()).interface.offset
 
     @property
     def memory(self) -> str:
@@ -417,16 +420,20 @@ class Port(Guarded):
                 session.warn_of_losses(self.name)
             return found
 
-        return receive_frames(rings, wait)
+        return receive_frames(rings, session.rx_sync, wait)
 
     # ---- closing ----
 
     def close(self) -> None:
         """Stop the NIC, then release everything. Unsent frames are lost: call flush() first. May be called again.
 
+        A port that is dropped without close() is closed by garbage collection, as long as the program runs. In a forked
+        child close() releases the child's copies of the descriptors and does not touch the device.
+
         If the device does not stop, it is reset and everything is released; then DeviceError is raised.
         """
         self._session = None
+        forked.forget(self)
         self._forwards.clear()
         self._tx_bytes, self._rx_bytes = [], []
         try:
@@ -436,10 +443,12 @@ class Port(Guarded):
             self._undo.close()
             raise
 
-    def __del__(self) -> None:
-        """Close a port that was lost by an exception between open_port() and `with`. At exit the kernel cleans up."""
-        if getattr(self, "_session", None) is not None and not sys.is_finalizing():
-            self.close()
+    def leave(self) -> Session | None:
+        """In a forked child: let go of what belongs to the parent, and undo nothing. Returns the parent's session."""
+        session, self._session = self._session, None
+        self._undo.pop_all()
+        self._forwards.clear()
+        return session
 
     def __enter__(self) -> Port:
         return self

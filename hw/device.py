@@ -7,8 +7,10 @@ space, DMA windows by I/O virtual address, an eventfd for each MSI-X vector, fun
 from __future__ import annotations
 
 import abc
+import os
 import types
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from .errors import DeviceError, DmaError
 from .memory.dma import DmaMapping, DmaMemory, DmaWindow
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["PAGE", "Device", "DmaError", "DmaMapping", "DmaMemory", "DmaWindow"]
+
+
+DEVICES: WeakSet[Device] = WeakSet()  # of this process and, after a fork, of its parent
 
 
 class Device(abc.ABC):
@@ -34,6 +39,12 @@ class Device(abc.ABC):
     doorbells_need_ringing: bool = False  # True: ring_doorbells() has to follow stores at `doorbell` addresses
     _window: DmaWindow | None = None
     _closed: bool
+    _left = False  # opened by the parent of this forked child
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        device = super().__new__(cls)
+        DEVICES.add(device)
+        return device
 
     @abc.abstractmethod
     def read32(self, offset: int, /) -> int:
@@ -132,7 +143,25 @@ class Device(abc.ABC):
         command = self.config_read(0x04, 2)
         self.config_write(0x04, 2, command | 0x6 if on else (command | 0x2) & ~0x4)
 
+    def leave(self) -> None:
+        """In a forked child: the device belongs to the parent. Each use is refused, and close() does nothing."""
+        if not getattr(self, "_closed", True):
+            self._left = self._closed = True
+            self._release_copies()
+
+    def _release_copies(self) -> None:
+        """In a forked child: close its copies of the descriptors. It takes no lock: the parent's threads may hold it.
+
+        VFIO's descriptors stay open until the child ends: the ioctls before their close would act on the parent's
+        address space, too.
+        """
+
     def _check_open(self) -> None:
+        if self._left:
+            raise DeviceError(
+                f"{self.name} was opened before a fork and belongs to the parent process. Open a device in this "
+                'process, or start it without fork: multiprocessing.get_context("spawn")'
+            )
         if self._closed:
             raise DeviceError(f"{self.name} is closed")
 
@@ -143,3 +172,11 @@ class Device(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         self.close()
+
+
+def leave_devices() -> None:
+    for device in list(DEVICES):
+        device.leave()
+
+
+os.register_at_fork(after_in_child=leave_devices)

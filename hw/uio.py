@@ -36,7 +36,6 @@ class UioDevice(MappedDevice):
         function = look_up(address, root)
         self.name = f"uio:{address}"
         self.max_vectors = 0  # UIO has no MSI-X
-        self._process = os.getpid()
         self._closed = True
         self._enabled = False
         self._function, self._root = function, root
@@ -183,7 +182,7 @@ class UioDevice(MappedDevice):
         self.enable_bus_master(False)
 
     def close(self) -> None:
-        if self._closed or os.getpid() != self._process:  # a forked child must not stop its parent's device
+        if self._closed:
             return
         try:
             self.enable_bus_master(False)
@@ -201,6 +200,9 @@ class UioDevice(MappedDevice):
             if fd >= 0:
                 os.close(fd)
         self._config = self._line = -1
+
+    def _release_copies(self) -> None:
+        self._release()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

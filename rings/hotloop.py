@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
+from weakref import WeakSet
 
-from .errors import LibraryError, RingError
+from .errors import LibraryError, RegionError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
 from .region import Region
 from .ring import RxRing, TxRing
@@ -71,6 +72,21 @@ class PageTable:
             )
 
 
+class Caller:
+    """Something that gives the addresses of queues to C. `_call`: what it calls, which refuse() replaces."""
+
+    __slots__ = ("__weakref__", "_call")
+    _call: Callable[..., int]
+
+    def refuse(self, sentence: str) -> None:
+        """Every further call raises RegionError with `sentence`."""
+
+        def refused(*_: object) -> int:
+            raise RegionError(sentence)
+
+        self._call = refused
+
+
 class Queue(ctypes.Structure):
     """The part that both directions have; struct queue in hotloop.h.
 
@@ -115,12 +131,15 @@ class Queue(ctypes.Structure):
     _buf_size: int
 
     ring: TxRing | RxRing
+    _closed = ""  # otherwise the sentence that says so
+    _callers: WeakSet[Caller]
 
     def _join(
         self, ring: TxRing | RxRing, region: Region, region_iova: int | PageTable, descriptors: int, doorbell: int
     ) -> None:
         if descriptors % DESCRIPTOR_SIZE or doorbell % 4:
             raise ValueError("descriptors must be aligned to 16 bytes and the doorbell to 4")
+        self._callers = WeakSet()
         self.ring = ring  # keeps the region mapped
         self._ring = ring.address
         self._buffers = region.address + region.buffers_offset
@@ -146,6 +165,23 @@ class Queue(ctypes.Structure):
     def restart(self) -> None:
         """Put queue and ring back to their initial indices, after a reset of the NIC's queue (head and tail are 0)."""
         raise NotImplementedError
+
+    def close(self, sentence: str) -> None:
+        """C reads and writes nothing of this queue any more: its memory is about to go, and a program may have kept
+        what calls C. From now on each such call raises RegionError with `sentence`."""
+        self._closed = sentence
+        for caller in self._callers:
+            caller.refuse(sentence)
+
+    def call_through(self, caller: Caller) -> None:
+        """`caller` gives the queue's address to C. Raises RegionError when the queue is closed."""
+        self.check_open()
+        self._callers.add(caller)
+
+    def check_open(self) -> None:
+        """Raises RegionError when the queue is closed."""
+        if self._closed:
+            raise RegionError(self._closed)
 
     def shares_buffers(self, other: Queue) -> bool:
         """Whether both queues have the same buffers."""
@@ -222,8 +258,9 @@ class RxQueue(Queue):
     def fill(self) -> None:
         """Post a descriptor for every slot: RDT = num_slots - 1. Call it when RXDCTL.ENABLE reads 1 (82599 4.6.7).
 
-        Raises RingError when a slot's buf_idx is not a valid buffer.
+        Raises RingError when a slot's buf_idx is not a valid buffer, and RegionError when the queue is closed.
         """
+        self.check_open()
         if library().rx_fill(pointers([self]), 1) & ATTENTION_VIOLATION:
             raise_violations([self])
 
@@ -244,7 +281,7 @@ class Pair(ctypes.Structure):
 AnyQueue = TypeVar("AnyQueue", bound=Queue)
 
 
-class Sync(Generic[AnyQueue]):
+class Sync(Caller, Generic[AnyQueue]):
     """Sync all queues of one direction in one C call: TxSync or RxSync.
 
     Returns whether the driver should look after the NIC: a queue's packets reached its statistics_due (a sync of one
@@ -252,14 +289,16 @@ class Sync(Generic[AnyQueue]):
     reset, and the other rings were synced.
     """
 
-    __slots__ = ("_call", "_count", "_queues", "_table")
+    __slots__ = ("_count", "_queues", "_table")
     function: ClassVar[str]
 
     def __init__(self, queues: Sequence[AnyQueue]) -> None:
         self._queues = tuple(queues)
         self._table = pointers(self._queues)
         self._count = len(self._queues)
-        self._call: Callable[[object, int], int] = getattr(library(), self.function)
+        self._call = getattr(library(), self.function)
+        for queue in self._queues:
+            queue.call_through(self)
 
     def __call__(self) -> bool:
         attention = self._call(self._table, self._count)
@@ -284,14 +323,14 @@ class RxSync(Sync[RxQueue]):
     function = "rxsync"
 
 
-class Forward:
+class Forward(Caller):
     """Zero-copy forwarding in one C call: rxsync, swap of buffers from each RX ring to its TX ring, txsync.
 
     pairs: (from, to), with both rings in one region. frames, slots: moved by all pairs since they were made. attention:
     after a call, the same as a Sync returns. Raises ValueError when the rings of a pair do not share their buffers.
     """
 
-    __slots__ = ("_call", "_count", "_pairs", "_queues", "_table", "attention")
+    __slots__ = ("_count", "_pairs", "_queues", "_table", "attention")
 
     def __init__(self, *pairs: tuple[RxQueue, TxQueue]) -> None:
         for rx, tx in pairs:
@@ -304,6 +343,8 @@ class Forward:
         self._table = pointers(self._pairs)
         self._count = len(pairs)
         self._call = library().forward
+        for queue in self._queues:
+            queue.call_through(self)
         self.attention = False
 
     @property
@@ -328,13 +369,13 @@ class Forward:
         return returned >> MOVED_SHIFT
 
 
-class BusyWait:
+class BusyWait(Caller):
     """Spin, without the GIL, until a sync of one of these queues would find something.
 
     For RX that is a descriptor written back, for TX a head write-back after the last sync.
     """
 
-    __slots__ = ("_call", "_queues", "_rx", "_rx_count", "_tx", "_tx_count")
+    __slots__ = ("_queues", "_rx", "_rx_count", "_tx", "_tx_count")
 
     def __init__(self, rx: Sequence[RxQueue], tx: Sequence[TxQueue] = ()) -> None:
         self._queues = (*rx, *tx)
@@ -344,6 +385,8 @@ class BusyWait:
         self._tx_count = len(tx)
         # CDLL, unlike PyDLL, releases the GIL during the call. busy_wait() waits, and it only reads.
         self._call = ctypes.CDLL(library()._name).busy_wait
+        for queue in self._queues:
+            queue.call_through(self)
 
     def __call__(self, timeout_ns: int) -> bool:
         """True as soon as there is something, False after `timeout_ns`. Keep it short: signal handlers wait for it."""

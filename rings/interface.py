@@ -123,6 +123,11 @@ class Interface:
             held.update(ring.slots["buf_idx"].tolist())
         return {index for index in held if RESERVED_BUFFERS <= index < self.total_buffers}
 
+    def leave(self, sentence: str) -> None:
+        """In a forked child: these rings are the parent's. From now on each use raises RegionError with `sentence`."""
+        for ring in (*self.tx_rings, *self.rx_rings):
+            ring.leave(sentence)
+
     def close(self) -> None:
         """Give the rings' memory and buffers back to the region. The NIC and every sync must have stopped before.
 

@@ -36,15 +36,18 @@ class Mapping:
 
     def array(self, dtype: np.dtype[np.void], count: int, offset: int) -> npt.NDArray[np.void]:
         """`count` structures at `offset`. Raises ValueError when they are not inside the memory."""
-        if offset < 0:
-            raise ValueError(f"offset {offset} is before the memory's first byte")
+        self._check(offset, count * dtype.itemsize)
         return np.frombuffer(self.memory, dtype, count, offset)
 
     def bytes(self, count: int, offset: int) -> npt.NDArray[np.uint8]:
         """`count` bytes at `offset`. Raises ValueError when they are not inside the memory."""
-        if offset < 0:
-            raise ValueError(f"offset {offset} is before the memory's first byte")
+        self._check(offset, count)
         return np.frombuffer(self.memory, np.uint8, count, offset)
+
+    def _check(self, offset: int, size: int) -> None:
+        """Offsets of another program may be any 64-bit number, and numpy takes a negative count for "all"."""
+        if not 0 <= offset <= self.size - size or size < 0:
+            raise ValueError(f"{size} bytes at offset {offset} are not inside the memory's {self.size}")
 
 
 def map_shared(fd: int, size: int) -> Mapping:

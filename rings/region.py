@@ -221,15 +221,19 @@ class Region:
             return
         for interface in tuple(self._interfaces):
             interface.close()
-        os.close(self.fd)
-        self.fd = -1
+        self._close_fd()
         self.buffers = np.empty((0, self.buf_size), np.uint8)
         self._mapping = None
 
     def __del__(self) -> None:
         """Closes the fd of a region that nothing closed, because an exception came between its making and its use."""
-        if getattr(self, "fd", -1) >= 0:
-            os.close(self.fd)
+        self._close_fd()
+
+    def _close_fd(self) -> None:
+        """Close the fd once: garbage collection may call __del__ before another object's calls close()."""
+        fd, self.fd = getattr(self, "fd", -1), -1
+        if fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> Region:
         return self

@@ -9,10 +9,12 @@ always belongs to the driver, so head == tail means that the application owns no
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
-from .errors import RingError
+from .errors import RegionError, RingError
 from .layout import NETMAP_SLOT, RING_HEADER_SIZE, SLOT_SIZE, Direction, RingFlag, Word
 from .memory import Mapping
 from .rules import Rule
@@ -22,6 +24,21 @@ HEAD = int(Word.HEAD)
 CUR = int(Word.CUR)
 TAIL = int(Word.TAIL)
 FLAGS = int(Word.FLAGS)
+
+
+class Refusal:
+    """Stands in for the words of a ring that may not be used. A check in each access would cost every packet time."""
+
+    __slots__ = ("_sentence",)
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def __getitem__(self, index: int) -> int:
+        raise RegionError(self._sentence)
+
+    def __setitem__(self, index: int, value: int) -> None:
+        raise RegionError(self._sentence)
 
 
 class Span:
@@ -155,11 +172,23 @@ class Ring:
         """Time of the last rxsync with NR_TIMESTAMP set: nanoseconds since the epoch, in steps of 1000."""
         return (self._timeval[0] * 1_000_000 + self._timeval[1]) * 1000
 
+    def owned(self) -> tuple[int, int]:
+        """head, and the number of slots that the application owns from there on (0..num_slots-1).
+
+        Each index is read once and checked, because another program that has the region may write to it at any moment.
+        Raises RingError when head or tail is not a slot of this ring.
+        """
+        words = self._words
+        head = words[HEAD]
+        tail = words[TAIL]
+        if head >= self.num_slots or tail >= self.num_slots:
+            raise self._not_a_slot(head, tail)
+        return head, tail - head if tail >= head else tail - head + self.num_slots
+
     @property
     def space(self) -> int:
-        """Number of slots that the application owns, 0..num_slots-1."""
-        space = self._words[TAIL] - self._words[HEAD]
-        return space if space >= 0 else space + self.num_slots
+        """Number of slots that the application owns, 0..num_slots-1. Raises RingError as owned() does."""
+        return self.owned()[1]
 
     def reserve(self, n: int) -> Span:
         """Up to `n` contiguous slots from head on: fewer if tail or the ring's end comes first.
@@ -182,11 +211,14 @@ class Ring:
     def advance(self, n: int) -> None:
         """Move head and cur past the next `n` slots, which are done. The next sync hands them to the NIC.
 
-        Raises RingError, and moves nothing, when the application owns fewer than `n` slots.
+        Raises RingError, and moves nothing, when the application owns fewer than `n` slots, or as owned() does.
         """
         words = self._words
         head = words[HEAD]
-        space = words[TAIL] - head
+        tail = words[TAIL]
+        if head >= self.num_slots or tail >= self.num_slots:
+            raise self._not_a_slot(head, tail)
+        space = tail - head
         if space < 0:
             space += self.num_slots
         if not 0 <= n <= space:
@@ -204,10 +236,15 @@ class Ring:
         self._words[TAIL] = self.num_slots - 1 if self.direction is Direction.TX else 0
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self.name}: head {self.head}, cur {self.cur}, tail {self.tail}, "
-            f"{self.space} of {self.num_slots} slots are the program's>"
-        )
+        try:
+            state = f"head {self.head}, cur {self.cur}, tail {self.tail}, {self.space} of {self.num_slots} slots free"
+        except (RingError, RegionError) as error:
+            state = str(error)
+        return f"<{type(self).__name__} {self.name}: {state}>"
+
+    def leave(self, sentence: str) -> None:
+        """Refuse every further access to the indices, with a RegionError that has this sentence."""
+        self._words = self._timeval = cast("memoryview[int]", Refusal(sentence))
 
     def _not_a_slot(self, head: int, tail: int) -> RingError:
         value = head if head >= self.num_slots else tail
@@ -222,9 +259,8 @@ class TxRing(Ring):
 
     @property
     def pending(self) -> bool:
-        """netmap's tx_pending: whether the NIC still had to send a slot at the last sync."""
-        after_tail = self._words[TAIL] + 1
-        return (0 if after_tail == self.num_slots else after_tail) != self._words[HEAD]
+        """netmap's tx_pending: whether the NIC still had to send a slot at the last sync. Raises RingError."""
+        return self.space != self.num_slots - 1
 
 
 class RxRing(Ring):

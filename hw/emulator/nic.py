@@ -70,7 +70,6 @@ class Emulated82599(Device):
         self.name = f"emulated:{wire}"
         self.max_vectors = VECTORS
         self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is raised at the next sync
-        self._process = os.getpid()
         self._closed, self._gone = True, False  # closed until there is something to close
         self._next_iova = FIRST_IOVA
         self._engine = Engine()
@@ -118,7 +117,7 @@ class Emulated82599(Device):
             raise DeviceError(f"the emulator's thread could not be started: {os.strerror(error)}")
 
     def close(self) -> None:
-        if self._closed or os.getpid() != self._process:  # a forked child has no engine thread to stop
+        if self._closed:
             return
         self.disable_interrupts()
         self._engine.call("nic_stop")
@@ -127,6 +126,11 @@ class Emulated82599(Device):
         with self._engine.frozen():  # a thread that waits for the engine finds the NIC closed
             self._closed = True
             self._engine.destroy()
+
+    def _release_copies(self) -> None:
+        """The child has no engine thread, and no other NIC there may join this one's cable."""
+        self._vectors.release()
+        self._wire.release()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

@@ -32,6 +32,11 @@ class Vectors:
             self.connect(vector, -1)
         self.use_line(False)
 
+    def release(self) -> None:
+        """Close the eventfds. The engine must not signal them any more."""
+        while self.eventfds:
+            os.close(self.eventfds.popitem()[1])
+
     def reconnect(self) -> None:
         """Pass the eventfds to the engine again, after Fault.INTERRUPT was injected or mended."""
         with self._engine.frozen():

@@ -132,9 +132,13 @@ class Wire:
         return ""
 
     def close(self) -> None:
-        """Close the files, and free the cable's end. Call it after `nic_stop`, or before `nic_start`."""
+        """End the wire in the engine, then release(). Call it after `nic_stop`, or before `nic_start`."""
         with self._engine.frozen():
             self._engine.call("wire_close")
+        self.release()
+
+    def release(self) -> None:
+        """Close the files, and free the cable's end. The engine must not use them any more."""
         if self._cable:
             CABLES.unplug(self._cable, self._engine)
             self._cable = ""

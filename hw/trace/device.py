@@ -289,6 +289,13 @@ class TracedDevice(Device):
         self._tails.clear()
         self.inner.close()
 
+    def leave(self) -> None:
+        """A forked child records nothing: the file is the parent's, and one of its threads may hold the lock."""
+        super().leave()
+        self._file = None
+        self._tails.clear()
+        self._lock = threading.RLock()
+
 
 def short_path(path: str) -> str:
     """`driver/queues.py` for a file of this project; folder and file name for another file."""

@@ -58,7 +58,6 @@ class VfioDevice(MappedDevice):
         self.name = f"vfio-noiommu:{address}" if self.way is Way.NOIOMMU else f"vfio:{address}"
         self.scattered = self.way is Way.NOIOMMU
         self.max_vectors = 0
-        self._process = os.getpid()
         self._closed = True
         self._fds: list[int] = []
         self._irq = Irq.MSIX
@@ -233,7 +232,7 @@ class VfioDevice(MappedDevice):
 
     def close(self) -> None:
         """Disable bus master, then interrupts; close the device, so that the kernel resets it; then unmap memory."""
-        if self._closed or os.getpid() != self._process:  # a forked child must not stop its parent's device
+        if self._closed:
             return
         try:
             if hasattr(self, "_config"):

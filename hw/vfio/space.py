@@ -38,6 +38,13 @@ class Spaces(Generic[S]):
     # Reentrant: garbage collection may close a device inside join().
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
+    def __post_init__(self) -> None:
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        """Another thread of the parent may have held the lock when this child was forked."""
+        self._lock = threading.RLock()
+
     def join(self, function: Function, node: Path, make: Callable[[], S]) -> S:
         """The space of `node`, created with `make` if there is none. `function` is a member until leave().
 

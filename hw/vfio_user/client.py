@@ -213,6 +213,9 @@ class VfioUserDevice(Device):
         if self._closed:
             return
         self._closed = True
+        self._release_copies()
+
+    def _release_copies(self) -> None:
         while self._eventfds:
             os.close(self._eventfds.pop())
         self._connection.close()

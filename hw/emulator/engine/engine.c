@@ -149,6 +149,27 @@ static int start_thread(void)
     return error;
 }
 
+/* ---- fork ---- */
+
+/* A forked child has no engine thread, and the lock is as it was at that moment. The child's copies of the parent's NICs
+ * are never stepped again: their memory and their wires are shared with the parent. A new NIC starts a new thread. */
+static void in_child(void)
+{
+    pthread_mutex_init(&engine.freeze, NULL);
+    pthread_mutex_init(&engine.lifecycle, NULL);
+    holds_freeze = false;
+    engine.nics = NULL;
+    /* relaxed: the child has one thread */
+    atomic_store_explicit(&engine.waiting, 0, memory_order_relaxed);
+    atomic_store_explicit(&engine.count, 0, memory_order_relaxed);
+    atomic_store_explicit(&engine.stop, true, memory_order_relaxed);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
 /* ---- start and stop ---- */
 
 /* Let the engine step the NIC. 0, or the errno of starting the thread. */
