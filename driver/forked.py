@@ -1,45 +1,26 @@
-"""A forked child has its parent's ports, but not the right to use them: both would move the same rings and registers.
+"""A forked child has its parent's ports, but may not use them: both would move the same rings and registers.
 
-multiprocessing forks by default up to Python 3.13. After each fork the child leaves every port that it inherited:
-descriptors stay open until close() or garbage collection, and each use is refused.
+multiprocessing forks by default up to Python 3.13. Directly after a fork, the child leaves every port that its parent
+had open. From then on each use is refused.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, WeakSet
-
-from .errors import PortError
-
-if TYPE_CHECKING:
-    from .bringup import Session
-    from .port import Port
-
-OPENED: WeakSet[Port] = WeakSet()  # by this process
-INHERITED: WeakKeyDictionary[Port, Session] = WeakKeyDictionary()  # from a parent
+from typing import Protocol
+from weakref import WeakSet
 
 
-def watch(port: Port) -> None:
-    """Leave this port in a forked child."""
-    OPENED.add(port)
+class OpenPort(Protocol):
+    """What this module needs of a Port."""
+
+    name: str
+
+    def leave(self, sentence: str) -> None:
+        """The port belongs to the parent: release nothing of it, and refuse each use with this sentence."""
 
 
-def forget(port: Port) -> None:
-    """The port is closed: drop what a forked child inherited of it."""
-    OPENED.discard(port)
-    INHERITED.pop(port, None)
-
-
-def inherited(port: Port) -> Session | None:
-    """The parent's session of a port that this forked child inherited, else None."""
-    return INHERITED.get(port)
-
-
-def check_opened_here(port: Port) -> None:
-    """Raises PortError for a port that this forked child inherited."""
-    if port in INHERITED:
-        raise PortError(sentence(port.name))
+OPEN: WeakSet[OpenPort] = WeakSet()  # the ports of this process
 
 
 def sentence(name: str) -> str:
@@ -51,12 +32,9 @@ def sentence(name: str) -> str:
 
 
 def leave_ports() -> None:
-    for port in list(OPENED):
-        session = port.leave()
-        if session is not None:
-            session.leave(sentence(port.name))
-            INHERITED[port] = session
-    OPENED.clear()
+    for port in list(OPEN):
+        port.leave(sentence(port.name))
+    OPEN.clear()
 
 
 os.register_at_fork(after_in_child=leave_ports)

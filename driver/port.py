@@ -67,7 +67,8 @@ class Port(Guarded):
         self.name = name
         self._session: Session | None = session
         self._undo = undo
-        forked.watch(self)
+        self._inherited: Session | None = None  # in a forked child: the parent's
+        forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
         self._promiscuous = session.options["promiscuous"]
         self._all_multicast = False
@@ -84,7 +85,8 @@ class Port(Guarded):
 
     def _open(self) -> Session:
         if self._session is None:
-            forked.check_opened_here(self)
+            if self._inherited is not None:
+                raise PortError(forked.sentence(self.name))
             raise PortClosed(f"port {self.name} is closed; open it again with open_port({self.name!r})")
         return self._session
 
@@ -107,11 +109,11 @@ class Port(Guarded):
 
     @property
     def region(self) -> Region:
-        return (forked.inherited(self) or self._open()).region
+        return (self._inherited or self._open()).region
 
     @property
     def if_offset(self) -> int:
-        return (forked.inherited(self) or self._open()).interface.offset
+        return (self._inherited or self._open()).interface.offset
 
     @property
     def memory(self) -> str:
@@ -433,7 +435,7 @@ class Port(Guarded):
         If the device does not stop, it is reset and everything is released; then DeviceError is raised.
         """
         self._session = None
-        forked.forget(self)
+        self._inherited = None
         self._forwards.clear()
         self._tx_bytes, self._rx_bytes = [], []
         try:
@@ -443,12 +445,14 @@ class Port(Guarded):
             self._undo.close()
             raise
 
-    def leave(self) -> Session | None:
-        """In a forked child: let go of what belongs to the parent, and undo nothing. Returns the parent's session."""
+    def leave(self, sentence: str) -> None:
+        """In a forked child: the port belongs to the parent. Undo nothing, and refuse each use (forked.py)."""
         session, self._session = self._session, None
         self._undo.pop_all()
         self._forwards.clear()
-        return session
+        if session is not None:
+            self._inherited = session
+            session.leave(sentence)
 
     def __enter__(self) -> Port:
         return self

@@ -155,6 +155,7 @@ class Device(abc.ABC):
         VFIO's descriptors stay open until the child ends: the ioctls before their close would act on the parent's
         address space, too.
         """
+        assert self._left, "only leave() calls this"
 
     def _check_open(self) -> None:
         if self._left:
