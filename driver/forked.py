@@ -25,8 +25,8 @@ OPEN: WeakSet[OpenPort] = WeakSet()  # the ports of this process
 
 def sentence(name: str) -> str:
     return (
-        f"port {name} was opened before a fork and belongs to the parent process. Open a port in this process, or start "
-        'it without fork: multiprocessing.get_context("spawn"). To work on the parent\'s rings: '
+        f"port {name} was opened before a fork and belongs to the parent process. Open a port in this process, or "
+        'start it without fork: multiprocessing.get_context("spawn"). To work on the parent\'s rings: '
         "ixrings.rings.attach(port.region.fd, port.if_offset)"
     )
 
