@@ -55,7 +55,10 @@ class RingBytes:
         length = len(frame)
         for start in range(0, length, self._buf_size):
             piece = frame[start : start + self._buf_size]
-            place = self._place(slot)
+            index = self._words[SLOT_WORDS * slot]  # read once: others may write to it
+            if not RESERVED_BUFFERS <= index < self._total_buffers:
+                raise self._not_a_buffer(slot, index)
+            place = index * self._buf_size
             self._bytes[place : place + len(piece)] = piece
             more = MOREFRAG if start + self._buf_size < length else 0
             self._words[SLOT_WORDS * slot + 1] = len(piece) | more << 16
@@ -69,7 +72,10 @@ class RingBytes:
         """
         pieces = []
         for _ in range(min(available, MAX_CHAIN)):
-            place = self._place(slot)
+            index = self._words[SLOT_WORDS * slot]  # read once: others may write to it
+            if not RESERVED_BUFFERS <= index < self._total_buffers:
+                raise self._not_a_buffer(slot, index)
+            place = index * self._buf_size
             len_flags = self._words[SLOT_WORDS * slot + 1]
             pieces.append(bytes(self._bytes[place : place + min(len_flags & 0xFFFF, self._buf_size)]))
             if not len_flags >> 16 & MOREFRAG:
@@ -77,17 +83,9 @@ class RingBytes:
             slot = slot + 1 if slot + 1 < self.ring.num_slots else 0
         return b"".join(pieces), len(pieces)
 
-    def _place(self, slot: int) -> int:
-        """First byte of the slot's buffer. The index is read once and checked, because others may write to it.
-
-        Raises RingError.
-        """
-        index: int = self._words[SLOT_WORDS * slot]
-        if not RESERVED_BUFFERS <= index < self._total_buffers:
-            raise RingError(
-                Rule.BUF_IDX, self.ring.name, slot=slot, value=index, low=RESERVED_BUFFERS, high=self._total_buffers - 1
-            )
-        return index * self._buf_size
+    def _not_a_buffer(self, slot: int, index: int) -> RingError:
+        highest = self._total_buffers - 1
+        return RingError(Rule.BUF_IDX, self.ring.name, slot=slot, value=index, low=RESERVED_BUFFERS, high=highest)
 
 
 def check_frames(frames: object) -> None:
