@@ -59,7 +59,8 @@ class Port(Guarded):
     """
 
     __slots__ = (
-        "__weakref__", "_all_multicast", "_forwards", "_promiscuous", "_rx_bytes", "_session", "_tx_bytes", "_undo",
+        "__weakref__", "_all_multicast", "_forwards",
+        "_inherited", "_promiscuous", "_rx_bytes", "_session", "_tx_bytes", "_undo",
         "name",
     )  # fmt: skip
 
@@ -465,7 +466,7 @@ class Port(Guarded):
     def __repr__(self) -> str:
         session = self._session
         if session is None:
-            return f"<Port {self.name} (closed)>"
+            return f"<Port {self.name} ({'the parent process owns it' if self._inherited else 'closed'})>"
         try:
             link = f"link {read_link(session.device, session.nic)}"
         except DeviceError:

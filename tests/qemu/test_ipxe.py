@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,7 +73,7 @@ def test_ipxe_gets_an_address_and_runs_a_script_that_it_downloads(lab: Lab, fold
         HostEnd(space, tap)
         command = space.command(sys.executable, boot_server.__file__, tap, str(files))
         command = ["timeout", "-s", "KILL", str(BOOT_S), *command]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as server:
             assert server.stdout is not None and server.stdout.readline() == "listening\n"
             with booting(lab, folder, served.socket):
                 seen = []
@@ -79,7 +81,7 @@ def test_ipxe_gets_an_address_and_runs_a_script_that_it_downloads(lab: Lab, fold
                     seen.append(line.strip())
                     if "done" in line:
                         break
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)  # `timeout` and the server
         assert list(dict.fromkeys(seen)) == [
             f"DISCOVER {DEFAULT_MAC.hex(':')}",
             f"REQUEST {DEFAULT_MAC.hex(':')}",

@@ -155,12 +155,10 @@ static int start_thread(void)
  * are never stepped again: their memory and their wires are shared with the parent. A new NIC starts a new thread. */
 static void in_child(void)
 {
-    pthread_mutex_init(&engine.freeze, NULL);
+    freeze_reset();
     pthread_mutex_init(&engine.lifecycle, NULL);
-    holds_freeze = false;
     engine.nics = NULL;
     /* relaxed: the child has one thread */
-    atomic_store_explicit(&engine.waiting, 0, memory_order_relaxed);
     atomic_store_explicit(&engine.count, 0, memory_order_relaxed);
     atomic_store_explicit(&engine.stop, true, memory_order_relaxed);
 }

@@ -72,3 +72,12 @@ void freeze_leave(void)
     if (atomic_load_explicit(&lock.next, memory_order_seq_cst) != served)
         syscall(SYS_futex, &lock.served, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, NULL, NULL, bit_of(served));
 }
+
+/* In a forked child: whoever held the lock, or waited for it, stayed in the parent. */
+void freeze_reset(void)
+{
+    holds = false;
+    /* relaxed: the child has one thread */
+    atomic_store_explicit(&lock.next, 0, memory_order_relaxed);
+    atomic_store_explicit(&lock.served, 0, memory_order_relaxed);
+}

@@ -9,5 +9,6 @@
 bool freeze_enter(void);
 void freeze_leave(void);
 bool freeze_held(void);
+void freeze_reset(void);
 
 #endif

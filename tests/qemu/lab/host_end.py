@@ -106,8 +106,12 @@ class LinuxPort:
 
 # Linux's messages when a cable is pulled while it sends.
 LINK_LOSS = ("initiating reset to clear Tx work after link loss", "Reset adapter")
-# What kernels say of QEMU's machine while they start.
-OF_THE_MACHINE = ("DMAR: VT-d Scalable Mode not enabled",)  # Linux 6.1
+# What kernels say of QEMU's machine while they start, and of every function-level reset.
+OF_THE_MACHINE = (
+    "DMAR: VT-d Scalable Mode not enabled",  # Linux 6.1
+    "vfio-pci 0000:01:00.0: resetting",  # Linux 7.3
+    "vfio-pci 0000:01:00.0: reset done",
+)
 
 
 def warnings(
