@@ -22,8 +22,8 @@ from .regions import access_line
 
 FEW = 4  # messages that are faster handled one at a time than all at once
 MANY = 256  # messages that are looked at at once: most of what a socket holds, and a bound for each look
-FLOOD = 8  # superseded writes in a turn, or turns one after the other
-GATHER_S = 100e-6
+FLOOD = 8  # superseded writes in a turn
+GATHER_S = 20e-6
 
 # A posted write of one register: header, place, value.
 POSTED_WRITE = np.dtype(
@@ -63,8 +63,7 @@ class PostedTails:
     def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None) -> None:
         self._nic, self._trace = nic, trace
         self._last: dict[int, int] = {}
-        self._written: dict[int, int] = {}
-        self._superseded = self._turns_without_news = 0
+        self._superseded = 0
 
     def note(self, offset: int, region: int, value: bytes) -> bool:
         """Keep a posted write of a tail. False: it is another write, so it has to be carried out now."""
@@ -101,22 +100,15 @@ class PostedTails:
         """Write the tails to the NIC. The writes were posted, so nobody is told of an error."""
         while self._last:
             offset, tail = self._last.popitem()
-            if self._written.get(offset) != tail:
-                self._written[offset], self._turns_without_news = tail, 0
             with suppress(DeviceError):
                 self._nic.write32(offset, tail)
 
     def end_turn(self) -> None:
-        """All received messages were handled: write the tails.
-
-        When a flood has said nothing new for some turns, wait while more of it gathers: to read it without end would
-        take processor time from the engine. A driver that moves a tail is not slowed down.
+        """All received messages were handled: write the tails. In a flood, wait a moment while more of it gathers: the
+        engine needs the processor now, and reading the flood without end would take it.
         """
-        self._turns_without_news += 1
         self.settle()
-        if self._superseded < FLOOD:
-            self._turns_without_news = 0
-        elif self._turns_without_news > FLOOD:
+        if self._superseded >= FLOOD:
             time.sleep(GATHER_S)
         self._superseded = 0
 
