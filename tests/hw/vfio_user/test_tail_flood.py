@@ -144,7 +144,10 @@ def send(port: Port, phases: Phases, tails: int, wait_s: float = 0.0) -> None:
 
 @pytest.mark.slow
 def test_a_port_that_repeats_its_tail_in_each_turn_still_sends(tmp_path: Path) -> None:
-    """The writes take the driver as long as `wait_s`. With each write handled singly under the engine's lock the share was 0.1 to 0.25."""
+    """The writes take the driver as long as `wait_s`.
+
+    With each write handled singly under the engine's lock the share was 0.1 to 0.25.
+    """
     shares: list[float] = []
     with (
         emulate(tmp_path / "nic.sock", "--wire", "sink", "--trap-all") as emulator,
