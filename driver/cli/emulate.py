@@ -111,8 +111,9 @@ def fault_of(text: str) -> tuple[Fault, int]:
 class Trace:
     """The file of --trace. An error, such as a full disk, ends the trace and not the NIC."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, name: str) -> None:
         self._file: TextIO | None = file
+        self._name = name
         self._start = time.monotonic()
 
     def write(self, line: str) -> None:
@@ -129,7 +130,7 @@ class Trace:
             file.write(text) if text else file.flush()
         except OSError as error:
             self._file = None
-            print(f"ixrings emulate: the trace ends here: {file.name}: {error.strerror}", file=sys.stderr, flush=True)
+            print(f"ixrings emulate: the trace ends here: {self._name}: {error.strerror}", file=sys.stderr, flush=True)
             with suppress(OSError):
                 file.close()
 
@@ -194,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
         if options.trace:
             file = open(open_output(options.trace, TRACE), "w", encoding="ascii", errors="backslashreplace")
             file.write(f"{TRACE_HEAD} {options.socket}, in seconds since it began\n")
-            trace = Trace(file)
+            trace = Trace(file, options.trace)
             undo.callback(trace.close)
         nic = Emulated82599(
             options.wire,

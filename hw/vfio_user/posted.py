@@ -57,17 +57,17 @@ IS_TAIL = np.isin(np.arange(0, BAR0_SIZE, 4), list(TAILS))  # by offset / 4
 class PostedTails:
     """The last posted value of each tail, until `settle` writes it to the NIC.
 
-    Rules see only this value; the tracer and injected faults, which count accesses, see all. trace: as in Server.
+    Rules see only this value; the tracer and injected faults, which count accesses, see all. each_tail, trace: as in Server.
     """
 
-    def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None) -> None:
-        self._nic, self._trace = nic, trace
+    def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None, *, each_tail: bool) -> None:
+        self._nic, self._trace, self._each_tail = nic, trace, each_tail
         self._last: dict[int, int] = {}
         self._superseded = 0
 
     def note(self, offset: int, region: int, value: bytes) -> bool:
         """Keep a posted write of a tail. False: it is another write, so it has to be carried out now."""
-        if region != Region.BAR0 or offset not in TAILS or len(value) != WORD.size:
+        if self._each_tail or region != Region.BAR0 or offset not in TAILS or len(value) != WORD.size:
             return False
         self._keep([(offset, int.from_bytes(value, "little"))])
         return True
@@ -84,7 +84,12 @@ class PostedTails:
         received = channel.received
         count = min(len(received) // POSTED_WRITE.itemsize, MANY)
         # A look at the first message alone: a stream of other messages pays for no more.
-        if count < FEW or received[HEAD] != POSTED_HEAD or int.from_bytes(received[OFFSET], "little") not in TAILS:
+        if (
+            self._each_tail
+            or count < FEW
+            or received[HEAD] != POSTED_HEAD
+            or int.from_bytes(received[OFFSET], "little") not in TAILS
+        ):
             return
         messages = np.frombuffer(received, POSTED_WRITE, count)
         others = np.flatnonzero(~are_posted_tails(messages))

@@ -28,7 +28,8 @@ GONE = select.POLLHUP | select.POLLERR
 class Server:
     """Exports `nic`, which the caller owns, at a UNIX socket. Raises ServerError.
 
-    trap_all: no doorbell region, every register access is a message. ask_beyond: DMA outside of mapped windows is sent
+    trap_all: no doorbell region, every register access is a message. each_tail: also of tail writes that wait in the
+    socket, the NIC gets every one, and not the last only. ask_beyond: DMA outside of mapped windows is sent
     to the client by messages instead of being refused here. trace: called with a line for each message. on_wake:
     called in serve() after wake(). on_client: called with True when a client is accepted, with False when it is gone.
     """
@@ -39,13 +40,15 @@ class Server:
         path: str,
         *,
         trap_all: bool = False,
+        each_tail: bool = False,
         ask_beyond: bool = False,
         trace: Callable[[str], None] | None = None,
         on_wake: Callable[[], None] | None = None,
         on_client: Callable[[bool], None] | None = None,
     ) -> None:
         self._nic, self.path = nic, path
-        self._trap_all, self._trace, self._on_wake, self._on_client = trap_all, trace, on_wake, on_client
+        self._trap_all, self._each_tail, self._trace = trap_all, each_tail, trace
+        self._on_wake, self._on_client = on_wake, on_client
         self._memory = AskedMemory if ask_beyond else ClientMemory
         self._session: Session | None = None
         self._watched: dict[int, int] = {}  # fds of the session and what poll waits for
@@ -156,7 +159,14 @@ class Server:
         except DeviceError:
             channel.close()
             return
-        self._session = Session(self._nic, channel, self._memory(self._nic), trap_all=self._trap_all, trace=self._trace)
+        self._session = Session(
+            self._nic,
+            channel,
+            self._memory(self._nic),
+            trap_all=self._trap_all,
+            each_tail=self._each_tail,
+            trace=self._trace,
+        )
         if self._on_client:
             self._on_client(True)
 

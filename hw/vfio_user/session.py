@@ -61,6 +61,7 @@ class Session:
         memory: ClientMemory,
         *,
         trap_all: bool,
+        each_tail: bool,
         trace: Callable[[str], None] | None,
     ) -> None:
         self._memory = memory
@@ -73,7 +74,7 @@ class Session:
             Region.BAR4: self._table,
             Region.CONFIG: ConfigRegion(nic),
         }
-        self._tails = PostedTails(nic, trace)
+        self._tails = PostedTails(nic, trace, each_tail=each_tail)
         self._pending: dict[int, PendingRequest] = {}
         self._next_id = 0
         self._commands: dict[int, Callable[[Message], Answer]] = {

@@ -53,7 +53,7 @@ def try_script(
             if connected:
                 closed.clear()
 
-        with Server(nic, str(socket), trap_all=not setup.awaited, on_client=on_client) as server:
+        with Server(nic, str(socket), trap_all=not setup.awaited, each_tail=True, on_client=on_client) as server:
             admit(script.user, socket)
             thread = threading.Thread(target=server.serve, name="vfio-user", daemon=True)
             thread.start()

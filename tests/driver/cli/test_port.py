@@ -116,7 +116,7 @@ def test_diff_shows_the_fields_that_the_driver_has_set(capsys: pytest.CaptureFix
     assert all(entry["value"] != entry["reset"] for entry in found.values())
 
 
-def test_before_bring_up_only_registers_of_the_eeprom_and_the_link_differ_from_reset() -> None:
+def test_before_bring_up_only_registers_of_the_eeprom_the_fuses_and_the_link_differ_from_reset() -> None:
     with Emulated82599("sink", manual=True) as nic:
         different = {
             row.label(index)
@@ -124,7 +124,7 @@ def test_before_bring_up_only_registers_of_the_eeprom_and_the_link_differ_from_r
             for index in range(row.count)
             if row.access.name in ("RW", "RO") and nic.read32(row.offset(index)) != row.reset_value(index)
         }
-    assert different == {"RAL[0]", "RAH[0]", "STATUS", "LINKS"}
+    assert different == {"RAL[0]", "RAH[0]", "STATUS", "LINKS", "SECTXSTAT", "SECRXSTAT"}
 
 
 def test_equal_neighbours_share_a_line_and_changes_are_shown_by_field() -> None:
