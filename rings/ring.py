@@ -237,7 +237,8 @@ class Ring:
 
     def __repr__(self) -> str:
         try:
-            state = f"head {self.head}, cur {self.cur}, tail {self.tail}, {self.space} of {self.num_slots} slots are the program's"
+            indices = f"head {self.head}, cur {self.cur}, tail {self.tail}"
+            state = f"{indices}, {self.space} of {self.num_slots} slots are the program's"
         except (RingError, RegionError) as error:
             state = str(error)
         return f"<{type(self).__name__} {self.name}: {state}>"

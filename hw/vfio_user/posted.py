@@ -57,7 +57,8 @@ IS_TAIL = np.isin(np.arange(0, BAR0_SIZE, 4), list(TAILS))  # by offset / 4
 class PostedTails:
     """The last posted value of each tail, until `settle` writes it to the NIC.
 
-    Rules see only this value; the tracer and injected faults, which count accesses, see all. each_tail, trace: as in Server.
+    Rules see only this value; the tracer and injected faults, which count accesses, see all. each_tail, trace: as in
+    Server.
     """
 
     def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None, *, each_tail: bool) -> None:

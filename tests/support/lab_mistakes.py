@@ -238,7 +238,7 @@ MISTAKES = (
         "receive DD in another bit",
         "status & RX_DD",
         "status & TX_DD",
-        "the next one is in descriptor 0, with DD set (RX_DD",
+        "with DD set (RX_DD",
     ),
     Mistake(
         "05",

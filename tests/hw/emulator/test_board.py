@@ -189,26 +189,26 @@ class EepromWires:
         registers.SWSM.update(SWESMBI=1)
         registers.SW_FW_SYNC.write(SW_EEP_SM=1)
         registers.SWSM.write(0)
-        self.register = registers.EEC
-        self.register.update(EE_REQ=1)
-        assert self.register.read().EE_GNT
+        self.eec = registers.EEC
+        self.eec.update(EE_REQ=1)
+        assert self.eec.read().EE_GNT
 
     def command(self, *sent: int, count: int = 0) -> bytes:
         """Select the chip, send bytes, receive `count` bytes."""
-        self.register.update(EE_SK=0, EE_CS=1)
-        self.register.update(EE_CS=0)
+        self.eec.update(EE_SK=0, EE_CS=1)
+        self.eec.update(EE_CS=0)
         for byte in sent:
             for bit in range(7, -1, -1):
                 self._clock(byte >> bit & 1)
         received = bytes(sum(self._clock(0) << bit for bit in range(7, -1, -1)) for _ in range(count))
-        self.register.update(EE_CS=1)
+        self.eec.update(EE_CS=1)
         return received
 
     def _clock(self, data: int) -> int:
-        self.register.update(EE_DI=data)
-        self.register.update(EE_SK=1)
-        seen = self.register.read().EE_DO
-        self.register.update(EE_SK=0)
+        self.eec.update(EE_DI=data)
+        self.eec.update(EE_SK=1)
+        seen = self.eec.read().EE_DO
+        self.eec.update(EE_SK=0)
         return seen
 
 
@@ -243,8 +243,8 @@ def test_a_write_stays_within_its_page_of_the_eeprom(nic: Emulated82599) -> None
 
 def test_without_a_request_the_eeprom_hears_nothing(nic: Emulated82599) -> None:
     wires = EepromWires(nic)
-    wires.register.update(EE_REQ=0)
-    assert not wires.register.read().EE_GNT and wires.command(3, 0, 0, count=2) == b"\0\0"
+    wires.eec.update(EE_REQ=0)
+    assert not wires.eec.read().EE_GNT and wires.command(3, 0, 0, count=2) == b"\0\0"
 
 
 def test_an_eeprom_without_a_signature_is_not_present_and_gives_no_address(nic: Emulated82599) -> None:
