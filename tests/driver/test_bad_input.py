@@ -262,6 +262,7 @@ def test_a_region_without_enough_memory_is_refused_with_a_remedy() -> None:
         exchange(port)
 
 
+@pytest.mark.slow
 def test_with_too_few_descriptors_opening_either_works_or_leaves_nothing() -> None:
     opened = refused = 0
     lowest = os.dup(0)  # the lowest free descriptor

@@ -214,6 +214,7 @@ def test_sigusr1_plugs_in_a_cable_that_was_out_from_the_start(tmp_path: Path) ->
 
 
 @pytest.mark.filterwarnings("ignore::ixrings.NothingReceived")
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", Fault)
 def test_the_command_line_accepts_every_fault_by_name(fault: Fault, tmp_path: Path) -> None:
     """The tests above check the driver's answers. This one checks that each fault has an effect."""

@@ -190,6 +190,7 @@ def test_a_queue_that_does_not_stop_is_reported_after_everything_is_released() -
         port.close()
 
 
+@pytest.mark.slow
 def test_opening_and_closing_fifty_times_leaves_nothing() -> None:
     open_port("emulated").close()
     before = held()

@@ -61,6 +61,7 @@ def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
         assert 0 < row["min"] <= row["median"]
 
 
+@pytest.mark.slow
 def test_hotloop_costs_less_per_packet_in_batches_than_one_by_one() -> None:
     rows = output("hotloop.py --regions 300 --op tx --nic same --batch 1 --batch 256")
     assert rows[1]["min"] < rows[0]["min"] < 3000
@@ -75,6 +76,7 @@ def test_hotloop_prints_the_machine_and_the_build_it_measured() -> None:
     assert "7.8/8.4" in done.stdout, "the best existing driver's numbers stand beside"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to a CPU")
 def test_hotloop_on_one_core_skips_the_other_core_and_says_why() -> None:
     cpu = min(os.sched_getaffinity(0))
@@ -107,6 +109,7 @@ def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_throughput_measures_every_way_through_the_rings() -> None:
     found = output("throughput.py --runs 1 --seconds 0.02 --batch 256")
     ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}

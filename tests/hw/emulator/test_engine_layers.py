@@ -46,6 +46,9 @@ def compile_all(sources: list[Path], folder: Path, include: Path) -> list[Path]:
     return objects
 
 
+pytestmark = pytest.mark.slow  # compiles every file of the engine
+
+
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
     folder = tmp_path_factory.mktemp("objects")

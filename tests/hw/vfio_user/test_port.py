@@ -228,9 +228,8 @@ def test_two_nics_on_a_cable_exchange_frames_and_see_the_cable_pulled(tmp_path: 
         assert a.violations == b.violations == []
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all")])
 def test_the_port_scenarios_pass_on_a_nic_in_another_process(tmp_path: Path, mode: tuple[str, ...]) -> None:
     with (
         emulate(tmp_path / "loop.sock", *mode) as loop,
