@@ -80,7 +80,7 @@ class Wire:
         try:
             if source:
                 capture = read_capture(source)
-                self._capture = capture.only(capture.lengths > 0)  # a record of no bytes is no frame on a wire
+                self._capture = capture.only(capture.lengths > 0)  # the wire skips records without bytes
                 self._fds.append(hold_input(source))
             if target:
                 fd = open_output(target, CAPTURE)

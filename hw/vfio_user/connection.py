@@ -151,7 +151,7 @@ def connect(path: str) -> socket.socket:
 
 
 def no_connection(path: str, error: OSError) -> DeviceError:
-    """Why there is no connection to `path`, in words."""
+    """The sentence for a connection to `path` that failed."""
     if error.errno in NOBODY:
         return DeviceError(
             f"no server listens at {path}; it was looked for {START_S:g} s long. Run: ixrings emulate --socket {path}"

@@ -74,7 +74,7 @@ class EepromChip:
         return self.words[address // 2 % len(self.words)] >> 8 * (address % 2) & 0xFF
 
     def _end(self) -> None:
-        """The chip is no longer selected: the command takes effect."""
+        """The driver has released chip select: the command takes effect."""
         if self._command in (WRITE_ENABLE, WRITE_DISABLE):
             self._write_enabled = self._command == WRITE_ENABLE
         elif self._command == WRITE and self._write_enabled:
