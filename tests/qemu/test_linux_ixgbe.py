@@ -203,6 +203,15 @@ def test_traffic_continues_after_the_cable_was_pulled_while_linux_sent(world: Wo
     world.ping("-c 5", "-i 0.2")
 
 
+def test_a_ping_does_not_fail_with_one_that_waited_while_the_cable_was_out(world: World) -> None:
+    world.served.nic.set_link(False)
+    world.port.wait_for_carrier(False)
+    world.guest.run(f"ping -q -c 1 -W 2.3 {HOST} > /dev/null 2>&1 || true")
+    world.served.nic.set_link(True)
+    world.port.wait_for_carrier(True)
+    world.ping("-c 10", "-i 0.2")
+
+
 def test_linux_recognises_an_sfp_module_exchanged_while_running(world: World) -> None:
     world.served.nic.insert_module(None)
     world.port.wait_for_carrier(False)
