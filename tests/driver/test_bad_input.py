@@ -324,7 +324,7 @@ class Moments:
             sys.settrace(None)
 
 
-@pytest.mark.parametrize("steps", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [12, pytest.param(100, marks=pytest.mark.slow)])
 def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_port_opens(steps: int) -> None:
     whole = Moments(-1)
     whole.run()
@@ -370,7 +370,7 @@ print("left:", {what for what in held() if not what.startswith("descriptor")} - 
 """
 
 
-@pytest.mark.parametrize("kind", ["Interruption", "KeyboardInterrupt"])
+@pytest.mark.parametrize("kind", [pytest.param("Interruption", marks=pytest.mark.slow), "KeyboardInterrupt"])
 def test_a_signal_handler_that_raises_at_any_moment_neither_hangs_the_engine_nor_leaves_memory(kind: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, kind], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
@@ -427,7 +427,12 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+EVERY_DAY = {"pktgen rx", "bridge", "line_rate"}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in EVERY_DAY else pytest.param(kind, marks=pytest.mark.slow) for kind in PROGRAMS]
+)
 def test_ctrl_c_at_any_moment_ends_an_example_quickly_and_quietly(kind: str) -> None:
     rng = random.Random(kind)
     delays = [0.0, *(rng.uniform(0.0, 0.5) for _ in range(4))]
@@ -443,6 +448,7 @@ def test_ctrl_c_at_any_moment_ends_an_example_quickly_and_quietly(kind: str) -> 
         assert output or process.returncode, f"no summary after {delay} s"
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_during_the_end_changes_nothing() -> None:
     rng = random.Random(2)
     for _ in range(6):

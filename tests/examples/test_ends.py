@@ -62,6 +62,7 @@ def frames_in(file: Path) -> int:
 # ---- signals ----
 
 
+@pytest.mark.slow
 def test_slow_traffic_is_on_disk_while_it_lasts_and_sigterm_ends_the_file_with_the_last_frame(tmp_path: Path) -> None:
     file, sent = tmp_path / "slow.pcap", 0
     with slow_traffic(tmp_path) as (name, sender), started(command("capture", "-i", name, "-w", file)) as process:
@@ -299,6 +300,7 @@ def test_a_pulled_cable_is_said_once_and_waited_for(tmp_path: Path) -> None:
     assert rest == "" and json.loads(output)["unsent"] == 0 and process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_client_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> None:
     path = tmp_path / "late.sock"
     with (

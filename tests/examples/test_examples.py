@@ -54,6 +54,7 @@ def test_the_examples_are_found() -> None:
     assert not LIBRARIES & set(PROGRAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_help_says_what_the_example_does_and_shows_a_call(name: str) -> None:
     done = run_example(name, "--help")
@@ -76,6 +77,7 @@ def test_json_is_one_object_of_numbers_and_nothing_else(name: str, arguments: tu
     assert summary["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     done = run_example("pktgen", "-f", "tx", "-i", "emulated:sink", "-n", "12345")
     assert re.fullmatch(r"sent 12,345 frames \(\d+\.\d\d Mpps\) in \d+\.\d\d s\n", done.stdout), done.stdout
@@ -86,6 +88,7 @@ def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     ), done.stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_rates_every_second() -> None:
     terminal, end = pty.openpty()
     try:
@@ -142,7 +145,7 @@ def test_pktgen_receives_the_number_asked_for(queues: int) -> None:
     assert in_json("pktgen", "-f", "rx", "-i", "emulated:source", "-n", 54321, "-p", queues)["received"] == 54321
 
 
-@pytest.mark.parametrize(("rate", "count"), [(2_000, 1_000), (100_000, 50_000)])
+@pytest.mark.parametrize(("rate", "count"), [(2_000, 1_000), pytest.param(100_000, 50_000, marks=pytest.mark.slow)])
 def test_pktgen_sends_at_a_rate_within_a_tenth(rate: int, count: int) -> None:
     summary = in_json("pktgen", "-f", "tx", "-i", "emulated:sink", "-R", rate, "-n", count)
     assert summary["sent"] == count
@@ -181,6 +184,7 @@ def test_ping_and_pong_meet_on_a_cable(
     assert 0 < trips["min_us"] <= trips["median_us"] <= trips["max_us"] <= 1.1e6
 
 
+@pytest.mark.slow
 def test_ping_fails_if_no_frame_comes_back() -> None:
     done = run_example("pktgen", "-f", "ping", "-i", "emulated:sink", "-n", "1", "--json")
     summary = json.loads(done.stdout)

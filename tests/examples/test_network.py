@@ -86,6 +86,7 @@ def transfer(source: Namespace, target: Namespace, address: str, megabytes: int)
     assert digest == sent.stdout.strip()
 
 
+@pytest.mark.slow
 def test_arp_ping_and_100_megabytes_of_tcp_cross_the_bridge_intact() -> None:
     with bridged(bridge_command()) as net:
         assert ping(net.left, RIGHT, 20) == 20
@@ -99,6 +100,7 @@ def test_arp_ping_and_100_megabytes_of_tcp_cross_the_bridge_intact() -> None:
     wait_for(lambda: not exists(net.left_interface) and not exists(net.right_interface), "the TAPs are still there")
 
 
+@pytest.mark.slow
 def test_tcp_crosses_a_spinning_bridge_with_jumbo_frames() -> None:
     with bridged(bridge_command(9000, "--busy", "--json"), mtu=9000) as net:
         assert ping(net.left, RIGHT, 5, "-M", "do", "-s", "8972") == 5
@@ -107,6 +109,7 @@ def test_tcp_crosses_a_spinning_bridge_with_jumbo_frames() -> None:
         assert not errors and json.loads(summary)["forwarded"] > 10_000_000 // 8960
 
 
+@pytest.mark.slow
 def test_linux_pings_the_responder() -> None:
     tap = unique("ixp")
     with (
@@ -205,6 +208,7 @@ def test_the_rings_change_no_byte_of_frames_of_at_least_sixty_bytes(
     assert frames_tcpdump_reads(target) == len(sent)
 
 
+@pytest.mark.slow
 def test_the_example_captures_what_tcpdump_captures(tmp_path: Path) -> None:
     tap, ours, theirs = unique("ixc"), tmp_path / "ours.pcap", tmp_path / "theirs.pcap"
     with (

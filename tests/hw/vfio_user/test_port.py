@@ -27,10 +27,13 @@ from tests.support.programs import ENVIRONMENT, started, wait_for
 from tests.support.vfio_user_peer import Emulator, emulate, served
 
 TESTS = Path(__file__).resolve().parent.parent.parent
-MODES = [(), ("--trap-all",)]
+MODES: list[tuple[str, ...]] = [(), ("--trap-all",)]
 
 
-@pytest.fixture(scope="module", params=MODES, ids=["doorbells", "trap-all"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((), id="doorbells"), pytest.param(("--trap-all",), id="trap-all", marks=pytest.mark.slow)],
+)
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One emulator for all tests: each client finds the NIC as after power-on."""
     with emulate(tmp_path_factory.mktemp("nic") / "nic.sock", *request.param) as running:
@@ -185,6 +188,7 @@ def test_after_ctrl_c_at_any_moment_the_next_program_can_use_the_nic(emulator: E
             assert next(port.recv(5)) == frame(port.mac, 1)
 
 
+@pytest.mark.slow
 def test_a_bridge_between_two_processes_copies_no_frame_and_loses_none(tmp_path: Path) -> None:
     frames = [frame("02:00:00:00:00:0c", n, 60 + n % 1000) for n in range(3000)]
     with CaptureWriter(tmp_path / "in.pcap") as writer:
@@ -340,6 +344,7 @@ def opening_fails(name: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_errors_of_sockets_and_options_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.connection.START_S", 0.1)
     assert "Run: ixrings emulate --socket" in opening_fails(f"vfio-user:{tmp_path}/none")
