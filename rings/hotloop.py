@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from .errors import LibraryError, RegionError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
+from .memory import Attached
 from .region import Region
 from .ring import RxRing, TxRing
 from .rules import Rule
@@ -59,7 +60,12 @@ class PageTable:
         self._pages = (ctypes.c_uint64 * len(pages))(*pages)
         self.address = ctypes.addressof(self._pages)
 
-    def check(self, region: Region) -> None:
+    @property
+    def pages(self) -> Sequence[int]:
+        """The bus address of each page."""
+        return tuple(self._pages)
+
+    def check(self, region: Region | Attached) -> None:
         """Raises ValueError when the region is larger than the table, or when one of its buffers is in two pages."""
         if len(self._pages) * self.page_size < region.size:
             raise ValueError(
@@ -130,12 +136,20 @@ class Queue(ctypes.Structure):
     _buffers: int
     _buf_size: int
 
+    INDICES: ClassVar[tuple[str, ...]] = ("hwcur", "hwtail")
+    COUNTERS: ClassVar[tuple[str, ...]] = ("packets", "bytes", "violations")
+
     ring: TxRing | RxRing
     _closed = ""  # otherwise the sentence that says so
     _callers: WeakSet[Caller]
 
     def _join(
-        self, ring: TxRing | RxRing, region: Region, region_iova: int | PageTable, descriptors: int, doorbell: int
+        self,
+        ring: TxRing | RxRing,
+        region: Region | Attached,
+        region_iova: int | PageTable,
+        descriptors: int,
+        doorbell: int,
     ) -> None:
         if descriptors % DESCRIPTOR_SIZE or doorbell % 4:
             raise ValueError("descriptors must be aligned to 16 bytes and the doorbell to 4")
@@ -160,7 +174,16 @@ class Queue(ctypes.Structure):
         self._group = group()
         self.statistics_due = NEVER
         self.syncs_left = CHECK_EVERY
-        self.restart()
+
+    def copy_state(self, other: Queue) -> None:
+        """Stand where `other` stands, a queue of the same ring: its indices and counters.
+
+        Raises ValueError if one of its indices is not a slot: the process that had it did not stop between two syncs.
+        """
+        if any(getattr(other, name) >= self.num_slots for name in self.INDICES):
+            raise ValueError(f"{self.ring.name}: the queue's indices are not slots of its ring")
+        for name in (*self.INDICES, *self.COUNTERS):
+            setattr(self, name, getattr(other, name))
 
     def restart(self) -> None:
         """Put queue and ring back to their initial indices, after a reset of the NIC's queue (head and tail are 0)."""
@@ -207,11 +230,12 @@ class TxQueue(Queue):
 
     _fields_ = [("_head_writeback", ctypes.c_uint64), ("_nic_head", ctypes.c_uint32)]
     _nic_head: int
+    INDICES = (*Queue.INDICES, "_nic_head")
 
     def __init__(
         self,
         ring: TxRing,
-        region: Region,
+        region: Region | Attached,
         *,
         region_iova: int | PageTable,
         descriptors: int,
@@ -219,6 +243,27 @@ class TxQueue(Queue):
         head_writeback: int,
     ) -> None:
         super().__init__()
+        self.join(
+            ring,
+            region,
+            region_iova=region_iova,
+            descriptors=descriptors,
+            doorbell=doorbell,
+            head_writeback=head_writeback,
+        )
+        self.restart()
+
+    def join(
+        self,
+        ring: TxRing,
+        region: Region | Attached,
+        *,
+        region_iova: int | PageTable,
+        descriptors: int,
+        doorbell: int,
+        head_writeback: int,
+    ) -> None:
+        """As the constructor, but the indices stay: for a queue made by from_buffer() on what another process left."""
         if head_writeback % 4:
             raise ValueError("head_writeback must be aligned to 4 bytes (TDWBAL needs 16)")
         self._head_writeback = head_writeback
@@ -242,10 +287,20 @@ class RxQueue(Queue):
     _next: int
     _chain: int
 
+    INDICES = (*Queue.INDICES, "_next", "_chain")
+    COUNTERS = (*Queue.COUNTERS, "errors")
+
     def __init__(
-        self, ring: RxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int
+        self, ring: RxRing, region: Region | Attached, *, region_iova: int | PageTable, descriptors: int, doorbell: int
     ) -> None:
         super().__init__()
+        self.join(ring, region, region_iova=region_iova, descriptors=descriptors, doorbell=doorbell)
+        self.restart()
+
+    def join(
+        self, ring: RxRing, region: Region | Attached, *, region_iova: int | PageTable, descriptors: int, doorbell: int
+    ) -> None:
+        """As the constructor, but the indices stay: for a queue made by from_buffer() on what another process left."""
         self._join(ring, region, region_iova, descriptors, doorbell)
 
     def restart(self) -> None:
