@@ -140,6 +140,7 @@ class Queue(ctypes.Structure):
     COUNTERS: ClassVar[tuple[str, ...]] = ("packets", "bytes", "violations")
 
     ring: TxRing | RxRing
+    memory: object = None  # what has to stay mapped as long as C may use the queue
     _closed = ""  # otherwise the sentence that says so
     _callers: WeakSet[Caller]
 
@@ -182,7 +183,13 @@ class Queue(ctypes.Structure):
         """
         if any(getattr(other, name) >= self.num_slots for name in self.INDICES):
             raise ValueError(f"{self.ring.name}: the queue's indices are not slots of its ring")
-        for name in (*self.INDICES, *self.COUNTERS):
+        for name in self.INDICES:
+            setattr(self, name, getattr(other, name))
+        self.copy_counters(other)
+
+    def copy_counters(self, other: Queue) -> None:
+        """Take over the counters of `other`, a queue of the same direction."""
+        for name in self.COUNTERS:
             setattr(self, name, getattr(other, name))
 
     def restart(self) -> None:
@@ -195,6 +202,18 @@ class Queue(ctypes.Structure):
         self._closed = sentence
         for caller in self._callers:
             caller.refuse(sentence)
+
+    def reopen(self) -> None:
+        """Undo close(), for callers made from now on."""
+        self._closed = ""
+        self._callers = WeakSet()
+
+    def end_forwards(self) -> None:
+        """Refuse every Forward of this queue, because its port has other queues now. Who has one makes it again."""
+        for caller in list(self._callers):
+            if isinstance(caller, Forward):
+                caller.refuse(f"{self.ring.name} forwards through other queues now")
+                self._callers.discard(caller)
 
     def call_through(self, caller: Caller) -> None:
         """`caller` gives the queue's address to C. Raises RegionError when the queue is closed."""
