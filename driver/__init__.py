@@ -22,7 +22,8 @@ from .link import Link
 from .names import PortName, parse_port_name
 from .offload import Offload
 from .opening import open_port, open_ports
-from .port import Port, poll_ports
+from .port import Port
+from .queue import Queue, poll_ports
 from .received import Checksum, Received
 from .rss import Rss, RssHeaders
 from .statistics import PortStatistics
@@ -55,6 +56,7 @@ __all__ = [
     "PortStuck",
     "PortTimeout",
     "Protocol",
+    "Queue",
     "Received",
     "Rss",
     "RssHeaders",

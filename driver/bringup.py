@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +21,18 @@ from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
 from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.hotloop import PageTable, RxQueue, TxQueue
 from ixrings.rings.memory import Memory
 
 from . import filters, link, queues, reset, rss
 from .clock import Clock
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en, frame_size
-from .doorbells import Sync, ringing
-from .errors import DmaRefused, NothingReceived, PortBusy
+from .errors import DmaRefused, NothingReceived, PortBusy, PortError
 from .flow_director import Director
+from .gate import Gate
 from .interrupts import Interrupts
-from .standstill import Standstill
+from .queue_set import OneQueue, QueueSet
+from .standstill import Standstill, missing_write_back
 from .statistics import PAIR_BITS, Statistics
 
 HINT_S = 1.0
@@ -47,38 +48,87 @@ class Bound:
     rx: Collection[int]
 
 
-@dataclass
-class Session:
-    """Everything an open port consists of."""
+@dataclass(frozen=True)
+class Joined:
+    """Rings joined to queues, and the IOVA of each descriptor ring and each head write-back word."""
 
-    device: Device
-    nic: Registers
-    options: OnePortOptions
-    region: Region
-    interface: Interface
     tx: tuple[TxQueue, ...]
     rx: tuple[RxQueue, ...]
+    tx_iova: tuple[int, ...]
+    rx_iova: tuple[int, ...]
+    head_iova: tuple[int, ...]
     memory: tuple[DmaMemory, ...]
-    interrupts: Interrupts
-    statistics: Statistics
-    director: Director | None
-    refused_before: bool  # an earlier user's DMA was refused, and no function reset followed
-    selectable: bool = False
-    hint_due_at: float = 0.0
-    clock: Clock | None = None
-    tx_sync: Sync = field(init=False)
-    rx_sync: Sync = field(init=False)
-    busy_rx: BusyWait = field(init=False)
-    busy_tx: BusyWait = field(init=False)
-    busy: BusyWait = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.tx_sync, self.rx_sync = ringing(self.device, TxSync(self.tx)), ringing(self.device, RxSync(self.rx))
-        self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
+
+class Session(QueueSet):
+    """Everything an open port consists of."""
+
+    def __init__(
+        self,
+        device: Device,
+        nic: Registers,
+        options: OnePortOptions,
+        region: Region,
+        interface: Interface,
+        joined: Joined,
+        interrupts: Interrupts,
+        statistics: Statistics,
+        director: Director | None,
+        *,
+        refused_before: bool,
+    ) -> None:
+        """refused_before: an earlier user's DMA was refused, and no function reset followed."""
+        super().__init__(
+            interface.name,
+            interface.name,
+            joined.tx,
+            joined.rx,
+            interface.buffers,
+            device,
+            Gate(interface.name),
+            busy_poll=options["busy_poll"],
+            interval_s=options["interrupt_interval_us"] / 1e6,
+        )
+        self.device, self.nic, self.options = device, nic, options
+        self.region, self.interface, self.memory = region, interface, joined.memory
+        self.statistics, self.director = statistics, director
+        self.clock: Clock | None = None
+        self.hint_due_at = 0.0
+        self._interrupts = interrupts
+        self._refused_before = refused_before
+        self._ones: dict[int, OneQueue] = {}
         # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
-        self._standstill = Standstill(self.device, self.nic, self.interface, (*self.tx, *self.rx))
+        self._standstill = Standstill(device, nic, (*self.tx, *self.rx))
+
+    @property
+    def interrupts(self) -> Interrupts:
+        return self._interrupts
+
+    def queue(self, index: int) -> OneQueue:
+        """The set of one queue, the same each time. The caller has entered the gate."""
+        one = self._ones.get(index)
+        # setdefault: two threads may ask for a queue at once
+        return one if one is not None else self._ones.setdefault(index, OneQueue(self, index))
+
+    def check_selectable(self) -> None:
+        for one in list(self._ones.values()):
+            if one.selectable:
+                raise PortError(
+                    f"fileno() of {one.name} is in use, and takes messages of the port. Use fileno() of each queue, or "
+                    "only the port's"
+                )
+
+    def close_gate(self) -> None:
+        """End the waits of other threads, let nobody in any more, and wait until all have left."""
+        self.gate.close(self._wake)
+
+    def _wake(self) -> None:
+        """Sleeps that wait only for room end within a second by themselves."""
+        self.interrupts.nudge()
+        for one in list(self._ones.values()):
+            one.wake()
 
     def accumulate(self) -> None:
         """Read the NIC's counters. Raises DeviceGone."""
@@ -88,11 +138,12 @@ class Session:
     def look_after(self) -> None:
         """Do what a sync asks for by returning True: read the counters when due, check the device.
 
-        Raises DeviceGone, DmaRefused.
+        Raises DeviceGone, DmaRefused. Several threads may call it at once, each after the sync of its queue.
         """
-        if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
-            self.accumulate()
-        self.check()
+        with self.gate:
+            if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
+                self.accumulate()
+            self.check()
 
     def check(self) -> None:
         """Check that the device is present and reaches its memory; read its counters when due.
@@ -100,7 +151,7 @@ class Session:
         Raises DeviceGone, DmaRefused.
         """
         self.nic.check_present("the port")
-        if not self.refused_before and self.device.dma_refused():
+        if not self._refused_before and self.device.dma_refused():
             raise DmaRefused(
                 f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
                 "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
@@ -146,13 +197,12 @@ class Session:
         block = self.memory[1 + index]  # block 0 holds the head write-back words
         return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
 
-    def received(self) -> bool:
-        """Whether a frame waits in an RX ring, as of the last sync."""
-        return any(queue.ring.cur != queue.ring.tail for queue in self.rx)
-
-    def has_room(self) -> bool:
-        """Whether every TX ring has room, as of the last sync."""
-        return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
+    def why_unsent(self, queues: Sequence[TxQueue] | None = None) -> str:
+        state = link.read_link(self.device, self.nic)
+        if not state.up:
+            return f"the link is {state}"
+        unwritten = missing_write_back(self.nic, self.tx if queues is None else queues)
+        return unwritten or "the link is up, but the wire does not take them fast enough"
 
 
 def region_memory(hugepages: bool | None) -> Memory:
@@ -239,20 +289,20 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     if joined.rx:
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
-    return Session(
+    session = Session(
         device,
         nic,
         options,
         region,
         interface,
-        joined.tx,
-        joined.rx,
-        joined.memory,
+        joined,
         interrupts,
         statistics,
         director,
-        refused_before,
+        refused_before=refused_before,
     )
+    undo.callback(session.close_gate)
+    return session
 
 
 def buffer_size(device: Device, options: OnePortOptions) -> int:
@@ -268,18 +318,6 @@ def claim(undo: ExitStack, device: Device, name: str) -> None:
         raise PortBusy(f"{device.name} is already open as port {device.owner}; close that port first, or use it")
     device.owner = name
     undo.callback(setattr, device, "owner", "")
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Rings joined to queues, and the IOVA of each descriptor ring and each head write-back word."""
-
-    tx: tuple[TxQueue, ...]
-    rx: tuple[RxQueue, ...]
-    tx_iova: tuple[int, ...]
-    rx_iova: tuple[int, ...]
-    head_iova: tuple[int, ...]
-    memory: tuple[DmaMemory, ...]
 
 
 def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Region) -> Joined:
