@@ -58,6 +58,7 @@ class Joined:
     rx_iova: tuple[int, ...]
     head_iova: tuple[int, ...]
     memory: tuple[DmaMemory, ...]
+    seen_at: int | PageTable  # the region's byte 0, or its pages, as the NIC sees them
 
 
 class Session(QueueSet):
@@ -91,6 +92,8 @@ class Session(QueueSet):
         )
         self.device, self.nic, self.options = device, nic, options
         self.region, self.interface, self.memory = region, interface, joined.memory
+        self.joined = joined
+        self.lent: frozenset[int] = frozenset()  # queues that other processes have (share.py)
         self.statistics, self.director = statistics, director
         self.clock: Clock | None = None
         self.hint_due_at = 0.0
@@ -119,6 +122,32 @@ class Session(QueueSet):
                     f"fileno() of {one.name} is in use, and takes messages of the port. Use fileno() of each queue, or "
                     "only the port's"
                 )
+
+    def lend(self, indices: Collection[int]) -> None:
+        """Leave these queues to other processes, and use all others: no sync and no wait touches a queue that is lent.
+
+        The caller has ended all other uses of a queue before it is lent.
+        """
+        self.lent = frozenset(indices)
+        self.set_queues(
+            [queue for queue in self.joined.tx if queue.ring.ringid not in self.lent],
+            [queue for queue in self.joined.rx if queue.ring.ringid not in self.lent],
+        )
+        self._set_due()
+        self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
+        for index in self.lent:
+            self._ones.pop(index, None)
+        for queue in (*self.joined.tx, *self.joined.rx):
+            queue.end_forwards()
+
+    def head_offset(self, tx: TxQueue) -> int:
+        """Bytes from the start of memory block 0 to the word that the NIC writes a transmit queue's head to."""
+        return HEAD_STRIDE * self.joined.tx.index(tx)
+
+    def head_word(self, tx: TxQueue) -> npt.NDArray[np.uint32]:
+        """That word, shape (1,)."""
+        start = self.head_offset(tx)
+        return self.memory[0].view[start : start + 4].view(np.uint32)
 
     def close_gate(self) -> None:
         """End the waits of other threads, let nobody in any more, and wait until all have left."""
@@ -193,7 +222,7 @@ class Session(QueueSet):
 
     def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
         """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
-        index = next(index for index, queue in enumerate((*self.tx, *self.rx)) if queue.ring is ring)
+        index = next(index for index, queue in enumerate((*self.joined.tx, *self.joined.rx)) if queue.ring is ring)
         block = self.memory[1 + index]  # block 0 holds the head write-back words
         return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
 
@@ -365,6 +394,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         tuple(each.iova for each in rx_rings),
         tuple(heads.iova + i * HEAD_STRIDE for i in range(len(tx))),
         tuple(memory),
+        seen_at,
     )
 
 

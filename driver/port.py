@@ -29,6 +29,7 @@ from .options import rows_of
 from .queue import Queue, Syncing
 from .received import Received
 from .rss import Rss
+from .share import Share, Shares
 from .sfp import Module, read_module
 from .statistics import PortStatistics
 from .steering import Filters
@@ -55,7 +56,7 @@ class Port(Syncing):
     """
 
     __slots__ = (
-        "_all_multicast", "_promiscuous", "_queues", "_rx_bytes", "_tx_bytes", "_undo",
+        "_all_multicast", "_promiscuous", "_queues", "_rx_bytes", "_shares", "_tx_bytes", "_undo",
     )  # fmt: skip
     _session: Session | None
     _inherited: Session | None
@@ -63,6 +64,8 @@ class Port(Syncing):
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
         super().__init__(name, session)
         self._undo = undo
+        self._shares = Shares(session)
+        undo.callback(self._shares.revoke)  # the first step of close()
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
         self._promiscuous = session.options["promiscuous"]
@@ -225,6 +228,7 @@ class Port(Syncing):
         """
         session = self._open()
         require("queue()", index, int, "the number of a queue: 0, 1 and so on")
+        self._shares.check(index)
         with session.gate:
             one = session.queue(index)
             if not one.tx and not one.rx:
@@ -232,6 +236,23 @@ class Port(Syncing):
             queue = self._queues.get(index)
             # setdefault: two threads may ask for a queue at once
             return queue if queue is not None else self._queues.setdefault(index, Queue(one, self))
+
+    def share(self, index: int) -> Share:
+        """A handle of queue `index` for another process of the same user, which syncs the queue itself.
+
+        Pass it to multiprocessing.Process (spawn or forkserver), or send it through a Unix socket; there,
+        `with handle.open() as queue` gives what port.queue(index) gives. Meanwhile the port leaves the queue alone.
+        `handle.reclaim()` gets it back, also from a worker that was killed. Wait for workers with `handle.wait()`, or
+        call the port every 20 seconds: the NIC's counters are read here. Raises PortError for a queue that is not there
+        or is shared already, DeviceError if the way to the NIC cannot be shared.
+        """
+        session = self._open()
+        require("share()", index, int, "the number of a queue: 0, 1 and so on")
+        if index not in {queue.ring.ringid for queue in (*session.joined.tx, *session.joined.rx)}:
+            raise PortError(self._no_queue(session, index))
+        share = self._shares.lend(index)
+        self._queues.pop(index, None)
+        return share
 
     def _no_queue(self, session: Session, index: int) -> str:
         there = sorted({queue.ring.ringid for queue in (*session.tx, *session.rx)})
@@ -303,8 +324,8 @@ class Port(Syncing):
         session = self._open()
 
         def rings() -> Iterable[RingBytes]:
-            self._open()
-            return self._rx_bytes
+            lent = self._open().lent
+            return [each for each in self._rx_bytes if each.ring.ringid not in lent] if lent else self._rx_bytes
 
         def received() -> int:
             if session.rx_sync():
@@ -350,6 +371,7 @@ class Port(Syncing):
         for queue in list(self._queues.values()):
             queue._end(inherited=True)
         if session is not None:
+            self._shares.leave()
             session.leave(sentence)
 
     def __enter__(self) -> Port:

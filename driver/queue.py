@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw.attributes import Guarded
-from ixrings.rings import RxRing, Span, TxRing
+from ixrings.rings import RegionError, RxRing, Span, TxRing
 from ixrings.rings.hotloop import Forward
 
 from . import forked
@@ -101,7 +101,11 @@ class Syncing(Guarded):
             # Drop closed ports: an entry would keep their memory.
             self._forwards = {other: each for other, each in self._forwards.items() if not other.closed}
             pairs = self._forwards[to] = self._join(session, target, to)
-        moved = pairs(limit)
+        try:
+            moved = pairs(limit)
+        except RegionError:  # other queues belong to the ports since one was shared, or came back
+            pairs = self._forwards[to] = self._join(session, target, to)
+            moved = pairs(limit)
         if pairs.attention:
             session.look_after()
             target.look_after()

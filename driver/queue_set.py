@@ -34,8 +34,11 @@ class QueueSet(ABC):
     name: of the port or the queue, for errors. port: the port's name. tx, rx: queues of the hot loop, one a ring.
     buffers: every buffer of the region, shape (total_buffers, buf_size). bell: what needs a message after a sync.
     gate: close() waits for the threads inside. busy_poll, interval_s: options of the port (interrupt_interval_us).
-    tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use.
+    tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use. quiet_s: check the device after
+    this time without an interrupt, because a device that is gone sends none.
     """
+
+    quiet_s = 1.0
 
     def __init__(
         self,
@@ -51,12 +54,16 @@ class QueueSet(ABC):
         interval_s: float,
     ) -> None:
         self.name, self.port = name, port
-        self.tx, self.rx = tuple(tx), tuple(rx)
         self.buffers, self.bell, self.gate = buffers, bell, gate
         self.busy_poll, self.interval_s = busy_poll, interval_s
         self.selectable = False
-        self.tx_sync: Sync = ringing(bell, TxSync(self.tx))
-        self.rx_sync: Sync = ringing(bell, RxSync(self.rx))
+        self.set_queues(tx, rx)
+
+    def set_queues(self, tx: Sequence[TxQueue], rx: Sequence[RxQueue]) -> None:
+        """Sync and wait for these queues from now on."""
+        self.tx, self.rx = tuple(tx), tuple(rx)
+        self.tx_sync: Sync = ringing(self.bell, TxSync(self.tx))
+        self.rx_sync: Sync = ringing(self.bell, RxSync(self.rx))
         self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
 
     # ---- what the process that has the queues provides ----

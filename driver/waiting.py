@@ -16,7 +16,6 @@ from enum import Flag
 from .checks import require
 from .queue_set import QueueSet
 
-QUIET_S = 1.0  # check the device after this time without an interrupt: a device that is gone sends none
 SPIN_NS = 20_000_000  # signals are handled between two spins, so this bounds the delay of Ctrl-C
 TURN_NS = 2_000  # spin this long for one port, if several are waited for
 PATIENCE_S = 50e-6  # upper bound of the spin before a sleep
@@ -84,7 +83,7 @@ def sleep_until_ready(sets: Sequence[QueueSet], ready: Callable[[], int], side: 
             left = end - time.monotonic()
             if found or left <= 0:
                 return found
-            if not wait_for_message(sets, side, min(left, QUIET_S)):
+            if not wait_for_message(sets, side, min(left, *(queues.quiet_s for queues in sets))):
                 check(sets)
     finally:
         for queues, came in zip(sets, taken):
