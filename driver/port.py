@@ -255,7 +255,7 @@ class Port(Syncing):
         return share
 
     def _no_queue(self, session: Session, index: int) -> str:
-        there = sorted({queue.ring.ringid for queue in (*session.tx, *session.rx)})
+        there = sorted({queue.ring.ringid for queue in (*session.joined.tx, *session.joined.rx)})
         wanted = max(index, 0) + 1
         return (
             f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}. Open it with "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import time
 import warnings
 from contextlib import suppress
@@ -54,16 +55,11 @@ class Share(SharedQueue):
     has opened the handle. worker: the number of that process, 0 before.
     """
 
-    def __init__(self, session: Session, index: int, shares: Shares) -> None:
-        self._session, self._index, self._shares = session, index, shares
-        self._channel, workers = make_channel()
-        fds = [workers.detach()]
-        try:
-            super().__init__(describe(session, index, fds), fds)
-        except BaseException:
-            self._channel.close()
-            close_all(fds)
-            raise
+    def __init__(
+        self, session: Session, index: int, shares: Shares, facts: Facts, fds: list[int], channel: socket.socket
+    ) -> None:
+        super().__init__(facts, fds)
+        self._session, self._index, self._shares, self._channel = session, index, shares, channel
         self._control = Control(fds[CONTROL])
         self._tx, self._rx = self._control.tx(), self._control.rx()
         self._lent: set[int] = set()
@@ -206,7 +202,15 @@ class Shares:
     def lend(self, index: int) -> Share:
         """A handle of queue `index`, which the port has. Raises PortError if it is shared, DeviceError."""
         self.check(index)
-        share = Share(self._session, index, self)
+        channel, workers = make_channel()
+        fds = [workers.detach()]
+        try:
+            facts = describe(self._session, index, fds)
+        except BaseException:
+            channel.close()
+            close_all(fds)
+            raise
+        share = Share(self._session, index, self, facts, fds, channel)
         self._shares[index] = share
         for queue in queues_of(self._session, index):
             queue.ring.leave(share.sentence)

@@ -65,7 +65,7 @@ class SharedQueue:
     def _refusal(self, control: int) -> PortError:
         words = Control(control).words
         if words[Word.REVOKED]:
-            return PortClosed(f"{self.name} was taken back by the process that opened the port")
+            return PortClosed(f"{self.name} was taken back by the process that opened it")
         return PortError(
             f"{self.name} is open in process {words[Word.PID]} already. A handle opens once: share another queue, or "
             "end that process and share this one again"

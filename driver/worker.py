@@ -54,7 +54,7 @@ class Lease:
     def check(self) -> None:
         """Raises PortClosed, after giving the queue back, when the owner wants it back or has ended."""
         if self._control.words[Word.REVOKED]:
-            self.give_back(f"{self.facts.name} was taken back by the process that opened the port")
+            self.give_back(f"{self.facts.name} was taken back by the process that opened it")
         elif other_has_ended(self._channel):
             self.give_back(
                 f"the process {self.facts.owner} that opened {self.facts.port} has ended, and its port with it"

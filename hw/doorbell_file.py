@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,10 +22,6 @@ class DoorbellFile:
     fd: int
     place: Callable[[int], int]
     kept: tuple[int, ...] = ()
-
-    def close(self) -> None:
-        for fd in (self.fd, *self.kept):
-            os.close(fd)
 
 
 def in_pages(offset: int) -> int:

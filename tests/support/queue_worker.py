@@ -19,10 +19,10 @@ from tests.support.programs import ENVIRONMENT
 
 
 def count(queue: Queue) -> None:
-    """Receive, and give the queue back after a second without a frame."""
+    """Receive, and give the queue back when no frame comes any more."""
     ring = queue.rx_ring
     assert ring is not None
-    while queue.poll(1.0):
+    while queue.poll(0.3):
         ring.advance(ring.space)
 
 
@@ -53,7 +53,9 @@ def main() -> None:
 
 
 @contextmanager
-def worker(handle: SharedQueue, work: str) -> Iterator[subprocess.Popen[str]]:
+def worker(
+    handle: SharedQueue, work: str, stdout: int | None = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """A process that has received the handle. At the end it is killed if it still runs."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
@@ -61,7 +63,7 @@ def worker(handle: SharedQueue, work: str) -> Iterator[subprocess.Popen[str]]:
             [sys.executable, "-m", "tests.support.queue_worker", str(theirs.fileno()), work],
             env=ENVIRONMENT,
             pass_fds=[theirs.fileno()],
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             text=True,
         )
         handle.send(ours)
