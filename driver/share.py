@@ -71,8 +71,7 @@ class Share(SharedQueue):
     def _pairs(self) -> list[tuple[TxQueue | RxQueue, TxQueue | RxQueue]]:
         """The port's queues, each with the worker's."""
         return [
-            (own, self._tx if isinstance(own, TxQueue) else self._rx)
-            for own in queues_of(self._session, self._index)
+            (own, self._tx if isinstance(own, TxQueue) else self._rx) for own in queues_of(self._session, self._index)
         ]
 
     @property

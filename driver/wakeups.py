@@ -83,16 +83,6 @@ class Wakeups:
         self._epoll.close()
 
 
-class VectorlessWakeups(Wakeups):
-    """No vectors: a wait ends by its timeout, or by a nudge."""
-
-    def __init__(self, others: Mapping[int, int]) -> None:
-        super().__init__([], others)
-
-    def unmask(self, vectors: int) -> None:
-        """There is nothing to unmask."""
-
-
 class VectorWakeups(Wakeups):
     """MSI-X: the NIC masks a vector when it sends its message."""
 

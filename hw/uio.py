@@ -117,7 +117,9 @@ class UioDevice(MappedDevice):
     def doorbell_file(self) -> DoorbellFile:
         """BAR0 itself. The lock on the NIC goes with it: the other process might still store to a tail."""
         self._check_open()
-        return DoorbellFile(self._open(self._function.path / "resource0"), lambda offset: offset, (os.dup(self._config),))
+        return DoorbellFile(
+            self._open(self._function.path / "resource0"), lambda offset: offset, (os.dup(self._config),)
+        )
 
     # ---- configuration space ----
 

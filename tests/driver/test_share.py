@@ -149,7 +149,9 @@ def test_the_owner_closes_first_and_the_worker_ends() -> None:
     with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port, worker(port.share(1), "hold") as process:
         has_opened(process)
         port.close()
-        assert last_words(process) == "PortClosed: queue 1 of emulated:loop was taken back by the process that opened it"
+        assert (
+            last_words(process) == "PortClosed: queue 1 of emulated:loop was taken back by the process that opened it"
+        )
 
 
 OWNER = """

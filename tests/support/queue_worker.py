@@ -53,9 +53,7 @@ def main() -> None:
 
 
 @contextmanager
-def worker(
-    handle: SharedQueue, work: str, stdout: int | None = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
+def worker(handle: SharedQueue, work: str, stdout: int | None = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """A process that has received the handle. At the end it is killed if it still runs."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
