@@ -25,12 +25,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from growth import receive
-from loops import ROUNDS, WARM_UP_S, BenchError, on_two_cpus
+from loops import WARM_UP_S, BenchError, on_two_cpus
 from machine import choose_cpus, cpu_model, page_size_kb
 
 from ixrings import PortClosed, Share, SharedQueue, open_port
 
 BATCH = 256
+SLOTS = 4096  # a worker that waits for its turn on a CPU finds frames in its ring
 START_S, END_S = 30.0, 10.0
 
 
@@ -57,16 +58,18 @@ def work(handle: SharedQueue, cpus: set[int]) -> None:
             ring = queue.rx_ring
             assert ring is not None, "the port has a receive ring for each queue"
             while True:
-                for _ in range(ROUNDS):
-                    queue.rxsync()
-                    ring.advance(min(ring.space, BATCH))
-                queue.poll(1.0)
+                queue.rxsync()
+                received = min(ring.space, BATCH)
+                if received:
+                    ring.advance(received)
+                else:
+                    queue.poll(1.0)
     except PortClosed:
         pass
 
 
 def one_program(queues: int, seconds: float) -> float:
-    with open_port("emulated:source", rx_queues=queues, tx_queues=queues) as port, on_two_cpus():
+    with open_port("emulated:source", rx_queues=queues, tx_queues=queues, rx_slots=SLOTS) as port, on_two_cpus():
         receive(port, BATCH, WARM_UP_S)
         start = time.perf_counter()
         received = receive(port, BATCH, seconds)
@@ -77,7 +80,7 @@ def by_workers(queues: int, seconds: float, cpus: set[int]) -> list[float]:
     """Mpps of each worker."""
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
-        port = stack.enter_context(open_port("emulated:source", rx_queues=queues, tx_queues=queues))
+        port = stack.enter_context(open_port("emulated:source", rx_queues=queues, tx_queues=queues, rx_slots=SLOTS))
         shares = [port.share(queue) for queue in range(queues)]
         workers = [context.Process(target=work, args=(share, cpus), daemon=True) for share in shares]
         for worker in workers:
