@@ -16,7 +16,6 @@ from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 
 from . import filters, forked
-from .bringup import Session
 from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, frame_size, mac_list
@@ -29,6 +28,7 @@ from .options import rows_of
 from .queue import Queue, Syncing
 from .received import Received
 from .rss import Rss
+from .session import Session
 from .sfp import Module, read_module
 from .statistics import PortStatistics
 from .steering import Filters
