@@ -164,7 +164,7 @@ class Session(QueueSet):
         self.device.leave()
         self.interface.leave(sentence)
         for queue in (*self.tx, *self.rx):
-            queue.close(sentence)
+            queue.leave(sentence)
 
     def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
         """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""

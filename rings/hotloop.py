@@ -2,18 +2,20 @@
 
 A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word. These are
 the driver's memory, given by address; the caller keeps it allocated while the queue is used. A sync takes microseconds
-and keeps the GIL, so two threads that sync one queue take turns. Only BusyWait releases the GIL.
+and keeps the GIL, so two threads that sync one queue take turns. Only BusyWait releases the GIL. On a Python that can
+run without the GIL, a sync takes its queues first: two threads that sync different queues run at the same time, and two
+that sync the same queue are told so (exclusive.c).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 from weakref import WeakSet
 
 from .errors import LibraryError, RegionError, RingError
@@ -28,8 +30,10 @@ CHECK_EVERY = 4096
 MIN_FRAME = 17  # bytes; the NIC itself pads frames of this length or more
 ATTENTION_VIOLATION = 1
 ATTENTION_DRIVER = 2
+ATTENTION_TAKEN = -1
 MOVED_SHIFT = 2
 MAX_LIMIT = 2**32 - 1
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # of the build: the GIL may be on or off
 RULES = {rule.number: rule for rule in Rule}
 
 
@@ -117,6 +121,8 @@ class Queue(ctypes.Structure):
         ("_frame_lengths", ctypes.c_uint32),
         ("_page_size", ctypes.c_uint64),
         ("_last", Violation),
+        ("_taken", ctypes.c_uint32),
+        ("_watchers", ctypes.c_uint32),
     ]
     num_slots: int
     hwcur: int
@@ -127,6 +133,7 @@ class Queue(ctypes.Structure):
     violations: int
     statistics_due: int
     _last: Violation
+    _taken: int
     _buffers: int
     _buf_size: int
 
@@ -168,9 +175,16 @@ class Queue(ctypes.Structure):
 
     def close(self, sentence: str) -> None:
         """C reads and writes nothing of this queue any more: its memory is about to go, and a program may have kept
-        what calls C. From now on each such call raises RegionError with `sentence`."""
+        what calls C. From now on each such call raises RegionError with `sentence`. Waits until other threads have left
+        C, for milliseconds at most."""
+        if not self._closed:
+            self.leave(sentence)
+            without_gil("close_queue")(ctypes.byref(self))
+
+    def leave(self, sentence: str) -> None:
+        """As close(), in a forked child: no thread of the parent is here, whatever the queue says."""
         self._closed = sentence
-        for caller in self._callers:
+        for caller in list(self._callers):
             caller.refuse(sentence)
 
     def call_through(self, caller: Caller) -> None:
@@ -261,8 +275,9 @@ class RxQueue(Queue):
         Raises RingError when a slot's buf_idx is not a valid buffer, and RegionError when the queue is closed.
         """
         self.check_open()
-        if library().rx_fill(pointers([self]), 1) & ATTENTION_VIOLATION:
-            raise_violations([self])
+        attention = library().rx_fill(pointers([self]), 1)
+        if attention & ATTENTION_VIOLATION:
+            raise_violations([self], attention)
 
 
 class Pair(ctypes.Structure):
@@ -296,7 +311,7 @@ class Sync(Caller, Generic[AnyQueue]):
         self._queues = tuple(queues)
         self._table = pointers(self._queues)
         self._count = len(self._queues)
-        self._call = getattr(library(), self.function)
+        self._call = syncing(self.function)
         for queue in self._queues:
             queue.call_through(self)
 
@@ -304,7 +319,7 @@ class Sync(Caller, Generic[AnyQueue]):
         attention = self._call(self._table, self._count)
         if attention:
             if attention & ATTENTION_VIOLATION:
-                raise_violations(self._queues)
+                raise_violations(self._queues, attention)
             return True
         return False
 
@@ -342,7 +357,7 @@ class Forward(Caller):
         self._pairs = [Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
         self._table = pointers(self._pairs)
         self._count = len(pairs)
-        self._call = library().forward
+        self._call = syncing("forward")
         for queue in self._queues:
             queue.call_through(self)
         self.attention = False
@@ -365,7 +380,7 @@ class Forward(Caller):
         returned = int(self._call(self._table, self._count, limit))
         self.attention = bool(returned & ATTENTION_DRIVER)
         if returned & ATTENTION_VIOLATION:
-            raise_violations(self._queues)
+            raise_violations(self._queues, returned)
         return returned >> MOVED_SHIFT
 
 
@@ -383,8 +398,7 @@ class BusyWait(Caller):
         self._rx_count = len(rx)
         self._tx = pointers(tx)
         self._tx_count = len(tx)
-        # CDLL, unlike PyDLL, releases the GIL during the call. busy_wait() waits, and it only reads.
-        self._call = ctypes.CDLL(library()._name).busy_wait
+        self._call = without_gil("busy_wait")  # it waits, and it only reads
         for queue in self._queues:
             queue.call_through(self)
 
@@ -398,11 +412,17 @@ def pointers(structures: Sequence[ctypes.Structure]) -> object:
     return ctypes.byref((ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures)))
 
 
-def raise_violations(queues: Sequence[Queue]) -> None:
+def raise_violations(queues: Sequence[Queue], attention: int) -> None:
     """Raise one error for all violations of a sync: the first, with the others in its `also`.
 
-    Raises nothing if another thread synced the same queue right after and reported the violation.
+    Raises nothing if another thread synced the same queue right after and reported the violation. attention: what the
+    sync returned.
     """
+    if attention == ATTENTION_TAKEN:
+        for queue in queues:
+            queue.check_open()
+        taken = next((queue for queue in queues if queue._taken), queues[0])  # the other thread may be done by now
+        raise RingError(Rule.ONE_THREAD, taken.ring.name, value=0, low=0, high=0)
     errors = [error for error in (queue.take_error() for queue in queues) if error is not None]
     if errors:
         errors[0].also = tuple(errors[1:])
@@ -415,10 +435,6 @@ def library() -> ctypes.PyDLL:
 
     Raises LibraryError.
     """
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        raise LibraryError(
-            "one thread at a time may sync a ring, and this Python runs without the GIL. Run: python -X gil=1 ..."
-        )
     path = Path(__file__).with_name("libhotloop.so")
     try:
         loaded = ctypes.PyDLL(str(path))
@@ -429,6 +445,16 @@ def library() -> ctypes.PyDLL:
     if layout != LAYOUT:
         raise LibraryError(f"{path.name} has another version than this package. Run: pip install -e .")
     return loaded
+
+
+def syncing(function: str) -> Callable[..., int]:
+    """txsync, rxsync or forward of the library, as this Python needs it. Raises LibraryError."""
+    return cast("Callable[..., int]", getattr(library(), f"{function}_alone" if FREE_THREADED else function))
+
+
+def without_gil(function: str) -> Callable[..., int]:
+    """A function of the library that releases the GIL while it runs: CDLL does that, PyDLL does not."""
+    return cast("Callable[..., int]", getattr(ctypes.CDLL(library()._name), function))
 
 
 def group() -> int:
@@ -461,6 +487,7 @@ LAYOUT = (
     offset(Queue, "packets"),
     offset(Queue, "_page_size"),
     offset(Queue, "_last"),
+    offset(Queue, "_taken"),
     offset(Violation, "value"),
     offset(Queue, "_direct_buffers"),
     offset(Queue, "_frame_lengths"),
