@@ -15,13 +15,15 @@ from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
 from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region
-from ixrings.rings.hotloop import PageTable, RxQueue, TxQueue
+from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.memory import Memory
+from ixrings.rings.pages import PageTable
 
 from . import filters, link, queues, reset, rss
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en
-from .errors import PortBusy
+from .errors import PortBusy, PortClosed
 from .flow_director import Director
+from .gate import closed
 from .interrupts import Interrupts
 from .session import Session
 from .statistics import Statistics
@@ -204,7 +206,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         for ring, descriptors in zip(interface.rx_rings, rx_rings)
     )
     for queue in (*tx, *rx):
-        undo.callback(queue.close, f"port {interface.name} is closed; open it again")
+        undo.callback(queue.close, closed(interface.name), PortClosed)
     return Joined(
         tx,
         rx,

@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 from .errors import LibraryError, RegionError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
+from .pages import PageTable
 from .region import Region
 from .ring import RxRing, TxRing
 from .rules import Rule
@@ -49,44 +50,17 @@ class Violation(ctypes.Structure):
     ]
 
 
-class PageTable:
-    """The addresses of a region's pages on the bus, for a NIC without an IOMMU.
-
-    pages: the bus address of each `page_size` bytes, from the region's byte 0 on. Raises ValueError when page_size is
-    not a power of two.
-    """
-
-    def __init__(self, pages: Sequence[int], page_size: int) -> None:
-        if page_size <= 0 or page_size & (page_size - 1):
-            raise ValueError(f"page_size must be a power of two, not {page_size}")
-        self.page_size = page_size
-        self._pages = (ctypes.c_uint64 * len(pages))(*pages)
-        self.address = ctypes.addressof(self._pages)
-
-    def check(self, region: Region) -> None:
-        """Raises ValueError when the region is larger than the table, or when one of its buffers is in two pages."""
-        if len(self._pages) * self.page_size < region.size:
-            raise ValueError(
-                f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}"
-            )
-        if self.page_size % region.buf_size or region.buffers_offset % region.buf_size:
-            raise ValueError(
-                f"without an IOMMU a buffer must be in one page, and pages of {self.page_size} bytes are not a "
-                f"multiple of {region.buf_size} bytes. Open the port with buf_size=2048"
-            )
-
-
 class Caller:
     """Something that gives the addresses of queues to C. `_call`: what it calls, which refuse() replaces."""
 
     __slots__ = ("__weakref__", "_call")
     _call: Callable[..., int]
 
-    def refuse(self, sentence: str) -> None:
-        """Every further call raises RegionError with `sentence`."""
+    def refuse(self, sentence: str, kind: type[Exception]) -> None:
+        """Every further call raises `kind` with `sentence`."""
 
         def refused(*_: object) -> int:
-            raise RegionError(sentence)
+            raise kind(sentence)
 
         self._call = refused
 
@@ -139,6 +113,7 @@ class Queue(ctypes.Structure):
 
     ring: TxRing | RxRing
     _closed = ""  # otherwise the sentence that says so
+    _refusal: type[Exception] = RegionError
     _callers: WeakSet[Caller]
 
     def _join(
@@ -173,11 +148,12 @@ class Queue(ctypes.Structure):
         """Put queue and ring back to their initial indices, after a reset of the NIC's queue (head and tail are 0)."""
         raise NotImplementedError
 
-    def close(self, sentence: str) -> None:
+    def close(self, sentence: str, kind: type[Exception] = RegionError) -> None:
         """C reads and writes nothing of this queue any more: its memory is about to go, and a program may have kept
-        what calls C. From now on each such call raises RegionError with `sentence`. Waits until other threads have left
-        C, for milliseconds at most."""
+        what calls C. From now on each such call raises `kind` with `sentence`. Waits until other threads have left C,
+        for milliseconds at most."""
         if not self._closed:
+            self._refusal = kind
             self.leave(sentence)
             without_gil("close_queue")(ctypes.byref(self))
 
@@ -185,17 +161,17 @@ class Queue(ctypes.Structure):
         """As close(), in a forked child: no thread of the parent is here, whatever the queue says."""
         self._closed = sentence
         for caller in list(self._callers):
-            caller.refuse(sentence)
+            caller.refuse(sentence, self._refusal)
 
     def call_through(self, caller: Caller) -> None:
-        """`caller` gives the queue's address to C. Raises RegionError when the queue is closed."""
+        """`caller` gives the queue's address to C. Raises what close() was given when the queue is closed."""
         self.check_open()
         self._callers.add(caller)
 
     def check_open(self) -> None:
-        """Raises RegionError when the queue is closed."""
+        """Raises what close() was given when the queue is closed."""
         if self._closed:
-            raise RegionError(self._closed)
+            raise self._refusal(self._closed)
 
     def shares_buffers(self, other: Queue) -> bool:
         """Whether both queues have the same buffers."""
