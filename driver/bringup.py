@@ -6,36 +6,28 @@ ordinary close therefore end the same way: interrupts off, queues off, master di
 
 from __future__ import annotations
 
-import math
-import time
-import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from ixrings.hw.device import Device, DmaMemory
 from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
 from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
-from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import PageTable, RxQueue, TxQueue
+from ixrings.rings import Interface, Region
+from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.memory import Memory
+from ixrings.rings.pages import PageTable
 
 from . import filters, link, queues, reset, rss
-from .clock import Clock
-from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en, frame_size
-from .errors import DmaRefused, NothingReceived, PortBusy, PortError
+from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en
+from .errors import PortBusy, PortClosed
 from .flow_director import Director
-from .gate import Gate
+from .gate import closed
 from .interrupts import Interrupts
-from .queue_set import OneQueue, QueueSet
-from .standstill import Standstill, missing_write_back
-from .statistics import PAIR_BITS, Statistics
+from .session import Session
+from .statistics import Statistics
 
-HINT_S = 1.0
 # Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
 HEAD_STRIDE = 128
 
@@ -59,179 +51,6 @@ class Joined:
     head_iova: tuple[int, ...]
     memory: tuple[DmaMemory, ...]
     seen_at: int | PageTable  # the region's byte 0, or its pages, as the NIC sees them
-
-
-class Session(QueueSet):
-    """Everything an open port consists of."""
-
-    def __init__(
-        self,
-        device: Device,
-        nic: Registers,
-        options: OnePortOptions,
-        region: Region,
-        interface: Interface,
-        joined: Joined,
-        interrupts: Interrupts,
-        statistics: Statistics,
-        director: Director | None,
-        *,
-        refused_before: bool,
-    ) -> None:
-        """refused_before: an earlier user's DMA was refused, and no function reset followed."""
-        super().__init__(
-            interface.name,
-            interface.name,
-            joined.tx,
-            joined.rx,
-            interface.buffers,
-            device,
-            Gate(interface.name),
-            busy_poll=options["busy_poll"],
-            interval_s=options["interrupt_interval_us"] / 1e6,
-        )
-        self.device, self.nic, self.options = device, nic, options
-        self.region, self.interface, self.memory = region, interface, joined.memory
-        self.joined = joined
-        self.lent: frozenset[int] = frozenset()  # queues that other processes have (share.py)
-        self.statistics, self.director = statistics, director
-        self.clock: Clock | None = None
-        self.hint_due_at = 0.0
-        self._interrupts = interrupts
-        self._refused_before = refused_before
-        self._ones: dict[int, OneQueue] = {}
-        # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
-        self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
-        self._set_due()
-        self._standstill = Standstill(device, nic, (*self.tx, *self.rx))
-
-    @property
-    def interrupts(self) -> Interrupts:
-        return self._interrupts
-
-    def queue(self, index: int) -> OneQueue:
-        """The set of one queue, the same each time. The caller has entered the gate."""
-        one = self._ones.get(index)
-        # setdefault: two threads may ask for a queue at once
-        return one if one is not None else self._ones.setdefault(index, OneQueue(self, index))
-
-    def check_selectable(self) -> None:
-        for one in list(self._ones.values()):
-            if one.selectable:
-                raise PortError(
-                    f"fileno() of {one.name} is in use, and takes messages of the port. Use fileno() of each queue, or "
-                    "only the port's"
-                )
-
-    def lend(self, indices: Collection[int]) -> None:
-        """Leave these queues to other processes, and use all others: no sync and no wait touches a queue that is lent.
-
-        The caller has ended all other uses of a queue before it is lent.
-        """
-        self.lent = frozenset(indices)
-        self.set_queues(
-            [queue for queue in self.joined.tx if queue.ring.ringid not in self.lent],
-            [queue for queue in self.joined.rx if queue.ring.ringid not in self.lent],
-        )
-        self._set_due()
-        self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
-        for index in self.lent:
-            self._ones.pop(index, None)
-        for queue in (*self.joined.tx, *self.joined.rx):
-            queue.end_forwards()
-
-    def head_offset(self, tx: TxQueue) -> int:
-        """Bytes from the start of memory block 0 to the word that the NIC writes a transmit queue's head to."""
-        return HEAD_STRIDE * self.joined.tx.index(tx)
-
-    def head_word(self, tx: TxQueue) -> npt.NDArray[np.uint32]:
-        """That word, shape (1,)."""
-        start = self.head_offset(tx)
-        return self.memory[0].view[start : start + 4].view(np.uint32)
-
-    def close_gate(self) -> None:
-        """End the waits of other threads, let nobody in any more, and wait until all have left."""
-        self.gate.close(self._wake)
-
-    def _wake(self) -> None:
-        """Sleeps that wait only for room end within a second by themselves."""
-        self.interrupts.nudge()
-        for one in list(self._ones.values()):
-            one.wake()
-
-    def accumulate(self) -> None:
-        """Read the NIC's counters. Raises DeviceGone."""
-        self.statistics.accumulate()
-        self._set_due()
-
-    def look_after(self) -> None:
-        """Do what a sync asks for by returning True: read the counters when due, check the device.
-
-        Raises DeviceGone, DmaRefused. Several threads may call it at once, each after the sync of its queue.
-        """
-        with self.gate:
-            if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
-                self.accumulate()
-            self.check()
-
-    def check(self) -> None:
-        """Check that the device is present and reaches its memory; read its counters when due.
-
-        Raises DeviceGone, DmaRefused.
-        """
-        self.nic.check_present("the port")
-        if not self._refused_before and self.device.dma_refused():
-            raise DmaRefused(
-                f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
-                "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
-                "port and open it again"
-            )
-        if time.monotonic() >= self.statistics.due_at:
-            self.accumulate()
-
-    def look_for_standstill(self) -> None:
-        """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
-        self._standstill.look()
-
-    def warn_of_losses(self, name: str) -> None:
-        """Warn the caller of recv(), once a port, if frames came and none was received. Raises DeviceGone.
-
-        It reads the counters at most once a second. A port that only listens is not told of frames that its filters
-        refuse: every network has some.
-        """
-        now = time.monotonic()
-        if now < self.hint_due_at or any(queue.packets for queue in self.rx):
-            return
-        self.hint_due_at = now + HINT_S
-        self.accumulate()
-        totals = self.statistics.totals()
-        if totals.losses and (totals["GPTC"] or not totals.refused):
-            self.hint_due_at = math.inf
-            warnings.warn(f"{name} received nothing: {'; '.join(totals.losses)}", NothingReceived, stacklevel=4)
-
-    def _set_due(self) -> None:
-        for queue in (*self.tx, *self.rx):
-            queue.statistics_due = queue.packets + self._packets_due
-
-    def leave(self, sentence: str) -> None:
-        """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""
-        self.device.leave()
-        self.interface.leave(sentence)
-        for queue in (*self.tx, *self.rx):
-            queue.close(sentence)
-
-    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
-        """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
-        index = next(index for index, queue in enumerate((*self.joined.tx, *self.joined.rx)) if queue.ring is ring)
-        block = self.memory[1 + index]  # block 0 holds the head write-back words
-        return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
-
-    def why_unsent(self, queues: Sequence[TxQueue] | None = None) -> str:
-        state = link.read_link(self.device, self.nic)
-        if not state.up:
-            return f"the link is {state}"
-        unwritten = missing_write_back(self.nic, self.tx if queues is None else queues)
-        return unwritten or "the link is up, but the wire does not take them fast enough"
 
 
 def region_memory(hugepages: bool | None) -> Memory:
@@ -324,7 +143,10 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
         options,
         region,
         interface,
-        joined,
+        joined.tx,
+        joined.rx,
+        joined.memory,
+        joined.seen_at,
         interrupts,
         statistics,
         director,
@@ -386,7 +208,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         for ring, descriptors in zip(interface.rx_rings, rx_rings)
     )
     for queue in (*tx, *rx):
-        undo.callback(queue.close, f"port {interface.name} is closed; open it again")
+        undo.callback(queue.close, closed(interface.name), PortClosed)
     return Joined(
         tx,
         rx,

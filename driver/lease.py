@@ -19,7 +19,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.rings.hotloop import PageTable, RxQueue, TxQueue
+from ixrings.rings.hotloop import RxQueue, TxQueue
+from ixrings.rings.pages import PageTable
 
 TOKEN = b"1"
 MOST_FDS = 16  # descriptors of a handle are fewer

@@ -16,7 +16,6 @@ from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 
 from . import filters, forked
-from .bringup import Session
 from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, frame_size, mac_list
@@ -29,8 +28,9 @@ from .options import rows_of
 from .queue import Queue, Syncing
 from .received import Received
 from .rss import Rss
-from .share import Share, Shares
+from .session import Session
 from .sfp import Module, read_module
+from .share import Share, Shares
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
@@ -248,14 +248,14 @@ class Port(Syncing):
         """
         session = self._open()
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
-        if index not in {queue.ring.ringid for queue in (*session.joined.tx, *session.joined.rx)}:
+        if index not in {queue.ring.ringid for queue in session.all_queues}:
             raise PortError(self._no_queue(session, index))
         share = self._shares.lend(index)
         self._queues.pop(index, None)
         return share
 
     def _no_queue(self, session: Session, index: int) -> str:
-        there = sorted({queue.ring.ringid for queue in (*session.joined.tx, *session.joined.rx)})
+        there = sorted({queue.ring.ringid for queue in session.all_queues})
         wanted = max(index, 0) + 1
         return (
             f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}. Open it with "

@@ -1,15 +1,13 @@
 """Queues that one call syncs and waits for: all of a port, or one of them.
 
-A Session (bringup.py) is the set of all queues of a port. OneQueue is the set of one, in the process that opened the
+A Session (session.py) is the set of all queues of a port. OneQueue is the set of one, in the process that opened the
 port. A process that shares a queue makes a set of its own: waiting.py and queue.py need only what is named here.
 """
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +17,11 @@ from ixrings.rings import RxRing, TxRing
 from ixrings.rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
 
 from .doorbells import Bell, Sync, ringing
-from .errors import PortError
 from .gate import Gate
-from .standstill import Standstill
 from .wakeups import Sides
 
 if TYPE_CHECKING:
-    from .bringup import Session
+    pass
 
 
 class QueueSet(ABC):
@@ -34,8 +30,8 @@ class QueueSet(ABC):
     name: of the port or the queue, for errors. port: the port's name. tx, rx: queues of the hot loop, one a ring.
     buffers: every buffer of the region, shape (total_buffers, buf_size). bell: what needs a message after a sync.
     gate: close() waits for the threads inside. busy_poll, interval_s: options of the port (interrupt_interval_us).
-    tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use. quiet_s: check the device after
-    this time without an interrupt, because a device that is gone sends none.
+    tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use. quiet_s: check the device
+    after this time without an interrupt, because a device that is gone sends none.
     """
 
     quiet_s = 1.0
@@ -117,60 +113,3 @@ class QueueSet(ABC):
     def pending(self) -> bool:
         """Whether the NIC has slots to send. Raises RingError."""
         return any(queue.ring.space != queue.num_slots - 1 for queue in self.tx)
-
-
-class OneQueue(QueueSet):
-    """Queue `index` of an open port. Its wake-ups, its standstill and `selectable` are its own: no lock is needed."""
-
-    def __init__(self, session: Session, index: int) -> None:
-        super().__init__(
-            f"queue {index} of {session.port}",
-            session.port,
-            [queue for queue in session.tx if queue.ring.ringid == index],
-            [queue for queue in session.rx if queue.ring.ringid == index],
-            session.buffers,
-            session.bell,
-            session.gate,
-            busy_poll=session.busy_poll,
-            interval_s=session.interval_s,
-        )
-        self._session, self._index = session, index
-        self._standstill = Standstill(session.device, session.nic, (*self.tx, *self.rx))
-        self._making = threading.Lock()  # one thread may wait for frames while another waits for room
-
-    @cached_property
-    def _interrupts(self) -> Sides:
-        return self._session.interrupts.of_queue(self._index)
-
-    @property
-    def interrupts(self) -> Sides:
-        with self._making:
-            return self._interrupts
-
-    def wake(self) -> None:
-        """End a sleep that waits for frames."""
-        sides = self.__dict__.get("_interrupts")
-        if sides is not None:
-            sides.nudge()
-
-    def look_after(self) -> None:
-        self._session.look_after()
-
-    def check(self) -> None:
-        self._session.check()
-
-    def look_for_standstill(self) -> None:
-        self._standstill.look()
-
-    def why_unsent(self) -> str:
-        return self._session.why_unsent(self.tx)
-
-    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
-        return self._session.descriptors(ring)
-
-    def check_selectable(self) -> None:
-        if self._session.selectable:
-            raise PortError(
-                f"fileno() of the port {self.port} is in use, and takes the messages of {self.name}. Use fileno() of "
-                "each queue, or only the port's"
-            )

@@ -17,10 +17,14 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from ixrings.hw.device import DmaMemory
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
-from ixrings.rings.hotloop import PageTable, RxQueue, TxQueue
+from ixrings.rings.hotloop import RxQueue, TxQueue
+from ixrings.rings.pages import PageTable
 
 from .checks import require
 from .errors import PortError, PortTimeout
@@ -41,7 +45,7 @@ from .shared_queue import SharedQueue, close_all
 from .takeover import mend_buffers, restart_receive, restart_transmit
 
 if TYPE_CHECKING:
-    from .bringup import Session
+    from .session import Session
 
 REVOKE_S = 2.0  # close() waits so long for workers
 LOOK_S = 1.0  # wait() looks after the port so often
@@ -184,7 +188,7 @@ class Share(SharedQueue):
         for own, lent in self._pairs():
             descriptors = session.descriptors(own.ring)
             if isinstance(own, TxQueue):
-                lost += restart_transmit(session.nic, own, descriptors, session.head_word(own))
+                lost += restart_transmit(session.nic, own, descriptors, head_word(session, own))
             else:
                 lost += restart_receive(session.nic, own, descriptors)
             own.copy_counters(lent)
@@ -265,20 +269,25 @@ class Shares:
 
 def queues_of(session: Session, index: int) -> list[TxQueue | RxQueue]:
     """The hot loop's queues of one number, the transmit queue first."""
-    both: tuple[TxQueue | RxQueue, ...] = (*session.joined.tx, *session.joined.rx)
-    return [queue for queue in both if queue.ring.ringid == index]
+    return [queue for queue in session.all_queues if queue.ring.ringid == index]
+
+
+def head_word(session: Session, tx: TxQueue) -> npt.NDArray[np.uint32]:
+    """The word that the NIC writes its head to, shape (1,)."""
+    block = session.memory[0]
+    start = tx.head_writeback - block.address
+    return block.view[start : start + 4].view(np.uint32)
 
 
 def describe(session: Session, index: int, fds: list[int]) -> Facts:
     """What the worker has to know. Appends its descriptors to `fds`, in the order of lease.py. Raises DeviceError."""
-    region, memory = session.region, session.joined.memory
-    table = session.joined.seen_at if isinstance(session.joined.seen_at, PageTable) else None
+    region, memory = session.region, session.memory
+    table = session.seen_at if isinstance(session.seen_at, PageTable) else None
     pages = table.pages if table else ()
     fds.append(Control.make(pages))
     fds.append(os.dup(region.fd))
     doorbells = session.device.doorbell_file()
     fds += [doorbells.fd, *doorbells.kept]
-    both = (*session.joined.tx, *session.joined.rx)
 
     def place(block: DmaMemory, offset: int = 0) -> Place:
         fd, size, start = block.file()
@@ -286,11 +295,12 @@ def describe(session: Session, index: int, fds: list[int]) -> Facts:
         return Place(len(fds) - 1, size, start + offset)
 
     def side(queue: TxQueue | RxQueue, tail: int, head: Place | None) -> Side:
-        descriptors = place(memory[1 + both.index(queue)])  # block 0 holds the head write-back words
+        descriptors = place(memory[1 + session.all_queues.index(queue)])  # block 0 holds the head write-back words
         return Side(queue.num_slots, descriptors, doorbells.place(tail), head)
 
-    tx = [queue for queue in session.joined.tx if queue.ring.ringid == index]
-    rx = [queue for queue in session.joined.rx if queue.ring.ringid == index]
+    tx = [queue for queue in queues_of(session, index) if isinstance(queue, TxQueue)]
+    rx = [queue for queue in queues_of(session, index) if isinstance(queue, RxQueue)]
+    head = place(memory[0], tx[0].head_writeback - memory[0].address) if tx else None
     return Facts(
         port=session.port,
         queue=index,
@@ -300,11 +310,11 @@ def describe(session: Session, index: int, fds: list[int]) -> Facts:
         buf_size=region.buf_size,
         total_buffers=region.total_buffers,
         buffers_offset=region.buffers_offset,
-        iova=0 if isinstance(session.joined.seen_at, PageTable) else session.joined.seen_at,
+        iova=0 if isinstance(session.seen_at, PageTable) else session.seen_at,
         pages=len(pages),
         page_size=table.page_size if table else 0,
         busy_poll=session.busy_poll,
         interval_s=session.interval_s,
-        tx=side(tx[0], Registers.TDT.offset(index), place(memory[0], session.head_offset(tx[0]))) if tx else None,
+        tx=side(tx[0], Registers.TDT.offset(index), head) if tx else None,
         rx=side(rx[0], Registers.RDT.offset(index), None) if rx else None,
     )

@@ -70,7 +70,7 @@ class Lease:
         self.ended = sentence
         for queue in self.queues:
             queue.ring.leave(sentence)
-            queue.close(sentence)
+            queue.close(sentence, PortClosed)
         self._control.words[Word.RETURNED] = 1
         self._channel.close()
 
@@ -80,7 +80,7 @@ class Lease:
             self.ended = sentence
             for queue in self.queues:
                 queue.ring.leave(sentence)
-                queue.close(sentence)
+                queue.leave(sentence)
             self._channel.close()
 
 

@@ -68,11 +68,13 @@ class Device(abc.ABC):
         self._check_open()
         raise DeviceError(f"{self.name} cannot give a queue to another process: its tail registers are not a file")
 
-    def take_doorbells_back(self) -> None:
-        """Stores of other processes have no effect from now on, where the transport can do that.
+    def take_doorbells_back(self) -> bool:
+        """Whether stores of other processes have no effect from now on.
 
-        Elsewhere the caller stops the queues: a store to the tail of a queue that is off moves nothing (4.6.7, 4.6.8).
+        False: the transport cannot. The caller stops the queues: a store to the tail of a queue that is off moves
+        nothing (4.6.7, 4.6.8).
         """
+        return False
 
     @abc.abstractmethod
     def config_read(self, offset: int, size: int) -> int:

@@ -203,14 +203,15 @@ class Emulated82599(Device):
         fd = self.share_doorbells()
         if fd < 0:
             raise DeviceError(
-                f"{self.name} cannot give a queue to another process: there is no memory for its doorbells as a file, or "
-                "the pages of this machine are not 4 KiB"
+                f"{self.name} cannot give a queue to another process: there is no memory for its doorbells as a file, "
+                "or the pages of this machine are not 4 KiB"
             )
         return DoorbellFile(os.dup(fd), in_pages)
 
-    def take_doorbells_back(self) -> None:
+    def take_doorbells_back(self) -> bool:
         if not self._closed:
             self.unshare_doorbells()
+        return True
 
     def share_doorbells(self) -> int:
         """A file with the tail registers' pages, in the engine's layout; the NIC owns the fd. -1: no memory for it."""

@@ -3,7 +3,7 @@ frames.
 
     python tests/bench/scaling.py              print a table
     python tests/bench/scaling.py --json       {"machine": {...}, "rows": [...]}
-    python tests/bench/scaling.py --most 4     up to 4 processes (default: the CPUs that this process may use, 2 at least)
+    python tests/bench/scaling.py --most 4     up to 4 processes (default: as many as CPUs, 2 at least)
 
 For each number of queues the frames are received twice, in turns: by one program that syncs all queues, and by a worker
 process a queue. One thread of the NIC's engine feeds them all, and costs more a frame with more queues: so compare

@@ -67,7 +67,7 @@ def test_a_worker_syncs_its_queue_and_the_port_all_others() -> None:
             with pytest.raises(PortError, match=f"queue 1 of emulated:loop is shared with process {process.pid}"):
                 port.queue(1)
             with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
-                port.rx_rings[1].space
+                port.rx_rings[1].reserve(1)
             assert share.reclaim() == 0
             assert "queue 1 of emulated:loop was taken back" in last_words(process)
         port.send(theirs)  # the worker left its frames in the ring, and the port goes on there
