@@ -64,7 +64,7 @@ class Port(Syncing):
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
         super().__init__(name, session)
         self._undo = undo
-        self._shares = Shares(session)
+        self._shares = Shares()
         undo.callback(self._shares.revoke)  # the first step of close()
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
@@ -250,7 +250,7 @@ class Port(Syncing):
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
         if index not in {queue.ring.ringid for queue in session.all_queues}:
             raise PortError(self._no_queue(session, index))
-        share = self._shares.lend(index)
+        share = self._shares.lend(session, index)
         self._queues.pop(index, None)
         return share
 

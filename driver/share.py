@@ -63,20 +63,19 @@ class Share(SharedQueue):
         self, session: Session, index: int, shares: Shares, facts: Facts, fds: list[int], channel: socket.socket
     ) -> None:
         super().__init__(facts, fds)
-        self._session, self._index, self._shares, self._channel = session, index, shares, channel
+        self._session: Session | None = session  # None: the port is closed, or has the queue again
+        self._index, self._shares, self._channel = index, shares, channel
         self._control = Control(fds[CONTROL])
         self._tx, self._rx = self._control.tx(), self._control.rx()
         self._lent: set[int] = set()
-        for own, lent in self._pairs():
+        for own, lent in self._pairs(session):
             lent.num_slots = own.num_slots
             lent.copy_state(own)
             self._lent.update(own.ring.slots["buf_idx"].tolist())
 
-    def _pairs(self) -> list[tuple[TxQueue | RxQueue, TxQueue | RxQueue]]:
+    def _pairs(self, session: Session) -> list[tuple[TxQueue | RxQueue, TxQueue | RxQueue]]:
         """The port's queues, each with the worker's."""
-        return [
-            (own, self._tx if isinstance(own, TxQueue) else self._rx) for own in queues_of(self._session, self._index)
-        ]
+        return [(own, self._tx if isinstance(own, TxQueue) else self._rx) for own in queues_of(session, self._index)]
 
     @property
     def sentence(self) -> str:
@@ -105,7 +104,7 @@ class Share(SharedQueue):
 
     def ended(self) -> bool:
         """Whether the worker has given the queue back, or has ended."""
-        return self.opened and other_has_ended(self._channel)
+        return self._session is None or (self.opened and other_has_ended(self._channel))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the worker is done: False after `timeout` seconds. Meanwhile the port's counters are read in time.
@@ -120,7 +119,8 @@ class Share(SharedQueue):
             if left <= 0:
                 return False
             self._sleep(min(left, LOOK_S))
-            self._session.look_after()
+            if self._session is not None:
+                self._session.look_after()
         return True
 
     def _sleep(self, seconds: float) -> None:
@@ -139,14 +139,16 @@ class Share(SharedQueue):
         buffers of its rings are missing.
         """
         require("reclaim()", timeout, float)
-        if not self._shares.has(self):
+        session = self._session
+        if session is None:
             return 0
         if not self.revoke(time.monotonic() + timeout):
             raise PortTimeout(
                 f"{self.name}: process {self.worker} has not given it back within {timeout:g} s, because it does not "
                 "sync or wait. End that process, then call reclaim() again"
             )
-        lost = self._take_over()
+        self._shares.take_back(session, self._index)
+        lost = self._take_over(session)
         self.release()
         return lost
 
@@ -160,32 +162,37 @@ class Share(SharedQueue):
         while not self.ended():
             if time.monotonic() >= end:
                 return False
-            for _, lent in self._pairs():
-                lent.syncs_left = 1
+            self._tx.syncs_left = self._rx.syncs_left = 1
             self._sleep(ASK_S)
         return True
 
+    def take_doorbells_back(self) -> None:
+        """Workers of this port ring no doorbell any more, where the transport can do that."""
+        if self._session is not None:
+            with suppress(DeviceError):  # no memory for that: the NIC is stopped next
+                self._session.device.take_doorbells_back()
+
     def release(self) -> None:
-        """Drop what the handle holds here."""
+        """Drop what the handle holds here, but for its counters."""
+        self._session = None
         self.close()
         self._channel.close()
 
-    def _take_over(self) -> int:
-        self._shares.take_back(self._index)
+    def _take_over(self, session: Session) -> int:
         if self._control.words[Word.RETURNED]:
             with suppress(ValueError):
-                for own, lent in self._pairs():
+                for own, lent in self._pairs(session):
                     own.copy_state(lent)
                 return 0
-        return self._restart()
+        return self._restart(session)
 
-    def _restart(self) -> int:
+    def _restart(self, session: Session) -> int:
         """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
-        session, region = self._session, self._session.region
+        region = session.region
         spare = self._lent if session.options["extra_bufs"] else self._lent | region.lost_buffers()
-        mend_buffers([own.ring for own, _ in self._pairs()], spare, region.interfaces, region.total_buffers)
+        mend_buffers([own.ring for own, _ in self._pairs(session)], spare, region.interfaces, region.total_buffers)
         lost = 0
-        for own, lent in self._pairs():
+        for own, lent in self._pairs(session):
             descriptors = session.descriptors(own.ring)
             if isinstance(own, TxQueue):
                 lost += restart_transmit(session.nic, own, descriptors, head_word(session, own))
@@ -198,40 +205,35 @@ class Share(SharedQueue):
 class Shares:
     """The queues of a port that other processes have."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._shares: dict[int, Share] = {}
 
-    def lend(self, index: int) -> Share:
+    def lend(self, session: Session, index: int) -> Share:
         """A handle of queue `index`, which the port has. Raises PortError if it is shared, DeviceError."""
         self.check(index)
         channel, workers = make_channel()
         fds = [workers.detach()]
         try:
-            facts = describe(self._session, index, fds)
+            facts = describe(session, index, fds)
         except BaseException:
             channel.close()
             close_all(fds)
             raise
-        share = Share(self._session, index, self, facts, fds, channel)
+        share = Share(session, index, self, facts, fds, channel)
         self._shares[index] = share
-        for queue in queues_of(self._session, index):
+        for queue in queues_of(session, index):
             queue.ring.leave(share.sentence)
             queue.close(share.sentence)
-        self._session.lend(self._shares)
+        session.lend(self._shares)
         return share
 
-    def has(self, share: Share) -> bool:
-        """Whether the handle still lends its queue."""
-        return share in self._shares.values()
-
-    def take_back(self, index: int) -> None:
+    def take_back(self, session: Session, index: int) -> None:
         """The port uses queue `index` again."""
         del self._shares[index]
-        for queue in queues_of(self._session, index):
+        for queue in queues_of(session, index):
             queue.ring.take_back()
             queue.reopen()
-        self._session.lend(self._shares)
+        session.lend(self._shares)
 
     def check(self, index: int) -> None:
         """Raises PortError while queue `index` is shared. A queue whose worker has ended is taken over first."""
@@ -248,8 +250,7 @@ class Shares:
         shares, self._shares = list(self._shares.values()), {}
         end = time.monotonic() + REVOKE_S
         kept = [share for share in shares if not share.revoke(end)]
-        with suppress(DeviceError):
-            self._session.device.take_doorbells_back()
+        shares[0].take_doorbells_back()
         for share in shares:
             share.release()
         if kept:

@@ -216,6 +216,9 @@ class TracedDevice(Device):
             f"{self.name} is traced, and a trace cannot see what another process does. Open the port without trace"
         )
 
+    def take_doorbells_back(self) -> bool:
+        return self.inner.take_doorbells_back()
+
     def ring_doorbells(self) -> None:
         with self._lock:
             self._pass_tails_on()
