@@ -22,11 +22,15 @@ from .link import Link
 from .names import PortName, parse_port_name
 from .offload import Offload
 from .opening import open_port, open_ports
-from .port import Port, poll_ports
+from .port import Port
+from .queue import Queue, poll_ports
 from .received import Checksum, Received
 from .rss import Rss, RssHeaders
+from .share import Share
+from .shared_queue import SharedQueue
 from .statistics import PortStatistics
 from .steering import EtherTypeFilter, Filter, Filters, FiveTupleFilter, SynFilter
+from .worker import WorkerQueue
 
 # ruff keeps this list and the imports above in step: a name that only one of them has is an error (F401, F822).
 __all__ = [
@@ -55,11 +59,15 @@ __all__ = [
     "PortStuck",
     "PortTimeout",
     "Protocol",
+    "Queue",
     "Received",
     "Rss",
     "RssHeaders",
+    "Share",
+    "SharedQueue",
     "Stamp",
     "SynFilter",
+    "WorkerQueue",
     "open_port",
     "open_ports",
     "parse_port_name",

@@ -6,35 +6,28 @@ ordinary close therefore end the same way: interrupts off, queues off, master di
 
 from __future__ import annotations
 
-import math
-import time
-import warnings
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
 
 from ixrings.hw.device import Device, DmaMemory
 from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
 from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
-from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import BusyWait, PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings import Interface, Region
+from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.memory import Memory
+from ixrings.rings.pages import PageTable
 
 from . import filters, link, queues, reset, rss
-from .clock import Clock
-from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en, frame_size
-from .doorbells import Sync, ringing
-from .errors import DmaRefused, NothingReceived, PortBusy
+from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en
+from .errors import PortBusy, PortClosed
 from .flow_director import Director
+from .gate import closed
 from .interrupts import Interrupts
-from .standstill import Standstill
-from .statistics import PAIR_BITS, Statistics
+from .session import Session
+from .statistics import Statistics
 
-HINT_S = 1.0
 # Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
 HEAD_STRIDE = 128
 
@@ -47,112 +40,17 @@ class Bound:
     rx: Collection[int]
 
 
-@dataclass
-class Session:
-    """Everything an open port consists of."""
+@dataclass(frozen=True)
+class Joined:
+    """Rings joined to queues, and the IOVA of each descriptor ring and each head write-back word."""
 
-    device: Device
-    nic: Registers
-    options: OnePortOptions
-    region: Region
-    interface: Interface
     tx: tuple[TxQueue, ...]
     rx: tuple[RxQueue, ...]
+    tx_iova: tuple[int, ...]
+    rx_iova: tuple[int, ...]
+    head_iova: tuple[int, ...]
     memory: tuple[DmaMemory, ...]
-    interrupts: Interrupts
-    statistics: Statistics
-    director: Director | None
-    refused_before: bool  # an earlier user's DMA was refused, and no function reset followed
-    selectable: bool = False
-    hint_due_at: float = 0.0
-    clock: Clock | None = None
-    tx_sync: Sync = field(init=False)
-    rx_sync: Sync = field(init=False)
-    busy_rx: BusyWait = field(init=False)
-    busy_tx: BusyWait = field(init=False)
-    busy: BusyWait = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.tx_sync, self.rx_sync = ringing(self.device, TxSync(self.tx)), ringing(self.device, RxSync(self.rx))
-        self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
-        # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
-        self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
-        self._set_due()
-        self._standstill = Standstill(self.device, self.nic, self.interface, (*self.tx, *self.rx))
-
-    def accumulate(self) -> None:
-        """Read the NIC's counters. Raises DeviceGone."""
-        self.statistics.accumulate()
-        self._set_due()
-
-    def look_after(self) -> None:
-        """Do what a sync asks for by returning True: read the counters when due, check the device.
-
-        Raises DeviceGone, DmaRefused.
-        """
-        if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
-            self.accumulate()
-        self.check()
-
-    def check(self) -> None:
-        """Check that the device is present and reaches its memory; read its counters when due.
-
-        Raises DeviceGone, DmaRefused.
-        """
-        self.nic.check_present("the port")
-        if not self.refused_before and self.device.dma_refused():
-            raise DmaRefused(
-                f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
-                "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
-                "port and open it again"
-            )
-        if time.monotonic() >= self.statistics.due_at:
-            self.accumulate()
-
-    def look_for_standstill(self) -> None:
-        """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
-        self._standstill.look()
-
-    def warn_of_losses(self, name: str) -> None:
-        """Warn the caller of recv(), once a port, if frames came and none was received. Raises DeviceGone.
-
-        It reads the counters at most once a second. A port that only listens is not told of frames that its filters
-        refuse: every network has some.
-        """
-        now = time.monotonic()
-        if now < self.hint_due_at or any(queue.packets for queue in self.rx):
-            return
-        self.hint_due_at = now + HINT_S
-        self.accumulate()
-        totals = self.statistics.totals()
-        if totals.losses and (totals["GPTC"] or not totals.refused):
-            self.hint_due_at = math.inf
-            warnings.warn(f"{name} received nothing: {'; '.join(totals.losses)}", NothingReceived, stacklevel=4)
-
-    def _set_due(self) -> None:
-        for queue in (*self.tx, *self.rx):
-            queue.statistics_due = queue.packets + self._packets_due
-
-    def leave(self, sentence: str) -> None:
-        """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""
-        self.device.leave()
-        self.interface.leave(sentence)
-        for queue in (*self.tx, *self.rx):
-            queue.close(sentence)
-
-    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
-        """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
-        index = next(index for index, queue in enumerate((*self.tx, *self.rx)) if queue.ring is ring)
-        block = self.memory[1 + index]  # block 0 holds the head write-back words
-        return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
-
-    def received(self) -> bool:
-        """Whether a frame waits in an RX ring, as of the last sync."""
-        return any(queue.ring.cur != queue.ring.tail for queue in self.rx)
-
-    def has_room(self) -> bool:
-        """Whether every TX ring has room, as of the last sync."""
-        return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
+    seen_at: int | PageTable  # the region's byte 0, or its pages, as the NIC sees them
 
 
 def region_memory(hugepages: bool | None) -> Memory:
@@ -239,7 +137,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     if joined.rx:
         queues.enable_receive(nic)
     nic.CTRL_EXT.update(DRV_LOAD=1)
-    return Session(
+    session = Session(
         device,
         nic,
         options,
@@ -248,11 +146,14 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
         joined.tx,
         joined.rx,
         joined.memory,
+        joined.seen_at,
         interrupts,
         statistics,
         director,
-        refused_before,
+        refused_before=refused_before,
     )
+    undo.callback(session.close_gate)
+    return session
 
 
 def buffer_size(device: Device, options: OnePortOptions) -> int:
@@ -268,18 +169,6 @@ def claim(undo: ExitStack, device: Device, name: str) -> None:
         raise PortBusy(f"{device.name} is already open as port {device.owner}; close that port first, or use it")
     device.owner = name
     undo.callback(setattr, device, "owner", "")
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Rings joined to queues, and the IOVA of each descriptor ring and each head write-back word."""
-
-    tx: tuple[TxQueue, ...]
-    rx: tuple[RxQueue, ...]
-    tx_iova: tuple[int, ...]
-    rx_iova: tuple[int, ...]
-    head_iova: tuple[int, ...]
-    memory: tuple[DmaMemory, ...]
 
 
 def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Region) -> Joined:
@@ -319,7 +208,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         for ring, descriptors in zip(interface.rx_rings, rx_rings)
     )
     for queue in (*tx, *rx):
-        undo.callback(queue.close, f"port {interface.name} is closed; open it again")
+        undo.callback(queue.close, closed(interface.name), PortClosed)
     return Joined(
         tx,
         rx,
@@ -327,6 +216,7 @@ def map_memory(undo: ExitStack, device: Device, interface: Interface, region: Re
         tuple(each.iova for each in rx_rings),
         tuple(heads.iova + i * HEAD_STRIDE for i in range(len(tx))),
         tuple(memory),
+        seen_at,
     )
 
 

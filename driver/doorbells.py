@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from ixrings.hw.device import Device
 from ixrings.rings.hotloop import Forward, RxQueue, TxQueue
 
 Sync = Callable[[], bool]
 
 
-def ringing(device: Device, sync: Sync) -> Sync:
+class Bell(Protocol):
+    """What this module needs of a Device. ring_doorbells() may be called by several threads at once."""
+
+    doorbells_need_ringing: bool
+
+    def ring_doorbells(self) -> None: ...
+
+
+def ringing(device: Bell, sync: Sync) -> Sync:
     """`sync`, followed by the message. The message is sent even if `sync` raises, because other rings were synced."""
     if not device.doorbells_need_ringing:
         return sync
@@ -27,7 +35,7 @@ def ringing(device: Device, sync: Sync) -> Sync:
 class RingingForward(Forward):
     """Forward between devices if one or both need ringing."""
 
-    def __init__(self, devices: tuple[Device, ...], *pairs: tuple[RxQueue, TxQueue]) -> None:
+    def __init__(self, devices: tuple[Bell, ...], *pairs: tuple[RxQueue, TxQueue]) -> None:
         super().__init__(*pairs)
         self._devices = devices
 
@@ -39,7 +47,7 @@ class RingingForward(Forward):
                 device.ring_doorbells()
 
 
-def join(source: Device, target: Device, *pairs: tuple[RxQueue, TxQueue]) -> Forward:
+def join(source: Bell, target: Bell, *pairs: tuple[RxQueue, TxQueue]) -> Forward:
     """The Forward for pairs of rings of two devices. Raises ValueError if the rings do not share their buffers."""
     if source.doorbells_need_ringing or target.doorbells_need_ringing:
         return RingingForward((source, target), *pairs)

@@ -13,17 +13,16 @@ For a device with one interrupt line, see driver/line.py.
 
 from __future__ import annotations
 
-import os
-import select
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 
 from .config import ITR_UNIT_US
+from .errors import PortError
 from .line import OTHER, OTHER_CAUSES, RX, TX, Line, LineWakeups
-from .wakeups import ALL, VectorWakeups, Wakeups
+from .wakeups import ALL, Sides, Vector, VectorWakeups
 
 AUTO_CLEAR = 0xFFFF
 LEAST_VECTORS = 3
@@ -40,8 +39,8 @@ def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, in
     return min(rx_queues, left - tx_vectors), tx_vectors
 
 
-class Interrupts:
-    """The port's vectors: `rx` and `tx`, which two threads may use at the same time. All are masked until armed."""
+class Interrupts(Sides):
+    """The port's vectors."""
 
     def __init__(
         self,
@@ -59,12 +58,15 @@ class Interrupts:
                 f"{device.name} has {device.max_vectors} interrupt vectors; a port needs {LEAST_VECTORS}: one to "
                 "receive, one to send, one for its link"
             )
+        super().__init__()
         rx_vectors, tx_vectors = share_vectors(rx_queues, tx_queues, device.max_vectors)
         count = rx_vectors + tx_vectors + 1
         self._device, self._nic = device, nic
+        self._shared = rx_queues > rx_vectors or tx_queues > tx_vectors
         self._other = 1 << (count - 1)
-        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._closing = [self._close_nudge, device.disable_interrupts]
+        self._rx_vectors: dict[int, Vector] = {}  # by queue
+        self._tx_vectors: dict[int, Vector] = {}
+        self._closing: list[Callable[[], None]] = [super().close, device.disable_interrupts]
         try:
             fds = device.enable_interrupts(count)
             if len(fds) == count:
@@ -73,11 +75,6 @@ class Interrupts:
             else:
                 self._join_line(fds[0], rx_queues, tx_queues, bound_rx, bound_tx)
                 count = 1
-            self._closing += [self.rx.close, self.tx.close]
-            self._both = select.epoll()
-            self._closing.append(self._both.close)
-            for wakeups in (self.rx, self.tx):
-                self._both.register(wakeups.fileno(), select.EPOLLIN)
             self._moderate(count, interval_us)
         except BaseException:
             self.close()
@@ -86,10 +83,12 @@ class Interrupts:
     def _join_vectors(
         self, fds: Sequence[int], rx_vectors: int, tx_vectors: int, bound_rx: Collection[int], bound_tx: Collection[int]
     ) -> None:
-        rx = {fds[vector]: 1 << vector for vector in {queue % rx_vectors for queue in bound_rx}}
-        tx = {fds[vector]: 1 << vector for vector in {rx_vectors + queue % tx_vectors for queue in bound_tx}}
-        self.rx: Wakeups = VectorWakeups(self._nic, rx, {fds[-1]: self._other, self._nudge: sum(rx.values())})
-        self.tx: Wakeups = VectorWakeups(self._nic, tx, {})
+        vectors = [Vector(fd, 1 << number) for number, fd in enumerate(fds)]
+        self._rx_vectors = {queue: vectors[queue % rx_vectors] for queue in bound_rx}
+        self._tx_vectors = {queue: vectors[rx_vectors + queue % tx_vectors] for queue in bound_tx}
+        rx = once(self._rx_vectors.values())
+        others = {fds[-1]: self._other, **self.nudged_by(rx)}
+        self.join(VectorWakeups(self._nic, rx, others), VectorWakeups(self._nic, once(self._tx_vectors.values()), {}))
 
     def _join_line(
         self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]
@@ -98,8 +97,33 @@ class Interrupts:
         self._closing.append(line.close)
         line.map_causes(rx_queues, tx_queues)
         self._other = OTHER
-        self.rx = LineWakeups(line, {line.rx: RX} if bound_rx else {}, {line.other: OTHER, self._nudge: RX})
-        self.tx = LineWakeups(line, {line.tx: TX} if bound_tx else {}, {})
+        rx = [Vector(line.rx, RX)] if bound_rx else []
+        tx = [Vector(line.tx, TX)] if bound_tx else []
+        self.join(
+            LineWakeups(line, rx, {line.other: OTHER, **self.nudged_by([Vector(line.rx, RX)])}),
+            LineWakeups(line, tx, {}),
+        )
+
+    def of_queue(self, queue: int) -> Sides:
+        """The vectors of one queue; they are open as long as the port. Raises PortError if it has none of its own.
+
+        The link's vector stays the port's.
+        """
+        if not self._rx_vectors and not self._tx_vectors:
+            why = "has one interrupt line for all queues"
+        elif self._shared:
+            why = f"has {self._device.max_vectors} interrupt vectors, so queues of this port share them"
+        else:
+            rx = [vector for vector in [self._rx_vectors.get(queue)] if vector]
+            tx = [vector for vector in [self._tx_vectors.get(queue)] if vector]
+            sides = Sides()
+            self._closing.append(sides.close)
+            sides.join(VectorWakeups(self._nic, rx, sides.nudged_by(rx)), VectorWakeups(self._nic, tx, {}))
+            return sides
+        raise PortError(
+            f"{self._device.name} {why}, and queue {queue} cannot sleep alone. Wait with poll(busy=True), or for the "
+            "whole port, or open the port with fewer queues"
+        )
 
     def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
         """Map causes to vectors (8.2.3.5.16). An IVAR register has a byte for RX and one for TX of two queues."""
@@ -126,24 +150,12 @@ class Interrupts:
             self._nic.EITR[vector].write(ITR_INTERVAL=interval, CNT_WDIS=1)
         self._nic.EIMS.write(LSC=1)
 
-    def fileno(self) -> int:
-        """Readable while a message of either direction is pending."""
-        return self._both.fileno()
-
-    def wait(self, timeout_s: float) -> bool:
-        """As Wakeups.wait(), for both directions."""
-        return bool(self._both.poll(timeout_s))
-
     def drain_receive(self) -> int:
         """rx.drain(); after it, the NIC may report a link change again."""
         came = self.rx.drain()
         if came & self._other:
             self._nic.EICR.write(OTHER_CAUSES)  # not cleared automatically; writing ones clears (8.2.3.5.1)
         return came
-
-    def nudge(self) -> None:
-        """Make rx and fileno() readable, because frames wait in rings whose messages were taken."""
-        os.eventfd_write(self._nudge, 1)
 
     def close(self) -> None:
         """Switch the vectors off and close the descriptors. May be called again.
@@ -154,10 +166,7 @@ class Interrupts:
             self._closing[-1]()
             self._closing.pop()
 
-    def __del__(self) -> None:
-        self._close_nudge()
 
-    def _close_nudge(self) -> None:
-        if getattr(self, "_nudge", -1) >= 0:
-            os.close(self._nudge)
-            self._nudge = -1
+def once(vectors: Iterable[Vector]) -> list[Vector]:
+    """Each vector once: several queues may share it."""
+    return list({vector.bit: vector for vector in vectors}.values())

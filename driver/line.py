@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ixrings.hw.device import Device
 from ixrings.hw.registers import Registers
 
-from .wakeups import Wakeups
+from .wakeups import Vector, Wakeups
 
 RX, TX, OTHER = 1, 2, 4
 OTHER_CAUSES = 0x7FFF_0000
@@ -93,7 +93,7 @@ class Line:
 class LineWakeups(Wakeups):
     """The wake-ups of one side of the line."""
 
-    def __init__(self, line: Line, vectors: Mapping[int, int], others: Mapping[int, int]) -> None:
+    def __init__(self, line: Line, vectors: Sequence[Vector], others: Mapping[int, int]) -> None:
         super().__init__(vectors, others)
         self._line = line
         self._epoll.register(line.fd, select.EPOLLIN)  # the side that wakes first reads the causes for both

@@ -14,7 +14,7 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
-from .bringup import Bound, Session, bring_up, region_memory
+from .bringup import Bound, bring_up, region_memory
 from .checks import require
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
@@ -22,6 +22,7 @@ from .link import read_link, wait_link
 from .names import Kind, PortName, parse_port_name
 from .options import complete, takes_options
 from .port import Port
+from .session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # mypy and pyright bring it with them; at run time annotations stay strings

@@ -5,44 +5,41 @@ from __future__ import annotations
 import time
 import types
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from select import POLLIN, POLLOUT
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
-import numpy as np
-import numpy.typing as npt
-
-from ixrings.hw.attributes import Guarded
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
-from ixrings.rings.hotloop import Forward
 
 from . import filters, forked
-from .bringup import Session
 from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, frame_size, mac_list
-from .doorbells import join
-from .errors import LinkDown, PortClosed, PortError, PortTimeout
+from .errors import LinkDown, PortError, PortTimeout
 from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
 from .link import Link, read_link, wait_link
 from .offload import Offload
 from .options import rows_of
+from .queue import Queue, Syncing
 from .received import Received
 from .rss import Rss
+from .session import Session
 from .sfp import Module, read_module
+from .share import Share, Shares
 from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
-from .waiting import Side, settle, settle_receive, settle_transmit, wait_until, why_unsent
+from .waiting import Side, settle, wait_until
 
 CRC = 4
 
 
-class Port(Guarded):
+class Port(Syncing):
     """An open port, returned by open_port(). A context manager.
 
     name: the name it was opened by.
@@ -59,21 +56,21 @@ class Port(Guarded):
     """
 
     __slots__ = (
-        "__weakref__", "_all_multicast", "_forwards",
-        "_inherited", "_promiscuous", "_rx_bytes", "_session", "_tx_bytes", "_undo",
-        "name",
+        "_all_multicast", "_promiscuous", "_queues", "_rx_bytes", "_shares", "_tx_bytes", "_undo",
     )  # fmt: skip
+    _session: Session | None
+    _inherited: Session | None
 
     def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
-        self.name = name
-        self._session: Session | None = session
+        super().__init__(name, session)
         self._undo = undo
-        self._inherited: Session | None = None  # in a forked child: the parent's
+        self._shares = Shares()
+        undo.callback(self._shares.revoke)  # the first step of close()
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
         self._promiscuous = session.options["promiscuous"]
         self._all_multicast = False
-        self._forwards: dict[Port, Forward] = {}
+        self._queues: WeakValueDictionary[int, Queue] = WeakValueDictionary()  # a queue keeps its port
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
         self._rx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.rx_rings]
 
@@ -84,17 +81,9 @@ class Port(Guarded):
 
     # ---- parts ----
 
-    def _open(self) -> Session:
-        if self._session is None:
-            if self._inherited is not None:
-                raise PortError(forked.sentence(self.name))
-            raise PortClosed(f"port {self.name} is closed; open it again with open_port({self.name!r})")
-        return self._session
+    if TYPE_CHECKING:
 
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self._session is None
+        def _open(self) -> Session: ...
 
     @property
     def tx_rings(self) -> list[TxRing]:
@@ -103,10 +92,6 @@ class Port(Guarded):
     @property
     def rx_rings(self) -> list[RxRing]:
         return self._open().interface.rx_rings
-
-    @property
-    def buffers(self) -> npt.NDArray[np.uint8]:
-        return self._open().interface.buffers
 
     @property
     def region(self) -> Region:
@@ -232,29 +217,50 @@ class Port(Guarded):
         session.accumulate()
         return session.statistics.totals()
 
-    # ---- rings ----
+    # ---- queues ----
 
-    def txsync(self) -> None:
-        """Give the advanced slots of every TX ring to the NIC, and take back the slots that it has sent.
+    def queue(self, index: int) -> Queue:
+        """Queue `index`: its TX ring and its RX ring, for a thread of its own. The same object each time.
 
-        Raises rings.RingError, DeviceGone, DmaRefused.
+        One thread at a time may use a queue; other queues may be used by other threads at the same time. While they
+        are, call no method of the port that syncs or waits (README.md, "Threads and asyncio"). The queue keeps its port
+        open. Raises PortError for a queue that is not there.
         """
-        session = self._session or self._open()
-        if session.tx_sync():
-            session.look_after()
-        if session.selectable:
-            settle_transmit(session)
+        session = self._open()
+        require("queue()", index, int, "the number of a queue: 0, 1 and so on")
+        self._shares.check(index)
+        with session.gate:
+            one = session.queue(index)
+            if not one.tx and not one.rx:
+                raise PortError(self._no_queue(session, index))
+            queue = self._queues.get(index)
+            # setdefault: two threads may ask for a queue at once
+            return queue if queue is not None else self._queues.setdefault(index, Queue(one, self))
 
-    def rxsync(self) -> None:
-        """Give the released slots of every RX ring to the NIC, and take the slots that it has filled.
+    def share(self, index: int) -> Share:
+        """A handle of queue `index` for another process of the same user, which syncs the queue itself.
 
-        Raises rings.RingError, DeviceGone, DmaRefused.
+        Pass it to multiprocessing.Process (spawn or forkserver), or send it through a Unix socket; there,
+        `with handle.open() as queue` gives what port.queue(index) gives. Meanwhile the port leaves the queue alone.
+        `handle.reclaim()` gets it back, also from a worker that was killed. Wait for workers with `handle.wait()`, or
+        call the port every 20 seconds: the NIC's counters are read here. Raises PortError for a queue that is not there
+        or is shared already, DeviceError if the way to the NIC cannot be shared.
         """
-        session = self._session or self._open()
-        if session.rx_sync():
-            session.look_after()
-        if session.selectable:
-            settle_receive(session)
+        session = self._open()
+        require("share()", index, int, "the number of a queue: 0, 1 and so on")
+        if index not in {queue.ring.ringid for queue in session.all_queues}:
+            raise PortError(self._no_queue(session, index))
+        share = self._shares.lend(session, index)
+        self._queues.pop(index, None)
+        return share
+
+    def _no_queue(self, session: Session, index: int) -> str:
+        there = sorted({queue.ring.ringid for queue in session.all_queues})
+        wanted = max(index, 0) + 1
+        return (
+            f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}. Open it with "
+            f"open_port(..., rx_queues={wanted}, tx_queues={wanted})"
+        )
 
     def received(self, ring: RxRing, span: Span) -> Received:
         """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.
@@ -267,95 +273,6 @@ class Port(Guarded):
             return Received(session.descriptors(ring)[span.start : span.start + len(span)])
         require("received()", ring, RxRing, "one of port.rx_rings, and a span of it")
         raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
-
-    def forward(self, to: Port, limit: int = 256) -> int:
-        """Move up to `limit` received frames from each RX ring to the TX rings of `to`. Returns how many moved.
-
-        The frames' buffers are swapped, not copied. RX ring k feeds TX ring k modulo their number. Both ports must
-        share a region: open them with open_ports(). Those rings are synced, too. Raises ValueError if the regions
-        differ or the limit exceeds 32 bits, rings.RingError, DeviceGone, DmaRefused.
-        """
-        try:
-            session, target = self._session or self._open(), to._session or to._open()
-        except AttributeError:
-            require("forward()", to, Port, "another port; open both with open_ports()")
-            raise
-        pairs = self._forwards.get(to)
-        if pairs is None:
-            # Drop closed ports: an entry would keep their memory.
-            self._forwards = {port: each for port, each in self._forwards.items() if not port.closed}
-            pairs = self._forwards[to] = self._join(session, target, to)
-        moved = pairs(limit)
-        if pairs.attention:
-            session.look_after()
-            target.look_after()
-        settle((session,))
-        if target.selectable:
-            settle_transmit(target)
-        return moved
-
-    def _join(self, session: Session, target: Session, to: Port) -> Forward:
-        if not session.rx or not target.tx:
-            raise PortError(
-                f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
-                "forwarding needs one of each. Open the ports without /T and /R"
-            )
-        return join(
-            session.device, target.device, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx))
-        )
-
-    # ---- waiting ----
-
-    def poll(self, timeout: float | None = None, events: int = POLLIN, busy: bool | None = None) -> int:
-        """As netmap's poll: sync TX and RX rings, then wait until a ring has cur != tail.
-
-        timeout: seconds; None waits without limit, 0 does not wait. events: select.POLLIN (a frame to receive), POLLOUT
-        (room to send), or both. Returns those that are ready, 0 after `timeout`. busy: spin instead of sleeping
-        (default: busy_poll of open_port()). The GIL is released meanwhile. Raises rings.RingError, DeviceGone,
-        DmaRefused, PortStuck.
-        """
-        ready = poll_ports([self], timeout, events, busy)
-        return ready[0][1] if ready else 0
-
-    def _ready(self, session: Session, events: int) -> int:
-        if session.tx_sync() | session.rx_sync():
-            session.look_after()
-        found = POLLIN if events & POLLIN and session.received() else 0
-        return (
-            found | POLLOUT
-            if events & POLLOUT and any(each.cur != each.tail for each in session.interface.tx_rings)
-            else found
-        )
-
-    def fileno(self) -> int:
-        """A descriptor for select, selectors and asyncio: readable when frames arrived, or a full TX ring got room.
-
-        The first call switches interrupts on. When the descriptor is readable, call recv(0), poll(0), forward() or
-        rxsync() (and txsync() if you wait for room), and take what is in the rings. It stays readable until such a call
-        finds nothing. It may become readable once more without a frame, for an interrupt that was pending. The port
-        owns the descriptor: do not close it.
-        """
-        session = self._open()
-        if not session.selectable:
-            session.selectable = True
-            session.rx_sync()
-            settle_receive(session, session.interrupts.drain_receive() or session.received())
-        return session.interrupts.fileno()
-
-    def flush(self, timeout: float | None = 10.0) -> None:
-        """Give the advanced slots to the NIC and wait until it has sent them all. timeout: seconds, None for no limit.
-
-        Raises PortTimeout, PortStuck, rings.RingError, DeviceGone, DmaRefused.
-        """
-        session = self._open()
-
-        def sent() -> int:
-            if session.tx_sync():
-                session.look_after()
-            return not any(ring.pending for ring in session.interface.tx_rings)
-
-        if not wait_until([session], sent, Side.TX, timeout, session.options["busy_poll"]):
-            raise PortTimeout(f"{self.name}: frames are still unsent after {timeout} s: {why_unsent(session)}")
 
     # ---- frames as bytes ----
 
@@ -392,8 +309,8 @@ class Port(Guarded):
                     session.look_after()
                 return slots.ring.space >= needed
 
-            if not wait_until([session], room, Side.TX, timeout, session.options["busy_poll"]):
-                raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {why_unsent(session)}")
+            if not wait_until([session], room, Side.TX, timeout, session.busy_poll):
+                raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {session.why_unsent()}")
 
         return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
 
@@ -407,8 +324,8 @@ class Port(Guarded):
         session = self._open()
 
         def rings() -> Iterable[RingBytes]:
-            self._open()
-            return self._rx_bytes
+            lent = self._open().lent
+            return [each for each in self._rx_bytes if each.ring.ringid not in lent] if lent else self._rx_bytes
 
         def received() -> int:
             if session.rx_sync():
@@ -417,7 +334,7 @@ class Port(Guarded):
 
         def wait() -> int:
             self._open()  # the port may have been closed between two frames
-            found = wait_until([session], received, Side.RX, timeout, session.options["busy_poll"])
+            found = wait_until([session], received, Side.RX, timeout, session.busy_poll)
             settle((session,))
             if not found and timeout:
                 session.warn_of_losses(self.name)
@@ -435,9 +352,9 @@ class Port(Guarded):
 
         If the device does not stop, it is reset and everything is released; then DeviceError is raised.
         """
-        self._session = None
-        self._inherited = None
-        self._forwards.clear()
+        self._end()
+        for queue in list(self._queues.values()):
+            queue._end()
         self._tx_bytes, self._rx_bytes = [], []
         try:
             self._undo.close()
@@ -448,11 +365,13 @@ class Port(Guarded):
 
     def leave(self, sentence: str) -> None:
         """In a forked child: the port belongs to the parent. Undo nothing, and refuse each use (forked.py)."""
-        session, self._session = self._session, None
+        session = self._session
         self._undo.pop_all()
-        self._forwards.clear()
+        self._end(inherited=True)
+        for queue in list(self._queues.values()):
+            queue._end(inherited=True)
         if session is not None:
-            self._inherited = session
+            self._shares.leave()
             session.leave(sentence)
 
     def __enter__(self) -> Port:
@@ -472,37 +391,3 @@ class Port(Guarded):
         except DeviceError:
             link = "the NIC no longer answers"
         return f"<Port {self.name}: {len(session.tx)} TX and {len(session.rx)} RX rings, {link}>"
-
-
-def poll_ports(
-    ports: Sequence[Port], timeout: float | None = None, events: int = POLLIN, busy: bool | None = None
-) -> list[tuple[Port, int]]:
-    """Port.poll() for several ports. Returns the ports that are ready, each with its events; none after `timeout` s.
-
-    Unlike fileno(), it needs no interrupt while frames keep arriving. Raises rings.RingError, DeviceGone, DmaRefused,
-    PortStuck.
-    """
-    if not ports:
-        raise PortError("poll_ports() needs one port or more")
-    try:
-        sessions = [port._open() for port in ports]
-    except (TypeError, AttributeError):
-        raise TypeError(f"poll_ports() takes a list of ports, such as poll_ports([port]), not {ports!r}") from None
-    found: list[tuple[Port, int]] = []
-
-    def ready() -> int:
-        found[:] = [
-            (port, of_port) for port, session in zip(ports, sessions) if (of_port := port._ready(session, events))
-        ]
-        return len(found)
-
-    side = (Side.RX if events & POLLIN else Side.NONE) | (Side.TX if events & POLLOUT else Side.NONE)
-    wait_until(
-        sessions,
-        ready,
-        side,
-        timeout,
-        any(session.options["busy_poll"] for session in sessions) if busy is None else busy,
-    )
-    settle(sessions)
-    return found

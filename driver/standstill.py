@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ixrings.hw.device import Device
 from ixrings.hw.registers import Registers
-from ixrings.rings import Interface, TxRing
+from ixrings.rings import TxRing
 from ixrings.rings.hotloop import RxQueue, TxQueue
 
 from .errors import PortStuck
@@ -23,12 +23,10 @@ State: TypeAlias = "tuple[tuple[int, int], ...]"
 
 
 class Standstill:
-    """Looks at one port while nothing moves."""
+    """Looks at some queues of one port while nothing moves. For the thread that waits for them."""
 
-    def __init__(
-        self, device: Device, nic: Registers, interface: Interface, queues: Sequence[TxQueue | RxQueue]
-    ) -> None:
-        self._device, self._nic, self._interface, self._queues = device, nic, interface, queues
+    def __init__(self, device: Device, nic: Registers, queues: Sequence[TxQueue | RxQueue]) -> None:
+        self._device, self._nic, self._queues = device, nic, queues
         self._due_at = 0.0
         self._state: State = ()
         self._suspicion = ""
@@ -50,7 +48,7 @@ class Standstill:
         if link.lost:
             raise PortStuck(f"{self._device.name} carries no more frames: {link.reason}. {AGAIN}")
         # A write-back may be on its way at one look, but not at two looks a second apart.
-        suspected, self._suspicion = self._suspicion, missing_write_back(self._nic, self._interface.tx_rings)
+        suspected, self._suspicion = self._suspicion, missing_write_back(self._nic, self._queues)
         if suspected and suspected == self._suspicion:
             raise PortStuck(f"{self._device.name} sends no more frames: {suspected}")
 
@@ -62,13 +60,13 @@ class Standstill:
 AGAIN = "Close the port and open it again"
 
 
-def missing_write_back(nic: Registers, rings: Sequence[TxRing]) -> str:
+def missing_write_back(nic: Registers, queues: Sequence[TxQueue | RxQueue]) -> str:
     """The queue whose head write-back does not arrive, in words, or "".
 
     ASSUMPTION (datasheet silent): head write-back follows TDH within a second, also while the other end pauses.
     """
-    for ring in rings:
-        if ring.pending and nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read():
+    for ring in [queue.ring for queue in queues]:
+        if isinstance(ring, TxRing) and ring.pending and nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read():
             return (
                 f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
                 f"7.2.3.5.2). {AGAIN}"

@@ -199,13 +199,14 @@ class Statistics:
 
     def totals(self) -> PortStatistics:
         """As of the last accumulate()."""
-        return PortStatistics(
-            {name: sum(counter.value for counter in counters) for name, counters in self._port.items()},
-            tuple(values(queue) for queue in self._rx.own),
-            tuple(values(queue) for queue in self._tx.own),
-            values(self._rx.others),
-            values(self._tx.others),
-        )
+        with self._reading:
+            return PortStatistics(
+                {name: sum(counter.value for counter in counters) for name, counters in self._port.items()},
+                tuple(values(queue) for queue in self._rx.own),
+                tuple(values(queue) for queue in self._tx.own),
+                values(self._rx.others),
+                values(self._tx.others),
+            )
 
     def _all(self) -> Iterable[Counter]:
         for counters in self._port.values():

@@ -12,6 +12,7 @@ import types
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from .doorbell_file import DoorbellFile
 from .errors import DeviceError, DmaError
 from .memory.dma import DmaMapping, DmaMemory, DmaWindow
 from .memory.hugepages import PAGE, align_up
@@ -61,6 +62,19 @@ class Device(abc.ABC):
     def ring_doorbells(self) -> None:
         """Send the device the values stored at `doorbell` addresses: after each sync, if `doorbells_need_ringing`."""
         assert not self.doorbells_need_ringing, "a transport that needs this implements it"
+
+    def doorbell_file(self) -> DoorbellFile:
+        """The tail registers as a file, for another process of the same user. Raises DeviceError if there is none."""
+        self._check_open()
+        raise DeviceError(f"{self.name} cannot give a queue to another process: its tail registers are not a file")
+
+    def take_doorbells_back(self) -> bool:
+        """Whether stores of other processes have no effect from now on.
+
+        False: the transport cannot. The caller stops the queues: a store to the tail of a queue that is off moves
+        nothing (4.6.7, 4.6.8).
+        """
+        return False
 
     @abc.abstractmethod
     def config_read(self, offset: int, size: int) -> int:

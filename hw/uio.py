@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .bar import Bar, MappedDevice
 from .device import DmaMapping
+from .doorbell_file import DoorbellFile
 from .errors import DeviceError
 from .memory.physical import map_physical, physical_address
 from .pci.discovery import ROOT, UIO_DRIVERS, Function, check_is_82599, look_up
@@ -112,6 +113,13 @@ class UioDevice(MappedDevice):
         """Check at opening, not at the first ring, that the kernel shows physical addresses."""
         touched = ctypes.create_string_buffer(1)
         physical_address(ctypes.addressof(touched))
+
+    def doorbell_file(self) -> DoorbellFile:
+        """BAR0 itself. The lock on the NIC goes with it: the other process might still store to a tail."""
+        self._check_open()
+        return DoorbellFile(
+            self._open(self._function.path / "resource0"), lambda offset: offset, (os.dup(self._config),)
+        )
 
     # ---- configuration space ----
 

@@ -110,7 +110,8 @@ struct violation {
     uint64_t high;
 };
 
-/* The part that both directions have. One thread at a time syncs a queue: callers from Python hold the GIL. */
+/* The part that both directions have. One thread at a time syncs a queue: callers from Python hold the GIL, or call
+ * the functions of exclusive.c. */
 struct queue {
     /* Set when the queue is made. */
     struct netmap_ring *ring;
@@ -136,6 +137,9 @@ struct queue {
     uint32_t frame_lengths; /* number of lengths, from MIN_FRAME on, that fit in one buffer */
     uint64_t page_size; /* of `pages`: a power of two; no buffer crosses a page boundary */
     struct violation last;
+    /* exclusive.c */
+    uint32_t taken; /* 1 while a thread syncs the queue without the GIL, and for good once it is closed */
+    uint32_t watchers; /* threads in busy_wait(), and a bit once the queue is closed */
 };
 
 struct tx_queue {
@@ -158,11 +162,12 @@ struct forward {
     uint64_t slots;
 };
 
-/* The result of a sync: 0, or these ORed. forward() returns the number of frames moved above them. */
+/* The result of a sync: 0, ATTENTION_TAKEN alone, or the others ORed. forward() returns the number of frames moved above them. */
 enum {
     ATTENTION_VIOLATION = 1, /* a queue's `last` names the rule */
     ATTENTION_DRIVER = 2, /* a queue's packets reached its statistics_due, or it made CHECK_EVERY syncs */
     MOVED_SHIFT = 2,
+    ATTENTION_TAKEN = -1, /* another thread uses a queue, or it is closed; that queue was not synced */
 };
 
 EXPORT uint32_t widest(void); /* the largest `group` that this processor can do */
@@ -171,6 +176,12 @@ EXPORT int rxsync(struct rx_queue **queues, int n);
 EXPORT int rx_fill(struct rx_queue **queues, int n);
 EXPORT int forward(struct forward **pairs, int n, uint32_t limit);
 EXPORT int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns);
+
+/* exclusive.c: for Python without the GIL, and for close() with or without it. */
+EXPORT int txsync_alone(struct tx_queue **queues, int n);
+EXPORT int rxsync_alone(struct rx_queue **queues, int n);
+EXPORT int forward_alone(struct forward **pairs, int n, uint32_t limit);
+EXPORT void close_queue(struct queue *q);
 
 /* Sizes and offsets of these structures, which hotloop.py compares with its mirror of them. */
 EXPORT extern const uint32_t hotloop_layout[];

@@ -2,22 +2,26 @@
 
 A queue joins a ring (shared, untrusted) to a descriptor ring, a doorbell and, for TX, a head write-back word. These are
 the driver's memory, given by address; the caller keeps it allocated while the queue is used. A sync takes microseconds
-and keeps the GIL, so two threads that sync one queue take turns. Only BusyWait releases the GIL.
+and keeps the GIL, so two threads that sync one queue take turns. Only BusyWait releases the GIL. On a Python that can
+run without the GIL, a sync takes its queues first: two threads that sync different queues run at the same time, and two
+that sync the same queue are told so (exclusive.c).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 from weakref import WeakSet
 
 from .errors import LibraryError, RegionError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
+from .memory import Attached
+from .pages import PageTable
 from .region import Region
 from .ring import RxRing, TxRing
 from .rules import Rule
@@ -28,8 +32,10 @@ CHECK_EVERY = 4096
 MIN_FRAME = 17  # bytes; the NIC itself pads frames of this length or more
 ATTENTION_VIOLATION = 1
 ATTENTION_DRIVER = 2
+ATTENTION_TAKEN = -1
 MOVED_SHIFT = 2
 MAX_LIMIT = 2**32 - 1
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # of the build: the GIL may be on or off
 RULES = {rule.number: rule for rule in Rule}
 
 
@@ -45,44 +51,17 @@ class Violation(ctypes.Structure):
     ]
 
 
-class PageTable:
-    """The addresses of a region's pages on the bus, for a NIC without an IOMMU.
-
-    pages: the bus address of each `page_size` bytes, from the region's byte 0 on. Raises ValueError when page_size is
-    not a power of two.
-    """
-
-    def __init__(self, pages: Sequence[int], page_size: int) -> None:
-        if page_size <= 0 or page_size & (page_size - 1):
-            raise ValueError(f"page_size must be a power of two, not {page_size}")
-        self.page_size = page_size
-        self._pages = (ctypes.c_uint64 * len(pages))(*pages)
-        self.address = ctypes.addressof(self._pages)
-
-    def check(self, region: Region) -> None:
-        """Raises ValueError when the region is larger than the table, or when one of its buffers is in two pages."""
-        if len(self._pages) * self.page_size < region.size:
-            raise ValueError(
-                f"{len(self._pages)} pages of {self.page_size} bytes do not cover the region's {region.size}"
-            )
-        if self.page_size % region.buf_size or region.buffers_offset % region.buf_size:
-            raise ValueError(
-                f"without an IOMMU a buffer must be in one page, and pages of {self.page_size} bytes are not a "
-                f"multiple of {region.buf_size} bytes. Open the port with buf_size=2048"
-            )
-
-
 class Caller:
     """Something that gives the addresses of queues to C. `_call`: what it calls, which refuse() replaces."""
 
     __slots__ = ("__weakref__", "_call")
     _call: Callable[..., int]
 
-    def refuse(self, sentence: str) -> None:
-        """Every further call raises RegionError with `sentence`."""
+    def refuse(self, sentence: str, kind: type[Exception]) -> None:
+        """Every further call raises `kind` with `sentence`."""
 
         def refused(*_: object) -> int:
-            raise RegionError(sentence)
+            raise kind(sentence)
 
         self._call = refused
 
@@ -117,6 +96,8 @@ class Queue(ctypes.Structure):
         ("_frame_lengths", ctypes.c_uint32),
         ("_page_size", ctypes.c_uint64),
         ("_last", Violation),
+        ("_taken", ctypes.c_uint32),
+        ("_watchers", ctypes.c_uint32),
     ]
     num_slots: int
     hwcur: int
@@ -127,15 +108,27 @@ class Queue(ctypes.Structure):
     violations: int
     statistics_due: int
     _last: Violation
+    _taken: int
+    _watchers: int
     _buffers: int
     _buf_size: int
 
+    INDICES: ClassVar[tuple[str, ...]] = ("hwcur", "hwtail")
+    COUNTERS: ClassVar[tuple[str, ...]] = ("packets", "bytes", "violations")
+
     ring: TxRing | RxRing
+    memory: object = None  # what has to stay mapped as long as C may use the queue
     _closed = ""  # otherwise the sentence that says so
+    _refusal: type[Exception] = RegionError
     _callers: WeakSet[Caller]
 
     def _join(
-        self, ring: TxRing | RxRing, region: Region, region_iova: int | PageTable, descriptors: int, doorbell: int
+        self,
+        ring: TxRing | RxRing,
+        region: Region | Attached,
+        region_iova: int | PageTable,
+        descriptors: int,
+        doorbell: int,
     ) -> None:
         if descriptors % DESCRIPTOR_SIZE or doorbell % 4:
             raise ValueError("descriptors must be aligned to 16 bytes and the doorbell to 4")
@@ -160,28 +153,64 @@ class Queue(ctypes.Structure):
         self._group = group()
         self.statistics_due = NEVER
         self.syncs_left = CHECK_EVERY
-        self.restart()
+
+    def copy_state(self, other: Queue) -> None:
+        """Stand where `other` stands, a queue of the same ring: its indices and counters.
+
+        Raises ValueError if one of its indices is not a slot: the process that had it did not stop between two syncs.
+        """
+        if any(getattr(other, name) >= self.num_slots for name in self.INDICES):
+            raise ValueError(f"{self.ring.name}: the queue's indices are not slots of its ring")
+        for name in self.INDICES:
+            setattr(self, name, getattr(other, name))
+        self.copy_counters(other)
+
+    def copy_counters(self, other: Queue) -> None:
+        """Take over the counters of `other`, a queue of the same direction."""
+        for name in self.COUNTERS:
+            setattr(self, name, getattr(other, name))
 
     def restart(self) -> None:
         """Put queue and ring back to their initial indices, after a reset of the NIC's queue (head and tail are 0)."""
         raise NotImplementedError
 
-    def close(self, sentence: str) -> None:
+    def close(self, sentence: str, kind: type[Exception] = RegionError) -> None:
         """C reads and writes nothing of this queue any more: its memory is about to go, and a program may have kept
-        what calls C. From now on each such call raises RegionError with `sentence`."""
+        what calls C. From now on each such call raises `kind` with `sentence`. Waits until other threads have left C,
+        for milliseconds at most."""
+        if not self._closed:
+            self._refusal = kind
+            self.leave(sentence)
+            without_gil("close_queue")(ctypes.byref(self))
+
+    def leave(self, sentence: str) -> None:
+        """As close(), in a forked child: no thread of the parent is here, whatever the queue says."""
         self._closed = sentence
-        for caller in self._callers:
-            caller.refuse(sentence)
+        for caller in list(self._callers):
+            caller.refuse(sentence, self._refusal)
+
+    def reopen(self) -> None:
+        """Undo close(), for callers made from now on."""
+        self._closed = ""
+        self._callers = WeakSet()
+        self._watchers = self._taken = 0
+
+    def end_forwards(self) -> None:
+        """Refuse every Forward of this queue, because its port has other queues now. Who has one makes it again."""
+        for caller in list(self._callers):
+            if isinstance(caller, Forward):
+                caller.refuse(f"{self.ring.name} forwards through other queues now", RegionError)
+                self._callers.discard(caller)
 
     def call_through(self, caller: Caller) -> None:
-        """`caller` gives the queue's address to C. Raises RegionError when the queue is closed."""
+        """`caller` gives the queue's address to C. Raises what close() was given when the queue is closed."""
         self.check_open()
         self._callers.add(caller)
 
     def check_open(self) -> None:
-        """Raises RegionError when the queue is closed."""
+        """Raises what close() was given when the queue is closed."""
         if self._closed:
-            raise RegionError(self._closed)
+            raise self._refusal(self._closed)
 
     def shares_buffers(self, other: Queue) -> bool:
         """Whether both queues have the same buffers."""
@@ -207,11 +236,13 @@ class TxQueue(Queue):
 
     _fields_ = [("_head_writeback", ctypes.c_uint64), ("_nic_head", ctypes.c_uint32)]
     _nic_head: int
+    _head_writeback: int
+    INDICES = (*Queue.INDICES, "_nic_head")
 
     def __init__(
         self,
         ring: TxRing,
-        region: Region,
+        region: Region | Attached,
         *,
         region_iova: int | PageTable,
         descriptors: int,
@@ -219,6 +250,27 @@ class TxQueue(Queue):
         head_writeback: int,
     ) -> None:
         super().__init__()
+        self.join(
+            ring,
+            region,
+            region_iova=region_iova,
+            descriptors=descriptors,
+            doorbell=doorbell,
+            head_writeback=head_writeback,
+        )
+        self.restart()
+
+    def join(
+        self,
+        ring: TxRing,
+        region: Region | Attached,
+        *,
+        region_iova: int | PageTable,
+        descriptors: int,
+        doorbell: int,
+        head_writeback: int,
+    ) -> None:
+        """As the constructor, but the indices stay: for a queue made by from_buffer() on what another process left."""
         if head_writeback % 4:
             raise ValueError("head_writeback must be aligned to 4 bytes (TDWBAL needs 16)")
         self._head_writeback = head_writeback
@@ -229,6 +281,11 @@ class TxQueue(Queue):
         self.hwtail = self.num_slots - 1
         self._nic_head = 0
         self.ring.restart()
+
+    @property
+    def head_writeback(self) -> int:
+        """The address of the word."""
+        return self._head_writeback
 
 
 class RxQueue(Queue):
@@ -242,10 +299,20 @@ class RxQueue(Queue):
     _next: int
     _chain: int
 
+    INDICES = (*Queue.INDICES, "_next", "_chain")
+    COUNTERS = (*Queue.COUNTERS, "errors")
+
     def __init__(
-        self, ring: RxRing, region: Region, *, region_iova: int | PageTable, descriptors: int, doorbell: int
+        self, ring: RxRing, region: Region | Attached, *, region_iova: int | PageTable, descriptors: int, doorbell: int
     ) -> None:
         super().__init__()
+        self.join(ring, region, region_iova=region_iova, descriptors=descriptors, doorbell=doorbell)
+        self.restart()
+
+    def join(
+        self, ring: RxRing, region: Region | Attached, *, region_iova: int | PageTable, descriptors: int, doorbell: int
+    ) -> None:
+        """As the constructor, but the indices stay: for a queue made by from_buffer() on what another process left."""
         self._join(ring, region, region_iova, descriptors, doorbell)
 
     def restart(self) -> None:
@@ -261,8 +328,9 @@ class RxQueue(Queue):
         Raises RingError when a slot's buf_idx is not a valid buffer, and RegionError when the queue is closed.
         """
         self.check_open()
-        if library().rx_fill(pointers([self]), 1) & ATTENTION_VIOLATION:
-            raise_violations([self])
+        attention = library().rx_fill(pointers([self]), 1)
+        if attention & ATTENTION_VIOLATION:
+            raise_violations([self], attention)
 
 
 class Pair(ctypes.Structure):
@@ -296,7 +364,7 @@ class Sync(Caller, Generic[AnyQueue]):
         self._queues = tuple(queues)
         self._table = pointers(self._queues)
         self._count = len(self._queues)
-        self._call = getattr(library(), self.function)
+        self._call = syncing(self.function)
         for queue in self._queues:
             queue.call_through(self)
 
@@ -304,7 +372,7 @@ class Sync(Caller, Generic[AnyQueue]):
         attention = self._call(self._table, self._count)
         if attention:
             if attention & ATTENTION_VIOLATION:
-                raise_violations(self._queues)
+                raise_violations(self._queues, attention)
             return True
         return False
 
@@ -342,7 +410,7 @@ class Forward(Caller):
         self._pairs = [Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
         self._table = pointers(self._pairs)
         self._count = len(pairs)
-        self._call = library().forward
+        self._call = syncing("forward")
         for queue in self._queues:
             queue.call_through(self)
         self.attention = False
@@ -365,7 +433,7 @@ class Forward(Caller):
         returned = int(self._call(self._table, self._count, limit))
         self.attention = bool(returned & ATTENTION_DRIVER)
         if returned & ATTENTION_VIOLATION:
-            raise_violations(self._queues)
+            raise_violations(self._queues, returned)
         return returned >> MOVED_SHIFT
 
 
@@ -383,8 +451,7 @@ class BusyWait(Caller):
         self._rx_count = len(rx)
         self._tx = pointers(tx)
         self._tx_count = len(tx)
-        # CDLL, unlike PyDLL, releases the GIL during the call. busy_wait() waits, and it only reads.
-        self._call = ctypes.CDLL(library()._name).busy_wait
+        self._call = without_gil("busy_wait")  # it waits, and it only reads
         for queue in self._queues:
             queue.call_through(self)
 
@@ -398,11 +465,17 @@ def pointers(structures: Sequence[ctypes.Structure]) -> object:
     return ctypes.byref((ctypes.c_void_p * len(structures))(*(ctypes.addressof(structure) for structure in structures)))
 
 
-def raise_violations(queues: Sequence[Queue]) -> None:
+def raise_violations(queues: Sequence[Queue], attention: int) -> None:
     """Raise one error for all violations of a sync: the first, with the others in its `also`.
 
-    Raises nothing if another thread synced the same queue right after and reported the violation.
+    Raises nothing if another thread synced the same queue right after and reported the violation. attention: what the
+    sync returned.
     """
+    if attention == ATTENTION_TAKEN:
+        for queue in queues:
+            queue.check_open()
+        taken = next((queue for queue in queues if queue._taken), queues[0])  # the other thread may be done by now
+        raise RingError(Rule.ONE_THREAD, taken.ring.name, value=0, low=0, high=0)
     errors = [error for error in (queue.take_error() for queue in queues) if error is not None]
     if errors:
         errors[0].also = tuple(errors[1:])
@@ -415,10 +488,6 @@ def library() -> ctypes.PyDLL:
 
     Raises LibraryError.
     """
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        raise LibraryError(
-            "one thread at a time may sync a ring, and this Python runs without the GIL. Run: python -X gil=1 ..."
-        )
     path = Path(__file__).with_name("libhotloop.so")
     try:
         loaded = ctypes.PyDLL(str(path))
@@ -429,6 +498,16 @@ def library() -> ctypes.PyDLL:
     if layout != LAYOUT:
         raise LibraryError(f"{path.name} has another version than this package. Run: pip install -e .")
     return loaded
+
+
+def syncing(function: str) -> Callable[..., int]:
+    """txsync, rxsync or forward of the library, as this Python needs it. Raises LibraryError."""
+    return cast("Callable[..., int]", getattr(library(), f"{function}_alone" if FREE_THREADED else function))
+
+
+def without_gil(function: str) -> Callable[..., int]:
+    """A function of the library that releases the GIL while it runs: CDLL does that, PyDLL does not."""
+    return cast("Callable[..., int]", getattr(ctypes.CDLL(library()._name), function))
 
 
 def group() -> int:
@@ -461,6 +540,7 @@ LAYOUT = (
     offset(Queue, "packets"),
     offset(Queue, "_page_size"),
     offset(Queue, "_last"),
+    offset(Queue, "_taken"),
     offset(Violation, "value"),
     offset(Queue, "_direct_buffers"),
     offset(Queue, "_frame_lengths"),

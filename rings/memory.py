@@ -50,6 +50,17 @@ class Mapping:
             raise ValueError(f"{size} bytes at offset {offset} are not inside the memory's {self.size}")
 
 
+@dataclass
+class Attached:
+    """A region of another process, as queues of this process need it. The names are those of Region."""
+
+    address: int
+    size: int
+    buf_size: int
+    total_buffers: int
+    buffers_offset: int
+
+
 def map_shared(fd: int, size: int) -> Mapping:
     """Map `size` bytes of `fd`: shared, writable, and with every page present from the start. Raises OSError."""
     memory = memoryview(mmap.mmap(fd, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE))

@@ -65,8 +65,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* Spin until a sync of one of these queues would find something (1), or until the time is over (0). Only reads. */
-int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns)
+static int spin(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns)
 {
     uint64_t start = now_ns();
     do {
@@ -83,6 +82,24 @@ int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_c
     return 0;
 }
 
+/* Spin until a sync of one of these queues would find something (1), or until the time is over (0). Only reads. A
+ * closed queue counts as something: its sync reports it. */
+int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns)
+{
+    int receiving = 0, sending = 0;
+    while (receiving < rx_count && begin_watching(&rx[receiving]->q))
+        receiving++;
+    while (sending < tx_count && begin_watching(&tx[sending]->q))
+        sending++;
+    bool open = receiving == rx_count && sending == tx_count;
+    int found = open ? spin(rx, rx_count, tx, tx_count, timeout_ns) : 1;
+    while (receiving)
+        end_watching(&rx[--receiving]->q);
+    while (sending)
+        end_watching(&tx[--sending]->q);
+    return found;
+}
+
 const uint32_t hotloop_layout[] = {
     sizeof(struct violation),
     sizeof(struct queue),
@@ -96,6 +113,7 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct queue, packets),
     offsetof(struct queue, page_size),
     offsetof(struct queue, last),
+    offsetof(struct queue, taken),
     offsetof(struct violation, value),
     offsetof(struct queue, direct_buffers),
     offsetof(struct queue, frame_lengths),

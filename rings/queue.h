@@ -183,6 +183,10 @@ static inline int count_sync_and_packets(struct queue *q)
 HIDDEN int tx_sync_queue(struct tx_queue *tx); /* tx.c */
 HIDDEN int rx_sync_queue(struct rx_queue *rx); /* rx.c */
 
+/* busy_wait() looks at the queue between the two; close_queue() waits for the second. False when it is closed. */
+HIDDEN bool begin_watching(struct queue *q); /* exclusive.c */
+HIDDEN void end_watching(struct queue *q);
+
 /* Whether the NIC's head has moved on from `nic_head`. Relaxed: tx_reclaim() has the barrier. */
 static inline bool tx_sent(const struct tx_queue *tx, uint32_t nic_head)
 {

@@ -95,6 +95,19 @@ class Region:
         """The number of buffers that are in no ring and in no list of extra buffers."""
         return len(self._free)
 
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The interfaces that are registered now."""
+        return tuple(self._interfaces)
+
+    def lost_buffers(self) -> set[int]:
+        """Buffers that are neither free, nor in a ring, nor in a list of extra buffers.
+
+        A program that took them out of a ring may hold them; otherwise a program lost them when it was killed.
+        """
+        held = set().union(*(interface.buffers_held() for interface in self._interfaces))
+        return set(all_buffers(self.total_buffers)).difference(self._free, held)
+
     def register(
         self, name: str, *, tx_slots: Sequence[int], rx_slots: Sequence[int], bound_tx: Collection[int] | None = None,
         bound_rx: Collection[int] | None = None, extra_bufs: int = 0,

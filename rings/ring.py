@@ -105,6 +105,7 @@ class Ring:
     """
 
     __slots__ = (
+        "_header",
         "_timeval",
         "_words",
         "address",
@@ -132,9 +133,8 @@ class Ring:
         self.slot_len: npt.NDArray[np.uint16] = self.slots["len"]
         self.slot_flags: npt.NDArray[np.uint16] = self.slots["flags"]
         self.slot_ptr: npt.NDArray[np.uint64] = self.slots["ptr"]
-        header = mapping.memory[offset : offset + RING_HEADER_SIZE]
-        self._words = header.cast("I")
-        self._timeval = header[40:56].cast("q")
+        self._header = mapping.memory[offset : offset + RING_HEADER_SIZE]
+        self.take_back()
 
     @property
     def head(self) -> int:
@@ -243,8 +243,13 @@ class Ring:
             state = str(error)
         return f"<{type(self).__name__} {self.name}: {state}>"
 
+    def take_back(self) -> None:
+        """Allow access to the indices, also after leave()."""
+        self._words = self._header.cast("I")
+        self._timeval = self._header[40:56].cast("q")
+
     def leave(self, sentence: str) -> None:
-        """Refuse every further access to the indices, with a RegionError that has this sentence."""
+        """Refuse every access to the indices until take_back(), with a RegionError that has this sentence."""
         self._words = self._timeval = cast("memoryview[int]", Refusal(sentence))
 
     def _not_a_slot(self, head: int, tail: int) -> RingError:

@@ -6,7 +6,8 @@ from enum import Enum
 
 
 class Rule(Enum):
-    """A rule that an application may break, or the NIC (HEAD_WRITE_BACK). Python alone checks ADVANCE and NOT_A_SLOT.
+    """A rule that an application may break, or the NIC (HEAD_WRITE_BACK). Python alone checks ADVANCE and NOT_A_SLOT; C
+    reports ONE_THREAD as the result of a sync.
 
     number: the RULE_ of the same name in hotloop.h, if C checks it. In the text, {value} was found in {slot}, and {low}
     to {high} is allowed.
@@ -67,6 +68,14 @@ class Rule(Enum):
     NOT_A_SLOT = (
         20,
         "{value} is not a slot of this ring (0..{high}): another program wrote to its head or tail; sync to reset it",
+    )
+
+    ONE_THREAD = (
+        21,
+        (
+            "another thread syncs this ring now, and one thread at a time may use a queue; give each thread a queue of "
+            "its own, port.queue(k), or take a lock"
+        ),
     )
 
     def __init__(self, number: int, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..bar import check_offset, check_tail, check_value
 from ..device import Device, DmaMapping
+from ..doorbell_file import DoorbellFile, in_pages
 from ..errors import DeviceError, DmaError
 from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Row
@@ -198,11 +199,25 @@ class Emulated82599(Device):
             with self._engine.frozen():
                 self._inspector.raise_broken()
 
+    def doorbell_file(self) -> DoorbellFile:
+        fd = self.share_doorbells()
+        if fd < 0:
+            raise DeviceError(
+                f"{self.name} cannot give a queue to another process: there is no memory for its doorbells as a file, "
+                "or the pages of this machine are not 4 KiB"
+            )
+        return DoorbellFile(os.dup(fd), in_pages)
+
+    def take_doorbells_back(self) -> bool:
+        if not self._closed:
+            self.unshare_doorbells()
+        return True
+
     def share_doorbells(self) -> int:
         """A file with the tail registers' pages, in the engine's layout; the NIC owns the fd. -1: no memory for it."""
         self._check_open()
         with self._engine.frozen():
-            return self._engine.call("nic_share_doorbells")
+            return self._engine.share_doorbells()
 
     def unshare_doorbells(self) -> None:
         """Stores to the shared file have no effect from now on. Raises DeviceError without memory for private pages."""

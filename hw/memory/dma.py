@@ -58,6 +58,7 @@ class DmaWindow:
             )
             self.address = int(self.view.ctypes.data)
             self.mapping = device.map_dma(fd, self.address, self.size)
+            self._file = os.fstat(fd)
             if self.mapping.pages and size > self.mapping.page_size:
                 device.unmap_dma(self.mapping)
                 raise DmaError(
@@ -81,6 +82,20 @@ class DmaWindow:
         self._parts += 1
         return DmaMemory(self, offset, size)
 
+    def file(self) -> int:
+        """A new descriptor of the memory's file, for another process. The caller closes it.
+
+        The window keeps none of its own, because a port may have hundreds of windows. But Python's mmap keeps a
+        duplicate as long as the memory is mapped, and this finds it. Raises DmaError.
+        """
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if os.path.samestat(os.fstat(int(name)), self._file):
+                    return os.dup(int(name))
+            except OSError:  # the descriptor that lists the directory, or one that another thread closed
+                continue
+        raise DmaError("the file of the DMA memory is not open any more. Close the port and open it again")
+
     def give_back(self) -> None:
         """Take back one part. The last one unmaps the window."""
         self._parts -= 1
@@ -102,6 +117,12 @@ class DmaMemory:
         self.view = window.view[offset : offset + size]
         self.address = window.address + offset
         self.iova = window.mapping.bus_address(offset)
+
+    def file(self) -> tuple[int, int, int]:
+        """For another process: a new descriptor of the memory's file, the file's size, and where this memory starts."""
+        if self._window is None:
+            raise DmaError("the DMA memory is released")
+        return self._window.file(), self._window.size, self.address - self._window.address
 
     def release(self) -> None:
         """Unmap from the device, which must be quiet by then (driver/README.md, contract 4). Idempotent.

@@ -22,6 +22,8 @@ from typing import TextIO
 
 from .. import device, register, registers
 from ..device import Device, DmaMapping
+from ..doorbell_file import DoorbellFile
+from ..errors import DeviceError
 from ..output import FileKind, open_output
 from ..register import ALL_ONES, Place, Word
 from ..registers import Registers
@@ -207,6 +209,15 @@ class TracedDevice(Device):
         # A store to a memoryview of 32-bit words is exactly one store (hw/bar.py).
         tail = self._tails[offset] = Tail(ctypes.c_uint32(0), memoryview(real).cast("B").cast("I"))
         return ctypes.addressof(tail.word)
+
+    def doorbell_file(self) -> DoorbellFile:
+        self._check_open()
+        raise DeviceError(
+            f"{self.name} is traced, and a trace cannot see what another process does. Open the port without trace"
+        )
+
+    def take_doorbells_back(self) -> bool:
+        return self.inner.take_doorbells_back()
 
     def ring_doorbells(self) -> None:
         with self._lock:

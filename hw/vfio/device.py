@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..bar import Bar, MappedDevice
 from ..device import DmaMapping
+from ..doorbell_file import DoorbellFile
 from ..errors import DeviceError, DmaError
 from ..memory.physical import map_physical
 from ..pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
@@ -112,6 +113,12 @@ class VfioDevice(MappedDevice):
                 f"{self.name}: the kernel does not allow BAR0 to be mapped. Is this an 82599? Run: ixrings list"
             )
         return Bar(self._fd, info.size, info.offset)
+
+    def doorbell_file(self) -> DoorbellFile:
+        """The device. While another process has it, the kernel does not reset the NIC and nobody else can open it."""
+        self._check_open()
+        start = self._region(Region.BAR0).offset
+        return DoorbellFile(os.dup(self._fd), lambda offset: start + offset)
 
     # ---- configuration space ----
 

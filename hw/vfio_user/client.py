@@ -10,12 +10,13 @@ from contextlib import suppress
 
 from ..bar import check_offset, check_tail, check_value
 from ..device import Device, DmaMapping
+from ..doorbell_file import DoorbellFile
 from ..errors import DeviceError, DeviceGone, DmaError
 from ..register import ALL_ONES
 from ..registers import BAR0_SIZE
 from . import protocol as p
 from .connection import Connection
-from .doorbells import Doorbells, PostedDoorbells, map_doorbells, region_info
+from .doorbells import Doorbells, PostedDoorbells, doorbell_file, map_doorbells, region_info
 from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
@@ -133,6 +134,17 @@ class VfioUserDevice(Device):
         if isinstance(self._doorbells, PostedDoorbells):
             with suppress(DeviceGone):
                 self._doorbells.ring()
+
+    def doorbell_file(self) -> DoorbellFile:
+        """The server's doorbell region. When the connection ends, the server takes its doorbells back."""
+        self._check_open()
+        found = None if self.doorbells_need_ringing else doorbell_file(self._connection, self._regions)
+        if found is None:
+            raise DeviceError(
+                f"{self.name} cannot give a queue to another process: its server has no doorbell region, so every tail "
+                "is a message of this process. `ixrings emulate --socket PATH` without --trap-all has one"
+            )
+        return found
 
     # ---- configuration space ----
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..doorbell_file import PAGES, DoorbellFile, in_pages
 from . import protocol as p
 from .connection import Connection
 from .protocol import WORD, Command, Message, Region, RegionFlag
 
-# Page of BAR0 -> page of the region: RX queues 0..63, RX 64..127, TX 0..63, TX 64..127.
-PAGES = {0x01: 0, 0x0D: 1, 0x06: 2, 0x07: 3}
 LENGTH = len(PAGES) * p.PAGE
 
 
@@ -69,7 +68,7 @@ class MappedDoorbells(Doorbells):
         self._view = np.frombuffer(mmap.mmap(fd, LENGTH, offset=offset), dtype=np.uint8)
 
     def address(self, offset: int) -> int:
-        return int(self._view.ctypes.data) + PAGES[offset // p.PAGE] * p.PAGE + offset % p.PAGE
+        return int(self._view.ctypes.data) + in_pages(offset)
 
     def close(self) -> None:
         """Nothing to do: the mapping ends with its last view, because a queue may still store there for a moment."""
@@ -106,15 +105,33 @@ class PostedDoorbells(Doorbells):
 
 def map_doorbells(connection: Connection, regions: int) -> MappedDoorbells | None:
     """The doorbell region; None if the server has none that is safe to map, or pages of this machine are not 4 KiB."""
+    found = find_doorbells(connection, regions)
+    if found is None:
+        return None
+    fd, offset = found
+    try:
+        return MappedDoorbells(fd, offset)
+    except OSError:  # the server's file cannot be mapped for writing
+        return None
+    finally:
+        os.close(fd)
+
+
+def doorbell_file(connection: Connection, regions: int) -> DoorbellFile | None:
+    """The same region as a file, for another process."""
+    found = find_doorbells(connection, regions)
+    return None if found is None else DoorbellFile(found[0], lambda offset: found[1] + in_pages(offset))
+
+
+def find_doorbells(connection: Connection, regions: int) -> tuple[int, int] | None:
+    """Descriptor, which the caller closes, and offset of the doorbell region; None as for map_doorbells()."""
     if mmap.PAGESIZE != p.PAGE:
         return None
     for index in range(Region.DOORBELLS, min(regions, Region.DOORBELLS + 16)):
         info = region_info(connection, index)
         try:
             if info.type == p.DOORBELL_TYPE and info.flags & RegionFlag.MMAP and is_safe(info):
-                return MappedDoorbells(info.fds[0], info.offset)
-        except OSError:  # the server's file cannot be mapped for writing
-            return None
+                return os.dup(info.fds[0]), info.offset
         finally:
             for fd in info.fds:
                 os.close(fd)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
@@ -19,10 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from ixrings import Port, open_port
+from ixrings import Port, Share, open_port
 from ixrings.hw.capture.pcap import read_capture
 from ixrings.hw.errors import DeviceError
-from tests.support.programs import EXAMPLES, interrupt, run_example, started
+from tests.support.programs import EXAMPLES, interrupt, run_example, started, wait_for
+from tests.support.queue_worker import has_opened, last_words, worker
 
 LOOP, SOURCE = os.environ["IXRINGS_LOOP"], os.environ["IXRINGS_SOURCE"]
 SEQUENCE_AT = 42  # offset at which the source numbers its frames
@@ -94,6 +96,65 @@ def test_jumbo_frames_take_several_slots() -> None:
         for length in (9720, 1025, 60):
             port.send([frame(port.mac, 0, length)])
             assert next(port.recv(5)) == frame(port.mac, 0, length)
+
+
+def share(port: Port, queue: int) -> Share:
+    try:
+        return port.share(queue)
+    except DeviceError as error:  # a vfio-user server without doorbell region
+        assert "no doorbell region" in str(error)
+        pytest.skip(str(error))
+
+
+def test_a_worker_process_receives_from_a_queue_and_gives_it_back() -> None:
+    with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
+        flows = [udp(port.mac, flow) for flow in range(16)]
+        lent = share(port, 1)
+        with worker(lent, "hold") as process:
+            has_opened(process)
+            for _ in range(10):
+                port.send(flows)
+                port.flush(EXAMPLE_S)
+            own = len(list(port.recv(1)))
+            wait_for(lambda: own + lent.rx_packets == 160, "the worker and the port have not received all", EXAMPLE_S)
+            assert own and lent.rx_packets
+            assert lent.reclaim(EXAMPLE_S) == 0
+            assert "was taken back" in last_words(process)
+        assert len(list(port.recv(1))) == 160 - own  # the worker left them in the ring
+        assert [queue["QPRC"] for queue in port.stats().rx] == [own, 160 - own]
+
+
+def test_the_queue_of_a_killed_worker_works_again() -> None:
+    with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
+        flows = [udp(port.mac, flow) for flow in range(16)]
+        lent = share(port, 1)
+        with worker(lent, "forward") as process:
+            has_opened(process)
+            port.send(flows)  # those of queue 1 go round for ever
+            wait_for(lambda: lent.rx_packets >= 1000, "the worker forwards nothing", EXAMPLE_S)
+            process.kill()
+            assert lent.wait(EXAMPLE_S)
+        lent.reclaim()
+        list(port.recv(1))  # what was on its way
+        for ring in (0, 1):
+            port.send(flows * 5, ring=ring)
+        port.flush(EXAMPLE_S)
+        assert len(list(port.recv(1))) == 160
+
+
+def test_a_worker_that_sleeps_does_not_keep_its_port_from_closing() -> None:
+    with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
+        lent = share(port, 1)
+        with worker(lent, "forward") as process:
+            has_opened(process)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.warns(RuntimeWarning, match="still has queue 1"):
+                port.close()
+            process.send_signal(signal.SIGCONT)  # its stores reach a NIC that is stopped
+            assert "was taken back" in last_words(process)
+    with open_port(LOOP) as port:
+        port.send([frame(port.mac, 1)])
+        assert next(port.recv(5)) == frame(port.mac, 1)
 
 
 def test_the_nic_opens_again_and_again() -> None:

@@ -18,7 +18,7 @@ from ixrings.hw.device import DmaMapping
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region
-from ixrings.rings.hotloop import PageTable
+from ixrings.rings.pages import PageTable
 from tests.support.driver_watch import emulated
 from tests.support.rings_nic import RxSide, TxSide
 

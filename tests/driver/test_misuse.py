@@ -96,7 +96,7 @@ MISUSES = [
     ("open_port('emulated', mtu='9000')", TypeError, "open_port(mtu=...) takes a whole number; '9000' is of type str"),
     ("open_port('emulated', promiscuous='no')", TypeError, "True or False"),
     ("port.received(0, None)", TypeError, "one of port.rx_rings"),
-    ("port.forward('emulated')", TypeError, "another port; open both with open_ports()"),
+    ("port.forward('emulated')", TypeError, "another port or queue; open both ports with open_ports()"),
     ("poll_ports(port, 0)", TypeError, "poll_ports([port])"),
     ("port.poll('1')", TypeError, "seconds: 0 not to wait, None to wait without limit"),
     ("next(port.recv('1'))", TypeError, "seconds"),

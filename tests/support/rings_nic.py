@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import PageTable, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.hotloop import RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.pages import PageTable
 
 IOVA = 0x10_0000_0000
 

@@ -72,7 +72,6 @@ NIC_CALLS: dict[str, Signature] = {
     "nic_break_write_back": (None, (c_bool, c_bool)),
     "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
     "nic_show_head": (None, (c_bool, c_uint32)),
-    "nic_share_doorbells": (c_int, ()),
     "nic_unshare_doorbells": (c_bool, ()),
     "nic_set_line": (None, (c_bool,)),
     "nic_mask_line": (None, (c_bool,)),
@@ -103,6 +102,13 @@ def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
     """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile."""
     function = PyDLL(str(path)).nic_ring
     function.restype, function.argtypes = None, (c_void_p, c_uint32, c_uint32)
+    return function
+
+
+def load_sharing(path: Path = LIBRARY) -> Callable[[int], int]:
+    """`nic_share_doorbells(nic)`. It keeps the GIL: a tail that a thread stored meanwhile would be lost."""
+    function = PyDLL(str(path)).nic_share_doorbells
+    function.restype, function.argtypes = c_int, (c_void_p,)
     return function
 
 
@@ -141,6 +147,7 @@ class Engine:
     def __init__(self) -> None:
         self._library = load_library()
         self._ring = load_ring()
+        self._share = load_sharing()
         self._frozen = Frozen(self._library)
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:
@@ -159,6 +166,12 @@ class Engine:
         if not self.pointer:
             raise DeviceError("the emulated NIC is closed")
         self._ring(self.pointer, offset, tail)
+
+    def share_doorbells(self) -> int:
+        """A file with the tail registers' pages, or -1 (doorbells.c). The engine is frozen."""
+        if not self.pointer:
+            raise DeviceError("the emulated NIC is closed")
+        return int(self._share(self.pointer))
 
     def frozen(self) -> Frozen:
         return self._frozen

@@ -13,8 +13,8 @@ from select import POLLIN
 import numpy as np
 
 from ixrings import Port, open_port
-from ixrings.driver.bringup import Session
 from ixrings.driver.errors import PortError
+from ixrings.driver.session import Session
 from ixrings.hw.errors import DeviceError
 
 OUTSIDE = 0x7654_3000  # not mapped: the driver maps a few windows from 0x10000000 on

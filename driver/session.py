@@ -1,0 +1,263 @@
+"""What an open port consists of, and what one of its queues has for itself."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Collection, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ixrings.hw.device import Device, DmaMemory
+from ixrings.hw.registers import Registers
+from ixrings.rings import Interface, Region, RxRing, TxRing
+from ixrings.rings.hotloop import RxQueue, TxQueue
+from ixrings.rings.pages import PageTable
+
+from . import queues
+from .clock import Clock
+from .config import OnePortOptions, frame_size
+from .errors import DmaRefused, NothingReceived, PortError
+from .flow_director import Director
+from .gate import Gate
+from .interrupts import Interrupts
+from .link import read_link
+from .queue_set import QueueSet
+from .standstill import Standstill, missing_write_back
+from .statistics import PAIR_BITS, Statistics
+from .wakeups import Sides
+
+HINT_S = 1.0
+
+
+class Session(QueueSet):
+    """Everything an open port consists of."""
+
+    def __init__(
+        self,
+        device: Device,
+        nic: Registers,
+        options: OnePortOptions,
+        region: Region,
+        interface: Interface,
+        tx: Sequence[TxQueue],
+        rx: Sequence[RxQueue],
+        memory: Sequence[DmaMemory],
+        seen_at: int | PageTable,
+        interrupts: Interrupts,
+        statistics: Statistics,
+        director: Director | None,
+        *,
+        refused_before: bool,
+    ) -> None:
+        """seen_at: the region's byte 0, or its pages, as the NIC sees them.
+
+        refused_before: an earlier user's DMA was refused, and no function reset followed.
+        """
+        super().__init__(
+            interface.name,
+            interface.name,
+            tx,
+            rx,
+            interface.buffers,
+            device,
+            Gate(interface.name),
+            busy_poll=options["busy_poll"],
+            interval_s=options["interrupt_interval_us"] / 1e6,
+        )
+        self.device, self.nic, self.options = device, nic, options
+        self.region, self.interface, self.memory = region, interface, tuple(memory)
+        self.all_queues: tuple[TxQueue | RxQueue, ...] = (*tx, *rx)  # those of other processes, too
+        self.lent: frozenset[int] = frozenset()  # queues that other processes have (share.py)
+        self.seen_at = seen_at
+        self.statistics, self.director = statistics, director
+        self.clock: Clock | None = None
+        self.hint_due_at = 0.0
+        self._interrupts = interrupts
+        self._refused_before = refused_before
+        self._ones: dict[int, OneQueue] = {}
+        # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
+        self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
+        self._set_due()
+        self._standstill = Standstill(device, nic, (*self.tx, *self.rx))
+
+    @property
+    def interrupts(self) -> Interrupts:
+        return self._interrupts
+
+    def queue(self, index: int) -> OneQueue:
+        """The set of one queue, the same each time. The caller has entered the gate."""
+        one = self._ones.get(index)
+        # setdefault: two threads may ask for a queue at once
+        return one if one is not None else self._ones.setdefault(index, OneQueue(self, index))
+
+    def check_selectable(self) -> None:
+        for one in list(self._ones.values()):
+            if one.selectable:
+                raise PortError(
+                    f"fileno() of {one.name} is in use, and takes messages of the port. Use fileno() of each queue, or "
+                    "only the port's"
+                )
+
+    def lend(self, indices: Collection[int]) -> None:
+        """Leave these queues to other processes, and use all others: no sync and no wait touches a queue that is lent.
+
+        The caller has ended all other uses of a queue before it is lent.
+        """
+        self.lent = frozenset(indices)
+        own = [queue for queue in self.all_queues if queue.ring.ringid not in self.lent]
+        self.set_queues(
+            [queue for queue in own if isinstance(queue, TxQueue)],
+            [queue for queue in own if isinstance(queue, RxQueue)],
+        )
+        self._set_due()
+        self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
+        for index in self.lent:
+            self._ones.pop(index, None)
+        for queue in self.all_queues:
+            queue.end_forwards()
+
+    def close_gate(self) -> None:
+        """End the waits of other threads, let nobody in any more, and wait until all have left."""
+        self.gate.close(self._wake)
+
+    def _wake(self) -> None:
+        """Sleeps that wait only for room end within a second by themselves."""
+        self.interrupts.nudge()
+        for one in list(self._ones.values()):
+            one.wake()
+
+    def accumulate(self) -> None:
+        """Read the NIC's counters. Raises DeviceGone."""
+        self.statistics.accumulate()
+        self._set_due()
+
+    def look_after(self) -> None:
+        """Do what a sync asks for by returning True: read the counters when due, check the device.
+
+        Raises DeviceGone, DmaRefused. Several threads may call it at once, each after the sync of its queue.
+        """
+        with self.gate:
+            if any(queue.packets >= queue.statistics_due for queue in (*self.tx, *self.rx)):
+                self.accumulate()
+            self.check()
+
+    def check(self) -> None:
+        """Check that the device is present and reaches its memory; read its counters when due.
+
+        Raises DeviceGone, DmaRefused.
+        """
+        self.nic.check_present("the port")
+        if not self._refused_before and self.device.dma_refused():
+            raise DmaRefused(
+                f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
+                "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
+                "port and open it again"
+            )
+        if time.monotonic() >= self.statistics.due_at:
+            self.accumulate()
+
+    def look_for_standstill(self) -> None:
+        """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
+        self._standstill.look()
+
+    def warn_of_losses(self, name: str) -> None:
+        """Warn the caller of recv(), once a port, if frames came and none was received. Raises DeviceGone.
+
+        It reads the counters at most once a second. A port that only listens is not told of frames that its filters
+        refuse: every network has some.
+        """
+        now = time.monotonic()
+        if now < self.hint_due_at or any(queue.packets for queue in self.rx):
+            return
+        self.hint_due_at = now + HINT_S
+        self.accumulate()
+        totals = self.statistics.totals()
+        if totals.losses and (totals["GPTC"] or not totals.refused):
+            self.hint_due_at = math.inf
+            warnings.warn(f"{name} received nothing: {'; '.join(totals.losses)}", NothingReceived, stacklevel=4)
+
+    def _set_due(self) -> None:
+        for queue in (*self.tx, *self.rx):
+            queue.statistics_due = queue.packets + self._packets_due
+
+    def leave(self, sentence: str) -> None:
+        """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""
+        self.device.leave()
+        self.interface.leave(sentence)
+        for queue in self.all_queues:
+            queue.leave(sentence)
+
+    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
+        """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
+        index = next(index for index, queue in enumerate(self.all_queues) if queue.ring is ring)
+        block = self.memory[1 + index]  # block 0 holds the head write-back words
+        return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
+
+    def why_unsent(self, queues: Sequence[TxQueue] | None = None) -> str:
+        state = read_link(self.device, self.nic)
+        if not state.up:
+            return f"the link is {state}"
+        unwritten = missing_write_back(self.nic, self.tx if queues is None else queues)
+        return unwritten or "the link is up, but the wire does not take them fast enough"
+
+
+class OneQueue(QueueSet):
+    """Queue `index` of an open port. Its wake-ups, its standstill and `selectable` are its own: no lock is needed."""
+
+    def __init__(self, session: Session, index: int) -> None:
+        super().__init__(
+            f"queue {index} of {session.port}",
+            session.port,
+            [queue for queue in session.tx if queue.ring.ringid == index],
+            [queue for queue in session.rx if queue.ring.ringid == index],
+            session.buffers,
+            session.bell,
+            session.gate,
+            busy_poll=session.busy_poll,
+            interval_s=session.interval_s,
+        )
+        self._session, self._index = session, index
+        self._standstill = Standstill(session.device, session.nic, (*self.tx, *self.rx))
+        self._making = threading.Lock()  # one thread may wait for frames while another waits for room
+
+    @cached_property
+    def _interrupts(self) -> Sides:
+        return self._session.interrupts.of_queue(self._index)
+
+    @property
+    def interrupts(self) -> Sides:
+        with self._making:
+            return self._interrupts
+
+    def wake(self) -> None:
+        """End a sleep that waits for frames."""
+        sides = self.__dict__.get("_interrupts")
+        if sides is not None:
+            sides.nudge()
+
+    def look_after(self) -> None:
+        self._session.look_after()
+
+    def check(self) -> None:
+        self._session.check()
+
+    def look_for_standstill(self) -> None:
+        self._standstill.look()
+
+    def why_unsent(self) -> str:
+        return self._session.why_unsent(self.tx)
+
+    def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
+        return self._session.descriptors(ring)
+
+    def check_selectable(self) -> None:
+        if self._session.selectable:
+            raise PortError(
+                f"fileno() of the port {self.port} is in use, and takes the messages of {self.name}. Use fileno() of "
+                "each queue, or only the port's"
+            )

@@ -1,0 +1,261 @@
+"""Queues of a port in other processes: counted, taken over from killed workers, refused where they must be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ixrings import Port, PortError, PortTimeout, Share, open_port
+from ixrings.rings import RegionError
+from tests.support.programs import ENVIRONMENT, wait_for
+from tests.support.queue_worker import has_opened, last_words, worker
+
+PATIENCE_S = 30
+FLOWS = 32
+
+
+def udp(flow: int) -> bytes:
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, flow]), bytes([10, 0, 1, flow]))
+    header = bytes.fromhex("ffffffffffff0200000000010800")
+    return (header + ip + struct.pack("!HHHH", 1000 + flow, 9, 8, 0)).ljust(60, b"\0")
+
+
+FRAMES = [udp(flow) for flow in range(FLOWS)]
+
+
+def of_queue(port: Port, queue: int) -> list[bytes]:
+    """Those of FRAMES that RSS gives to `queue` of the port, which has a looped cable."""
+    found: list[bytes] = []
+    for frame in FRAMES:
+        port.send([frame])
+        port.flush(PATIENCE_S)
+        assert port.poll(PATIENCE_S)
+        ring = next(ring for ring in port.rx_rings if ring.space)
+        ring.advance(ring.space)
+        found += [frame] if ring.ringid == queue else []
+    assert found
+    return found
+
+
+def buffers_of(port: Port) -> list[int]:
+    return [index for ring in (*port.tx_rings, *port.rx_rings) for index in ring.slots["buf_idx"].tolist()]
+
+
+def received(share: Share, count: int) -> None:
+    wait_for(lambda: share.rx_packets >= count, f"the worker has not received {count} frames", PATIENCE_S)
+
+
+def test_a_worker_syncs_its_queue_and_the_port_all_others() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        mine, theirs = of_queue(port, 0), of_queue(port, 1)
+        share = port.share(1)
+        with worker(share, "hold") as process:
+            has_opened(process)
+            for _ in range(30):
+                port.send(mine + theirs)
+                port.flush(PATIENCE_S)
+            received(share, 30 * len(theirs))
+            assert len([frame for _, frame in zip(range(30 * len(mine)), port.recv(5))]) == 30 * len(mine)
+            with pytest.raises(PortError, match=f"queue 1 of emulated:loop is shared with process {process.pid}"):
+                port.queue(1)
+            with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
+                port.rx_rings[1].reserve(1)
+            assert share.reclaim() == 0
+            assert "queue 1 of emulated:loop was taken back" in last_words(process)
+        port.send(theirs)  # the worker left its frames in the ring, and the port goes on there
+        assert len([frame for _, frame in zip(range(31 * len(theirs)), port.recv(5))]) == 31 * len(theirs)
+        stats = port.stats()
+        assert [queue["QPRC"] for queue in stats.rx[:2]] == [32 * len(mine), 33 * len(theirs)]
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_worker_killed_in_mid_sync_leaves_its_queue_to_be_taken_over(kills: int) -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64) as port:
+        theirs = of_queue(port, 1)
+        before = sorted(buffers_of(port))
+        for _ in range(kills):
+            share = port.share(1)
+            with worker(share, "forward") as process:
+                has_opened(process)
+                port.send(theirs)  # they go round for ever
+                received(share, 1000)
+                process.send_signal(signal.SIGKILL)
+                assert share.wait(PATIENCE_S)
+            assert 0 <= share.reclaim() <= 128
+            assert sorted(buffers_of(port)) == before
+            for _ in port.recv(0.05):  # frames that were on the way
+                pass
+            port.send(theirs * 3, ring=1)
+            assert sorted(frame for _, frame in zip(range(3 * len(theirs)), port.recv(5))) == sorted(theirs * 3)
+
+
+def test_a_handle_opens_once_and_only_elsewhere() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        share = port.share(1)
+        with pytest.raises(PortError, match=r"shared by this process.*use port.queue\(1\) here"):
+            share.open()
+        with pytest.raises(PortError, match="queue 1 of emulated:loop is shared"):
+            port.share(1)
+        with pytest.raises(PortError, match="has no queue 2; it has 0, 1"):
+            port.share(2)
+        with worker(share, "hold") as first, worker(share, "hold") as second:
+            one, other = (process.stdout.readline() for process in (first, second) if process.stdout)
+            assert {one, other} > {"open\n"}
+            opener, refused = (first, other) if one == "open\n" else (second, one)
+            assert f"queue 1 of emulated:loop is open in process {opener.pid} already" in refused
+            assert share.opened and share.worker == opener.pid
+
+
+def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        theirs = of_queue(port, 1)
+        share = port.share(1)
+        assert not share.wait(0)
+        assert share.reclaim() == share.reclaim() == 0
+        port.queue(1)
+        port.send(theirs)
+        assert len([frame for _, frame in zip(theirs, port.recv(5))]) == len(theirs)
+
+
+@pytest.mark.slow
+def test_a_worker_gives_its_queue_back_and_another_goes_on_there() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2, rx_slots=64) as port:
+        theirs = of_queue(port, 1)
+        for _ in range(2):
+            share = port.share(1)
+            with worker(share, "count") as process:
+                has_opened(process)
+                before = share.rx_packets
+                for turn in range(1, 11):
+                    port.send(theirs)
+                    port.flush(PATIENCE_S)
+                    received(share, before + turn * len(theirs))
+                assert last_words(process) == "done"
+                assert share.wait(PATIENCE_S)
+            port.queue(1)  # takes the queue back by itself
+            assert share.reclaim() == 0
+        assert port.stats().rx[1]["QPRC"] == 21 * len(theirs)
+
+
+def test_the_owner_closes_first_and_the_worker_ends() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port, worker(port.share(1), "hold") as process:
+        has_opened(process)
+        port.close()
+        assert (
+            last_words(process) == "PortClosed: queue 1 of emulated:loop was taken back by the process that opened it"
+        )
+
+
+OWNER = """
+    import sys, time
+    from ixrings import open_port
+    from tests.support.queue_worker import worker
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        with worker(port.share(1), sys.argv[1], stdout=None):
+            time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("work", ["hold", pytest.param("forward", marks=pytest.mark.slow)])
+def test_the_owner_is_killed_and_the_worker_ends(work: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), work], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "open\n"
+        owner.kill()
+        said = json.loads(owner.stdout.readline())
+        assert said == f"PortClosed: the process {owner.pid} that opened emulated:loop has ended, and its port with it"
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_answer_keeps_close_waiting_for_seconds_only() -> None:
+    port = open_port("emulated:loop", tx_queues=2, rx_queues=2)
+    share = port.share(1)
+    with worker(share, "forward") as process:
+        has_opened(process)
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(PortTimeout, match=f"process {process.pid} has not given it back within 0.1 s"):
+            share.reclaim(0.1)
+        with pytest.warns(RuntimeWarning, match=f"process {process.pid} still has queue 1 of emulated:loop"):
+            port.close()
+        process.send_signal(signal.SIGCONT)
+        assert "was taken back" in last_words(process)
+
+
+@pytest.mark.slow
+def test_a_forked_child_of_the_owner_does_not_keep_a_worker_alive() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port, worker(port.share(1), "hold") as process:
+        has_opened(process)
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(write)
+            os.read(read, 1)  # until the parent ends it
+            os._exit(0)
+        os.close(read)
+        port.close()
+        assert "was taken back" in last_words(process)
+        os.close(write)
+        os.waitpid(child, 0)
+
+
+WORKERS = """
+    import multiprocessing, sys
+    from ixrings import PortClosed, open_port
+    from tests.driver.test_share import FRAMES
+
+    def work(handle):
+        with handle.open() as queue:
+            while True:
+                queue.poll(10)
+                queue.rx_ring.advance(queue.rx_ring.space)
+
+    def quietly(handle):
+        try:
+            work(handle)
+        except PortClosed:
+            pass
+
+    if __name__ == "__main__":
+        with open_port("emulated:loop", tx_queues=3, rx_queues=3) as port:
+            shares = [port.share(1), port.share(2)]
+            workers = [
+                multiprocessing.get_context(method).Process(target=quietly, args=(share,))
+                for method, share in zip(("spawn", "forkserver"), shares)
+            ]
+            for worker in workers:
+                worker.start()
+            while not all(share.opened for share in shares):
+                shares[0].wait(0.01)
+            own = 0
+            for _ in range(100):
+                port.send(FRAMES)
+                port.flush()
+                port.rxsync()
+                own += port.rx_rings[0].space
+                port.rx_rings[0].advance(port.rx_rings[0].space)
+            while own + sum(share.rx_packets for share in shares) < 100 * len(FRAMES):
+                port.poll(0.01)
+                own += port.rx_rings[0].space
+                port.rx_rings[0].advance(port.rx_rings[0].space)
+            counts = [own, *(share.rx_packets for share in shares)]
+            assert [share.reclaim() for share in shares] == [0, 0]
+            for worker in workers:
+                worker.join(10)
+            print(sum(counts), min(counts) > 0, [each["QPRC"] for each in port.stats().rx] == counts)
+"""
+
+
+def test_processes_of_multiprocessing_count_their_queues(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(WORKERS))
+    done = subprocess.run([sys.executable, str(program)], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("3200 True True\n", "")
