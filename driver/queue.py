@@ -98,9 +98,10 @@ class Syncing(Guarded):
             raise
         pairs = self._forwards.get(to)
         if pairs is None:
-            # Drop closed ports: an entry would keep their memory.
-            self._forwards = {other: each for other, each in self._forwards.items() if not other.closed}
-            pairs = self._forwards[to] = self._join(session, target, to)
+            with session.gate, target.gate:
+                # Drop closed ports: an entry would keep their memory.
+                self._forwards = {other: each for other, each in self._forwards.items() if not other.closed}
+                pairs = self._forwards[to] = self._join(session, target, to)
         moved = pairs(limit)
         if pairs.attention:
             session.look_after()
