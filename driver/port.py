@@ -16,7 +16,7 @@ from ixrings.hw.attributes import Guarded
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
-from ixrings.rings import Region, RxRing, Span, TxRing
+from ixrings.rings import Add, Read, Region, RxRing, Span, TxRing, Write
 from ixrings.rings.hotloop import Forward
 
 from . import filters, forked
@@ -233,6 +233,21 @@ class Port(Guarded):
         return session.statistics.totals()
 
     # ---- rings ----
+
+    @property
+    def read(self) -> Read:
+        """Copy bytes of a span's frames into an array, such as `port.read(span, 60)`: see `help(port.read)`."""
+        return (self._session or self._open()).interface.read
+
+    @property
+    def write(self) -> Write:
+        """Copy rows of an array into a span's frames, such as `port.write(span, rows)`: see `help(port.write)`."""
+        return (self._session or self._open()).interface.write
+
+    @property
+    def add(self) -> Add:
+        """Add to a number in each of a span's frames, such as `port.add(span, -1, offset=22)`: see `help(port.add)`."""
+        return (self._session or self._open()).interface.add
 
     def txsync(self) -> None:
         """Give the advanced slots of every TX ring to the NIC, and take back the slots that it has sent.
