@@ -3,6 +3,8 @@
 if __name__ != "ixrings.driver":  # the root of a checkout is on sys.path
     raise ImportError("import ixrings, not driver: the folder driver/ is the package ixrings.driver")
 
+from ixrings.rings.headers import ETHERNET, IPV4, TCP, UDP
+
 from .clock import Clock, Stamp
 from .config import PortOptions
 from .errors import (
@@ -35,6 +37,10 @@ from .worker import WorkerQueue
 # ruff keeps this list and the imports above in step: a name that only one of them has is an error (F401, F822).
 __all__ = [
     "ERRORS",
+    "ETHERNET",
+    "IPV4",
+    "TCP",
+    "UDP",
     "Checksum",
     "Clock",
     "DmaRefused",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw.attributes import Guarded
-from ixrings.rings import RegionError, RxRing, Span, TxRing
+from ixrings.rings import Add, Read, RegionError, RxRing, Span, TxRing, Write
 from ixrings.rings.hotloop import Forward
 
 from . import forked
@@ -60,7 +60,26 @@ class Syncing(Guarded):
 
     @property
     def buffers(self) -> npt.NDArray[np.uint8]:
-        return self._open().buffers
+        return self._open().interface.buffers
+
+    # ---- bytes of a batch ----
+
+    @property
+    def read(self) -> Read:
+        """Copy bytes of a span's frames into an array, such as `port.read(span, 60)`: see `help(port.read)`."""
+        return (self._session or self._open()).interface.read
+
+    @property
+    def write(self) -> Write:
+        """Copy rows of an array into a span's frames, such as `port.write(span, rows)`: see `help(port.write)`."""
+        return (self._session or self._open()).interface.write
+
+    @property
+    def add(self) -> Add:
+        """Add to a number in each of a span's frames, such as `port.add(span, -1, offset=22)`: see `help(port.add)`."""
+        return (self._session or self._open()).interface.add
+
+    # ---- rings ----
 
     def txsync(self) -> None:
         """Give the advanced slots of every TX ring to the NIC, and take back the slots that it has sent.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.rings import RxRing, TxRing
+from ixrings.rings import Interface, RxRing, TxRing
 from ixrings.rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
 
 from .doorbells import Bell, Sync, ringing
@@ -28,7 +28,7 @@ class QueueSet(ABC):
     """Queues of one port, and how they are synced, waited for and looked after.
 
     name: of the port or the queue, for errors. port: the port's name. tx, rx: queues of the hot loop, one a ring.
-    buffers: every buffer of the region, shape (total_buffers, buf_size). bell: what needs a message after a sync.
+    interface: the rings and buffers. bell: what needs a message after a sync.
     gate: close() waits for the threads inside. busy_poll, interval_s: options of the port (interrupt_interval_us).
     tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use. quiet_s: check the device
     after this time without an interrupt, because a device that is gone sends none.
@@ -42,7 +42,7 @@ class QueueSet(ABC):
         port: str,
         tx: Sequence[TxQueue],
         rx: Sequence[RxQueue],
-        buffers: npt.NDArray[np.uint8],
+        interface: Interface,
         bell: Bell,
         gate: Gate,
         *,
@@ -50,7 +50,7 @@ class QueueSet(ABC):
         interval_s: float,
     ) -> None:
         self.name, self.port = name, port
-        self.buffers, self.bell, self.gate = buffers, bell, gate
+        self.interface, self.bell, self.gate = interface, bell, gate
         self.busy_poll, self.interval_s = busy_poll, interval_s
         self.selectable = False
         self.set_queues(tx, rx)

@@ -63,14 +63,14 @@ class Session(QueueSet):
             interface.name,
             tx,
             rx,
-            interface.buffers,
+            interface,
             device,
             Gate(interface.name),
             busy_poll=options["busy_poll"],
             interval_s=options["interrupt_interval_us"] / 1e6,
         )
         self.device, self.nic, self.options = device, nic, options
-        self.region, self.interface, self.memory = region, interface, tuple(memory)
+        self.region, self.memory = region, tuple(memory)
         self.all_queues: tuple[TxQueue | RxQueue, ...] = (*tx, *rx)  # those of other processes, too
         self.lent: frozenset[int] = frozenset()  # queues that other processes have (share.py)
         self.seen_at = seen_at
@@ -216,7 +216,7 @@ class OneQueue(QueueSet):
             session.port,
             [queue for queue in session.tx if queue.ring.ringid == index],
             [queue for queue in session.rx if queue.ring.ringid == index],
-            session.buffers,
+            session.interface,
             session.bell,
             session.gate,
             busy_poll=session.busy_poll,

@@ -137,7 +137,7 @@ class LentQueue(QueueSet):
         lease: Lease,
         tx: Sequence[TxQueue],
         rx: Sequence[RxQueue],
-        buffers: npt.NDArray[np.uint8],
+        interface: Interface,
         descriptors: dict[int, npt.NDArray[np.uint64]],
     ) -> None:
         facts = lease.facts
@@ -146,7 +146,7 @@ class LentQueue(QueueSet):
             facts.port,
             tx,
             rx,
-            buffers,
+            interface,
             NoBell(),
             Gate(facts.port),
             busy_poll=facts.busy_poll,
@@ -281,7 +281,7 @@ def attach(facts: Facts, fds: Sequence[int], channel: socket.socket) -> WorkerQu
     lease.queues = (*tx, *rx)
     for queue in lease.queues:
         queue.memory = (memory, control)  # stays mapped as long as C may use it
-    return WorkerQueue(LentQueue(lease, tx, rx, interface.buffers, descriptors), lease)
+    return WorkerQueue(LentQueue(lease, tx, rx, interface, descriptors), lease)
 
 
 def map_region(fd: int) -> Mapping:

@@ -85,7 +85,7 @@ def put(port: Port, capture: Capture, first: int, count: int) -> int:
     captured, lengths = capture.lengths[these, None], capture.wire_lengths[these]
     column = np.arange(lengths.max(initial=0))
     frames = capture.data.take(capture.offsets[these, None].astype(np.int64) + column, mode="clip")
-    port.buffers[span.buf_idx, : len(column)] = np.where(column < captured, frames, 0)
+    port.write(span, np.where(column < captured, frames, 0))
     span.len[:] = lengths
     port.tx_rings[0].advance(len(span))
     return len(span)

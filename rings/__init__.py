@@ -8,6 +8,7 @@ if __name__ != "ixrings.rings":  # the root of a checkout is on sys.path
     raise ImportError("import ixrings, not rings: the folder rings/ is the package ixrings.rings")
 
 from .context import L4, Context
+from .copying import Add, Read, Write
 from .errors import RegionError, RingError
 from .interface import Interface, attach
 from .region import Region
@@ -16,8 +17,10 @@ from .rules import Rule
 
 __all__ = [
     "L4",
+    "Add",
     "Context",
     "Interface",
+    "Read",
     "Region",
     "RegionError",
     "Ring",
@@ -26,5 +29,6 @@ __all__ = [
     "RxRing",
     "Span",
     "TxRing",
+    "Write",
     "attach",
 ]

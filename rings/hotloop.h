@@ -162,6 +162,19 @@ struct forward {
     uint64_t slots;
 };
 
+/* A ring and its buffers, as copy.c uses them. */
+struct frames {
+    const struct netmap_ring *ring;
+    uint8_t *buffers; /* buffer 0 in this process */
+    uint32_t total_buffers;
+    uint32_t buf_size;
+    uint32_t num_slots;
+    uint32_t refused; /* the index that the last call did not accept */
+};
+
+/* The result of copying: 0, one of these after nothing was done, or 1 + the slot whose index is not a buffer. */
+enum { NOT_IN_A_BUFFER = -1, NOT_OWNED = -2 };
+
 /* The result of a sync: 0, ATTENTION_TAKEN alone, or the others ORed. forward() returns the number of frames moved above them. */
 enum {
     ATTENTION_VIOLATION = 1, /* a queue's `last` names the rule */
@@ -176,6 +189,12 @@ EXPORT int rxsync(struct rx_queue **queues, int n);
 EXPORT int rx_fill(struct rx_queue **queues, int n);
 EXPORT int forward(struct forward **pairs, int n, uint32_t limit);
 EXPORT int busy_wait(struct rx_queue **rx, int rx_count, struct tx_queue **tx, int tx_count, uint64_t timeout_ns);
+EXPORT int read_frames(struct frames *f, uint32_t from, uint32_t count, uint32_t offset, uint32_t length,
+                       uint8_t *rows);
+EXPORT int write_frames(struct frames *f, uint32_t from, uint32_t count, uint32_t offset, uint32_t length,
+                        const uint8_t *rows, uint32_t stride);
+EXPORT int add_to_frames(struct frames *f, uint32_t from, uint32_t count, uint32_t offset, uint32_t length,
+                         uint32_t amount);
 
 /* exclusive.c: for Python without the GIL, and for close() with or without it. */
 EXPORT int txsync_alone(struct tx_queue **queues, int n);

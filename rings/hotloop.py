@@ -14,16 +14,16 @@ import os
 import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast
 from weakref import WeakSet
 
-from .errors import LibraryError, RegionError, RingError
+from .errors import RegionError, RingError
 from .layout import MAX_CHAIN, RESERVED_BUFFERS
+from .library import another_version, load, not_built
 from .memory import Attached
 from .pages import PageTable
 from .region import Region
-from .ring import RxRing, TxRing
+from .ring import Frames, RxRing, TxRing
 from .rules import Rule
 
 DESCRIPTOR_SIZE = 16  # bytes, for both directions (82599 7.1.6, 7.2.3.2.4)
@@ -488,15 +488,14 @@ def library() -> ctypes.PyDLL:
 
     Raises LibraryError.
     """
-    path = Path(__file__).with_name("libhotloop.so")
+    loaded = load()
     try:
-        loaded = ctypes.PyDLL(str(path))
         count = ctypes.c_uint32.in_dll(loaded, "hotloop_layout_count").value
         layout = tuple((ctypes.c_uint32 * count).in_dll(loaded, "hotloop_layout"))
-    except (OSError, ValueError) as error:
-        raise LibraryError(f"{path.name} is not built for this machine ({error}). Run: pip install -e .") from error
+    except ValueError as error:
+        raise not_built(error) from error
     if layout != LAYOUT:
-        raise LibraryError(f"{path.name} has another version than this package. Run: pip install -e .")
+        raise another_version()
     return loaded
 
 
@@ -533,6 +532,7 @@ LAYOUT = (
     ctypes.sizeof(TxQueue),
     ctypes.sizeof(RxQueue),
     ctypes.sizeof(Pair),
+    ctypes.sizeof(Frames),
     offset(Queue, "_doorbell"),
     offset(Queue, "hwcur"),
     offset(Queue, "_group"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from .copying import Add, Copier, Read, Write
 from .errors import RegionError
 from .layout import IF_HEADER_SIZE, MAX_SLOTS, NETMAP_API, NETMAP_IF, NETMAP_RING, RESERVED_BUFFERS, Direction
 from .memory import Mapping, map_shared
@@ -21,8 +22,8 @@ class Interface:
     """The rings of one port in a region, read from the netmap_if at `offset` (netmap's nr_offset).
 
     tx_rings, rx_rings: the bound rings, in ringid order. buffers: every buffer of the region, uint8, shape
-    (total_buffers, buf_size). Region.register() makes it in the driver's process, attach() in another one. Raises
-    RegionError when there is no valid interface at `offset`.
+    (total_buffers, buf_size). read, write, add: calls on frames (copying.py). Region.register() makes it in the
+    driver's process, attach() in another one. Raises RegionError when there is no valid interface at `offset`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Interface:
         self._header = header
         self.buffers: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         self._find_rings(mapping, header)
+        self._copy_by(Copier(self.buffers))
 
     def _find_rings(self, mapping: Mapping, header: np.void) -> None:
         counts = [
@@ -59,10 +61,12 @@ class Interface:
             ) from error
         for i in range(tx):
             if ofs[i]:
-                self.tx_rings.append(TxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.TX), self.name))
+                place = self._check_ring(mapping, ofs[i], Direction.TX)
+                self.tx_rings.append(TxRing(mapping, *place, self.name, self.buffers))
         for i in range(tx + host_tx, tx + host_tx + rx):
             if ofs[i]:
-                self.rx_rings.append(RxRing(mapping, *self._check_ring(mapping, ofs[i], Direction.RX), self.name))
+                place = self._check_ring(mapping, ofs[i], Direction.RX)
+                self.rx_rings.append(RxRing(mapping, *place, self.name, self.buffers))
 
     def _check_ring(self, mapping: Mapping, ring_ofs: int, direction: Direction) -> tuple[int, int, int]:
         """Offset, slots and id of the ring at `ring_ofs` from the interface. The first ring sets `buffers`."""
@@ -82,6 +86,11 @@ class Interface:
         except ValueError as error:
             raise RegionError(f"No {direction.name} ring at offset {offset} ({error}); {NOT_OURS}") from error
         return offset, num_slots, int(header["ringid"])
+
+    def _copy_by(self, copier: Copier) -> None:
+        self.read: Read = copier.read
+        self.write: Write = copier.write
+        self.add: Add = copier.add
 
     @property
     def total_buffers(self) -> int:
@@ -144,6 +153,7 @@ class Interface:
         self.tx_rings = []
         self.rx_rings = []
         self.buffers = np.empty((0, 0), np.uint8)
+        self._copy_by(Copier(self.buffers))
 
 
 def read_header(mapping: Mapping, offset: int) -> np.void:

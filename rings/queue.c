@@ -106,6 +106,7 @@ const uint32_t hotloop_layout[] = {
     sizeof(struct tx_queue),
     sizeof(struct rx_queue),
     sizeof(struct forward),
+    sizeof(struct frames),
     offsetof(struct queue, doorbell),
     offsetof(struct queue, hwcur),
     offsetof(struct queue, group),

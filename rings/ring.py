@@ -9,6 +9,7 @@ always belongs to the driver, so head == tail means that the application owns no
 
 from __future__ import annotations
 
+import ctypes
 from typing import cast
 
 import numpy as np
@@ -41,45 +42,60 @@ class Refusal:
         raise RegionError(self._sentence)
 
 
-class Span:
-    """Contiguous slots, [start, start + len). The numpy views show the slots themselves, not copies.
+class Frames(ctypes.Structure):
+    """struct frames in hotloop.h: a ring and its buffers."""
 
-    A span is valid until head moves past it.
+    _fields_ = [
+        ("ring", ctypes.c_uint64),
+        ("buffers", ctypes.c_uint64),
+        ("total_buffers", ctypes.c_uint32),
+        ("buf_size", ctypes.c_uint32),
+        ("num_slots", ctypes.c_uint32),
+        ("refused", ctypes.c_uint32),
+    ]
+    num_slots: int
+    refused: int
+
+
+class Span:
+    """Contiguous slots of `ring`, [start, stop). The numpy views show the slots themselves, not copies.
+
+    A span is valid until head moves past it. port.read() and port.write() copy its frames' bytes.
     """
 
-    __slots__ = ("_ring", "_stop", "start")
+    __slots__ = ("ring", "start", "stop")
 
     def __init__(self, ring: Ring, start: int, stop: int) -> None:
-        self._ring = ring
+        self.ring = ring
         self.start = start
-        self._stop = stop
+        self.stop = stop
 
     def __len__(self) -> int:
-        return self._stop - self.start
+        return self.stop - self.start
 
     def __repr__(self) -> str:
-        slots = f"slots {self.start}..{self._stop - 1}" if len(self) else "no slots"
-        return f"<Span of {self._ring.name}: {slots}>"
+        slots = f"slots {self.start}..{self.stop - 1}" if len(self) else "no slots"
+        return f"<Span of {self.ring.name}: {slots}>"
 
     @property
     def buf_idx(self) -> npt.NDArray[np.uint32]:
         """The buffer of each slot, shape (len,). To swap buffers, store another index and set NS_BUF_CHANGED."""
-        return self._ring.slot_buf_idx[self.start : self._stop]
+        return self.ring.slot_buf_idx[self.start : self.stop]
 
     @property
     def len(self) -> npt.NDArray[np.uint16]:
         """Bytes in each slot, shape (len,)."""
-        return self._ring.slot_len[self.start : self._stop]
+        return self.ring.slot_len[self.start : self.stop]
 
     @property
     def flags(self) -> npt.NDArray[np.uint16]:
         """SlotFlag bits of each slot, shape (len,)."""
-        return self._ring.slot_flags[self.start : self._stop]
+        return self.ring.slot_flags[self.start : self.stop]
 
     @property
     def ptr(self) -> npt.NDArray[np.uint64]:
         """With NS_CONTEXT a Context.word(), otherwise free for the application; shape (len,)."""
-        return self._ring.slot_ptr[self.start : self._stop]
+        return self.ring.slot_ptr[self.start : self.stop]
 
 
 def refuse_assignment(view: str) -> property:
@@ -100,18 +116,22 @@ for view in ("buf_idx", "len", "flags", "ptr"):
 class Ring:
     """One netmap_ring. The application writes head, cur, flags and slots; the driver writes the rest.
 
-    slots: structured array, shape (num_slots,), dtype layout.NETMAP_SLOT. offset: bytes from the region's start.
-    address: of the ring in this process. name: the ring's name in errors. Two threads must not use a ring at once.
+    slots: structured array, shape (num_slots,), dtype layout.NETMAP_SLOT. buffers: those of its interface. offset:
+    bytes from the region's start. address: of the ring in this process. name: the ring's name in errors. Two threads
+    must not use a ring at once.
     """
 
     __slots__ = (
+        "_frames",
         "_header",
         "_timeval",
         "_words",
         "address",
+        "buffers",
         "name",
         "num_slots",
         "offset",
+        "place",
         "ringid",
         "slot_buf_idx",
         "slot_flags",
@@ -122,7 +142,9 @@ class Ring:
 
     direction: Direction
 
-    def __init__(self, mapping: Mapping, offset: int, num_slots: int, ringid: int, port: str) -> None:
+    def __init__(
+        self, mapping: Mapping, offset: int, num_slots: int, ringid: int, port: str, buffers: npt.NDArray[np.uint8]
+    ) -> None:
         self.offset = offset
         self.address = mapping.address + offset
         self.num_slots = num_slots
@@ -134,6 +156,9 @@ class Ring:
         self.slot_flags: npt.NDArray[np.uint16] = self.slots["flags"]
         self.slot_ptr: npt.NDArray[np.uint64] = self.slots["ptr"]
         self._header = mapping.memory[offset : offset + RING_HEADER_SIZE]
+        self.buffers = buffers
+        self._frames = Frames(self.address, buffers.ctypes.data, *buffers.shape, num_slots, 0)
+        self.place: object = ctypes.byref(self._frames)  # for C, made once
         self.take_back()
 
     @property
@@ -244,13 +269,20 @@ class Ring:
         return f"<{type(self).__name__} {self.name}: {state}>"
 
     def take_back(self) -> None:
-        """Allow access to the indices, also after leave()."""
+        """Allow access to the indices and frames, also after leave()."""
         self._words = self._header.cast("I")
         self._timeval = self._header[40:56].cast("q")
+        self._frames.num_slots = self.num_slots
 
     def leave(self, sentence: str) -> None:
-        """Refuse every access to the indices until take_back(), with a RegionError that has this sentence."""
+        """Refuse every access to indices and frames until take_back(), with a RegionError that has this sentence."""
         self._words = self._timeval = cast("memoryview[int]", Refusal(sentence))
+        self._frames.num_slots = 0  # C finds no slot owned, and Python asks for the indices
+
+    @property
+    def refused(self) -> int:
+        """The index that the last read or write of frames did not accept."""
+        return self._frames.refused
 
     def _not_a_slot(self, head: int, tail: int) -> RingError:
         value = head if head >= self.num_slots else tail

@@ -26,7 +26,7 @@ def play(port: Port, nic_works: Callable[[int], object], rounds: int = ROUNDS) -
     for number in range(rounds):
         span = tx.reserve(BATCH)  # fewer at the end of the ring
         span.len[:] = len(BROADCAST)
-        port.buffers[span.buf_idx, : len(BROADCAST)] = list(BROADCAST)
+        port.write(span, BROADCAST)
         tx.advance(len(span))
         recording.look(
             f"The program wrote {len(span)} frames into buffers and their lengths into slots. It advanced: head and "
