@@ -50,9 +50,9 @@ class Port(Syncing):
     nic: the registers; try `port.nic.LINKS` at a prompt.
 
     One thread may send (send, txsync, flush) while another receives (recv, rxsync), and others read link, stats() and
-    registers. poll(), forward() and close() use both directions and are for a single thread; so is every call on a port
-    whose fileno() is in use. Every method of a closed port raises PortClosed. If the
-    device is gone, methods raise hw.errors.DeviceGone.
+    registers. poll() and forward() use both directions and are for a single thread; so is every call on a port whose
+    fileno() is in use. For more threads see queue(). close() may be called by any thread. Every method of a closed
+    port raises PortClosed. If the device is gone, methods raise hw.errors.DeviceGone.
     """
 
     __slots__ = (
@@ -228,14 +228,14 @@ class Port(Syncing):
         """
         session = self._open()
         require("queue()", index, int, "the number of a queue: 0, 1 and so on")
+        if not any(queue.ring.ringid == index for queue in session.all_queues):
+            raise PortError(self._no_queue(session, index))
         self._shares.check(index)
-        with session.gate:
-            one = session.queue(index)
-            if not one.tx and not one.rx:
-                raise PortError(self._no_queue(session, index))
+        with session.gate, session.making:
             queue = self._queues.get(index)
-            # setdefault: two threads may ask for a queue at once
-            return queue if queue is not None else self._queues.setdefault(index, Queue(one, self))
+            if queue is None:
+                queue = self._queues[index] = Queue(session.queue(index), self)
+            return queue
 
     def share(self, index: int) -> Share:
         """A handle of queue `index` for another process of the same user, which syncs the queue itself.

@@ -80,6 +80,7 @@ class Session(QueueSet):
         self._interrupts = interrupts
         self._refused_before = refused_before
         self._ones: dict[int, OneQueue] = {}
+        self.making = threading.RLock()  # several threads may ask for queues and their vectors at once
         # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
@@ -90,10 +91,10 @@ class Session(QueueSet):
         return self._interrupts
 
     def queue(self, index: int) -> OneQueue:
-        """The set of one queue, the same each time. The caller has entered the gate."""
-        one = self._ones.get(index)
-        # setdefault: two threads may ask for a queue at once
-        return one if one is not None else self._ones.setdefault(index, OneQueue(self, index))
+        """The set of one queue, the same each time. The caller holds `making`."""
+        if index not in self._ones:
+            self._ones[index] = OneQueue(self, index)
+        return self._ones[index]
 
     def check_selectable(self) -> None:
         for one in list(self._ones.values()):
@@ -223,7 +224,6 @@ class OneQueue(QueueSet):
         )
         self._session, self._index = session, index
         self._standstill = Standstill(session.device, session.nic, (*self.tx, *self.rx))
-        self._making = threading.Lock()  # one thread may wait for frames while another waits for room
 
     @cached_property
     def _interrupts(self) -> Sides:
@@ -231,7 +231,7 @@ class OneQueue(QueueSet):
 
     @property
     def interrupts(self) -> Sides:
-        with self._making:
+        with self._session.making:
             return self._interrupts
 
     def wake(self) -> None:

@@ -241,7 +241,7 @@ def test_a_frame_makes_only_its_queue_readable(port: Port) -> None:
     fds = [port.queue(k).fileno() for k in range(QUEUES)]
     assert len(set(fds)) == QUEUES
     put(port.queue(0), frame(1))
-    port.queue(0).flush(PATIENCE_S)
+    port.queue(0).txsync()
     assert select.select([fds[2]], [], [], PATIENCE_S)[0] == [fds[2]]
     assert select.select(fds, [], [], 0)[0] == [fds[2]]
 

@@ -33,8 +33,14 @@ def test_the_ten_lines_of_the_first_screen_run_as_printed(capsys: pytest.Capture
     assert capsys.readouterr().out == ("60 " + "ff " * 13 + "ff\n") * 4
 
 
-def test_the_lines_of_asyncio_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_of_threads_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(python_block(README, 1), "README.md", "exec"), {})
+    expected = [f"queue {k} of emulated:loop received 50 frames" for k in range(2)]
+    assert sorted(capsys.readouterr().out.splitlines()) == expected
+
+
+def test_the_lines_of_asyncio_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(README, 2), "README.md", "exec"), {})
     assert capsys.readouterr().out == "60\n" * 4
 
 

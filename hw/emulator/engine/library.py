@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sysconfig
 from collections.abc import Callable
 from ctypes import CDLL, POINTER, PyDLL, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
@@ -12,6 +13,7 @@ from .findings import FINDINGS_KEPT
 
 LIBRARY = Path(__file__).with_name("libengine.so")
 REGISTER_BYTES = 0x20000
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # of the build: the GIL may be on or off
 
 
 class Finding(ctypes.Structure):
@@ -99,7 +101,10 @@ NIC_CALLS: dict[str, Signature] = {
 
 
 def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
-    """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile."""
+    """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile.
+
+    Engine.ring() freezes the engine around it on a Python that can run without the GIL.
+    """
     function = PyDLL(str(path)).nic_ring
     function.restype, function.argtypes = None, (c_void_p, c_uint32, c_uint32)
     return function
@@ -165,7 +170,11 @@ class Engine:
         """Write the tail register at `offset`. The engine need not be frozen (doorbells.c)."""
         if not self.pointer:
             raise DeviceError("the emulated NIC is closed")
-        self._ring(self.pointer, offset, tail)
+        if FREE_THREADED:
+            with self._frozen:  # the GIL does not keep another thread from closing the NIC
+                self._ring(self.pointer, offset, tail)
+        else:
+            self._ring(self.pointer, offset, tail)
 
     def share_doorbells(self) -> int:
         """A file with the tail registers' pages, or -1 (doorbells.c). The engine is frozen."""
