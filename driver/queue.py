@@ -117,11 +117,11 @@ class Syncing(Guarded):
             raise
         pairs = self._forwards.get(to)
         if pairs is None:
-            pairs = self._pair(session, target, to)
+            pairs = self._joined(session, target, to)
         try:
             moved = pairs(limit)
-        except RegionError:  # other queues belong to the ports since one was shared, or came back
-            pairs = self._pair(session, target, to)
+        except RegionError:  # a queue of one of them was shared since, or came back
+            pairs = self._joined(session, target, to)
             moved = pairs(limit)
         if pairs.attention:
             session.look_after()
@@ -131,12 +131,12 @@ class Syncing(Guarded):
             settle_transmit(target)
         return moved
 
-    def _pair(self, session: QueueSet, target: QueueSet, to: Syncing) -> Forward:
+    def _joined(self, session: QueueSet, target: QueueSet, to: Syncing) -> Forward:
         with session.gate, target.gate:
             # Drop closed ports: an entry would keep their memory.
             self._forwards = {other: each for other, each in self._forwards.items() if not other.closed}
             pairs = self._forwards[to] = self._join(session, target, to)
-        return pairs
+            return pairs
 
     def _join(self, session: QueueSet, target: QueueSet, to: Syncing) -> Forward:
         if not session.rx or not target.tx:

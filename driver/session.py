@@ -115,6 +115,7 @@ class Session(QueueSet):
             [queue for queue in own if isinstance(queue, TxQueue)],
             [queue for queue in own if isinstance(queue, RxQueue)],
         )
+        self.interrupts.use({queue.ring.ringid for queue in self.rx}, {queue.ring.ringid for queue in self.tx})
         self._set_due()
         self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
         for index in self.lent:

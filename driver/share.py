@@ -55,8 +55,8 @@ ASK_S = 0.005  # reclaim() asks so often: the worker's C loop may overwrite one 
 class Share(SharedQueue):
     """The handle as the owner has it: it also gets the queue back.
 
-    rx_packets, tx_packets: what the worker has received and given to the NIC, at any time. opened: whether a process
-    has opened the handle. worker: the number of that process, 0 before.
+    rx_packets, tx_packets: frames that the queue has received and given to the NIC since its port was opened, at any
+    time. opened: whether a process has opened the handle. worker: the number of that process, 0 before.
     """
 
     def __init__(
@@ -124,11 +124,12 @@ class Share(SharedQueue):
         return True
 
     def _sleep(self, seconds: float) -> None:
-        """Until the worker ends, or `seconds` have passed."""
-        ends = select.poll()
-        ends.register(self._channel, select.POLLIN)
-        ends.poll(max(1, int(seconds * 1000)))
-        if not self.opened:
+        """Until the worker ends, or `seconds` have passed. Shorter before the handle is opened, which wakes nobody."""
+        if self.opened:
+            ends = select.poll()
+            ends.register(self._channel, select.POLLIN)
+            ends.poll(max(1, int(seconds * 1000)))
+        else:
             time.sleep(min(seconds, ASK_S))
 
     def reclaim(self, timeout: float = 10.0) -> int:

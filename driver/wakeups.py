@@ -32,6 +32,10 @@ class Wakeups:
         for fd in self._bits:
             self._epoll.register(fd, select.EPOLLIN)
 
+    def use(self, vectors: Sequence[Vector]) -> None:
+        """Arm only these of the vectors from now on. Another one that is armed may send its message."""
+        self._vectors = vectors
+
     def unmask(self, vectors: int) -> None:
         """Let the hardware send messages for these vectors."""
         raise NotImplementedError

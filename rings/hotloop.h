@@ -129,7 +129,8 @@ struct queue {
     uint32_t hwtail; /* first slot that the application does not own */
     uint64_t packets;
     uint64_t bytes;
-    uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved */
+    uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved; the owner of a queue that
+                          * another process syncs stores 1 to ask for one, again and again, because a sync may undo it */
     uint64_t statistics_due; /* from this many packets on, each sync but those of one slot returns ATTENTION_DRIVER */
     uint64_t violations;
     /* Set when the queue is made: what the one-slot lanes compare with. */

@@ -157,6 +157,28 @@ def test_a_worker_that_sleeps_does_not_keep_its_port_from_closing() -> None:
         assert next(port.recv(5)) == frame(port.mac, 1)
 
 
+OWNER = """
+import sys, time
+from ixrings import open_port
+from tests.support.queue_worker import worker
+with open_port(sys.argv[1], tx_queues=2, rx_queues=2) as port, worker(port.share(1), "forward", stdout=None):
+    time.sleep(60)
+"""
+
+
+def test_a_worker_whose_owner_was_killed_ends_and_the_nic_opens_again() -> None:
+    with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
+        share(port, 1)
+    with started([sys.executable, "-c", OWNER, LOOP]) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "open\n"
+        owner.kill()
+        assert "has ended, and its port with it" in owner.stdout.readline()
+        assert owner.stdout.read() == ""  # the worker has ended, too
+    with open_port(LOOP) as port:
+        port.send([frame(port.mac, 1)])
+        assert next(port.recv(5)) == frame(port.mac, 1)
+
+
 def test_the_nic_opens_again_and_again() -> None:
     for _ in range(5):
         with open_port(LOOP, tx_slots=64, rx_slots=64) as port:

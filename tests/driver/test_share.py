@@ -64,6 +64,8 @@ def test_a_worker_syncs_its_queue_and_the_port_all_others() -> None:
                 port.flush(PATIENCE_S)
             received(share, 30 * len(theirs))
             assert len([frame for _, frame in zip(range(30 * len(mine)), port.recv(5))]) == 30 * len(mine)
+            assert not port.poll(0.01)  # it sleeps: armed are the vectors of queue 0, not of queue 1
+            assert port.nic.EIMS_EX[0].read() & 0b11 == 0b01
             with pytest.raises(PortError, match=f"queue 1 of emulated:loop is shared with process {process.pid}"):
                 port.queue(1)
             with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
@@ -89,6 +91,8 @@ def test_a_worker_killed_in_mid_sync_leaves_its_queue_to_be_taken_over(kills: in
                 received(share, 1000)
                 process.send_signal(signal.SIGKILL)
                 assert share.wait(PATIENCE_S)
+            # As if it was killed between the two halves of an exchange: one buffer in two slots, one in none.
+            port.tx_rings[1].slots["buf_idx"][5] = port.rx_rings[1].slots["buf_idx"][3]
             assert 0 <= share.reclaim() <= 128
             assert sorted(buffers_of(port)) == before
             for _ in port.recv(0.05):  # frames that were on the way

@@ -69,6 +69,8 @@ def test_help_says_what_the_example_does_and_shows_a_call(name: str) -> None:
     ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"),
      {"sent", "unsent", "received", "lost", "min_us", "median_us", "max_us", *LOSSES}),
     ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received", *LOSSES}),
+    ("rss_workers", ("-i", "emulated@rules=raise:source", "-n", "1000", "--forward"),
+     {"forwarded", "unsent", *LOSSES}),
     ("line_rate", ("-t", "0.3"), {"sent", "unsent", "received", "wrong", *LOSSES}),
 ])  # fmt: skip
 def test_json_is_one_object_of_numbers_and_nothing_else(name: str, arguments: tuple[str, ...], keys: set[str]) -> None:

@@ -129,6 +129,13 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
         )
 
 
+@pytest.mark.slow
+def test_scaling_measures_one_program_and_workers() -> None:
+    found = output("scaling.py --runs 1 --seconds 0.05 --most 2")
+    assert [(row["queues"], len(row["each"])) for row in found["rows"]] == [(1, 1), (2, 2)]
+    assert all(min(row["each"]) > 0 and row["one_program"] > 0 for row in found["rows"])
+
+
 def test_throughput_below_the_required_rate_fails_and_prints_the_rate() -> None:
     done = run("throughput.py --runs 1 --seconds 0.02 --batch 32 --what tx --pace flat --require 100000")
     assert done.returncode == 1

@@ -21,7 +21,7 @@ IXRINGS = "python3 -m ixrings"
 SCENARIOS = (
     "cd /tmp && IXRINGS_LOOP={loop} IXRINGS_SOURCE={source} IXRINGS_BRIDGE_S=12 PYTHONPATH=/project/.package:/project "
     "python3 -m pytest -q -W ignore::RuntimeWarning -p no:cacheprovider -c /project/pyproject.toml --rootdir=/project "
-    "/project/tests/driver/port_scenarios.py -k worker"
+    "/project/tests/driver/port_scenarios.py"
 )
 
 

@@ -24,6 +24,7 @@ from ixrings.hw.errors import DeviceError, DeviceGone
 from ixrings.hw.registers import Registers
 from ixrings.hw.vfio_user import VfioUserDevice
 from tests.support.programs import ENVIRONMENT, started, wait_for
+from tests.support.queue_worker import has_opened, last_words, worker
 from tests.support.vfio_user_peer import Emulator, emulate, served
 
 TESTS = Path(__file__).resolve().parent.parent.parent
@@ -230,6 +231,30 @@ def test_two_nics_on_a_cable_exchange_frames_and_see_the_cable_pulled(tmp_path: 
         a.set_link(True)
         assert one.wait_link(5).up and two.wait_link(5).up
         assert a.violations == b.violations == []
+
+
+def test_a_third_process_syncs_a_queue_through_the_servers_doorbells(tmp_path: Path) -> None:
+    with (
+        emulate(tmp_path / "nic.sock") as emulator,
+        open_port(emulator.port, tx_queues=2, rx_queues=2, promiscuous=True) as port,
+    ):
+        port.filters.add(EtherTypeFilter(0x88B5, queue=1))
+        share = port.share(1)
+        with worker(share, "hold") as process:
+            has_opened(process)
+            port.send([bytes(12) + b"\x88\xb5" + bytes(46)] * 100)
+            wait_for(lambda: share.rx_packets == 100, "the worker has not received all frames", 30)
+            assert share.reclaim() == 0
+            assert "was taken back" in last_words(process)
+        assert len([frame for _, frame in zip(range(100), port.recv(5))]) == 100
+
+
+def test_a_queue_behind_messages_cannot_be_shared(tmp_path: Path) -> None:
+    with emulate(tmp_path / "nic.sock", "--trap-all") as emulator, open_port(emulator.port) as port:
+        with pytest.raises(DeviceError, match=r"its server has no doorbell region.*without --trap-all has one"):
+            port.share(0)
+        port.send([b"\xff" * 60])  # the port goes on
+        assert next(port.recv(5)) == b"\xff" * 60
 
 
 @pytest.mark.slow
