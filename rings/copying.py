@@ -262,7 +262,7 @@ def keep(arrays: dict[int, Array], array: Array) -> Array:
 
 def row_of(length: int | npt.DTypeLike) -> tuple[np.dtype[Any] | None, int]:
     """The dtype of a row, None for plain bytes, and a row's bytes. Raises TypeError."""
-    if hasattr(length, "__index__"):
+    if isinstance(length, int | np.integer):
         size = operator.index(cast(SupportsIndex, length))
         if size < 1:
             raise ValueError(f"the length is {size}; choose 1 byte or more")
@@ -298,7 +298,7 @@ def example(dtype: np.dtype[Any] | None, size: int) -> str:
 def address_of(array: npt.NDArray[Any]) -> object:
     """The array's address as an argument for C. It keeps the array."""
     if not array.nbytes:
-        return None
+        return b""
     if array.flags.writeable:
         return ctypes.byref(ctypes.c_char.from_buffer(array.reshape(-1).view(np.uint8).data))
     return ctypes.c_void_p(array.ctypes.data)  # the caller keeps the array
