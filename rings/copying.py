@@ -8,9 +8,8 @@ port.add(span, -1, offset=22)                  # one less in a byte of each fram
 from __future__ import annotations
 
 import ctypes
-import operator
 from collections.abc import Callable
-from typing import Any, Protocol, SupportsIndex, TypeAlias, TypeVar, cast, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,9 @@ from .rules import Rule
 
 Row = TypeVar("Row", bound=np.generic)
 
-NOT_IN_A_BUFFER, NOT_OWNED = -1, -2  # the results of the same names in hotloop.h
+NOT_IN_A_BUFFER = -1  # the result of the same name in hotloop.h; every other below zero is NOT_OWNED
+INTEGERS = (int, np.integer)
+BYTES = ctypes.c_char * 1  # as an argument for C: their address
 KEPT = 8  # arrays whose address is kept, because finding it takes as long as copying 64 frames
 KEPT_BYTES = 1 << 16  # of one such array at most: it stays in memory as long as its port
 
@@ -262,11 +263,10 @@ def keep(arrays: dict[int, Array], array: Array) -> Array:
 
 def row_of(length: int | npt.DTypeLike) -> tuple[np.dtype[Any] | None, int]:
     """The dtype of a row, None for plain bytes, and a row's bytes. Raises TypeError."""
-    if hasattr(length, "__index__"):
-        size = operator.index(cast(SupportsIndex, length))
-        if size < 1:
-            raise ValueError(f"the length is {size}; choose 1 byte or more")
-        return None, size
+    if isinstance(length, INTEGERS):
+        if length < 1:
+            raise ValueError(f"the length is {length}; choose 1 byte or more")
+        return None, int(length)
     try:
         dtype = np.dtype(length)
     except TypeError:
@@ -298,7 +298,10 @@ def example(dtype: np.dtype[Any] | None, size: int) -> str:
 def address_of(array: npt.NDArray[Any]) -> object:
     """The array's address as an argument for C. It keeps the array."""
     if not array.nbytes:
-        return None
+        return b""
     if array.flags.writeable:
-        return ctypes.byref(ctypes.c_char.from_buffer(array.reshape(-1).view(np.uint8).data))
+        try:
+            return BYTES.from_buffer(cast(Any, array))
+        except (BufferError, ValueError):  # a dtype without a buffer format, such as datetime64
+            return BYTES.from_buffer(array.reshape(-1).view(np.uint8).data)
     return ctypes.c_void_p(array.ctypes.data)  # the caller keeps the array

@@ -150,6 +150,8 @@ class Interface:
         self._mapping = None
         self._on_close = None
         self._header = np.void(NETMAP_IF.itemsize).view(NETMAP_IF)
+        for ring in (*self.tx_rings, *self.rx_rings):
+            ring.forget_spans()
         self.tx_rings = []
         self.rx_rings = []
         self.buffers = np.empty((0, 0), np.uint8)

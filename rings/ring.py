@@ -26,6 +26,8 @@ CUR = int(Word.CUR)
 TAIL = int(Word.TAIL)
 FLAGS = int(Word.FLAGS)
 
+SPANS = 256  # spans that a ring keeps at most, to return them again
+
 
 class Refusal:
     """Stands in for the words of a ring that may not be used. A check in each access would cost every packet time."""
@@ -60,10 +62,15 @@ class Frames(ctypes.Structure):
 class Span:
     """Contiguous slots of `ring`, [start, stop). The numpy views show the slots themselves, not copies.
 
-    A span is valid until head moves past it. port.read() and port.write() copy its frames' bytes.
+    A span is valid until head moves past it; a later reserve() of the same slots may return the same object.
+    port.read() and port.write() copy its frames' bytes.
     """
 
-    __slots__ = ("ring", "start", "stop")
+    __slots__ = ("_buf_idx", "_flags", "_len", "_ptr", "ring", "start", "stop")
+    _buf_idx: npt.NDArray[np.uint32]  # each view is made when it is first used
+    _len: npt.NDArray[np.uint16]
+    _flags: npt.NDArray[np.uint16]
+    _ptr: npt.NDArray[np.uint64]
 
     def __init__(self, ring: Ring, start: int, stop: int) -> None:
         self.ring = ring
@@ -80,22 +87,38 @@ class Span:
     @property
     def buf_idx(self) -> npt.NDArray[np.uint32]:
         """The buffer of each slot, shape (len,). To swap buffers, store another index and set NS_BUF_CHANGED."""
-        return self.ring.slot_buf_idx[self.start : self.stop]
+        try:
+            return self._buf_idx
+        except AttributeError:
+            self._buf_idx = self.ring.slot_buf_idx[self.start : self.stop]
+            return self._buf_idx
 
     @property
     def len(self) -> npt.NDArray[np.uint16]:
         """Bytes in each slot, shape (len,)."""
-        return self.ring.slot_len[self.start : self.stop]
+        try:
+            return self._len
+        except AttributeError:
+            self._len = self.ring.slot_len[self.start : self.stop]
+            return self._len
 
     @property
     def flags(self) -> npt.NDArray[np.uint16]:
         """SlotFlag bits of each slot, shape (len,)."""
-        return self.ring.slot_flags[self.start : self.stop]
+        try:
+            return self._flags
+        except AttributeError:
+            self._flags = self.ring.slot_flags[self.start : self.stop]
+            return self._flags
 
     @property
     def ptr(self) -> npt.NDArray[np.uint64]:
         """With NS_CONTEXT a Context.word(), otherwise free for the application; shape (len,)."""
-        return self.ring.slot_ptr[self.start : self.stop]
+        try:
+            return self._ptr
+        except AttributeError:
+            self._ptr = self.ring.slot_ptr[self.start : self.stop]
+            return self._ptr
 
 
 def refuse_assignment(view: str) -> property:
@@ -124,6 +147,7 @@ class Ring:
     __slots__ = (
         "_frames",
         "_header",
+        "_spans",
         "_timeval",
         "_words",
         "address",
@@ -156,6 +180,7 @@ class Ring:
         self.slot_flags: npt.NDArray[np.uint16] = self.slots["flags"]
         self.slot_ptr: npt.NDArray[np.uint64] = self.slots["ptr"]
         self._header = mapping.memory[offset : offset + RING_HEADER_SIZE]
+        self._spans: dict[int, Span] = {}  # by start: a program's batches come back every lap
         self.buffers = buffers
         self._frames = Frames(self.address, buffers.ctypes.data, *buffers.shape, num_slots, 0)
         self.place: object = ctypes.byref(self._frames)  # for C, made once
@@ -213,7 +238,13 @@ class Ring:
     @property
     def space(self) -> int:
         """Number of slots that the application owns, 0..num_slots-1. Raises RingError as owned() does."""
-        return self.owned()[1]
+        words = self._words
+        head = words[HEAD]
+        tail = words[TAIL]
+        num_slots = self.num_slots
+        if head >= num_slots or tail >= num_slots:
+            raise self._not_a_slot(head, tail)
+        return tail - head if tail >= head else tail - head + num_slots
 
     def reserve(self, n: int) -> Span:
         """Up to `n` contiguous slots from head on: fewer if tail or the ring's end comes first.
@@ -231,7 +262,21 @@ class Ring:
             stop = head + n
         elif n < 0:
             raise ValueError(f"reserve({n}): ask for 0 or more slots")
-        return Span(self, head, stop)
+        span = self._spans.get(head)
+        if span is not None and span.stop == stop:
+            return span
+        return self._keep(Span(self, head, stop))
+
+    def _keep(self, span: Span) -> Span:
+        """Keep the span and its views for the next lap."""
+        if len(self._spans) >= SPANS:
+            self._spans.clear()
+        self._spans[span.start] = span
+        return span
+
+    def forget_spans(self) -> None:
+        """Keep no span any more. Spans have the ring, so the ring's memory would wait for garbage collection."""
+        self._spans.clear()
 
     def advance(self, n: int) -> None:
         """Move head and cur past the next `n` slots, which are done. The next sync hands them to the NIC.

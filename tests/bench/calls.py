@@ -21,7 +21,7 @@ from machine import cpu_model
 from ixrings import open_ports
 from ixrings.hw.emulator import Emulated82599
 
-NUMBER, REPEAT = 2000, 15
+NUMBER, REPEAT = 2000, 30
 
 
 @dataclass(frozen=True)

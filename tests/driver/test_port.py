@@ -175,6 +175,7 @@ def test_jumbo_frames_take_several_slots_in_both_directions_and_stay_whole() -> 
         ring = port.rx_rings[0]
         assert ring.slots["len"][ring.head] == 1024
         assert ring.slots["flags"][ring.head] & SlotFlag.NS_MOREFRAG
+        assert port.read(ring.reserve(9), 1024).tobytes() == frames[0][: 9 * 1024]  # a row for each slot
         assert emulated(port).violations == []
 
 
@@ -366,6 +367,9 @@ def test_a_closed_port_refuses_every_call_and_may_be_closed_twice() -> None:
         lambda: port.recv(0),
         lambda: port.mac,
         lambda: port.tx_rings,
+        lambda: port.read,
+        lambda: port.write,
+        lambda: port.add,
         lambda: port.nic,
     )
     for use in uses:
