@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 
 #include "dma.h"
+#include "prefetch.h"
 
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
 #define MAPPED_MOST (1ull << 45) /* a quarter of a process's addresses; files may be larger than all memory */
@@ -148,16 +149,16 @@ void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t
     if (!line)
         return;
     if (access == DMA_WRITE)
-        __builtin_prefetch(line + LINE, 1);
+        prefetch_write(line + LINE);
     else
-        __builtin_prefetch(line + LINE);
+        prefetch_read(line + LINE);
     for (uint32_t i = 0; i < LINE; i++) {
         const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][access],
                                              atomic_load_explicit(&line[i].q0, memory_order_relaxed), FRAME_MIN);
         if (buffer && access == DMA_WRITE)
-            __builtin_prefetch(buffer, 1);
+            prefetch_write(buffer);
         else if (buffer)
-            __builtin_prefetch(buffer);
+            prefetch_read(buffer);
     }
 }
 

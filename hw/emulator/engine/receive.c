@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "dma.h"
+#include "prefetch.h"
 #include "receive.h"
 
 /* ---- descriptors (7.1.6) ---- */
@@ -44,7 +45,7 @@ static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, ui
 void receive_write_back(struct nic *nic)
 {
     for (uint32_t i = 0; i < nic->write_back_count; i++)
-        __builtin_prefetch(nic->write_backs[i].descriptor, 1);
+        prefetch_write(nic->write_backs[i].descriptor);
     for (uint32_t i = 0; i < nic->write_back_count; i++)
         store_descriptor(nic->write_backs[i].descriptor, nic->write_backs[i].q0, nic->write_backs[i].q1);
     nic->write_back_count = 0;
