@@ -99,14 +99,14 @@ NIC_CALLS: dict[str, Signature] = {
 }
 
 
-def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
+def load_ring(path: Path) -> Callable[[int, int, int], None]:
     """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile."""
     function = PyDLL(str(path)).nic_ring
     function.restype, function.argtypes = None, (c_void_p, c_uint32, c_uint32)
     return function
 
 
-def load_library(path: Path = LIBRARY) -> CDLL:
+def load_library(path: Path) -> CDLL:
     try:
         library = CDLL(str(path))
     except OSError as error:
@@ -139,8 +139,8 @@ class Engine:
     """One NIC in the C engine. `call` reaches its functions; `frozen` stops the clock around several calls."""
 
     def __init__(self) -> None:
-        self._library = load_library()
-        self._ring = load_ring()
+        self._library = load_library(LIBRARY)
+        self._ring = load_ring(LIBRARY)
         self._frozen = Frozen(self._library)
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:

@@ -1,6 +1,7 @@
 /* The MAC on the way out: padding, transmit counters (82599 8.2.3.23), then the wire or, in loopback, the receiver. */
 #include <string.h>
 
+#include "phase.h"
 #include "receive.h"
 #include "transmit.h"
 
@@ -39,10 +40,13 @@ void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32
 {
     if (length < FRAME_MIN && nic->settings.pad)
         bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
+    PHASE(TX_DECISION);
     count_sent(nic, number, bytes, length);
+    PHASE(TX_COUNTERS);
     if (nic->settings.wired)
         nic->wire.send(nic, bytes, length);
     else if (nic->settings.loopback)
         mac_receive(nic, bytes, length);
     nic->tx_free_ps += wire_time_ps(length);
+    PHASE(TX_WIRE);
 }

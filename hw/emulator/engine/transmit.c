@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "dma.h"
+#include "phase.h"
 #include "transmit.h"
 
 enum {
@@ -204,6 +205,7 @@ static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fet
 
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched)
 {
+    PHASE(TX_GATHER);
     if (!(fetched->first & TX_OFFLOADS))
         mac_transmit(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
@@ -269,7 +271,9 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
 {
     struct tx_queue *queue = &nic->tx[number];
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
+    PHASE(ROUND);
     uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
+    PHASE(TX_TAIL);
     uint32_t moved = 0;
     if (tail >= queue->size) {
         if (!queue->stuck)
@@ -287,6 +291,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
             remote_work(nic, 1 + number);
         if (!frame_ready(nic, number, tail, &fetched))
             break;
+        PHASE(TX_DESCRIPTORS);
         if (fetched.legacy) {
             fetched = legacy_frame(nic, number, tail);
             if (!fetched.descriptors)
@@ -298,6 +303,7 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
         for (uint32_t i = 0; i < fetched.descriptors; i++)
             queue->head = next(queue, queue->head);
         completed(nic, number, fetched.descriptors, fetched.report_status);
+        PHASE(TX_WRITE_BACK);
         if (nic->remote)
             remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
         moved++;
