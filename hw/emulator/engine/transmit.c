@@ -107,7 +107,7 @@ static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_q
     }
 }
 
-static void write_back(struct nic *nic, uint32_t number)
+static OUTLINED void write_back(struct nic *nic, uint32_t number)
 {
     struct tx_queue *queue = &nic->tx[number];
     if (queue->head_writeback)
@@ -119,12 +119,14 @@ static void write_back(struct nic *nic, uint32_t number)
 }
 
 /* WTHRESH 0: write back at RS. Above 0: ignore RS and write back WTHRESH descriptors at a time (8.2.3.9.10). */
-static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
+static INLINED void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
 {
     struct tx_queue *queue = &nic->tx[number];
+    PHASE(TX_WIRE);
     queue->unwritten += descriptors;
     if (queue->wthresh ? queue->unwritten >= queue->wthresh : report_status)
         write_back(nic, number);
+    PHASE(TX_WRITE_BACK);
 }
 
 /* ---- one frame ---- */
@@ -267,6 +269,84 @@ static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, ui
 
 /* ---- a step ---- */
 
+/* Whether the queue may send a frame now. `limit_ps`: until when a paced wire must be free. */
+static INLINED bool may_send(struct nic *nic, const struct tx_queue *queue, uint32_t tail, uint64_t limit_ps)
+{
+    return queue->head != tail && !queue->stuck && !nic->paused && nic->tx_free_ps <= limit_ps &&
+           !(nic->remote && remote_full(nic));
+}
+
+/* Prefetch what is needed AHEAD descriptors later, once a line. */
+static INLINED void prefetch_ahead(const struct nic *nic, const struct tx_queue *queue)
+{
+    if (queue->head % LINE)
+        return;
+    uint32_t index = queue->head + AHEAD;
+    dma_prefetch(nic, queue->base, index < queue->size ? index : index % queue->size, DMA_READ);
+}
+
+/* DTYP, EOP, DEXT and the offloads, and their values in the descriptor of a usual frame: a frame in one buffer, without
+ * offloads. */
+#define USUAL_MASK (0xFull << 20 | 1ull << 24 | 1ull << 29 | TX_OFFLOADS)
+#define USUAL (DTYP_DATA << 20 | 1ull << 24 | 1ull << 29)
+
+/* Send usual frames from head on, at most `most`. The first frame that needs another look ends the run: it is another
+ * kind of frame, it breaks a rule, or it lies in other memory than the last one. Returns the number of frames. */
+static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint32_t most, uint64_t limit_ps)
+{
+    struct tx_queue *queue = &nic->tx[number];
+    const struct reach buffers = nic->recent[BUFFERS][DMA_READ];
+    const struct descriptor *ring =
+        (const void *)recent_reach(&nic->recent[DESCRIPTORS][DMA_READ], queue->base, 16ull * queue->size);
+    uint32_t moved = 0;
+    if (!ring || nic->remote)
+        return 0;
+    for (; moved < most && may_send(nic, queue, tail, limit_ps); moved++) {
+        prefetch_ahead(nic, queue);
+        uint64_t q1 = atomic_load_explicit(&ring[queue->head].q1, memory_order_relaxed);
+        uint32_t length = dtalen(q1);
+        if ((q1 & USUAL_MASK) != USUAL || paylen(q1) != length || !length || length > LONGEST_BUFFER)
+            break;
+        uint64_t address = atomic_load_explicit(&ring[queue->head].q0, memory_order_relaxed);
+        PHASE(TX_DESCRIPTORS);
+        const uint8_t *bytes = recent_reach(&buffers, address, length);
+        if (!bytes)
+            break;
+        PHASE(TX_GATHER);
+        mac_transmit(nic, number, bytes, length, ifcs(q1));
+        queue->head = next(queue, queue->head);
+        completed(nic, number, 1, rs(q1));
+    }
+    return moved;
+}
+
+/* Send the frame at head, or obey a context descriptor. False when it has to wait, or cannot be sent. */
+static bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
+{
+    struct tx_queue *queue = &nic->tx[number];
+    struct fetched fetched = {0};
+    prefetch_ahead(nic, queue);
+    if (nic->remote)
+        remote_work(nic, 1 + number);
+    if (!frame_ready(nic, number, tail, &fetched))
+        return false;
+    PHASE(TX_DESCRIPTORS);
+    if (fetched.legacy) {
+        fetched = legacy_frame(nic, number, tail);
+        if (!fetched.descriptors)
+            return false;
+    } else if (!fetched.context) {
+        if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
+            return false;
+    }
+    for (uint32_t i = 0; i < fetched.descriptors; i++)
+        queue->head = next(queue, queue->head);
+    completed(nic, number, fetched.descriptors, fetched.report_status);
+    if (nic->remote)
+        remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
+    return true;
+}
+
 static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns)
 {
     struct tx_queue *queue = &nic->tx[number];
@@ -274,40 +354,17 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
     PHASE(ROUND);
     uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
     PHASE(TX_TAIL);
+    uint64_t limit_ps = nic->paced ? now_ns * 1000 : UINT64_MAX;
     uint32_t moved = 0;
     if (tail >= queue->size) {
         if (!queue->stuck)
             fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
         return 0;
     }
-    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !nic->paused &&
-           !(nic->remote && remote_full(nic))) {
-        struct fetched fetched = {0};
-        if (nic->paced && nic->tx_free_ps > now_ns * 1000)
-            break;
-        if (queue->head % LINE == 0)
-            dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_READ);
-        if (nic->remote)
-            remote_work(nic, 1 + number);
-        if (!frame_ready(nic, number, tail, &fetched))
-            break;
-        PHASE(TX_DESCRIPTORS);
-        if (fetched.legacy) {
-            fetched = legacy_frame(nic, number, tail);
-            if (!fetched.descriptors)
-                break;
-        } else if (!fetched.context) {
-            if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
-                break;
-        }
-        for (uint32_t i = 0; i < fetched.descriptors; i++)
-            queue->head = next(queue, queue->head);
-        completed(nic, number, fetched.descriptors, fetched.report_status);
-        PHASE(TX_WRITE_BACK);
-        if (nic->remote)
-            remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
-        moved++;
-    }
+    do {
+        moved += send_usual(nic, number, tail, nic->step_frames - moved, limit_ps);
+    } while (moved < nic->step_frames && may_send(nic, queue, tail, limit_ps) && send_one(nic, number, tail) &&
+             ++moved);
     nic->tx_busy |= queue->head != tail;
     return moved;
 }
