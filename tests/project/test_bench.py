@@ -22,7 +22,7 @@ from ixrings.hw.emulator.engine.library import LIBRARY
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
-ENGINE_CEILINGS = {"tx": 280, "rx": 720, "loop": 680}  # measured with gcc 12: 231, 614, 571
+ENGINE_CEILINGS = {"tx": 180, "rx": 720, "loop": 680}  # measured with gcc 12: 150, 617, 571
 TRIES = 4  # other programs slow down some tries, not all
 QUIET = 0.1  # if other programs use more cores than this, a measured time means nothing
 
