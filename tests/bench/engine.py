@@ -2,10 +2,12 @@
 
     python tests/bench/engine.py                   nanoseconds a frame, min and median over steps of 512 frames
     python tests/bench/engine.py --instructions    instructions a frame, counted by valgrind (apt install valgrind)
+    python tests/bench/engine.py --phases          nanoseconds a frame of each phase of a step (phases.py)
 
 tx: frames to a sink. rx: UDP frames from a source, checked and hashed. loop: frames sent, looped back and received.
 The program's thread steps the NIC, so descriptors do not cross cores. The driver works between the steps and is not
-counted.
+counted. Phases are those of the quickest step. The counter between two phases waits until the first one has ended,
+while the shipped engine overlaps phases and frames. So the phases' sum exceeds a frame's time: it shows what waits.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from loops import fill
 from machine import cpu_model
+from phases import Marks, Phase, build
 
 from ixrings import open_port
 from ixrings.hw.emulator import Emulated82599
@@ -35,6 +39,33 @@ COUNTED_STEPS = 40  # enough, because counts do not vary
 def step_costs_ns(what: str, steps: int) -> list[float]:
     """Nanoseconds a frame, for each step."""
     costs = []
+
+    def timed(nic: Emulated82599) -> int:
+        start = time.thread_time_ns()
+        moved = nic.step(STEP)
+        costs.append((time.thread_time_ns() - start) / STEP)
+        return moved
+
+    steps_of(what, steps, timed)
+    return costs
+
+
+def phase_costs(what: str, steps: int, marks: Marks) -> list[Phase]:
+    """The phases of the quickest step."""
+    found: list[list[Phase]] = []
+
+    def timed(nic: Emulated82599) -> int:
+        marks.clear()
+        moved = nic.step(STEP)
+        found.append(marks.read(STEP))
+        return moved
+
+    steps_of(what, steps, timed)
+    return min(found, key=lambda phases: sum(phase.ns for phase in phases))
+
+
+def steps_of(what: str, steps: int, step: Callable[[Emulated82599], int]) -> None:
+    """Call `step`, which steps the NIC and returns the frames moved, when STEP frames are ready to move."""
     nic = Emulated82599(WIRES[what], manual=True)
     with nic, open_port(nic, link_timeout=0) as port:
         nic.step(0)
@@ -43,16 +74,13 @@ def step_costs_ns(what: str, steps: int) -> list[float]:
             if what != "rx":
                 port.tx_rings[0].advance(STEP)
                 port.txsync()
-            start = time.thread_time_ns()
-            moved = nic.step(STEP)
-            costs.append((time.thread_time_ns() - start) / STEP)
+            moved = step(nic)
             if moved < STEP:
                 raise RuntimeError(f"{what}: a step moved {moved} frames instead of {STEP}")
             port.txsync()
             port.rxsync()
             port.rx_rings[0].advance(port.rx_rings[0].space)
             port.rxsync()
-    return costs
 
 
 def instructions(what: str) -> float:
@@ -90,6 +118,17 @@ def inclusive(profile: str, functions: tuple[str, ...]) -> int:
     return total
 
 
+def print_phases(ways: list[str], steps: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        marks = Marks(build(Path(folder)))
+        print(f"one mark costs {marks.cost_ns:.1f} ns, which is taken off")
+        for what in ways:
+            phases = phase_costs(what, steps, marks)
+            print(f"{what}: {sum(phase.ns for phase in phases):.1f} ns a frame")
+            for phase in phases:
+                print(f"    {phase.name:28} {phase.ns:5.1f}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the cost of the emulated NIC's engine for a 64-byte frame.")
     parser.add_argument("--what", choices=WIRES, action="append", help="measure only this (may be repeated)")
@@ -97,12 +136,16 @@ def main() -> int:
         "--steps", type=int, default=400, help=f"number of steps of {STEP} frames (default: %(default)s)"
     )
     parser.add_argument("--instructions", action="store_true", help="count instructions instead of time")
+    parser.add_argument("--phases", action="store_true", help="divide the time into the phases of a step")
     options = parser.parse_args()
     if options.steps < 1:
         parser.error("--steps must be at least 1")
     if options.instructions and not shutil.which("valgrind"):
         parser.error("valgrind is not installed. Run: apt install valgrind")
     print(cpu_model())
+    if options.phases:
+        print_phases(options.what or list(WIRES), options.steps)
+        return 0
     for what in options.what or WIRES:
         if options.instructions:
             print(f"{what:5} {instructions(what):6.0f} instructions a frame", flush=True)

@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 
 #include "dma.h"
+#include "prefetch.h"
 
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
 #define MAPPED_MOST (1ull << 45) /* a quarter of a process's addresses; files may be larger than all memory */
@@ -142,22 +143,22 @@ struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t
  * them. `access`: to the buffers. A descriptor that is not ready yet costs only a useless prefetch. */
 void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access)
 {
+    const struct reach *buffers = &nic->recent[BUFFERS][access];
     const struct reach *descriptors = &nic->recent[DESCRIPTORS][access == DMA_WRITE ? DMA_BOTH : DMA_READ];
     uint64_t iova = ring + sizeof(struct descriptor) * index;
     const struct descriptor *line = (const void *)recent_reach(descriptors, iova, 2 * LINE * sizeof *line);
     if (!line)
         return;
     if (access == DMA_WRITE)
-        __builtin_prefetch(line + LINE, 1);
+        prefetch_write(line + LINE);
     else
-        __builtin_prefetch(line + LINE);
+        prefetch_read(line + LINE);
     for (uint32_t i = 0; i < LINE; i++) {
-        const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][access],
-                                             atomic_load_explicit(&line[i].q0, memory_order_relaxed), FRAME_MIN);
+        const uint8_t *buffer = recent_reach(buffers, atomic_load_explicit(&line[i].q0, memory_order_relaxed), 1);
         if (buffer && access == DMA_WRITE)
-            __builtin_prefetch(buffer, 1);
+            prefetch_write(buffer);
         else if (buffer)
-            __builtin_prefetch(buffer);
+            prefetch_read(buffer);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "engine.h"
 #include "freeze.h"
+#include "phase.h"
 #include "receive.h"
 #include "transmit.h"
 
@@ -73,24 +74,29 @@ static uint32_t step(struct nic *nic, uint64_t now_ns)
         settings_read(nic);
     nic_link_update(nic);
     uint32_t moved = transmit_step(nic, now_ns) + receive_step(nic, now_ns);
+    PHASE(ROUND);
     if (!moved && nic->wire.idle)
         nic->wire.idle(nic);
     receive_write_back(nic);
     if (nic->wire.peer)
         receive_write_back(nic->wire.peer);
+    PHASE(RX_WRITE_BACK);
     send_messages(nic, now_ns);
+    PHASE(MESSAGES);
     return moved;
 }
 
 /* One step by hand: advance the time by `ns`; each queue and the wire move at most `frames`. Returns frames moved. */
 EXPORT uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
 {
+    PHASE_START();
     engine_freeze();
     nic->manual_ns += ns;
     nic->step_frames = frames;
     uint32_t moved = step(nic, nic->manual_ns);
     nic->step_frames = STEP_FRAMES;
     engine_resume();
+    PHASE(ROUND);
     return moved;
 }
 

@@ -40,7 +40,10 @@ static inline uint64_t mac_of(const uint8_t *bytes)
 /* The size counter, PRC64 .. PRC1522 or PTC64 .. PTC1522, of a frame's length with CRC (8.2.3.23.18). */
 static inline uint32_t size_bin(uint32_t bytes)
 {
-    return bytes <= 64 ? 0 : bytes <= 127 ? 1 : bytes <= 255 ? 2 : bytes <= 511 ? 3 : bytes <= 1023 ? 4 : 5;
+    if (bytes <= 64)
+        return 0;
+    uint32_t bits = 32 - (uint32_t)__builtin_clz(bytes); /* 7 for 65 to 127, 8 for 128 to 255, and so on */
+    return bits > 11 ? 5 : bits - 6;
 }
 
 /* A sum folded to 16 bits, carries added at the low end (RFC 1071). */

@@ -100,7 +100,7 @@ NIC_CALLS: dict[str, Signature] = {
 }
 
 
-def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
+def load_ring(path: Path) -> Callable[[int, int, int], None]:
     """`nic_ring(nic, offset, value)`. It never waits, so it keeps the GIL: no thread closes the NIC meanwhile.
 
     Engine.ring() freezes the engine around it on a Python that can run without the GIL.
@@ -110,14 +110,14 @@ def load_ring(path: Path = LIBRARY) -> Callable[[int, int, int], None]:
     return function
 
 
-def load_sharing(path: Path = LIBRARY) -> Callable[[int], int]:
+def load_sharing(path: Path) -> Callable[[int], int]:
     """`nic_share_doorbells(nic)`. It keeps the GIL: a tail that a thread stored meanwhile would be lost."""
     function = PyDLL(str(path)).nic_share_doorbells
     function.restype, function.argtypes = c_int, (c_void_p,)
     return function
 
 
-def load_library(path: Path = LIBRARY) -> CDLL:
+def load_library(path: Path) -> CDLL:
     try:
         library = CDLL(str(path))
     except OSError as error:
@@ -150,9 +150,9 @@ class Engine:
     """One NIC in the C engine. `call` reaches its functions; `frozen` stops the clock around several calls."""
 
     def __init__(self) -> None:
-        self._library = load_library()
-        self._ring = load_ring()
-        self._share = load_sharing()
+        self._library = load_library(LIBRARY)
+        self._ring = load_ring(LIBRARY)
+        self._share = load_sharing(LIBRARY)
         self._frozen = Frozen(self._library)
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:

@@ -1,6 +1,7 @@
 /* The MAC on the way out: padding, transmit counters (82599 8.2.3.23), then the wire or, in loopback, the receiver. */
 #include <string.h>
 
+#include "phase.h"
 #include "receive.h"
 #include "transmit.h"
 
@@ -12,7 +13,8 @@ EXPORT void nic_set_paced(struct nic *nic, bool paced)
 }
 
 /* HLREG0.TXPADEN: append zeros up to 60 bytes. It needs IFCS, because the CRC covers the padding (7.2.3.2.2). */
-static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+static OUTLINED const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length,
+                                      bool ifcs)
 {
     if (!ifcs)
         report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
@@ -24,13 +26,18 @@ static const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *by
     return nic->frame;
 }
 
-static void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
+static OUTLINED void count_multicast(struct counters *counters, const uint8_t *frame)
+{
+    *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
+}
+
+static INLINED void count_sent(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
 {
     struct counters *counters = &nic->counters;
-    uint32_t bytes = length + CRC, set = nic->tx[number].counter_set;
-    counters->gotc += bytes, counters->ptc[size_bin(bytes)]++;
+    uint32_t set = nic->tx[number].counter_set;
+    counters->ptc[size_bin(length + CRC)]++;
     if (length >= ADDRESSES / 2 && frame[0] & 1)
-        *(mac_of(frame) == BROADCAST ? &counters->bptc : &counters->mptc) += 1;
+        count_multicast(counters, frame);
     counters->qptc[set]++, counters->qbtc[set] += length;
 }
 
@@ -39,10 +46,12 @@ void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32
 {
     if (length < FRAME_MIN && nic->settings.pad)
         bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
+    PHASE(TX_DECISION);
     count_sent(nic, number, bytes, length);
+    PHASE(TX_COUNTERS);
+    nic->tx_free_ps += wire_time_ps(length);
     if (nic->settings.wired)
         nic->wire.send(nic, bytes, length);
     else if (nic->settings.loopback)
         mac_receive(nic, bytes, length);
-    nic->tx_free_ps += wire_time_ps(length);
 }

@@ -109,7 +109,7 @@ struct write_back {
 struct counters {
     uint64_t gorc, bprc, mprc, prc[6], ruc, roc, mpc;
     uint64_t refused, refused_bytes; /* received and not good: too short, too long, or not for this port */
-    uint64_t gotc, bptc, mptc, ptc[6];
+    uint64_t gotc, bptc, mptc, ptc[6]; /* gotc: of pause frames; those of queues are in qbtc and qptc */
     uint64_t fdirmatch, fdirmiss;
     uint64_t lxonrx, lxoffrx, lxontx, lxofftx;
     uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];

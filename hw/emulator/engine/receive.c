@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "dma.h"
+#include "phase.h"
+#include "prefetch.h"
 #include "receive.h"
 
 /* ---- descriptors (7.1.6) ---- */
@@ -44,7 +46,7 @@ static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, ui
 void receive_write_back(struct nic *nic)
 {
     for (uint32_t i = 0; i < nic->write_back_count; i++)
-        __builtin_prefetch(nic->write_backs[i].descriptor, 1);
+        prefetch_write(nic->write_backs[i].descriptor);
     for (uint32_t i = 0; i < nic->write_back_count; i++)
         store_descriptor(nic->write_backs[i].descriptor, nic->write_backs[i].q0, nic->write_backs[i].q1);
     nic->write_back_count = 0;
@@ -79,15 +81,18 @@ static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32
     struct descriptor *descriptor = dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
         return false;
+    PHASE(RX_DESCRIPTOR);
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     if (!dma_write(nic, number, address, bytes, length))
         return false;
+    PHASE(RX_COPY);
     status |= RX_DD | (uint64_t)length << 32;
     if (legacy)
         status = legacy_status(status, (uint32_t)q0), q0 = address;
     write_back(nic, descriptor, iova, q0, status);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
+    PHASE(RX_WRITE_BACK);
     return true;
 }
 
@@ -135,6 +140,7 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
     if (nic->remote)
         remote_used(nic);
     raise_queue_cause(nic, queue->cause);
+    PHASE(RX_CAUSES);
     return DELIVERED;
 }
 
@@ -207,6 +213,7 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
 {
     if (!mac_accepts(nic, frame, length, class))
         return;
+    PHASE(RX_ACCEPT);
     if (!nic->buffer.used) {
         enum delivery delivery = deliver(nic, frame, length, class);
         if (delivery == DELIVERED || dropped(nic, class, delivery))
@@ -225,7 +232,9 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
     if (!receiving(nic))
         return;
     struct class class;
+    PHASE(TX_WIRE);
     classify(nic, frame, length, &class);
+    PHASE(RX_CLASSIFY);
     receive(nic, frame, length, &class);
 }
 
@@ -262,6 +271,7 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
     nic->rx_busy = false;
     if (!receiving(nic) || !wire->offer || !nic->settings.wired)
         return moved;
+    PHASE(ROUND);
     for (uint32_t i = 0; i < nic->step_frames; i++) {
         uint8_t space[FRAME_MIN];
         uint32_t length;
@@ -271,7 +281,9 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
             break;
         frame = padded(frame, &length, space);
         struct class class;
+        PHASE(RX_OFFER);
         classify(nic, frame, length, &class);
+        PHASE(RX_CLASSIFY);
         if (!nic->paced && (nic->buffer.used || !has_descriptor(nic, &class, length)))
             break;
         receive(nic, frame, length, &class);

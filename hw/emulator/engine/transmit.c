@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "dma.h"
+#include "phase.h"
+#include "prefetch.h"
 #include "transmit.h"
 
 enum {
@@ -106,7 +108,8 @@ static void write_back_descriptors(struct nic *nic, uint32_t number, struct tx_q
     }
 }
 
-static void write_back(struct nic *nic, uint32_t number)
+/* Report everything that is completed and not reported yet. */
+OUTLINED void transmit_write_back(struct nic *nic, uint32_t number)
 {
     struct tx_queue *queue = &nic->tx[number];
     if (queue->head_writeback)
@@ -118,12 +121,14 @@ static void write_back(struct nic *nic, uint32_t number)
 }
 
 /* WTHRESH 0: write back at RS. Above 0: ignore RS and write back WTHRESH descriptors at a time (8.2.3.9.10). */
-static void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
+static INLINED void completed(struct nic *nic, uint32_t number, uint32_t descriptors, bool report_status)
 {
     struct tx_queue *queue = &nic->tx[number];
+    PHASE(TX_WIRE);
     queue->unwritten += descriptors;
     if (queue->wthresh ? queue->unwritten >= queue->wthresh : report_status)
-        write_back(nic, number);
+        transmit_write_back(nic, number);
+    PHASE(TX_WRITE_BACK);
 }
 
 /* ---- one frame ---- */
@@ -204,6 +209,7 @@ static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fet
 
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched)
 {
+    PHASE(TX_GATHER);
     if (!(fetched->first & TX_OFFLOADS))
         mac_transmit(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
     else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
@@ -265,43 +271,153 @@ static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, ui
 
 /* ---- a step ---- */
 
+/* Whether the queue may send a frame now. `limit_ps`: until when a paced wire must be free. */
+static INLINED bool may_send(struct nic *nic, const struct tx_queue *queue, uint32_t tail, uint64_t limit_ps)
+{
+    return queue->head != tail && !queue->stuck && !nic->paused && nic->tx_free_ps <= limit_ps &&
+           !(nic->remote && remote_full(nic));
+}
+
+/* The ring of a queue in memory that was reached before, and the window of the last buffer. */
+struct view {
+    const struct descriptor *ring; /* NULL: it needs dma_find_descriptor() */
+    struct reach buffers;
+    uint32_t size;
+};
+
+static INLINED struct view view_of(const struct nic *nic, const struct tx_queue *queue)
+{
+    const struct reach *descriptors = &nic->recent[DESCRIPTORS][DMA_READ];
+    return (struct view){(const void *)recent_reach(descriptors, queue->base, 16ull * queue->size),
+                         nic->recent[BUFFERS][DMA_READ], queue->size};
+}
+
+/* The descriptor `ahead` places after `head`; `ahead` is less than the ring's size. */
+static INLINED const struct descriptor *ahead_of(const struct view *view, uint32_t head, uint32_t ahead)
+{
+    uint32_t index = head + ahead;
+    return &view->ring[index < view->size ? index : index - view->size];
+}
+
+static INLINED void prefetch_buffer(const struct view *view, const struct descriptor *descriptor)
+{
+    uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
+    const uint8_t *bytes = recent_reach(&view->buffers, address, 1);
+    if (bytes)
+        prefetch_read(bytes);
+}
+
+/* Descriptors from head to tail. */
+static INLINED uint32_t waiting(const struct tx_queue *queue, uint32_t tail)
+{
+    return tail >= queue->head ? tail - queue->head : tail + queue->size - queue->head;
+}
+
+/* Once in a step: the first waiting descriptors and their buffers. Nothing after the tail is prefetched, because the
+ * driver writes there. */
+static void prefetch_first(const struct nic *nic, const struct tx_queue *queue, uint32_t tail)
+{
+    const struct view view = view_of(nic, queue);
+    uint32_t left = waiting(queue, tail);
+    if (!view.ring)
+        return;
+    for (uint32_t i = 0; i < 2 * AHEAD && i < left; i += LINE)
+        prefetch_read(ahead_of(&view, queue->head, i));
+    for (uint32_t i = 0; i < AHEAD && i < left; i++)
+        prefetch_buffer(&view, ahead_of(&view, queue->head, i));
+}
+
+/* Before each frame: a buffer and, once a line, a line of descriptors. `left`: descriptors from head to tail. */
+static INLINED void prefetch_ahead(const struct view *view, uint32_t head, uint32_t left)
+{
+    if (left > AHEAD)
+        prefetch_buffer(view, ahead_of(view, head, AHEAD));
+    if (left > 2 * AHEAD && head % LINE == 0)
+        prefetch_read(ahead_of(view, head, 2 * AHEAD));
+}
+
+/* DTYP, EOP, DEXT and the offloads, and their values in the descriptor of a usual frame: a frame in one buffer, without
+ * offloads. */
+#define USUAL_MASK (0xFull << 20 | 1ull << 24 | 1ull << 29 | TX_OFFLOADS)
+#define USUAL (DTYP_DATA << 20 | 1ull << 24 | 1ull << 29)
+
+/* Send usual frames from head on, at most `most`. The first frame that needs another look ends the run: it is another
+ * kind of frame, it breaks a rule, or it lies in other memory than the last one. Returns the number of frames. */
+static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint32_t most, uint64_t limit_ps)
+{
+    struct tx_queue *queue = &nic->tx[number];
+    const struct view view = view_of(nic, queue);
+    uint32_t moved = 0, left = waiting(queue, tail);
+    if (!view.ring || nic->remote)
+        return 0;
+    for (; moved < most && may_send(nic, queue, tail, limit_ps); moved++, left--) {
+        const struct descriptor *descriptor = &view.ring[queue->head];
+        prefetch_ahead(&view, queue->head, left);
+        uint64_t q1 = atomic_load_explicit(&descriptor->q1, memory_order_relaxed);
+        uint32_t length = dtalen(q1);
+        if ((q1 & USUAL_MASK) != USUAL || paylen(q1) != length || !length || length > LONGEST_BUFFER)
+            break;
+        uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
+        PHASE(TX_DESCRIPTORS);
+        const uint8_t *bytes = recent_reach(&view.buffers, address, length);
+        if (!bytes)
+            break;
+        PHASE(TX_GATHER);
+        mac_transmit(nic, number, bytes, length, ifcs(q1));
+        queue->head = next(queue, queue->head);
+        completed(nic, number, 1, rs(q1));
+    }
+    return moved;
+}
+
+/* Send the frame at head, or obey a context descriptor. False when it has to wait, or cannot be sent. */
+static bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
+{
+    struct tx_queue *queue = &nic->tx[number];
+    struct fetched fetched = {0};
+    const struct view view = view_of(nic, queue);
+    if (view.ring)
+        prefetch_ahead(&view, queue->head, waiting(queue, tail));
+    if (nic->remote)
+        remote_work(nic, 1 + number);
+    if (!frame_ready(nic, number, tail, &fetched))
+        return false;
+    PHASE(TX_DESCRIPTORS);
+    if (fetched.legacy) {
+        fetched = legacy_frame(nic, number, tail);
+        if (!fetched.descriptors)
+            return false;
+    } else if (!fetched.context) {
+        if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
+            return false;
+    }
+    for (uint32_t i = 0; i < fetched.descriptors; i++)
+        queue->head = next(queue, queue->head);
+    completed(nic, number, fetched.descriptors, fetched.report_status);
+    if (nic->remote)
+        remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
+    return true;
+}
+
 static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns)
 {
     struct tx_queue *queue = &nic->tx[number];
     /* acquire: pairs with the driver's barrier before its tail store; descriptors before the tail are complete */
+    PHASE(ROUND);
     uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
+    PHASE(TX_TAIL);
+    uint64_t limit_ps = nic->paced ? now_ns * 1000 : UINT64_MAX;
     uint32_t moved = 0;
     if (tail >= queue->size) {
         if (!queue->stuck)
             fault(nic, number, FINDING_TX_TAIL, tail, queue->size);
         return 0;
     }
-    while (moved < nic->step_frames && queue->head != tail && !queue->stuck && !nic->paused &&
-           !(nic->remote && remote_full(nic))) {
-        struct fetched fetched = {0};
-        if (nic->paced && nic->tx_free_ps > now_ns * 1000)
-            break;
-        if (queue->head % LINE == 0)
-            dma_prefetch(nic, queue->base, (queue->head + AHEAD) % queue->size, DMA_READ);
-        if (nic->remote)
-            remote_work(nic, 1 + number);
-        if (!frame_ready(nic, number, tail, &fetched))
-            break;
-        if (fetched.legacy) {
-            fetched = legacy_frame(nic, number, tail);
-            if (!fetched.descriptors)
-                break;
-        } else if (!fetched.context) {
-            if (!gather(nic, number, &fetched) || !transmit(nic, number, &fetched))
-                break;
-        }
-        for (uint32_t i = 0; i < fetched.descriptors; i++)
-            queue->head = next(queue, queue->head);
-        completed(nic, number, fetched.descriptors, fetched.report_status);
-        if (nic->remote)
-            remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
-        moved++;
-    }
+    prefetch_first(nic, queue, tail);
+    do {
+        moved += send_usual(nic, number, tail, nic->step_frames - moved, limit_ps);
+    } while (moved < nic->step_frames && may_send(nic, queue, tail, limit_ps) && send_one(nic, number, tail) &&
+             ++moved);
     nic->tx_busy |= queue->head != tail;
     return moved;
 }
@@ -325,87 +441,8 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
             /* ASSUMPTION (datasheet not at hand): descriptors below WTHRESH are written back when the queue is empty,
              * not at the interrupt timer, because the sources do not give the timer's rule. */
             if (!sent && nic->tx[number].wthresh && nic->tx[number].unwritten)
-                write_back(nic, number);
+                transmit_write_back(nic, number);
             moved += sent;
         }
     return moved;
-}
-
-/* TDH is stored only when it is read: its cache line holds TDT too, which the driver writes often. */
-EXPORT uint32_t nic_tx_head(struct nic *nic, uint32_t number)
-{
-    if (nic->tx[number].enabled)
-        reg_store(nic, tx_offset(R_TDH, number), nic->tx[number].head);
-    return reg_load(nic, tx_offset(R_TDH, number));
-}
-
-/* 0 when it is off. Others measured: silicon writes nothing to an address without 16-byte alignment (8.2.3.9.11). */
-static uint64_t head_writeback(const struct nic *nic, uint32_t number)
-{
-    uint32_t writeback = reg_load(nic, tx_offset(R_TDWBAL, number));
-    if (nic->no_head_writeback || !(writeback & F_TDWBAL_HEAD_WB_EN_MASK) || writeback & 0xE)
-        return 0;
-    return (writeback & ~0xFull) | (uint64_t)reg_load(nic, tx_offset(R_TDWBAH, number)) << 32;
-}
-
-/* TDWBAL or TDWBAH was written; the next write-back uses it. */
-EXPORT void nic_tx_head_writeback_changed(struct nic *nic, uint32_t number)
-{
-    nic->tx[number].head_writeback = head_writeback(nic, number);
-}
-
-/* Head write-back was switched by a defect. When it works again, write back what is pending. */
-static void update_head_writeback(struct nic *nic)
-{
-    for (uint32_t number = 0; number < QUEUES; number++) {
-        nic_tx_head_writeback_changed(nic, number);
-        if (nic->tx[number].enabled && nic->tx[number].head_writeback)
-            write_back(nic, number);
-    }
-}
-
-/* TXDCTL was written. Enabling the queue reads its registers; disabling it stops it. */
-EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
-{
-    struct tx_queue *queue = &nic->tx[number];
-    uint32_t control = reg_load(nic, tx_offset(R_TXDCTL, number));
-    bool enable = control & F_TXDCTL_ENABLE_MASK;
-    queue->wthresh = (control & F_TXDCTL_WTHRESH_MASK) >> F_TXDCTL_WTHRESH_SHIFT;
-    if (enable == queue->enabled)
-        return;
-    nic_tx_head(nic, number);
-    uint64_t bit = 1ull << number % 64;
-    queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
-    memset(queue->contexts, 0, sizeof queue->contexts);
-    if (nic->remote)
-        remote_forget(nic);
-    nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
-    if (!enable)
-        return;
-    queue->base = (reg_load(nic, tx_offset(R_TDBAL, number)) & ~0x7Full) |
-                  (uint64_t)reg_load(nic, tx_offset(R_TDBAH, number)) << 32;
-    queue->size = reg_load(nic, tx_offset(R_TDLEN, number)) / 16;
-    queue->head = reg_load(nic, tx_offset(R_TDH, number));
-    if (queue->head >= queue->size)
-        queue->head = 0;
-    queue->writeback_head = queue->head;
-    nic_tx_head_writeback_changed(nic, number);
-    /* ASSUMPTION (datasheet silent): as for a receive queue, an early tail is lost (4.6.8). */
-    reg_store(nic, tx_offset(R_TDT, number), queue->head);
-}
-
-/* TDH was written: the queue continues there. */
-EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
-{
-    uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
-    if (head < nic->tx[number].size)
-        nic->tx[number].head = nic->tx[number].writeback_head = head;
-    if (nic->remote)
-        remote_forget(nic);
-}
-
-EXPORT void nic_break_write_back(struct nic *nic, bool head, bool receive)
-{
-    nic->no_head_writeback = head, nic->no_rx_writeback = receive;
-    update_head_writeback(nic);
 }

@@ -14,6 +14,9 @@
 
 /* transmit.c */
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns);
+void transmit_write_back(struct nic *nic, uint32_t number);
+
+/* tx_queue.c */
 uint32_t nic_tx_head(struct nic *nic, uint32_t number);
 
 /* offload.c, legacy.c */
