@@ -255,7 +255,7 @@ static void apply(const struct nic *nic, const struct director_filter *filter, s
         class->queue = (control & F_FDIRCTRL_DROP_QUEUE_MASK) >> F_FDIRCTRL_DROP_QUEUE_SHIFT;
     else if (filter->command & F_FDIRCMD_QUEUE_EN_MASK)
         class->queue = (filter->command & F_FDIRCMD_RX_QUEUE_MASK) >> F_FDIRCMD_RX_QUEUE_SHIFT;
-    if (control & F_FDIRCTRL_REPORT_STATUS_MASK && nic->settings.hash_reported)
+    if (control & F_FDIRCTRL_REPORT_STATUS_MASK && nic->settings.hash_mask)
         class->q0 = (class->q0 & PACKET_TYPE_MASK) | RSS_TYPE_DIRECTOR |
                     (uint64_t)(filter->hash >> 16 | filter->hash << 16) << 32;
 }

@@ -25,6 +25,8 @@ static bool close_window(struct nic *nic, const uint8_t *address)
             return false;
         window->access = 0;
         memset(nic->recent, 0, sizeof nic->recent);
+        for (uint32_t number = 0; number < QUEUES; number++)
+            nic->rx[number].ring = NULL; /* until settings_read() finds it again in another window */
         report(nic, FINDING_DMA_READ, 0, window->iova + (uint64_t)(address - window->host), 1);
         return true;
     }

@@ -1,6 +1,7 @@
 /* A NIC's life: create, reset, surprise removal, destroy. engine.c starts and stops it. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,9 +28,10 @@ EXPORT void nic_destroy(struct nic *nic)
 
 EXPORT struct nic *nic_create(void)
 {
-    struct nic *nic = calloc(1, sizeof *nic);
+    struct nic *nic = aligned_alloc(CACHE_LINE, sizeof *nic);
     if (!nic)
         return NULL;
+    memset(nic, 0, sizeof *nic);
     nic->doorbell_fd = -1;
     void *registers = mmap(NULL, REGISTER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     nic->regs = registers == MAP_FAILED ? NULL : registers;

@@ -33,6 +33,7 @@ enum {
     PS_PER_BYTE = 800,          /* at 10 Gbit/s */
     CATCH_UP_NS = 1000000,      /* a paced engine that lost its core makes up for at most this much */
     STEP_FRAMES = 64,           /* frames that a queue or a wire may move before the others get their turn */
+    CACHE_LINE = 64,
     LINE = 4,                   /* descriptors in a cache line */
     AHEAD = 12,                 /* a line of descriptors and its buffers are prefetched this many descriptors ahead */
     WRITE_BACKS = 64,           /* received descriptors whose write-back may wait for the end of a step */
@@ -89,14 +90,19 @@ struct tx_queue {
 /* stuck: as a tx_queue; unusable: without a ring or a known kind of buffers; the last two: SRRCTL.DESCTYPE */
 enum rx_state { RX_OFF, RX_STUCK, RX_UNUSABLE, RX_LEGACY, RX_ADVANCED };
 
+/* One cache line: frames of several queues come in turn. */
 struct rx_queue {
-    enum rx_state state;
+    _Alignas(CACHE_LINE) enum rx_state state;
     uint32_t head, size, buffer_size;
     uint32_t free; /* descriptors up to the RDT last read; the driver writes that line, so it is read rarely */
     bool drop_en, strip_tag; /* SRRCTL.DROP_EN, RXDCTL.VME */
-    uint32_t counter_set; /* RQSMR */
+    uint8_t counter_set; /* RQSMR */
+    uint64_t packets, bytes; /* delivered, and not in `counters` yet */
     uint64_t base, cause; /* cause: as in tx_queue */
+    struct descriptor
+        *ring; /* the whole ring in memory of this host, or NULL; each ring may have a window of its own */
 };
+_Static_assert(sizeof(struct rx_queue) == CACHE_LINE, "settings.c and receive.c touch one line of a queue");
 
 /* A pending write-back of a received descriptor. */
 struct write_back {
@@ -121,6 +127,12 @@ struct packet_buffer {
     uint32_t size, read, write, used;
 };
 
+/* What a frame's RSS type depends on: both ports of a TCP or UDP packet, or neither. */
+enum rss_ports { RSS_NO_PORTS, RSS_TCP, RSS_UDP };
+
+/* RSS types without ports (7.1.6.2). */
+enum { RSS_TYPE_IPV4 = 2, RSS_TYPE_IPV6 = 5 };
+
 /* What frames obey in registers (settings.c). */
 struct settings {
     bool stale; /* the engine was frozen since these were read */
@@ -132,8 +144,10 @@ struct settings {
     bool vlan_filter; /* VLNCTRL.VFE */
     uint32_t vlan_type, longest; /* VLNCTRL.VET; a frame's bytes, CRC included */
     uint32_t filter; /* FCTRL */
-    uint32_t rss; /* MRQC when it enables RSS, else 0 */
-    bool hash_reported; /* RXCSUM.PCSD */
+    uint8_t rss_types[2][3]; /* MRQC: of IPv4 and IPv6 flows, by enum rss_ports; 0: no hash */
+    uint32_t hash_mask;      /* RXCSUM.PCSD: all bits when descriptors hold the hash, else 0 */
+    uint32_t usual_lengths; /* frames of FRAME_MIN and so many longer lengths may take receive_usual(); 0: none may */
+    uint64_t own; /* the address of such frames, as mac_of() */
     bool director, stamps; /* flow director has a table; received frames may get a time stamp */
     bool steering; /* any filter, flow director or time stamps: steer() looks at each frame */
 };
@@ -213,6 +227,7 @@ struct nic {
     struct packet_buffer buffer;
     struct write_back write_backs[WRITE_BACKS];
     uint32_t write_back_count;
+    uint64_t rx_causes; /* of frames whose write-back may wait */
     struct counters counters;
     uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
     uint32_t address_count;
@@ -283,6 +298,8 @@ void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t fi
 
 void settings_read(struct nic *nic);
 uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue);
+void count_delivered(struct nic *nic, struct rx_queue *queue);
+void count_all_delivered(struct nic *nic);
 
 void raise_queue_cause(struct nic *nic, uint64_t cause);
 void raise_other_cause(struct nic *nic, uint32_t cause);

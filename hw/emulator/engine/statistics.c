@@ -37,6 +37,7 @@ static uint64_t sent_bytes(const struct counters *counters)
 EXPORT void nic_flush_counters(struct nic *nic)
 {
     struct counters *counters = &nic->counters;
+    count_all_delivered(nic);
     uint64_t good_received = sum(counters->prc), sent = sum(counters->ptc);
     add(nic, R_TPR, good_received + counters->refused), add(nic, R_TPT, sent);
     add(nic, R_GPRC, good_received), add(nic, R_GPTC, sent);
