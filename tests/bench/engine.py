@@ -4,10 +4,11 @@
     python tests/bench/engine.py --instructions    instructions a frame, counted by valgrind (apt install valgrind)
     python tests/bench/engine.py --phases          nanoseconds a frame of each phase of a step (phases.py)
 
-tx: frames to a sink. rx: UDP frames from a source, checked and hashed. loop: frames sent, looped back and received.
-The program's thread steps the NIC, so descriptors do not cross cores. The driver works between the steps and is not
-counted. Phases are those of the quickest step. The counter between two phases waits until the first one has ended,
-while the shipped engine overlaps phases and frames. So the phases' sum exceeds a frame's time: it shows what waits.
+tx: frames to a sink. rx: UDP frames from a source, checked and hashed. rx8: the same, into eight queues. loop: frames
+sent, looped back and received. The program's thread steps the NIC, so descriptors do not cross cores. The driver works
+between the steps and is not counted. Phases are those of the quickest step. The counter between two phases waits until
+the first one has ended, while the shipped engine overlaps phases and frames. So the phases' sum exceeds a frame's time:
+it shows what waits.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from phases import Marks, Phase, build
 from ixrings import open_port
 from ixrings.hw.emulator import Emulated82599
 
-WIRES = {"tx": "sink", "rx": "source", "loop": "loop"}
+WIRES = {"tx": "sink", "rx": "source", "rx8": "source", "loop": "loop"}
+RX_QUEUES = {"rx8": 8}  # otherwise one
 STEP = 512  # frames, half a ring
 STEP_FUNCTIONS = ("transmit_step", "receive_step")
 COUNTED_STEPS = 40  # enough, because counts do not vary
@@ -67,11 +69,11 @@ def phase_costs(what: str, steps: int, marks: Marks) -> list[Phase]:
 def steps_of(what: str, steps: int, step: Callable[[Emulated82599], int]) -> None:
     """Call `step`, which steps the NIC and returns the frames moved, when STEP frames are ready to move."""
     nic = Emulated82599(WIRES[what], manual=True)
-    with nic, open_port(nic, link_timeout=0) as port:
+    with nic, open_port(nic, link_timeout=0, rx_queues=RX_QUEUES.get(what, 1)) as port:
         nic.step(0)
         fill(port)
         for _ in range(steps):
-            if what != "rx":
+            if WIRES[what] != "source":
                 port.tx_rings[0].advance(STEP)
                 port.txsync()
             moved = step(nic)
@@ -79,7 +81,8 @@ def steps_of(what: str, steps: int, step: Callable[[Emulated82599], int]) -> Non
                 raise RuntimeError(f"{what}: a step moved {moved} frames instead of {STEP}")
             port.txsync()
             port.rxsync()
-            port.rx_rings[0].advance(port.rx_rings[0].space)
+            for ring in port.rx_rings:
+                ring.advance(ring.space)
             port.rxsync()
 
 

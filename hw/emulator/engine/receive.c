@@ -8,7 +8,7 @@
 #include "usual.h"
 
 enum {
-    RX_AHEAD = 24, /* descriptors between the one in use and the one whose buffer is prefetched */
+    RX_AHEAD = 24, /* descriptors between the one in use and the one whose buffer is prefetched; 12 to 40 were alike */
 };
 
 /* ---- descriptors (7.1.6) ---- */
@@ -268,7 +268,8 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
 }
 
 /* Most frames have up to 64 bytes: these need no loop and no call. `length` is at least FRAME_MIN. Four copies of 16 bytes
- * are four loads and stores; from one of 48 bytes gcc 12 makes REP MOVS, which takes 10 ns. */
+ * are four loads and stores; gcc 12 makes REP MOVS of a copy of 48 bytes, and a frame in tests/bench/engine.py took 6 ns
+ * longer. */
 static INLINED void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length)
 {
     if (length <= CACHE_LINE) {

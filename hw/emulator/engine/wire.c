@@ -9,14 +9,7 @@
 #include "engine.h"
 #include "receive.h"
 
-enum {
-    RECORD_ROOM = 1 << 20,
-    RECORD_HEADER = 16,
-    SOURCE_PORT_AT = 34,
-    SOURCE_SEQUENCE_AT = 42,
-    SOURCE_FLOWS = 1024,
-    SOURCE_COPIES = 8
-};
+enum { RECORD_ROOM = 1 << 20, RECORD_HEADER = 16, SOURCE_PORT_AT = 34, SOURCE_SEQUENCE_AT = 42, SOURCE_FLOWS = 1024 };
 
 static void keep(struct nic *nic)
 {
@@ -52,33 +45,15 @@ static void cable_close(struct nic *nic)
 
 /* ---- source: one UDP frame again and again; its source port is a flow number, its payload a sequence number ---- */
 
-/* There are several copies, numbered in turn long before they are offered: a load that spans what was just stored waits
- * until the stores are in the cache, 15 ns a frame. */
-static uint8_t *source_copy(const struct wire *wire, uint64_t sequence)
-{
-    return wire->buffer + sequence % SOURCE_COPIES * wire->pending;
-}
-
-static void source_number(struct wire *wire, uint64_t sequence)
-{
-    uint8_t *frame = source_copy(wire, sequence);
-    uint16_t port = __builtin_bswap16((uint16_t)(1024 + sequence % SOURCE_FLOWS));
-    uint64_t number = __builtin_bswap64(sequence);
-    memcpy(frame + SOURCE_PORT_AT, &port, sizeof port);
-    memcpy(frame + SOURCE_SEQUENCE_AT, &number, sizeof number);
-}
-
 static const uint8_t *source_offer(struct nic *nic, uint32_t *length)
 {
-    *length = nic->wire.pending;
-    return source_copy(&nic->wire, nic->wire.sequence);
-}
-
-static void source_taken(struct nic *nic)
-{
     struct wire *wire = &nic->wire;
-    source_number(wire, wire->sequence + SOURCE_COPIES);
-    wire->sequence++;
+    uint16_t port = __builtin_bswap16((uint16_t)(1024 + wire->sequence % SOURCE_FLOWS));
+    uint64_t number = __builtin_bswap64(wire->sequence);
+    memcpy(wire->buffer + SOURCE_PORT_AT, &port, sizeof port);
+    memcpy(wire->buffer + SOURCE_SEQUENCE_AT, &number, sizeof number);
+    *length = wire->pending;
+    return wire->buffer;
 }
 
 static void sequence_taken(struct nic *nic)
@@ -186,15 +161,16 @@ EXPORT void wire_cable(struct nic *nic, struct nic *peer)
 
 EXPORT int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
-    uint8_t *buffer = malloc((size_t)SOURCE_COPIES * length);
+    uint8_t *buffer = malloc(length);
     if (!buffer)
         return -1;
-    nic->wire = (struct wire){
-        .send = sink_send, .offer = source_offer, .taken = source_taken, .fd = -1, .buffer = buffer, .pending = length};
-    for (uint32_t i = 0; i < SOURCE_COPIES; i++) {
-        memcpy(source_copy(&nic->wire, i), frame, length);
-        source_number(&nic->wire, i);
-    }
+    memcpy(buffer, frame, length);
+    nic->wire = (struct wire){.send = sink_send,
+                              .offer = source_offer,
+                              .taken = sequence_taken,
+                              .fd = -1,
+                              .buffer = buffer,
+                              .pending = length};
     return 0;
 }
 
