@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from select import POLLIN, select
 
 import numpy as np
-from loops import BenchError, fill, name, on_two_cpus
+from building import BenchError
+from loops import fill, name, on_two_cpus
 
 from ixrings import Port, open_port
 

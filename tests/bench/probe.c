@@ -159,16 +159,16 @@ static void copy_lines(struct buffers *b, bool prefetched)
 static uint64_t timed(struct buffers *b, enum access access, uint64_t *seen)
 {
     uint64_t start = counter();
-    switch (access) {
-    case READ_ALONE: *seen += read_alone(b); break;
-    case READ:
-    case READ_PREFETCHED: *seen += read_lines(b, access == READ_PREFETCHED); break;
-    case WRITE_ALONE: *seen += write_alone(b); break;
-    case WRITE:
-    case WRITE_PREFETCHED: write_lines(b, access == WRITE_PREFETCHED); break;
-    case COPY:
-    case COPY_PREFETCHED: copy_lines(b, access == COPY_PREFETCHED); break;
-    }
+    if (access == READ_ALONE)
+        *seen += read_alone(b);
+    else if (access == READ || access == READ_PREFETCHED)
+        *seen += read_lines(b, access == READ_PREFETCHED);
+    else if (access == WRITE_ALONE)
+        *seen += write_alone(b);
+    else if (access == WRITE || access == WRITE_PREFETCHED)
+        write_lines(b, access == WRITE_PREFETCHED);
+    else
+        copy_lines(b, access == COPY_PREFETCHED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* stores that still wait for their lines belong to the time */
     return counter() - start;
 }

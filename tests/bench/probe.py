@@ -15,7 +15,7 @@ from building import BenchError, compile_c
 
 SOURCE = Path(__file__).resolve().parent / "probe.c"
 CHUNKS = 15  # of 20 us: a reading takes 0.3 ms, and a program that is stopped once spoils one chunk
-ROUNDS = 300
+ROUNDS = 50
 # The order of `enum access` in probe.c, and of the fields of Lines.
 ACCESSES = 8
 
@@ -68,24 +68,24 @@ class Probe:
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory(prefix="ixrings-probe-") as folder:
             self._library = ctypes.CDLL(str(compile_c(Path(folder) / "probe.so", [SOURCE], "-shared")))
-        self._library.ticks_a_second.restype = ctypes.c_double
         self._library.nop_rates.restype = None
+        self._library.ticks_a_second.restype = ctypes.c_double
+        self._tick_ns = 1e9 / float(self._library.ticks_a_second())
 
     def nops(self, cpu: int) -> float:
         """NOPs a counter tick on this CPU now: the median of CHUNKS short loops."""
         rates = (ctypes.c_double * CHUNKS)()
         with on_cpu(cpu):
             self._library.nop_rates(rates, CHUNKS)
-        return statistics.median(rates)
+        return statistics.median(list[float](rates))
 
     def lines(self, cpu: int, owner_cpu: int) -> Lines:
-        """The costs on `cpu` of lines that `owner_cpu` has written. Takes 0.2 s."""
-        tick_ns = 1e9 / float(self._library.ticks_a_second())
+        """The costs on `cpu` of lines that `owner_cpu` has written. Takes 30 ms."""
         costs = []
         for access in range(ACCESSES):
             ticks = (ctypes.c_double * ROUNDS)()
             with on_cpu(cpu):
                 if self._library.line_costs(access, cpu, owner_cpu, ticks, ROUNDS):
-                    raise BenchError(f"no second thread on CPU {owner_cpu}: {os.strerror(ctypes.get_errno())}")
-            costs.append(round(statistics.median(ticks) * tick_ns, 1))
+                    raise BenchError(f"there is no thread on CPU {owner_cpu}, or no memory of 600 KB for its lines")
+            costs.append(round(statistics.median(ticks) * self._tick_ns, 1))
         return Lines(*costs)

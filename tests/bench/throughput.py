@@ -20,7 +20,8 @@ The last five print Markdown tables; with --json {"machine": ..., "hold": [...],
   bridge_touched  the same, with one byte of every packet read and written
 
 The numbers at the top of the JSON are medians over runs, flat out, with batch 256 (or the only batch asked for). "rows"
-has every measurement: {"what", "batch", "paced", "min", "median", "max", "lost"}, in Mpps, and frames lost in all runs.
+has every measurement: {"what", "batch", "paced", "min", "median", "max", "lost", ...}, see Row. A run is loud if a loop
+of NOPs was slow before or after it (quiet.py). The limit is what cache lines between the two cores cost (limits.py).
 Paced means that the engine keeps to 10 Gbit/s, 14.88 Mpps. Each run checks its count by the NIC's counters, or by the
 numbers in a source's frames. The emulated NIC costs the program no MMIO and no PCIe; its engine copies every received
 packet, as DMA would.
@@ -39,20 +40,28 @@ from typing import Any
 import growth
 import hold
 import latency
+import limits
 import opening
 import shipped
-from loops import RUNS, BenchError
-from machine import choose_cpus, cpu_model, page_size_kb
+from building import BenchError
+from limits import Limit
+from loops import RUNS, Run
+from machine import Cpus, choose_cpus, cpu_model, page_size_kb
+from probe import Probe
+from quiet import LOUD, Ear, quiet_median
 
 from ixrings.rings import RingError
 
 PACED = (False, True)
 BATCHES = (256, 32)
+NOTICED = 10  # percent of a core
 
 
 @dataclass(frozen=True)
 class Row:
-    """min, median, max: Mpps over runs. lost: frames in all runs."""
+    """min, median, max: Mpps over runs. lost: frames in all runs. quiet: the median of the quiet runs, None if there
+    was none. loud: the number of the others. noise: of the loudest run, 1.0 is quiet. others, stolen: percent of a core
+    that other processes and a hypervisor took. limit_ns: nanoseconds a packet, None on a single core."""
 
     what: str
     batch: int
@@ -61,20 +70,56 @@ class Row:
     median: float
     max: float
     lost: int
+    quiet: float | None
+    loud: int
+    noise: float
+    others: float
+    stolen: float
+    limit_ns: float | None
 
 
-def measure(what: str, batch: int, paced: bool, runs: int, seconds: float) -> Row:
-    done = [RUNS[what](batch, paced, seconds) for _ in range(runs)]
-    rates = [run.mpps for run in done]
-    return Row(
-        what,
-        batch,
-        paced,
-        round(min(rates), 2),
-        round(statistics.median(rates), 2),
-        round(max(rates), 2),
-        sum(run.lost for run in done),
-    )
+class Bench:
+    """Measures rows, and the machine beside each of them."""
+
+    def __init__(self, runs: int, seconds: float) -> None:
+        self._runs, self._seconds = runs, seconds
+        self._cpus: Cpus = choose_cpus()
+        self._probe = Probe()
+        self._ear = Ear(self._probe, self._cpus.used)
+
+    def limit(self, way: str) -> Limit | None:
+        """The limit now: a hypervisor may have moved the CPUs since the last row."""
+        if self._cpus.nic is None:
+            return None
+        return limits.measure(self._probe, self._cpus.program, self._cpus.nic)[way]
+
+    def measure(self, what: str, batch: int, paced: bool) -> tuple[Row, Limit | None]:
+        limit = self.limit(what)
+        self._ear.load()
+        done: list[Run] = []
+        noises: list[float] = []
+        for _ in range(self._runs):
+            run, noise = self._ear.around(lambda: RUNS[what](batch, paced, self._seconds))
+            done.append(run)
+            noises.append(noise)
+        load = self._ear.load()
+        rates = [run.mpps for run in done]
+        row = Row(
+            what,
+            batch,
+            paced,
+            round(min(rates), 2),
+            round(statistics.median(rates), 2),
+            round(max(rates), 2),
+            sum(run.lost for run in done),
+            quiet_median(rates, noises),
+            sum(noise >= LOUD for noise in noises),
+            round(max(noises), 2),
+            round(load.others, 1),
+            round(load.stolen, 1),
+            None if limit is None else limit.ns,
+        )
+        return row, limit
 
 
 def arguments() -> argparse.Namespace:
@@ -157,21 +202,34 @@ def run_kinds(asked: dict[str, Callable[[], Iterable[Any]]], as_json: bool) -> N
         in_markdown(measure())
 
 
+def line(row: Row, limit: Limit | None, runs: int) -> str:
+    """A row of the table."""
+    rates = f"{row.min:6.2f} {row.median:6.2f} {row.max:6.2f}"
+    quiet = "-" if row.quiet is None else f"{row.quiet:.2f}"
+    pace = "10 Gbit/s" if row.paced else "flat out"
+    distance = "" if limit is None or row.paced else limit.distance(row.median)
+    busy = "".join(
+        f", {value:.0f} % of a core {what}"
+        for what, value in (("for other processes", row.others), ("stolen", row.stolen))
+        if value >= NOTICED
+    )
+    return f"{row.what:14} {row.batch:5}  {pace:9} {rates} {quiet:>6} {row.loud:4}/{runs}  {row.lost}  {distance}{busy}"
+
+
 def run(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     paces = PACED if options.pace is None else (options.pace == "paced",)
     if not options.json:
         print(f"{where()}; {options.runs} runs of {options.seconds:g} s, Mpps")
-        print(f"{'':14} {'batch':>5}  {'pace':9} {'min':>6} {'median':>6} {'max':>6}  lost")
+        print(f"{'':14} {'batch':>5}  {'pace':9} {'min':>6} {'median':>6} {'max':>6}  quiet   loud  lost  limit")
+    bench = Bench(options.runs, options.seconds)
     for paced in paces:
         for what in options.what or RUNS:
             for batch in options.batch or BATCHES:
-                row = measure(what, batch, paced, options.runs, options.seconds)
+                row, limit = bench.measure(what, batch, paced)
                 rows.append(row)
                 if not options.json:
-                    rates = f"{row.min:6.2f} {row.median:6.2f} {row.max:6.2f}"
-                    pace = "10 Gbit/s" if paced else "flat out"
-                    print(f"{what:14} {batch:5}  {pace:9} {rates}  {row.lost}", flush=True)
+                    print(line(row, limit, options.runs), flush=True)
     return rows
 
 
