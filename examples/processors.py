@@ -132,5 +132,5 @@ def explain(load: Load, batch: int) -> str:
         advice.append(f"-b {LONGER_BATCH}, the program is the slower side")
     if not advice:
         slower = "the program" if load.program >= FULL else "the NIC"
-        advice.append(f"a faster machine: {slower} is at this one's limit (tests/bench/machine.py measures it)")
+        advice.append(f"again later or a faster machine: {slower} is at the limit, see tests/bench/machine.py")
     return f"In that time: {load}. Try: {'; '.join(advice)}."

@@ -23,7 +23,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from building import BenchError
@@ -172,7 +172,7 @@ class Side:
             worker.close()
 
 
-def compare(what: str, sides: tuple[Side, Side], runs: int, seconds: float, rounds: int) -> Ratio:
+def compare(what: str, sides: tuple[Side, Side], runs: int, seconds: float) -> Ratio:
     """sides: the present build and the older one. They take turns in starting."""
     found: tuple[list[float], list[float]] = ([], [])
     for side in (0, 1):  # not counted: imports, compilers, the first touch of memory
@@ -184,7 +184,7 @@ def compare(what: str, sides: tuple[Side, Side], runs: int, seconds: float, roun
     ratio = older / present if what in OPS else present / older
     unit = "cycles" if what in OPS else "Mpps"
     return Ratio(
-        what, unit, round(present, 2), round(older, 2), round(ratio, 3), rounds, sides[1].own(what) and what in WAYS
+        what, unit, round(present, 2), round(older, 2), round(ratio, 3), 1, sides[1].own(what) and what in WAYS
     )
 
 
@@ -213,10 +213,10 @@ def row(ratio: Ratio) -> str:
 
 def measure(sides: tuple[Side, Side], whats: Iterable[str], options: argparse.Namespace) -> Iterator[Ratio]:
     for what in whats:
-        ratio = compare(what, sides, options.runs, options.seconds, 1)
+        ratio = compare(what, sides, options.runs, options.seconds)
         if ratio.ratio < options.threshold:
-            again = compare(what, sides, options.runs, options.seconds, ROUNDS)
-            ratio = max(ratio, again, key=lambda each: each.ratio)
+            again = compare(what, sides, options.runs, options.seconds)
+            ratio = replace(max(ratio, again, key=lambda each: each.ratio), rounds=ROUNDS)
         yield ratio
 
 

@@ -176,7 +176,8 @@ def arguments() -> argparse.Namespace:
 def row(result: Result) -> str:
     peer = PEERS.get((result.op, result.batch, result.nic), "")
     loud = f"   loud: NOPs are {result.noise:.1f} times slower than at their best" * (result.noise >= LOUD)
-    return f"{result.op:8} {result.batch:5}  {result.nic:5} {result.min:9.1f} {result.median:7.1f}   {peer:10}{loud}"
+    cycles = f"{result.min:9.1f} {result.median:7.1f}"
+    return f"{result.op:8} {result.batch:5}  {result.nic:5} {cycles}   {peer:10}{loud}".rstrip()
 
 
 def print_heading(options: argparse.Namespace, frequency: float, path: str) -> None:

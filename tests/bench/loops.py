@@ -173,8 +173,10 @@ def check_equal(what: str, expected: int, found: int) -> None:
         raise BenchError(f"{what}: the loop counted {expected} frames, the NIC {found}")
 
 
-def run_tx(batch: int, paced: bool, seconds: float, nic: str = "") -> Run:
-    with open_port(nic or name("sink", paced)) as port, on_two_cpus():
+def run_tx(batch: int, paced: bool, seconds: float, nics: Sequence[str] = ()) -> Run:
+    """nics: the first one sends; a second one is only the other end of the cable."""
+    with open_ports(*(nics or [name("sink", paced)])) as ports, on_two_cpus():
+        port = ports[0]
         fill(port)
         start = time.perf_counter()
         sent = transmit(port, batch, seconds)

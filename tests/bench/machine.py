@@ -185,6 +185,7 @@ def as_json(allowed: Allowed) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Say what this machine is, and measure what it allows.")
     parser.add_argument("--json", action="store_true", help="one object: facts, nops, lines, limits")
+    parser.add_argument("--allowed", action="store_true", help="print only what was measured")
     options = parser.parse_args()
     try:
         allowed = measure()
@@ -194,9 +195,9 @@ def main() -> int:
     if options.json:
         print(json.dumps({"facts": facts(), **as_json(allowed)}, indent=1))
         return 0
-    for name, value in facts().items():
-        print(f"{name}: {value}")
-    print(f"\n{in_markdown(allowed)}")
+    if not options.allowed:
+        print("".join(f"{name}: {value}\n" for name, value in facts().items()))
+    print(in_markdown(allowed))
     return 0
 
 

@@ -10,8 +10,10 @@ core for the program, one for the NIC's engine.
     python tests/bench/throughput.py --examples     pktgen.py, bridge.py and capture.py as programs (shipped.py)
     python tests/bench/throughput.py --open         time from open_port() to the first packet, memory (opening.py)
     python tests/bench/throughput.py --grow         how cost grows with ring, frame, queues and batch (growth.py)
+    python tests/bench/throughput.py -i NIC         tx, loop and --latency on this port; its cable leads back to it, or
+                                                     to the second port of -i NIC -i NIC
 
-The last five print Markdown tables; with --json {"machine": ..., "hold": [...], ...}, one object for each row.
+--hold to --grow print Markdown tables; with --json {"machine": ..., "hold": [...], ...}, one object for each row.
 
   tx              to emulated:sink; frames and lengths are in the buffers; the loop reads space, advances and syncs
   rx              from emulated:source
@@ -33,7 +35,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,16 +47,17 @@ import opening
 import shipped
 from building import BenchError
 from limits import Limit
-from loops import RUNS, Run
+from loops import RUNS, Run, run_loop, run_tx
 from machine import Cpus, choose_cpus, cpu_model, page_size_kb
 from probe import Probe
 from quiet import LOUD, Ear, quiet_median
 
-from ixrings.rings import RingError
+from ixrings import ERRORS
 
 PACED = (False, True)
 BATCHES = (256, 32)
 NOTICED = 10  # percent of a core
+ON_A_NIC = ("tx", "loop")
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,25 @@ class Row:
 class Bench:
     """Measures rows, and the machine beside each of them."""
 
-    def __init__(self, runs: int, seconds: float) -> None:
-        self._runs, self._seconds = runs, seconds
+    def __init__(self, runs: int, seconds: float, nics: Sequence[str] = ()) -> None:
+        """nics: instead of emulated ones (run_loop() in loops.py)."""
+        self._runs, self._seconds, self._nics = runs, seconds, nics
         self._cpus: Cpus = choose_cpus()
         self._probe = Probe()
         self._ear = Ear(self._probe, self._cpus.used)
 
     def limit(self, way: str) -> Limit | None:
-        """The limit now: a hypervisor may have moved the CPUs since the last row."""
-        if self._cpus.nic is None:
+        """The limit now: a hypervisor may have moved the CPUs since the last row. It is about the emulated NIC."""
+        if self._cpus.nic is None or self._nics:
             return None
         return limits.measure(self._probe, self._cpus.program, self._cpus.nic)[way]
+
+    def _run(self, what: str, batch: int, paced: bool) -> Run:
+        if not self._nics:
+            return RUNS[what](batch, paced, self._seconds)
+        if what == "tx":
+            return run_tx(batch, paced, self._seconds, self._nics)
+        return run_loop(batch, paced, self._seconds, self._nics)
 
     def measure(self, what: str, batch: int, paced: bool) -> tuple[Row, Limit | None]:
         limit = self.limit(what)
@@ -99,7 +110,7 @@ class Bench:
         done: list[Run] = []
         noises: list[float] = []
         for _ in range(self._runs):
-            run, noise = self._ear.around(lambda: RUNS[what](batch, paced, self._seconds))
+            run, noise = self._ear.around(lambda: self._run(what, batch, paced))
             done.append(run)
             noises.append(noise)
         load = self._ear.load()
@@ -123,8 +134,16 @@ class Bench:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure a Python loop on the emulated NIC with 64-byte frames.")
+    parser = argparse.ArgumentParser(description="Measure a Python loop with 64-byte frames, on emulated NICs.")
     parser.add_argument("--json", action="store_true", help="print medians by name, and every measurement under rows")
+    parser.add_argument(
+        "-i",
+        dest="nics",
+        action="append",
+        default=[],
+        metavar="NIC",
+        help="measure this port; its cable leads back, or to a second -i",
+    )
     parser.add_argument("--what", choices=RUNS, action="append", help="measure only this (may be repeated)")
     parser.add_argument(
         "--batch",
@@ -153,6 +172,8 @@ def arguments() -> argparse.Namespace:
         parser.error("--hold must be more than 0 and at most 86400 seconds")
     if options.latency is not None and options.latency < 1:
         parser.error("--latency must be at least 1 trip")
+    if len(options.nics) > 2 or (options.nics and set(options.what or ()) - set(ON_A_NIC)):
+        parser.error(f"-i names one port or two, and measures {' and '.join(ON_A_NIC)} only")
     if options.runs < 1 or not 0 < options.seconds <= 600:
         parser.error("--runs must be at least 1, --seconds more than 0 and at most 600")
     if any(not 1 <= batch <= 1000 for batch in options.batch or ()):
@@ -168,7 +189,7 @@ def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]
     """The measurements asked for instead of the rates. Each gives rows of one dataclass."""
     asked: dict[str, tuple[bool, Callable[[], Iterable[Any]]]] = {
         "hold": (options.hold is not None, lambda: hold.measure(options.hold)),
-        "latency": (options.latency is not None, lambda: latency.measure(options.latency)),
+        "latency": (options.latency is not None, lambda: latency.measure(options.latency, options.nics)),
         "examples": (options.examples, lambda: shipped.measure(options.runs, options.seconds)),
         "open": (options.open, lambda: opening.measure(options.runs)),
         "grow": (options.grow, lambda: growth.measure(options.runs, options.seconds)),
@@ -213,18 +234,21 @@ def line(row: Row, limit: Limit | None, runs: int) -> str:
         for what, value in (("for other processes", row.others), ("stolen", row.stolen))
         if value >= NOTICED
     )
-    return f"{row.what:14} {row.batch:5}  {pace:9} {rates} {quiet:>6} {row.loud:4}/{runs}  {row.lost}  {distance}{busy}"
+    loud = f"{quiet:>6} {row.loud:4}/{runs}"
+    return f"{row.what:14} {row.batch:5}  {pace:9} {rates} {loud}  {row.lost}  {distance}{busy}".rstrip()
 
 
 def run(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     paces = PACED if options.pace is None else (options.pace == "paced",)
+    if options.nics:
+        paces = (False,)  # its link is the pace
     if not options.json:
         print(f"{where()}; {options.runs} runs of {options.seconds:g} s, Mpps")
         print(f"{'':14} {'batch':>5}  {'pace':9} {'min':>6} {'median':>6} {'max':>6}  quiet   loud  lost  limit")
-    bench = Bench(options.runs, options.seconds)
+    bench = Bench(options.runs, options.seconds, options.nics)
     for paced in paces:
-        for what in options.what or RUNS:
+        for what in options.what or (ON_A_NIC if options.nics else RUNS):
             for batch in options.batch or BATCHES:
                 row, limit = bench.measure(what, batch, paced)
                 rows.append(row)
@@ -262,7 +286,7 @@ def main() -> int:
             run_kinds(asked, options.json)
             return 0
         rows = run(options)
-    except (BenchError, RingError) as error:
+    except (BenchError, *ERRORS) as error:
         print(f"throughput.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
