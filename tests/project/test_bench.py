@@ -251,6 +251,21 @@ def test_a_benchmark_says_what_it_cannot_do(command: str, words: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ports", [["emulated@rules=raise:loop"], ["emulated:cable=x", "emulated:cable=x"]], ids=len)
+def test_the_program_that_varies_registers_of_silicon_runs(ports: list[str], tmp_path: Path) -> None:
+    """On the emulated NIC, which shows that it breaks no rule; the rates mean nothing."""
+    printed = re.search(r"```python\n(.*?)```", (BENCH / "SILICON.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert printed
+    file = tmp_path / "vary.py"
+    file.write_text(printed[1].replace('"tests/bench"', repr(str(BENCH))).replace("seconds=1.0", "seconds=0.05"))
+    done = python(str(file), *ports)
+    assert done.returncode == 0, done.stderr
+    rates = re.findall(r": ([\d.]+) Mpps", done.stdout)
+    assert len(rates) == 15 and all(float(rate) > 0 for rate in rates), done.stdout
+    assert len(re.findall("us a round trip", done.stdout)) == 4
+
+
+@pytest.mark.slow
 def test_a_quick_report_has_every_part(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     done = run("report.py --quick -i emulated:loop", "-o", str(file))
