@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ from pathlib import Path
 
 from building import BenchError
 from machine import choose_cpus
+
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "examples"))
+
+from processors import NOTICED, TICK_S, machine
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -41,7 +46,7 @@ ROUNDS = 2
 @dataclass(frozen=True)
 class Ratio:
     """present, older: medians, in Mpps or cycles a packet. ratio: above 1 if the present build is faster. rounds: how
-    often it was measured. own: the older build ran its own benchmark."""
+    often it was measured. own: the older build ran its own benchmark. others: percent of a core for other processes."""
 
     what: str
     unit: str
@@ -50,6 +55,7 @@ class Ratio:
     ratio: float
     rounds: int
     own: bool
+    others: float
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,11 @@ class Worker:
             raise BenchError(f"{what}: {last}")
         return float(answer)
 
+    def used_s(self) -> float:
+        """CPU seconds of the worker and of the programs that it has run (proc(5), utime to cstime)."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) * TICK_S
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -164,6 +175,9 @@ class Side:
                 failed = error
         raise failed
 
+    def used_s(self) -> float:
+        return sum(worker.used_s() for worker in self._workers.values())
+
     def own(self, what: str) -> bool:
         return self._chosen.get(what) != self._benches[0]
 
@@ -177,15 +191,22 @@ def compare(what: str, sides: tuple[Side, Side], runs: int, seconds: float) -> R
     found: tuple[list[float], list[float]] = ([], [])
     for side in (0, 1):  # not counted: imports, compilers, the first touch of memory
         sides[side].measure(what, seconds)
+    cpus = sorted(os.sched_getaffinity(0))
+    start, busy = time.monotonic(), others_s(cpus, sides)
     for run in range(runs):
         for side in (0, 1) if run % 2 else (1, 0):
             found[side].append(sides[side].measure(what, seconds))
+    others = max(0.0, 100 * (others_s(cpus, sides) - busy) / (time.monotonic() - start))
     present, older = map(statistics.median, found)
     ratio = older / present if what in OPS else present / older
     unit = "cycles" if what in OPS else "Mpps"
-    return Ratio(
-        what, unit, round(present, 2), round(older, 2), round(ratio, 3), 1, sides[1].own(what) and what in WAYS
-    )
+    own = sides[1].own(what) and what in WAYS
+    return Ratio(what, unit, round(present, 2), round(older, 2), round(ratio, 3), 1, own, round(others, 1))
+
+
+def others_s(cpus: list[int], sides: tuple[Side, Side]) -> float:
+    """Busy seconds of these processors so far, without those of the workers and of this process."""
+    return machine(cpus)[0] - sum(side.used_s() for side in sides) - time.process_time()
 
 
 @contextmanager
@@ -208,7 +229,8 @@ def both(older: str, keep: Path | None) -> Iterator[tuple[Side, Side]]:
 def row(ratio: Ratio) -> str:
     own = "  (with its own benchmark)" * ratio.own
     values = f"{ratio.present:9.2f} {ratio.older:9.2f} {ratio.unit:6}"
-    return f"{ratio.what:28} {values} {ratio.ratio:6.2f}  {ratio.rounds}{own}"
+    busy = f"  {ratio.others:.0f} % of a core for other processes" * (ratio.others >= NOTICED)
+    return f"{ratio.what:28} {values} {ratio.ratio:6.2f}  {ratio.rounds}{own}{busy}"
 
 
 def measure(sides: tuple[Side, Side], whats: Iterable[str], options: argparse.Namespace) -> Iterator[Ratio]:

@@ -37,6 +37,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import growth
@@ -54,9 +55,12 @@ from quiet import LOUD, Ear, quiet_median
 
 from ixrings import ERRORS
 
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "examples"))
+
+from processors import NOTICED
+
 PACED = (False, True)
 BATCHES = (256, 32)
-NOTICED = 10  # percent of a core
 ON_A_NIC = ("tx", "loop")
 
 

@@ -229,7 +229,7 @@ def test_compare_measures_what_is_slower_again_and_fails(tmp_path: Path) -> None
     assert (found["older"], found["threshold"], found["slower"]) == ("HEAD", 100, ways)
     for row, unit in zip(found["ratios"], ("Mpps", "cycles")):
         assert (row["unit"], row["rounds"], row["own"]) == (unit, 2, False)
-        assert 0.1 < row["ratio"] < 10 and row["present"] > 0 and row["older"] > 0
+        assert 0.01 < row["ratio"] < 100 and row["present"] > 0 and row["older"] > 0 and row["others"] >= 0
     done = run("compare.py HEAD --json --runs 1 --seconds 0.02 --threshold 0.01", "--keep", str(tmp_path), *options)
     assert done.returncode == 0, "both builds are kept, and nothing is a hundred times slower"
 
