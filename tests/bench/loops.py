@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from building import BenchError
+from building import BenchError as BenchError
 from machine import choose_cpus
 
 from ixrings import Port, open_port, open_ports

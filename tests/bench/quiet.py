@@ -21,9 +21,9 @@ from processors import Load, Watch
 
 T = TypeVar("T")
 
-LOUD = 1.25  # best reading divided by the present one; a neighbour makes it 1.5 to 2, a change of the clock 1.1
+LOUD = 1.25  # best reading divided by the present one; a neighbour makes it up to 2
 FIRST_READINGS = 20
-BETWEEN_S = 0.005  # the first readings take 0.1 s in all, longer than most bursts
+BETWEEN_S = 0.005  # the first readings take 0.1 s in all, to find a quiet moment
 
 
 class Ear:
