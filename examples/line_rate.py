@@ -11,6 +11,7 @@ from select import POLLIN
 
 from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import SHORTEST, mac, udp_frame
+from processors import Load, Watch, explain
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from ixrings import Port, PortError, open_port
 from ixrings.driver.arguments import BATCH, SECONDS
 
 LINE_RATE = 10e9 / ((64 + 20) * 8)  # 64-byte frames a second; each has 8 bytes of preamble and 12 of gap
+SHORT = 14.8e6  # frames a second; below it, the program says what was busy
 WORDS = SHORTEST // 4
 NEEDS = "line_rate.py needs a port that receives what it sends: emulated:loop, or a cable that leads back to the port"
 SEQUENCE = 12  # index of the 32-bit word that holds the frame's number; it is payload, so every value is allowed
@@ -108,27 +110,32 @@ def main() -> None:
     with open_port(args.port, tx_slots=4096, rx_slots=4096, trace=args.trace) as port:
         link = port.wait_link()
         check = Check(port, args.batch)
-        elapsed = 0.0
+        measured: tuple[float, Load] | None = None
         with Meter(check.counted, [port], as_json=args.json) as meter:
             if not args.json:
                 print(
                     f"{port.name}: {port.mac}, link {link}. Sending 64-byte frames for {args.seconds:g} s.", flush=True
                 )
+            watch = Watch()
             elapsed = check.run(args.seconds, meter)
-    if elapsed:
-        judge(check, elapsed, args.json)
+            measured = elapsed, watch.read()  # while the engine's thread is there
+    if measured:
+        judge(check, *measured, args.batch, args.json)
     if check.wrong:  # also after Ctrl-C
         raise SystemExit(1)
 
 
-def judge(check: Check, elapsed: float, as_json: bool) -> None:
-    """Print the rate and the verdict. Exits with status 1 if a frame was lost or wrong."""
+def judge(check: Check, elapsed: float, load: Load, batch: int, as_json: bool) -> None:
+    """Print the rate and the verdict; if the rate is short, also what was busy and what to try. Exits with status 1 if
+    a frame was lost or wrong."""
     lost, rate = check.sent - check.received, check.sent / elapsed
     if not as_json:
         print(
             f"{rate / 1e6:.2f} Mpps each way, {100 * rate / LINE_RATE:.1f} % of 10 Gbit/s line rate, "
             "from one Python thread."
         )
+        if rate < SHORT:
+            print(explain(load, batch))
         print(
             "Every frame came back in order and every byte was right."
             if not lost + check.wrong

@@ -1,7 +1,7 @@
 """What the hot loop of rings/ costs, in cycles a packet: the driver's own work and nothing else.
 
     python tests/bench/hotloop.py                   a table, beside the best existing drivers
-    python tests/bench/hotloop.py --json            [{"op", "batch", "nic", "min", "median"}, ...], cycles a packet
+    python tests/bench/hotloop.py --json            [{"op", "batch", "nic", "min", "median", "noise"}, ...]
     python tests/bench/hotloop.py --svg FILE        and a drawing
     python tests/bench/hotloop.py --op tx --batch 32 --nic same
 
@@ -26,23 +26,24 @@ MMIO, PCIe and DDIO are not modelled.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import os
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from building import BenchError, compile_c
 from chart import Point, draw
 from machine import Cpus, choose_cpus, cpu_model, page_size_kb
+from probe import Probe
+from quiet import LOUD, Ear
 
 HERE = Path(__file__).resolve().parent
 RINGS = HERE.parent.parent / "rings"
-FLAGS = ["-std=c11", "-O2", "-g", "-fPIC", "-Wall", "-Wextra"]  # as setup.py
 OPS = ("tx", "rx", "forward")
 NICS = ("same", "other")
 BATCHES = (1, 8, 32, 64, 256)
@@ -62,19 +63,17 @@ PEERS = {
 }
 
 
-class BenchError(Exception):
-    """The benchmark cannot run. The message says what to do."""
-
-
 @dataclass(frozen=True)
 class Result:
-    """min, median: cycles a packet, over the regions."""
+    """min, median: cycles a packet, over the regions. noise: best NOP rate of the CPUs by the rate before or after the
+    measurement (quiet.py)."""
 
     op: str
     batch: int
     nic: str
     min: float
     median: float
+    noise: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,26 +97,8 @@ class Setup:
 
 def build(folder: Path) -> Path:
     """Compile the harness and the C files of rings/ into `folder`. Returns the program."""
-    wanted = shlex.split(os.environ.get("CC", ""))
-    compiler = wanted or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
-    if not compiler:
-        raise BenchError("there is no C compiler. Run: apt install gcc libc6-dev")
-    program = folder / "hotloop_bench"
-    command = [
-        *compiler,
-        *FLAGS,
-        *shlex.split(os.environ.get("CFLAGS", "")),
-        f"-I{RINGS}",
-        "-o",
-        str(program),
-        str(HERE / "hotloop_bench.c"),
-        *map(str, sorted(RINGS.glob("*.c"))),
-        "-lpthread",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchError(f"the harness did not compile:\n{shlex.join(command)}\n{done.stderr}")
-    return program
+    sources = [HERE / "hotloop_bench.c", *sorted(RINGS.glob("*.c"))]
+    return compile_c(folder / "hotloop_bench", sources, f"-I{RINGS}")
 
 
 def measure(program: Path, set_up: Setup, op: str, batch: int, nic: str) -> tuple[Result, float, str]:
@@ -153,7 +134,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Cycles a packet of the hot loop of rings/, with a fake NIC in plain memory."
     )
-    parser.add_argument("--json", action="store_true", help="a list of {op, batch, nic, min, median}, cycles a packet")
+    parser.add_argument("--json", action="store_true", help="a list of {op, batch, nic, min, median, noise}")
     parser.add_argument("--op", choices=OPS, action="append", help="only this one; may be repeated")
     parser.add_argument("--batch", type=int, choices=BATCHES, action="append", help="only this one; may be repeated")
     parser.add_argument("--nic", choices=NICS, action="append", help="only this one; may be repeated")
@@ -194,7 +175,9 @@ def arguments() -> argparse.Namespace:
 
 def row(result: Result) -> str:
     peer = PEERS.get((result.op, result.batch, result.nic), "")
-    return f"{result.op:8} {result.batch:5}  {result.nic:5} {result.min:9.1f} {result.median:7.1f}   {peer}"
+    loud = f"   loud: NOPs are {result.noise:.1f} times slower than at their best" * (result.noise >= LOUD)
+    cycles = f"{result.min:9.1f} {result.median:7.1f}"
+    return f"{result.op:8} {result.batch:5}  {result.nic:5} {cycles}   {peer:10}{loud}".rstrip()
 
 
 def print_heading(options: argparse.Namespace, frequency: float, path: str) -> None:
@@ -227,10 +210,13 @@ def run(options: argparse.Namespace) -> tuple[list[Result], str]:
     path = ""
     with tempfile.TemporaryDirectory(prefix="hotloop-bench-") as folder:
         program = build(Path(folder))
+        ear = Ear(Probe(), set_up.cpus.used)
         for nic in nics:
             for op in options.op or OPS:
                 for batch in options.batch or BATCHES:
-                    result, frequency, path = measure(program, set_up, op, batch, nic)
+                    one = functools.partial(measure, program, set_up, op, batch, nic)
+                    (result, frequency, path), noise = ear.around(one)
+                    result = replace(result, noise=round(noise, 2))
                     if not options.json:
                         if not results:
                             print_heading(options, frequency, path)

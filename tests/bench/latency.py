@@ -6,13 +6,15 @@ busy: the program spins in poll(). interrupts: it sleeps in select() until the N
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from select import POLLIN, select
 
 import numpy as np
-from loops import BenchError, fill, name, on_two_cpus
+from building import BenchError
+from loops import fill, name, on_two_cpus
 
-from ixrings import Port, open_port
+from ixrings import Port, open_ports
 
 WARM_UP_TRIPS = 200
 PATIENCE_S = 1.0
@@ -42,30 +44,35 @@ def wait(port: Port, busy: bool) -> None:
         port.rxsync()
 
 
-def trip(port: Port, busy: bool) -> int:
+def trip(sender: Port, receiver: Port, busy: bool) -> int:
     """Send one frame and receive it. Returns nanoseconds."""
-    tx, rx = port.tx_rings[0], port.rx_rings[0]
+    tx, rx = sender.tx_rings[0], receiver.rx_rings[0]
     while not tx.space:
-        port.txsync()
+        sender.txsync()
     start = time.perf_counter_ns()
     tx.advance(1)
-    port.txsync()
-    wait(port, busy)
+    sender.txsync()
+    wait(receiver, busy)
     if not rx.space:
         raise BenchError(f"a frame did not come back within {PATIENCE_S:g} s")
     rx.advance(1)
     return time.perf_counter_ns() - start
 
 
-def measure(trips: int) -> list[Trips]:
+def measure(trips: int, nics: Sequence[str] = ()) -> list[Trips]:
+    """nics: one looped port, or two ports with a cable between them; none: an emulated one."""
     rows = []
     for mode in ("busy", "interrupts"):
+        busy = mode == "busy"
         with (
-            open_port(name("loop", paced=False), interrupt_interval_us=0, busy_poll=mode == "busy") as port,
+            open_ports(*(nics or [name("loop", paced=False)]), interrupt_interval_us=0, busy_poll=busy) as ports,
             on_two_cpus(),
         ):
-            fill(port)
-            times = np.array([trip(port, mode == "busy") for _ in range(WARM_UP_TRIPS + trips)][WARM_UP_TRIPS:]) / 1000
+            sender, receiver = ports[0], ports[-1]
+            fill(sender, destination_mac=receiver.mac)
+            times = (
+                np.array([trip(sender, receiver, busy) for _ in range(WARM_UP_TRIPS + trips)][WARM_UP_TRIPS:]) / 1000
+            )
         p50, p99, p99_9 = np.percentile(times, (50, 99, 99.9))
         rows.append(Trips(mode, trips, *(round(float(us), 1) for us in (times.min(), p50, p99, p99_9, times.max()))))
     return rows

@@ -6,16 +6,23 @@ A Run has the number of frames carried and lost, checked by the NIC's counters o
 from __future__ import annotations
 
 import os
+import struct
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from building import BenchError as BenchError
 from machine import choose_cpus
 
 from ixrings import Port, open_port, open_ports
+
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "examples"))
+
+from packets import UDP, checksum, mac, udp_frame
 
 FRAME = 60  # bytes without CRC
 TOUCHED = 26  # the byte of each packet that is changed: the first of an IPv4 source address
@@ -23,10 +30,8 @@ ROUNDS = 64  # turns of a loop between two reads of the clock
 DRAIN_S = 5.0
 WARM_UP_S = 0.02  # not measured: a paced source sends while the program opens the port, and those frames are lost
 SEQUENCE = slice(42, 50)  # the bytes of a source's frame that have its number
-
-
-class BenchError(Exception):
-    """A run without a valid result; the message says why."""
+FLOW = (bytes([10, 0, 0, 1]), 1234), (bytes([10, 0, 0, 2]), 1234)  # addresses and UDP ports of the frames sent
+UDP_HEADER, UDP_CHECKSUM = 34, slice(40, 42)  # bytes of a frame
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ def receive(port: Port, batch: int, seconds: float) -> int:
     return received
 
 
-def echo(port: Port, batch: int, seconds: float) -> tuple[int, int]:
-    """Send and receive in turn. No more frames are on the way than the receive ring holds, so none is lost. Returns the
-    numbers of frames sent and received."""
-    tx, rx, txsync, rxsync = port.tx_rings[0], port.rx_rings[0], port.txsync, port.rxsync
+def echo(sender: Port, receiver: Port, batch: int, seconds: float) -> tuple[int, int]:
+    """Send and receive in turn, on one looped port or on two. No more frames are on the way than the receive ring
+    holds, so none is lost. Returns the numbers of frames sent and received."""
+    tx, rx, txsync, rxsync = sender.tx_rings[0], receiver.rx_rings[0], sender.txsync, receiver.rxsync
     window = rx.num_slots - 1
     sent = received = 0
     end = time.perf_counter() + seconds
@@ -125,9 +130,19 @@ def bridge_touched(source: Port, sink: Port, batch: int, seconds: float) -> int:
     return moved
 
 
-def fill(port: Port, length: int = FRAME) -> None:
-    """Write a frame into each transmit buffer. It is addressed to the port, which accepts it when it comes back."""
-    frame = bytes.fromhex(port.mac.replace(":", "")) + bytes([2, 0, 0, 0, 0, 9]) + b"\x88\xb5" + bytes(length - 14)
+def udp(length: int, source_mac: bytes, destination_mac: bytes) -> bytes:
+    """A UDP frame with right checksums: the NIC classifies and checks it, which frames of other types are spared."""
+    frame = bytearray(udp_frame(length, source_mac, destination_mac, *FLOW))
+    segment = frame[UDP_HEADER:]
+    pseudo_header = FLOW[0][0] + FLOW[1][0] + struct.pack("!HH", UDP, len(segment))
+    frame[UDP_CHECKSUM] = struct.pack("!H", checksum(pseudo_header + segment) or 0xFFFF)
+    return bytes(frame)
+
+
+def fill(port: Port, length: int = FRAME, destination_mac: str | None = None) -> None:
+    """Write a UDP frame into each transmit buffer. Without another destination it is addressed to the port, which
+    accepts it when it comes back."""
+    frame = udp(length, mac(port.mac), mac(destination_mac or port.mac))
     for ring in port.tx_rings:
         port.buffers[ring.slots["buf_idx"], :length] = np.frombuffer(frame, np.uint8)
         ring.slots["len"] = length
@@ -158,8 +173,10 @@ def check_equal(what: str, expected: int, found: int) -> None:
         raise BenchError(f"{what}: the loop counted {expected} frames, the NIC {found}")
 
 
-def run_tx(batch: int, paced: bool, seconds: float) -> Run:
-    with open_port(name("sink", paced)) as port, on_two_cpus():
+def run_tx(batch: int, paced: bool, seconds: float, nics: Sequence[str] = ()) -> Run:
+    """nics: the first one sends; a second one is only the other end of the cable."""
+    with open_ports(*(nics or [name("sink", paced)])) as ports, on_two_cpus():
+        port = ports[0]
         fill(port)
         start = time.perf_counter()
         sent = transmit(port, batch, seconds)
@@ -190,13 +207,15 @@ def run_rx(batch: int, paced: bool, seconds: float) -> Run:
         return Run(received, spent, sequence_at_head(port) - first - received)
 
 
-def run_loop(batch: int, paced: bool, seconds: float) -> Run:
-    with open_port(name("loop", paced)) as port, on_two_cpus():
-        fill(port)
+def run_loop(batch: int, paced: bool, seconds: float, nics: Sequence[str] = ()) -> Run:
+    """nics: one looped port, or two ports with a cable between them."""
+    with open_ports(*(nics or [name("loop", paced)])) as ports, on_two_cpus():
+        sender, receiver = ports[0], ports[-1]
+        fill(sender, destination_mac=receiver.mac)
         start = time.perf_counter()
-        sent, received = echo(port, batch, seconds)
+        sent, received = echo(sender, receiver, batch, seconds)
         spent = time.perf_counter() - start
-        check_equal("GPTC", sent, port.stats()["GPTC"])
+        check_equal("GPTC", sent, sender.stats()["GPTC"])
     return Run(received, spent, sent - received)
 
 

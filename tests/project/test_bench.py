@@ -23,16 +23,27 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
 ENGINE_CEILINGS = {"tx": 180, "rx": 360, "rx8": 360, "loop": 680}  # measured with gcc 12: 150, 305, 305, 571
+WAYS = {"tx", "rx", "loop", "bridge", "bridge_touched"}
+ROW = set("what batch paced min median max lost quiet loud noise others stolen limit_ns".split())
 TRIES = 4  # other programs slow down some tries, not all
 QUIET = 0.1  # if other programs use more cores than this, a measured time means nothing
 
 
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run a benchmark. command: its file and options. more: options that contain spaces."""
-    script, *options = command.split()
+    file, *options = command.split()
+    return python(str(BENCH / file), *options, *more)
+
+
+def script(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code that may import the benchmarks' modules."""
+    return python("-c", f"import sys; sys.path.insert(0, {str(BENCH)!r})\n{code}")
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, (str(ROOT / ".package"), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
-        [sys.executable, str(BENCH / script), *options, *more],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         timeout=100,
@@ -50,6 +61,44 @@ def sanitized() -> bool:
     return "asan" in os.environ.get("LD_PRELOAD", "")
 
 
+def test_machine_measures_nops_lines_and_limits() -> None:
+    found = output("machine.py")
+    cpus = os.sched_getaffinity(0)
+    assert found["facts"]["CPU"] and found["facts"]["kernel"] and found["facts"]["mitigations"]
+    assert set(map(int, found["nops"])) == cpus and all(rate > 0.1 for rate in found["nops"].values())
+    if not found["lines"]:
+        assert "one core" in found["facts"]["program and engine"] or len(cpus) == 1
+        return
+    assert set(found["lines"]) == {"program", "engine"}
+    for lines in found["lines"].values():
+        assert lines["read_alone"] > lines["read_prefetched"] > 0, "a core has several lines on their way at a time"
+        assert lines["write_alone"] > lines["write_prefetched"] > 0
+    limits = found["limits"]
+    assert set(limits) == {*WAYS, "line_rate.py"}
+    assert limits["tx"]["ns"] < limits["bridge"]["ns"] < limits["bridge_touched"]["ns"] < limits["line_rate.py"]["ns"]
+
+
+@pytest.mark.slow
+def test_a_neighbour_of_the_program_makes_a_run_loud() -> None:
+    """A process on the same CPU takes half of the time, as a neighbour on the same core takes half of its width."""
+    cpu = max(os.sched_getaffinity(0))
+    code = (
+        "import os, subprocess, sys, time, quiet, probe\n"
+        f"ear = quiet.Ear(probe.Probe(), [{cpu}])\n"
+        "calm = min(ear.noise() for _ in range(50))\n"
+        "load = subprocess.Popen([sys.executable, '-c', 'while True: pass'])\n"
+        f"os.sched_setaffinity(load.pid, {{{cpu}}})\n"
+        "end = time.monotonic() + 20\n"
+        "while (noise := ear.noise()) < quiet.LOUD and time.monotonic() < end: pass\n"
+        "load.kill(); load.wait()\n"
+        "print(calm, noise)"
+    )
+    done = script(code)
+    assert done.returncode == 0, done.stderr
+    calm, noise = map(float, done.stdout.split())
+    assert 1 <= calm < 1.1 and noise >= 1.25
+
+
 @pytest.mark.slow
 def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
     rows = output("hotloop.py --regions 5")
@@ -59,8 +108,8 @@ def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
         (op, batch, nic) for op in ("tx", "rx", "forward") for batch in (1, 8, 32, 64, 256) for nic in nics
     }
     for row in rows:
-        assert set(row) == {"op", "batch", "nic", "min", "median"}
-        assert 0 < row["min"] <= row["median"]
+        assert set(row) == {"op", "batch", "nic", "min", "median", "noise"}
+        assert 0 < row["min"] <= row["median"] and row["noise"] >= 1
 
 
 @pytest.mark.slow
@@ -114,15 +163,15 @@ def test_hotloop_draws_what_it_measured(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_throughput_measures_every_way_through_the_rings() -> None:
     found = output("throughput.py --runs 1 --seconds 0.02 --batch 256")
-    ways = {"tx", "rx", "loop", "bridge", "bridge_touched"}
-    assert set(found) == ways | {"machine", "rows"}
-    assert all(found[way] > 0 for way in ways)
+    assert set(found) == WAYS | {"machine", "rows"}
+    assert all(found[way] > 0 for way in WAYS)
     assert {(row["what"], row["paced"]) for row in found["rows"]} == {
-        (way, paced) for way in ways for paced in (False, True)
+        (way, paced) for way in WAYS for paced in (False, True)
     }
     for row in found["rows"]:
-        assert set(row) == {"what", "batch", "paced", "min", "median", "max", "lost"}
+        assert set(row) == ROW
         assert row["min"] <= row["median"] <= row["max"]
+        assert row["noise"] >= 1 and (row["quiet"] == row["median"] if not row["loud"] else row["quiet"] is None)
         assert row["lost"] == 0 or (row["lost"] > 0 and row["paced"] and row["what"] not in ("tx", "loop")), (
             "only a paced source outruns us"
         )
@@ -142,6 +191,100 @@ def test_throughput_below_the_required_rate_fails_and_prints_the_rate() -> None:
     done = run("throughput.py --runs 1 --seconds 0.02 --batch 32 --what tx --pace flat --require 100000")
     assert done.returncode == 1
     assert "less than 100000 Mpps: tx, batch 32, flat out" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ports", ["-i emulated:loop", "-i emulated:cable=x -i emulated:cable=x"])
+def test_throughput_measures_ports_that_are_named(ports: str) -> None:
+    found = output(f"throughput.py {ports} --runs 1 --seconds 0.02 --batch 256")
+    assert [(row["what"], row["lost"], row["limit_ns"]) for row in found["rows"]] == [
+        ("tx", 0, None),
+        ("loop", 0, None),
+    ]
+    trips = output(f"throughput.py {ports} --latency 50")["latency"]
+    assert [row["mode"] for row in trips] == ["busy", "interrupts"]
+
+
+def test_the_benchmarks_send_udp_frames_whose_checksums_the_nic_finds_right() -> None:
+    code = (
+        "from loops import fill\n"
+        "from ixrings import open_port\n"
+        "with open_port('emulated:loop') as port:\n"
+        "    for length in (60, 61, 1514):\n"
+        "        fill(port, length)\n"
+        "        port.tx_rings[0].advance(1)\n"
+        "        port.txsync()\n"
+        "        assert port.poll(10.0, busy=True)\n"
+        "        ring = port.rx_rings[0]\n"
+        "        span = ring.reserve(1)\n"
+        "        print(span.len[0], port.received(ring, span).checksums[0])\n"
+        "        ring.advance(1)\n"
+        "        port.rxsync()\n"
+    )
+    done = script(code)
+    assert done.returncode == 0, done.stderr
+    both_right = 1 | 4  # IP_CHECKED and L4_CHECKED, and neither is wrong
+    assert done.stdout.split("\n")[:3] == [f"{length} {both_right}" for length in (60, 61, 1514)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="compare.py builds a commit, and this copy has no git history")
+def test_compare_measures_what_is_slower_again_and_fails(tmp_path: Path) -> None:
+    ways = ["tx", "tx, NIC on same core"]
+    options = [word for way in ways for word in ("--what", way)]
+    done = run("compare.py HEAD --json --runs 2 --seconds 0.02 --threshold 100", "--keep", str(tmp_path), *options)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["older"], found["threshold"], found["slower"]) == ("HEAD", 100, ways)
+    for row, unit in zip(found["ratios"], ("Mpps", "cycles")):
+        assert (row["unit"], row["rounds"], row["own"]) == (unit, 2, False)
+        assert 0.01 < row["ratio"] < 100 and row["present"] > 0 and row["older"] > 0 and row["others"] >= 0
+    done = run("compare.py HEAD --json --runs 1 --seconds 0.02 --threshold 0.01", "--keep", str(tmp_path), *options)
+    assert done.returncode == 0, "both builds are kept, and nothing is a hundred times slower"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("compare.py no-such-commit", "compare.py: git rev-parse"),
+        ("compare.py HEAD --build-only", "--build-only needs --keep FOLDER"),
+        pytest.param(
+            "throughput.py -i emulated:loop --what bridge", "measures tx and loop only", marks=pytest.mark.slow
+        ),
+        pytest.param("report.py -i a -i b -i c", "-i names one port, or two", marks=pytest.mark.slow),
+    ],
+)
+def test_a_benchmark_says_what_it_cannot_do(command: str, words: str) -> None:
+    done = run(command)
+    assert done.returncode == 2 and words in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ports", [["emulated@rules=raise:loop"], ["emulated:cable=x", "emulated:cable=x"]], ids=len)
+def test_the_program_that_varies_registers_of_silicon_runs(ports: list[str], tmp_path: Path) -> None:
+    """On the emulated NIC, which shows that it breaks no rule; the rates mean nothing."""
+    printed = re.search(r"```python\n(.*?)```", (BENCH / "SILICON.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert printed
+    file = tmp_path / "vary.py"
+    file.write_text(printed[1].replace('"tests/bench"', repr(str(BENCH))).replace("seconds=1.0", "seconds=0.05"))
+    done = python(str(file), *ports)
+    assert done.returncode == 0, done.stderr
+    rates = re.findall(r": ([\d.]+) Mpps", done.stdout)
+    assert len(rates) == 15 and all(float(rate) > 0 for rate in rates), done.stdout
+    assert len(re.findall("us a round trip", done.stdout)) == 4
+
+
+@pytest.mark.slow
+def test_a_quick_report_has_every_part(tmp_path: Path) -> None:
+    file = tmp_path / "report.md"
+    done = run("report.py --quick -i emulated:loop", "-o", str(file))
+    text = file.read_text(encoding="utf-8")
+    assert done.returncode == 0, text + done.stderr
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles[0] == "The machine" and len(set(titles)) == len(titles)
+    assert {"What the machine allows", "The main job", "How cost grows", "These ports"} < set(titles)
+    for words in ("| mitigations |", "read, alone", "Mpps each way", "limit of", "| interrupts |", "Load at the end"):
+        assert words in text, words
 
 
 @pytest.mark.slow
