@@ -92,12 +92,11 @@ class Marks:
         self._calls.phases_clear()
 
     def read(self, frames: int) -> list[Phase]:
-        """The phases that were entered since clear()."""
+        """All phases since clear(); those that were not entered have no marks."""
         table = (ctypes.c_uint64 * (2 * len(PHASES)))()
         self._calls.phases_read(table)
         ticks, marks = table[: len(PHASES)], table[len(PHASES) :]
         return [
             Phase(name, max(0.0, spent - count * self._cost) / self._ticks_a_ns / frames, count)
             for name, spent, count in zip(PHASES, ticks, marks)
-            if count
         ]

@@ -7,8 +7,6 @@
 
 #ifdef IXRINGS_PHASES
 
-#include "ticks.h" /* tests/bench */
-
 /* In the order of PHASES in tests/bench/phases.py. */
 enum phase {
     ROUND,          /* lock, settings, link, queues */
@@ -30,20 +28,11 @@ enum phase {
     PHASE_COUNT,
 };
 
-/* One thread steps the NIC. */
-extern struct phases {
-    uint64_t last, ticks[PHASE_COUNT], marks[PHASE_COUNT];
-} phases;
+/* tests/bench/phases.c */
+void phases_start(void);
+void phase_ends(enum phase phase);
 
-static inline void phase_ends(enum phase phase)
-{
-    uint64_t now = counter();
-    phases.ticks[phase] += now - phases.last;
-    phases.marks[phase]++;
-    phases.last = now;
-}
-
-#define PHASE_START() (phases.last = counter())
+#define PHASE_START() phases_start()
 #define PHASE(phase) phase_ends(phase)
 #else
 #define PHASE_START() ((void)0)
