@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ixrings.hw.emulator.engine.header import write_headers
+from tests.support.by_hand import ByHand
+from tests.support.steered import UDP, ethernet, packet
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parent.parent.parent / "hw/emulator/engine"
@@ -36,6 +38,25 @@ def compare(folder: Path, seed: int, frames: int, *flags: str) -> None:
 
 def test_usual_frames_get_the_verdicts_of_the_general_parser(tmp_path: Path) -> None:
     compare(tmp_path, 1, 20_000, "-O1")
+
+
+def test_frames_count_in_the_statistics_set_that_their_queue_had_when_they_came() -> None:
+    udp = ethernet(packet(UDP))
+    by_hand = ByHand("loop", rx=1)
+    try:
+        regs = by_hand.regs
+        regs.RAL[0].write(int.from_bytes(udp[:4], "little"))
+        regs.RAH[0].write(int.from_bytes(udp[4:6], "little") | 1 << 31)
+        by_hand.send(udp, udp)
+        regs.RQSMR[0].write(0x03020105)
+        by_hand.send(udp)
+        counts = {number: (int(regs.QPRC[number].read()), int(regs.QBRC_L[number].read())) for number in range(16)}
+        assert {number: count for number, count in counts.items() if any(count)} == {
+            0: (2, 2 * len(udp)),
+            5: (1, len(udp)),
+        }
+    finally:
+        by_hand.close()
 
 
 @pytest.mark.slow
