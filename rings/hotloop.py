@@ -36,6 +36,7 @@ ATTENTION_TAKEN = -1
 MOVED_SHIFT = 2
 MAX_LIMIT = 2**32 - 1
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # of the build: the GIL may be on or off
+ALONE = {"txsync": "txsync_alone", "rxsync": "rxsync_alone", "forward": "forward_alone"}
 RULES = {rule.number: rule for rule in Rule}
 
 
@@ -501,7 +502,7 @@ def library() -> ctypes.PyDLL:
 
 def syncing(function: str) -> Callable[..., int]:
     """txsync, rxsync or forward of the library, as this Python needs it. Raises LibraryError."""
-    return cast("Callable[..., int]", getattr(library(), f"{function}_alone" if FREE_THREADED else function))
+    return cast("Callable[..., int]", getattr(library(), ALONE[function] if FREE_THREADED else function))
 
 
 def without_gil(function: str) -> Callable[..., int]:

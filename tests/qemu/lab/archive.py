@@ -64,14 +64,15 @@ class Apt:
             "Acquire::http::Timeout": "30",
         }
 
-    def update(self, suites: Iterable[str], say: Callable[[str], None]) -> None:
+    def update(self, suites: Iterable[str], say: Callable[[str], None], kind: str = "deb") -> None:
+        """kind: "deb" for packages, "deb-src" for their sources."""
         if not KEYRING.exists():
             raise ArchiveError(f"{KEYRING} is missing. Run: apt-get install debian-archive-keyring")
         for name in ("state/lists/partial", "cache/archives/partial", "none/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
         address = mirror()
-        sources = [f"deb [signed-by={KEYRING}] {address} {suite} main" for suite in suites]
+        sources = [f"{kind} [signed-by={KEYRING}] {address} {suite} main" for suite in suites]
         (self._folder / "sources.list").write_text("\n".join(sources) + "\n")
         say(f"downloading the package lists of {', '.join(suites)}")
         self._run(UPDATE_S, "update", "--error-on=any")
@@ -113,6 +114,14 @@ class Apt:
         if missing:
             raise ArchiveError(f"apt did not download {', '.join(missing)}. Run the command again")
         return archives
+
+    def source(self, name: str, suite: str, folder: Path) -> Path:
+        """Download a source package into `folder`. Returns its upstream archive."""
+        self._run(DOWNLOAD_S, "source", "--download-only", "-qq", "-t", suite, name, folder=folder)
+        archives = sorted(folder.glob(f"{name}_*.orig.tar.*[!c]"))
+        if not archives:
+            raise ArchiveError(f"apt did not download the source of {name}. Run the command again")
+        return archives[-1]
 
     def remove_downloads(self) -> None:
         shutil.rmtree(self._folder / "cache", ignore_errors=True)
