@@ -2,7 +2,7 @@
  *
  * The lines of received frames are in the cache of the core that wrote them, if the NIC is emulated. Fetching such a
  * line takes longer than copying its bytes, so lines to read are requested AHEAD frames before. Stores do not wait for
- * their lines, and requests for them cost more than they gain (tests/bench/README.md).
+ * their lines, and requests for them cost more than they gain.
  *
  * Another process may change the slots meanwhile: each index is loaded once and checked, and only the copy is used.
  */

@@ -51,6 +51,11 @@ def test_the_api_on_one_screen_runs_as_printed(capsys: pytest.CaptureFixture[str
     assert "up, 10 Gbit/s" in capsys.readouterr().out
 
 
+def test_the_headers_of_the_api_page_are_read_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(ROOT / "driver/API.md", 1), "API.md", "exec"), {})
+    assert capsys.readouterr().out == "0x800 17 0x45\nTrue\n"
+
+
 def headings(page: Path) -> set[str]:
     """The anchors that a page's headings get."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)

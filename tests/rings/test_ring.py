@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
+import numpy as np
 import pytest
 
-from ixrings.rings import RingError, Rule
+from ixrings.rings import Region, RingError, Rule
 from ixrings.rings.layout import RingFlag, Word
 from tests.support.rings_nic import Bench
 
@@ -32,6 +35,32 @@ def test_a_span_is_a_view_of_the_slots_and_not_a_copy() -> None:
     assert ring.slots["flags"].tolist()[:6] == [0, 0, 0, 0, 2, 0]
     assert ring.slots["ptr"][3:7].tolist() == [7] * 4
     assert span.buf_idx.tolist() == ring.slots["buf_idx"][3:7].tolist()
+
+
+def test_a_batch_that_comes_back_has_the_same_span_and_views_and_few_are_kept() -> None:
+    ring = Bench(512).tx.ring
+    span, shorter = ring.reserve(32), ring.reserve(31)
+    assert (len(span), len(shorter)) == (32, 31)
+    again = ring.reserve(31)
+    assert again is shorter and again.len is shorter.len
+    for _ in range(511):
+        assert ring.reserve(1).start == ring.head
+        ring.advance(1)
+    assert len(ring._spans) <= 256
+
+
+def test_the_spans_of_a_closed_interface_do_not_keep_its_memory_until_garbage_collection() -> None:
+    region = Region.for_ports(tx_slots=64, rx_slots=64)
+    port = region.register("ix0", tx_slots=[64], rx_slots=[64])
+    port.tx_rings[0].reserve(4).len[:] = 60
+    port.read(port.tx_rings[0].reserve(4), 60, into=np.empty((4, 60), np.uint8))
+    slots, buffers = weakref.ref(port.tx_rings[0].slots), weakref.ref(port.buffers)
+    gc.disable()
+    try:
+        region.close()
+        assert (slots(), buffers()) == (None, None)
+    finally:
+        gc.enable()
 
 
 def test_a_span_ends_at_the_end_of_the_ring_and_the_next_starts_at_slot_0() -> None:
