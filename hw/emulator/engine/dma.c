@@ -139,29 +139,6 @@ struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t
     return (struct descriptor *)(void *)bytes;
 }
 
-/* Prefetch the buffers of the line of descriptors at `index`, and the line after it: another core's cache may hold
- * them. `access`: to the buffers. A descriptor that is not ready yet costs only a useless prefetch. */
-void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access)
-{
-    const struct reach *buffers = &nic->recent[BUFFERS][access];
-    const struct reach *descriptors = &nic->recent[DESCRIPTORS][access == DMA_WRITE ? DMA_BOTH : DMA_READ];
-    uint64_t iova = ring + sizeof(struct descriptor) * index;
-    const struct descriptor *line = (const void *)recent_reach(descriptors, iova, 2 * LINE * sizeof *line);
-    if (!line)
-        return;
-    if (access == DMA_WRITE)
-        prefetch_write(line + LINE);
-    else
-        prefetch_read(line + LINE);
-    for (uint32_t i = 0; i < LINE; i++) {
-        const uint8_t *buffer = recent_reach(buffers, atomic_load_explicit(&line[i].q0, memory_order_relaxed), 1);
-        if (buffer && access == DMA_WRITE)
-            prefetch_write(buffer);
-        else if (buffer)
-            prefetch_read(buffer);
-    }
-}
-
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1)
 {
     const uint64_t written[2] = {q0, q1};

@@ -13,7 +13,6 @@ bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint6
 bool dma_write_pieces(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length);
 struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access);
 void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1);
-void dma_prefetch(const struct nic *nic, uint64_t ring, uint32_t index, uint32_t access);
 bool dma_comes_later(struct nic *nic);
 bool dma_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length);
 void dma_close(struct nic *nic);

@@ -14,7 +14,7 @@ from ixrings.hw.emulator import engine
 
 ENGINE = Path(engine.__file__).resolve().parent
 # function -> write prefetches in it: each has its own place in the source
-WRITERS = {"dma_prefetch": 2, "receive_write_back": 1, "receive_step": 2, "mac_receive": 2}
+WRITERS = {"receive_write_back": 1, "receive_step": 2, "mac_receive": 2}
 
 
 def disassembly(function: str) -> str:
