@@ -15,7 +15,8 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 NOTICED = 10  # percent of a core; less than that changes no rate
 SPARE = 50  # percent of a core; with more idle time than that, other processes were in nobody's way
 FULL = 90  # percent of a core, of a thread that never waits
-LONGER_BATCH = 1024
+LONGER_BATCH = 2048
+STOPPED = 1  # percent of the time
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,12 @@ def times(file: Path) -> tuple[str, float, int]:
     return head.partition("(")[2], (int(fields[11]) + int(fields[12])) * TICK_S, int(fields[19])
 
 
-def explain(load: Load, batch: int) -> str:
-    """What was busy, and what to try: one line for a program that was too slow with batches of `batch` frames."""
+def explain(load: Load, batch: int, short: float = 0.0, stopped: float = 0.0) -> str:
+    """What was busy, and what to try: one line for a program that was too slow with batches of `batch` frames.
+
+    short: percent of the rate that are missing. stopped: percent of the time in which the program did not run, although
+    it never sleeps for so long.
+    """
     advice = []
     if load.cores < 2:
         advice.append("give it two processors (it may use one; see taskset -p $$)")
@@ -128,9 +133,12 @@ def explain(load: Load, batch: int) -> str:
         advice.append("close other programs" + f" (most: {load.busiest})" * bool(load.busiest))
     if load.stolen >= NOTICED:
         advice.append("use a machine whose hypervisor has less to do")
+    if not advice and stopped >= max(STOPPED, short / 2):
+        advice.append("nice -n -20; if that changes nothing, a hypervisor stops it")
     if not advice and load.program >= FULL and batch < LONGER_BATCH:
         advice.append(f"-b {LONGER_BATCH}, the program is the slower side")
     if not advice:
         slower = "the program" if load.program >= FULL else "the NIC"
         advice.append(f"again later or a faster machine: {slower} is at the limit, see tests/bench/machine.py")
-    return f"In that time: {load}. Try: {'; '.join(advice)}."
+    pauses = f"; the program was stopped for {stopped:.1f} % of the time" * (stopped >= STOPPED)
+    return f"In that time: {load}{pauses}. Try: {'; '.join(advice)}."

@@ -70,19 +70,25 @@ def test_line_rate_that_is_short_says_in_one_line_what_was_busy() -> None:
 @pytest.mark.parametrize(
     ("load", "batch", "advice"),
     [
-        (Load(5, 80, 80, 35, 0, 2, "cc1, process 7, 30 %"), 512, "close other programs (most: cc1, process 7, 30 %)."),
-        (Load(5, 90, 95, 0, 15, 2, ""), 512, "use a machine whose hypervisor has less to do."),
-        (Load(5, 99, 99, 1, 0, 2, ""), 512, "-b 1024, the program is the slower side."),
-        (Load(5, 99, 99, 1, 0, 2, ""), 1024, "again later or a faster machine: the program is at the limit"),
+        (Load(5, 80, 80, 35, 0, 2, "cc1, process 7, 30 %"), 1024, "close other programs (most: cc1, process 7, 30 %)."),
+        (Load(5, 90, 95, 0, 15, 2, ""), 1024, "use a machine whose hypervisor has less to do."),
+        (Load(5, 99, 99, 1, 0, 2, ""), 1024, "-b 2048, the program is the slower side."),
+        (Load(5, 99, 99, 1, 0, 2, ""), 2048, "again later or a faster machine: the program is at the limit"),
         (
             Load(5, 60, 99, 300, 0, 16, "ffmpeg, process 7, 300 %"),
-            512,
+            1024,
             "again later or a faster machine: the NIC",
         ),
-        (Load(5, 50, 50, 0, 0, 1, ""), 512, "give it two processors"),
+        (Load(5, 50, 50, 0, 0, 1, ""), 1024, "give it two processors"),
     ],
     ids=lambda value: value.split(" (")[0].rstrip(".") if isinstance(value, str) else "",
 )
 def test_the_advice_is_about_what_was_seen(load: Load, batch: int, advice: str) -> None:
     line = explain(load, batch)
     assert f"Try: {advice}" in line and "\n" not in line
+
+
+@pytest.mark.parametrize(("short", "stopped", "advice"), [(3, 2.5, "nice -n -20;"), (50, 2.5, "-b 2048,")])
+def test_pauses_are_told_and_blamed_only_for_what_they_cost(short: float, stopped: float, advice: str) -> None:
+    line = explain(Load(5, 99, 99, 1, 0, 2, ""), 1024, short, stopped)
+    assert "the program was stopped for 2.5 % of the time" in line and f"Try: {advice}" in line
