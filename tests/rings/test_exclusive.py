@@ -14,7 +14,7 @@ from ixrings.rings.hotloop import ATTENTION_TAKEN, BusyWait, Forward, RxSync, Tx
 from tests.support.rings_nic import Bench
 
 PATIENCE_S = 30
-MEETING_S = 5.0
+MEETING_S = 1.0
 
 
 @pytest.fixture
