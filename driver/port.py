@@ -256,11 +256,10 @@ class Port(Syncing):
 
     def _no_queue(self, session: Session, index: int) -> str:
         there = sorted({queue.ring.ringid for queue in session.all_queues})
-        wanted = max(index, 0) + 1
-        return (
-            f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}. Open it with "
-            f"open_port(..., rx_queues={wanted}, tx_queues={wanted})"
+        more = f". Open it with open_port(..., rx_queues={index + 1}, tx_queues={index + 1})" * (
+            index > max(there, default=-1)
         )
+        return f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}{more}"
 
     def received(self, ring: RxRing, span: Span) -> Received:
         """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.

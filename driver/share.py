@@ -179,6 +179,14 @@ class Share(SharedQueue):
         self.close()
         self._channel.close()
 
+    def leave(self) -> None:
+        """In a forked child: the handle is the parent's."""
+        self.release()
+        self._dropped = (
+            f"this handle of {self.name} belongs to the parent process: a fork does not pass it on. Start the process "
+            'by multiprocessing.get_context("spawn").Process(..., args=(handle,))'
+        )
+
     def _take_over(self, session: Session) -> int:
         if self._control.words[Word.RETURNED]:
             with suppress(ValueError):
@@ -265,7 +273,7 @@ class Shares:
     def leave(self) -> None:
         """In a forked child: close its copies, so that each end of a channel shows the end of the other."""
         for share in self._shares.values():
-            share.release()
+            share.leave()
         self._shares = {}
 
 

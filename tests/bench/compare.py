@@ -246,7 +246,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare this checkout's speed with an older commit's, in one run.")
     parser.add_argument("older", nargs="?", help="a commit, tag or branch (default: the last release tag)")
     parser.add_argument("--json", action="store_true", help="print {older, threshold, ratios: [...], slower: [...]}")
-    parser.add_argument("--what", choices=(*WAYS, *OPS), action="append", help="only this one; may be repeated")
+    whats = (*WAYS, *OPS)
+    parser.add_argument(
+        "--what",
+        choices=whats,
+        action="append",
+        metavar="WHAT",
+        help=f"only this one; may be repeated: {', '.join(map(repr, whats))}",
+    )
     parser.add_argument("--runs", type=int, default=15, help="runs of each build (default: 15)")
     parser.add_argument("--seconds", type=float, default=0.05, help="length of a run (default: 0.05)")
     parser.add_argument("--threshold", type=float, default=0.85, help="the least ratio that passes (default: 0.85)")

@@ -211,6 +211,19 @@ def test_a_forked_child_of_the_owner_does_not_keep_a_worker_alive() -> None:
         os.waitpid(child, 0)
 
 
+def test_a_forked_child_is_told_how_to_pass_a_handle() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        share = port.share(1)
+        child = os.fork()
+        if not child:
+            try:
+                share.open()
+            except PortError as error:
+                os._exit(0 if "belongs to the parent process" in str(error) and '"spawn"' in str(error) else 1)
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+
+
 WORKERS = """
     import multiprocessing, sys
     from ixrings import PortClosed, open_port
