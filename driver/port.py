@@ -250,7 +250,7 @@ class Port(Syncing):
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
         if index not in {queue.ring.ringid for queue in session.all_queues}:
             raise PortError(self._no_queue(session, index))
-        share = self._shares.lend(session, index)
+        share = self._shares.share(session, index)
         self._queues.pop(index, None)
         return share
 
@@ -323,8 +323,8 @@ class Port(Syncing):
         session = self._open()
 
         def rings() -> Iterable[RingBytes]:
-            lent = self._open().lent
-            return [each for each in self._rx_bytes if each.ring.ringid not in lent] if lent else self._rx_bytes
+            shared = self._open().shared
+            return [each for each in self._rx_bytes if each.ring.ringid not in shared] if shared else self._rx_bytes
 
         def received() -> int:
             if session.rx_sync():
