@@ -214,7 +214,7 @@ static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *fram
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
 {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (queue->state == RX_ADVANCED && nic->settings.usual && !(class->tagged && queue->strip_tag))
+    if (queue->state == RX_ADVANCED && nic->settings.unaltered && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
     return queue->state < RX_LEGACY || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
