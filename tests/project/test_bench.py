@@ -251,7 +251,7 @@ def test_compare_measures_what_is_slower_again_and_fails(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("compare.py no-such-commit", "compare.py: git rev-parse"),
+        ("compare.py no-such-commit", "is not a commit here"),
         ("compare.py HEAD --build-only", "--build-only needs --keep FOLDER"),
         pytest.param(
             "throughput.py -i emulated:loop --what bridge", "measures tx and loop only", marks=pytest.mark.slow
