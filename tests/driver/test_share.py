@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ixrings import Port, PortError, PortTimeout, Share, open_port
+from ixrings.hw.errors import DeviceError
 from ixrings.rings import RegionError
 from tests.support.programs import ENVIRONMENT, wait_for
 from tests.support.queue_worker import has_opened, last_words, worker
@@ -116,6 +117,13 @@ def test_a_handle_opens_once_and_only_elsewhere() -> None:
             opener, refused = (first, other) if one == "open\n" else (second, one)
             assert f"queue 1 of emulated:loop is open in process {opener.pid} already" in refused
             assert share.opened and share.worker == opener.pid
+
+
+def test_a_traced_port_says_why_it_shares_no_queue(tmp_path: Path) -> None:
+    with open_port("emulated:loop", trace=tmp_path / "trace") as port:
+        with pytest.raises(DeviceError, match="is traced.* Open the port without trace"):
+            port.share(0)
+        assert port.queue(0).poll(0) == 0
 
 
 def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
