@@ -1,8 +1,8 @@
 """What the owner of a port and a worker agree on when the worker has one of its queues (share.py, worker.py).
 
-A queue is lent by a handle with descriptors: a channel, a control file, the port's region, the tail registers, and the
-DMA memory of the queue. Whoever takes the token from the channel has the queue; a second one finds no token. The kernel
-closes the channel when a process ends, also when it is killed: so each side learns that the other has ended.
+A handle has descriptors of a channel, a control file, the port's region, the tail registers, and the DMA memory of the
+queue. Whoever takes the token from the channel has the queue; a second process finds no token. The kernel closes the
+channel when a process ends, also when it is killed: so each side learns that the other has ended.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Side:
-    """One direction of the lent queue. doorbell: place of the tail register. head: of the write-back word (TX)."""
+    """One direction of the shared queue. doorbell: place of the tail register. head: of the write-back word (TX)."""
 
     slots: int
     descriptors: Place

@@ -250,17 +250,16 @@ class Port(Syncing):
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
         if index not in {queue.ring.ringid for queue in session.all_queues}:
             raise PortError(self._no_queue(session, index))
-        share = self._shares.lend(session, index)
+        share = self._shares.share(session, index)
         self._queues.pop(index, None)
         return share
 
     def _no_queue(self, session: Session, index: int) -> str:
         there = sorted({queue.ring.ringid for queue in session.all_queues})
-        wanted = max(index, 0) + 1
-        return (
-            f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}. Open it with "
-            f"open_port(..., rx_queues={wanted}, tx_queues={wanted})"
+        more = f". Open it with open_port(..., rx_queues={index + 1}, tx_queues={index + 1})" * (
+            index > max(there, default=-1)
         )
+        return f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}{more}"
 
     def received(self, ring: RxRing, span: Span) -> Received:
         """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.
@@ -324,8 +323,8 @@ class Port(Syncing):
         session = self._open()
 
         def rings() -> Iterable[RingBytes]:
-            lent = self._open().lent
-            return [each for each in self._rx_bytes if each.ring.ringid not in lent] if lent else self._rx_bytes
+            shared = self._open().shared
+            return [each for each in self._rx_bytes if each.ring.ringid not in shared] if shared else self._rx_bytes
 
         def received() -> int:
             if session.rx_sync():

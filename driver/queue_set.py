@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,6 @@ from ixrings.rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
 from .doorbells import Bell, Sync, ringing
 from .gate import Gate
 from .wakeups import Sides
-
-if TYPE_CHECKING:
-    pass
 
 
 class QueueSet(ABC):

@@ -72,7 +72,7 @@ class Session(QueueSet):
         self.device, self.nic, self.options = device, nic, options
         self.region, self.memory = region, tuple(memory)
         self.all_queues: tuple[TxQueue | RxQueue, ...] = (*tx, *rx)  # those of other processes, too
-        self.lent: frozenset[int] = frozenset()  # queues that other processes have (share.py)
+        self.shared: frozenset[int] = frozenset()  # queues that other processes have (share.py)
         self.seen_at = seen_at
         self.statistics, self.director = statistics, director
         self.clock: Clock | None = None
@@ -104,13 +104,13 @@ class Session(QueueSet):
                     "only the port's"
                 )
 
-    def lend(self, indices: Collection[int]) -> None:
-        """Leave these queues to other processes, and use all others: no sync and no wait touches a queue that is lent.
+    def leave_to_workers(self, indices: Collection[int]) -> None:
+        """Share these queues, and use all others: no sync and no wait of the port touches a shared queue.
 
-        The caller has ended all other uses of a queue before it is lent.
+        The caller has ended all other uses of a queue before it is shared.
         """
-        self.lent = frozenset(indices)
-        own = [queue for queue in self.all_queues if queue.ring.ringid not in self.lent]
+        self.shared = frozenset(indices)
+        own = [queue for queue in self.all_queues if queue.ring.ringid not in self.shared]
         self.set_queues(
             [queue for queue in own if isinstance(queue, TxQueue)],
             [queue for queue in own if isinstance(queue, RxQueue)],
@@ -118,7 +118,7 @@ class Session(QueueSet):
         self.interrupts.use({queue.ring.ringid for queue in self.rx}, {queue.ring.ringid for queue in self.tx})
         self._set_due()
         self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
-        for index in self.lent:
+        for index in self.shared:
             self._ones.pop(index, None)
         for queue in self.all_queues:
             queue.end_forwards()

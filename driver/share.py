@@ -1,4 +1,4 @@
-"""The owner's side of shared queues: lend a queue to a worker, and get it back (lease.py, worker.py, takeover.py).
+"""The owner's side of shared queues: share a queue with a worker, and get it back (lease.py, worker.py, takeover.py).
 
 The worker syncs the queue itself. Meanwhile the port leaves it alone: its syncs and waits skip the queue, and its rings
 refuse access. Device, link, filters and counters stay with the owner, which has to look after them (Share.wait).
@@ -67,11 +67,11 @@ class Share(SharedQueue):
         self._index, self._shares, self._channel = index, shares, channel
         self._control = Control(fds[CONTROL])
         self._tx, self._rx = self._control.tx(), self._control.rx()
-        self._lent: set[int] = set()
-        for own, lent in self._pairs(session):
-            lent.num_slots = own.num_slots
-            lent.copy_state(own)
-            self._lent.update(own.ring.slots["buf_idx"].tolist())
+        self._given: set[int] = set()
+        for own, theirs in self._pairs(session):
+            theirs.num_slots = own.num_slots
+            theirs.copy_state(own)
+            self._given.update(own.ring.slots["buf_idx"].tolist())
 
     def _pairs(self, session: Session) -> list[tuple[TxQueue | RxQueue, TxQueue | RxQueue]]:
         """The port's queues, each with the worker's."""
@@ -179,27 +179,35 @@ class Share(SharedQueue):
         self.close()
         self._channel.close()
 
+    def leave(self) -> None:
+        """In a forked child: the handle is the parent's."""
+        self.release()
+        self._dropped = (
+            f"this handle of {self.name} belongs to the parent process: a fork does not pass it on. Start the process "
+            'by multiprocessing.get_context("spawn").Process(..., args=(handle,))'
+        )
+
     def _take_over(self, session: Session) -> int:
         if self._control.words[Word.RETURNED]:
             with suppress(ValueError):
-                for own, lent in self._pairs(session):
-                    own.copy_state(lent)
+                for own, theirs in self._pairs(session):
+                    own.copy_state(theirs)
                 return 0
         return self._restart(session)
 
     def _restart(self, session: Session) -> int:
         """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
         region = session.region
-        spare = self._lent if session.options["extra_bufs"] else self._lent | region.lost_buffers()
+        spare = self._given if session.options["extra_bufs"] else self._given | region.lost_buffers()
         mend_buffers([own.ring for own, _ in self._pairs(session)], spare, region.interfaces, region.total_buffers)
         lost = 0
-        for own, lent in self._pairs(session):
+        for own, theirs in self._pairs(session):
             descriptors = session.descriptors(own.ring)
             if isinstance(own, TxQueue):
                 lost += restart_transmit(session.nic, own, descriptors, head_word(session, own))
             else:
                 lost += restart_receive(session.nic, own, descriptors)
-            own.copy_counters(lent)
+            own.copy_counters(theirs)
         return lost
 
 
@@ -209,7 +217,7 @@ class Shares:
     def __init__(self) -> None:
         self._shares: dict[int, Share] = {}
 
-    def lend(self, session: Session, index: int) -> Share:
+    def share(self, session: Session, index: int) -> Share:
         """A handle of queue `index`, which the port has. Raises PortError if it is shared, DeviceError."""
         self.check(index)
         channel, workers = make_channel()
@@ -225,7 +233,7 @@ class Shares:
         for queue in queues_of(session, index):
             queue.ring.leave(share.sentence)
             queue.close(share.sentence)
-        session.lend(self._shares)
+        session.leave_to_workers(self._shares)
         return share
 
     def take_back(self, session: Session, index: int) -> None:
@@ -234,7 +242,7 @@ class Shares:
         for queue in queues_of(session, index):
             queue.ring.take_back()
             queue.reopen()
-        session.lend(self._shares)
+        session.leave_to_workers(self._shares)
 
     def check(self, index: int) -> None:
         """Raises PortError while queue `index` is shared. A queue whose worker has ended is taken over first."""
@@ -265,7 +273,7 @@ class Shares:
     def leave(self) -> None:
         """In a forked child: close its copies, so that each end of a channel shows the end of the other."""
         for share in self._shares.values():
-            share.release()
+            share.leave()
         self._shares = {}
 
 

@@ -33,6 +33,7 @@ class SharedQueue:
 
     def __init__(self, facts: Facts, fds: Sequence[int]) -> None:
         self._facts, self._fds = facts, list(fds)
+        self._dropped = f"this handle of {self.name} was opened or closed before; ask for another: port.share()"
 
     @property
     def name(self) -> str:
@@ -48,8 +49,7 @@ class SharedQueue:
                 f"{self.name} is shared by this process, which opened the port. Open the handle in another process, or "
                 f"use port.queue({self._facts.queue}) here"
             )
-        if not self._fds:
-            raise PortError(f"this handle of {self.name} was opened or closed before; ask for another: port.share()")
+        self._check_open()
         fds, self._fds = self._fds, []
         channel = socket.socket(fileno=fds[CHANNEL])
         try:
@@ -103,7 +103,7 @@ class SharedQueue:
 
     def _check_open(self) -> None:
         if not self._fds:
-            raise PortError(f"this handle of {self.name} was opened or closed before; ask for another: port.share()")
+            raise PortError(self._dropped)
 
     def close(self) -> None:
         """Drop a handle that was not opened. The owner has to reclaim it."""

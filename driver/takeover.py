@@ -64,11 +64,11 @@ def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head
 
 
 def mend_buffers(
-    rings: Iterable[TxRing | RxRing], lent: set[int], interfaces: Iterable[Interface], total_buffers: int
+    rings: Iterable[TxRing | RxRing], given: set[int], interfaces: Iterable[Interface], total_buffers: int
 ) -> None:
     """Give every slot of `rings` a buffer of its own again.
 
-    A worker that is killed while it exchanges two buffers leaves one of them in two slots and the other in none. lent:
+    A worker that is killed while it exchanges two buffers leaves one of them in two slots and the other in none. given:
     the buffers that were in these rings when the worker got them. interfaces: all ports of the region. Raises PortError
     if buffers are missing, because the worker kept more than one exchange would explain.
     """
@@ -84,7 +84,7 @@ def mend_buffers(
             if not RESERVED_BUFFERS <= index < total_buffers or index in taken:
                 bad.append((ring, slot))
             taken.add(index)
-    spare = sorted(lent - taken)
+    spare = sorted(given - taken)
     if len(bad) > len(spare):
         raise PortError(
             f"{own[0].name} and its other direction lack {len(bad) - len(spare)} buffers: the worker that ended had "

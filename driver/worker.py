@@ -127,8 +127,8 @@ class Napping(Sides):
         return self._nap(timeout_s)
 
 
-class LentQueue(QueueSet):
-    """The set of the shared queue. Device, link and counters are the owner's."""
+class WorkerSet(QueueSet):
+    """The set of the one shared queue. Device, link and counters are the owner's."""
 
     quiet_s = LONGEST_NAP_S
 
@@ -197,7 +197,7 @@ class WorkerQueue(Queue):
 
     __slots__ = ("_lease",)
 
-    def __init__(self, queues: LentQueue, lease: Lease) -> None:
+    def __init__(self, queues: WorkerSet, lease: Lease) -> None:
         super().__init__(queues)
         self._lease = lease
         forked.OPEN.add(self)
@@ -212,7 +212,7 @@ class WorkerQueue(Queue):
         """Give the queue back to the owner: reclaim() continues where this process stopped. May be called again."""
         session = self._session
         self._end()
-        if isinstance(session, LentQueue):
+        if isinstance(session, WorkerSet):
             end(session, self._lease)
 
     def leave(self, sentence: str) -> None:
@@ -229,7 +229,7 @@ class WorkerQueue(Queue):
         self.close()
 
 
-def end(queues: LentQueue, lease: Lease) -> None:
+def end(queues: WorkerSet, lease: Lease) -> None:
     lease.give_back(f"{lease.facts.name} was given back; the process that opened the port can share it again")
     queues.close()
 
@@ -281,7 +281,7 @@ def attach(facts: Facts, fds: Sequence[int], channel: socket.socket) -> WorkerQu
     lease.queues = (*tx, *rx)
     for queue in lease.queues:
         queue.memory = (memory, control)  # stays mapped as long as C may use it
-    return WorkerQueue(LentQueue(lease, tx, rx, interface, descriptors), lease)
+    return WorkerQueue(WorkerSet(lease, tx, rx, interface, descriptors), lease)
 
 
 def map_region(fd: int) -> Mapping:

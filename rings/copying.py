@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from operator import index
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
@@ -175,7 +176,7 @@ class Copier:
         try:
             if not 0 <= offset <= self._size:
                 raise self._not_inside(offset, length)
-            result = self._add(ring.place, start, count, offset, length, amount)
+            result = self._add(ring.place, start, count, offset, length, index(amount))
         except (TypeError, ctypes.ArgumentError):
             raise TypeError(f"add() takes an amount and an offset as int, not {amount!r} and {offset!r}") from None
         if result:
@@ -270,7 +271,9 @@ def row_of(length: int | npt.DTypeLike) -> tuple[np.dtype[Any] | None, int]:
     try:
         dtype = np.dtype(length)
     except TypeError:
-        raise TypeError(f"read() takes a number of bytes or a dtype, not {length!r}; for a header give IPV4") from None
+        raise TypeError(
+            f"read() takes a number of bytes or a dtype, not {length!r}; for a header: from ixrings import IPV4"
+        ) from None
     if dtype.hasobject or length is None:
         raise TypeError(f"read() takes a number of bytes or a dtype of plain bytes, not {length!r}")
     return dtype, dtype.itemsize

@@ -129,8 +129,8 @@ struct queue {
     uint32_t hwtail; /* first slot that the application does not own */
     uint64_t packets;
     uint64_t bytes;
-    uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved; the owner of a queue that
-                          * another process syncs stores 1 to ask for one, again and again, because a sync may undo it */
+    uint64_t syncs_left; /* until a sync returns ATTENTION_DRIVER even if nothing was moved. When another process syncs
+                          * the queue, its owner stores 1 to ask for one, repeatedly, because a sync may undo it */
     uint64_t statistics_due; /* from this many packets on, each sync but those of one slot returns ATTENTION_DRIVER */
     uint64_t violations;
     /* Set when the queue is made: what the one-slot lanes compare with. */
@@ -176,7 +176,8 @@ struct frames {
 /* The result of copying: 0, one of these after nothing was done, or 1 + the slot whose index is not a buffer. */
 enum { NOT_IN_A_BUFFER = -1, NOT_OWNED = -2 };
 
-/* The result of a sync: 0, ATTENTION_TAKEN alone, or the others ORed. forward() returns the number of frames moved above them. */
+/* The result of a sync: 0, ATTENTION_TAKEN alone, or the others ORed. forward() returns the number of frames moved
+ * above them. */
 enum {
     ATTENTION_VIOLATION = 1, /* a queue's `last` names the rule */
     ATTENTION_DRIVER = 2, /* a queue's packets reached its statistics_due, or it made CHECK_EVERY syncs */

@@ -211,7 +211,6 @@ class TracedDevice(Device):
         return ctypes.addressof(tail.word)
 
     def doorbell_file(self) -> DoorbellFile:
-        self._check_open()
         raise DeviceError(
             f"{self.name} is traced, and a trace cannot see what another process does. Open the port without trace"
         )

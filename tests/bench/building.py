@@ -24,7 +24,10 @@ def compile_c(output: Path, sources: Iterable[Path], *flags: str) -> Path:
         raise BenchError("there is no C compiler. Run: apt install gcc libc6-dev")
     own = shlex.split(os.environ.get("CFLAGS", ""))
     command = [*compiler, *FLAGS, *own, *flags, "-o", str(output), *map(str, sources), "-lpthread"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise BenchError(f"CC is {compiler[0]}, which does not start: {error.strerror}. Run: CC=gcc ...") from None
     if done.returncode:
         raise BenchError(f"{output.name} did not compile:\n{shlex.join(command)}\n{done.stderr}")
     return output

@@ -80,6 +80,13 @@ def last_release() -> str:
     return tags[0]
 
 
+def commit_of(name: str) -> str:
+    try:
+        return git("rev-parse", "--verify", f"{name}^{{commit}}")
+    except BenchError as error:
+        raise BenchError(f"{name!r} is not a commit here; git tag and git log show some ({error})") from None
+
+
 def export(commit: str, folder: Path) -> None:
     """The files of a commit, or, for "", of the checkout with its changes that are not committed."""
     folder.mkdir(parents=True)
@@ -198,6 +205,8 @@ def compare(what: str, sides: tuple[Side, Side], runs: int, seconds: float) -> R
             found[side].append(sides[side].measure(what, seconds))
     others = max(0.0, 100 * (others_s(cpus, sides) - busy) / (time.monotonic() - start))
     present, older = map(statistics.median, found)
+    if not present or not older:
+        raise BenchError(f"{what}: most runs moved no packet. Close other programs, or give a longer --seconds")
     ratio = older / present if what in OPS else present / older
     unit = "cycles" if what in OPS else "Mpps"
     own = sides[1].own(what) and what in WAYS
@@ -213,7 +222,7 @@ def others_s(cpus: list[int], sides: tuple[Side, Side]) -> float:
 def both(older: str, keep: Path | None) -> Iterator[tuple[Side, Side]]:
     with tempfile.TemporaryDirectory(prefix="ixrings-compare-") as temporary:
         folder = (keep or Path(temporary)).resolve()
-        commit = git("rev-parse", "--verify", f"{older}^{{commit}}")
+        commit = commit_of(older)
         present = build("", folder / "present")
         sides = (
             Side(present, present.sources / "tests/bench"),
@@ -246,7 +255,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare this checkout's speed with an older commit's, in one run.")
     parser.add_argument("older", nargs="?", help="a commit, tag or branch (default: the last release tag)")
     parser.add_argument("--json", action="store_true", help="print {older, threshold, ratios: [...], slower: [...]}")
-    parser.add_argument("--what", choices=(*WAYS, *OPS), action="append", help="only this one; may be repeated")
+    whats = (*WAYS, *OPS)
+    parser.add_argument(
+        "--what",
+        choices=whats,
+        action="append",
+        metavar="WHAT",
+        help=f"only this one; may be repeated: {', '.join(map(repr, whats))}",
+    )
     parser.add_argument("--runs", type=int, default=15, help="runs of each build (default: 15)")
     parser.add_argument("--seconds", type=float, default=0.05, help="length of a run (default: 0.05)")
     parser.add_argument("--threshold", type=float, default=0.85, help="the least ratio that passes (default: 0.85)")

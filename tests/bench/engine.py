@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from building import BenchError
 from loops import fill
 from machine import cpu_model
 from phases import Marks, Phase, build
@@ -79,7 +80,7 @@ def steps_of(what: str, steps: int, step: Callable[[Emulated82599], int]) -> Non
                 port.txsync()
             moved = step(nic)
             if moved < STEP:
-                raise RuntimeError(f"{what}: a step moved {moved} frames instead of {STEP}")
+                raise BenchError(f"{what}: a step moved {moved} frames instead of {STEP}")
             port.txsync()
             port.rxsync()
             for ring in port.rx_rings:
@@ -133,7 +134,7 @@ def print_phases(ways: list[str], steps: int) -> None:
                 print(f"    {phase.name:28} {phase.ns:5.1f}", flush=True)
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the cost of the emulated NIC's engine for a 64-byte frame.")
     parser.add_argument("--what", choices=WIRES, action="append", help="measure only this (may be repeated)")
     parser.add_argument(
@@ -146,16 +147,30 @@ def main() -> int:
         parser.error("--steps must be at least 1")
     if options.instructions and not shutil.which("valgrind"):
         parser.error("valgrind is not installed. Run: apt install valgrind")
+    return options
+
+
+def print_costs(options: argparse.Namespace) -> None:
     print(cpu_model())
     if options.phases:
         print_phases(options.what or list(WIRES), options.steps)
-        return 0
+        return
     for what in options.what or WIRES:
         if options.instructions:
             print(f"{what:5} {instructions(what):6.0f} instructions a frame", flush=True)
         else:
             costs = step_costs_ns(what, options.steps)
             print(f"{what:5} {min(costs):6.1f} ns min {statistics.median(costs):6.1f} median", flush=True)
+
+
+def main() -> int:
+    try:
+        print_costs(arguments())
+    except BenchError as error:
+        print(f"engine.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -63,12 +63,12 @@ class Limit:
     lines: float
 
     def distance(self, mpps: float) -> str:
-        """In words, for a rate in Mpps."""
+        """In words, for a rate in Mpps. It is 0 if the machine stopped the program or the engine for the whole run."""
+        limit = f"the limit of {self.ns:.1f} ns ({self.lines:g} lines a packet to the {self.side}'s core)"
+        if not mpps:
+            return f"no packet, {limit}"
         ns = 1e3 / mpps
-        return (
-            f"{ns:.1f} ns a packet, {ns / self.ns:.1f} times the limit of {self.ns:.1f} ns "
-            f"({self.lines:g} lines a packet to the {self.side}'s core)"
-        )
+        return f"{ns:.1f} ns a packet, {ns / self.ns:.1f} times {limit}"
 
 
 def limits(engine: Lines, program: Lines) -> dict[str, Limit]:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shlex
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from building import compile_c
 
 from ixrings.hw.emulator.engine import header, library
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parent.parent / "hw/emulator/engine"
-FLAGS = [
-    "-std=c11",
-    "-O2",
-    "-g",
-    "-fPIC",
-    "-shared",
-    "-fvisibility=hidden",
-    "-Wl,-Bsymbolic",
-    "-D_POSIX_C_SOURCE=200809L",
-]
+FLAGS = ("-shared", "-fvisibility=hidden", "-Wl,-Bsymbolic", "-D_POSIX_C_SOURCE=200809L", "-DIXRINGS_PHASES")
 
 # in the order of `enum phase` in phase.h
 PHASES = (
@@ -56,20 +45,11 @@ class Phase:
 
 
 def build(folder: Path) -> Path:
-    """Compile the engine with marks into `folder`. Raises RuntimeError with the compiler's words."""
-    wanted = shlex.split(os.environ.get("CC", ""))
-    compiler = wanted or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
-    if not compiler:
-        raise RuntimeError("there is no C compiler. Run: apt install gcc libc6-dev")
+    """Compile the engine with marks into `folder`. Raises BenchError."""
     header.write_headers(folder)
-    built = folder / "libengine.so"
-    sources = map(str, [HERE / "phases.c", *sorted(ENGINE.glob("*.c"))])
     includes = (f"-I{folder}", f"-I{ENGINE}", f"-I{HERE}")
-    command = [*compiler, *FLAGS, "-DIXRINGS_PHASES", *includes, "-o", str(built), *sources, "-lpthread"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the engine with marks did not compile:\n{shlex.join(command)}\n{done.stderr}")
-    return built
+    sources = [HERE / "phases.c", *sorted(ENGINE.glob("*.c"))]
+    return compile_c(folder / "libengine.so", sources, *FLAGS, *includes)
 
 
 class Marks:

@@ -57,13 +57,12 @@ PARTS = (
     Part("The engine's phases", "engine.py", "--phases", "--phases --steps 100"),
     Part("More than one core", "scaling.py", "", "--runs 1 --seconds 0.1 --most 4"),
 )
-NEEDED = {"The engine's phases": "phases.py"}  # a part that another file of this folder brings
 ONLY_WHOLE = ("10 Gbit/s held", "The examples, as programs")
 
 
 def parts(quick: bool, nics: list[str]) -> Iterator[Part]:
     for part in PARTS:
-        if (HERE / NEEDED.get(part.title, part.program)).exists() and not (quick and part.title in ONLY_WHOLE):
+        if not (quick and part.title in ONLY_WHOLE):
             yield part
     if nics:
         ports = " ".join(f"-i {shlex.quote(nic)}" for nic in nics)

@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -112,12 +113,13 @@ def measure(queues: int, runs: int, seconds: float) -> Row:
         together.append(one_program(queues, seconds))
         apart.append(sorted(by_workers(queues, seconds, {cpu for cpu in cpus if cpu is not None})))
     program, workers = statistics.median(together), statistics.median(map(sum, apart))
+    if not program:
+        raise BenchError("most runs received no packet. Close other programs, or give a longer --seconds")
     each = [round(statistics.median(run[number] for run in apart), 2) for number in range(queues)]
     return Row(queues, round(program, 2), round(workers, 2), each, round(workers / program, 2), len(cpus))
 
 
-def main() -> None:
-    allowed = len(os.sched_getaffinity(0))
+def arguments(allowed: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure how receiving scales with processes.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--most", type=int, default=min(16, max(2, allowed)), help="processes (default: %(default)s)")
@@ -126,6 +128,11 @@ def main() -> None:
     options = parser.parse_args()
     if not 1 <= options.most <= 16 or options.runs < 1 or not 0 < options.seconds <= 600:
         parser.error("--most must be 1 to 16 (RSS has 16 queues), --runs at least 1, --seconds more than 0")
+    return options
+
+
+def measure_all(options: argparse.Namespace, allowed: int) -> None:
+    """Print each row as soon as it is measured, or all as JSON."""
     where = {"cpu": cpu_model(), "cpus": allowed, "page_kb": page_size_kb()}
     if not options.json:
         print(f"{where['cpu']}, {allowed} CPUs, pages of {where['page_kb']} KB; Mpps, medians of {options.runs} runs\n")
@@ -141,5 +148,17 @@ def main() -> None:
         print(json.dumps({"machine": where, "rows": [asdict(row) for row in rows]}, indent=1))
 
 
+def main() -> int:
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        measure_all(arguments(allowed), allowed)
+    except BenchError as error:
+        print(f"scaling.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

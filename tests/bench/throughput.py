@@ -153,7 +153,7 @@ def arguments() -> argparse.Namespace:
         "--batch",
         type=int,
         action="append",
-        help=f"frames in one turn of the loop (may be repeated; default: {BATCHES})",
+        help=f"frames in one turn of the loop (may be repeated; default: {' and '.join(map(str, BATCHES))})",
     )
     parser.add_argument("--pace", choices=("flat", "paced"), help="measure only flat out, or only at 10 Gbit/s")
     parser.add_argument("--runs", type=int, default=5, help="runs of each measurement (default: 5)")
@@ -233,13 +233,14 @@ def line(row: Row, limit: Limit | None, runs: int) -> str:
     quiet = "-" if row.quiet is None else f"{row.quiet:.2f}"
     pace = "10 Gbit/s" if row.paced else "flat out"
     distance = "" if limit is None or row.paced else limit.distance(row.median)
-    busy = "".join(
-        f", {value:.0f} % of a core {what}"
+    beside = [
+        f"{value:.0f} % of a core {what}"
         for what, value in (("for other processes", row.others), ("stolen", row.stolen))
         if value >= NOTICED
-    )
+    ]
+    remarks = ", ".join(([distance] if distance else []) + beside)
     loud = f"{quiet:>6} {row.loud:4}/{runs}"
-    return f"{row.what:14} {row.batch:5}  {pace:9} {rates} {loud}  {row.lost}  {distance}{busy}".rstrip()
+    return f"{row.what:14} {row.batch:5}  {pace:9} {rates} {loud}  {row.lost}  {remarks}".rstrip()
 
 
 def run(options: argparse.Namespace) -> list[Row]:

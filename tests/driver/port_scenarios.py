@@ -109,16 +109,16 @@ def share(port: Port, queue: int) -> Share:
 def test_a_worker_process_receives_from_a_queue_and_gives_it_back() -> None:
     with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
         flows = [udp(port.mac, flow) for flow in range(16)]
-        lent = share(port, 1)
-        with worker(lent, "hold") as process:
+        handle = share(port, 1)
+        with worker(handle, "hold") as process:
             has_opened(process)
             for _ in range(10):
                 port.send(flows)
                 port.flush(EXAMPLE_S)
             own = len(list(port.recv(1)))
-            wait_for(lambda: own + lent.rx_packets == 160, "the worker and the port have not received all", EXAMPLE_S)
-            assert own and lent.rx_packets
-            assert lent.reclaim(EXAMPLE_S) == 0
+            wait_for(lambda: own + handle.rx_packets == 160, "the worker and the port have not received all", EXAMPLE_S)
+            assert own and handle.rx_packets
+            assert handle.reclaim(EXAMPLE_S) == 0
             assert "was taken back" in last_words(process)
         assert len(list(port.recv(1))) == 160 - own  # the worker left them in the ring
         assert [queue["QPRC"] for queue in port.stats().rx] == [own, 160 - own]
@@ -127,14 +127,14 @@ def test_a_worker_process_receives_from_a_queue_and_gives_it_back() -> None:
 def test_the_queue_of_a_killed_worker_works_again() -> None:
     with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
         flows = [udp(port.mac, flow) for flow in range(16)]
-        lent = share(port, 1)
-        with worker(lent, "forward") as process:
+        handle = share(port, 1)
+        with worker(handle, "forward") as process:
             has_opened(process)
             port.send(flows)  # those of queue 1 go round for ever
-            wait_for(lambda: lent.rx_packets >= 1000, "the worker forwards nothing", EXAMPLE_S)
+            wait_for(lambda: handle.rx_packets >= 1000, "the worker forwards nothing", EXAMPLE_S)
             process.kill()
-            assert lent.wait(EXAMPLE_S)
-        lent.reclaim()
+            assert handle.wait(EXAMPLE_S)
+        handle.reclaim()
         list(port.recv(1))  # what was on its way
         for ring in (0, 1):
             port.send(flows * 5, ring=ring)
@@ -144,8 +144,8 @@ def test_the_queue_of_a_killed_worker_works_again() -> None:
 
 def test_a_worker_that_sleeps_does_not_keep_its_port_from_closing() -> None:
     with open_port(LOOP, tx_queues=2, rx_queues=2) as port:
-        lent = share(port, 1)
-        with worker(lent, "forward") as process:
+        handle = share(port, 1)
+        with worker(handle, "forward") as process:
             has_opened(process)
             process.send_signal(signal.SIGSTOP)
             with pytest.warns(RuntimeWarning, match="still has queue 1"):

@@ -250,7 +250,7 @@ def test_a_frame_makes_only_its_queue_readable(port: Port) -> None:
     ("misuse", "kind", "words"),
     [
         (lambda port: port.queue(4), PortError, r"has no queue 4; it has 0, 1, 2, 3\. Open it with .*rx_queues=5"),
-        (lambda port: port.queue(-1), PortError, "has no queue -1"),
+        (lambda port: port.queue(-1), PortError, "has no queue -1; it has 0, 1, 2, 3$"),
         (lambda port: port.queue("0"), TypeError, "the number of a queue"),
         (lambda port: port.queue(0).forward(1), TypeError, "another port or queue"),
         (lambda port: (port.fileno(), port.queue(0).fileno()), PortError, "of the port emulated:loop is in use"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ixrings import Port, PortError, PortTimeout, Share, open_port
+from ixrings.hw.errors import DeviceError
 from ixrings.rings import RegionError
 from tests.support.programs import ENVIRONMENT, wait_for
 from tests.support.queue_worker import has_opened, last_words, worker
@@ -118,6 +119,13 @@ def test_a_handle_opens_once_and_only_elsewhere() -> None:
             assert share.opened and share.worker == opener.pid
 
 
+def test_a_traced_port_says_why_it_shares_no_queue(tmp_path: Path) -> None:
+    with open_port("emulated:loop", trace=tmp_path / "trace") as port:
+        with pytest.raises(DeviceError, match="is traced.* Open the port without trace"):
+            port.share(0)
+        assert port.queue(0).poll(0) == 0
+
+
 def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
     with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
         theirs = of_queue(port, 1)
@@ -209,6 +217,19 @@ def test_a_forked_child_of_the_owner_does_not_keep_a_worker_alive() -> None:
         assert "was taken back" in last_words(process)
         os.close(write)
         os.waitpid(child, 0)
+
+
+def test_a_forked_child_is_told_how_to_pass_a_handle() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        share = port.share(1)
+        child = os.fork()
+        if not child:
+            try:
+                share.open()
+            except PortError as error:
+                os._exit(0 if "belongs to the parent process" in str(error) and '"spawn"' in str(error) else 1)
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 WORKERS = """

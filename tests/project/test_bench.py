@@ -227,6 +227,11 @@ def test_the_benchmarks_send_udp_frames_whose_checksums_the_nic_finds_right() ->
     assert done.stdout.split("\n")[:3] == [f"{length} {both_right}" for length in (60, 61, 1514)]
 
 
+def test_a_run_without_a_packet_has_a_limit_too() -> None:
+    code = "from limits import Limit; print(Limit(2.0, 'engine', 0.25).distance(0.0))"
+    assert script(code).stdout == "no packet, the limit of 2.0 ns (0.25 lines a packet to the engine's core)\n"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="compare.py builds a commit, and this copy has no git history")
 def test_compare_measures_what_is_slower_again_and_fails(tmp_path: Path) -> None:
@@ -246,7 +251,7 @@ def test_compare_measures_what_is_slower_again_and_fails(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("compare.py no-such-commit", "compare.py: git rev-parse"),
+        ("compare.py no-such-commit", "is not a commit here"),
         ("compare.py HEAD --build-only", "--build-only needs --keep FOLDER"),
         pytest.param(
             "throughput.py -i emulated:loop --what bridge", "measures tx and loop only", marks=pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,13 @@ def test_the_api_on_one_screen_runs_as_printed(capsys: pytest.CaptureFixture[str
 def test_the_headers_of_the_api_page_are_read_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(python_block(ROOT / "driver/API.md", 1), "API.md", "exec"), {})
     assert capsys.readouterr().out == "0x800 17 0x45\nTrue\n"
+
+
+def test_the_worker_of_the_api_page_runs_as_printed(tmp_path: Path) -> None:
+    program = tmp_path / "worker.py"
+    program.write_text(python_block(ROOT / "driver/API.md", 2))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("done\nTrue\n", "")
 
 
 def headings(page: Path) -> set[str]:

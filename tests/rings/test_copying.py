@@ -213,6 +213,8 @@ BAD: list[tuple[Callable[[Interface, Span], Any], type[Exception], str]] = [
     (lambda port, span: port.add(span, 1, 0, 3), ValueError, "the length is 3; choose 1, 2 or 4 bytes"),
     (lambda port, span: port.add(span, 1, 2047, 2), ValueError, "not inside"),
     (lambda port, span: port.add(span, 1.5, 0), TypeError, "an amount and an offset as int, not 1.5"),  # type: ignore[arg-type]
+    (lambda port, span: port.add(span, "1", 0), TypeError, "an amount and an offset as int, not '1'"),  # type: ignore[arg-type]
+    (lambda port, span: port.add(span, None, 0), TypeError, "an amount and an offset as int, not None"),  # type: ignore[arg-type]
 ]  # fmt: skip
 
 

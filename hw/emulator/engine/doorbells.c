@@ -24,7 +24,7 @@ enum { BAR_PAGE = 0x1000, DOORBELL_PAGES = sizeof doorbell_pages / sizeof *doorb
 
 /* ---- a tail is written ---- */
 
-/* Python calls it without giving up its own lock or, where it has none, with the engine frozen: the NIC cannot be closed
+/* Python calls it with the GIL held or, where it has none, with the engine frozen: the NIC cannot be closed
  * meanwhile. NULL: it is closed. */
 EXPORT void nic_ring(struct nic *nic, uint32_t offset, uint32_t tail)
 {

@@ -140,7 +140,7 @@ struct settings {
     bool receive; /* RXCTRL, SECRXCTRL: on, if there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
     bool wired; /* frames use the wire: no loopback, and the cable is in, whether or not the link is forced up */
-    bool usual; /* received frames lose their CRC, and their descriptors are written back */
+    bool unaltered; /* received frames lose their CRC and nothing else, and their descriptors are written back */
     bool vlan_filter; /* VLNCTRL.VFE */
     uint32_t vlan_type, longest; /* VLNCTRL.VET; a frame's bytes, CRC included */
     uint32_t filter; /* FCTRL */

@@ -214,7 +214,7 @@ static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *fram
 static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
 {
     const struct rx_queue *queue = &nic->rx[class->queue];
-    if (queue->state == RX_ADVANCED && nic->settings.usual && !(class->tagged && queue->strip_tag))
+    if (queue->state == RX_ADVANCED && nic->settings.unaltered && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
     return queue->state < RX_LEGACY || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
@@ -267,9 +267,9 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
     pause_other_end(nic);
 }
 
-/* Most frames have up to 64 bytes: these need no loop and no call. `length` is at least FRAME_MIN. Four copies of 16 bytes
- * are four loads and stores; gcc 12 makes REP MOVS of a copy of 48 bytes, and a frame in tests/bench/engine.py took 6 ns
- * longer. */
+/* Most frames have up to 64 bytes: these need no loop and no call. `length` is at least FRAME_MIN. Four copies of 16
+ * bytes are four loads and stores. Of a copy of 48 bytes gcc 12 makes REP MOVS, which took 6 ns longer for a frame in
+ * tests/bench/engine.py. */
 static INLINED void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length)
 {
     if (length <= CACHE_LINE) {
@@ -281,8 +281,8 @@ static INLINED void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length
     }
 }
 
-/* A usual frame to this port that goes into one buffer of an enabled queue: the work of classify() and receive(), without
- * their cases. Returns whether it was one; if not, nothing has changed. */
+/* Receive a usual frame to this port, into one buffer of an enabled queue: the work of classify() and receive() without
+ * their cases. Returns false for any other frame; nothing has changed then. */
 static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     struct class class;

@@ -77,7 +77,7 @@ static void read_usual(struct nic *nic)
 {
     struct settings *settings = &nic->settings;
     uint64_t own = nic->addresses[0];
-    bool usual = nic->address_count && settings->receive && settings->usual && !settings->steering &&
+    bool usual = nic->address_count && settings->receive && settings->unaltered && !settings->steering &&
                  !settings->loopback && settings->vlan_type != 0x0800 && nic->bus_master && !nic->remote && !(own & 1);
     uint32_t longest = settings->longest < FRAME_MAX ? settings->longest : FRAME_MAX;
     settings->own = own;
@@ -97,7 +97,7 @@ void settings_read(struct nic *nic)
         .wired = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK),
         .pad = mac & F_HLREG0_TXPADEN_MASK,
         .strip_crc = mac & F_HLREG0_RXCRCSTRP_MASK,
-        .usual = mac & F_HLREG0_RXCRCSTRP_MASK && !nic->no_rx_writeback,
+        .unaltered = mac & F_HLREG0_RXCRCSTRP_MASK && !nic->no_rx_writeback,
         .vlan_filter = vlan & F_VLNCTRL_VFE_MASK,
         .vlan_type = vlan & F_VLNCTRL_VET_MASK,
         .longest = mac & F_HLREG0_JUMBOEN_MASK ? reg_load(nic, R_MAXFRS) >> F_MAXFRS_MFS_SHIFT : 1518,
