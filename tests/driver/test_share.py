@@ -129,6 +129,16 @@ def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
         assert len([frame for _, frame in zip(theirs, port.recv(5))]) == len(theirs)
 
 
+def test_a_queue_that_is_shared_again_and_again_holds_no_more_descriptors() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        counts = []
+        for _ in range(10):
+            port.queue(1).poll(0.001)  # a sleep: it makes the queue's wake-ups
+            assert port.share(1).reclaim() == 0
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[0] == counts[-1]
+
+
 @pytest.mark.slow
 def test_a_worker_gives_its_queue_back_and_another_goes_on_there() -> None:
     with open_port("emulated:loop", tx_queues=2, rx_queues=2, rx_slots=64) as port:
