@@ -148,10 +148,14 @@ class Share(SharedQueue):
                 f"{self.name}: process {self.worker} has not given it back within {timeout:g} s, because it does not "
                 "sync or wait. End that process, then call reclaim() again"
             )
+        in_order = self._continue(session)
+        if not in_order:
+            self._mend(session)
         self._shares.take_back(session, self._index)
-        lost = self._take_over(session)
-        self.release()
-        return lost
+        try:
+            return 0 if in_order else self._restart(session)
+        finally:
+            self.release()
 
     def revoke(self, end: float) -> bool:
         """Ask the worker for the queue until it has given it back. False at the time `end`."""
@@ -179,19 +183,23 @@ class Share(SharedQueue):
         self.close()
         self._channel.close()
 
-    def _take_over(self, session: Session) -> int:
+    def _continue(self, session: Session) -> bool:
+        """Stand where the worker stopped. False if it did not stop between two syncs."""
         if self._control.words[Word.RETURNED]:
             with suppress(ValueError):
                 for own, lent in self._pairs(session):
                     own.copy_state(lent)
-                return 0
-        return self._restart(session)
+                return True
+        return False
 
-    def _restart(self, session: Session) -> int:
-        """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
+    def _mend(self, session: Session) -> None:
+        """Give the slots their buffers again. Raises PortError if some are missing: the queue then stays out of use."""
         region = session.region
         spare = self._lent if session.options["extra_bufs"] else self._lent | region.lost_buffers()
         mend_buffers([own.ring for own, _ in self._pairs(session)], spare, region.interfaces, region.total_buffers)
+
+    def _restart(self, session: Session) -> int:
+        """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
         lost = 0
         for own, lent in self._pairs(session):
             descriptors = session.descriptors(own.ring)

@@ -101,6 +101,25 @@ def test_a_worker_killed_in_mid_sync_leaves_its_queue_to_be_taken_over(kills: in
             assert sorted(frame for _, frame in zip(range(3 * len(theirs)), port.recv(5))) == sorted(theirs * 3)
 
 
+def test_a_queue_whose_buffers_a_killed_worker_kept_stays_out_of_use() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64, extra_bufs=4) as port:
+        mine, share = of_queue(port, 0), port.share(1)
+        with worker(share, "hold") as process:
+            has_opened(process)
+            process.kill()
+            assert share.wait(PATIENCE_S)
+        # As if it had given three buffers to the other queue, and kept those that it got for them.
+        port.rx_rings[0].slots["buf_idx"][60:63] = port.tx_rings[1].slots["buf_idx"][:3]
+        port.tx_rings[1].slots["buf_idx"][:3] = 0
+        for again in (share.reclaim, share.reclaim, lambda: port.queue(1)):
+            with pytest.raises(PortError, match="TX ring 1 and its other direction lack 3 buffers"):
+                again()
+        with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
+            port.rx_rings[1].reserve(1)
+        port.send(mine)
+        assert len([frame for _, frame in zip(mine, port.recv(5))]) == len(mine)
+
+
 def test_a_handle_opens_once_and_only_elsewhere() -> None:
     with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
         share = port.share(1)
