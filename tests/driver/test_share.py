@@ -9,11 +9,12 @@ import struct
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from ixrings import Port, PortError, PortTimeout, Share, open_port
+from ixrings import Port, PortClosed, PortError, PortTimeout, Share, open_port
 from ixrings.rings import RegionError
 from tests.support.programs import ENVIRONMENT, wait_for
 from tests.support.queue_worker import has_opened, last_words, worker
@@ -221,6 +222,22 @@ def test_a_worker_that_does_not_answer_keeps_close_waiting_for_seconds_only() ->
             port.close()
         process.send_signal(signal.SIGCONT)
         assert "was taken back" in last_words(process)
+
+
+@pytest.mark.slow
+def test_a_port_that_is_closed_while_another_thread_takes_a_queue_back_says_so_there() -> None:
+    port = open_port("emulated:loop", tx_queues=2, rx_queues=2)
+    share = port.share(1)
+    with worker(share, "forward") as process, ThreadPoolExecutor() as threads:
+        has_opened(process)
+        process.send_signal(signal.SIGSTOP)
+        calls = [threads.submit(share.reclaim, PATIENCE_S), threads.submit(share.wait, PATIENCE_S)]
+        with pytest.warns(RuntimeWarning, match="still has queue 1"):
+            port.close()
+        for call in calls:
+            with pytest.raises(PortClosed, match="port emulated:loop is closed"):
+                call.result(PATIENCE_S)
+    assert share.reclaim() == 0
 
 
 @pytest.mark.slow
