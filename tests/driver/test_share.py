@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -231,7 +231,10 @@ def test_a_port_that_is_closed_while_another_thread_takes_a_queue_back_says_so_t
     with worker(share, "forward") as process, ThreadPoolExecutor() as threads:
         has_opened(process)
         process.send_signal(signal.SIGSTOP)
-        calls = [threads.submit(share.reclaim, PATIENCE_S), threads.submit(share.wait, PATIENCE_S)]
+        calls: list[Future[int] | Future[bool]] = [
+            threads.submit(share.reclaim, PATIENCE_S),
+            threads.submit(share.wait, PATIENCE_S),
+        ]
         with pytest.warns(RuntimeWarning, match="still has queue 1"):
             port.close()
         for call in calls:

@@ -68,9 +68,10 @@ def test_line_rate_that_is_short_says_in_one_line_what_was_busy() -> None:
             done.stdout,
         )
         assert len(lines) == 1 and said, done.stdout
-        if int(said[1]):
+        engine = int(said[1])
+        if engine:
             break
-    assert int(said[1]), done.stdout
+    assert engine, done.stdout
 
 
 @pytest.mark.parametrize(
