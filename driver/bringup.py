@@ -152,7 +152,6 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
         director,
         refused_before=refused_before,
     )
-    undo.callback(session.close_gate)
     return session
 
 

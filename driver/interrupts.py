@@ -66,6 +66,7 @@ class Interrupts(Sides):
         self._other = 1 << (count - 1)
         self._rx_vectors: dict[int, Vector] = {}  # by queue
         self._tx_vectors: dict[int, Vector] = {}
+        self._of_queues: dict[int, Sides] = {}
         self._closing: list[Callable[[], None]] = [super().close, device.disable_interrupts]
         try:
             fds = device.enable_interrupts(count)
@@ -111,10 +112,12 @@ class Interrupts(Sides):
         )
 
     def of_queue(self, queue: int) -> Sides:
-        """The vectors of one queue; they are open as long as the port. Raises PortError if it has none of its own.
+        """The vectors of one queue, the same object each time. Raises PortError if it has none of its own.
 
-        The link's vector stays the port's.
+        They are open as long as the port. The link's vector stays the port's.
         """
+        if queue in self._of_queues:
+            return self._of_queues[queue]
         if not self._rx_vectors and not self._tx_vectors:
             why = "has one interrupt line for all queues"
         elif self._shared:
@@ -125,6 +128,7 @@ class Interrupts(Sides):
             sides = Sides()
             self._closing.append(sides.close)
             sides.join(VectorWakeups(self._nic, rx, sides.nudged_by(rx)), VectorWakeups(self._nic, tx, {}))
+            self._of_queues[queue] = sides  # a queue that was shared meanwhile gets them again
             return sides
         raise PortError(
             f"{self._device.name} {why}, and queue {queue} cannot sleep alone. Wait with poll(busy=True), or for the "

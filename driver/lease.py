@@ -177,5 +177,5 @@ def other_has_ended(channel: socket.socket) -> bool:
         return channel.recv(1, socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
         return False
-    except ConnectionError:
+    except OSError:  # it is broken, or another thread has closed it here
         return True

@@ -65,7 +65,8 @@ class Port(Syncing):
         super().__init__(name, session)
         self._undo = undo
         self._shares = Shares()
-        undo.callback(self._shares.revoke)  # the first step of close()
+        undo.callback(self._shares.revoke)
+        undo.callback(session.close_gate)  # the first step of close(): from then on nobody shares or reclaims a queue
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
         self._promiscuous = session.options["promiscuous"]
@@ -250,9 +251,10 @@ class Port(Syncing):
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
         if index not in {queue.ring.ringid for queue in session.all_queues}:
             raise PortError(self._no_queue(session, index))
-        share = self._shares.share(session, index)
-        self._queues.pop(index, None)
-        return share
+        with session.gate, session.making:
+            share = self._shares.share(session, index)
+            self._queues.pop(index, None)
+            return share
 
     def _no_queue(self, session: Session, index: int) -> str:
         there = sorted({queue.ring.ringid for queue in session.all_queues})

@@ -110,7 +110,8 @@ class Share(SharedQueue):
         """Wait until the worker is done: False after `timeout` seconds. Meanwhile the port's counters are read in time.
 
         The NIC's counters stop at 32 or 36 bits, and only this process reads them: an owner that neither waits here nor
-        calls its port (stats(), syncs, poll) once in 20 seconds loses counts. Raises DeviceGone, DmaRefused.
+        calls its port (stats(), syncs, poll) once in 20 seconds loses counts. Raises DeviceGone, DmaRefused, and
+        PortClosed if another thread closes the port.
         """
         require("wait()", timeout, float | None, "seconds, or None to wait without limit")
         end = time.monotonic() + (timeout if timeout is not None else float("inf"))
@@ -119,15 +120,17 @@ class Share(SharedQueue):
             if left <= 0:
                 return False
             self._sleep(min(left, LOOK_S))
-            if self._session is not None:
-                self._session.look_after()
+            session = self._session
+            if session is not None:
+                session.look_after()
         return True
 
     def _sleep(self, seconds: float) -> None:
         """Until the worker ends, or `seconds` have passed. Shorter before the handle is opened, which wakes nobody."""
         if self.opened:
             ends = select.poll()
-            ends.register(self._channel, select.POLLIN)
+            with suppress(ValueError):  # another thread has closed it
+                ends.register(self._channel, select.POLLIN)
             ends.poll(max(1, int(seconds * 1000)))
         else:
             time.sleep(min(seconds, ASK_S))
@@ -136,8 +139,8 @@ class Share(SharedQueue):
         """Take the queue back. Returns the number of frames lost with a worker that was killed; otherwise 0.
 
         A worker that still has the queue is asked to give it back: its next wait, or one of its next 4096 syncs, raises
-        PortClosed. Raises PortTimeout if it keeps the queue for `timeout` seconds, and PortError if it was killed and
-        buffers of its rings are missing.
+        PortClosed. Raises PortTimeout if it keeps the queue for `timeout` seconds, PortError if it was killed and
+        buffers of its rings are missing, PortClosed if another thread closes the port.
         """
         require("reclaim()", timeout, float)
         session = self._session
@@ -148,10 +151,17 @@ class Share(SharedQueue):
                 f"{self.name}: process {self.worker} has not given it back within {timeout:g} s, because it does not "
                 "sync or wait. End that process, then call reclaim() again"
             )
-        self._shares.take_back(session, self._index)
-        lost = self._take_over(session)
-        self.release()
-        return lost
+        with session.gate, session.making:
+            if self._session is None:  # another thread was faster
+                return 0
+            in_order = self._continue(session)
+            if not in_order:
+                self._mend(session)
+            self._shares.take_back(session, self._index)
+            try:
+                return 0 if in_order else self._restart(session)
+            finally:
+                self.release()
 
     def revoke(self, end: float) -> bool:
         """Ask the worker for the queue until it has given it back. False at the time `end`."""
@@ -187,19 +197,23 @@ class Share(SharedQueue):
             'by multiprocessing.get_context("spawn").Process(..., args=(handle,))'
         )
 
-    def _take_over(self, session: Session) -> int:
+    def _continue(self, session: Session) -> bool:
+        """Stand where the worker stopped. False if it did not stop between two syncs."""
         if self._control.words[Word.RETURNED]:
             with suppress(ValueError):
                 for own, theirs in self._pairs(session):
                     own.copy_state(theirs)
-                return 0
-        return self._restart(session)
+                return True
+        return False
 
-    def _restart(self, session: Session) -> int:
-        """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
+    def _mend(self, session: Session) -> None:
+        """Give the slots their buffers again. Raises PortError if some are missing: the queue then stays out of use."""
         region = session.region
         spare = self._given if session.options["extra_bufs"] else self._given | region.lost_buffers()
         mend_buffers([own.ring for own, _ in self._pairs(session)], spare, region.interfaces, region.total_buffers)
+
+    def _restart(self, session: Session) -> int:
+        """Restart the queue, which a killed worker left in an unknown state. Returns how many frames are lost."""
         lost = 0
         for own, theirs in self._pairs(session):
             descriptors = session.descriptors(own.ring)

@@ -9,11 +9,12 @@ import struct
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from ixrings import Port, PortError, PortTimeout, Share, open_port
+from ixrings import Port, PortClosed, PortError, PortTimeout, Share, open_port
 from ixrings.hw.errors import DeviceError
 from ixrings.rings import RegionError
 from tests.support.programs import ENVIRONMENT, wait_for
@@ -102,6 +103,25 @@ def test_a_worker_killed_in_mid_sync_leaves_its_queue_to_be_taken_over(kills: in
             assert sorted(frame for _, frame in zip(range(3 * len(theirs)), port.recv(5))) == sorted(theirs * 3)
 
 
+def test_a_queue_whose_buffers_a_killed_worker_kept_stays_out_of_use() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2, tx_slots=64, rx_slots=64, extra_bufs=4) as port:
+        mine, share = of_queue(port, 0), port.share(1)
+        with worker(share, "hold") as process:
+            has_opened(process)
+            process.kill()
+            assert share.wait(PATIENCE_S)
+        # As if it had given three buffers to the other queue, and kept those that it got for them.
+        port.rx_rings[0].slots["buf_idx"][60:63] = port.tx_rings[1].slots["buf_idx"][:3]
+        port.tx_rings[1].slots["buf_idx"][:3] = 0
+        for again in (share.reclaim, share.reclaim, lambda: port.queue(1)):
+            with pytest.raises(PortError, match="TX ring 1 and its other direction lack 3 buffers"):
+                again()
+        with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
+            port.rx_rings[1].reserve(1)
+        port.send(mine)
+        assert len([frame for _, frame in zip(mine, port.recv(5))]) == len(mine)
+
+
 def test_a_handle_opens_once_and_only_elsewhere() -> None:
     with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
         share = port.share(1)
@@ -135,6 +155,16 @@ def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
         port.queue(1)
         port.send(theirs)
         assert len([frame for _, frame in zip(theirs, port.recv(5))]) == len(theirs)
+
+
+def test_a_queue_that_is_shared_again_and_again_holds_no_more_descriptors() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        counts = []
+        for _ in range(10):
+            port.queue(1).poll(0.001)  # a sleep: it makes the queue's wake-ups
+            assert port.share(1).reclaim() == 0
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[0] == counts[-1]
 
 
 @pytest.mark.slow
@@ -200,6 +230,25 @@ def test_a_worker_that_does_not_answer_keeps_close_waiting_for_seconds_only() ->
             port.close()
         process.send_signal(signal.SIGCONT)
         assert "was taken back" in last_words(process)
+
+
+@pytest.mark.slow
+def test_a_port_that_is_closed_while_another_thread_takes_a_queue_back_says_so_there() -> None:
+    port = open_port("emulated:loop", tx_queues=2, rx_queues=2)
+    share = port.share(1)
+    with worker(share, "forward") as process, ThreadPoolExecutor() as threads:
+        has_opened(process)
+        process.send_signal(signal.SIGSTOP)
+        calls: list[Future[int] | Future[bool]] = [
+            threads.submit(share.reclaim, PATIENCE_S),
+            threads.submit(share.wait, PATIENCE_S),
+        ]
+        with pytest.warns(RuntimeWarning, match="still has queue 1"):
+            port.close()
+        for call in calls:
+            with pytest.raises(PortClosed, match="port emulated:loop is closed"):
+                call.result(PATIENCE_S)
+    assert share.reclaim() == 0
 
 
 @pytest.mark.slow

@@ -57,15 +57,21 @@ def test_a_process_that_competes_is_seen_and_named() -> None:
 
 
 def test_line_rate_that_is_short_says_in_one_line_what_was_busy() -> None:
-    with on_one_processor():  # program and engine share it, so the rate is short on any machine
-        done = run_example("line_rate", "-t", "0.5")
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("In that time:")]
-    assert len(lines) == 1 and re.search(
-        r"program \d+ %, engine [1-9]\d* %, other processes \d+ %, stolen by a hypervisor \d+ % of a core"
-        r"(; the program was stopped for [\d.]+ % of the time)?\. Try: give it two processors",
-        lines[0],
-    ), done.stdout
+    for seconds in ("0.2", "3"):  # on a loaded machine the engine may get less than a tick of a short run
+        with on_one_processor():  # program and engine share it, so the rate is short on any machine
+            done = run_example("line_rate", "-t", seconds)
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("In that time:")]
+        said = re.search(
+            r"program \d+ %, engine (\d+) %, other processes \d+ %, stolen by a hypervisor \d+ % of a core"
+            r"(; the program was stopped for \d+\.\d % of the time)?\. Try: give it two processors",
+            done.stdout,
+        )
+        assert len(lines) == 1 and said, done.stdout
+        engine = int(said[1])
+        if engine:
+            break
+    assert engine, done.stdout
 
 
 @pytest.mark.parametrize(

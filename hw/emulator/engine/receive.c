@@ -57,8 +57,10 @@ static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, ui
 
 /* Prefetch what is written later, for one descriptor at a time, so that no branch depends on the queue's head: a buffer
  * RX_AHEAD descriptors ahead, and the descriptors behind it. Their lines are in the cache of the driver's core. RDT is
- * read again while so many descriptors are left. */
-static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint32_t number)
+ * read again while so many descriptors are left. `ring`: of the queue, from before the frame was copied, because guard.c
+ * may take queue->ring away in that copy. The memory stays mapped. */
+static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint32_t number,
+                                   const struct descriptor *ring)
 {
     if (queue->free <= RX_AHEAD) {
         if (queue->free == RX_AHEAD)
@@ -68,8 +70,8 @@ static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint
     uint32_t at = queue->head + RX_AHEAD, later = at + 2 * LINE; /* RX_AHEAD < free < size */
     at -= at >= queue->size ? queue->size : 0;
     later -= later >= queue->size ? queue->size : 0;
-    prefetch_write(&queue->ring[later]);
-    uint64_t address = atomic_load_explicit(&queue->ring[at].q0, memory_order_relaxed);
+    prefetch_write(&ring[later]);
+    uint64_t address = atomic_load_explicit(&ring[at].q0, memory_order_relaxed);
     const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], address, FRAME_MIN);
     if (buffer)
         prefetch_write(buffer);
@@ -120,8 +122,8 @@ static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32
                                  uint32_t length, uint64_t q0, uint64_t status, bool legacy)
 {
     uint64_t iova = queue->base + 16ull * queue->head;
-    struct descriptor *descriptor =
-        queue->ring ? &queue->ring[queue->head] : dma_descriptor(nic, number, iova, DMA_BOTH);
+    struct descriptor *ring = queue->ring;
+    struct descriptor *descriptor = ring ? &ring[queue->head] : dma_descriptor(nic, number, iova, DMA_BOTH);
     if (!descriptor)
         return false;
     PHASE(RX_DESCRIPTOR);
@@ -132,8 +134,8 @@ static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32
     status |= RX_DD | (uint64_t)length << 32;
     if (legacy)
         status = legacy_status(status, (uint32_t)q0), q0 = address;
-    if (queue->ring)
-        prefetch_ahead(nic, queue, number);
+    if (ring)
+        prefetch_ahead(nic, queue, number, ring);
     write_back(nic, descriptor, iova, q0, status);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
@@ -291,9 +293,10 @@ static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_
         return false;
     PHASE(RX_CLASSIFY);
     struct rx_queue *queue = &nic->rx[class.queue];
-    if (queue->state != RX_ADVANCED || !queue->free || length > queue->buffer_size || !queue->ring)
+    struct descriptor *ring = queue->ring;
+    if (queue->state != RX_ADVANCED || !queue->free || length > queue->buffer_size || !ring)
         return false;
-    struct descriptor *descriptor = &queue->ring[queue->head];
+    struct descriptor *descriptor = &ring[queue->head];
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
     uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], address, length);
     if (!buffer)
@@ -301,7 +304,7 @@ static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_
     PHASE(RX_ACCEPT);
     copy_frame(buffer, frame, length);
     PHASE(RX_COPY);
-    prefetch_ahead(nic, queue, class.queue);
+    prefetch_ahead(nic, queue, class.queue, ring);
     PHASE(RX_DESCRIPTOR);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;

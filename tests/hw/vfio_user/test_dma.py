@@ -38,6 +38,7 @@ from tests.support.dma_by_messages import (
     wait_faults,
 )
 from tests.support.programs import wait_for
+from tests.support.steered import UDP, ethernet, packet
 from tests.support.vfio_user_peer import Peer, emulate, memfd, served
 
 pytestmark = pytest.mark.breaks_rules  # queues are set up with as few messages as possible
@@ -108,6 +109,34 @@ def test_a_truncated_file_is_a_fault_and_the_server_continues(tmp_path: Path) ->
         status, errors = emulator.end()
         assert status == 0
         assert f"{FRAMES:#x}" in errors and f"{HEAD:#x}" in errors
+
+
+@pytest.mark.slow
+def test_buffers_that_vanish_while_usual_frames_come_are_a_fault_and_the_server_continues(tmp_path: Path) -> None:
+    slots, buffers, udp = 64, MEMORY + 0x10_0000, ethernet(packet(UDP))
+    with (
+        emulate(tmp_path / "nic.sock") as emulator,
+        Peer(emulator.path) as peer,
+        memfd(0x3000) as fd,
+        memfd(slots * 2048) as lost,
+    ):
+        assert peer.map(MEMORY, 0x3000, fd) == peer.map(buffers, slots * 2048, lost) == 0
+        os.pwrite(fd, 4 * descriptor(FRAMES, len(udp)), 0)
+        os.pwrite(fd, b"".join(struct.pack("<QQ", buffers + 2048 * slot, 0) for slot in range(slots)), 0x800)
+        os.pwrite(fd, udp, FRAMES - MEMORY)
+        by_hand = ByMessages(peer)
+        by_hand.regs.RAL[0].write(int.from_bytes(udp[:4], "little"))
+        by_hand.regs.RAH[0].write(int.from_bytes(udp[4:6], "little") | 1 << 31)
+        by_hand.transmit_queue()
+        by_hand.receive_queue(MEMORY + 0x800, slots)
+        by_hand.regs.TDT[0].write(2)  # the first frame finds the buffers' window, which the second one uses
+        wait_for(lambda: by_hand.regs.RDH[0].read() == 2, "the frames were not received")
+        assert os.pread(lost, len(udp), 2048) == udp
+        os.ftruncate(lost, 0)
+        by_hand.regs.TDT[0].write(4)
+        wait_for(lambda: by_hand.regs.TDH[0].read() == 4, "the NIC does not send any more")
+        status, errors = emulator.end()
+    assert status == 0 and f"{buffers + 2 * 2048:#x}" in errors
 
 
 @pytest.mark.usefixtures("some_hugepages")
