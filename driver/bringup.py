@@ -15,9 +15,9 @@ from ixrings.hw.errors import DeviceError, DeviceGone, DmaError
 from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.memory import Memory
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import filters, link, queues, reset, rss
 from .config import BUFFER, PAGED_BUFFER, RSS_KEY, OnePortOptions, drop_en

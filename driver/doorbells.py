@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ixrings.rings.hotloop import Forward, RxQueue, TxQueue
+from ixrings.rings.hotloop import Forward
+from ixrings.rings.queue import RxQueue, TxQueue
 
 Sync = Callable[[], bool]
 

@@ -1,7 +1,7 @@
 """How close() waits for other threads: none of them is inside a call that uses what close() takes away.
 
 Only calls that are rare or wait anyway enter the gate: reading counters, sleeping, arming vectors. A sync does not: C
-refuses it once its queue is closed (rings/hotloop.py).
+refuses it once its queue is closed (rings/queue.py).
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import RxQueue, TxQueue
 
 TOKEN = b"1"
 MOST_FDS = 16  # descriptors of a handle are fewer

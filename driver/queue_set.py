@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import Interface, RxRing, TxRing
-from ixrings.rings.hotloop import BusyWait, RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.hotloop import BusyWait, RxSync, TxSync
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from .doorbells import Bell, Sync, ringing
 from .gate import Gate

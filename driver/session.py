@@ -15,8 +15,8 @@ import numpy.typing as npt
 from ixrings.hw.device import Device, DmaMemory
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues
 from .clock import Clock

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from ixrings.hw.device import DmaMemory
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from .checks import require
 from .errors import PortError, PortTimeout

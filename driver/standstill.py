@@ -13,7 +13,7 @@ from typing import TypeAlias
 from ixrings.hw.device import Device
 from ixrings.hw.registers import Registers
 from ixrings.rings import TxRing
-from ixrings.rings.hotloop import RxQueue, TxQueue
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from .errors import PortStuck
 from .link import read_link

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, RxRing, TxRing
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.layout import RESERVED_BUFFERS
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues, reset
 from .errors import PortError

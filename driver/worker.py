@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import Interface, RxRing, TxRing
-from ixrings.rings.hotloop import RxQueue, TxQueue
 from ixrings.rings.memory import Attached, Mapping, map_shared
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import forked
 from .errors import PortClosed, PortError

@@ -1,4 +1,4 @@
-/* The library's interface: netmap's structures, the driver's queues, and the functions that hotloop.py calls.
+/* The library's interface: netmap's structures, the driver's queues, and the functions that Python calls.
  *
  * Another process may write to rings and buffers at any moment. Queues and descriptors belong to the driver alone.
  * Every value from a ring is read once, into a copy, and checked before it is used (driver/README.md, contract 2).
@@ -12,14 +12,14 @@
 
 #include "descriptor.h"
 
-/* EXPORT: called by hotloop.py. HIDDEN: called from another file of this library, directly and not through the PLT.
+/* EXPORT: called by Python. HIDDEN: called from another file of this library, directly and not through the PLT.
  * COLD: HIDDEN and rarely called, so the compiler keeps the calls out of the common path. */
 #define EXPORT __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
 #define COLD __attribute__((visibility("hidden"), cold))
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots and descriptors are little-endian");
-static_assert(sizeof(void *) == 8, "the mirror of these structures in hotloop.py has 64-bit pointers");
+static_assert(sizeof(void *) == 8, "the mirror of these structures in queue.py has 64-bit pointers");
 
 enum {
     NS_BUF_CHANGED = 0x01,
@@ -204,7 +204,7 @@ EXPORT int rxsync_alone(struct rx_queue **queues, int n);
 EXPORT int forward_alone(struct forward **pairs, int n, uint32_t limit);
 EXPORT void close_queue(struct queue *q);
 
-/* Sizes and offsets of these structures, which hotloop.py compares with its mirror of them. */
+/* Sizes and offsets of these structures, which queue.py compares with its mirror of them. */
 EXPORT extern const uint32_t hotloop_layout[];
 EXPORT extern const uint32_t hotloop_layout_count;
 

@@ -1,4 +1,4 @@
-/* Work that no packet waits for: broken rules, scattered memory, busy_wait(), and the layout that hotloop.py checks. */
+/* Work that no packet waits for: broken rules, scattered memory, busy_wait(), and the layout that queue.py checks. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <time.h>

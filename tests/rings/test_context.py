@@ -10,9 +10,10 @@ import pytest
 
 from ixrings import Port, open_port
 from ixrings.rings import L4, Context, Region, RingError, Rule
-from ixrings.rings.hotloop import Forward, group
+from ixrings.rings.hotloop import Forward
 from ixrings.rings.layout import SlotFlag
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import group
 from tests.support.rings_nic import IOVA, Bench, TxSide
 
 NS_CONTEXT, NS_MOREFRAG, NS_BUF_CHANGED = (

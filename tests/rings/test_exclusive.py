@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 
 from ixrings.rings import RegionError, RingError, Rule
-from ixrings.rings.hotloop import ATTENTION_TAKEN, BusyWait, Forward, RxSync, TxSync, library, pointers, without_gil
+from ixrings.rings.hotloop import BusyWait, Forward, RxSync, TxSync
+from ixrings.rings.queue import ATTENTION_TAKEN, library, pointers, without_gil
 from tests.support.rings_nic import Bench
 
 PATIENCE_S = 30

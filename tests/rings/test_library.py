@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ixrings.rings.hotloop import group
+from ixrings.rings.queue import group
 
 
 def test_the_environment_limits_how_many_slots_a_lane_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from ixrings.rings import Context, Region, RingError
-from ixrings.rings.hotloop import Forward, Queue, group
+from ixrings.rings.hotloop import Forward
+from ixrings.rings.queue import Queue, group
 from tests.support.rings_nic import DD, EOP, RXE, RxSide, TxSide
 
 NS_BUF_CHANGED, NS_REPORT, NS_INDIRECT, NS_MOREFRAG, NS_CONTEXT = 1, 2, 0x10, 0x20, 0x80

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.hotloop import RxQueue, RxSync, TxQueue, TxSync
+from ixrings.rings.hotloop import RxSync, TxSync
 from ixrings.rings.pages import PageTable
+from ixrings.rings.queue import RxQueue, TxQueue
 
 IOVA = 0x10_0000_0000
 
