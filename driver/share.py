@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -62,6 +63,9 @@ class Share(SharedQueue):
     def __init__(
         self, session: Session, index: int, shares: Shares, facts: Facts, fds: list[int], channel: socket.socket
     ) -> None:
+        # For the descriptors here: one thread may wait while another takes the queue back. Reentrant, because a signal
+        # handler may close the port in between.
+        self._lock = threading.RLock()
         super().__init__(facts, fds)
         self._session: Session | None = session  # None: the port is closed, or has the queue again
         self._index, self._shares, self._channel = index, shares, channel
@@ -86,9 +90,14 @@ class Share(SharedQueue):
     @property
     def opened(self) -> bool:
         """Whether a process has opened the handle."""
-        if self._fds and not token_waits(self._fds[CHANNEL]):
-            self.close()  # the descriptors here: the channel shows the worker's end only without them
-        return not self._fds
+        with self._lock:
+            if self._fds and not token_waits(self._fds[CHANNEL]):
+                self.close()  # the descriptors here: the channel shows the worker's end only without them
+            return not self._fds
+
+    def close(self) -> None:
+        with self._lock:
+            super().close()
 
     @property
     def worker(self) -> int:
@@ -166,10 +175,11 @@ class Share(SharedQueue):
     def revoke(self, end: float) -> bool:
         """Ask the worker for the queue until it has given it back. False at the time `end`."""
         self._control.words[Word.REVOKED] = 1
-        if self._fds and take_token(self._fds[CHANNEL]):
-            self._control.words[Word.RETURNED] = 1  # nobody opened it, and nobody can any more
-            self.close()
-            return True
+        with self._lock:
+            if self._fds and take_token(self._fds[CHANNEL]):
+                self._control.words[Word.RETURNED] = 1  # nobody opened it, and nobody can any more
+                self.close()
+                return True
         while not self.ended():
             if time.monotonic() >= end:
                 return False
@@ -191,6 +201,7 @@ class Share(SharedQueue):
 
     def leave(self) -> None:
         """In a forked child: the handle is the parent's."""
+        self._lock = threading.RLock()  # another thread of the parent may have held it
         self.release()
         self._dropped = (
             f"this handle of {self.name} belongs to the parent process: a fork does not pass it on. Start the process "

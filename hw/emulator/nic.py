@@ -340,8 +340,7 @@ class Emulated82599(Device):
         if not 1 <= vectors <= VECTORS:
             raise ValueError(f"the 82599 has 1 to {VECTORS} MSI-X vectors, not {vectors}")
         self.disable_interrupts()
-        for vector in range(vectors):
-            self.connect_interrupt(vector, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self._vectors.create(vectors)
         return list(self._vectors.eventfds.values())
 
     def disable_interrupts(self) -> None:

@@ -17,6 +17,13 @@ class Vectors:
         self._engine = engine
         self._injected = injected
 
+    def create(self, vectors: int) -> None:
+        """An eventfd for each of the first `vectors` vectors, which have none."""
+        for vector in range(vectors):
+            # One statement: an exception between two of them would lose the descriptor.
+            self.eventfds[vector] = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.reconnect()
+
     def connect(self, vector: int, fd: int) -> None:
         """Messages of `vector` go to eventfd `fd`; -1: they go nowhere. The previous eventfd is closed."""
         with self._engine.frozen():
@@ -38,7 +45,7 @@ class Vectors:
             os.close(self.eventfds.popitem()[1])
 
     def reconnect(self) -> None:
-        """Pass the eventfds to the engine again, after Fault.INTERRUPT was injected or mended."""
+        """Pass the eventfds to the engine: new ones, or all after Fault.INTERRUPT was injected or mended."""
         with self._engine.frozen():
             for vector, fd in self.eventfds.items():
                 self._set(vector, fd)

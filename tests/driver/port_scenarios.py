@@ -232,6 +232,8 @@ def test_a_bridge_carries_frames_from_one_nic_to_the_other() -> None:
             with suppress(subprocess.TimeoutExpired):
                 bridge.wait(patience * float(os.environ["IXRINGS_BRIDGE_S"]))
             output, errors = interrupt(bridge, timeout=20)
+        if bridge.returncode == -signal.SIGINT and patience == 1:
+            continue  # it was still starting, and Python had no handler yet
         assert bridge.returncode in (0, 130), errors
         forwarded = json.loads(output or "{}").get("forwarded", 0)
         if forwarded > 1000:
