@@ -55,7 +55,7 @@ PARTS = (
     Part("The cost of each call", "calls.py", "", ""),
     Part("The engine alone", "engine.py", "", "--steps 100"),
     Part("The engine's phases", "engine.py", "--phases", "--phases --steps 100"),
-    Part("More than one core", "scaling.py", "", "--runs 1 --seconds 0.1 --most 4"),
+    Part("More than one core", "scaling.py", "", "--runs 1 --seconds 0.3 --most 2"),
 )
 ONLY_WHOLE = ("10 Gbit/s held", "The examples, as programs")
 

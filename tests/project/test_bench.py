@@ -182,7 +182,7 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
 
 @pytest.mark.slow
 def test_scaling_measures_one_program_and_workers() -> None:
-    found = output("scaling.py --runs 1 --seconds 0.05 --most 2")
+    found = output("scaling.py --runs 1 --seconds 0.3 --most 2")
     assert [(row["queues"], len(row["each"])) for row in found["rows"]] == [(1, 1), (2, 2)]
     assert all(min(row["each"]) > 0 and row["one_program"] > 0 for row in found["rows"])
 
@@ -282,8 +282,11 @@ def test_the_program_that_varies_registers_of_silicon_runs(ports: list[str], tmp
 @pytest.mark.slow
 def test_a_quick_report_has_every_part(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
-    done = run("report.py --quick -i emulated:loop", "-o", str(file))
-    text = file.read_text(encoding="utf-8")
+    for _ in range(TRIES):
+        done = run("report.py --quick -i emulated:loop", "-o", str(file))
+        text = file.read_text(encoding="utf-8")
+        if not done.returncode or "Close other programs" not in text:
+            break
     assert done.returncode == 0, text + done.stderr
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert titles[0] == "The machine" and len(set(titles)) == len(titles)
