@@ -189,6 +189,7 @@ def test_a_file_that_cannot_be_played_is_refused_by_wire_and_replay(kind: str, t
     assert_refused(run_example("replay", file), str(file), words)
 
 
+@pytest.mark.slow
 def test_missing_giant_and_special_files_are_refused_at_once(tmp_path: Path) -> None:
     giant, pipe = tmp_path / "giant.pcap", tmp_path / "pipe"
     with open(giant, "wb") as file:  # sparse: it takes little space on the disk
@@ -208,6 +209,7 @@ def test_missing_giant_and_special_files_are_refused_at_once(tmp_path: Path) -> 
         open_port(f"emulated:pcap=,{tmp_path}")
 
 
+@pytest.mark.slow
 def test_the_replay_of_an_empty_capture_ends_at_once_with_a_summary(tmp_path: Path) -> None:
     file = tmp_path / "none.pcap"
     file.write_bytes(pcap())

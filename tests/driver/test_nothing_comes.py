@@ -25,6 +25,7 @@ with open_port("emulated:loop") as port:
 """
 
 
+@pytest.mark.slow
 def test_the_first_experiment_of_a_newcomer_is_answered(tmp_path: Path) -> None:
     program = tmp_path / "first.py"
     program.write_text(FIRST_EXPERIMENT)

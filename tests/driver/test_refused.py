@@ -33,6 +33,7 @@ def test_a_flush_reports_refused_dma_and_the_next_open_works() -> None:
         assert port.device is not device
 
 
+@pytest.mark.slow
 @pytest.mark.breaks_rules("dma_read")
 def test_dma_refused_to_an_earlier_user_is_not_reported_to_a_port() -> None:
     with Emulated82599("sink") as nic:

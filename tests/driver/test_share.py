@@ -328,6 +328,7 @@ WORKERS = """
 """
 
 
+@pytest.mark.slow
 def test_processes_of_multiprocessing_count_their_queues(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(WORKERS))

@@ -100,6 +100,7 @@ def test_a_device_unplugged_at_any_moment_is_reported_as_gone_and_everything_is_
         assert used < at, f"unplugged at access {at}, but not reported before close(), which began at access {used}"
 
 
+@pytest.mark.slow
 def test_every_wait_and_every_check_reports_a_device_that_is_gone() -> None:
     def sync_on(port: Port) -> None:
         for _ in range(10_000):

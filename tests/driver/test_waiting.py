@@ -58,7 +58,9 @@ def take_one(port: Port) -> int:
     return number
 
 
-@pytest.mark.parametrize(("wait", "rounds"), [(poll_wait, 3_000), (select_wait, 3_000), (busy_wait, 200)])
+@pytest.mark.parametrize(
+    ("wait", "rounds"), [(poll_wait, 3_000), (select_wait, 3_000), pytest.param(busy_wait, 200, marks=pytest.mark.slow)]
+)
 def test_no_wake_up_is_lost_in_a_ping_pong_of_two_threads(
     pair: tuple[Port, Port], wait: Callable[[Port], None], rounds: int
 ) -> None:

@@ -129,6 +129,7 @@ def test_pktgen_sends_the_number_and_length_asked_for(
     assert set(capture.lengths.tolist()) == {length}
 
 
+@pytest.mark.slow
 def test_pktgen_uses_the_addresses_given(tmp_path: Path) -> None:
     sent = tmp_path / "sent.pcap"
     addresses = "-s 192.0.2.1:7 -d 198.51.100.2:9 -S 02:00:00:00:00:01 -D 02:00:00:00:00:02"
@@ -162,6 +163,7 @@ def pktgen(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_ping_and_pong_meet_on_a_cable(
     pktgen: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +199,7 @@ def test_ping_fails_if_no_frame_comes_back() -> None:
 # ---- lost frames ----
 
 
+@pytest.mark.slow
 def test_a_capture_that_is_too_slow_says_how_many_frames_the_nic_missed(tmp_path: Path) -> None:
     """The source numbers its frames, so the file shows how many are missing between the first frame and the last."""
     file = tmp_path / "source.pcap"
@@ -207,6 +210,7 @@ def test_a_capture_that_is_too_slow_says_how_many_frames_the_nic_missed(tmp_path
     assert found and 0 < gaps <= int(found[1].replace(",", "")), (gaps, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), [
     ("pktgen", ("-f", "rx", "-i", "emulated:pcap={}", "-n", "2")),
     ("capture", ("-i", "emulated:pcap={}", "-w", "/dev/null", "-c", "2")),
@@ -220,6 +224,7 @@ def test_frames_longer_than_the_mtu_are_counted_as_errors(
     assert (summary["received"], summary["errors"]) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_bridge_counts_what_both_its_nics_did_not_deliver(tmp_path: Path) -> None:
     file = tmp_path / "in.pcap"
     write_capture(file, [PEER + MAC + bytes(length) for length in (2000, 60)], [0.0] * 2)
@@ -277,6 +282,7 @@ def test_capture_keeps_only_the_bytes_asked_for(tmp_path: Path) -> None:
     assert set(capture.lengths.tolist()) == {50} and set(capture.wire_lengths.tolist()) == {1000}
 
 
+@pytest.mark.slow
 def test_capture_keeps_whole_jumbo_frames(tmp_path: Path) -> None:
     file = tmp_path / "jumbo.pcap"
     in_json("capture", "-i", "emulated:source=9000", "-w", file, "-c", 100, "--mtu", 9000)
@@ -286,6 +292,7 @@ def test_capture_keeps_whole_jumbo_frames(tmp_path: Path) -> None:
 TIMES_S = [0.0, 0.1, 0.1, 0.25, 0.4, 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pace", "due_s"), [
     (("--speed", "1"), TIMES_S),
     (("--speed", "5"), [at / 5 for at in TIMES_S]),

@@ -259,6 +259,7 @@ def test_the_link_goes_down_when_its_tap_is_deleted_and_gives_the_reason(tap: st
         assert port.link.up
 
 
+@pytest.mark.slow
 def test_a_bridge_ends_with_the_reason_when_a_tap_is_deleted() -> None:
     with bridged(bridge_command()) as net:
         assert ping(net.left, RIGHT, 3) == 3

@@ -16,7 +16,7 @@ from ixrings.rings.queue import ATTENTION_TAKEN, library, pointers, without_gil
 from tests.support.rings_nic import Bench
 
 PATIENCE_S = 30
-MEETING_S = 1.0
+MEETING_S = 0.3
 
 
 @pytest.fixture

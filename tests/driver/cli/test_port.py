@@ -136,6 +136,7 @@ def test_equal_neighbours_share_a_line_and_changes_are_shown_by_field() -> None:
     assert list(changes(layout(1 << 25), layout(1 << 30))) == ["ENABLE=1->0", "VME=0->1"]
 
 
+@pytest.mark.slow
 def test_watch_shows_only_the_registers_that_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     socket = str(tmp_path / "nic")
     with started([*IXRINGS, "emulate", "--socket", socket, "--wire", "sink"]) as nic:
@@ -215,6 +216,7 @@ def test_stats_gives_every_counter_its_datasheet_name(capsys: pytest.CaptureFixt
         assert counts["GPTC"] == counts["QPTC[0]"] == 7 and counts["GOTC"] == 7 * 64
 
 
+@pytest.mark.slow
 def test_watched_stats_show_totals_and_rates() -> None:
     with started([*IXRINGS, "stats", "emulated:source", "--watch", "0.05", "--json"]) as process:
         head, *looks = (json.loads(next_line(process)) for _ in range(9))

@@ -286,6 +286,7 @@ def test_the_rings_of_another_program_are_read_from_its_shared_memory(capsys: py
             process.kill()
 
 
+@pytest.mark.slow
 def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(tmp_path: Path) -> None:
     file = tmp_path / "watched.html"
     with subprocess.Popen(

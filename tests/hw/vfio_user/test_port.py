@@ -62,6 +62,7 @@ def test_a_sleeping_poll_is_woken_by_an_interrupt_from_the_other_process(emulato
             port.rxsync()
 
 
+@pytest.mark.slow
 def test_many_queues_send_receive_and_wake_the_program(emulator: Emulator) -> None:
     """More queues than vectors, and more eventfds than one message carries."""
     with (
@@ -94,6 +95,7 @@ def test_a_register_write_takes_effect_before_the_next_frame(emulator: Emulator)
             port.promiscuous = False
 
 
+@pytest.mark.slow
 def test_repeated_opening_leaves_nothing_on_either_side(emulator: Emulator) -> None:
     open_port(emulator.port, tx_slots=64, rx_slots=64).close()
     wait_for(lambda: emulator.mappings() == 0, "the server still maps memory")
@@ -163,6 +165,7 @@ def test_after_the_server_was_killed_the_device_is_gone(tmp_path: Path) -> None:
             assert port.device.config_read(0, 4) == 0xFFFFFFFF
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_answering_counts_as_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ixrings.hw.vfio_user.connection.ANSWER_S", 0.3)
     with emulate(tmp_path / "nic.sock") as emulator, open_port(emulator.port) as port:
