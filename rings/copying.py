@@ -96,8 +96,8 @@ class Copier:
         bytes, or of that dtype. Its first rows are filled and returned, and nothing is allocated. Bytes after the end
         of a frame are what its buffer had before. A frame of several slots gives a row for each slot.
 
-        Raises ValueError or TypeError for arguments that do not fit, ValueError for a span that is no longer the
-        program's or is of another port, and RingError when a slot's buf_idx is not a buffer of the region.
+        Raises ValueError or TypeError for arguments that do not fit, ValueError for a span that the program gave
+        back or that is of another port, and RingError when a slot's buf_idx is not a buffer of the region.
         """
         try:
             ring, start = span.ring, span.start
@@ -242,7 +242,7 @@ class Copier:
         )
 
     def _not_ours(self, span: object) -> Exception:
-        """The error for an argument that is no span of this interface's rings."""
+        """The error for an argument that is not a span of this interface's rings."""
         if isinstance(span, Span):
             return ValueError(f"{span!r} is of another port; give it to that port")
         return TypeError(f"the first argument is a span, not {type(span).__name__}; take one by ring.reserve(256)")
