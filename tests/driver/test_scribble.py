@@ -20,7 +20,7 @@ from ixrings.rings.layout import MAX_CHAIN, RING_HEADER_SIZE
 from tests.rings.test_scribble import start_scribbler
 
 FRAME = bytes.fromhex("ffffffffffff02000000000188b5") + bytes(86)
-CALLS, ERRORS = 10_000, 200
+CALLS, WANTED = 10_000, {"NOT_A_SLOT", "BUF_IDX"}
 TAIL, LEN_FLAGS, MOREFRAG = 7, 1, 0x20
 
 
@@ -127,7 +127,7 @@ def test_every_entry_point_survives_a_scribbler(seed: int, capsys: pytest.Captur
         scribbler = start_scribbler(port.region, port.if_offset, seed)
         try:
             end = time.monotonic() + 300
-            while calls.total() < CALLS or errors.total() < ERRORS:
+            while calls.total() < CALLS or not errors.keys() >= WANTED:
                 assert time.monotonic() < end, (calls, errors)
                 name = str(rng.choice(list(ways)))
                 calls[name] += 1
@@ -144,4 +144,3 @@ def test_every_entry_point_survives_a_scribbler(seed: int, capsys: pytest.Captur
             scribbler.communicate()
     with capsys.disabled():
         print(f"\nseed {seed}: {calls.total()} calls {dict(calls)}\n  errors {dict(errors)}")
-    assert errors["NOT_A_SLOT"] and errors["BUF_IDX"]

@@ -47,10 +47,10 @@ while True:
             flip(ring.slots["flags"], k, int(rng.choice([0x10, 0x20, 0x80, 0xFFFF])), 0)
             flip(ring.slots["ptr"], k, rng.integers(2**64, dtype=np.uint64), CONTEXT_WORD)
         if rng.random() < 0.1:
-            good = ring.slots["buf_idx"][k]
-            ring.slots["buf_idx"][k] = bad
-            time.sleep(0.0002)  # long enough for a sync in between
-            ring.slots["buf_idx"][k] = good
+            good = ring.slots["buf_idx"].copy()
+            ring.slots["buf_idx"] = bad  # in all slots, so that a sync in between meets one however slow the machine is
+            time.sleep(0.0002)
+            ring.slots["buf_idx"] = good
         if rng.random() < 0.3:
             ring.head = int(rng.choice([0, 5, n - 1, n, 2**32 - 1]))
             ring.cur = int(rng.integers(0, n + 2))
