@@ -17,7 +17,7 @@ from ixrings.hw.memory.hugepages import free_hugepages, reserve
 from tests.support.leaks import held
 from tests.support.signals import stop_ignoring_signals
 
-PATIENCE_S = 1.0  # /proc may list a joined thread for a moment longer
+PATIENCE_S = 10.0  # /proc may list a joined thread for a moment longer
 FAILED = pytest.StashKey[bool]()
 SOME_HUGEPAGES = 16
 

@@ -29,6 +29,7 @@ from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.errors import WireError
 from ixrings.rings import RegionError, RingError
 from ixrings.rings.layout import SlotFlag
+from tests.support.arrivals import came
 from tests.support.driver_watch import emulated
 from tests.support.leaks import held
 from tests.support.programs import (
@@ -47,7 +48,7 @@ FRAME = b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 9, 0x88, 0xB5]) + bytes(46)
 def exchange(port: Port, count: int = 40) -> None:
     """Send frames and receive them back from the loop."""
     assert port.send([FRAME] * count) == count
-    assert sum(1 for _ in zip(range(count), port.recv(5))) == count
+    assert sum(1 for _ in zip(range(count), port.recv(30))) == count
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -204,7 +205,7 @@ def test_missing_giant_and_special_files_are_refused_at_once(tmp_path: Path) -> 
     ):
         with pytest.raises(WireError, match=words):
             open_port(f"emulated:pcap={path}")
-        assert_refused(run_example("replay", path, timeout=5), words)
+        assert_refused(run_example("replay", path), words)
     with pytest.raises(WireError, match="cannot write"):
         open_port(f"emulated:pcap=,{tmp_path}")
 
@@ -225,7 +226,7 @@ def test_frames_too_long_for_the_nic_are_counted_by_the_wire_and_refused_by_repl
     file = tmp_path / "long.pcap"
     file.write_bytes(pcap(FRAME, FRAME + bytes(200_000), FRAME))
     with open_port(f"emulated:pcap={file}", rx_slots=64, promiscuous=True) as port:
-        assert list(port.recv(0.2)) == [FRAME, FRAME]
+        assert came(port, 2) == [FRAME, FRAME]
         assert port.stats()["ROC"] == 1
     assert_refused(
         run_example("replay", file), str(file), "frame 2 has 200060 bytes", "at most 9724", "gro off", "--skip"
@@ -366,9 +367,11 @@ for _ in range(60):
         signal.setitimer(signal.ITIMER_REAL, 0)
 whole_life()
 import gc, time
-gc.collect()
-time.sleep(0.1)
-print("left:", {what for what in held() if not what.startswith("descriptor")} - before)
+end = time.monotonic() + 20
+while (left := {what for what in held() if not what.startswith("descriptor")} - before) and time.monotonic() < end:
+    gc.collect()
+    time.sleep(0.01)
+print("left:", left)
 """
 
 
@@ -406,11 +409,11 @@ except KeyboardInterrupt:
     pass
 other = threading.Thread(target=nic.read32, args=(8,), daemon=True)
 other.start()
-other.join(5)
+other.join(30)
 print("runs" if not other.is_alive() else "hangs", flush=True)
 nic.close()
 """
-    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "runs\n", done.stderr
 
 
@@ -444,7 +447,7 @@ def test_ctrl_c_at_any_moment_ends_an_example_quickly_and_quietly(kind: str) -> 
             time.sleep(delay)
             running = handles_interrupt(process)
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=5)
+            output, errors = process.communicate(timeout=30)
         assert errors == "", (delay, errors)
         assert process.returncode in ((0, 130) if running else (0, 130, -signal.SIGINT)), delay
         assert output or process.returncode, f"no summary after {delay} s"
@@ -461,7 +464,7 @@ def test_a_second_ctrl_c_during_the_end_changes_nothing() -> None:
             process.send_signal(signal.SIGINT)
             time.sleep(rng.uniform(0.0, 0.03))
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=15)
+            _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors and process.returncode in (0, 130), errors
 
 
@@ -470,7 +473,7 @@ def test_a_capture_ended_by_ctrl_c_is_a_valid_file(tmp_path: Path) -> None:
     with started(command("capture", "-i", "emulated:source", "-w", file)) as process:
         wait_for(lambda: file.exists() and file.stat().st_size > 1_000_000, "nothing is captured")
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=5)
+        output, _ = process.communicate(timeout=30)
     capture = read_capture(file)
     assert f"received {len(capture):,} frames" in output
     numbers = [int.from_bytes(capture.frame(i)[42:50], "big") for i in range(0, len(capture), 997)]
@@ -486,5 +489,5 @@ def test_ctrl_c_ends_a_replay_in_the_middle_of_a_pause(tmp_path: Path) -> None:
     with started(command("replay", file, "-i", f"emulated:pcap=,{sent}")) as process:
         wait_for(lambda: sent.exists() and sent.stat().st_size > 24, "replay does not run", 30)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and output.startswith("sent 1 frames") and not errors

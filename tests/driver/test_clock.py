@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ixrings import Clock, EtherTypeFilter, Offload, Port, PortError, PortTimeout, Stamp, open_port
+from tests.support.arrivals import came
 from tests.support.by_hand import ByHand
 from tests.support.ptp import ETHER_TYPE, best, message, on_ethernet, on_udp
 from tests.support.steered import queue_of
@@ -21,7 +22,7 @@ HOUR_NS = 3600 * 10**9
 @pytest.fixture
 def pair() -> Iterator[tuple[Port, Port]]:
     with open_port("emulated:cable=ptp", link_timeout=0) as master, open_port("emulated:cable=ptp") as slave:
-        master.wait_link(5)
+        master.wait_link(30)
         yield master, slave
 
 
@@ -94,7 +95,7 @@ def test_a_stamp_works_together_with_other_offloads(port: Port) -> None:
     port.clock.now()
     port.send([on_udp(message())], offload=Offload(timestamp=True, checksums=True, vlan=5))
     sent = port.clock.sent()
-    (frame,) = port.recv(0.2)
+    (frame,) = came(port, 1)
     assert frame[12:16] == b"\x81\x00\x00\x05" and frame[44:46] != b"\0\0"
     received = port.clock.received()
     assert received and sent <= received.ns

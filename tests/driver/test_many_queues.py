@@ -44,7 +44,7 @@ def test_rss_reaches_sixteen_queues_and_filters_all(port: Port) -> None:
 def test_every_transmit_queue_sends_and_shared_counters_are_kept_apart(port: Port) -> None:
     for queue in range(128):
         port.send([TO_100] * (queue % 3 + 1), ring=queue)
-    port.flush(5)
+    port.flush(30)
     stats = port.stats()
     assert [queue["QPTC"] for queue in stats.tx] == [queue % 3 + 1 for queue in range(15)]
     assert stats.tx_others["QPTC"] == sum(queue % 3 + 1 for queue in range(15, 128))
@@ -68,7 +68,7 @@ def test_a_sleeping_poll_is_woken_by_a_queue_that_shares_its_vector(port: Port) 
         assert take(port) == {frame: queue}
         port.rxsync()
     port.send([TO_100], ring=127)
-    assert port.poll(5) == POLLIN
+    assert port.poll(30) == POLLIN
 
 
 def test_a_sleeping_poll_is_woken_when_a_high_transmit_queue_has_room() -> None:
@@ -86,7 +86,7 @@ def test_a_sleeping_poll_is_woken_when_a_high_transmit_queue_has_room() -> None:
         timer.start()
         assert port.poll(5, POLLOUT) == POLLOUT
         timer.join()
-        port.flush(5)
+        port.flush(30)
         assert ring.space == 63
         assert port.stats().tx_others["QPTC"] == 63
 
@@ -116,7 +116,7 @@ def test_sixteen_queues_have_their_own_counters_and_with_a_flow_director_fifteen
         with open_port("emulated", rx_queues=16, rx_slots=64, tx_slots=64, flow_director=director) as port:
             port.rss.table = [15]
             port.send([RSS_FRAMES[0]])
-            assert port.poll(5)
+            assert port.poll(30)
             stats = port.stats()
             assert [queue["QPRC"] for queue in stats.rx] + [stats.rx_others["QPRC"]] == [0] * 15 + (
                 [1, 0] if own == 16 else [1]
@@ -129,11 +129,11 @@ def test_transmit_queues_are_classes_only_above_64() -> None:
             assert port.nic.MTQC.read() == mode
             assert sum(buffer.read().SIZE for buffer in port.nic.TXPBSIZE) == 160
             port.send([bytes(9000)], ring=queues - 1)
-            port.flush(5)
+            port.flush(30)
 
 
 def test_the_counters_of_many_queues_are_shown_with_their_queues(port: Port) -> None:
     port.send([TO_100], ring=99)
-    port.flush(5)
+    port.flush(30)
     counts = port_counts(port)
     assert counts["QPTC[15..]"] == 1 and counts["QPTC[14]"] == 0 and "QPTC[15]" not in counts

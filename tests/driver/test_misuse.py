@@ -147,7 +147,7 @@ def test_a_port_works_and_closes_after_an_assignment_to_its_registers() -> None:
             with pytest.raises(AttributeError):
                 setattr(port.nic, name, 5)
         port.send([FRAME])
-        assert next(port.recv(5)) == FRAME
+        assert next(port.recv(30)) == FRAME
 
 
 def test_names_that_other_drivers_give_a_register_lead_to_it(port: Port) -> None:
@@ -171,7 +171,7 @@ def test_numbers_and_buffers_of_numpy_are_as_good_as_pythons() -> None:
         assert port.send(frames, ring=np.int8(0), offload=Offload(vlan=np.int16(5))) == 3
         assert port.send([frames[0], bytearray(FRAME), memoryview(FRAME)]) == 3
         port.vlan.filter = {int(np.int64(5))}
-        assert len([*zip(range(6), port.recv(5))]) == 6
+        assert len([*zip(range(6), port.recv(30))]) == 6
 
 
 def test_objects_show_their_state_in_a_line() -> None:
@@ -186,6 +186,6 @@ def test_objects_show_their_state_in_a_line() -> None:
         assert repr(port.stats()) == "<PortStatistics all counters are 0>"
         ring.head = ring.cur = 0
         port.send([FRAME])
-        assert next(port.recv(5)) == FRAME
+        assert next(port.recv(30)) == FRAME
         assert " GPRC=1 " in repr(port.stats()) and "rx[0]: QPRC=1" in repr(port.stats())
     assert repr(port) == "<Port emulated:loop (closed)>"

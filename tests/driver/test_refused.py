@@ -45,5 +45,5 @@ def test_dma_refused_to_an_earlier_user_is_not_reported_to_a_port() -> None:
                 port.flush(2)
         with open_port(nic) as port:
             port.send([bytes(60)])
-            port.flush(5)
+            port.flush(30)
             port.poll(1.2)

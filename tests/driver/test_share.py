@@ -65,7 +65,7 @@ def test_a_worker_syncs_its_queue_and_the_port_all_others() -> None:
                 port.send(mine + theirs)
                 port.flush(PATIENCE_S)
             received(share, 30 * len(theirs))
-            assert len([frame for _, frame in zip(range(30 * len(mine)), port.recv(5))]) == 30 * len(mine)
+            assert len([frame for _, frame in zip(range(30 * len(mine)), port.recv(30))]) == 30 * len(mine)
             assert not port.poll(0.01)  # it sleeps: armed are the vectors of queue 0, not of queue 1
             assert port.nic.EIMS_EX[0].read() & 0b11 == 0b01
             with pytest.raises(PortError, match=f"queue 1 of emulated:loop is shared with process {process.pid}"):
@@ -75,7 +75,7 @@ def test_a_worker_syncs_its_queue_and_the_port_all_others() -> None:
             assert share.reclaim() == 0
             assert "queue 1 of emulated:loop was taken back" in last_words(process)
         port.send(theirs)  # the worker left its frames in the ring, and the port goes on there
-        assert len([frame for _, frame in zip(range(31 * len(theirs)), port.recv(5))]) == 31 * len(theirs)
+        assert len([frame for _, frame in zip(range(31 * len(theirs)), port.recv(30))]) == 31 * len(theirs)
         stats = port.stats()
         assert [queue["QPRC"] for queue in stats.rx[:2]] == [32 * len(mine), 33 * len(theirs)]
 
@@ -100,7 +100,7 @@ def test_a_worker_killed_in_mid_sync_leaves_its_queue_to_be_taken_over(kills: in
             for _ in port.recv(0.05):  # frames that were on the way
                 pass
             port.send(theirs * 3, ring=1)
-            assert sorted(frame for _, frame in zip(range(3 * len(theirs)), port.recv(5))) == sorted(theirs * 3)
+            assert sorted(frame for _, frame in zip(range(3 * len(theirs)), port.recv(30))) == sorted(theirs * 3)
 
 
 def test_a_queue_whose_buffers_a_killed_worker_kept_stays_out_of_use() -> None:
@@ -119,7 +119,7 @@ def test_a_queue_whose_buffers_a_killed_worker_kept_stays_out_of_use() -> None:
         with pytest.raises(RegionError, match="queue 1 of emulated:loop is shared"):
             port.rx_rings[1].reserve(1)
         port.send(mine)
-        assert len([frame for _, frame in zip(mine, port.recv(5))]) == len(mine)
+        assert len([frame for _, frame in zip(mine, port.recv(30))]) == len(mine)
 
 
 def test_a_handle_opens_once_and_only_elsewhere() -> None:
@@ -154,7 +154,7 @@ def test_a_handle_that_nobody_opened_comes_back_at_once() -> None:
         assert share.reclaim() == share.reclaim() == 0
         port.queue(1)
         port.send(theirs)
-        assert len([frame for _, frame in zip(theirs, port.recv(5))]) == len(theirs)
+        assert len([frame for _, frame in zip(theirs, port.recv(30))]) == len(theirs)
 
 
 def test_a_queue_that_is_shared_again_and_again_holds_no_more_descriptors() -> None:
@@ -323,7 +323,7 @@ WORKERS = """
             counts = [own, *(share.rx_packets for share in shares)]
             assert [share.reclaim() for share in shares] == [0, 0]
             for worker in workers:
-                worker.join(10)
+                worker.join(30)
             print(sum(counts), min(counts) > 0, [each["QPRC"] for each in port.stats().rx] == counts)
 """
 

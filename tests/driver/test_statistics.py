@@ -74,11 +74,11 @@ def test_counters_are_read_automatically_before_they_are_full() -> None:
         queue = port._open().tx[0]
         assert 0 < queue.statistics_due <= 2**36 // (2 * 1518)  # 36 bits of octets in both directions, with a margin
         port.send([bytes(60)] * 10)
-        port.flush(5)
+        port.flush(30)
         queue.statistics_due = queue.packets + 2
         port.send([bytes(60)] * 2)
         assert queue.statistics_due > 1000  # the sync at which reading was due set the next time
-        port.flush(5)
+        port.flush(30)
         last = port.nic.GPTC.read()
         assert last <= 2  # the ten frames before were read and cleared
         assert port.stats()["GPTC"] + last == 12

@@ -237,7 +237,7 @@ def test_a_loop_over_frames_reports_that_its_port_was_closed() -> None:
     with open_port("emulated") as port:
         port.promiscuous = True
         port.send([bytes(60)] * 3)
-        frames = port.recv(1)
+        frames = port.recv(30)
         next(frames)
         port.close()
         with pytest.raises(PortClosed):

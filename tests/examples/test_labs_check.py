@@ -239,7 +239,7 @@ def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
         done = check("03", solution("03"), "--nic", f"vfio-user:{socket}")
     finally:
         nic.terminate()
-        nic.communicate(timeout=10)
+        nic.communicate(timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "sent\n", "")
 
 

@@ -30,10 +30,10 @@ UNMAPPED_RING = """\
 device.enable_bus_master(True)
 nic.TDBAL[0].write(0x10000); nic.TDBAH[0].write(0); nic.TDLEN[0].write(1024)
 nic.DMATXCTL.update(TE=1)
-nic.TXDCTL[0].write(ENABLE=1); nic.TXDCTL[0].wait(ENABLE=1, timeout=0.1)
+nic.TXDCTL[0].write(ENABLE=1); nic.TXDCTL[0].wait(ENABLE=1, timeout=5)
 nic.AUTOC.update(RESTART_AN=1)
 nic.TDT[0].write(1)
-import time; time.sleep(0.2)
+import time; time.sleep(0.5)
 """
 LEAVE_PROCESS = """\
 import ctypes, time

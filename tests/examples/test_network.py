@@ -81,7 +81,7 @@ def transfer(source: Namespace, target: Namespace, address: str, megabytes: int)
         assert receiver.stdout and receiver.stdout.readline() == "ready\n"
         sent = source.run(sys.executable, "-c", SEND, address, str(megabytes))
         assert not sent.returncode, sent.stderr
-        count, digest = receiver.communicate(timeout=20)[0].split()
+        count, digest = receiver.communicate(timeout=30)[0].split()
     assert int(count) == megabytes * 1_000_000
     assert digest == sent.stdout.strip()
 

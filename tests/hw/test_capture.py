@@ -310,7 +310,7 @@ def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
         writer.write(arp, 1_700_000_000_123_456_789)
         writer.write_batch(np.frombuffer(arp * 2, np.uint8).reshape(2, 60), np.array([60, 42]), np.array([1, 2]))
     command = ["tcpdump", "-n", "-tt", "--nano", "-r", str(tmp_path / "out.pcap")]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     assert len(printed) == 3 and printed[0].startswith(
         "1700000000.123456789 ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 46"
     )
@@ -339,7 +339,7 @@ def test_a_writer_writes_to_an_open_file_and_leaves_it_open() -> None:
 
 def test_a_writer_writes_to_standard_output(tmp_path: Path) -> None:
     program = "from ixrings.hw.capture.pcap import CaptureWriter\nwith CaptureWriter('-') as w: w.write(bytes(60), 7)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, check=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, check=True, timeout=60)
     assert parse(tmp_path, done.stdout).times_ns.tolist() == [7] and done.stderr == b""
 
 

@@ -171,7 +171,7 @@ def test_interrupts_and_two_threads_work_on_a_traced_port(tmp_path: Path) -> Non
         sent = frames(port, 2000)
         sender = threading.Thread(target=lambda: [port.send([frame]) for frame in sent])
         sender.start()
-        received = port.recv(5)
+        received = port.recv(30)
         assert [next(received) for _ in sent] == sent
         sender.join()
     assert [each.value for each in read(tmp_path / "trace") if each.name == "TDT[0]" and each.write][-1] == 2000 % 1024

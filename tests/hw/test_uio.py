@@ -187,7 +187,7 @@ def test_descriptor_rings_of_a_port_share_one_hugepage() -> None:
             assert port.memory == "2 MiB hugepages"
             assert before - free_hugepages() == port.region.size // HUGEPAGE + 1
             port.send([bytes(60)])
-            assert next(port.recv(timeout=5)) == bytes(60)
+            assert next(port.recv(timeout=30)) == bytes(60)
         assert nic.faults == []
     assert free_hugepages() == before
 

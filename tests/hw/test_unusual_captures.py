@@ -68,7 +68,7 @@ def test_every_frame_of_an_unusual_capture_is_read(kind: str, tmp_path: Path) ->
     file.write_bytes(content)
     assert list(read_capture(file)) == frames
     if shutil.which("tcpdump") and "not Ethernet" not in kind:  # libpcap refuses a file of two link types
-        done = subprocess.run(["tcpdump", "-nn", "-t", "-r", file], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["tcpdump", "-nn", "-t", "-r", file], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and done.stdout.count("ethertype Unknown (0x88b5)") == frames.count(FRAME)
 
 

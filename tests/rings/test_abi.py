@@ -42,7 +42,7 @@ class Attached:
 
     def assert_content(self) -> None:
         """Wait until the program ends, and check that it found nothing wrong."""
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=30)
         assert self.process.returncode == 0, errors
 
 
@@ -106,7 +106,7 @@ def test_the_second_port_of_a_region_is_found_by_its_offset(client: Path) -> Non
 
 def test_c_sends_and_python_receives_over_a_cable(client: Path) -> None:
     with opened("emulated:cable=abi") as port, opened("emulated:cable=abi") as far:
-        far.wait_link(5)
+        far.wait_link(30)
         with attached(client, port, "send", COUNT, SEED) as program:
             assert received(far, COUNT, lambda: port.poll(0)) == COUNT
             port.flush()  # the program waits until tail shows that all is sent
@@ -118,7 +118,7 @@ def test_c_sends_and_python_receives_over_a_cable(client: Path) -> None:
 
 def test_python_sends_and_c_receives_over_a_cable(client: Path) -> None:
     with opened("emulated:cable=abi") as port, opened("emulated:cable=abi") as far:
-        far.wait_link(5)
+        far.wait_link(30)
         with attached(client, port, "receive", COUNT, SEED) as program:
             sent = 0
             while sent < COUNT:

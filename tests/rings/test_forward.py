@@ -144,7 +144,7 @@ def test_busy_waiting_ends_when_a_frame_is_there_and_not_before() -> None:
     wait = BusyWait([rx.queue])
     start = time.monotonic()
     assert wait(20_000_000) is False
-    assert 0.02 <= time.monotonic() - start < 2
+    assert 0.02 <= time.monotonic() - start < 20
     timer = threading.Timer(0.02, rx.nic_receives, (60,))
     timer.start()
     assert wait(5_000_000_000) is True, "the waiting thread kept the GIL, or read the wrong descriptor"
@@ -191,7 +191,7 @@ def test_threads_that_sync_one_ring_take_turns_or_are_told_that_they_must() -> N
         if tx.ring.space >= 7:
             tx.put(*[60] * min(7, len(tx.ring.reserve(7))))
         tx.nic_sends()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while tx.ring.pending and time.monotonic() < deadline:
         tx.nic_sends()
     stop.set()

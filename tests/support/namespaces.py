@@ -88,7 +88,7 @@ def tcpdump(host: Namespace, interface: str, file: Path) -> Iterator[Process]:
             line = process.stderr.readline()
         yield process
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
 
 
 def frames_tcpdump_reads(file: Path) -> int:

@@ -40,13 +40,13 @@ def started(arguments: list[str]) -> Iterator[Process]:
         process.communicate()
 
 
-def interrupt(process: Process, timeout: float = 10) -> tuple[str, str]:
+def interrupt(process: Process, timeout: float = 30) -> tuple[str, str]:
     """Press Ctrl-C and wait for the end of the program. Returns its stdout and stderr."""
     process.send_signal(signal.SIGINT)
     return process.communicate(timeout=timeout)
 
 
-def wait_for(what: Callable[[], object], sentence: str, timeout: float = 10) -> None:
+def wait_for(what: Callable[[], object], sentence: str, timeout: float = 30) -> None:
     """Wait until `what()` is true. Raises AssertionError with `sentence` after the timeout."""
     end = time.monotonic() + timeout
     while not what():

@@ -88,7 +88,7 @@ def queue_of(port: Port, frame: bytes) -> int | None:
     port.send([frame, LAST])
     came: dict[bytes, int] = {}
     while LAST not in came:
-        assert port.poll(5)
+        assert port.poll(30)
         came |= take(port)
     port.rxsync()  # the first one may be in a ring that was synced before
     came |= take(port)

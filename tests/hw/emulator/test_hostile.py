@@ -184,7 +184,7 @@ def closed_while(access: Callable[[Emulated82599], object]) -> None:
         def __enter__(self) -> None:
             if threading.current_thread() is other:
                 waiting.set()
-                closed.wait(5)
+                closed.wait(30)
             frozen.__enter__()
 
         def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -200,10 +200,10 @@ def closed_while(access: Callable[[Emulated82599], object]) -> None:
 
     other = threading.Thread(target=use)
     other.start()
-    waiting.wait(5)
+    waiting.wait(30)
     nic.close()
     closed.set()
-    other.join(5)
+    other.join(30)
     assert isinstance(errors[0], DeviceError) and "is closed" in str(errors[0]), errors
 
 

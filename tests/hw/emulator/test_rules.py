@@ -249,5 +249,5 @@ def test_with_ignore_only_dma_faults_are_recorded() -> None:
 def test_a_port_keeps_all_rules_on_a_nic_that_raises() -> None:
     with open_port("emulated@rules=raise", promiscuous=True) as port:
         port.send([bytes(60)] * 100)
-        assert len(list(islice(port.recv(timeout=5), 100))) == 100
+        assert len(list(islice(port.recv(timeout=30), 100))) == 100
         assert isinstance(port.device, Emulated82599) and port.device.violations == []

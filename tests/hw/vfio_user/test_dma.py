@@ -280,7 +280,7 @@ def test_an_interrupt_waits_for_the_write_before_it(by_hand: ByMessages) -> None
     write = request(by_hand.peer, Command.DMA_WRITE)
     assert not select.select([fd], [], [], 0.05)[0]
     reply(by_hand.peer, write, DMA_ACCESS.pack(HEAD, 4))
-    assert select.select([fd], [], [], 5)[0]
+    assert select.select([fd], [], [], 30)[0]
     os.close(fd)
 
 
@@ -328,7 +328,7 @@ class Owner(Connection):
         channel.send(message.id, message.command, p.REPLY, DMA_ACCESS.pack(iova, count) + data)
 
     def _answer(self, channel: Channel, id: int) -> Message:
-        while (message := self._answers.get(timeout=5)).id != id:
+        while (message := self._answers.get(timeout=30)).id != id:
             pass
         return message
 
@@ -378,9 +378,9 @@ def test_a_whole_port_runs_on_messages_alone(tmp_path: Path, arguments: tuple[st
             ]
             for first in range(0, len(frames), 20):
                 port.send(frames[first : first + 20], ring=first // 20 % 2)
-                received = port.recv(5)
+                received = port.recv(30)
                 assert [next(received) for _ in range(20)] == frames[first : first + 20]
-            port.flush(5)
+            port.flush(30)
             stats = port.stats()
             assert stats["GPTC"] == stats["GPRC"] == len(frames)
             assert emulator.mappings() == 0
@@ -405,14 +405,14 @@ def test_after_a_client_died_during_dma_the_next_can_use_the_nic(tmp_path: Path)
                         reply(peer, message, message.payload + data[:count])
         with open_port(f"vfio-user:{emulator.path}") as port:
             port.send([frame(port.mac, 1, 60)])
-            assert next(port.recv(5)) == frame(port.mac, 1, 60)
+            assert next(port.recv(30)) == frame(port.mac, 1, 60)
 
 
 def test_a_store_to_a_doorbell_after_the_server_died_does_not_crash(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator, VfioUserDevice(emulator.path) as device:
         address = device.doorbell(Registers.TDT.offset(0))
         emulator.process.kill()
-        emulator.process.wait(10)
+        emulator.process.wait(30)
         ctypes.memset(address, 1, 4)  # as the C loop does before it notices
         assert device.read32(8) == 0xFFFF_FFFF
         with pytest.raises(DeviceGone):
