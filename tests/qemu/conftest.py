@@ -10,9 +10,26 @@ from pathlib import Path
 import pytest
 
 from tests.qemu.lab.prepared import Kernel, Lab, LabError
+from tests.qemu.turns import DAYS, TURN, has_its_turn
 from tests.support.namespaces import why_not
 
 RESULTS = "IXRINGS_LAB_RESULTS"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    turn = os.environ.get(TURN)
+    if not turn:
+        return
+    if turn not in DAYS.values():
+        raise pytest.UsageError(f"{TURN} is {turn!r}; it may be even or odd")
+    others = [item for item in items if not has_its_turn(f"{item.path.stem}[{parameters(item)}]", turn)]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
+
+
+def parameters(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return callspec.id if callspec else ""
 
 
 @pytest.fixture(scope="session")
