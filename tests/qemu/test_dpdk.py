@@ -79,7 +79,7 @@ def number(output: str, name: str) -> int:
 
 def test_testpmd_starts_forwards_counts_and_stops(guest: Guest, served: ServedNic) -> None:
     for _ in range(2):  # the second run starts from the NIC's state after the first
-        output = guest.run(TESTPMD, timeout_s=90).output
+        output = guest.run(TESTPMD, timeout_s=300).output
         assert "net_ixgbe" in output and "Link status: up" in output and "Link speed: 10 Gbps" in output
         received, sent = number(output, "RX-packets"), number(output, "TX-packets")
         assert received == sent > 100, "the loop lost frames"
@@ -147,7 +147,7 @@ class Receiving:
     def wait_for_last(self, start: int, count: int) -> None:
         """Wait until `count` frames LAST have arrived since byte `start` of the output."""
         line = f"type=0x{LAST_TYPE:04x}"
-        wait_for(lambda: self.log(start).count(line) == count, "the last frame did not arrive", 15)
+        wait_for(lambda: self.log(start).count(line) == count, "the last frame did not arrive", 60)
 
     def log(self, start: int) -> str:
         """testpmd's output from byte `start` on."""

@@ -25,7 +25,7 @@ def test_ethtool_passes_its_interrupt_test_and_traffic_flows(lab: Lab, folder: P
             port = LinuxPort(guest)
             port.up()
             assert re.search(r"IO-APIC.*eth0", guest.run("cat /proc/interrupts").output)
-            result = guest.run("ethtool -t eth0 offline", timeout_s=120).output
+            result = guest.run("ethtool -t eth0 offline", timeout_s=300).output
             assert re.findall(r"test .*\)\s+(\d+)", result) == ["0"] * 5, result
             port.up()
             assert ", 0% packet loss" in guest.run(f"ping -q -c 20 -i 0.1 {HOST}").output

@@ -60,7 +60,7 @@ def test_ethtool_shows_driver_registers_eeprom_and_module(world: World) -> None:
     assert re.search(r"Link Status: +up\s+Link Speed: +10G", registers) and "Jumbo Frames" in registers
     eeprom = world.guest.run("ethtool -e eth0 raw on | od -An -v -tu2").output.split()
     assert sum(map(int, eeprom[:0x40])) & 0xFFFF != 0 and int(eeprom[0x2B]) not in (0, 0xFFFF)
-    module = world.guest.run("ethtool -m eth0", timeout_s=120).output
+    module = world.guest.run("ethtool -m eth0", timeout_s=300).output
     assert "10G Base-SR" in module and "Intel Corp" in module and "850nm" in module
     assert re.search(r"Module temperature +: 35.50 degrees C", module)
     assert re.search(r"Laser output power +: 0.5800 mW", module)
@@ -101,7 +101,7 @@ def test_linux_starts_the_nic_again_after_d3hot(world: World) -> None:
 
 
 def test_ethtool_passes_every_offline_test(world: World) -> None:
-    result = world.guest.run("ethtool -t eth0 offline", timeout_s=120).output
+    result = world.guest.run("ethtool -t eth0 offline", timeout_s=300).output
     assert "The test result is PASS" in result
     assert re.findall(r"test .*\)\s+(\d+)", result) == ["0"] * 5
     world.port.up()
@@ -217,7 +217,7 @@ def test_linux_recognises_an_sfp_module_exchanged_while_running(world: World) ->
     world.port.wait_for_carrier(False)
     world.served.nic.insert_module(SfpModule.LR)
     world.port.wait_for_carrier(True, 30)
-    assert "10G Base-LR" in world.guest.run("ethtool -m eth0", timeout_s=120).output
+    assert "10G Base-LR" in world.guest.run("ethtool -m eth0", timeout_s=300).output
     world.served.nic.insert_module(SfpModule.SR)
     world.port.wait_for_carrier(True, 30)
     assert [line for line in warnings(world.guest) if not line.endswith(LINK_LOSS)] == []

@@ -74,18 +74,18 @@ def pair(lab: Lab, module_folder: Path) -> Iterator[Pair]:
             for name, last in (("near", 1), ("far", 2))
         )
         guest = stack.enter_context(Guest(lab, module_folder, nics=[near.socket, far.socket]))
-        guest.run(JOIN, timeout_s=90)
+        guest.run(JOIN, timeout_s=300)
         yield Pair(guest, near, far)
 
 
 def test_tcp_crosses_the_cable_in_both_directions(pair: Pair) -> None:
-    pair.guest.run(EXCHANGE.format(to="10.9.1.1", total=TCP_BYTES), timeout_s=120)
+    pair.guest.run(EXCHANGE.format(to="10.9.1.1", total=TCP_BYTES), timeout_s=300)
 
 
 def test_the_nics_insert_and_strip_vlan_tags(pair: Pair) -> None:
     features = pair.guest.run("ethtool -k eth0").output
     assert "rx-vlan-offload: on" in features and "tx-vlan-offload: on" in features and "rx-vlan-filter: on" in features
-    pair.guest.run(EXCHANGE.format(to="10.9.7.1", total=TCP_BYTES), timeout_s=120)
+    pair.guest.run(EXCHANGE.format(to="10.9.7.1", total=TCP_BYTES), timeout_s=300)
 
 
 def test_frames_of_an_unknown_vlan_are_filtered(pair: Pair) -> None:

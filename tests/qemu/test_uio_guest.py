@@ -78,7 +78,7 @@ def test_the_bridge_forwards_every_frame_in_both_directions_in_order(ours: OurGu
 def test_a_nic_goes_from_ixgbe_to_programs_and_back_three_times(ours: OurGuest) -> None:
     ours.run(f"ixrings unbind {LEFT}")
     with ours.far_end(0):
-        turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} uio_pci_generic 3", timeout_s=120).splitlines()
+        turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} uio_pci_generic 3", timeout_s=300).splitlines()
     assert len(turns) == 3
 
 

@@ -42,7 +42,7 @@ def bound(ours: OurGuest) -> OurGuest:
 
 def test_a_nic_goes_from_ixgbe_to_programs_and_back_ten_times(ours: OurGuest) -> None:
     with ours.far_end(0):
-        turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} vfio-pci 10", timeout_s=240).splitlines()
+        turns = ours.run(f"python3 {IN_GUEST}/back_and_forth.py {LEFT} vfio-pci 10", timeout_s=400).splitlines()
     assert [line.split()[0] for line in turns] == list(map(str, range(10)))
 
 

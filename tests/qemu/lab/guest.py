@@ -22,8 +22,8 @@ from pathlib import Path
 from .prepared import Kernel, Lab, LabError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent.parent
-START_S = 90.0  # until the agent is ready; it takes 2 to 6 s on an idle machine
-STOP_S = 10.0
+START_S = 180.0  # until the agent is ready; it takes 2 to 6 s on an idle machine
+STOP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Guest:
 
     # ---- scripts ----
 
-    def run(self, script: str, *, timeout_s: float = 60.0, check: bool = True) -> Result:
+    def run(self, script: str, *, timeout_s: float = 180.0, check: bool = True) -> Result:
         """Run a bash script in the guest as root, and wait for its end.
 
         Raises LabError with the output when the script fails and `check` is set, or when the guest does not answer.

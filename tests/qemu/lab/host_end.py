@@ -57,7 +57,7 @@ class HostEnd:
                     f"python3 /project/tests/qemu/in_guest/traffic.py connect {HOST} {PORT} {total}",
                     timeout_s=timeout_s,
                 )
-                output, _ = listener.communicate(timeout=10)
+                output, _ = listener.communicate(timeout=30)
             finally:
                 listener.kill()
         assert listener.returncode == 0, output
@@ -78,7 +78,7 @@ class LinuxPort:
     def carrier(self) -> bool:
         return self.guest.run(f"cat /sys/class/net/{self.name}/carrier || true").output.strip() == "1"
 
-    def wait_for_carrier(self, wanted: bool, seconds: float = 15) -> None:
+    def wait_for_carrier(self, wanted: bool, seconds: float = 60) -> None:
         wait_for(
             lambda: self.carrier() == wanted, f"{self.name} did not {'get' if wanted else 'lose'} its carrier", seconds
         )

@@ -29,7 +29,7 @@ class World:
         that fails up to 3 s later, and takes the pings that wait in it along.
         """
         self.guest.run(f"ip neigh flush to {to}")
-        answer = self.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=120).output
+        answer = self.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=300).output
         assert ", 0% packet loss" in answer, answer
 
 

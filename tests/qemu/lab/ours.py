@@ -32,7 +32,7 @@ with open_port(sys.argv[1]) as port:
     port.send([bytes(60)] * 8); port.flush(); print(port.link, port.stats()["GPTC"])'"""
 HOLD = """python3 -c 'import sys, time
 from ixrings import open_port
-port = open_port(sys.argv[1]); print("open", flush=True); time.sleep(60)'"""
+port = open_port(sys.argv[1]); print("open", flush=True); time.sleep(600)'"""
 SECOND_PROGRAM = f"""
 mkfifo opened; {HOLD} {LEFT} > opened & first=$!
 read word < opened; rm opened
@@ -53,7 +53,7 @@ class OurGuest:
         bool  # whether the kernel lets a program read registers of a NIC that another driver or program has
     )
 
-    def run(self, script: str, *, timeout_s: float = 90, status: int | None = 0) -> str:
+    def run(self, script: str, *, timeout_s: float = 180, status: int | None = 0) -> str:
         """What the script printed. Asserts that it ends with `status`, if that is not None."""
         result = self.guest.run(PRELUDE + script, timeout_s=timeout_s, check=False)
         if status is not None:
