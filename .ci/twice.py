@@ -2,7 +2,8 @@
 
 For tests that depend on time: a machine that stands still for a moment does not refuse a change. At most three tests
 may fail; they pass when the second try passes. Each line "FLAKY: ..." names a defect of a test or of the code.
---files: the second try runs the whole files of the failed tests.
+--files: the second try runs the whole files of the failed tests. All tests of one file may fail, as they do when their
+guest does not start.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def main(arguments: list[str]) -> int:
         caching = ["-o", f"cache_dir={cache}"]
         status = pytest(*caching, *arguments)
         failed = failed_in(cache)
-        if status != TESTS_FAILED or not 0 < len(failed) <= MOST:
+        files = sorted({name.partition("::")[0] for name in failed})
+        if status != TESTS_FAILED or not (0 < len(failed) <= MOST or (whole_files and len(files) == 1)):
             return status
         print("\nA second try of:", *failed, sep="\n  ", flush=True)
         if whole_files:
-            again = sorted({name.partition("::")[0] for name in failed})
-            status = pytest(*(each for each in arguments if not Path(each).exists()), *again)
+            status = pytest(*(each for each in arguments if not Path(each).exists()), *files)
         else:
             status = pytest(*caching, "--last-failed", *arguments)
     if status == 0:

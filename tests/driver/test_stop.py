@@ -92,7 +92,7 @@ def moments(total: int, count: int) -> list[int]:
     return sorted({1, 2, 3, total - 2, total - 1, total, *random.Random(82599).sample(range(1, total), count)})
 
 
-@pytest.mark.parametrize("steps", [9, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_device_unplugged_at_any_moment_is_reported_as_gone_and_everything_is_released(steps: int) -> None:
     _, total = fade(-1)
     for at in moments(total, steps):
@@ -152,7 +152,7 @@ def interrupt(at: int) -> int:
         return device.accesses
 
 
-@pytest.mark.parametrize("steps", [9, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_ctrl_c_at_any_moment_leaves_a_quiet_device_and_nothing_else(steps: int) -> None:
     total = interrupt(-1)
     for at in moments(total, steps):

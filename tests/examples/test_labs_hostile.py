@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.lab_verdicts import Case, Verdict, judged
 
+pytestmark = pytest.mark.slow
+
 OPEN = """\
 from course import open_nic
 from ixrings.hw.registers import Registers

@@ -21,10 +21,14 @@ DAYS = {  # the file, and the parameter of its guest
     "test_dma_guest[iommufd]": "even",
     "test_readme_guest[group]": "even",
     "test_readme_guest[iommufd]": "odd",
+    "test_uio_guest": "even",  # on odd days test_our_driver[uio] runs
+    "test_linux_ixgbe": "odd",  # on even days Linux's ixgbe runs in test_linux_filters
     "test_linux_filters": "even",
-    "test_dpdk": "odd",
-    "test_linux_pair": "odd",
+    "test_linux_pair": "even",
+    "test_linux_emulate": "even",
+    "test_linux_intx": "odd",
     "test_linux_ptp": "odd",
+    "test_dpdk": "odd",
     "test_ipxe": "odd",
 }
 
