@@ -299,7 +299,7 @@ WORKERS = """
             pass
 
     if __name__ == "__main__":
-        with open_port("emulated:loop", tx_queues=3, rx_queues=3) as port:
+        with open_port("emulated:loop", tx_queues=3, rx_queues=3, rx_slots=4096) as port:  # a late worker loses none
             shares = [port.share(1), port.share(2)]
             workers = [
                 multiprocessing.get_context(method).Process(target=quietly, args=(share,))
