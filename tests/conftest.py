@@ -39,7 +39,7 @@ def nothing_is_left_after_a_test(request: pytest.FixtureRequest) -> Iterator[Non
     yield
     if request.node.stash.get(FAILED, False):
         return  # the traceback keeps the local variables alive
-    getattr(request.node, "funcargs", {}).clear()  # pytest keeps the values of fixtures that are finished
+    (getattr(request.node, "funcargs", None) or {}).clear()  # pytest keeps the values of fixtures that are finished
     left = held() - before
     end = time.monotonic() + PATIENCE_S
     while left and time.monotonic() < end:

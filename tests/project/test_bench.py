@@ -25,14 +25,20 @@ FLOOR_MPPS = 5
 ENGINE_CEILINGS = {"tx": 180, "rx": 360, "rx8": 360, "loop": 680}  # measured with gcc 12: 150, 305, 305, 571
 WAYS = {"tx", "rx", "loop", "bridge", "bridge_touched"}
 ROW = set("what batch paced min median max lost quiet loud noise others stolen limit_ns".split())
+TOO_BUSY = "Close other programs"
 TRIES = 4  # other programs slow down some tries, not all
 QUIET = 0.1  # if other programs use more cores than this, a measured time means nothing
 
 
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run a benchmark. command: its file and options. more: options that contain spaces."""
+    """Run a benchmark, again if it found the machine too busy. command: its file and options. more: options that
+    contain spaces."""
     file, *options = command.split()
-    return python(str(BENCH / file), *options, *more)
+    for _ in range(TRIES):
+        done = python(str(BENCH / file), *options, *more)
+        if not done.returncode or TOO_BUSY not in done.stdout + done.stderr:
+            break
+    return done
 
 
 def script(code: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +52,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         env={**os.environ, "PYTHONPATH": path},
     )
 
@@ -137,7 +143,7 @@ def test_hotloop_on_one_core_skips_the_other_core_and_says_why() -> None:
     )
     options = "--json --regions 5 --op tx --batch 32".split()
     command = [sys.executable, "-c", pinned, str(BENCH / "hotloop.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert [row["nic"] for row in json.loads(done.stdout)] == ["same"]
     assert f"may use CPU {cpu} only" in done.stderr
@@ -283,9 +289,9 @@ def test_the_program_that_varies_registers_of_silicon_runs(ports: list[str], tmp
 def test_a_quick_report_has_every_part(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     for _ in range(TRIES):
-        done = run("report.py --quick -i emulated:loop", "-o", str(file))
+        done = python(str(BENCH / "report.py"), "--quick", "-i", "emulated:loop", "-o", str(file))
         text = file.read_text(encoding="utf-8")
-        if not done.returncode or "Close other programs" not in text:
+        if not done.returncode or TOO_BUSY not in text:
             break
     assert done.returncode == 0, text + done.stderr
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
