@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 
@@ -11,12 +10,10 @@ from ..capture.frames import Capture
 from ..capture.pcap import CAPTURE, read_capture
 from ..errors import CaptureError, WireError
 from ..output import hold_input, open_output
+from ..tap import open_tap
 from .engine.library import Engine
 
 WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
-TUNSETIFF = 0x400454CA
-IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
-IFNAMSIZ = 16
 SHORTEST, LONGEST = 60, 9724  # bytes of a source's frames, without CRC
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
 
@@ -177,25 +174,3 @@ def source_frame(mac: bytes, length: int) -> bytes:
     ip = ip[:10] + struct.pack("!H", ~total & 0xFFFF) + ip[12:]
     udp = struct.pack("!HHHH", 1024, 9, 8 + payload, 0)  # checksum 0: none
     return mac + bytes([0x02, 0, 0, 0, 0, 1]) + b"\x08\x00" + ip + udp + bytes(payload)
-
-
-def open_tap(name: str) -> int:
-    """A non-blocking TAP fd for interface `name`, which is created if it does not exist. Raises WireError."""
-    if not 0 < len(name.encode()) < IFNAMSIZ or "/" in name or name != name.strip():
-        raise WireError(f"tap={name}: an interface name has 1 to {IFNAMSIZ - 1} characters, no / and no spaces")
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        hint = "Run: modprobe tun" if error.errno in (errno.ENOENT, errno.ENODEV) else "Run as root"
-        raise WireError(f"tap={name}: /dev/net/tun cannot be opened: {error.strerror}. {hint}") from None
-    try:
-        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
-    except OSError as error:
-        os.close(fd)
-        reasons = {
-            errno.EBUSY: "another program (or port) has it open",
-            errno.EPERM: f"not permitted. Run as root, or once: ip tuntap add dev {name} mode tap user $USER",
-            errno.EINVAL: "an interface of that name exists and is not a TAP",
-        }
-        raise WireError(f"tap={name}: {reasons.get(error.errno or 0, error.strerror)}") from None
-    return fd

@@ -16,14 +16,17 @@ LOCK_S = 10.0  # another server holds the lock for well under a second
 
 
 class Listener:
-    """A listening socket at `path`. Replaces the socket file of a server that has ended. Raises ServerError."""
+    """A listening socket at `path`. Replaces the socket file of a server that has ended. Raises ServerError.
 
-    def __init__(self, path: str, backlog: int) -> None:
+    kind: SOCK_STREAM or SOCK_SEQPACKET.
+    """
+
+    def __init__(self, path: str, backlog: int, kind: int = socket.SOCK_STREAM) -> None:
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             with locked_folder(path):
-                remove_dead(path)
+                remove_dead(path, kind)
                 self._socket.bind(path)
                 self._socket.listen(backlog)
                 self._identity = identity(path)
@@ -39,6 +42,11 @@ class Listener:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def listening(self) -> socket.socket:
+        """The listening socket itself, which stays this object's."""
+        return self._socket
 
     def accept(self) -> socket.socket:
         """Raises OSError if the client has disconnected."""
@@ -84,12 +92,12 @@ def locked_folder(path: str) -> Iterator[None]:
         os.close(folder)
 
 
-def remove_dead(path: str) -> None:
+def remove_dead(path: str, kind: int) -> None:
     """Remove the socket file of a server that has ended. Raises ServerError if the path is in use."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise ServerError(f"{path} exists and is not a socket; remove it, or give another path")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as trial:
+        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as trial:
             trial.connect(path)
     except ConnectionRefusedError:
         with suppress(FileNotFoundError):
@@ -101,4 +109,4 @@ def remove_dead(path: str) -> None:
         pass
     except OSError as error:
         raise ServerError(f"{path} cannot be used: {error.strerror or error}; give another path") from None
-    raise ServerError(f"another server listens at {path}; stop it, or give another path")
+    raise ServerError(f"another server listens at {path}; stop it, or give another path: --socket PATH")

@@ -20,9 +20,11 @@
 enum {
     PAUSE_ROUNDS = 32,  /* idle rounds without a system call: an active driver rings again within 1 to 2 us */
     SPIN_ROUNDS = 2000, /* then rounds that only yield: a few hundred microseconds */
-    NAP_ROUNDS = 4000,  /* then short sleeps; after that long ones, so that an idle port costs almost no CPU */
+    NAP_ROUNDS = 4000,  /* then short sleeps, and longer ones */
+    SLEEP_ROUNDS = 8000, /* after about a second of idleness the longest ones: the first frame comes up to 1 ms later */
     NAP_NS = 20000,
     SLEEP_NS = 200000,
+    IDLE_NS = 1000000,
 };
 
 static struct {
@@ -108,8 +110,10 @@ static void rest(uint32_t idle_rounds)
         return;
     if (idle_rounds < SPIN_ROUNDS)
         sched_yield();
+    else if (idle_rounds < NAP_ROUNDS)
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
     else
-        nanosleep(&(struct timespec){.tv_nsec = idle_rounds < NAP_ROUNDS ? NAP_NS : SLEEP_NS}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = idle_rounds < SLEEP_ROUNDS ? SLEEP_NS : IDLE_NS}, NULL);
 }
 
 static void *run(void *unused)
@@ -129,7 +133,7 @@ static void *run(void *unused)
         freeze_leave();
         if (moved)
             idle_rounds = 0;
-        else if (idle_rounds < NAP_ROUNDS)
+        else if (idle_rounds < SLEEP_ROUNDS)
             rest(idle_rounds++);
         else
             rest(idle_rounds);
