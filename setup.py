@@ -1,4 +1,4 @@
-"""Builds the two C libraries, each in the folder of the package that loads it. The rest is in pyproject.toml."""
+"""Builds the three C libraries, each in the folder of the package that loads it. The rest is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 # hidden: the libraries export only the functions marked EXPORT, those that Python calls
 STANDARD = ["-std=c11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden"]
+CONTROL_PAGES = ("rings/client.c", "rings/client.h", "rings/control.h")  # files that the preload library includes
 
 
 def compiler() -> list[str]:
@@ -80,11 +81,11 @@ class PlatformWheel(bdist_wheel):
         super().run()
 
 
-def library(name: str, folder: str) -> Extension:
+def library(name: str, folder: str, *includes: str) -> Extension:
     def files(pattern: str) -> list[str]:
         return sorted(str(file.relative_to(ROOT)) for file in ROOT.joinpath(folder).glob(pattern))
 
-    return Extension(name, files("*.c"), depends=files("*.h"))
+    return Extension(name, files("*.c"), depends=[*files("*.h"), *includes])
 
 
 def link_packages() -> None:
@@ -103,6 +104,9 @@ link_packages()
 setup(
     ext_modules=[
         library("ixrings.rings.libhotloop", "rings"),
+        library(
+            "ixrings.rings.shim.libnetmap_shim", "rings/shim", "rings/client.c", "rings/client.h", "rings/control.h"
+        ),
         library("ixrings.hw.emulator.engine.libengine", "hw/emulator/engine"),
     ],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},

@@ -46,28 +46,6 @@ static bool spare_buffers_valid(struct queue *q, uint32_t from, uint32_t slots)
     return true;
 }
 
-/* The received buffer goes to the TX slot, and the sent buffer to the RX slot. The syncs check the result. */
-static void swap_buffers(struct netmap_slot *rx, struct netmap_slot *tx)
-{
-    struct netmap_slot full = {.word = __atomic_load_n(&rx->word, __ATOMIC_RELAXED)};
-    struct netmap_slot empty = {.word = __atomic_load_n(&tx->word, __ATOMIC_RELAXED)};
-    uint32_t received = full.buf_idx;
-    full.buf_idx = empty.buf_idx;
-    empty.buf_idx = received;
-    empty.len = full.len;
-    empty.flags = (full.flags & NS_MOREFRAG) | NS_BUF_CHANGED;
-    full.flags = NS_BUF_CHANGED;
-    __atomic_store_n(&tx->word, empty.word, __ATOMIC_RELAXED);
-    __atomic_store_n(&rx->word, full.word, __ATOMIC_RELAXED);
-}
-
-/* Release: the slots before head are written first. */
-static void move_head(struct netmap_ring *ring, uint32_t head)
-{
-    __atomic_store_n(&ring->cur, head, __ATOMIC_RELAXED);
-    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
-}
-
 static void count_moved(struct forward *pair, uint32_t frames, uint32_t slots)
 {
     pair->frames += frames;

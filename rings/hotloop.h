@@ -141,6 +141,7 @@ struct queue {
     /* exclusive.c */
     uint32_t taken; /* 1 while a thread syncs the queue without the GIL, and for good once it is closed */
     uint32_t watchers; /* threads in busy_wait(), and a bit once the queue is closed */
+    uint64_t head_only; /* 1 during a sync that does not check cur: the program is in CSB mode (serve.c) */
 };
 
 struct tx_queue {

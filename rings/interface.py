@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,23 @@ MAX_RINGS = 1024  # more than any NIC has; bounds the work for a damaged netmap_
 NOT_OURS = "is this offset the if_offset of an open port?"
 
 
+class Made(NamedTuple):
+    """What Region.register() has just written. rings: direction, offset, slots and ringid of each bound one.
+
+    It is not read back: a program that has the region may have changed it already.
+    """
+
+    rings: Sequence[tuple[Direction, int, int, int]]
+    buffers: npt.NDArray[np.uint8]
+
+
 class Interface:
     """The rings of one port in a region, read from the netmap_if at `offset` (netmap's nr_offset).
 
-    tx_rings, rx_rings: the bound rings, in ringid order. buffers: every buffer of the region, uint8, shape
-    (total_buffers, buf_size). read, write, add: calls on frames (copying.py). Region.register() makes it in the
-    driver's process, attach() in another one. Raises RegionError when there is no valid interface at `offset`.
+    tx_rings, rx_rings: the bound rings, in ringid order; those of the host come last. buffers: every buffer of the
+    region, uint8, shape (total_buffers, buf_size). read, write, add: calls on frames (copying.py). Region.register()
+    makes it in the driver's process, and gives `made`; attach() makes it in another one. Raises RegionError when there
+    is no valid interface at `offset`.
     """
 
     def __init__(
@@ -32,24 +44,36 @@ class Interface:
         offset: int,
         name: str | None = None,
         on_close: Callable[[Interface], None] | None = None,
+        made: Made | None = None,
     ) -> None:
         self._mapping: Mapping | None = mapping
         self._on_close = on_close
         self.offset = offset
-        header = read_header(mapping, offset)
+        header = read_header(mapping, offset) if made is None else mapping.array(NETMAP_IF, 1, offset)[0]
         self.name: str = name if name is not None else bytes(header["ni_name"]).decode("utf-8", "replace")
         self.tx_rings: list[TxRing] = []
         self.rx_rings: list[RxRing] = []
         self._header = header
         self.buffers: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
-        self._find_rings(mapping, header)
+        if made is None:
+            self._find_rings(mapping, header)
+        else:
+            self._place_rings(mapping, made)
         self._copy_by(Copier(self.buffers))
+
+    def _place_rings(self, mapping: Mapping, made: Made) -> None:
+        self.buffers = made.buffers
+        for direction, offset, slots, ringid in made.rings:
+            if direction is Direction.TX:
+                self.tx_rings.append(TxRing(mapping, offset, slots, ringid, self.name, self.buffers))
+            else:
+                self.rx_rings.append(RxRing(mapping, offset, slots, ringid, self.name, self.buffers))
 
     def _find_rings(self, mapping: Mapping, header: np.void) -> None:
         counts = [
             int(header[field]) for field in ("ni_tx_rings", "ni_host_tx_rings", "ni_rx_rings", "ni_host_rx_rings")
         ]
-        tx, host_tx, rx, _ = counts
+        tx = counts[0] + counts[1]
         if sum(counts) > MAX_RINGS:
             raise RegionError(f"The netmap_if at offset {self.offset} claims {sum(counts)} rings; {NOT_OURS}")
         try:
@@ -63,7 +87,7 @@ class Interface:
             if ofs[i]:
                 place = self._check_ring(mapping, ofs[i], Direction.TX)
                 self.tx_rings.append(TxRing(mapping, *place, self.name, self.buffers))
-        for i in range(tx + host_tx, tx + host_tx + rx):
+        for i in range(tx, len(ofs)):
             if ofs[i]:
                 place = self._check_ring(mapping, ofs[i], Direction.RX)
                 self.rx_rings.append(RxRing(mapping, *place, self.name, self.buffers))

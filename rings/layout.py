@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 import numpy as np
+import numpy.typing as npt
 
 NETMAP_API = 14
 NM_CACHE_ALIGN = 128
@@ -114,3 +115,9 @@ def ring_size(num_slots: int) -> int:
 def if_size(rings: int) -> int:
     """Bytes of a netmap_if with its ring_ofs array, rounded up so that the next structure is aligned."""
     return align_up(IF_HEADER_SIZE + 8 * rings, NM_CACHE_ALIGN)
+
+
+def first_words(buffers: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """The first 32-bit word of each buffer, which links extra buffers. buffers: (number, bytes)."""
+    words: npt.NDArray[np.uint32] = buffers[:, :4].view(np.uint32)[:, 0]
+    return words

@@ -1,4 +1,5 @@
-/* Work that no packet waits for: broken rules, scattered memory, busy_wait(), and the layout that queue.py checks. */
+/* Work that no packet waits for: broken rules, time stamps, scattered memory, busy_wait(), and the layout that queue.py
+ * checks. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <time.h>
@@ -22,6 +23,8 @@ bool violated(struct queue *q, enum rule rule, uint32_t slot, uint64_t value, ui
 bool indices_violated(struct queue *q, uint32_t head, uint32_t cur)
 {
     uint32_t n = q->num_slots;
+    if (q->head_only && cur != head)
+        return indices_valid(q, head, head);
     if (head >= n)
         return violated(q, RULE_HEAD_RANGE, head, head, 0, n - 1);
     if (cur >= n)
@@ -41,6 +44,14 @@ int restart_syncs_left(struct queue *q)
 {
     q->syncs_left = CHECK_EVERY;
     return ATTENTION_DRIVER;
+}
+
+void stamp(struct netmap_ring *ring)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    ring->ts_sec = now.tv_sec;
+    ring->ts_usec = now.tv_nsec / 1000;
 }
 
 /* In scattered memory buffers_iova is an offset in the region, so the descriptors contain offsets, too. A separate

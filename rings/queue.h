@@ -65,6 +65,21 @@ static inline void clear_flags(struct queue *q, uint32_t from, uint32_t head)
     }
 }
 
+/* The received buffer goes to the TX slot, and the sent buffer to the RX slot. The syncs check the result. */
+static inline void swap_buffers(struct netmap_slot *rx, struct netmap_slot *tx)
+{
+    struct netmap_slot full = {.word = __atomic_load_n(&rx->word, __ATOMIC_RELAXED)};
+    struct netmap_slot empty = {.word = __atomic_load_n(&tx->word, __ATOMIC_RELAXED)};
+    uint32_t received = full.buf_idx;
+    full.buf_idx = empty.buf_idx;
+    empty.buf_idx = received;
+    empty.len = full.len;
+    empty.flags = (full.flags & NS_MOREFRAG) | NS_BUF_CHANGED;
+    full.flags = NS_BUF_CHANGED;
+    __atomic_store_n(&tx->word, empty.word, __ATOMIC_RELAXED);
+    __atomic_store_n(&rx->word, full.word, __ATOMIC_RELAXED);
+}
+
 /* ---- checks: true, or false after the violation was noted ---- */
 
 /* Note a violation. Returns false, for `return violated(...)` in a check. */
@@ -162,6 +177,21 @@ static inline void reset_ring(struct queue *q)
     __atomic_store_n(&q->ring->head, q->hwcur, __ATOMIC_RELAXED);
     __atomic_store_n(&q->ring->cur, q->hwcur, __ATOMIC_RELAXED);
 }
+
+/* For code that moves frames in place of a program. Release: the slots before head are written first. */
+static inline void move_head(struct netmap_ring *ring, uint32_t head)
+{
+    __atomic_store_n(&ring->cur, head, __ATOMIC_RELAXED);
+    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+}
+
+static inline bool time_requested(const struct netmap_ring *ring)
+{
+    return __atomic_load_n(&ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP;
+}
+
+/* NR_TIMESTAMP: the time of this sync. */
+HIDDEN void stamp(struct netmap_ring *ring);
 
 /* Count CHECK_EVERY syncs anew. Returns ATTENTION_DRIVER. */
 COLD int restart_syncs_left(struct queue *q);

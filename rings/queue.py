@@ -13,8 +13,11 @@ from functools import lru_cache
 from typing import ClassVar, cast
 from weakref import WeakSet
 
+import numpy as np
+import numpy.typing as npt
+
 from .errors import RegionError, RingError
-from .layout import MAX_CHAIN, RESERVED_BUFFERS
+from .layout import MAX_CHAIN, NETMAP_SLOT, RESERVED_BUFFERS, RING_HEADER_SIZE
 from .library import another_version, load, not_built
 from .memory import Attached
 from .pages import PageTable
@@ -93,6 +96,7 @@ class Queue(ctypes.Structure):
         ("_last", Violation),
         ("_taken", ctypes.c_uint32),
         ("_watchers", ctypes.c_uint32),
+        ("_head_only", ctypes.c_uint64),
     ]
     num_slots: int
     hwcur: int
@@ -232,6 +236,7 @@ class TxQueue(Queue):
     _fields_ = [("_head_writeback", ctypes.c_uint64), ("_nic_head", ctypes.c_uint32)]
     _nic_head: int
     _head_writeback: int
+    ring: TxRing
     INDICES = (*Queue.INDICES, "_nic_head")
 
     def __init__(
@@ -291,6 +296,7 @@ class RxQueue(Queue):
 
     _fields_ = [("errors", ctypes.c_uint64), ("_next", ctypes.c_uint32), ("_chain", ctypes.c_uint32)]
     errors: int
+    ring: RxRing
     _next: int
     _chain: int
 
@@ -317,13 +323,22 @@ class RxQueue(Queue):
         self._chain = 0
         self.ring.restart()
 
-    def fill(self) -> None:
+    def fill(self, buffers: npt.NDArray[np.uint32] | None = None) -> None:
         """Post a descriptor for every slot: RDT = num_slots - 1. Call it when RXDCTL.ENABLE reads 1 (82599 4.6.7).
 
-        Raises RingError when a slot's buf_idx is not a valid buffer, and RegionError when the queue is closed.
+        buffers: the index for each slot; default: what is in the slots. Give it where a program may change the slots
+        meanwhile. Raises RingError when an index is not a valid buffer, and RegionError when the queue is closed.
         """
         self.check_open()
-        attention = library().rx_fill(pointers([self]), 1)
+        shared = self._ring
+        if buffers is not None:  # C reads the indices from a ring that no program has
+            private = np.zeros(RING_HEADER_SIZE // NETMAP_SLOT.itemsize + self.num_slots, NETMAP_SLOT)
+            private["buf_idx"][-self.num_slots :] = buffers
+            self._ring = private.ctypes.data
+        try:
+            attention = library().rx_fill(pointers([self]), 1)
+        finally:
+            self._ring = shared
         if attention & ATTENTION_VIOLATION:
             raise_violations([self], attention)
 

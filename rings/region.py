@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import RegionError
-from .interface import Interface
+from .interface import Interface, Made
 from .layout import (
     BUF_SIZE_STEP,
     IF_HEADER_SIZE,
@@ -28,10 +28,13 @@ from .layout import (
     SLOTS_STEP,
     Direction,
     align_up,
+    first_words,
     if_size,
     ring_size,
 )
 from .memory import SMALLER, Mapping, Memory, make_memory, map_shared, mb
+from .ring import RxRing, TxRing, ring_bytes
+from .view import View
 
 
 class Region:
@@ -100,6 +103,11 @@ class Region:
         """The interfaces that are registered now."""
         return tuple(self._interfaces)
 
+    @property
+    def blocks(self) -> dict[int, int]:
+        """Metadata in use: bytes by offset."""
+        return dict(self._blocks)
+
     def lost_buffers(self) -> set[int]:
         """Buffers that are neither free, nor in a ring, nor in a list of extra buffers.
 
@@ -110,42 +118,80 @@ class Region:
 
     def register(
         self, name: str, *, tx_slots: Sequence[int], rx_slots: Sequence[int], bound_tx: Collection[int] | None = None,
-        bound_rx: Collection[int] | None = None, extra_bufs: int = 0,
+        bound_rx: Collection[int] | None = None, extra_bufs: int = 0, buffers: bool = True,
     ) -> Interface:  # fmt: skip
         """Make an interface: one TX ring for each of `tx_slots`, then one RX ring for each of `rx_slots`.
 
         bound_tx, bound_rx: indices of the rings to make (None: all). The other rings get ring_ofs 0 and no memory.
+        buffers: False leaves buffer 0 in each slot, of rings that no NIC has: the caller fills the slots, and close()
+        frees no buffer.
         Rings start in netmap's initial state. Raises RegionError when the region is closed or too small.
         """
         mapping = self._open_mapping()
+        for slots in (*tx_slots, *rx_slots):
+            check_slots(slots) if buffers else check_soft_slots(slots)
         tx = bound_slots(tx_slots, bound_tx)
         rx = bound_slots(rx_slots, bound_rx)
-        needed = sum(tx) + sum(rx) + extra_bufs
+        needed = sum(tx) + sum(rx) + extra_bufs if buffers else 0
         if extra_bufs < 0 or needed > len(self._free):
             raise RegionError(
                 self._too_small(name, f"{needed} buffers", f"{len(self._free)} of {self.total_buffers} are free")
             )
-        size = metadata_size(tx, rx)
-        offset = self._allocate(size)
-        if offset is None:
-            used = sum(self._blocks.values())
-            raise RegionError(
-                self._too_small(name, f"{size} bytes for its rings", f"{used} of {self.buffers_offset} are in use")
-            )
+        offset = self._place(name, metadata_size(tx, rx))
         free = list(self._free)
         try:
-            self._write_interface(mapping, offset, name, tx, rx, extra_bufs)
-            interface = Interface(mapping, offset, name, self._release)
+            rings = self._write_interface(mapping, offset, name, tx, rx, extra_bufs, buffers)
+            on_close = self._release if buffers else self.drop
+            interface = Interface(mapping, offset, name, on_close, Made(rings, self.buffers.view()))
         except BaseException:
             del self._blocks[offset]
             self._free = free
             raise
-        self._interfaces.append(interface)
+        if buffers:
+            self._interfaces.append(interface)
         return interface
 
+    def view(
+        self, name: str, *, tx: Sequence[TxRing | None], rx: Sequence[RxRing | None], host_tx: int = 1, host_rx: int = 1
+    ) -> View:
+        """Make a netmap_if that has rings of other interfaces of this region, as each open of /dev/netmap gets one.
+
+        tx, rx: a ring, or None for one that is not bound; the last host_tx and host_rx of them are host rings. Raises
+        RegionError when the region is closed or too small.
+        """
+        mapping = self._open_mapping()
+        size = if_size(len(tx) + len(rx))
+        offset = self._place(name, size)
+        mapping.bytes(size, offset)[:] = 0
+        header = mapping.array(NETMAP_IF, 1, offset)
+        header["ni_name"] = short_name(name)
+        header["ni_version"] = NETMAP_API
+        header["ni_tx_rings"], header["ni_host_tx_rings"] = len(tx) - host_tx, host_tx
+        header["ni_rx_rings"], header["ni_host_rx_rings"] = len(rx) - host_rx, host_rx
+        table = mapping.memory[offset + IF_HEADER_SIZE :][: 8 * (len(tx) + len(rx))].cast("q")
+        for i, ring in enumerate((*tx, *rx)):
+            table[i] = ring.offset - offset if ring is not None else 0
+        return View(offset, header, self.buffers)
+
+    def drop(self, view: View | Interface) -> None:
+        """Take back the memory of a view, or of an interface without buffers of its own."""
+        del self._blocks[view.offset]
+
+    def take_buffers(self, count: int) -> list[int]:
+        """Take `count` free buffers. The caller keeps account of them until give_buffers(). Raises RegionError."""
+        if count > len(self._free):
+            raise RegionError(f"{count} buffers are needed, and {len(self._free)} of {self.total_buffers} are free")
+        return self._take(count)
+
+    def give_buffers(self, indices: Iterable[int]) -> None:
+        """Make buffers of take_buffers() free again."""
+        self._free.extend(indices)
+
     def _write_interface(
-        self, mapping: Mapping, offset: int, name: str, tx: list[int], rx: list[int], extra_bufs: int
-    ) -> None:
+        self, mapping: Mapping, offset: int, name: str, tx: list[int], rx: list[int], extra_bufs: int, buffers: bool
+    ) -> list[tuple[Direction, int, int, int]]:  # fmt: skip
+        """Returns direction, offset, slots and ringid of each ring."""
+        made = []
         mapping.bytes(metadata_size(tx, rx), offset)[:] = 0
         header = mapping.array(NETMAP_IF, 1, offset)
         header["ni_name"] = short_name(name)
@@ -159,11 +205,17 @@ class Region:
             if num_slots:
                 table[i] = place
                 ringid = i if direction is Direction.TX else i - len(tx)
-                self._write_ring(mapping, offset + place, direction, ringid, num_slots)
+                indices = self._take(num_slots) if buffers else [0] * num_slots
+                self._write_ring(mapping, offset + place, direction, ringid, num_slots, indices)
+                made.append((direction, offset + place, num_slots, ringid))
                 place += ring_size(num_slots)
-        header["ni_bufs_head"] = self._link_extra(extra_bufs)
+        header["ni_bufs_head"] = self.link_buffers(self._take(extra_bufs))
+        return made
 
-    def _write_ring(self, mapping: Mapping, offset: int, direction: Direction, ringid: int, num_slots: int) -> None:
+    def _write_ring(
+        self, mapping: Mapping, offset: int, direction: Direction, ringid: int, num_slots: int,
+        buffers: Sequence[int] | npt.NDArray[np.uint32],
+    ) -> None:  # fmt: skip
         ring = mapping.array(NETMAP_RING, 1, offset)
         ring["buf_ofs"] = self.buffers_offset - offset
         ring["num_slots"] = num_slots
@@ -172,14 +224,18 @@ class Region:
         ring["dir"] = direction
         ring["tail"] = num_slots - 1 if direction is Direction.TX else 0
         slots = mapping.array(NETMAP_SLOT, num_slots, offset + RING_HEADER_SIZE)
-        slots["buf_idx"] = self._take(num_slots)
+        slots["buf_idx"] = buffers
         slots["len"] = self.buf_size
 
-    def _link_extra(self, count: int) -> int:
-        """Chain `count` buffers by their first 32-bit words. Returns the index of the first one, or 0 for none."""
-        indices = self._take(count)
-        for index, next_index in zip(indices, [*indices[1:], 0]):
-            self.buffers[index, :4] = np.frombuffer(next_index.to_bytes(4, "little"), np.uint8)
+    def rebuild(self, ring: TxRing | RxRing, buffers: Sequence[int] | npt.NDArray[np.uint32]) -> None:
+        """Put a ring back to netmap's initial state, with one of `buffers` in each slot. Nothing may sync it now."""
+        mapping = self._open_mapping()
+        mapping.bytes(ring_bytes(ring.num_slots), ring.offset)[:] = 0
+        self._write_ring(mapping, ring.offset, ring.direction, ring.ringid, ring.num_slots, buffers)
+
+    def link_buffers(self, indices: Sequence[int]) -> int:
+        """Chain buffers by their first 32-bit words. Returns the index of the first one, or 0 for none."""
+        first_words(self.buffers)[list(indices)] = [*indices[1:], 0][: len(indices)]
         return indices[0] if indices else 0
 
     def _take(self, count: int) -> list[int]:
@@ -187,6 +243,16 @@ class Region:
         taken = self._free[len(self._free) - count :]
         del self._free[len(self._free) - count :]
         return taken[::-1]
+
+    def _place(self, name: str, size: int) -> int:
+        """Metadata of `size` bytes. Raises RegionError."""
+        offset = self._allocate(size)
+        if offset is None:
+            used = sum(self._blocks.values())
+            raise RegionError(
+                self._too_small(name, f"{size} bytes for its rings", f"{used} of {self.buffers_offset} are in use")
+            )
+        return offset
 
     def _allocate(self, size: int) -> int | None:
         """First fit in the metadata area. Returns the offset, or None when there is no gap of `size` bytes."""
@@ -268,8 +334,6 @@ def metadata_size(tx: Sequence[int], rx: Sequence[int]) -> int:
 
 def bound_slots(slots: Sequence[int], bound: Collection[int] | None) -> list[int]:
     """Slots of each ring, 0 for a ring that is not bound."""
-    for n in slots:
-        check_slots(n)
     for i in bound or ():
         if not 0 <= i < len(slots):
             raise RegionError(f"There is no ring {i} to bind: this port has rings 0..{len(slots) - 1}.")
@@ -282,6 +346,12 @@ def check_slots(slots: int) -> None:
             f"A ring cannot have {slots} slots: choose {MIN_SLOTS}..{MAX_SLOTS}, a multiple of {SLOTS_STEP} "
             "(82599 8.2.3.8.3)."
         )
+
+
+def check_soft_slots(slots: int) -> None:
+    """As check_slots(), for a ring without a NIC."""
+    if not 2 <= slots <= MAX_SLOTS:
+        raise RegionError(f"A ring cannot have {slots} slots: choose 2..{MAX_SLOTS}.")
 
 
 def check_buf_size(buf_size: int) -> None:

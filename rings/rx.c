@@ -12,10 +12,6 @@
  * leaves in memory exactly what the general path would leave. Violations and shared words: as in tx.c. Descriptors
  * are written back by the NIC at any moment: their second quadword is loaded once.
  */
-#define _POSIX_C_SOURCE 200809L
-
-#include <time.h>
-
 #include "queue.h"
 #include "vectors.h"
 
@@ -132,20 +128,6 @@ __attribute__((noinline)) static void rx_receive(struct rx_queue *rx, uint32_t n
 }
 
 /* ---- the general path: a whole sync ---- */
-
-static inline bool time_requested(const struct netmap_ring *ring)
-{
-    return __atomic_load_n(&ring->flags, __ATOMIC_RELAXED) & NR_TIMESTAMP;
-}
-
-/* NR_TIMESTAMP: the time of this sync. */
-static inline void stamp(struct netmap_ring *ring)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    ring->ts_sec = now.tv_sec;
-    ring->ts_usec = now.tv_nsec / 1000;
-}
 
 __attribute__((noinline)) static int rx_sync_any(struct rx_queue *rx, uint32_t head, uint32_t cur)
 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -94,6 +95,21 @@ def test_the_hot_loop_exports_only_names_that_python_uses() -> None:
     assert {"txsync", "rxsync"} <= names <= used
 
 
+def test_the_preload_library_exports_only_names_of_the_c_library() -> None:
+    """A name of our own would replace the one that a program defines."""
+    (folder,) = ixrings.rings.__path__
+    library = Path(folder) / "shim" / "libnetmap_shim.so"
+    if shutil.which("nm") is None:
+        pytest.skip("no nm; run: apt install binutils")
+    table = subprocess.run(
+        ["nm", "-D", "-P", "--defined-only", library], capture_output=True, text=True, check=True
+    ).stdout
+    libc = ctypes.CDLL(None)
+    names = {line.split()[0] for line in table.splitlines() if not line.startswith(("__asan", "__ubsan"))}
+    assert {"open", "ioctl", "mmap", "__poll_chk", "epoll_wait"} <= names
+    assert [name for name in sorted(names) if not hasattr(libc, name)] == []
+
+
 def copy_sources(tmp_path: Path) -> Path:
     source = tmp_path / "source"
     return shutil.copytree(
@@ -112,7 +128,7 @@ def build(tmp_path: Path, source: Path, **environment: str) -> subprocess.Comple
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_libraries_and_no_sources_of_them(tmp_path: Path) -> None:
     source = copy_sources(tmp_path)
     stale = source / f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "driver" / "port.py"
     stale.parent.mkdir(parents=True)
@@ -123,7 +139,8 @@ def test_the_wheel_holds_both_libraries_and_no_sources_of_them(tmp_path: Path) -
     (wheel,) = tmp_path.glob("*.whl")
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"ixrings/rings/libhotloop.so", "ixrings/hw/emulator/engine/libengine.so", "ixrings/py.typed"} <= names
+    libraries = ("rings/libhotloop.so", "rings/shim/libnetmap_shim.so", "hw/emulator/engine/libengine.so")
+    assert {"ixrings/py.typed", *(f"ixrings/{name}" for name in libraries)} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ixrings"}, (
         "nothing generic lands in site-packages"
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ixrings.rings import Interface, Region, RegionError, attach
+from tests.support.scribble import scribbled
 
 
 def open_fds() -> int:
@@ -220,3 +221,17 @@ def test_a_view_that_outlives_its_region_still_reads_its_memory() -> None:
     assert region.fd == -1 and len(region.buffers) == 0
     with pytest.raises(RegionError, match="closed"):
         region.register("b", tx_slots=[64], rx_slots=[64])
+
+
+def test_new_rings_are_what_was_asked_for_whatever_a_program_writes_to_them_meanwhile() -> None:
+    with Region(buffers=64, metadata=1 << 16) as region:
+        first = region.register("a", tx_slots=[64], rx_slots=[64], buffers=False)
+        offset, end = first.offset, first.rx_rings[0].offset + 256
+        first.close()
+        with scribbled(region.fd, offset, end - offset, 0xFF):
+            for _ in range(50):
+                made = region.register("a", tx_slots=[64], rx_slots=[64], buffers=False)
+                rings = (*made.tx_rings, *made.rx_rings)
+                assert [(ring.num_slots, ring.ringid) for ring in rings] == [(64, 0)] * 2
+                assert made.buffers.shape == region.buffers.shape
+                made.close()

@@ -37,6 +37,20 @@ def test_the_first_fill_refuses_a_slot_without_a_valid_buffer(bad: int) -> None:
     assert rx.rdt == 63
 
 
+def test_the_first_fill_takes_given_buffers_whatever_is_in_the_slots() -> None:
+    bench = Bench(64)
+    buffers = bench.rx.ring.slot_buf_idx.copy()
+    bench.rx.ring.slots["buf_idx"] = 0
+    rx = RxSide(bench.region, bench.rx.ring, fill=False)
+    rx.queue.fill(buffers)
+    assert [rx.buffer_of(i) for i in range(64)] == buffers.tolist()
+    assert rx.rdt == 63
+    rx.ring.slots["buf_idx"] = buffers
+    rx.nic_receives(60)
+    rx.sync()
+    assert rx.ring.reserve(10).len.tolist() == [60]
+
+
 def test_a_completed_descriptor_becomes_a_slot_with_its_length() -> None:
     rx = Bench(64).rx
     rx.ring.slots["flags"] = 0xFF

@@ -67,6 +67,7 @@ class TxSide:
         self.queue = TxQueue(
             ring, region, region_iova=iova, descriptors=self.memory.ctypes.data, doorbell=base, head_writeback=base + 64
         )
+        self.queue.memory = self.memory, self.words
         self.sync = TxSync([self.queue])
 
     @property
@@ -102,6 +103,7 @@ class RxSide:
         self.queue = RxQueue(
             ring, region, region_iova=iova, descriptors=self.memory.ctypes.data, doorbell=self.words.ctypes.data
         )
+        self.queue.memory = self.memory, self.words
         self.sync = RxSync([self.queue])
         self.rdh = 0
         if fill:
