@@ -22,6 +22,7 @@ from .errors import (
 from .flow_director import FlowDirector, FlowFilter, Protocol
 from .link import Link
 from .names import PortName, parse_port_name
+from .netmap_port import NetmapPort
 from .offload import Offload
 from .opening import open_port, open_ports
 from .port import Port
@@ -52,6 +53,7 @@ __all__ = [
     "FlowFilter",
     "Link",
     "LinkDown",
+    "NetmapPort",
     "NothingReceived",
     "Offload",
     "Port",

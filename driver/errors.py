@@ -22,6 +22,10 @@ class PortTimeout(PortError, TimeoutError):
     """What a call waited for did not happen within its timeout."""
 
 
+class NothingToWatch(PortError):
+    """A monitor was asked for of a port that no program uses now."""
+
+
 class DmaRefused(PortError):
     """A DMA access of the NIC was refused: no memory is mapped for it at that address.
 

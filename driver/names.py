@@ -1,6 +1,7 @@
 """Port names: which NIC, how it is reached, and which of its rings.
 
     0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
+    netmap:NAME   valeBRIDGE:PORT      ports of `ixrings daemon`, by netmap's own grammar: netmap_names.py
 
 with netmap's suffixes `[-k][/flags][@options]`:
 
@@ -22,6 +23,7 @@ from enum import Enum
 from ixrings.hw.registers import QUEUES
 
 from .errors import PortNameError
+from .netmap_names import NetmapName, is_netmap_name, parse_netmap_name
 
 BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
 HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
@@ -30,8 +32,8 @@ FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
 POLICIES = ("raise", "record", "ignore")  # as in hw.emulator.Policy, which needs a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
 GRAMMAR = (
-    "a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS or vfio-user:SOCKET, "
-    "with [-queue][/flags][@options]"
+    "a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS, vfio-user:SOCKET or "
+    "netmap:NAME, with [-queue][/flags][@options]"
 )
 WIRES = "a wire is loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
 
@@ -45,13 +47,14 @@ class Kind(Enum):
     VFIO_NOIOMMU = "vfio-noiommu"
     VFIO_USER = "vfio-user"
     BDF = "PCI address"
+    NETMAP = "netmap"
 
 
 @dataclass(frozen=True)
 class PortName:
-    """A parsed name. target: the wire, the PCI address with its domain, or the socket.
+    """A parsed name. target: the wire, the PCI address with its domain, the socket, or the daemon's port.
 
-    Other attributes: as in the grammar.
+    netmap: what netmap's grammar adds, for a port of the daemon. Other attributes: as in the grammar.
     """
 
     text: str
@@ -63,6 +66,7 @@ class PortName:
     link_up_s: float = 0.0
     rules: str = "record"
     fault: str = ""
+    netmap: NetmapName | None = None
 
     @property
     def transmits(self) -> bool:
@@ -75,6 +79,9 @@ class PortName:
 
 def parse_port_name(text: str) -> PortName:
     """Parse a port name. Raises PortNameError."""
+    if is_netmap_name(text):
+        found = parse_netmap_name(text)
+        return PortName(text, Kind.NETMAP, found.port, found.queue, found.flags, netmap=found)
     address = BDF.match(text)
     if address:
         return with_suffix(PortName(text, Kind.BDF, full_address(address)), text[address.end() :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,9 @@ from .session import Session
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # mypy and pyright bring it with them; at run time annotations stay strings
 
+Opener = Callable[[PortName, OnePortOptions], Port]
+# Kinds of ports that another module opens. It imports this one, and so adds itself here: netmap_port.py.
+OPENERS: dict[Kind, Opener] = {}
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
 
 
@@ -44,6 +47,8 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
     chosen = complete(OnePortOptions, options, "open_port")
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
+        if name.kind in OPENERS:
+            return OPENERS[name.kind](name, chosen)
         bound, text = bound_queues(name, chosen), name_or_device
     else:
         bound, text = Bound(range(chosen["tx_queues"]), range(chosen["rx_queues"])), name_or_device.name
@@ -54,7 +59,7 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
             device = undo.enter_context(TracedDevice.recording(device, chosen["trace"]))
         session = bring_up(undo, device, text, chosen, bound)
         wait_for_partner(session, chosen["link_timeout"])
-        return Port(text, session, undo)
+        return Port(text, session, undo, promiscuous=chosen["promiscuous"])
     except BaseException:
         undo.close()
         raise
@@ -91,6 +96,11 @@ def open_device(name: PortName) -> Device:
         from ixrings.hw.vfio_user import VfioUserDevice
 
         return VfioUserDevice(name.target)
+    if name.kind is Kind.NETMAP:
+        raise PortNameError(
+            f"{name.text} is a port of a daemon, which alone reaches its NIC. To see its link and rings, run: ixrings "
+            "daemon --status"
+        )
     if name.kind is not Kind.EMULATED:
         return open_pci(name)
     # Imported here, because it loads a C library that a real NIC does not need.
@@ -162,6 +172,16 @@ def open_ports(*names: str | Device, **options: Unpack[PortOptions]) -> Iterator
         raise PortError(
             'open_ports() needs one port name or more, such as open_ports("emulated:cable=a", "emulated:cable=b")'
         )
+    elsewhere = [isinstance(name, str) and parse_port_name(name).kind in OPENERS for name in names]
+    if any(elsewhere):
+        if not all(elsewhere):
+            raise PortError(
+                "open_ports() opens ports that share memory, and ports of the daemon share it only with each other. "
+                "Serve all of them by one daemon, or open each by open_port()"
+            )
+        with ExitStack() as stack:
+            yield [stack.enter_context(open_port(name, **chosen)) for name in names]
+        return
     buf_size = chosen["buf_size"]
     if buf_size is None:
         buf_size = PAGED_BUFFER if any(map(scattered, names)) else BUFFER
@@ -183,5 +203,5 @@ def open_ports(*names: str | Device, **options: Unpack[PortOptions]) -> Iterator
             alone: PortOptions = {**chosen, "trace": file, "link_timeout": 0.0}
             ports.append(stack.enter_context(open_port(name, region=region, **alone)))
         for port in ports:  # only now: the ports may be link partners of each other
-            wait_for_partner(port._open(), chosen["link_timeout"])
+            wait_for_partner(port._owned(), chosen["link_timeout"])
         yield ports

@@ -18,14 +18,15 @@ from ixrings.rings import Region, RxRing, Span, TxRing
 from . import filters, forked
 from .checks import require
 from .clock import Clock
-from .config import OnePortOptions, frame_size, mac_list
+from .config import OnePortOptions, mac_list
 from .errors import LinkDown, PortError, PortTimeout
-from .frames import VLAN_TAG, Frame, RingBytes, receive_frames, send_frames
+from .frames import Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
 from .link import Link, read_link, wait_link
 from .offload import Offload
 from .options import rows_of
 from .queue import Queue, Syncing
+from .queue_set import PortSet
 from .received import Received
 from .rss import Rss
 from .session import Session
@@ -35,8 +36,6 @@ from .statistics import PortStatistics
 from .steering import Filters
 from .vlan import Vlan
 from .waiting import Side, settle, wait_until
-
-CRC = 4
 
 
 class Port(Syncing):
@@ -58,10 +57,10 @@ class Port(Syncing):
     __slots__ = (
         "_all_multicast", "_promiscuous", "_queues", "_rx_bytes", "_shares", "_tx_bytes", "_undo",
     )  # fmt: skip
-    _session: Session | None
-    _inherited: Session | None
+    _session: PortSet | None
+    _inherited: PortSet | None
 
-    def __init__(self, name: str, session: Session, undo: ExitStack) -> None:
+    def __init__(self, name: str, session: PortSet, undo: ExitStack, *, promiscuous: bool = False) -> None:
         super().__init__(name, session)
         self._undo = undo
         self._shares = Shares()
@@ -69,7 +68,7 @@ class Port(Syncing):
         undo.callback(session.close_gate)  # the first step of close(): from then on nobody shares or reclaims a queue
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
-        self._promiscuous = session.options["promiscuous"]
+        self._promiscuous = promiscuous
         self._all_multicast = False
         self._queues: WeakValueDictionary[int, Queue] = WeakValueDictionary()  # a queue keeps its port
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
@@ -84,7 +83,13 @@ class Port(Syncing):
 
     if TYPE_CHECKING:
 
-        def _open(self) -> Session: ...
+        def _open(self) -> PortSet: ...
+
+    def _owned(self) -> Session:
+        """What only the program that opened the NIC has. Raises PortError in a program that has a handle of it."""
+        session = self._open()
+        assert isinstance(session, Session)
+        return session
 
     @property
     def tx_rings(self) -> list[TxRing]:
@@ -103,9 +108,14 @@ class Port(Syncing):
         return (self._inherited or self._open()).interface.offset
 
     @property
+    def extra_bufs(self) -> list[int]:
+        """Indices of the buffers besides those in rings, as the list at ni_bufs_head has them. Raises RegionError."""
+        return self._open().interface.extra_buffers()
+
+    @property
     def memory(self) -> str:
         """The pages of packets and descriptors, such as "4 KiB pages" or "2 MiB hugepages and 4 KiB pages"."""
-        session = self._open()
+        session = self._owned()
         sizes = {session.region.page_size, *(each.page_size for each in session.memory)}
         return " and ".join(
             f"{size >> 20} MiB hugepages" if size >= 1 << 20 else f"{size >> 10} KiB pages"
@@ -114,18 +124,18 @@ class Port(Syncing):
 
     @property
     def device(self) -> Device:
-        return self._open().device
+        return self._owned().device
 
     @property
     def nic(self) -> Registers:
-        return self._open().nic
+        return self._owned().nic
 
     # ---- settings and state ----
 
     @property
     def mtu(self) -> int:
         """Bytes of payload a frame may carry. Set by open_port()."""
-        return self._open().options["mtu"]
+        return self._owned().options["mtu"]
 
     @property
     def mac(self) -> str:
@@ -161,18 +171,18 @@ class Port(Syncing):
     @property
     def vlan(self) -> Vlan:
         """The VLANs that are received (`port.vlan.filter = {5, 7}`), and tag stripping (`port.vlan.strip = True`)."""
-        session = self._open()
+        session = self._owned()
         return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
 
     @property
     def rss(self) -> Rss:
         """How flows are spread over receive queues: key, table and headers. Each may be set."""
-        return Rss(self.nic, self._open().options["rx_queues"])
+        return Rss(self.nic, self._owned().options["rx_queues"])
 
     @property
     def filters(self) -> Filters:
         """The filters that choose a queue for a frame: a collection with add(), remove(), clear()."""
-        session = self._open()
+        session = self._owned()
         return Filters(session.nic, session.options["rx_queues"], session.director)
 
     @property
@@ -181,7 +191,7 @@ class Port(Syncing):
 
         Raises PortError if all EtherType filters are in use.
         """
-        session = self._open()
+        session = self._owned()
         if session.clock is None:
             session.clock = Clock(session.nic)
         return session.clock
@@ -189,7 +199,7 @@ class Port(Syncing):
     @property
     def link(self) -> Link:
         """The link now: up, speed_mbps, and the reason if it is down."""
-        session = self._open()
+        session = self._owned()
         return read_link(session.device, session.nic)
 
     @property
@@ -206,7 +216,7 @@ class Port(Syncing):
     def wait_link(self, timeout: float = 10.0) -> Link:
         """Wait up to `timeout` seconds for the link. Raises LinkDown with the reason."""
         require("wait_link()", timeout, float)
-        session = self._open()
+        session = self._owned()
         link = wait_link(session.device, session.nic, timeout)
         if not link.up:
             raise LinkDown(f"{self.name}: no link after {timeout:g} s: {link.reason}")
@@ -214,7 +224,7 @@ class Port(Syncing):
 
     def stats(self) -> PortStatistics:
         """The NIC's own counters since open_port(), which do not overflow; see PortStatistics. Raises DeviceGone."""
-        session = self._open()
+        session = self._owned()
         session.accumulate()
         return session.statistics.totals()
 
@@ -229,7 +239,7 @@ class Port(Syncing):
         """
         session = self._open()
         require("queue()", index, int, "the number of a queue: 0, 1 and so on")
-        if not any(queue.ring.ringid == index for queue in session.all_queues):
+        if index not in session.numbers():
             raise PortError(self._no_queue(session, index))
         self._shares.check(index)
         with session.gate, session.making:
@@ -247,21 +257,18 @@ class Port(Syncing):
         call the port every 20 seconds: the NIC's counters are read here. Raises PortError for a queue that is not there
         or is shared already, DeviceError if the way to the NIC cannot be shared.
         """
-        session = self._open()
+        session = self._owned()
         require("share()", index, int, "the number of a queue: 0, 1 and so on")
-        if index not in {queue.ring.ringid for queue in session.all_queues}:
+        if index not in session.numbers():
             raise PortError(self._no_queue(session, index))
         with session.gate, session.making:
             share = self._shares.share(session, index)
             self._queues.pop(index, None)
             return share
 
-    def _no_queue(self, session: Session, index: int) -> str:
-        there = sorted({queue.ring.ringid for queue in session.all_queues})
-        more = f". Open it with open_port(..., rx_queues={index + 1}, tx_queues={index + 1})" * (
-            index > max(there, default=-1)
-        )
-        return f"{self.name} has no queue {index}; it has {', '.join(map(str, there)) or 'none'}{more}"
+    def _no_queue(self, session: PortSet, index: int) -> str:
+        there = ", ".join(map(str, sorted(session.numbers()))) or "none"
+        return f"{self.name} has no queue {index}; it has {there}{session.more_queues(index)}"
 
     def received(self, ring: RxRing, span: Span) -> Received:
         """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.
@@ -270,7 +277,7 @@ class Port(Syncing):
         ValueError for a ring of another port.
         """
         session = self._open()
-        if any(queue.ring is ring for queue in session.rx):
+        if any(each is ring for each in session.rx_rings):
             return Received(session.descriptors(ring)[span.start : span.start + len(span)])
         require("received()", ring, RxRing, "one of port.rx_rings, and a span of it")
         raise ValueError(f"{ring.name} is not a receive ring of {self.name}; take one of port.rx_rings")
@@ -296,7 +303,6 @@ class Port(Syncing):
         if not 0 <= ring < len(self._tx_bytes):
             raise PortError(f"{self.name} has no TX ring {ring}; it has {len(self._tx_bytes)} TX rings")
         slots = self._tx_bytes[ring]
-        longest = frame_size(session.options) - CRC + VLAN_TAG
 
         def wait_for_room(needed: int) -> None:
             if needed >= slots.ring.num_slots:
@@ -313,7 +319,7 @@ class Port(Syncing):
             if not wait_until([session], room, Side.TX, timeout, session.busy_poll):
                 raise PortTimeout(f"{self.name}: no room to send within {timeout} s: {session.why_unsent()}")
 
-        return send_frames(slots, frames, longest, wait_for_room, self.txsync, offload)
+        return send_frames(slots, frames, session.longest, wait_for_room, self.txsync, offload)
 
     def recv(self, timeout: float | None = None) -> Iterator[bytes]:
         """Frames without CRC as they arrive, from all RX rings.
@@ -388,7 +394,7 @@ class Port(Syncing):
         if session is None:
             return f"<Port {self.name} ({'the parent process owns it' if self._inherited else 'closed'})>"
         try:
-            link = f"link {read_link(session.device, session.nic)}"
+            link = f"link {self.link}"
         except DeviceError:
             link = "the NIC no longer answers"
-        return f"<Port {self.name}: {len(session.tx)} TX and {len(session.rx)} RX rings, {link}>"
+        return f"<Port {self.name}: {len(session.tx_rings)} TX and {len(session.rx_rings)} RX rings, {link}>"

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from ixrings.hw.attributes import Guarded
 from ixrings.rings import Add, Read, RegionError, RxRing, Span, TxRing, Write
-from ixrings.rings.hotloop import Forward
 
 from . import forked
 from .checks import require
-from .doorbells import join
 from .errors import PortClosed, PortError, PortTimeout
 from .gate import closed
-from .queue_set import QueueSet
+from .queue_set import Moving, QueueSet
 from .received import Received
 from .waiting import Side, settle, settle_receive, settle_transmit, wait_until
 
@@ -38,7 +36,7 @@ class Syncing(Guarded):
         self.name, self._port = name, queues.port
         self._session: QueueSet | None = queues
         self._inherited: QueueSet | None = None  # in a forked child: the parent's
-        self._forwards: dict[Syncing, Forward] = {}
+        self._forwards: dict[Syncing, Moving] = {}
 
     def _open(self) -> QueueSet:
         if self._session is None:
@@ -131,22 +129,20 @@ class Syncing(Guarded):
             settle_transmit(target)
         return moved
 
-    def _joined(self, session: QueueSet, target: QueueSet, to: Syncing) -> Forward:
+    def _joined(self, session: QueueSet, target: QueueSet, to: Syncing) -> Moving:
         with session.gate, target.gate:
             # Drop closed ports: an entry would keep their memory.
             self._forwards = {other: each for other, each in self._forwards.items() if not other.closed}
             pairs = self._forwards[to] = self._join(session, target, to)
             return pairs
 
-    def _join(self, session: QueueSet, target: QueueSet, to: Syncing) -> Forward:
-        if not session.rx or not target.tx:
+    def _join(self, session: QueueSet, target: QueueSet, to: Syncing) -> Moving:
+        if not session.rx_rings or not target.tx_rings:
             raise PortError(
-                f"{self.name} has {len(session.rx)} receive rings and {to.name} {len(target.tx)} transmit rings; "
-                "forwarding needs one of each. Open the ports without /T and /R"
+                f"{self.name} has {len(session.rx_rings)} receive rings and {to.name} {len(target.tx_rings)} transmit "
+                "rings; forwarding needs one of each. Open the ports without /T and /R"
             )
-        return join(
-            session.bell, target.bell, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(session.rx))
-        )
+        return session.forward_to(target)
 
     # ---- waiting ----
 
@@ -212,8 +208,8 @@ class Queue(Syncing):
         """queues: of one ring a direction, at most. keeper: stays in memory as long as this object."""
         super().__init__(queues.name, queues)
         self._keeper = keeper
-        self.tx_ring: TxRing | None = next((each.ring for each in queues.tx if isinstance(each.ring, TxRing)), None)
-        self.rx_ring: RxRing | None = next((each.ring for each in queues.rx if isinstance(each.ring, RxRing)), None)
+        self.tx_ring: TxRing | None = next(iter(queues.tx_rings), None)
+        self.rx_ring: RxRing | None = next(iter(queues.rx_rings), None)
 
     def received(self, span: Span) -> Received:
         """What the NIC reports about frames: checksums, RSS hash, stripped VLAN tag.

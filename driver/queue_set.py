@@ -1,63 +1,67 @@
 """Queues that one call syncs and waits for: all of a port, or one of them.
 
-A Session (session.py) is the set of all queues of a port. OneQueue is the set of one, in the process that opened the
-port. A process that shares a queue makes a set of its own: waiting.py and queue.py need only what is named here.
+waiting.py and queue.py need only what QueueSet names. NicQueues are queues that this process syncs by itself: a Session
+(session.py) has all queues of a port, OneQueue one of them, WorkerSet a queue that another process shares. A HandleSet
+(handle_set.py) has rings that the daemon syncs. PortSet is what a Port needs besides.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.rings import Interface, RxRing, TxRing
+from ixrings.rings import Interface, Region, RxRing, TxRing
 from ixrings.rings.hotloop import BusyWait, RxSync, TxSync
 from ixrings.rings.queue import RxQueue, TxQueue
 
-from .doorbells import Bell, Sync, ringing
+from .doorbells import Bell, Sync, join, ringing
 from .gate import Gate
 from .wakeups import Sides
 
+Spin = Callable[[int], bool]
+"""Spins without the GIL for at most so many ns. Returns whether a sync would find something."""
+
+
+class Moving(Protocol):
+    """Forwards between the rings of two sets. attention: after a call, whether look_after() of both is due."""
+
+    attention: bool
+
+    def __call__(self, limit: int = ...) -> int:
+        """Move up to `limit` frames from each RX ring, and return how many moved."""
+
 
 class QueueSet(ABC):
-    """Queues of one port, and how they are synced, waited for and looked after.
+    """Rings of one port, and how they are synced, waited for and looked after.
 
-    name: of the port or the queue, for errors. port: the port's name. tx, rx: queues of the hot loop, one a ring.
-    interface: the rings and buffers. bell: what needs a message after a sync.
-    gate: close() waits for the threads inside. busy_poll, interval_s: options of the port (interrupt_interval_us).
-    tx_sync, rx_sync: return whether look_after() is due. selectable: fileno() is in use. quiet_s: check the device
-    after this time without an interrupt, because a device that is gone sends none.
+    name: of the port or the queue, for errors. port: the port's name. tx_rings, rx_rings: those of the set.
+    interface: all rings and buffers of the port. gate: close() waits for the threads inside. busy_poll, interval_s:
+    options of the port (interrupt_interval_us). tx_sync, rx_sync: return whether look_after() is due. busy_rx, busy_tx,
+    busy: spin for a direction, or both. selectable: fileno() is in use. quiet_s: check the device after this time
+    without an interrupt, because a device that is gone sends none.
     """
 
     quiet_s = 1.0
+    tx_rings: tuple[TxRing, ...]
+    rx_rings: tuple[RxRing, ...]
+    tx_sync: Sync
+    rx_sync: Sync
+    busy_rx: Spin
+    busy_tx: Spin
+    busy: Spin
 
     def __init__(
-        self,
-        name: str,
-        port: str,
-        tx: Sequence[TxQueue],
-        rx: Sequence[RxQueue],
-        interface: Interface,
-        bell: Bell,
-        gate: Gate,
-        *,
-        busy_poll: bool,
-        interval_s: float,
+        self, name: str, port: str, interface: Interface, gate: Gate, *, busy_poll: bool, interval_s: float
     ) -> None:
         self.name, self.port = name, port
-        self.interface, self.bell, self.gate = interface, bell, gate
+        self.interface, self.gate = interface, gate
         self.busy_poll, self.interval_s = busy_poll, interval_s
         self.selectable = False
-        self.set_queues(tx, rx)
-
-    def set_queues(self, tx: Sequence[TxQueue], rx: Sequence[RxQueue]) -> None:
-        """Sync and wait for these queues from now on."""
-        self.tx, self.rx = tuple(tx), tuple(rx)
-        self.tx_sync: Sync = ringing(self.bell, TxSync(self.tx))
-        self.rx_sync: Sync = ringing(self.bell, RxSync(self.rx))
-        self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
 
     # ---- what the process that has the queues provides ----
 
@@ -65,6 +69,13 @@ class QueueSet(ABC):
     @abstractmethod
     def interrupts(self) -> Sides:
         """The vectors of these queues. Raises PortError if they have none of their own."""
+
+    @abstractmethod
+    def forward_to(self, target: QueueSet) -> Moving:
+        """Forwards from the RX rings here to the TX rings of `target`: ring k to ring k modulo their number.
+
+        Raises ValueError if the rings do not share their buffers.
+        """
 
     @abstractmethod
     def look_after(self) -> None:
@@ -97,16 +108,88 @@ class QueueSet(ABC):
 
     def received(self) -> bool:
         """Whether a frame waits in an RX ring."""
-        return any(queue.ring.cur != queue.ring.tail for queue in self.rx)
+        return any(ring.cur != ring.tail for ring in self.rx_rings)
 
     def has_room(self) -> bool:
         """Whether every TX ring has room."""
-        return all(queue.ring.cur != queue.ring.tail for queue in self.tx)
+        return all(ring.cur != ring.tail for ring in self.tx_rings)
 
     def has_some_room(self) -> bool:
         """Whether a TX ring has room."""
-        return any(queue.ring.cur != queue.ring.tail for queue in self.tx)
+        return any(ring.cur != ring.tail for ring in self.tx_rings)
 
     def pending(self) -> bool:
         """Whether the NIC has slots to send. Raises RingError."""
-        return any(queue.ring.space != queue.num_slots - 1 for queue in self.tx)
+        return any(ring.pending for ring in self.tx_rings)
+
+
+class NicQueues(QueueSet):
+    """Queues of the hot loop, one a ring, which this process syncs. bell: what needs a message after a sync."""
+
+    def __init__(
+        self,
+        name: str,
+        port: str,
+        tx: Sequence[TxQueue],
+        rx: Sequence[RxQueue],
+        interface: Interface,
+        bell: Bell,
+        gate: Gate,
+        *,
+        busy_poll: bool,
+        interval_s: float,
+    ) -> None:
+        super().__init__(name, port, interface, gate, busy_poll=busy_poll, interval_s=interval_s)
+        self.bell = bell
+        self.set_queues(tx, rx)
+
+    def set_queues(self, tx: Sequence[TxQueue], rx: Sequence[RxQueue]) -> None:
+        """Sync and wait for these queues from now on."""
+        self.tx, self.rx = tuple(tx), tuple(rx)
+        self.tx_rings = tuple(queue.ring for queue in tx)
+        self.rx_rings = tuple(queue.ring for queue in rx)
+        self.tx_sync = ringing(self.bell, TxSync(self.tx))
+        self.rx_sync = ringing(self.bell, RxSync(self.rx))
+        self.busy_rx, self.busy_tx, self.busy = BusyWait(self.rx), BusyWait((), self.tx), BusyWait(self.rx, self.tx)
+
+    def forward_to(self, target: QueueSet) -> Moving:
+        if not isinstance(target, NicQueues):
+            raise ValueError(f"{self.name} and {target.name} are in different regions; open both through the daemon")
+        return join(self.bell, target.bell, *((rx, target.tx[i % len(target.tx)]) for i, rx in enumerate(self.rx)))
+
+
+class PortSet(QueueSet):
+    """All queues of an open port, and what a Port needs for frames, queues and its end.
+
+    region: the memory. making: held by who makes queues or shares them. shared: the numbers of queues that other
+    processes have. longest: bytes of the longest frame that send() takes, without CRC, with a VLAN tag.
+    """
+
+    region: Region
+    making: AbstractContextManager[object]
+    shared: frozenset[int] = frozenset()
+    longest: int
+
+    @abstractmethod
+    def numbers(self) -> set[int]:
+        """Of all queues, also those that other processes have."""
+
+    @abstractmethod
+    def queue(self, index: int) -> QueueSet:
+        """The set of one queue, the same each time. The caller holds `making`."""
+
+    @abstractmethod
+    def more_queues(self, index: int) -> str:
+        """How to open the port so that it has queue `index`, as the end of a sentence."""
+
+    @abstractmethod
+    def warn_of_losses(self, name: str) -> None:
+        """Warn the caller of recv(), once a port, if frames came and none was received. Raises DeviceGone."""
+
+    @abstractmethod
+    def close_gate(self) -> None:
+        """End the waits of other threads, let nobody in any more, and wait until all have left."""
+
+    @abstractmethod
+    def leave(self, sentence: str) -> None:
+        """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""

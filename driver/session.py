@@ -23,18 +23,20 @@ from .clock import Clock
 from .config import OnePortOptions, frame_size
 from .errors import DmaRefused, NothingReceived, PortError
 from .flow_director import Director
+from .frames import VLAN_TAG
 from .gate import Gate
 from .interrupts import Interrupts
 from .link import read_link
-from .queue_set import QueueSet
+from .queue_set import NicQueues, PortSet
 from .standstill import Standstill, missing_write_back
 from .statistics import PAIR_BITS, Statistics
 from .wakeups import Sides
 
 HINT_S = 1.0
+CRC = 4
 
 
-class Session(QueueSet):
+class Session(NicQueues, PortSet):
     """Everything an open port consists of."""
 
     def __init__(
@@ -70,9 +72,10 @@ class Session(QueueSet):
             interval_s=options["interrupt_interval_us"] / 1e6,
         )
         self.device, self.nic, self.options = device, nic, options
-        self.region, self.memory = region, tuple(memory)
+        self.region: Region = region
+        self.memory = tuple(memory)
+        self.longest = frame_size(options) - CRC + VLAN_TAG
         self.all_queues: tuple[TxQueue | RxQueue, ...] = (*tx, *rx)  # those of other processes, too
-        self.shared: frozenset[int] = frozenset()  # queues that other processes have (share.py)
         self.seen_at = seen_at
         self.statistics, self.director = statistics, director
         self.clock: Clock | None = None
@@ -89,6 +92,14 @@ class Session(QueueSet):
     @property
     def interrupts(self) -> Interrupts:
         return self._interrupts
+
+    def numbers(self) -> set[int]:
+        return {queue.ring.ringid for queue in self.all_queues}
+
+    def more_queues(self, index: int) -> str:
+        if index <= max(self.numbers(), default=-1):
+            return ""
+        return f". Open it with open_port(..., rx_queues={index + 1}, tx_queues={index + 1})"
 
     def queue(self, index: int) -> OneQueue:
         """The set of one queue, the same each time. The caller holds `making`."""
@@ -208,7 +219,7 @@ class Session(QueueSet):
         return unwritten or "the link is up, but the wire does not take them fast enough"
 
 
-class OneQueue(QueueSet):
+class OneQueue(NicQueues):
     """Queue `index` of an open port. Its wake-ups, its standstill and `selectable` are its own: no lock is needed."""
 
     def __init__(self, session: Session, index: int) -> None:

@@ -27,20 +27,37 @@ Descriptors = npt.NDArray[np.uint64]
 
 def restart_receive(nic: Registers, rx: RxQueue, descriptors: Descriptors) -> int:
     """Restart a receive queue (4.6.7.1). Returns how many slots had received frames, which are lost."""
-    queue = rx.ring.ringid
-    reset.disable_receive_queue(nic, queue)
+    stop_receive(nic, rx)
+    lost = unreceived(rx, descriptors)
+    start_receive(nic, rx, descriptors)
+    return lost
+
+
+def stop_receive(nic: Registers, rx: RxQueue) -> None:
+    """Switch a receive queue off: the NIC writes to its buffers no more."""
+    reset.disable_receive_queue(nic, rx.ring.ringid)
     time.sleep(100e-6)
+
+
+def unreceived(rx: RxQueue, descriptors: Descriptors) -> int:
+    """How many slots have received frames."""
     head, tail, slots = rx.ring.head, rx.ring.tail, rx.num_slots
     lost = (tail - head) % slots if max(head, tail) < slots else 0
-    lost += int(np.count_nonzero(descriptors[:, 1] & DONE))
+    return min(lost + int(np.count_nonzero(descriptors[:, 1] & DONE)), slots)
+
+
+def start_receive(
+    nic: Registers, rx: RxQueue, descriptors: Descriptors, buffers: npt.NDArray[np.uint32] | None = None
+) -> None:
+    """Switch a receive queue on again that is off. buffers: as of RxQueue.fill()."""
+    queue = rx.ring.ringid
     descriptors[:] = 0
     rx.ring.slots["flags"] = 0
     nic.RDH[queue].write(0)
     nic.RDT[queue].write(0)
     queues.enable_receive_queue(nic, queue)
     rx.restart()
-    rx.fill()
-    return min(lost, slots)
+    rx.fill(buffers)
 
 
 def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]) -> int:
@@ -48,11 +65,27 @@ def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head
 
     What the worker has given to the NIC is sent first, if the link takes it in time.
     """
+    unsent = stop_transmit(nic, tx)
+    start_transmit(nic, tx, descriptors, head_word)
+    return unsent
+
+
+def stop_transmit(nic: Registers, tx: TxQueue, patience_s: float = SENT_S) -> int:
+    """Switch a transmit queue off: the NIC reads its buffers no more. Returns how many descriptors were not sent.
+
+    patience_s: the time in which the NIC may send what it has been given.
+    """
     queue = tx.ring.ringid
-    end = time.monotonic() + SENT_S
+    end = time.monotonic() + patience_s
     while (unsent := nic.TDT[queue].read() - nic.TDH[queue].read()) and time.monotonic() < end:
         time.sleep(100e-6)
     reset.disable_transmit_queue(nic, queue)
+    return unsent % tx.num_slots
+
+
+def start_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]) -> None:
+    """Switch a transmit queue on again that is off."""
+    queue = tx.ring.ringid
     descriptors[:] = 0
     head_word[0] = 0
     tx.ring.slots["flags"] = 0
@@ -60,7 +93,6 @@ def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head
     nic.TDT[queue].write(0)
     queues.enable_transmit_queue(nic, queue)
     tx.restart()
-    return unsent % tx.num_slots
 
 
 def mend_buffers(

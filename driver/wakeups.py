@@ -26,7 +26,7 @@ class Wakeups:
 
     def __init__(self, vectors: Sequence[Vector], others: Mapping[int, int]) -> None:
         """others: further eventfds that end a wait -> the bits that drain() returns for them."""
-        self._vectors = vectors
+        self._vectors = self._all = vectors
         self._bits = {**{vector.fd: vector.bit for vector in vectors}, **others}
         self._epoll = select.epoll()
         for fd in self._bits:
@@ -74,7 +74,7 @@ class Wakeups:
             except BlockingIOError:  # already taken
                 pass
         if came:
-            for vector in self._vectors:
+            for vector in self._all:  # also one that use() has left out since: it has sent its message, and is masked
                 if vector.bit & came:
                     vector.armed = False
         return came

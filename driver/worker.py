@@ -24,7 +24,7 @@ from .errors import PortClosed, PortError
 from .gate import Gate
 from .lease import CONTROL, DOORBELLS, PAGE, REGION, Control, Facts, Place, Word, other_has_ended, region_iova
 from .queue import Queue
-from .queue_set import QueueSet
+from .queue_set import NicQueues, QueueSet
 from .queues import DESCRIPTOR_SIZE
 from .wakeups import Sides, Wakeups
 
@@ -127,7 +127,7 @@ class Napping(Sides):
         return self._nap(timeout_s)
 
 
-class WorkerSet(QueueSet):
+class WorkerSet(NicQueues):
     """The set of the one shared queue. Device, link and counters are the owner's."""
 
     quiet_s = LONGEST_NAP_S

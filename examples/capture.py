@@ -3,6 +3,7 @@
 capture.py -i emulated:source -w /tmp/source.pcap -c 1000
 tcpdump -r /tmp/source.pcap
 capture.py -i emulated:source -w - | tcpdump -r - -c 10
+capture.py -i netmap:ix0/rt -w - | tcpdump -r -    beside the programs that use ix0 of a daemon
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..program import run, status_of
-from . import emulate, nic, port, regs, ring, sfp, stats, trace
+from ..program import run as run_to_its_end
+from ..program import status_of
+from . import daemon, emulate, extcap, nic, port, regs, ring, run, sfp, stats, trace
 
 NAME = "ixrings"
 # Each module has add(subparsers). It sets `run` of its parser: run(options) does the work and returns the exit status.
-COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate)
+COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate, daemon, run, extcap)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """The `ixrings` command as a process. Signals end it, and it may lose the reader of its output."""
-    run(command, NAME)
+    run_to_its_end(command, NAME)
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

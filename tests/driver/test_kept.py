@@ -20,8 +20,7 @@ from ixrings.rings.hotloop import Forward, TxSync
 
 def test_all_that_reaches_c_is_refused_after_close_and_all_that_is_memory_stays_readable() -> None:
     port = open_port("emulated:loop")
-    session, nic, buffers = port._session, port.nic, port.buffers
-    assert session is not None
+    session, nic, buffers = port._owned(), port.nic, port.buffers
     rx, tx = session.rx[0], session.tx[0]
     ring, span = port.tx_rings[0], port.tx_rings[0].reserve(4)
     descriptors, frames, forward = session.descriptors(ring), port.recv(0), Forward((rx, tx))

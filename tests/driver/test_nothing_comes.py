@@ -43,7 +43,7 @@ def test_the_warning_comes_once_and_only_if_the_port_has_sent_and_received_nothi
 ) -> None:
     with open_port("emulated:loop") as port:
         assert list(port.recv(0.01)) == []
-        port._open().hint_due_at = 0.0  # it looks once a second; here it looks each time
+        port._owned().hint_due_at = 0.0  # it looks once a second; here it looks each time
         assert not recwarn
         port.send([OTHER] * 3)
         wait_for(lambda: port.stats().refused == 3, "the frames did not come back", 20)

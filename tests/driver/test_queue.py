@@ -118,7 +118,7 @@ def test_a_thread_for_each_queue_moves_every_frame_once_and_statistics_are_exact
 
 def test_counters_that_several_threads_read_are_added_once(port: Port) -> None:
     """Each reader clears the counters, and each sync that finds them due reads them."""
-    for queue in port._open().tx:
+    for queue in port._owned().tx:
         queue.statistics_due = 0
 
     def work(k: int) -> Callable[[], None]:
@@ -127,7 +127,7 @@ def test_counters_that_several_threads_read_are_added_once(port: Port) -> None:
             for number in range(100):
                 put(queue, frame(number))
                 queue.flush(PATIENCE_S)
-                port._open().tx[k].statistics_due = 0
+                port._owned().tx[k].statistics_due = 0
                 port.stats()
 
         return run

@@ -71,7 +71,7 @@ def test_counts_from_before_the_port_was_opened_are_ignored() -> None:
 
 def test_counters_are_read_automatically_before_they_are_full() -> None:
     with open_port("emulated:sink") as port:
-        queue = port._open().tx[0]
+        queue = port._owned().tx[0]
         assert 0 < queue.statistics_due <= 2**36 // (2 * 1518)  # 36 bits of octets in both directions, with a margin
         port.send([bytes(60)] * 10)
         port.flush(30)

@@ -17,6 +17,7 @@ import pytest
 
 from ixrings import Port, PortError, open_port, poll_ports
 from ixrings.driver.waiting import settle_receive
+from ixrings.driver.wakeups import Vector, Wakeups
 from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.registers import Registers
 from tests.support.driver_watch import Watched
@@ -491,3 +492,30 @@ def test_several_ports_are_waited_for_beyond_1024_descriptors(pair: tuple[Port, 
 def test_polling_no_port_is_refused() -> None:
     with pytest.raises(PortError, match="one port or more"):
         poll_ports([], 0.01)
+
+
+class Recorded(Wakeups):
+    """Vectors of a NIC that remembers which of them were unmasked."""
+
+    def __init__(self, vectors: list[Vector]) -> None:
+        super().__init__(vectors, {})
+        self.unmasked: list[int] = []
+
+    def unmask(self, vectors: int) -> None:
+        self.unmasked.append(vectors)
+
+
+def test_a_vector_whose_message_came_while_nobody_used_it_is_armed_again() -> None:
+    vector = Vector(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), bit=4)
+    wakeups = Recorded([vector])
+    try:
+        assert wakeups.arm()
+        wakeups.use([])
+        os.eventfd_write(vector.fd, 1)
+        assert wakeups.drain() == 4
+        wakeups.use([vector])
+        assert wakeups.arm()
+        assert wakeups.unmasked == [4, 4]
+    finally:
+        wakeups.close()
+        os.close(vector.fd)

@@ -302,4 +302,23 @@ MISTAKES = (
         "= int(received.buf_idx[i]), int(received.buf_idx[i])",
         "a buffer that a transmit slot still has",
     ),
+    Mistake(
+        "11",
+        "no mode",
+        "reg.nr_mode = NR_REG_ONE_NIC",
+        "reg.nr_mode = NR_REG_DEFAULT",
+        "The registration was refused",
+    ),
+    Mistake(
+        "11", "a name that is not there", "(header.nr_name, name,", '(header.nr_name, "ix7",', "there is no port 'ix7'"
+    ),
+    Mistake(
+        "11",
+        "the wrong length",
+        "slot->len = LENGTH",
+        "slot->len = LENGTH + 4",
+        "Frame 0 has 64 bytes on the wire and should have 60",
+    ),
+    Mistake("11", "cur alone", "        tx->head = head;\n", "", "none was sent"),
+    Mistake("11", "another number outside", "buf_idx = UINT32_MAX", "buf_idx = 3", "No slot had a buf_idx"),
 )

@@ -65,7 +65,7 @@ def main() -> None:
     verdicts = []
     for number, script, limit_s in json.load(sys.stdin):
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "lab.py"
+            file = Path(folder) / BY_NUMBER[number].file
             file.write_text(script, encoding="utf-8")
             verdict = judged_apart(BY_NUMBER[number], file, limit_s=limit_s).verdict
             verdicts.append({**dataclasses.asdict(verdict), "reason": verdict.reason})

@@ -51,6 +51,7 @@ def test_info_of_the_emulated_nic(capsys: pytest.CaptureFixture[str]) -> None:
         (("regs", "emulated", "CTLR"), "no register CTLR"),
         (("bind", "eth0"), "is not a PCI address; write it as 0000:03:00.0"),
         (("doctor", "ffff:00:00.0"), "there is no PCI device"),
+        (("info", "netmap:ix0"), "is a port of a daemon, which alone reaches its NIC. To see its link and rings"),
         (("stats", "uio:ffff:00:00.0"), "there is no PCI device"),
     ],
 )

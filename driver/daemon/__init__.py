@@ -1,0 +1,1 @@
+"""One process that has the NICs, and any number of programs that use them as netmap programs do."""

@@ -1,0 +1,131 @@
+"""Who may use the daemon, and which of its ports. SO_PEERCRED decides: the kernel fills it at connect()."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .errors import Refused
+
+SO_PEERGROUPS = 59  # <asm-generic/socket.h>; Python has no name for it
+CREDENTIALS = struct.Struct("iII")
+MOST_GROUPS = 1024
+SHARE = 50  # percent
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The process that connected."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {user_name(self.uid)}"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """user, group, mode: as of the socket's file. allowed: for some ports, the users that may open them.
+
+    everyone: also serve other users where no IOMMU keeps a NIC off other memory. share: percent of handles and of
+    memory that each user besides the daemon's own may have.
+    """
+
+    user: int = field(default_factory=os.geteuid)
+    group: int = field(default_factory=os.getegid)
+    mode: int = 0o660
+    allowed: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    everyone: bool = False
+    share: int = SHARE
+
+    @property
+    def others(self) -> bool:
+        """Whether users besides the daemon's own, and root, may connect."""
+        return (
+            self.user not in (os.geteuid(), 0)
+            or bool(self.mode & 0o006)
+            or (bool(self.mode & 0o060) and self.group != 0)  # also the daemon's own group may have other members
+        )
+
+    def own(self, peer: Peer) -> bool:
+        """Whether the peer is root, or the daemon's own user."""
+        return owner(peer.uid)
+
+    def most(self, uid: int, total: int) -> int:
+        """How much of something limited a user may have."""
+        return total if owner(uid) else total * self.share // 100
+
+    def owns(self, peer: Peer, port: str) -> bool:
+        """Whether the peer may change settings of the port's NIC."""
+        return self.own(peer) or peer.uid in self.allowed.get(port, ())
+
+    def check_connection(self, peer: Peer) -> None:
+        """Raises Refused(EACCES)."""
+        if self.own(peer) or (peer.uid == self.user and self.mode & 0o600):
+            return
+        if self.group in peer.groups and self.mode & 0o060 and self.group != 0:
+            return
+        if not self.mode & 0o006:
+            raise Refused(
+                errno.EACCES, f"{peer} may not use this daemon. Start it with --user, --group or --mode to allow it"
+            )
+
+    def check_port(self, peer: Peer, port: str, *, scattered: bool = False) -> None:
+        """Raises Refused(EPERM). scattered: a NIC without an IOMMU has the port's memory."""
+        if self.own(peer):
+            return
+        if port in self.allowed and peer.uid not in self.allowed[port]:
+            raise Refused(errno.EPERM, f"{peer} may not open {port}. To allow it: --allow {port}={user_name(peer.uid)}")
+        if scattered and not self.everyone:
+            raise Refused(
+                errno.EPERM,
+                f"{peer} may not open {port}: a NIC of this daemon has no IOMMU. A program can punch a hole into the "
+                "shared memory. The kernel may then give the page to another one, while the NIC still writes to it. "
+                "Bind the NIC to vfio-pci, or trust all programs: --trust-everyone",
+            )
+
+
+def owner(uid: int) -> bool:
+    """Whether it is root, or the daemon's own user."""
+    return uid in (0, os.geteuid())
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Who is at the other end. Raises OSError."""
+    pid, uid, gid = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
+    except OSError:  # more groups than that, or an old kernel
+        raw = b""
+    return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(raw) // 4}I", raw)}))
+
+
+def user_id(text: str) -> int:
+    """The number of a user. Raises ValueError."""
+    try:
+        return int(text) if text.isdigit() else pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user {text!r}; give a name of /etc/passwd, or a number") from None
+
+
+def group_id(text: str) -> int:
+    """The number of a group. Raises ValueError."""
+    try:
+        return int(text) if text.isdigit() else grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group {text!r}; give a name of /etc/group, or a number") from None
+
+
+def user_name(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"

@@ -1,0 +1,200 @@
+"""A ring that programs open and close: who has it, and what happens at the first open and at the last close."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ixrings.rings import RxRing, TxRing
+from ixrings.rings.queue import RxQueue, TxQueue
+from ixrings.rings.service import Kind, Kring, SoftQueue
+
+from .. import takeover
+from ..session import Session
+from ..share import head_word
+from .pool import DAEMON, Indices, Pool, Zone
+
+STOP_S = 0.001  # in the service's thread, so it is short: programs are not served meanwhile
+
+
+class Watcher(Protocol):
+    """A monitor, as the ring that it watches knows it."""
+
+    def lose(self, ring: SharedRing) -> None:
+        """Watch this ring no more."""
+
+
+class SharedRing(ABC):
+    """A ring of the daemon's region. users: handles that have it. exclusive: one of them has it alone.
+
+    watchers: the monitors that see its frames.
+    """
+
+    def __init__(self, pool: Pool, ring: TxRing | RxRing, kring: Kring) -> None:
+        self.pool, self.ring, self.kring = pool, ring, kring
+        self.users = 0
+        self.exclusive = False
+        kring.zone_of = pool.zone_of.ctypes.data
+        kring.zone = DAEMON
+        kring.stamp = 1
+        self.zone: Zone | None = None
+        self.watchers: list[Watcher] = []
+
+    @property
+    def uncharged(self) -> int:
+        """How many of its buffers do not count in a user's share."""
+        return 0
+
+    def end_watches(self) -> None:
+        """Nobody has the ring any more: its monitors see nothing more of it, also when it is opened again."""
+        for watcher in self.watchers:
+            watcher.lose(self)
+        self.watchers = []
+
+    @property
+    def buffers_now(self) -> Indices:
+        """The indices in its slots, as the program left them."""
+        return np.array(self.ring.slot_buf_idx, np.uint32)
+
+    def belong_to(self, zone: Zone) -> None:
+        """From now on the ring's buffers are those of `zone`."""
+        self.zone = zone
+        self.kring.zone = zone.number
+
+    def open(self, zone: Zone) -> None:
+        """One more handle has the ring. Raises Refused(ENOMEM)."""
+        if not self.users:
+            self.begin(zone)
+            self.belong_to(zone)
+            zone.rings.append(self)
+        self.users += 1
+
+    @property
+    def unsent(self) -> bool:
+        """Whether a NIC has frames of it that it has not sent yet."""
+        return False
+
+    @abstractmethod
+    def begin(self, zone: Zone) -> None:
+        """The first handle opens the ring: its buffers become the zone's. Raises Refused(ENOMEM)."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Nobody has the ring any more: from now on nothing reads or writes its buffers. They are still the zone's."""
+
+    @abstractmethod
+    def rest(self) -> None:
+        """After stop(), and after the zone has left: what happens to the ring while no program has it."""
+
+
+class NicRing(SharedRing):
+    """A ring of a NIC's queue. While no program has it, it rests with buffers of the daemon. Each first open and each
+    last close rebuilds it, so a program finds netmap's initial state."""
+
+    def __init__(self, pool: Pool, session: Session, queue: TxQueue | RxQueue) -> None:
+        super().__init__(pool, queue.ring, Kring.nic(queue))
+        self._session, self._queue = session, queue
+        self._resting: npt.NDArray[np.uint32] = np.array(queue.ring.slot_buf_idx, np.uint32)
+
+    @property
+    def uncharged(self) -> int:
+        return self.ring.num_slots  # there is a set for each ring of a NIC
+
+    @property
+    def unsent(self) -> bool:
+        nic, number = self._session.nic, self.ring.ringid
+        return isinstance(self._queue, TxQueue) and nic.TDT[number].read() != nic.TDH[number].read()
+
+    def begin(self, zone: Zone) -> None:
+        buffers = self.pool.take(self.ring.num_slots, zone.number, self.ring.name, charged=False)
+        try:
+            self.stop()
+            self._start(buffers)
+        except BaseException:  # the device is gone, for example
+            self.pool.give(buffers, zone.number)
+            raise
+
+    def stop(self) -> None:
+        nic = self._session.nic
+        if isinstance(self._queue, TxQueue):
+            takeover.stop_transmit(nic, self._queue, STOP_S)
+        else:
+            takeover.stop_receive(nic, self._queue)
+
+    def rest(self) -> None:
+        self.zone = None
+        self.kring.zone = DAEMON
+        self._start(self._resting)
+
+    def _start(self, buffers: Indices) -> None:
+        """Rebuild the ring, and switch the queue on.
+
+        A program that has the region may write to the slots meanwhile, so the NIC gets `buffers`, not what they say.
+        """
+        session, queue = self._session, self._queue
+        descriptors = session.descriptors(queue.ring)
+        self.pool.region.rebuild(queue.ring, buffers)
+        if isinstance(queue, TxQueue):
+            takeover.start_transmit(session.nic, queue, descriptors, head_word(session, queue))
+        else:
+            takeover.start_receive(session.nic, queue, descriptors, buffers)
+
+
+class SoftRing(SharedRing):
+    """A ring that no NIC has: of a host, a monitor, a null port. It has buffers only while a program has it."""
+
+    def __init__(self, pool: Pool, ring: TxRing | RxRing) -> None:
+        self.queue = SoftQueue(ring, pool.region)
+        super().__init__(pool, ring, Kring(Kind.NULL, self.queue, tx=isinstance(ring, TxRing)))
+
+    def begin(self, zone: Zone) -> None:
+        self.rebuild(self.pool.take(self.ring.num_slots, zone.number, self.ring.name))
+
+    def rebuild(self, buffers: Indices) -> None:
+        """netmap's initial state, with these buffers."""
+        self.pool.region.rebuild(self.ring, buffers)
+        self.queue.restart()
+        self.kring.filled, self.kring.synced_head = self.queue.hwtail, 0
+
+    def stop(self) -> None:
+        pass
+
+    def rest(self) -> None:
+        self.zone = None
+        self.kring.zone = DAEMON
+        self.rebuild(np.zeros(self.ring.num_slots, np.uint32))
+
+
+class PipeRing(SoftRing):
+    """A ring of a pipe. While nobody has it, its buffers are those of the pipe, and what was sent stays in it."""
+
+    def __init__(self, pool: Pool, ring: TxRing | RxRing, pipe: Zone) -> None:
+        super().__init__(pool, ring)
+        self._pipe = pipe
+        self.rebuild(pool.take(ring.num_slots, pipe.number, ring.name))
+        self.belong_to(pipe)
+
+    def begin(self, zone: Zone) -> None:
+        self._mend(self._pipe, zone)
+
+    def stop(self) -> None:
+        if self.zone is not None:
+            self._kept = self.pool.hand_over(self.buffers_now, self.zone.number, self._pipe.number)
+
+    def rest(self) -> None:
+        self._fill(self._kept, self._pipe)
+        self.belong_to(self._pipe)
+
+    def _mend(self, zone: Zone, to: Zone) -> None:
+        self._fill(self.pool.hand_over(self.buffers_now, zone.number, to.number), to)
+
+    def _fill(self, kept: npt.NDArray[np.bool_], zone: Zone) -> None:
+        """Give each slot that has no buffer of its own one of the pool; 0, which moves no frame, if there is none."""
+        slots = np.flatnonzero(~kept)
+        if len(slots):
+            buffers = self.pool.take(min(len(slots), self.pool.room), zone.number, self.ring.name)
+            self.ring.slot_buf_idx[slots] = 0
+            self.ring.slot_buf_idx[slots[: len(buffers)]] = buffers

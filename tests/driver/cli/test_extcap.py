@@ -1,0 +1,240 @@
+"""`ixrings extcap`, driven as Wireshark drives it; and its capture filters, compared with tcpdump's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ixrings import Port, open_port
+from ixrings.driver.capture_filter import HEAD, Heads, parse_filter
+from ixrings.driver.cli import main
+from ixrings.hw.capture.pcap import CaptureWriter, read_capture
+from tests.support.netmap_client import RunningDaemon, daemon
+from tests.support.programs import ENVIRONMENT, wait_for
+
+PATIENCE_S = 30
+EXTCAP = [sys.executable, "-c", "from ixrings.driver.cli import program; program()", "extcap"]
+
+
+def hexadecimal(text: str) -> bytes:
+    return bytes.fromhex(text.replace(" ", ""))
+
+
+ETHERNET = "020000000002 020000000001"
+TCP = hexadecimal(ETHERNET + "0800 4500 0028 0000 0000 40060000 0a000001 0a000102 0050 1f90" + "00" * 16)
+UDP = hexadecimal(ETHERNET + "0800 4500 0020 0000 0000 40110000 0a000002 c0a80001 0035 0050 000c 0000" + "00" * 4)
+LATER = hexadecimal(ETHERNET + "0800 4500 0020 0000 0001 40110000 0a000002 c0a80001 0035 0050 000c 0000" + "00" * 4)
+OPTIONS = hexadecimal(
+    ETHERNET + "0800 4700 0028 0000 0000 40110000 0a000003 0a000001" + "01" * 8 + "0035 1234" + "00" * 8
+)
+ICMP = hexadecimal("ffffffffffff 020000000003 0800 4500 001c 0000 0000 40010000 0a000001 0a000003 0800" + "00" * 6)
+ARP = hexadecimal("ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002")
+IPV6 = hexadecimal(
+    ETHERNET
+    + "86dd 60000000 000c 11 40"
+    + "fe80"
+    + "00" * 13
+    + "01"
+    + "fe80"
+    + "00" * 13
+    + "02"
+    + "0035 0050 000c 0000"
+    + "00" * 4
+)
+ICMP6 = hexadecimal(
+    ETHERNET + "86dd 60000000 0008 3a 40" + "fe80" + "00" * 13 + "01" + "ff02" + "00" * 13 + "01" + "8000" + "00" * 6
+)
+VLAN = hexadecimal(ETHERNET + "8100 0005 0800 4500 0028" + "00" * 40)
+FRAMES = [TCP, UDP, LATER, OPTIONS, ICMP, ARP, IPV6, ICMP6, VLAN, TCP.ljust(200, b"\0")]
+
+
+def run_extcap(*arguments: str, socket: str = "", home: Path | None = None) -> tuple[int, str, str]:
+    environment = ENVIRONMENT | {"IXRINGS_SOCKET": socket} | ({"HOME": str(home)} if home else {})
+    done = subprocess.run([*EXTCAP, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """ix0 is a loop."""
+    with daemon(tmp_path_factory.mktemp("daemon"), "ix0=emulated:loop", "--slots", "256") as found:
+        yield found
+
+
+@pytest.fixture
+def port(running: RunningDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
+    """A program's port, which is watched."""
+    monkeypatch.setenv("IXRINGS_SOCKET", running.path)
+    with open_port("netmap:ix0", promiscuous=True) as found:
+        yield found
+
+
+class Reader(threading.Thread):
+    """Reads a named pipe, as Wireshark does."""
+
+    def __init__(self, fifo: Path) -> None:
+        super().__init__()
+        self._fifo = fifo
+        self.data = b""
+        self.leaves = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with open(self._fifo, "rb", buffering=0) as pipe:
+            while not self.leaves.is_set() and (more := pipe.read(1 << 16)):
+                self.data += more
+
+
+@contextmanager
+def capturing(running: RunningDaemon, folder: Path, *arguments: str) -> Iterator[tuple[Reader, subprocess.Popen[str]]]:
+    """A capture of ix0 that has begun."""
+    fifo = folder / "fifo"
+    os.mkfifo(fifo)
+    command = [*EXTCAP, "--capture", "--extcap-interface", "netmap:ix0", "--fifo", str(fifo), *arguments]
+    process = subprocess.Popen(
+        command, env=ENVIRONMENT | {"IXRINGS_SOCKET": running.path}, stderr=subprocess.PIPE, text=True
+    )
+    reader = Reader(fifo)
+    try:
+        wait_for(lambda: len(running.status()["handles"]) == 2, "nothing is captured", PATIENCE_S)
+        wait_for(lambda: len(reader.data) >= 24, "no header has come", PATIENCE_S)
+        yield reader, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+        reader.join()
+
+
+def captured(reader: Reader, folder: Path) -> list[bytes]:
+    """The frames that have come so far."""
+    file = folder / "so_far.pcap"
+    file.write_bytes(reader.data)
+    capture = read_capture(file, allow_truncated=True)
+    return [capture.frame(index) for index in range(len(capture))]
+
+
+def in_this_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    return main(["extcap", *arguments]), capsys.readouterr().out
+
+
+def test_wireshark_finds_the_ports_their_link_type_and_options(
+    running: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told, _ = run_extcap("--extcap-interfaces", "--extcap-version=4.2", socket=running.path)
+    assert status == 0
+    assert re.fullmatch(
+        r"extcap \{version=[^}]+\}\{display=[^}]+\}\ninterface \{value=netmap:ix0\}\{display=ix0 .*\}\n", told
+    )
+    status, told = in_this_process(capsys, "--extcap-interface", "netmap:ix0", "--extcap-dlts")
+    assert (status, told) == (0, "dlt {number=1}{name=EN10MB}{display=Ethernet}\n")
+    status, told = in_this_process(capsys, "--extcap-interface", "netmap:ix0", "--extcap-config")
+    assert status == 0
+    for line in told.splitlines():
+        assert re.fullmatch(r"(arg \{number=\d\}\{call=--[a-z]+\}|value \{arg=\d\})(\{[a-z]+=[^{}]+\})+", line), line
+
+
+@pytest.mark.slow
+def test_without_a_daemon_there_is_no_interface_and_no_failure(tmp_path: Path) -> None:
+    status, told, errors = run_extcap("--extcap-interfaces", socket=str(tmp_path / "none"))
+    assert status == 0 and "interface {" not in told
+    assert "no daemon listens there" in errors
+
+
+def test_a_wrong_filter_is_a_sentence_and_a_good_one_is_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ("--extcap-interface", "netmap:ix0", "--extcap-capture-filter")
+    assert in_this_process(capsys, *ask, "udp port 53 and not host 10.0.0.1") == (0, "")
+    status, told = in_this_process(capsys, *ask, "udp prot 53")
+    assert status == 0 and told.startswith("'prot' is not understood here.")
+
+
+def test_what_a_program_sends_and_receives_is_in_the_pipe_at_once(
+    running: RunningDaemon, port: Port, tmp_path: Path
+) -> None:
+    with capturing(running, tmp_path, "--extcap-capture-filter", "udp or arp", "--snaplen", "50") as (reader, process):
+        port.send(FRAMES)
+        wanted = [frame.ljust(60, b"\0")[:50] for frame in (UDP, LATER, OPTIONS, ARP, IPV6)]
+
+        def all_came() -> bool:
+            port.poll(0.1)
+            return len(captured(reader, tmp_path)) >= 10
+
+        wait_for(all_came, "sent and received frames are not in the pipe", PATIENCE_S)
+        came = captured(reader, tmp_path)
+        for frame in wanted:
+            assert sum(each[:42] == frame[:42] for each in came) == 2, frame.hex()
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.slow
+def test_a_capture_ends_when_nobody_reads(running: RunningDaemon, port: Port, tmp_path: Path) -> None:
+    with capturing(running, tmp_path, "--direction", "t") as (reader, process):
+        reader.leaves.set()
+
+        def ended() -> bool:
+            port.send([TCP])  # the reader returns from its read()
+            return process.poll() is not None
+
+        wait_for(ended, "the capture goes on without a reader", PATIENCE_S)
+        assert process.returncode == 0 and process.stderr and not process.stderr.read()
+
+
+@pytest.mark.slow
+def test_the_wrapper_calls_the_command(running: RunningDaemon, tmp_path: Path) -> None:
+    status, told, _ = run_extcap("--install", socket=running.path, home=tmp_path)
+    wrapper = tmp_path / ".local/lib/wireshark/extcap/ixrings"
+    assert status == 0 and str(wrapper) in told
+    done = subprocess.run([wrapper, "--extcap-interfaces"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert "value=netmap:ix0" in done.stdout
+
+
+FILTERS = [
+    "arp", "ip", "ip6", "icmp", "icmp6", "tcp", "udp", "port 80", "src port 53", "dst port 80", "tcp port 80",
+    "udp dst port 80", "host 10.0.0.1", "src host 10.0.0.1", "dst host 10.0.0.2", "net 10.0.0.0/8",
+    "dst net 192.168.0.0/16", "host fe80::1", "net ff02::/16",
+    "ether host 02:00:00:00:00:03", "ether dst ff:ff:ff:ff:ff:ff", "less 60", "greater 100",
+    "not (udp or tcp) and ip", "host 10.0.0.1 and port 80 or arp",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_a_filter_takes_what_tcpdumps_filter_takes(text: str, tmp_path: Path) -> None:
+    if not shutil.which("tcpdump"):
+        pytest.skip("tcpdump is not installed")
+    with CaptureWriter(tmp_path / "all.pcap") as writer:
+        for frame in FRAMES:
+            writer.write(frame, 1)
+    subprocess.run(
+        ["tcpdump", "-r", "all.pcap", "-w", "some.pcap", text],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    theirs = read_capture(tmp_path / "some.pcap")
+    data = np.array([list(frame[:HEAD].ljust(HEAD, b"\0")) for frame in FRAMES], np.uint8)
+    wanted = parse_filter(text)
+    assert wanted is not None
+    ours = wanted(Heads(data, np.array([len(frame) for frame in FRAMES])))
+    assert [frame for frame, taken in zip(FRAMES, ours) if taken] == [
+        theirs.frame(index) for index in range(len(theirs))
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["port http", "host", "(udp", "host ten", "ether host 1", "less x", "src", "udp)", "tcp 80"]
+)
+def test_what_a_filter_does_not_understand_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write|understood|missing"):
+        parse_filter(text)
