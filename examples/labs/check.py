@@ -1,6 +1,6 @@
 """Runs your script of a lab on a strict emulated 82599 and says whether it did what the lab asks.
 
-    python examples/labs/check.py 03                     check examples/labs/03_*/lab.py
+    python examples/labs/check.py 03                     check examples/labs/03_*/lab.py (lab 11: lab.c)
     python examples/labs/check.py 03 my_lab.py           check another file
     python examples/labs/check.py 03 --hint 1            show the first hint
     python examples/labs/check.py 03 --nic 0000:03:00.0  run the file on a real NIC, unchecked
@@ -77,7 +77,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "what", metavar="NN or CLASS", help=f"a lab, {min(LABS)} to {max(LABS)}, or the folder of a class"
     )
-    parser.add_argument("file", nargs="?", type=Path, help="your script (default: lab.py in the lab's folder)")
+    parser.add_argument(
+        "file", nargs="?", type=Path, help="your script (default: lab.py, or lab.c, in the lab's folder)"
+    )
     parser.add_argument("--hint", type=int, metavar="N", help="show hint N of the lab")
     parser.add_argument(
         "--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked; for example 0000:03:00.0"
@@ -109,9 +111,16 @@ def arguments() -> argparse.Namespace:
 def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     if options.hint is not None:
         return show_hint(lab, options.hint)
-    file: Path = (options.file or lab.folder / "lab.py").absolute()
+    file: Path = (options.file or lab.folder / lab.file).absolute()
     if not file.is_file():
         print(f"check.py: the file {file} does not exist", file=sys.stderr)
+        return 2
+    if options.nic and file.suffix == ".c":
+        print(
+            f"check.py: lab {lab.number} needs a daemon. Run: ixrings daemon ix0={options.nic} & "
+            f"cc -I {lab.folder} {file} -o lab && ixrings run ./lab ix0",
+            file=sys.stderr,
+        )
         return 2
     if options.nic:
         return run_unchecked(file, options.nic)
@@ -185,9 +194,9 @@ def show_hint(lab: Lab, number: int) -> int:
 
 def whole_class(folder: Path, options: argparse.Namespace) -> int:
     """The exit status: 0 when every file passed."""
-    students = sorted(entry for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("[0-9][0-9]_*/lab.py")))
+    students = sorted(entry for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("[0-9][0-9]_*/lab.*")))
     if not students:
-        print(f"check.py: {folder} contains no file STUDENT/NN_*/lab.py", file=sys.stderr)
+        print(f"check.py: {folder} contains no file STUDENT/NN_*/lab.py or lab.c", file=sys.stderr)
         return 2
     return class_as_json(students, options.time) if options.json else class_as_table(students, options.time)
 
@@ -233,7 +242,7 @@ def results_of(student: Path, limit_s: float) -> dict[str, Result | None]:
 
 
 def result_of(lab: Lab, student: Path, limit_s: float) -> Result | None:
-    file = next(iter(sorted(student.glob(f"{lab.number}_*/lab.py"))), None)
+    file = next(iter(sorted(student.glob(f"{lab.number}_*/{lab.file}"))), None)
     if file is None:
         return None
     if not file.resolve().is_relative_to(student.resolve()):

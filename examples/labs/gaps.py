@@ -1,7 +1,8 @@
-"""Makes each lab.py from its solution.py: python examples/labs/gaps.py
+"""Makes each lab.py from its solution.py, and lab.c from solution.c: python examples/labs/gaps.py
 
 In a solution, a gap starts after a comment `# GAP 3: what to do` and ends before the next empty line. lab.py has `...`
-in its place.
+in its place. In C the comment is `// GAP 3: what to do`, the gap also ends before the end of its block, and lab.c has
+`;` in its place.
 """
 
 from __future__ import annotations
@@ -10,27 +11,29 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-GAP = re.compile(r"( *)# GAP (\d+): ")
-OPEN = re.compile(r"^ *\.\.\.  # GAP (\d+): ", re.MULTILINE)
+GAP = re.compile(r"( *)(#|//) GAP (\d+): ")
+OPEN = re.compile(r"^ *(?:\.\.\.  #|; //) GAP (\d+): ", re.MULTILINE)
+PLACE = {"#": "...  ", "//": "; "}
+MORE = re.compile(r" *(?:#|//)   ")  # the comment of a gap goes on
 
 
 def numbers(solution: str) -> list[int]:
     """The numbers of the gaps in a solution."""
-    return [int(found[2]) for line in solution.splitlines() if (found := GAP.match(line))]
+    return [int(found[3]) for line in solution.splitlines() if (found := GAP.match(line))]
 
 
 def open_gaps(solution: str, which: Collection[int] | None = None) -> str:
     """`solution` with the gaps in `which` opened (None: all gaps). The other gaps keep their lines."""
     lines: list[str] = []
-    inside = False
+    inside, indent = False, 0
     for line in solution.splitlines():
         gap = GAP.match(line)
-        if gap and (which is None or int(gap[2]) in which):
-            lines.append(f"{gap[1]}...  {line.strip()}")
-            inside = True
-        elif not inside or (line.strip().startswith("#   ") and lines[-1].lstrip().startswith(("...", "#   "))):
+        if gap and (which is None or int(gap[3]) in which):
+            lines.append(f"{gap[1]}{PLACE[gap[2]]}{line.strip()}")
+            inside, indent = True, len(gap[1])
+        elif not inside or (MORE.match(line) and (MORE.match(lines[-1]) or OPEN.match(lines[-1]))):
             lines.append(line)
-        elif not line.strip():
+        elif not line.strip() or len(line) - len(line.lstrip()) < indent:
             lines.append(line)
             inside = False
     return "\n".join(lines) + "\n"
@@ -42,5 +45,7 @@ def still_open(script: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    for solution in sorted(Path(__file__).parent.glob("[0-9][0-9]_*/solution.py")):
-        solution.with_name("lab.py").write_text(open_gaps(solution.read_text(encoding="utf-8")), encoding="utf-8")
+    for solution in sorted(Path(__file__).parent.glob("[0-9][0-9]_*/solution.*")):
+        solution.with_name(f"lab{solution.suffix}").write_text(
+            open_gaps(solution.read_text(encoding="utf-8")), encoding="utf-8"
+        )

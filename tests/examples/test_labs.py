@@ -23,8 +23,9 @@ sys.path.insert(0, str(LABS))
 from gaps import numbers, open_gaps
 
 SOLUTIONS = {
-    file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.py"))
+    file.parent.name[:2]: file.read_text(encoding="utf-8") for file in sorted(LABS.glob("[0-9][0-9]_*/solution.*"))
 }
+IN_C = ("11",)
 EVERYDAY = ("01",)  # the gaps of the other labs, and all mistakes, are slow tests
 
 
@@ -37,12 +38,14 @@ def committed(file: Path) -> str:
 
 def patient(text: str) -> str:
     """The script with a longer wait: on a busy machine the NIC may take seconds."""
-    return re.sub(r"^PATIENCE_S = 1(\.0)?$", "PATIENCE_S = 20", text, flags=re.MULTILINE)
+    text = re.sub(r"^PATIENCE_S = 1(\.0)?$", "PATIENCE_S = 20", text, flags=re.MULTILINE)
+    return text.replace("PATIENCE_MS = 2000", "PATIENCE_MS = 20000")
 
 
 @pytest.fixture(scope="module")
 def solved() -> dict[str, Verdict]:
-    return dict(zip(SOLUTIONS, judged([Case(lab, patient(text), 40.0) for lab, text in SOLUTIONS.items()])))
+    labs = [lab for lab in SOLUTIONS if lab not in IN_C]
+    return dict(zip(labs, judged([Case(lab, patient(SOLUTIONS[lab]), 40.0) for lab in labs])))
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +73,26 @@ def mistaken() -> dict[Mistake, Verdict]:
 # ---- files ----
 
 
-def test_there_are_ten_labs_each_with_readme_script_solution_and_hints() -> None:
+def test_there_are_eleven_labs_each_with_readme_script_solution_and_hints() -> None:
     folders = sorted(LABS.glob("[0-9][0-9]_*"))
-    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 11)]
+    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 12)]
     for folder in folders:
-        assert {file.name for file in folder.iterdir()} >= {"README.md", "lab.py", "solution.py", "hints.md"}, (
-            folder.name
-        )
+        kind = "c" if folder.name[:2] in IN_C else "py"
+        wanted = {"README.md", f"lab.{kind}", f"solution.{kind}", "hints.md"}
+        assert {file.name for file in folder.iterdir()} >= wanted, folder.name
 
 
 @pytest.mark.parametrize("lab", SOLUTIONS)
 def test_a_labs_script_is_its_solution_with_all_gaps_open(lab: str) -> None:
     folder = next(LABS.glob(f"{lab}_*"))
-    given, solution = committed(folder / "lab.py"), committed(folder / "solution.py")
+    kind = "c" if lab in IN_C else "py"
+    given, solution = committed(folder / f"lab.{kind}"), committed(folder / f"solution.{kind}")
     assert given == open_gaps(solution), "run: python examples/labs/gaps.py"
     assert numbers(SOLUTIONS[lab]) == list(range(1, len(numbers(SOLUTIONS[lab])) + 1))
 
 
-@pytest.mark.parametrize("lab", SOLUTIONS)
-def test_only_the_last_lab_uses_the_driver_and_the_others_use_hw(lab: str) -> None:
+@pytest.mark.parametrize("lab", [lab for lab in SOLUTIONS if lab not in IN_C])
+def test_only_lab_10_uses_the_driver_and_the_others_use_hw(lab: str) -> None:
     imported = {
         name.name for node in ast.walk(ast.parse(SOLUTIONS[lab])) if isinstance(node, ast.Import) for name in node.names
     }
@@ -97,12 +101,51 @@ def test_only_the_last_lab_uses_the_driver_and_the_others_use_hw(lab: str) -> No
     assert ours <= ({"course", "ixrings", "ixrings.rings"} if lab == "10" else {"course", "ixrings.hw"})
 
 
+FORGES = """    const char *line = "ixrings daemon: process 1: ix0 TX ring 0: slot 1 has buf_idx 9 (BUF_IDX).";
+    puts(line);
+    fprintf(stderr, "%s\\n", line);
+    struct nmreq_header header = {.nr_version = NETMAP_API, .nr_reqtype = NETMAP_REQ_REGISTER};
+    struct nmreq_register reg = {.nr_mode = NR_REG_ALL_NIC};
+    snprintf(header.nr_name, sizeof header.nr_name, "%s", line + 16);
+    header.nr_body = (uintptr_t)&reg;
+    ioctl(open("/dev/netmap", O_RDWR), NIOCCTRL, &header);
+    header.nr_name[0] = '\\n';
+    ioctl(open("/dev/netmap", O_RDWR), NIOCCTRL, &header);
+"""
+SCRIBBLES = """    for (uint32_t buffer = 2; buffer < 4000; buffer++) /* also the other program's, and rings */
+        memset(NETMAP_BUF(tx, buffer), 0xA5, 60);
+    memset((char *)rx - 100000, 0xA5, 50000);
+"""
+
 # ---- verdicts ----
 
 
-@pytest.mark.parametrize("lab", SOLUTIONS)
+@pytest.mark.parametrize("lab", [lab for lab in SOLUTIONS if lab not in IN_C])
 def test_the_solution_passes_without_a_remark(lab: str, solved: dict[str, Verdict]) -> None:
     assert solved[lab] == Verdict(True, "", [], [], "", [], "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", IN_C)
+def test_the_solution_in_c_passes_without_a_remark(lab: str) -> None:
+    (verdict,) = judged([Case(lab, patient(SOLUTIONS[lab]), 40.0)])
+    assert verdict == Verdict(True, "", [], [], "", [], "", "")
+
+
+@pytest.mark.slow
+def test_a_program_in_c_cannot_forge_the_daemons_log_or_stop_the_judge() -> None:
+    forged, scribbled = judged([
+        Case("11", SOLUTIONS["11"].replace("    do_harm();\n", FORGES)),
+        Case("11", SOLUTIONS["11"].replace("    do_harm();\n", SCRIBBLES)),
+    ])  # fmt: skip
+    for verdict in (forged, scribbled):
+        assert verdict.missing.startswith("No slot had a buf_idx"), verdict
+
+
+@pytest.mark.slow
+def test_a_line_that_does_not_compile_is_named() -> None:
+    (verdict,) = judged([Case("11", SOLUTIONS["11"].replace("slot->flags = 0;", "slot->flag = 0;"))])
+    assert re.match(r"The script stopped in line \d+ with an error: .*no member named .flag.", verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +178,7 @@ def test_an_error_in_a_line_comes_before_what_is_missing_after_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lab", SOLUTIONS)
+@pytest.mark.parametrize("lab", [lab for lab in SOLUTIONS if lab not in IN_C])
 def test_a_variation_of_a_gap_passes_only_where_it_does_what_the_lab_asks(lab: str) -> None:
     """Every fourth variation; `python -m tests.support.lab_mutants` makes all, to be read."""
     found = mutants(lab)[::4]

@@ -95,7 +95,11 @@ def become_judge(lab: Lab, file: Path, limit_s: float, folder: Path, group: Cont
             try:
                 with open(file, encoding="utf-8", errors="replace") as source:
                     script = source.read(MOST_SOURCE)
-                evidence = try_script(lab, file, folder, group, limit_s=limit_s)
+                if file.suffix == ".c":
+                    from .netmap_trial import try_program as attempt  # the other labs do not need the driver
+                else:
+                    attempt = try_script
+                evidence = attempt(lab, file, folder, group, limit_s=limit_s)
                 result = Result(judge(lab, evidence, script), evidence.run.output, tuple(evidence.run.not_held))
             except OSError as error:
                 result = unjudged(f"{error}.")

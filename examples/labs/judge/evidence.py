@@ -20,7 +20,8 @@ class Setup:
 
     frames: sent to the NIC. link_up_s: time that the link needs to come up. pace: how fast the NIC works (None: at full
     speed). expects_faults: DMA faults are the lab's subject. awaited: each register write is answered before the script
-    continues, so the record has the script's times; otherwise writes are posted.
+    continues, so the record has the script's times; otherwise writes are posted. answers: what the peer of lab 11 sends
+    back for a frame.
     """
 
     mac: bytes
@@ -29,6 +30,27 @@ class Setup:
     pace: Pace | None = None
     expects_faults: bool = False
     awaited: bool = False
+    answers: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Traffic:
+    """What the peer of lab 11 saw. sent: frames of the judged program, with times. answered: answers sent to it.
+    neighbours: frames of the other program that came as they were sent; changed: that came otherwise."""
+
+    sent: list[tuple[float, bytes]] = field(default_factory=list)
+    answered: list[tuple[float, bytes]] = field(default_factory=list)
+    neighbours: int = 0
+    changed: int = 0
+
+
+@dataclass
+class Told:
+    """The daemon's log in lab 11. broken: each broken rule of the judged program's rings, with the number of the other
+    program's frames that had come until then."""
+
+    lines: list[str] = field(default_factory=list)
+    broken: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -37,7 +59,8 @@ class Evidence:
 
     opened: whether the script opened the NIC. record: the first KEPT accesses; accesses: the number of all.
     sent: frames that left the NIC. played: the number of setup.frames that reached it. received: frames by queue
-    (QPRC). not_saved: why packets.pcap and trace.txt are not beside the script, or "".
+    (QPRC). not_saved: why packets.pcap and trace.txt are not beside the script, or "". Of lab 11, told: by the daemon;
+    traffic: what the peer saw; goes_on: the other program's traffic after the run.
     """
 
     setup: Setup
@@ -50,6 +73,9 @@ class Evidence:
     received: list[int] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     not_saved: str = ""
+    told: Told = field(default_factory=Told)
+    traffic: Traffic = field(default_factory=Traffic)
+    goes_on: bool = True
 
     @property
     def faults(self) -> list[Violation]:
@@ -127,13 +153,15 @@ Step = Callable[[Evidence], "str | None"]
 
 @dataclass(frozen=True)
 class Lab:
-    """number: "03". setup: of a run. steps: questions in order; the first answer says what is missing."""
+    """number: "03". setup: of a run. steps: questions in order; the first answer says what is missing. file: the
+    student's."""
 
     number: str
     setup: Callable[[Random], Setup]
     steps: tuple[Step, ...]
+    file: str = "lab.py"
 
     @property
     def folder(self) -> Path:
-        """The folder with the lab's README.md, lab.py, solution.py and hints.md."""
+        """The folder with the lab's README.md, file, solution and hints.md."""
         return next(Path(__file__).resolve().parent.parent.glob(f"{self.number}_*"))

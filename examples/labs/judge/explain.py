@@ -68,7 +68,7 @@ def judge(lab: Lab, evidence: Evidence, script: str) -> Verdict:
     missing = next((text for step in steps if (text := step(evidence))), "")
     errors = [violation for violation in evidence.complaints if is_error(violation)]
     remarks = [violation for violation in evidence.complaints if not is_error(violation)]
-    ending = how_it_ended(evidence)
+    ending = how_it_ended(evidence, in_c=lab.file.endswith(".c"))
     return Verdict(
         not missing and not errors and not ending,
         missing,
@@ -89,14 +89,15 @@ def shorten(sentences: list[str]) -> tuple[str, ...]:
     return (*sentences[:MOST_COMPLAINTS], f"and {more} more") if more > 0 else tuple(sentences)
 
 
-def how_it_ended(evidence: Evidence) -> str:
-    """One sentence about a bad end; "" for a good one."""
+def how_it_ended(evidence: Evidence, *, in_c: bool = False) -> str:
+    """One sentence about a bad end; "" for a good one. in_c: the daemon accesses the NIC, not the program."""
     run = evidence.run
     errors = "\n".join(f"  {line}" for line in run.errors.strip().splitlines()[-MOST_LINES:])
     if run.ending is Ending.FINISHED:
         return ""
     if run.ending is Ending.TIMED_OUT:
-        last = evidence.record[-1] if evidence.record else None
+        last = evidence.record[-1] if evidence.record and not in_c else None
+        bound = "poll() with a timeout, and a number of turns" if in_c else "wait(..., timeout=...)"
         doing = (
             f" Its last access to the NIC was `{last}`, {max(run.seconds - last.at_s, 0):.1f} s before the end."
             if last
@@ -104,7 +105,7 @@ def how_it_ended(evidence: Evidence) -> str:
         )
         return (
             f"The script was still running after {run.seconds:.1f} s and was stopped. A loop that waits needs a "
-            f"bound: wait(..., timeout=...).{doing}"
+            f"bound: {bound}.{doing}"
         )
     if run.ending is Ending.TALKED_TOO_MUCH:
         return (
@@ -117,7 +118,7 @@ def how_it_ended(evidence: Evidence) -> str:
             "those of memfd_create(), and DMA memory count too."
         )
     if run.ending is Ending.KILLED:
-        return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code)}"
+        return f"The script was killed by the signal {signal.Signals(run.code).name}: {why(run.code, in_c=in_c)}"
     if "MemoryError" in run.errors:
         return f"The script asked for more than {MOST_MEMORY >> 20} MB of memory.\n{errors}"
     if run.raised:
@@ -130,7 +131,12 @@ def how_it_ended(evidence: Evidence) -> str:
     )
 
 
-def why(number: int) -> str:
+def why(number: int, *, in_c: bool) -> str:
+    if number in (signal.SIGSEGV, signal.SIGBUS) and in_c:
+        return (
+            "it accessed memory that does not exist. NETMAP_IF, NETMAP_TXRING, NETMAP_RXRING and NETMAP_BUF say where "
+            "things are in the mapped memory."
+        )
     if number in (signal.SIGSEGV, signal.SIGBUS):
         return (
             "it accessed memory that does not exist. The script uses DMA memory through .view; .iova is the NIC's "

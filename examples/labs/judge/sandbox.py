@@ -9,18 +9,29 @@ import re
 import resource
 import runpy
 import select
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from .cgroup import ControlGroup
-from .jail import Held, become, bound_processes, end_with_parent, enter_namespaces, make_view_read_only, own_user
+from .jail import (
+    SCRATCH,
+    Held,
+    become,
+    bound_processes,
+    end_with_parent,
+    enter_namespaces,
+    make_view_read_only,
+    own_user,
+)
 
 MOST_OUTPUT = 256 * 1024  # bytes of stdout, and as many of stderr
 MOST_MEMORY = 512 << 20  # bytes, in addition to the checker's own
@@ -28,6 +39,8 @@ MOST_FILE = 64 << 20
 MOST_FILES = 512
 MOST_DESCRIPTORS = 1 << 20  # of the checker that are closed before a script runs
 PR_SET_CHILD_SUBREAPER = 36
+COMPILER = ("-std=gnu11", "-O1", "-Wall", "-Wextra")
+LABS = Path(__file__).resolve().parent.parent
 STARTS_A_PROCESS = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
 REAP_S = 2.0  # for the end of processes that a script has left
 
@@ -90,10 +103,13 @@ class Script:
     its child. When init ends, the kernel ends every process of the namespace (pid_namespaces(7)).
     """
 
-    def __init__(self, file: Path, nic_name: str, limit_s: float, group: ControlGroup) -> None:
+    def __init__(
+        self, file: Path, nic_name: str, limit_s: float, group: ControlGroup, environment: Mapping[str, str] = {}
+    ) -> None:
         self._limit_s = limit_s
         self._group = group
         self.user = own_user()
+        self.spared: list[int] = []  # child processes of the checker that are not the script's
         # Processes that a script leaves become our children, so stop() finds them.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         go, self._go = os.pipe()
@@ -104,7 +120,9 @@ class Script:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            become_warden(Place(file, nic_name, limit_s, self.user), group, go, out_end, err_end, report_end)
+            become_warden(
+                Place(file, nic_name, limit_s, self.user, environment), group, go, out_end, err_end, report_end
+            )
         for fd in (go, out_end, err_end, report_end):
             os.close(fd)
         self._out, self._err, self._report = Stream(out), Stream(err), Stream(report)
@@ -145,7 +163,7 @@ class Script:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self.pid = 0
-        end_children()
+        end_children(self.spared)
 
     def close(self) -> None:
         self.stop()
@@ -165,19 +183,19 @@ def read_report(report: bytes) -> tuple[list[str], int]:
     return json.loads(missing or b"[]"), int(status or signal.SIGKILL)
 
 
-def end_children() -> None:
-    """Kill all child processes, and those that become children by that."""
+def end_children(spared: Collection[int] = ()) -> None:
+    """Kill all child processes but the spared ones, and those that become children by that."""
     end = time.monotonic() + REAP_S
-    while (left := children()) and time.monotonic() < end:
+    while (left := [pid for pid in children() if pid not in spared]) and time.monotonic() < end:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
-            os.waitpid(-1, 0)
+            os.waitpid(left[0], 0)
 
 
 def children() -> list[int]:
-    """The checker's child processes; all of them belong to the script."""
+    """The checker's child processes."""
     found: list[int] = []
     for task in os.listdir("/proc/self/task"):
         with suppress(OSError):
@@ -190,12 +208,13 @@ def children() -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """What a script gets. user: its user ID (own_user)."""
+    """What a script gets. user: its user ID (own_user). environment: what a program in C gets besides."""
 
     file: Path
     nic_name: str
     limit_s: float
     user: int | None
+    environment: Mapping[str, str]
 
 
 def become_warden(place: Place, group: ControlGroup, go: int, out: int, err: int, report: int) -> None:
@@ -235,6 +254,7 @@ def become_init(place: Place, held: Held, go: int, report: int) -> None:
         while True:
             pid, status = os.wait()
             if pid == script:
+                shutil.rmtree(workshop(script), ignore_errors=True)
                 os.write(report, str(status).encode())
                 break
     finally:
@@ -263,8 +283,11 @@ def become_script(place: Place, held: Held, go: int, report: int) -> None:
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         sys.argv = [str(place.file), place.nic_name]
         os.chdir(place.file.parent)
-        sys.addaudithook(refuse_processes)
-        code = exit_code_of(lambda: runpy.run_path(str(place.file), run_name="__main__"), place.file)
+        if place.file.suffix == ".c":
+            code = exit_code_of(lambda: run_compiled(place), place.file)
+        else:
+            sys.addaudithook(refuse_processes)
+            code = exit_code_of(lambda: runpy.run_path(str(place.file), run_name="__main__"), place.file)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -283,6 +306,39 @@ def exit_code_of(script: Callable[[], object], file: Path) -> int:
     except BaseException as error:
         print(explain_error(error, file), file=sys.stderr)
         return 1
+
+
+def workshop(script: int) -> Path:
+    """Where the script's process with this ID compiles. init removes it."""
+    return SCRATCH / f"ixrings-lab-{script}"
+
+
+def run_compiled(place: Place) -> None:
+    """Compile a program in C, and become it. It cannot read what only this user may, so it gets copies. Ends this
+    process if it does not compile."""
+    folder = workshop(os.getpid())
+    folder.mkdir(mode=0o700)
+    preload = place.environment["LD_PRELOAD"]
+    for source in (place.file, Path(preload), *LABS.glob("[0-9][0-9]_*/*.h")):
+        shutil.copy(source, folder)
+    command = ["cc", *COMPILER, place.file.name, "-o", "program"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise SystemExit(f"the C compiler cannot be run: {error}") from None
+    if done.returncode:
+        raise SystemExit(explain_compiler(done.stderr, place.file))
+    environment = {**os.environ, **place.environment, "LD_PRELOAD": str(folder / Path(preload).name)}
+    os.execve(folder / "program", [place.file.stem, place.nic_name], environment)
+
+
+def explain_compiler(errors: str, file: Path) -> str:
+    """The compiler's first error in the form of explain_error()."""
+    found = re.search(rf"^{re.escape(file.name)}:(\d+):.*?error: (.*)$", errors, re.MULTILINE)
+    if not found:
+        return errors
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return f"{file.name}, line {found[1]}: {lines[int(found[1]) - 1].strip()}\n{found[2]}"
 
 
 def explain_error(error: BaseException, file: Path) -> str:

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
@@ -74,12 +74,19 @@ def try_script(
         sent = read_capture(recorded, allow_truncated=True)
         evidence.sent = list(sent)
         times_ns = sent.times_ns.tolist()
+    # Frames sent to the NIC have the start of the run as their time; frames from the NIC have their own.
+    frames = [(began_ns, frame) for frame in setup.frames[: evidence.played]]
+    save(evidence, file, [*frames, *zip(times_ns, evidence.sent)])
+    return evidence
+
+
+def save(evidence: Evidence, file: Path, frames: list[tuple[int, bytes]]) -> None:
+    """Write packets.pcap and trace.txt beside the script. frames: with times in ns."""
     try:
-        write_capture(file.with_name("packets.pcap"), evidence, began_ns, times_ns)
+        write_capture(file.with_name("packets.pcap"), frames)
         write_trace(file.with_name("trace.txt"), evidence)
     except (OSError, CaptureError) as error:  # the script may have removed its folder, or the folder is read-only
         evidence.not_saved = f"packets.pcap and trace.txt could not be written beside the file: {error}"
-    return evidence
 
 
 def memory_file(name: str, undo: ExitStack) -> Path:
@@ -97,13 +104,10 @@ def admit(user: int | None, socket: Path) -> None:
         socket.parent.chmod(0o711)
 
 
-def write_capture(path: Path, evidence: Evidence, began_ns: int, times_ns: list[int]) -> None:
-    """Frames sent to the NIC have the start of the run as their time; frames from the NIC have their own."""
+def write_capture(path: Path, frames: Iterable[tuple[int, bytes]]) -> None:
     path.unlink(missing_ok=True)  # a script may have put a link to another file there
     with CaptureWriter(path) as capture:
-        for frame in evidence.setup.frames[: evidence.played]:
-            capture.write(frame, began_ns)
-        for frame, time_ns in zip(evidence.sent, times_ns):
+        for time_ns, frame in frames:
             capture.write(frame, time_ns)
 
 
