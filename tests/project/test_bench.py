@@ -106,6 +106,38 @@ def test_a_neighbour_of_the_program_makes_a_run_loud() -> None:
 
 
 @pytest.mark.slow
+def test_a_sync_by_the_service_costs_little_more_than_its_request_and_answer() -> None:
+    """Both cross between two cores, which costs more on some machines than the sync itself."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("the service needs a core of its own")
+    for attempt in range(TRIES):
+        rows = {(row["who"], row["sync"], row["frames"]): row["lowest"] for row in output("service.py --runs 1")}
+        crossing, empty = rows["no ring", "tx", 0], rows["both spin", "tx", 0]
+        if 0 < empty < 2 * crossing or attempt == TRIES - 1:
+            assert 0 < empty < 2 * crossing
+            assert len(rows) == 20 and all(lowest > 0 for lowest in rows.values())
+            return
+
+
+def test_a_quick_report_of_netmap_programs_has_the_parts_asked_for() -> None:
+    rows = output("netmap.py --quick --part pipe")["rows"]
+    assert [(row["part"], row["what"].split(", ")[1]) for row in rows] == [("pipe", "in place"), ("pipe", "rewritten")]
+    assert all(row["lowest"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_quick_report_of_netmap_programs_has_every_part() -> None:
+    """Each row is measured but the host's, which need root."""
+    rows = output("netmap.py --quick")["rows"]
+    parts = {row["part"] for row in rows}
+    assert parts - {"host"} == {"native", "pipe", "switch", "monitors", "handles", "idle"}
+    for row in rows:
+        assert row["lowest"] <= row["median"] <= row["highest"], row
+        assert row["unit"] != "Mpps" or row["lowest"] > 0, row
+        assert row["others"] >= 0 and 0 <= row["loud"] <= row["runs"], row
+
+
+@pytest.mark.slow
 def test_hotloop_measures_each_operation_with_each_batch_and_nic() -> None:
     rows = output("hotloop.py --regions 5")
     nics = {row["nic"] for row in rows}
