@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,17 @@ from tests.qemu.lab.prepared import Lab
 from tests.qemu.lab.served import LINUX_DOES
 
 pytestmark = pytest.mark.qemu
+
+DAEMON_AND_USERS = f"""
+mkfifo ready
+python3 -m ixrings daemon ix0={LEFT} --group nogroup --user-share 100 --no-host --memory 16 --link-timeout 20 \
+    > ready 2> /share/daemon.err & daemon=$!
+read line < ready || cat /share/daemon.err; rm ready
+export IXRINGS_SOCKET=/run/ixrings/netmap.sock
+{OPEN} netmap:ix0
+for name in "x{{1" ix0; do {AS_NOBODY} {OPEN} netmap:$name 2>&1 | tail -1; done
+kill -TERM $daemon; wait $daemon && cat /share/daemon.err
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +67,15 @@ def test_without_hugepages_the_error_names_the_command_that_reserves_them(ours: 
 def test_uio_refuses_a_user_who_is_not_root(ours: OurGuest) -> None:
     output = ours.run(f"{AS_NOBODY} {OPEN} {LEFT}", status=1).splitlines()[-1]
     assert "UIO needs root for physical addresses. Run as root (sudo)" in output
+
+
+def test_a_daemon_on_uio_serves_root_and_refuses_other_users(ours: OurGuest) -> None:
+    with ours.far_end(0):
+        output = ours.run(DAEMON_AND_USERS)
+    assert output.startswith("up, 10 Gbit/s 8\n"), output
+    for name in ("ix0", "x"):  # the NIC, and a pipe in the same memory
+        refusal = rf"of user nobody may not open {name}: a NIC of this daemon has no IOMMU\. .* or trust all programs: "
+        assert re.search(refusal + "--trust-everyone", output), output
 
 
 def test_a_second_program_is_refused_with_the_pid_of_the_first(ours: OurGuest) -> None:

@@ -21,6 +21,7 @@ DAYS = {  # the file, and the parameter of its guest
     "test_dma_guest[iommufd]": "even",
     "test_readme_guest[group]": "even",
     "test_readme_guest[iommufd]": "odd",
+    "test_daemon_guest": "odd",  # on even days a daemon runs in test_uio_guest
     "test_uio_guest": "even",  # on odd days test_our_driver[uio] runs
     "test_linux_ixgbe": "odd",  # on even days Linux's ixgbe runs in test_linux_filters
     "test_linux_filters": "even",

@@ -54,7 +54,7 @@ def first_error(port: Port) -> str:
 
 def main(address: str, what: str) -> None:
     with open_port(address, promiscuous=True) as port:
-        session = port._open()
+        session = port._owned()
         port.wait_link(WAIT_S)
         port.buffers[:] = CANARY
         if what == "transmit":

@@ -81,8 +81,10 @@ def our_guest(
     bridge: bool = False,
     ask_beyond: bool = False,
     another_nic: bool = False,
+    right_wire: str = "",
 ) -> Iterator[OurGuest]:
-    wires = f"cable={unique('l')}", f"cable={unique('r')}"
+    """right_wire: the emulator's wire for the right NIC, in place of a cable."""
+    wires = f"cable={unique('l')}", right_wire or f"cable={unique('r')}"
     with ExitStack() as stack:
         nics = tuple(
             stack.enter_context(
