@@ -181,7 +181,9 @@ def isolated_of(options: argparse.Namespace) -> frozenset[str]:
     """Raises ValueError."""
     unknown = set(options.isolate) - {name for name, _ in options.ports}
     if unknown:
-        raise ValueError(f"--isolate {min(unknown)}: there is no port {min(unknown)}")
+        raise ValueError(
+            f"--isolate {min(unknown)}: there is no port {min(unknown)}; write one of {', '.join(dict(options.ports))}"
+        )
     return frozenset(options.isolate)
 
 

@@ -97,7 +97,7 @@ def version_line() -> str:
 
 
 def list_interfaces() -> int:
-    """Without a daemon there is no interface. That is no error: Wireshark asks each time it starts."""
+    """Print the daemon's ports. Without a daemon print none and succeed: Wireshark asks each time it starts."""
     from ..daemon.ask import ask_status
     from ..daemon.daemon import default_socket
 

@@ -49,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
         raise LibraryError(f"{LIBRARY.name} is not built for this machine. Run: pip install -e .")
     path = shutil.which(options.program)
     if path is None:
-        raise PortError(f"{options.program}: there is no such program, or it may not be executed")
+        raise PortError(
+            f"{options.program} was not found as a program that may be executed. Write its path, such as ./pkt-gen"
+        )
     refuse_or_warn(examine(path))
     socket = os.path.abspath(options.socket or default_socket())
     check_daemon(socket)

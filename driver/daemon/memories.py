@@ -58,7 +58,7 @@ class Memories:
         """The region of a nr_mem_id; 0 is the common one. Raises Refused(EINVAL)."""
         pool = self._pools.get(number or GLOBAL_MEMORY)
         if pool is None:
-            raise Refused(errno.EINVAL, f"there is no memory {number}")
+            raise Refused(errno.EINVAL, f"nr_mem_id {number} names no region; write 0 for the common one")
         return pool
 
     @contextmanager

@@ -59,6 +59,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         ((), "give the daemon a port, such as: ixrings daemon ix0="),
         (("ix0=emulated", "ix0=emulated"), "give each port a name of its own"),
         (("ix0=emulated", "--allow", "ix1=root"), "there is no port ix1; write one of ix0"),
+        (("ix0=emulated", "--isolate", "ix1"), "there is no port ix1; write one of ix0"),
         (("ix0=emulated", "--group", "no-such-group"), "there is no group 'no-such-group'"),
         (("ix0=emulated", "--memory", "1"), "--memory 1 is too little"),
         (("--status",), "no daemon listens there"),
