@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -26,9 +27,10 @@ PATIENCE_S = 30.0
 
 @cache
 def folder() -> tempfile.TemporaryDirectory[str]:
-    """The compiled programs; other users may run them."""
+    """The compiled programs and the preload library. Other users may run them, wherever the sources lie."""
     made = tempfile.TemporaryDirectory(prefix="ixrings-netmap-")
     os.chmod(made.name, 0o755)
+    shutil.copy(LIBRARY, made.name)
     finish([compiler(made.name, "-O1", "-c", "program.c", "-o", "program.o")])
     finish(
         [
@@ -87,7 +89,8 @@ def command(name: str, *arguments: object) -> list[str]:
 
 def environment(socket: str) -> dict[str, str]:
     """What `ixrings run` gives to a program. A sanitizer stays in front, as it has to."""
-    preload = ":".join(filter(None, (ENVIRONMENT.get("LD_PRELOAD"), str(LIBRARY))))
+    library = str(Path(folder().name) / LIBRARY.name)
+    preload = ":".join(filter(None, (ENVIRONMENT.get("LD_PRELOAD"), library)))
     return {**ENVIRONMENT, "IXRINGS_SOCKET": socket, "LD_PRELOAD": preload}
 
 
