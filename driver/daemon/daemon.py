@@ -16,7 +16,7 @@ from ..config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from ..opening import hugepages, open_port, scattered, wait_for_partner
 from ..options import complete
 from . import memory
-from .client import Client
+from .session import Client
 from .host import HostSide
 from .isolated import Isolated
 from .nic import Nic, NicPort
