@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["PAGE", "Device", "DmaError", "DmaMapping", "DmaMemory", "DmaWindow"]
 
 
+DEVICE_ID = 0x02  # in configuration space
+VIRTUAL_FUNCTION = 0x10ED
+
 DEVICES: WeakSet[Device] = WeakSet()  # of this process and, after a fork, of its parent
 
 
 class Device(abc.ABC):
-    """One PCI function 8086:10fb.
+    """One PCI function: an 82599 (8086:10fb), or a virtual function of one (8086:10ed).
 
     Only stores at `doorbell` addresses are safe from any thread. After close() every method raises DeviceError.
     """
@@ -47,6 +50,14 @@ class Device(abc.ABC):
         DEVICES.add(device)
         return device
 
+    @property
+    def virtual(self) -> bool:
+        """Whether it is a virtual function, by its device id: BAR0 then has the registers of 8.3.5 (VfRegisters).
+
+        The kernel and the emulator supply this id: in silicon it reads 0xFFFF (9.6.1).
+        """
+        return self.config_read(DEVICE_ID, 2) == VIRTUAL_FUNCTION
+
     @abc.abstractmethod
     def read32(self, offset: int, /) -> int:
         """Exactly one 32-bit load from BAR0 + offset; 0xFFFFFFFF when the device is gone."""
@@ -62,6 +73,18 @@ class Device(abc.ABC):
     def ring_doorbells(self) -> None:
         """Send the device the values stored at `doorbell` addresses: after each sync, if `doorbells_need_ringing`."""
         assert not self.doorbells_need_ringing, "a transport that needs this implements it"
+
+    def work_function(self) -> int:
+        """The address of a C function that does the work of emulated hardware; 0: real hardware works by itself.
+
+        `bool work(void *unused, uint64_t now_ns)`, with the time of CLOCK_MONOTONIC, returns whether a frame moved. A
+        thread that calls it often takes the work from the device's own thread, until that thread calls work_ends().
+        """
+        return 0
+
+    def work_ends(self) -> None:
+        """The thread that called work_function() pauses: the device works by itself again."""
+        assert not self.work_function(), "a device that has such work implements it"
 
     def doorbell_file(self) -> DoorbellFile:
         """The tail registers as a file, for another process of the same user. Raises DeviceError if there is none."""

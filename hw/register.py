@@ -411,6 +411,9 @@ class RegisterMap(GuardedReads):
 
     __slots__ = ("space",)
 
+    SIZE: ClassVar[int] = 0  # bytes of the address space
+    WHAT: ClassVar[str] = "the 82599"
+    LISTED_BY: ClassVar[str] = "ixrings regs emulated"
     _places: ClassVar[dict[int, Place]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -442,8 +445,8 @@ class RegisterMap(GuardedReads):
     def _unknown(self, name: str) -> str:
         names = {name: row.name for row in self.rows() for name in (row.name, *row.also)}
         wanted = names.get(name.upper()) or names.get(nearest(name, names))
-        return f"the 82599 has no register {name}; " + (
-            f"did you mean {wanted}?" if wanted else "`ixrings regs emulated` lists them"
+        return f"{self.WHAT} has no register {name}; " + (
+            f"did you mean {wanted}?" if wanted else f"`{self.LISTED_BY}` lists them"
         )
 
     @classmethod

@@ -11,19 +11,25 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
-from ..arguments import SECONDS_OR_NONE, checked
+from ixrings.hw.errors import DeviceError
+
+from ..arguments import SECONDS_OR_NONE, checked, whole
 from ..config import unicast_mac
 from ..names import POLICIES
 from ..program import ending_signals
 
 if TYPE_CHECKING:
-    from ixrings.hw.emulator import Fault, Violation
+    from ixrings.hw.emulator import Emulated82599, Fault, Violation
     from ixrings.hw.emulator.blocks.sfp import SfpModule
+    from ixrings.hw.vfio_user.regions import Function
+    from ixrings.hw.vfio_user.server import Server
 
 EPILOG = """\
-WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink, source[=LENGTH], cable=NAME,
+WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink[=NS], source[=LENGTH], cable=NAME,
 pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command, as SIGTERM and SIGHUP do. SIGUSR1 pulls the cable, the next
 SIGUSR1 plugs it in again. SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it
 disconnects.
@@ -42,7 +48,22 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--socket", required=True, metavar="PATH", help="UNIX socket to create and to listen at")
+    parser.add_argument(
+        "--socket",
+        required=True,
+        metavar="PATH",
+        help="UNIX socket to create and to listen at; with --vf a directory for vf0.sock, vf1.sock and so on",
+    )
+    parser.add_argument(
+        "--vf", type=whole(0, 63), default=0, metavar="N", help="serve N virtual functions, each at a socket of its own"
+    )
+    parser.add_argument(
+        "--pf-agent",
+        choices=("linux", "dpdk", "none"),
+        default="linux",
+        help="with --vf: what answers the virtual functions in place of a PF driver (default: linux); none: a driver "
+        "at pf.sock",
+    )
     parser.add_argument("--wire", default="loop", metavar="WIRE", help="the other end of the cable (default: loop)")
     parser.add_argument(
         "--paced", action="store_true", help="run at 10 Gbit/s, as a real wire, instead of as fast as the machine can"
@@ -156,7 +177,7 @@ def facts(violation: Violation) -> dict[str, object]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, Fault, Policy
+    from ixrings.hw.emulator import DEFAULT_MAC, Emulated82599, Fault, PfAgent, Policy
     from ixrings.hw.output import open_output
     from ixrings.hw.trace.device import TRACE, TRACE_HEAD
     from ixrings.hw.vfio_user.server import Server
@@ -204,29 +225,67 @@ def run(options: argparse.Namespace) -> int:
             mac=options.mac or DEFAULT_MAC,
             sfp=options.sfp,
             rules=Policy(options.rules),
+            vfs=options.vf,
         )
         undo.callback(nic.close)
+        if options.vf and options.pf_agent != "none":
+            undo.enter_context(PfAgent(nic, options.pf_agent))
         for fault in options.fault:
             nic.inject(*fault)
-        server = undo.enter_context(
-            Server(
-                nic,
-                options.socket,
-                trap_all=options.trap_all,
-                trace=trace.write if trace else None,
-                on_wake=do_what_is_asked,
-                on_client=client,
+        served = functions(nic, options)
+        servers = [
+            undo.enter_context(
+                Server(
+                    function,
+                    path,
+                    trap_all=options.trap_all,
+                    trace=trace.write if trace else None,
+                    on_wake=do_what_is_asked,
+                    on_client=client,
+                )
             )
-        )
+            for function, path in served
+        ]
+        server = servers[0]
         for number in ending_signals():
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):
             undo.callback(signal.signal, number, signal.signal(number, partial(ask, what)))
-        print(
-            json.dumps({"name": nic.name, "socket": options.socket})
-            if options.json
-            else f"{nic.name} listens at {options.socket}",
-            flush=True,
-        )
-        server.serve()
+        for function, path in served:
+            print(
+                json.dumps({"name": function.name, "socket": path})
+                if options.json
+                else f"{function.name} listens at {path}",
+                flush=True,
+            )
+        serve_all(servers)
     return 0
+
+
+def functions(nic: Emulated82599, options: argparse.Namespace) -> list[tuple[Function, str]]:
+    """What is served, and where. With VFs the socket is a directory, which is created if it does not exist."""
+    if not options.vf:
+        return [(nic, options.socket)]
+    folder = Path(options.socket)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DeviceError(
+            f"--socket {folder}: {error.strerror}. With --vf write a directory, such as --socket /tmp/nic"
+        ) from None
+    pf: list[tuple[Function, str]] = [(nic, str(folder / "pf.sock"))] if options.pf_agent == "none" else []
+    return pf + [(nic.vf(number), str(folder / f"vf{number}.sock")) for number in range(options.vf)]
+
+
+def serve_all(servers: list[Server]) -> None:
+    """Serve until the first one is stopped; then all are."""
+    others = [Thread(target=server.serve, name=f"serve {server.path}", daemon=True) for server in servers[1:]]
+    for thread in others:
+        thread.start()
+    try:
+        servers[0].serve()
+    finally:
+        for server in servers[1:]:
+            server.stop()
+        for thread in others:
+            thread.join()

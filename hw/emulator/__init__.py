@@ -3,7 +3,9 @@
 from ..errors import WireError
 from .faults import Fault, parse_fault
 from .nic import DEFAULT_MAC, Emulated82599
+from .pf_agent import PfAgent, emulated_vf
 from .rules.findings import Policy, RuleBroken, Severity, Violation
+from .virtual_function import VirtualFunction
 from .wires import WIRES
 
 __all__ = [
@@ -11,10 +13,13 @@ __all__ = [
     "WIRES",
     "Emulated82599",
     "Fault",
+    "PfAgent",
     "Policy",
     "RuleBroken",
     "Severity",
     "Violation",
+    "VirtualFunction",
     "WireError",
+    "emulated_vf",
     "parse_fault",
 ]

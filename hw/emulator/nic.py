@@ -10,12 +10,12 @@ import os
 from typing import Any
 
 from ..bar import check_offset, check_tail, check_value
-from ..device import Device, DmaMapping
+from ..device import DmaMapping
 from ..doorbell_file import DoorbellFile, in_pages
 from ..errors import DeviceError, DmaError
 from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Row
-from ..registers import Registers
+from ..registers import BAR0_SIZE, Registers
 from .blocks.block import Block
 from .blocks.cage import Cage
 from .blocks.clock import Clock
@@ -29,14 +29,17 @@ from .blocks.mdio import Mdio
 from .blocks.queues import ReceiveQueues, TransmitQueues
 from .blocks.sfp import SfpModule
 from .blocks.tables import Tables
-from .engine.library import Engine
+from .blocks.virtual import VFS, Virtual
+from .engine.library import Engine, FunctionEngine
 from .engine.messages import DmaMessages
 from .faults import Fault
 from .injection import InjectedFaults
+from .physical_side import PhysicalSide
 from .register_access import RegisterAccess
 from .rules.findings import Policy, Violation
 from .rules.inspector import TAILS, Inspector
 from .vectors import Vectors
+from .virtual_function import VirtualFunction
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
@@ -45,15 +48,20 @@ ALL_IOVAS = (1 << 64) - 1  # the size of all IOVAs from 0 on; no window reaches 
 IOVA_GAP = 0x20_0000  # between windows, so that an access beyond the end of one is a fault
 
 
-class Emulated82599(Device):
+class Emulated82599(PhysicalSide):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
     paced: the wire carries 10 Gbit/s, 67.2 ns per 64-byte frame; else frames follow each other without gaps.
     link_up_s: how long link training takes. mac: the address in the EEPROM. manual: frames and time move only in
     `step`. sfp: the module in the cage, None for an empty cage. rules: what happens when a driver breaks a rule of the
-    datasheet (rules/README.md lists the rules). Raises ValueError for an address that is not unicast, WireError,
+    datasheet (rules/README.md lists the rules). vfs: so many virtual functions are enabled (`vf` gives one), as by the
+    SR-IOV capability; a reset keeps them. Raises ValueError for an address that is not unicast, WireError,
     DeviceError.
     """
+
+    bar0_size = BAR0_SIZE
+    msix_bar = 4
+    has_line = True
 
     def __init__(
         self,
@@ -65,16 +73,21 @@ class Emulated82599(Device):
         manual: bool = False,
         sfp: SfpModule | None = SfpModule.SR,
         rules: Policy = Policy.RECORD,
+        vfs: int = 0,
     ) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is not a unicast MAC address of 6 bytes")
+        if not 0 <= vfs <= VFS - 1:
+            raise ValueError(f"an 82599 has 0 to {VFS - 1} virtual functions beside its physical one, not {vfs}")
         self.name = f"emulated:{wire}"
         self.max_vectors = VECTORS
         self.doorbells_need_ringing = self._raises = rules is Policy.RAISE  # a broken rule is raised at the next sync
+        self.mac = mac  # in the EEPROM
         self._closed, self._gone = True, False  # closed until there is something to close
         self._next_iova = FIRST_IOVA
         self._engine = Engine()
-        self._create_blocks(mac)
+        self._vfs: dict[int, VirtualFunction] = {}
+        self._create_blocks(mac, vfs)
         self._inspector = Inspector(self._engine, self._raw, rules)
         self.injected = InjectedFaults(self)
         self._vectors = Vectors(self._engine, self.injected)
@@ -94,12 +107,14 @@ class Emulated82599(Device):
             raise
         self._power_on(mac, sfp)
 
-    def _create_blocks(self, mac: bytes) -> None:
-        self._config = ConfigSpace(self, self._engine, mac)
+    def _create_blocks(self, mac: bytes, vfs: int) -> None:
+        self._config = ConfigSpace(self, self._engine, mac, vfs)
+        self._virtual = Virtual(self, self._engine)
+        self._virtual.vfs = self._config.vfs
         self._eeprom = Eeprom(self, self._engine)
         self._cage = Cage(self, self._engine)
         self._semaphores = Semaphores(self, self._engine)
-        self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores] + [
+        self._blocks: list[Block] = [self._eeprom, self._cage, self._semaphores, self._virtual] + [
             block(self, self._engine)
             for block in (Control, Link, Interrupts, Filters, ReceiveQueues, TransmitQueues, Mdio, Tables, Clock)
         ]
@@ -127,6 +142,7 @@ class Emulated82599(Device):
         with self._engine.frozen():  # a thread that waits for the engine finds the NIC closed
             self._closed = True
             self._engine.destroy()
+        self._vfs.clear()  # they live as long as somebody uses them, and read all ones
 
     def _release_copies(self) -> None:
         """The child has no engine thread, and no other NIC there may join this one's cable."""
@@ -147,9 +163,10 @@ class Emulated82599(Device):
             self._config.refuse(read=True)
             return ALL_ONES
         place = Registers.find(offset)
-        if place is None:
-            return 0
-        row, index = place.row, place.index
+        return 0 if place is None else self.read_register(place.row, place.index)
+
+    def read_register(self, row: Row[Any], index: int) -> int:
+        """A read by a driver, of the PF or of a VF."""
         with self._engine.frozen():
             self._check_open()
             self._inspector.before_read(row, index)
@@ -167,22 +184,29 @@ class Emulated82599(Device):
             self._config.refuse(read=False)
             return
         place = Registers.find(offset)
-        if place is not None and place.row.name in TAILS:
-            self._write_tail(place.row, place.index, value)
+        if place is not None:
+            self.write_register(place.row, place.index, value)
             return
         with self._engine.frozen():
             self._check_open()
-            if place is None:
-                self._inspector.unknown_write(offset, value)
-            else:
-                self._inspector.before_write(place.row, place.index, value)
-                self._register_access.write(place.row, place.index, value)
-                self._inspector.after_write(place.row, place.index, value)
+            self._inspector.unknown_write(offset, value)
             self._raise_broken()
 
-    def _write_tail(self, row: Row[Any], index: int, value: int) -> None:
+    def write_register(self, row: Row[Any], index: int, value: int, vf: int | None = None) -> None:
+        """A write by a driver, of the PF or of VF `vf`."""
+        if row.name in TAILS:
+            self._write_tail(row, index, value, vf)
+            return
+        with self._engine.frozen():
+            self._check_open()
+            self._inspector.before_write(row, index, value, vf=vf)
+            self._register_access.write(row, index, value)
+            self._inspector.after_write(row, index, value)
+            self._raise_broken()
+
+    def _write_tail(self, row: Row[Any], index: int, value: int, vf: int | None) -> None:
         """The engine goes on meanwhile: a driver may write its tails as often as it likes (engine/doorbells.c)."""
-        self._inspector.before_tail(row, index, value)
+        self._inspector.before_tail(row, index, value, vf=vf)
         self._engine.ring(row.offset(index), value & row.mask)
         self._inspector.after_write(row, index, value)
         self.ring_doorbells()
@@ -198,6 +222,12 @@ class Emulated82599(Device):
             self._check_open()
             with self._engine.frozen():
                 self._inspector.raise_broken()
+
+    def work_function(self) -> int:
+        return self._engine.help_function()
+
+    def work_ends(self) -> None:
+        self._engine.help_ends()
 
     def doorbell_file(self) -> DoorbellFile:
         fd = self.share_doorbells()
@@ -239,6 +269,7 @@ class Emulated82599(Device):
         self._check_open()
         with self._engine.frozen():
             self._config.reset()
+            self._virtual.vfs = self._config.vfs
             self.reset_registers()
 
     def reset_registers(self) -> None:
@@ -264,6 +295,20 @@ class Emulated82599(Device):
         self._check_open()
         if not self._gone:
             self._config.write(offset, size, value)
+
+    # ---- virtual functions ----
+
+    def vf(self, number: int) -> VirtualFunction:
+        """The VF as a Device; the same object until it is closed. Raises DeviceError for one that is not enabled."""
+        self._check_open()
+        if not 0 <= number < self._virtual.vfs:
+            raise DeviceError(
+                f"{self.name} has {self._virtual.vfs} virtual functions, so there is no VF {number}. "
+                f"Create the NIC with vfs={max(number, 0) + 1}"
+            )
+        if number not in self._vfs:
+            self._vfs[number] = VirtualFunction(self, number, FunctionEngine(self._engine, number))
+        return self._vfs[number]
 
     # ---- DMA ----
 
@@ -317,7 +362,8 @@ class Emulated82599(Device):
     def dma_windows(self) -> int:
         """The number of windows."""
         self._check_open()
-        return self._engine.call("nic_window_count")
+        with self._engine.frozen():  # else the engine may be in the memory of another function
+            return self._engine.call("nic_window_count")
 
     @property
     def dma_messages(self) -> DmaMessages:
@@ -345,6 +391,7 @@ class Emulated82599(Device):
 
     def disable_interrupts(self) -> None:
         self._vectors.disconnect_all()
+        self._vectors.use_line(False)
 
     def connect_interrupt(self, vector: int, fd: int) -> None:
         """Send messages of `vector` to eventfd `fd`, which the NIC owns from now on; -1: to none."""

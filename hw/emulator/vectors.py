@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Container
 
-from .engine.library import Engine
+from .engine.library import Engine, FunctionEngine
 from .faults import Fault
 
 
 class Vectors:
     """The eventfds of one NIC, which it owns and closes. injected: while it has Fault.INTERRUPT, messages are lost."""
 
-    def __init__(self, engine: Engine, injected: Container[Fault]) -> None:
+    def __init__(self, engine: Engine | FunctionEngine, injected: Container[Fault]) -> None:
         self.eventfds: dict[int, int] = {}  # by vector; only vectors that have one
         self._engine = engine
         self._injected = injected
@@ -37,7 +37,6 @@ class Vectors:
     def disconnect_all(self) -> None:
         for vector in list(self.eventfds):
             self.connect(vector, -1)
-        self.use_line(False)
 
     def release(self) -> None:
         """Close the eventfds. The engine must not signal them any more."""

@@ -13,8 +13,9 @@ from ..output import hold_input, open_output
 from ..tap import open_tap
 from .engine.library import Engine
 
-WIRES = "loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
+WIRES = "loop, sink[=NS], source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
 SHORTEST, LONGEST = 60, 9724  # bytes of a source's frames, without CRC
+SLOWEST_NS = 1_000_000_000  # that a sink may need for a frame
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
 
 
@@ -39,7 +40,7 @@ class Wire:
         }.get(kind)
         if (
             connect is None
-            or (separator and kind in ("loop", "sink"))
+            or (separator and kind == "loop")
             or (not self._argument and kind in ("cable", "pcap", "tap"))
         ):
             raise WireError(f"there is no wire {name!r}. Wires are: {WIRES}")
@@ -53,7 +54,14 @@ class Wire:
         self._engine.call("wire_loop")
 
     def _sink(self, argument: str) -> None:
-        self._engine.call("wire_sink")
+        """argument: how many nanoseconds it needs for a frame; empty: none."""
+        if not argument:
+            self._engine.call("wire_sink")
+            return
+        frame_ns = int(argument) if argument.isdecimal() else 0
+        if not 1 <= frame_ns <= SLOWEST_NS:
+            raise WireError(f"sink={argument}: a sink takes a frame in 1 to {SLOWEST_NS} nanoseconds")
+        self._engine.call("wire_slow_sink", frame_ns)
 
     def _source(self, argument: str) -> None:
         length = int(argument) if argument.isdecimal() else 0 if argument else SHORTEST

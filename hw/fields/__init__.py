@@ -16,6 +16,8 @@ The files follow the datasheet's chapters 8.2.3.1 to 8.2.3.27:
 22        mac.py           MAC, link, MDIO
 23 to 27  system.py        statistics, wake-up, manageability, time, virtualisation
 
+virtual_function.py has what only a virtual function has (8.3.5).
+
 ASSUMPTION (datasheet not at hand): if no code here uses a field, its meaning is taken from its name and from other
 drivers.
 
@@ -31,3 +33,4 @@ from .offloads import *
 from .receive import *
 from .system import *
 from .transmit import *
+from .virtual_function import *

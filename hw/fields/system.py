@@ -199,3 +199,41 @@ class PFVML2FLT(Word):
 class PFVLVF(Word):
     VLAN_ID = bits(11, 0)
     VI_EN = bit(31, "filter enable")
+
+
+# 8.3.5 registers of a virtual function
+
+
+class PVFCTRL(Word):
+    RST = bit(26, "resets the virtual function")
+
+
+class PVFMAILBOX(Word):
+    REQ = bit(0, "the VF has a message: interrupts the PF")
+    ACK = bit(1, "the VF has read the PF's message: interrupts the PF")
+    VFU = bit(2, "the VF uses the mailbox")
+    PFU = bit(3, "the PF uses the mailbox")
+    PFSTS = bit(4, "the PF wrote a message")
+    PFACK = bit(5, "the PF read the VF's message")
+    RSTI = bit(6, "the PF is in reset")
+    RSTD = bit(7, "the PF's reset is done")
+
+
+class PVTEICR(Word):
+    VECTORS = bits(2, 0, "a bit for each vector")
+
+
+class PVTIVAR(Word):
+    RX_EVEN = bit(0, "vector of the even receive queue")
+    RX_EVEN_VALID = bit(7)
+    TX_EVEN = bit(8, "vector of the even transmit queue")
+    TX_EVEN_VALID = bit(15)
+    RX_ODD = bit(16, "vector of the odd receive queue")
+    RX_ODD_VALID = bit(23)
+    TX_ODD = bit(24, "vector of the odd transmit queue")
+    TX_ODD_VALID = bit(31)
+
+
+class PVTIVAR_MISC(Word):
+    VECTOR = bits(1, 0, "vector of the mailbox")
+    VALID = bit(7)

@@ -15,6 +15,8 @@ The chapters are plain classes that contain only such lines. `Registers` inherit
 the type of each register, and a register is added with one line in one file. Two registers at one offset, or with one
 name, are refused when the class is created (RegisterMap).
 
+The table of a virtual function's own BAR0 is virtual_function.py, in the same columns: `VfRegisters`.
+
 If no source cites a register's section, a counter gets the number that follows from the nearest cited counter, and any
 other register gets the number of its chapter. If no source gives a long name, the long name describes the register;
 "(Debug)" marks registers that drivers only dump. Four names of other drivers are not in the table: RCTL is not a
@@ -33,8 +35,9 @@ from .queues import COUNTERS, QUEUES
 from .receive import Receive
 from .system import System
 from .transmit import Transmit
+from .virtual_function import VF_QUEUES, VF_VECTORS, VfRegisters
 
-__all__ = ["BAR0_SIZE", "COUNTERS", "QUEUES", "Registers"]
+__all__ = ["BAR0_SIZE", "COUNTERS", "QUEUES", "VF_QUEUES", "VF_VECTORS", "Registers", "VfRegisters", "table_of"]
 
 BAR0_SIZE = 0x20000  # 128 KB of registers, no flash (8.1)
 
@@ -51,6 +54,8 @@ class Registers(
 ):
     """`Registers(device)`: the registers of one NIC, `.CTRL`, `.RXDCTL[queue]` and so on."""
 
+    SIZE = BAR0_SIZE
+
     def check_present(self, name: str) -> None:
         # STATUS has reserved bits that read 0, so all ones in it mean that the device no longer answers the bus.
         if self.space.read32(Registers.STATUS.offset()) == ALL_ONES:
@@ -58,3 +63,8 @@ class Registers(
                 f"the NIC no longer answers: {name} and STATUS read 0xffffffff. It was unplugged, reset or put to "
                 "sleep; close the port, check `lspci`, and open it again"
             )
+
+
+def table_of(virtual: bool) -> type[RegisterMap]:
+    """The table of a device's BAR0; virtual: as Device.virtual says."""
+    return VfRegisters if virtual else Registers

@@ -163,6 +163,7 @@ class System:
     PFMRCTL = RegisterArray(Word, Run(0x0F600, 4, 4), RW, 0, "8.2.3.27", "PF Mirror Rule Control")
     PFMRVLAN = RegisterArray(Word, Run(0x0F610, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule VLAN")
     PFMRVM = RegisterArray(Word, Run(0x0F630, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule Pool")
+    PFMBIMR = RegisterArray(Word, Run(0x00720, 4, 4), RW, 0xFFFF_FFFF, "8.2.3.27", "PF Mailbox Interrupt Mask", also=("MBVFIMR",))
     VMECM = RegisterArray(Word, Run(0x08790, 4, 2), RW, 0, "8.2.3.27", "VM Error Count Mask")
     PVFGPRC = RegisterArray(Word, Run(0x0101C, 0x40, 64), RO, 0, "8.2.3.27", "VF Good Packets Received Count")
     PVFGORC_LSB = RegisterArray(Word, Run(0x01020, 0x40, 64), RO, 0, "8.2.3.27", "VF Good Octets Received Count Low")
@@ -171,4 +172,15 @@ class System:
     PVFGPTC = RegisterArray(Word, Run(0x08300, 4, 64), RO, 0, "8.2.3.27", "VF Good Packets Transmitted Count")
     PVFGOTC_LSB = RegisterArray(Word, Run(0x08400, 8, 64), RO, 0, "8.2.3.27", "VF Good Octets Transmitted Count Low")
     PVFGOTC_MSB = RegisterArray(Word, Run(0x08404, 8, 64), RO, 0, "8.2.3.27", "VF Good Octets Transmitted Count High")
+    # 8.3.5: what a virtual function has in its own BAR0, as the PF sees it
+    PVFCTRL = RegisterArray(f.PVFCTRL, Run(0x00300, 4, 64), Access.WO, 0, "8.3.5.1.1", "VF Control", mask=0x0400_0000)
+    PVFMAILBOX = RegisterArray(f.PVFMAILBOX, Run(0x04C00, 4, 64), RW, 0x40, "8.3.5.1.5", "VF Mailbox", mask=0x7)
+    PVTEICR = RegisterArray(f.PVTEICR, Run(0x00B00, 4, 64), Access.RC_W1C, 0, "8.3.5.2.1", "VF Extended Interrupt Cause", mask=0x7)
+    PVTEICS = RegisterArray(f.PVTEICR, Run(0x00C00, 4, 64), Access.WO, 0, "8.3.5.2.2", "VF Extended Interrupt Cause Set", mask=0x7)
+    PVTEIMS = RegisterArray(f.PVTEICR, Run(0x00D00, 4, 64), Access.W1S, 0, "8.3.5.2.3", "VF Extended Interrupt Mask Set/Read", mask=0x7)
+    PVTEIMC = RegisterArray(f.PVTEICR, Run(0x00E00, 4, 64), Access.WO, 0, "8.3.5.2.4", "VF Extended Interrupt Mask Clear", mask=0x7)
+    PVTEIAC = RegisterArray(f.PVTEICR, Run(0x00F00, 4, 64), RW, 0, "8.3.5.2", "VF Extended Interrupt Auto Clear", mask=0x7)
+    PVTEIAM = RegisterArray(f.PVTEICR, Run(0x04D00, 4, 64), RW, 0, "8.3.5.2.5", "VF Extended Interrupt Auto Mask", mask=0x7)
+    PVTIVAR = RegisterArray(f.PVTIVAR, Run(0x12500, 4, 64), RW, 0, "8.3.5.2.7", "VF Interrupt Vector Allocation", mask=0x8181_8181)  # two queues each
+    PVTIVAR_MISC = RegisterArray(f.PVTIVAR_MISC, Run(0x04E00, 4, 64), RW, 0, "8.3.5.2.8", "VF Misc Interrupt Vector Allocation", mask=0x83)
     # fmt: on

@@ -13,14 +13,14 @@ from ..device import Device, DmaMapping
 from ..doorbell_file import DoorbellFile
 from ..errors import DeviceError, DeviceGone, DmaError
 from ..register import ALL_ONES
-from ..registers import BAR0_SIZE
+from ..registers import table_of
 from . import protocol as p
 from .connection import Connection
 from .doorbells import Doorbells, PostedDoorbells, doorbell_file, map_doorbells, region_info
 from .errors import CommandRefused
 from .protocol import WORD, Command, Irq, IrqSet, Region
 
-PCI_ID = 0x10FB_8086  # device, vendor
+PCI_IDS = (0x10FB_8086, 0x10ED_8086)  # device, vendor: the PF, a VF
 # No address of a process, and not below 4 GB, so that an address of the wrong kind causes a DMA fault.
 FIRST_IOVA = 0x10_0020_0000  # neither half is 0: a driver that forgets to write one of them is found
 IOVA_GAP = 0x20_0000
@@ -82,10 +82,12 @@ class VfioUserDevice(Device):
         _, _, self._regions, interrupts = self._ask(Command.DEVICE_GET_INFO, p.DEVICE_INFO, 0, 0, 0)
         id = self.config_read(0, 4)
         size = region_info(self._connection, Region.BAR0).size
-        if id != PCI_ID or size < BAR0_SIZE or interrupts <= Irq.MSIX:
+        self._table = table_of(id == PCI_IDS[1])
+        if id not in PCI_IDS or size < self._table.SIZE or interrupts <= Irq.MSIX:
             raise DeviceError(
                 f"{self.name} is {id & 0xFFFF:04x}:{id >> 16:04x} with {size} bytes of registers; an 82599 is "
-                f"8086:10fb with {BAR0_SIZE}. Run: ixrings emulate --socket OTHER"
+                f"8086:10fb with {table_of(False).SIZE}, and a virtual function of one is 8086:10ed with "
+                f"{table_of(True).SIZE}. Run: ixrings emulate --socket OTHER"
             )
         self.max_vectors = self._ask(Command.DEVICE_GET_IRQ_INFO, p.IRQ_INFO, 0, Irq.MSIX, 0)[3]
 
@@ -98,7 +100,7 @@ class VfioUserDevice(Device):
 
     def read32(self, offset: int, /) -> int:
         self._check_open()
-        check_offset(offset)
+        check_offset(offset, self._table)
         try:
             return int(WORD.unpack(self._read(Region.BAR0, offset, WORD.size))[0])
         except DeviceGone:
@@ -115,7 +117,7 @@ class VfioUserDevice(Device):
         With mapped doorbells it waits for the answer, because a store to a doorbell would overtake a posted write.
         """
         self._check_open()
-        check_offset(offset)
+        check_offset(offset, self._table)
         check_value(value)
         payload = p.ACCESS.pack(offset, Region.BAR0, 4) + WORD.pack(value)
         with suppress(DeviceGone):
@@ -126,7 +128,7 @@ class VfioUserDevice(Device):
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
-        check_tail(offset)
+        check_tail(offset, self._table)
         assert self._doorbells is not None, "an open device has doorbells"
         return self._doorbells.address(offset)
 
@@ -140,9 +142,10 @@ class VfioUserDevice(Device):
         self._check_open()
         found = None if self.doorbells_need_ringing else doorbell_file(self._connection, self._regions)
         if found is None:
+            other = "`ixrings emulate --socket PATH` without --trap-all has one"
             raise DeviceError(
                 f"{self.name} cannot give a queue to another process: its server has no doorbell region, so every tail "
-                "is a message of this process. `ixrings emulate --socket PATH` without --trap-all has one"
+                f"is a message of this process. {'No virtual function has one' if self.virtual else other}"
             )
         return found
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from ..emulator import Emulated82599
 from .errors import Refused
 from .protocol import Irq, IrqSet
+from .regions import Function
 
 EVENTFD_NAME = "anon_inode:[eventfd]"
 
@@ -15,14 +15,15 @@ EVENTFD_NAME = "anon_inode:[eventfd]"
 class SessionInterrupts:
     """The interrupts of one client. Only one kind is connected at a time, as in VFIO."""
 
-    def __init__(self, nic: Emulated82599) -> None:
+    def __init__(self, nic: Function) -> None:
         self._nic = nic
         self._kind: int | None = None
 
     def set(self, flags: int, index: int, start: int, count: int, fds: list[int]) -> None:
         """Carry out SET_IRQS. Removes the fds that it keeps from `fds`. Raises OSError; then nothing has changed."""
         vectors = self._nic.max_vectors if index == Irq.MSIX else 1
-        if index not in (Irq.INTX, Irq.MSI, Irq.MSIX) or start + count > vectors:
+        kinds = (Irq.INTX, Irq.MSI, Irq.MSIX) if self._nic.has_line else (Irq.MSIX,)
+        if index not in kinds or start + count > vectors:
             raise Refused()
         if flags == IrqSet.EVENTFD | IrqSet.TRIGGER:
             self._connect(index, start, count, fds)

@@ -6,9 +6,9 @@ import errno
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 
-from ..emulator import Emulated82599
 from ..memory.hugepages import PAGE
 from .errors import Refused
+from .regions import Function
 
 TOP = (1 << 64) - PAGE  # end of the address space, without the last page: every end of a window fits 64 bits
 MOST_WINDOWS = 32768  # half of the kernel's default limit
@@ -25,7 +25,7 @@ def most_windows() -> int:
 class ClientMemory:
     """The windows of one client; they do not overlap. An access outside of them is a DMA fault, recorded by the NIC."""
 
-    def __init__(self, nic: Emulated82599) -> None:
+    def __init__(self, nic: Function) -> None:
         self._nic = nic
         self.most = most_windows()
 
@@ -53,7 +53,7 @@ class AskedMemory(ClientMemory):
     Windows that are accessed by messages fill the gaps. This costs a few calls for each map and unmap.
     """
 
-    def __init__(self, nic: Emulated82599) -> None:
+    def __init__(self, nic: Function) -> None:
         super().__init__(nic)
         self._starts: list[int] = []
         self._sizes: dict[int, int] = {}

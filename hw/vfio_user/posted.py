@@ -13,12 +13,11 @@ from contextlib import suppress
 import numpy as np
 import numpy.typing as npt
 
-from ..emulator import Emulated82599
 from ..errors import DeviceError
 from ..registers import BAR0_SIZE, Registers
 from . import protocol as p
 from .protocol import WORD, Channel, Command, Region
-from .regions import access_line
+from .regions import Function, access_line
 
 FEW = 4  # messages that are faster handled one at a time than all at once
 MANY = 256  # messages that are looked at at once: most of what a socket holds, and a bound for each look
@@ -61,7 +60,7 @@ class PostedTails:
     Server.
     """
 
-    def __init__(self, nic: Emulated82599, trace: Callable[[str], None] | None, *, each_tail: bool) -> None:
+    def __init__(self, nic: Function, trace: Callable[[str], None] | None, *, each_tail: bool) -> None:
         self._nic, self._trace, self._each_tail = nic, trace, each_tail
         self._last: dict[int, int] = {}
         self._superseded = 0

@@ -1,17 +1,17 @@
-"""Regions of an emulated 82599 that are accessed by messages: BAR0, the MSI-X table in BAR4, configuration space."""
+"""Regions of an emulated 82599 that are accessed by messages: BAR0, the MSI-X table, configuration space."""
 
 from __future__ import annotations
 
 import struct
 from typing import Protocol
 
-from ..emulator import Emulated82599
-from ..registers import BAR0_SIZE
+from ..emulator import Emulated82599, VirtualFunction
 from .errors import Refused
 from .protocol import WORD, Region
 
-BAR4_SIZE = 0x4000
+MSIX_BAR_SIZE = 0x4000
 CONFIG_SIZE = 4096
+Function = Emulated82599 | VirtualFunction  # what a server serves
 
 
 class MessageRegion(Protocol):
@@ -26,13 +26,11 @@ class MessageRegion(Protocol):
 class Bar0:
     """Registers: 32-bit words only (8.1). A longer access is a sequence of words in ascending order."""
 
-    size = BAR0_SIZE
-
-    def __init__(self, nic: Emulated82599) -> None:
-        self._nic = nic
+    def __init__(self, nic: Function) -> None:
+        self._nic, self.size = nic, nic.bar0_size
 
     def read(self, offset: int, count: int) -> bytes:
-        if count == 4 and not offset % 4 and offset < BAR0_SIZE:
+        if count == 4 and not offset % 4 and offset < self.size:
             return WORD.pack(self._nic.read32(offset))
         self._check(offset, count)
         return b"".join(WORD.pack(self._nic.read32(at)) for at in range(offset, offset + count, 4))
@@ -43,18 +41,19 @@ class Bar0:
             self._nic.write32(offset + at, WORD.unpack_from(data, at)[0])
 
     def _check(self, offset: int, count: int) -> None:
-        if offset % 4 or count % 4 or not count or offset + count > BAR0_SIZE:
+        if offset % 4 or count % 4 or not count or offset + count > self.size:
             raise Refused
 
 
 class MsixBar:
-    """BAR4: MSI-X table and pending bits (9.3.8.2), 16 KB that only store. The client connects eventfds instead.
+    """BAR4, of a VF BAR3: MSI-X table and pending bits (9.3.8.2), 16 KB that only store. The client connects
+    eventfds instead.
 
     ASSUMPTION (datasheet silent): no message is ever pending, because the client masks vectors on its own
     side of the eventfds.
     """
 
-    size = BAR4_SIZE
+    size = MSIX_BAR_SIZE
 
     def __init__(self, vectors: int) -> None:
         self._vectors = vectors
@@ -62,15 +61,15 @@ class MsixBar:
 
     def reset(self) -> None:
         masked = struct.pack("<QII", 0, 0, 1)
-        self._bytes = bytearray(masked * self._vectors).ljust(BAR4_SIZE, b"\0")
+        self._bytes = bytearray(masked * self._vectors).ljust(MSIX_BAR_SIZE, b"\0")
 
     def read(self, offset: int, count: int) -> bytes:
-        if not count or offset + count > BAR4_SIZE:
+        if not count or offset + count > MSIX_BAR_SIZE:
             raise Refused
         return bytes(self._bytes[offset : offset + count])
 
     def write(self, offset: int, data: bytes) -> None:
-        if not data or offset + len(data) > BAR4_SIZE:
+        if not data or offset + len(data) > MSIX_BAR_SIZE:
             raise Refused
         table = self._bytes[: 16 * self._vectors]
         table[offset : offset + len(data)] = data
@@ -83,7 +82,7 @@ class ConfigRegion:
 
     size = CONFIG_SIZE
 
-    def __init__(self, nic: Emulated82599) -> None:
+    def __init__(self, nic: Function) -> None:
         self._nic = nic
 
     def read(self, offset: int, count: int) -> bytes:

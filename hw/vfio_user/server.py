@@ -1,4 +1,4 @@
-"""The vfio-user server: an emulated 82599 for a driver in another process or a QEMU guest. One client at a time."""
+"""The vfio-user server: an emulated 82599, or a VF, for another process or a guest. One client at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..emulator import Emulated82599
 from ..errors import DeviceError
 from . import protocol as p
 from .listener import Listener
 from .memory import AskedMemory, ClientMemory
 from .patience import ServerChannel
 from .protocol import ProtocolError
+from .regions import Function
 from .session import Session
 
 LOBBY = 16  # further clients that wait for the answer EBUSY
@@ -26,7 +26,7 @@ GONE = select.POLLHUP | select.POLLERR
 
 
 class Server:
-    """Exports `nic`, which the caller owns, at a UNIX socket. Raises ServerError.
+    """Exports `nic` (an Emulated82599 or one of its VFs), which the caller owns, at a UNIX socket. Raises ServerError.
 
     trap_all: no doorbell region, every register access is a message. each_tail: also of tail writes that wait in the
     socket, the NIC gets every one, and not the last only. ask_beyond: DMA outside of mapped windows is sent
@@ -36,7 +36,7 @@ class Server:
 
     def __init__(
         self,
-        nic: Emulated82599,
+        nic: Function,
         path: str,
         *,
         trap_all: bool = False,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..emulator import Emulated82599
 from ..emulator.engine.messages import LONGEST, DmaRequest
 from ..errors import DeviceError
 from . import protocol as p
@@ -20,12 +19,12 @@ from .memory import ClientMemory
 from .patience import ServerChannel
 from .posted import PostedTails
 from .protocol import Command, IrqFlag, Message, ProtocolError, Region, RegionFlag
-from .regions import Bar0, ConfigRegion, MessageRegion, MsixBar, access_line
+from .regions import Bar0, ConfigRegion, Function, MessageRegion, MsixBar, access_line
 
 REQUESTS_A_TURN = 512
 TURN_S = 0.05  # time for a client's messages, and one more message, before the server looks at everything else
 DMA_ANSWER_S = 5.0  # a DMA request that is not answered in this time counts as refused
-EMPTY_REGIONS = set(range(Region.DOORBELLS)) - {Region.BAR0, Region.BAR4, Region.CONFIG}
+VFIO_REGIONS = range(Region.DOORBELLS)  # those without content have size 0
 IRQS = {
     p.Irq.INTX: (1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
     p.Irq.MSI: (1, IrqFlag.EVENTFD),
@@ -56,7 +55,7 @@ class Session:
 
     def __init__(
         self,
-        nic: Emulated82599,
+        nic: Function,
         channel: ServerChannel,
         memory: ClientMemory,
         *,
@@ -71,7 +70,7 @@ class Session:
         self._table = MsixBar(nic.max_vectors)
         self._regions: dict[int, MessageRegion] = {
             Region.BAR0: Bar0(nic),
-            Region.BAR4: self._table,
+            nic.msix_bar: self._table,
             Region.CONFIG: ConfigRegion(nic),
         }
         self._tails = PostedTails(nic, trace, each_tail=each_tail)
@@ -190,7 +189,7 @@ class Session:
         argsz, _, index, _, _, _ = p.REGION_INFO.unpack_from(message.payload)
         if index == Region.DOORBELLS and self._doorbells() >= 0:
             return self._doorbell_info(argsz)
-        if index not in self._regions and index not in EMPTY_REGIONS:
+        if index not in VFIO_REGIONS:
             raise Refused
         size = self._regions[index].size if index in self._regions else 0
         flags = RegionFlag.READ | RegionFlag.WRITE if size else 0
@@ -209,7 +208,7 @@ class Session:
 
     def _region_io_fds(self, message: Message) -> Answer:
         _, _, index, _ = p.IO_FDS.unpack_from(message.payload)
-        if index not in self._regions and index not in EMPTY_REGIONS:
+        if index not in VFIO_REGIONS:
             raise Refused
         return Answer(p.IO_FDS.pack(p.IO_FDS.size, 0, index, 0))  # there are none
 
@@ -218,6 +217,8 @@ class Session:
         if index not in IRQS:
             raise Refused
         count, flags = IRQS[p.Irq(index)]
+        if not self._nic.has_line and index in (p.Irq.INTX, p.Irq.MSI):
+            count, flags = 0, IrqFlag(0)
         return Answer(
             p.IRQ_INFO.pack(p.IRQ_INFO.size, flags, index, self._nic.max_vectors if index == p.Irq.MSIX else count)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from ixrings.hw.device import Device
 from ixrings.hw.emulator import Emulated82599, Policy
 from ixrings.hw.registers import Registers
 
@@ -14,7 +15,7 @@ DD, EOP = 1, 2
 class Ring:
     """One descriptor ring, its buffers and its head write-back word in DMA memory."""
 
-    def __init__(self, nic: Emulated82599, slots: int) -> None:
+    def __init__(self, nic: Device, slots: int) -> None:
         self.slots = slots
         self.descriptors = nic.alloc_dma(slots * 16)
         self.buffers = nic.alloc_dma(slots * BUFFER)

@@ -41,6 +41,12 @@ class Chip(Protocol):
     def reset_registers(self) -> None:
         """Software reset (CTRL.RST); the engine is frozen."""
 
+    def enable_vfs(self, count: int) -> None:
+        """The SR-IOV capability enables so many VFs; the engine must not be frozen."""
+
+    def forget_queues(self, queues: range) -> None:
+        """These queues were reset: what a driver did to them before does not count for the rules."""
+
     def update_bus_master(self) -> None:
         """Tell the engine whether the NIC may send requests; the engine is frozen."""
 

@@ -21,7 +21,11 @@ MSIX_CONTROL = 0x72
 DEVICE_CONTROL, DEVICE_STATUS = 0xA8, 0xAA
 DEVICE_CONTROL_FLR = 0x8000
 CORRECTABLE, NOT_FATAL, UNSUPPORTED_REQUEST = 0x1, 0x2, 0x8  # in device status
-AER, SERIAL_NUMBER, ARI = 0x100, 0x140, 0x150
+AER, SERIAL_NUMBER, ARI, SRIOV = 0x100, 0x140, 0x150, 0x160
+# SR-IOV (PCIe 9.3.3): the NIC has VFs while VF Enable is set
+SRIOV_CONTROL, NUM_VFS, VF_OFFSET = SRIOV + 0x08, SRIOV + 0x10, SRIOV + 0x14
+SRIOV_ENABLE, SRIOV_MEMORY, SRIOV_ARI = 0x1, 0x8, 0x10
+FIRST_VF, FIRST_VF_WITHOUT_ARI = 128, 384  # routing ids after the PF's
 # Advanced error reporting (PCIe 7.8.4): registers with one bit for each error, and the bits that there are.
 UNCORRECTABLE_STATUS, UNCORRECTABLE_MASK, SEVERITY = AER + 0x04, AER + 0x08, AER + 0x0C
 CORRECTABLE_STATUS, CORRECTABLE_MASK, AER_CONTROL, AER_END = AER + 0x10, AER + 0x14, AER + 0x18, AER + 0x2C
@@ -52,7 +56,10 @@ IMAGE = {
     CORRECTABLE_MASK: struct.pack("<I", AER_ADVISORY),
     AER_CONTROL: struct.pack("<I", 0x0000_00A0),  # it can generate and check ECRC
     SERIAL_NUMBER: extended(0x0003, ARI),
-    ARI: extended(0x000E, 0),
+    ARI: extended(0x000E, SRIOV),
+    SRIOV: extended(0x0010, 0),
+    SRIOV + 0x0C: struct.pack("<HHHHHHHHII", 64, 64, 0, 0, FIRST_VF_WITHOUT_ARI, 2, 0, 0x10ED, 0x553, 0x1),
+    SRIOV + 0x24: struct.pack("<IIIIII", 0xC, 0, 0, 0xC, 0, 0),  # VF BAR0 and BAR3: 64-bit, prefetchable
 }
 # offset: mask of the bits that software can write
 WRITABLE = {
@@ -69,6 +76,10 @@ WRITABLE = {
     SEVERITY: struct.pack("<I", UNCORRECTABLE_ERRORS),
     CORRECTABLE_MASK: struct.pack("<I", CORRECTABLE_ERRORS),
     AER_CONTROL: struct.pack("<I", 0x0000_0140),
+    SRIOV_CONTROL: struct.pack("<H", SRIOV_ENABLE | SRIOV_MEMORY | SRIOV_ARI),
+    NUM_VFS: struct.pack("<H", 0xFFFF),
+    SRIOV + 0x20: struct.pack("<I", 0x553),
+    SRIOV + 0x24: struct.pack("<IIIIII", 0xFFFF_C000, 0xFFFF_FFFF, 0, 0xFFFF_C000, 0xFFFF_FFFF, 0),
 }
 # offset: mask of the bits that a 1 clears
 CLEARED_BY_1 = {
@@ -81,12 +92,16 @@ CLEARED_BY_1 = {
 class ConfigSpace:
     """4096 bytes, little-endian. Not a Block: CTRL.RST leaves it as it is."""
 
-    def __init__(self, nic: Chip, engine: Engine, mac: bytes) -> None:
+    def __init__(self, nic: Chip, engine: Engine, mac: bytes, vfs: int = 0) -> None:
         self._nic = nic
         self._engine = engine
         self._writable, self._cleared_by_1 = laid_out(WRITABLE), laid_out(CLEARED_BY_1)
         serial_number = mac[:3] + b"\xff\xff" + mac[3:]
-        self._image = laid_out(IMAGE | {SERIAL_NUMBER + 4: serial_number[::-1]})
+        image = IMAGE | {SERIAL_NUMBER + 4: serial_number[::-1]}
+        if vfs:
+            control = SRIOV_ENABLE | SRIOV_MEMORY | SRIOV_ARI
+            image |= {SRIOV_CONTROL: struct.pack("<H", control), NUM_VFS: struct.pack("<HHH", vfs, 0, FIRST_VF)}
+        self._image = laid_out(image)
         self._bytes = bytearray(self._image)
 
     def reset(self) -> None:
@@ -114,6 +129,8 @@ class ConfigSpace:
         if overlaps(offset, size, COMMAND):
             with self._engine.frozen():
                 self.apply_command()
+        if overlaps(offset, size, SRIOV_CONTROL) or overlaps(offset, size, NUM_VFS):
+            self._apply_sriov()
         if overlaps(offset, size, POWER):
             self._power_changed(asleep)
         if overlaps(offset, size, DEVICE_CONTROL) and value << 8 * offset >> 8 * DEVICE_CONTROL & DEVICE_CONTROL_FLR:
@@ -121,11 +138,24 @@ class ConfigSpace:
 
     def _store(self, offset: int, data: bytes) -> None:
         state = self._bytes[POWER] & POWER_STATE
+        vfs_kept = self._bytes[SRIOV_CONTROL] & SRIOV_ENABLE  # then NumVFs stays (PCIe 9.3.3.7)
         for at, byte in enumerate(data, offset):
-            mask = self._writable[at]
+            mask = 0 if vfs_kept and at in (NUM_VFS, NUM_VFS + 1) else self._writable[at]
             self._bytes[at] = ((self._bytes[at] & ~mask) | (byte & mask)) & ~(byte & self._cleared_by_1[at])
         if self._bytes[POWER] & POWER_STATE not in (D0, D3HOT):  # there is no D1 and no D2: the state stays (PM 3.2.4)
             self._bytes[POWER] = self._bytes[POWER] & ~POWER_STATE | state
+
+    def _apply_sriov(self) -> None:
+        """ARI moves the first VF to this bus; VF Enable makes NumVFs of them."""
+        first = FIRST_VF if self._stored(SRIOV_CONTROL, 2) & SRIOV_ARI else FIRST_VF_WITHOUT_ARI
+        self._bytes[VF_OFFSET : VF_OFFSET + 2] = struct.pack("<H", first)
+        self._nic.enable_vfs(self.vfs)
+
+    @property
+    def vfs(self) -> int:
+        """The number of enabled VFs."""
+        enabled = self._stored(SRIOV_CONTROL, 2) & SRIOV_ENABLE
+        return min(self._stored(NUM_VFS, 2), self._stored(SRIOV + 0x0E, 2)) if enabled else 0
 
     def _power_changed(self, was_asleep: bool) -> None:
         """D3hot keeps only configuration space; the way back to D0 resets the function: No_Soft_Reset is 0 (PM 5.4)."""

@@ -14,7 +14,7 @@ static bool exact_match(const struct nic *nic, uint64_t address)
 }
 
 /* MTA: MCSTCTRL.MO selects 12 bits of the destination's last two bytes (8.2.3.7.3, 8.2.3.7.7). */
-static bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
+bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
 {
     uint32_t control = reg_load(nic, R_MCSTCTRL);
     if (!(control & F_MCSTCTRL_MFE_MASK))
@@ -50,15 +50,27 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
     return multicast_table_match(nic, frame);
 }
 
-/* RAL or RAH was written: collect the addresses with RAH.AV. */
+/* RAL, RAH or MPSAR was written: collect the addresses with RAH.AV. */
 EXPORT void nic_addresses_changed(struct nic *nic)
 {
     nic->address_count = 0;
     for (uint32_t i = 0; i < QUEUES; i++) {
         uint32_t low = reg_load(nic, R_RAL + 8 * i), high = reg_load(nic, R_RAH + 8 * i);
-        if (high & F_RAH_AV_MASK)
+        if (high & F_RAH_AV_MASK) {
+            nic->address_pools[nic->address_count] =
+                reg_load(nic, R_MPSAR + 8 * i) | (uint64_t)reg_load(nic, R_MPSAR + 8 * i + 4) << 32;
             nic->addresses[nic->address_count++] = low | (uint64_t)(high & F_RAH_RAH_MASK) << 32;
+        }
     }
+}
+
+/* VT mode: the frame is for this port if it is for any pool; VFTA comes first. */
+static OUTLINED bool passes_pools(struct nic *nic, const uint8_t *frame, struct class *class)
+{
+    bool accepted = passes_filters(nic, frame, &class->status), vlan = passes_vlan_filter(nic, frame, class->tagged);
+    bool in_table = frame[0] & 1 && multicast_table_match(nic, frame);
+    nic->selected = vlan ? pools_of_received(nic, frame, class->tagged, accepted, in_table) : 0;
+    return nic->selected;
 }
 
 /* ---- lengths and counters (8.2.3.23) ---- */
@@ -74,6 +86,8 @@ static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct 
         nic->counters.roc++;
         return false;
     }
+    if (nic->settings.pools)
+        return passes_pools(nic, frame, class);
     return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
 }
 

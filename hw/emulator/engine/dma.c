@@ -18,10 +18,10 @@ enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
 /* Index of the first window that ends after `iova`. */
 static uint32_t window_after(const struct nic *nic, uint64_t iova)
 {
-    uint32_t low = 0, high = nic->window_count;
+    uint32_t low = 0, high = nic->function->window_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        const struct dma_window *window = &nic->windows[middle];
+        const struct dma_window *window = &nic->function->windows[middle];
         if (iova - window->iova < window->size || iova < window->iova)
             high = middle;
         else
@@ -34,11 +34,11 @@ static uint32_t window_after(const struct nic *nic, uint64_t iova)
 static const struct dma_window *window_at(struct nic *nic, uint64_t iova, uint32_t access, enum recent what)
 {
     uint32_t index = window_after(nic, iova);
-    const struct dma_window *window = &nic->windows[index];
-    if (index == nic->window_count || iova < window->iova || (window->access & access) != access)
+    const struct dma_window *window = &nic->function->windows[index];
+    if (index == nic->function->window_count || iova < window->iova || (window->access & access) != access)
         return NULL;
     if (window->host)
-        nic->recent[what][access] = (struct reach){window->iova, window->size, window->host};
+        nic->function->recent[what][access] = (struct reach){window->iova, window->size, window->host};
     return window;
 }
 
@@ -66,8 +66,8 @@ bool dma_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
 /* Whether the access that just failed only waits for its data. Clears the mark. */
 bool dma_comes_later(struct nic *nic)
 {
-    bool later = nic->dma_waiting;
-    nic->dma_waiting = false;
+    bool later = nic->function->dma_waiting;
+    nic->function->dma_waiting = false;
     return later;
 }
 
@@ -109,7 +109,7 @@ bool dma_read(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint6
 {
     if (copy_in(nic, iova, to, length))
         return true;
-    if (!nic->dma_waiting)
+    if (!nic->function->dma_waiting)
         report(nic, FINDING_DMA_READ, queue, iova, length);
     return false;
 }
@@ -133,7 +133,7 @@ struct descriptor *dma_find_descriptor(struct nic *nic, uint32_t queue, uint64_t
     uint8_t *bytes = NULL;
     if (window)
         bytes = window->host ? window->host + (iova - window->iova) : remote_reach(nic, iova, length);
-    if (!bytes && !nic->dma_waiting)
+    if (!bytes && !nic->function->dma_waiting)
         report(nic, !window && window_at(nic, iova, DMA_READ, DESCRIPTORS) ? FINDING_DMA_WRITE : FINDING_DMA_READ,
                queue, iova, length);
     return (struct descriptor *)(void *)bytes;
@@ -143,7 +143,7 @@ void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64
 {
     const uint64_t written[2] = {q0, q1};
     /* Posted data has not arrived yet: DD is posted after it, also to memory that a store would reach. */
-    if (nic->remote && (remote_holds(nic, descriptor) || remote_writing(nic)))
+    if (nic->function->remote && (remote_holds(nic, descriptor) || remote_writing(nic)))
         remote_write(nic, iova, (const uint8_t *)written, sizeof written);
     else
         store_descriptor(descriptor, q0, q1);
@@ -153,17 +153,18 @@ void dma_write_descriptor(struct nic *nic, struct descriptor *descriptor, uint64
 
 static int insert(struct nic *nic, uint32_t index, const struct dma_window *window)
 {
-    if (nic->window_count == nic->window_room) {
-        uint32_t room = nic->window_room ? 2 * nic->window_room : 16;
-        struct dma_window *more = realloc(nic->windows, room * sizeof *more);
+    if (nic->function->window_count == nic->function->window_room) {
+        uint32_t room = nic->function->window_room ? 2 * nic->function->window_room : 16;
+        struct dma_window *more = realloc(nic->function->windows, room * sizeof *more);
         if (!more)
             return ENOMEM;
-        nic->windows = more, nic->window_room = room;
+        nic->function->windows = more, nic->function->window_room = room;
     }
-    memmove(&nic->windows[index + 1], &nic->windows[index], (nic->window_count - index) * sizeof *nic->windows);
-    nic->windows[index] = *window;
-    nic->window_count++;
-    nic->mapped_bytes += window->mapped;
+    memmove(&nic->function->windows[index + 1], &nic->function->windows[index],
+            (nic->function->window_count - index) * sizeof *nic->function->windows);
+    nic->function->windows[index] = *window;
+    nic->function->window_count++;
+    nic->function->mapped_bytes += window->mapped;
     return 0;
 }
 
@@ -181,7 +182,7 @@ static int map_file(const struct nic *nic, struct dma_window *window, int fd, ui
         system.f_type == HUGETLBFS ? (uint64_t)system.f_bsize : PAGE; /* the page size of the file */
     uint64_t start = offset - offset % granule, end = offset + window->size;
     end += (granule - end % granule) % granule;
-    if (end - start > MAPPED_MOST - nic->mapped_bytes)
+    if (end - start > MAPPED_MOST - nic->function->mapped_bytes)
         return ENOMEM;
     int protection = (window->access & DMA_READ ? PROT_READ : 0) | (window->access & DMA_WRITE ? PROT_WRITE : 0);
     void *mapping = mmap(NULL, end - start, protection, MAP_SHARED, fd, (off_t)start);
@@ -199,17 +200,17 @@ EXPORT int nic_map_dma(struct nic *nic, uint64_t iova, uint64_t size, int fd, ui
     if (!size || iova % PAGE || size % PAGE || iova + size < iova || !(access & DMA_BOTH) ||
         access & ~(uint32_t)DMA_BOTH)
         return EINVAL;
-    if (index < nic->window_count && nic->windows[index].iova <= iova + (size - 1))
+    if (index < nic->function->window_count && nic->function->windows[index].iova <= iova + (size - 1))
         return EEXIST;
     struct dma_window window = {.iova = iova, .size = size, .access = access};
     int error = 0;
     if (fd >= 0)
         error = map_file(nic, &window, fd, offset);
-    else if (!nic->remote && !remote_create(nic))
+    else if (!nic->function->remote && !remote_create(nic))
         error = ENOMEM;
     if (!error)
         error = insert(nic, index, &window);
-    if (nic->remote)
+    if (nic->function->remote)
         remote_forget(nic);
     if (error && window.mapping)
         munmap(window.mapping, window.mapped);
@@ -220,7 +221,7 @@ static void unmap(struct nic *nic, const struct dma_window *window)
 {
     if (window->mapping)
         munmap(window->mapping, window->mapped);
-    nic->mapped_bytes -= window->mapped;
+    nic->function->mapped_bytes -= window->mapped;
 }
 
 static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last)
@@ -232,52 +233,52 @@ static bool inside(const struct dma_window *window, uint64_t iova, uint64_t last
 EXPORT int nic_unmap_dma(struct nic *nic, uint64_t iova, uint64_t size)
 {
     uint64_t last = iova + (size - 1);
-    uint32_t kept = 0, count = nic->window_count;
+    uint32_t kept = 0, count = nic->function->window_count;
     if (!size || last < iova)
         return EINVAL;
-    for (uint32_t i = window_after(nic, iova); i < count && nic->windows[i].iova <= last; i++)
-        if (!inside(&nic->windows[i], iova, last))
+    for (uint32_t i = window_after(nic, iova); i < count && nic->function->windows[i].iova <= last; i++)
+        if (!inside(&nic->function->windows[i], iova, last))
             return EINVAL;
     for (uint32_t i = 0; i < count; i++) {
-        const struct dma_window *window = &nic->windows[i];
+        const struct dma_window *window = &nic->function->windows[i];
         if (!inside(window, iova, last))
-            nic->windows[kept++] = *window;
+            nic->function->windows[kept++] = *window;
         else
             unmap(nic, window);
     }
-    nic->window_count = kept;
-    memset(nic->recent, 0, sizeof nic->recent);
-    if (nic->remote)
+    nic->function->window_count = kept;
+    memset(nic->function->recent, 0, sizeof nic->function->recent);
+    if (nic->function->remote)
         remote_unmap(nic, iova, last);
     return 0;
 }
 
 EXPORT uint32_t nic_window_count(const struct nic *nic)
 {
-    return nic->window_count;
+    return nic->function->window_count;
 }
 
 /* Remove all windows, for nic_destroy(). */
 void dma_close(struct nic *nic)
 {
-    for (uint32_t i = 0; i < nic->window_count; i++)
-        unmap(nic, &nic->windows[i]);
-    free(nic->windows);
-    nic->windows = NULL, nic->window_count = 0;
+    for (uint32_t i = 0; i < nic->function->window_count; i++)
+        unmap(nic, &nic->function->windows[i]);
+    free(nic->function->windows);
+    nic->function->windows = NULL, nic->function->window_count = 0;
     remote_destroy(nic);
 }
 
 EXPORT void nic_set_bus_master(struct nic *nic, bool on)
 {
-    nic->bus_master = on;
+    nic->function->bus_master = on;
 }
 
 EXPORT bool nic_master_abort(const struct nic *nic)
 {
-    return nic->master_abort;
+    return nic->function->master_abort;
 }
 
 EXPORT void nic_clear_master_abort(struct nic *nic)
 {
-    nic->master_abort = false;
+    nic->function->master_abort = false;
 }

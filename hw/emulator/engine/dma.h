@@ -17,7 +17,7 @@ bool dma_comes_later(struct nic *nic);
 bool dma_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length);
 void dma_close(struct nic *nic);
 
-/* remote.c; all but remote_create() and remote_destroy() need nic->remote */
+/* remote.c; all but remote_create() and remote_destroy() need nic->function->remote */
 bool remote_create(struct nic *nic);
 void remote_destroy(struct nic *nic);
 uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length);
@@ -41,20 +41,20 @@ static inline uint8_t *recent_reach(const struct reach *recent, uint64_t iova, u
  * messages reach the memory. */
 static inline uint8_t *dma_reach(struct nic *nic, uint64_t iova, uint64_t length, uint32_t access)
 {
-    uint8_t *host = recent_reach(&nic->recent[BUFFERS][access], iova, length);
+    uint8_t *host = recent_reach(&nic->function->recent[BUFFERS][access], iova, length);
     return host ? host : dma_find(nic, iova, length, access);
 }
 
 /* The descriptor in place, or a copy of one that messages reach. `access`: DMA_BOTH when it will be written back. */
 static inline struct descriptor *dma_descriptor(struct nic *nic, uint32_t queue, uint64_t iova, uint32_t access)
 {
-    uint8_t *host = recent_reach(&nic->recent[DESCRIPTORS][access], iova, sizeof(struct descriptor));
+    uint8_t *host = recent_reach(&nic->function->recent[DESCRIPTORS][access], iova, sizeof(struct descriptor));
     return host ? (struct descriptor *)(void *)host : dma_find_descriptor(nic, queue, iova, access);
 }
 
 static inline bool dma_write(struct nic *nic, uint32_t queue, uint64_t iova, const uint8_t *from, uint64_t length)
 {
-    uint8_t *host = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], iova, length);
+    uint8_t *host = recent_reach(&nic->function->recent[BUFFERS][DMA_WRITE], iova, length);
     if (!host)
         return dma_write_pieces(nic, queue, iova, from, length);
     memcpy(host, from, length);

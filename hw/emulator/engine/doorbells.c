@@ -43,12 +43,20 @@ EXPORT void nic_show_head(struct nic *nic, bool receive, uint32_t queue)
         freeze_leave();
 }
 
-/* Copy memory for the rules: not an access of the NIC. False where only messages reach the memory, and when the NIC was
- * closed meanwhile. */
-EXPORT bool nic_peek(struct nic *nic, uint64_t iova, uint8_t *to, uint64_t length)
+/* Copy memory of the function whose queue this is (QUEUES: of the PF), for the rules: not an access of the NIC. False
+ * where only messages reach the memory, and when the NIC was closed meanwhile. */
+EXPORT bool nic_peek(struct nic *nic, uint32_t queue, uint64_t iova, uint8_t *to, uint64_t length)
 {
     bool entered = freeze_enter();
-    bool copied = engine_has(nic) && dma_peek(nic, iova, to, length);
+    bool copied = false;
+    if (engine_has(nic)) {
+        struct function *before = nic->function;
+        if (nic->settings.stale)
+            settings_read(nic);
+        nic->function = queue < QUEUES ? function_of(nic, queue) : &nic->pf;
+        copied = dma_peek(nic, iova, to, length);
+        nic->function = before;
+    }
     if (entered)
         freeze_leave();
     return copied;

@@ -5,11 +5,14 @@
  * changes two. A step is short (STEP_FRAMES per queue), and the lock is given in the order in which threads ask.
  */
 #define _GNU_SOURCE
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "freeze.h"
@@ -84,6 +87,8 @@ static uint32_t step(struct nic *nic, uint64_t now_ns)
         receive_write_back(nic->wire.peer);
     PHASE(RX_WRITE_BACK);
     send_messages(nic, now_ns);
+    if (nic->vf_count)
+        send_vf_messages(nic, now_ns);
     PHASE(MESSAGES);
     return moved;
 }
@@ -100,6 +105,61 @@ EXPORT uint32_t nic_step(struct nic *nic, uint32_t frames, uint64_t ns)
     engine_resume();
     PHASE(ROUND);
     return moved;
+}
+
+/* One step of all NICs whose time is not stepped by hand. Returns frames moved. */
+static uint32_t do_round(uint64_t now_ns)
+{
+    uint32_t moved = 0;
+    freeze_enter();
+    for (struct nic *nic = engine.nics; nic; nic = nic->next)
+        if (!nic->manual)
+            moved += step(nic, now_ns);
+    freeze_leave();
+    return moved;
+}
+
+/* ---- another thread that does the rounds ---- */
+
+/* Where there are few processors, a thread that works anyway may do the rounds: more threads that spin than processors
+ * hold each other up. The engine's own thread sleeps meanwhile. It goes on when the other one ends, or has done no round
+ * for IDLE_NS: that thread may have other work. */
+static struct {
+    atomic_uint works; /* a futex: 1 while another thread does the rounds */
+    atomic_uint rounds;
+} helper;
+
+struct task;
+
+/* A round by the calling thread. True if it moved a frame. The signature is that of a task of rings/service.h. */
+EXPORT bool engine_help(struct task *unused, uint64_t now_ns)
+{
+    (void)unused;
+    /* relaxed: the lock of a round orders everything else */
+    atomic_fetch_add_explicit(&helper.rounds, 1, memory_order_relaxed);
+    if (!atomic_load_explicit(&helper.works, memory_order_relaxed))
+        atomic_store_explicit(&helper.works, 1, memory_order_relaxed);
+    return do_round(now_ns);
+}
+
+/* The calling thread is about to sleep. */
+EXPORT void engine_help_ends(void)
+{
+    if (atomic_exchange_explicit(&helper.works, 0, memory_order_relaxed))
+        syscall(SYS_futex, &helper.works, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* False if no other thread does the rounds, and nothing was done. */
+static bool wait_for_helper(void)
+{
+    if (!atomic_load_explicit(&helper.works, memory_order_relaxed))
+        return false;
+    static const struct timespec most = {.tv_nsec = IDLE_NS};
+    unsigned rounds = atomic_load_explicit(&helper.rounds, memory_order_relaxed);
+    syscall(SYS_futex, &helper.works, FUTEX_WAIT_PRIVATE, 1, &most, NULL, 0);
+    if (atomic_load_explicit(&helper.rounds, memory_order_relaxed) == rounds)
+        atomic_store_explicit(&helper.works, 0, memory_order_relaxed);
+    return true;
 }
 
 /* ---- the thread ---- */
@@ -124,14 +184,9 @@ static void *run(void *unused)
     prctl(PR_SET_TIMERSLACK, 1000ul);
     /* relaxed: pthread_join orders everything else after `stop` */
     while (!atomic_load_explicit(&engine.stop, memory_order_relaxed)) {
-        uint32_t moved = 0;
-        uint64_t now = monotonic_ns();
-        freeze_enter();
-        for (struct nic *nic = engine.nics; nic; nic = nic->next)
-            if (!nic->manual)
-                moved += step(nic, now);
-        freeze_leave();
-        if (moved)
+        if (wait_for_helper())
+            idle_rounds = 0;
+        else if (do_round(monotonic_ns()))
             idle_rounds = 0;
         else if (idle_rounds < SLEEP_ROUNDS)
             rest(idle_rounds++);
@@ -166,6 +221,7 @@ static int start_thread(void)
 static void in_child(void)
 {
     freeze_reset();
+    atomic_store_explicit(&helper.works, 0, memory_order_relaxed);
     pthread_mutex_init(&engine.lifecycle, NULL);
     engine.nics = NULL;
     /* relaxed: the child has one thread */

@@ -4,7 +4,7 @@
 /* Keep a finding, if it is new and its kind has fewer than FINDINGS_PER_KIND. */
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second)
 {
-    nic->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: they have no answer */
+    nic->function->master_abort |= kind == FINDING_DMA_READ; /* writes are posted: they have no answer */
     uint32_t alike = 0;
     for (uint64_t i = 0; i < nic->finding_count && i < FINDINGS_KEPT; i++) {
         const struct finding *known = &nic->findings[i];

@@ -14,17 +14,17 @@ static struct sigaction previous;
 /* Close the window whose mapping holds `address`. Anonymous memory takes the mapping's place, for the access that is
  * under way. All of it is replaced at once: with single pages, an owner could make the NIC exceed the kernel's number of
  * mappings, or use any amount of memory. mmap is safe in a signal handler: a plain system call on Linux. */
-static bool close_window(struct nic *nic, const uint8_t *address)
+static bool close_window(struct nic *nic, struct function *function, const uint8_t *address)
 {
-    for (uint32_t i = 0; i < nic->window_count; i++) {
-        struct dma_window *window = &nic->windows[i];
+    for (uint32_t i = 0; i < function->window_count; i++) {
+        struct dma_window *window = &function->windows[i];
         if (!window->mapping || address < window->mapping || address >= window->mapping + window->mapped)
             continue;
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
         if (mmap(window->mapping, window->mapped, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
             return false;
         window->access = 0;
-        memset(nic->recent, 0, sizeof nic->recent);
+        memset(function->recent, 0, sizeof function->recent);
         for (uint32_t number = 0; number < QUEUES; number++)
             nic->rx[number].ring = NULL; /* until settings_read() finds it again in another window */
         report(nic, FINDING_DMA_READ, 0, window->iova + (uint64_t)(address - window->host), 1);
@@ -39,8 +39,9 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     (void)context;
     if (freeze_held())
         for (struct nic *nic = engine_first_nic(); nic; nic = nic->next)
-            if (close_window(nic, info->si_addr))
-                return;
+            for (uint32_t function = 0; function <= nic->vf_count; function++)
+                if (close_window(nic, function ? &nic->vf[function - 1].function : &nic->pf, info->si_addr))
+                    return;
     sigaction(number, &previous, NULL); /* not ours: the instruction runs again, under the previous handler */
 }
 

@@ -14,7 +14,7 @@
 
 enum { ITR_UNIT_NS = 2048 };
 
-static uint64_t load_pair(const struct nic *nic, uint32_t offset)
+uint64_t load_pair(const struct nic *nic, uint32_t offset)
 {
     return reg_load(nic, offset) | (uint64_t)reg_load(nic, offset + 4) << 32;
 }
@@ -39,7 +39,7 @@ void raise_other_cause(struct nic *nic, uint32_t cause)
 }
 
 /* Poll first: a full eventfd (2^64 - 2 unread) is readable already, and a write to it may wait. */
-static void signal_eventfd(int fd)
+void signal_eventfd(int fd)
 {
     uint64_t one = 1;
     struct pollfd ready = {fd, POLLOUT, 0};
@@ -62,7 +62,7 @@ static void after_message(struct nic *nic, uint32_t vector, uint64_t *causes, ui
 }
 
 /* The interval between messages of a vector: EITR.ITR_INTERVAL, in units of 2.048 us at 10 Gbit/s (8.2.3.5.12). */
-static uint64_t moderation_ns(const struct nic *nic, uint32_t vector)
+uint64_t moderation_ns(const struct nic *nic, uint32_t vector)
 {
     uint32_t offset = vector < 24 ? R_EITR + 4 * vector : R_EITR_24 + 4 * (vector - 24);
     uint32_t eitr = reg_load(nic, offset);
@@ -95,7 +95,7 @@ static uint64_t asserted_vectors(const struct nic *nic, uint64_t causes, uint64_
 /* Send the messages that are due: at the end of a step and after every register write that may unmask a cause. */
 void send_messages(struct nic *nic, uint64_t now_ns)
 {
-    if (nic->remote && remote_writing(nic))
+    if (nic->function->remote && remote_writing(nic))
         return; /* a message must not overtake the data that it announces */
     uint64_t causes = load_pair(nic, R_EICS_EX), masks = load_pair(nic, R_EIMS_EX);
     bool msix = reg_load(nic, R_GPIE) & F_GPIE_MSIX_MODE_MASK;
@@ -158,7 +158,10 @@ EXPORT void nic_mask_line(struct nic *nic, bool masked)
 
 EXPORT void nic_set_eventfd(struct nic *nic, uint32_t vector, int fd)
 {
-    nic->eventfds[vector] = fd;
+    if (nic->function == &nic->pf)
+        nic->eventfds[vector] = fd;
+    else if (vector < VF_VECTORS)
+        ((struct virtual_function *)(void *)nic->function)->eventfds[vector] = fd; /* its first member is `function` */
 }
 
 EXPORT void nic_send_messages(struct nic *nic)

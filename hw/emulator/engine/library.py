@@ -29,6 +29,8 @@ PROCESS_CALLS: dict[str, Signature] = {
     "engine_freeze": (None, ()),
     "engine_resume": (None, ()),
     "engine_guard": (None, (c_bool,)),
+    "engine_help": (c_bool, (c_void_p, c_uint64)),
+    "engine_help_ends": (None, ()),
 }
 
 # The NIC's pointer is the first argument of each.
@@ -72,7 +74,7 @@ NIC_CALLS: dict[str, Signature] = {
     "nic_unmap_dma": (c_int, (c_uint64, c_uint64)),
     "nic_window_count": (c_uint32, ()),
     "nic_break_write_back": (None, (c_bool, c_bool)),
-    "nic_peek": (c_bool, (c_uint64, c_void_p, c_uint64)),
+    "nic_peek": (c_bool, (c_uint32, c_uint64, c_void_p, c_uint64)),
     "nic_show_head": (None, (c_bool, c_uint32)),
     "nic_unshare_doorbells": (c_bool, ()),
     "nic_set_line": (None, (c_bool,)),
@@ -88,8 +90,18 @@ NIC_CALLS: dict[str, Signature] = {
     "nic_finding_count": (c_uint64, ()),
     "nic_clear_findings": (None, ()),
     "nic_findings": (POINTER(Finding), ()),
+    "nic_use_function": (None, (c_uint32,)),
+    "nic_set_vf_count": (None, (c_uint32,)),
+    "nic_send_vf_messages": (None, ()),
+    "nic_vf_interval_left": (c_uint64, (c_uint32, c_uint32)),
+    "nic_set_vf_interval_left": (None, (c_uint32, c_uint32, c_uint64)),
+    "nic_reset_vf": (None, (c_uint32,)),
+    "nic_flush_pool_counters": (None, (c_uint32,)),
+    "nic_set_drop_enable": (None, (c_uint32, c_bool)),
+    "nic_drop_enable": (c_bool, (c_uint32,)),
     "wire_loop": (None, ()),
     "wire_sink": (None, ()),
+    "wire_slow_sink": (None, (c_uint32,)),
     "wire_cable": (None, (c_void_p,)),
     "wire_source": (c_int, (c_char_p, c_uint32)),
     "wire_pcap": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p, c_uint64, c_int)),
@@ -189,6 +201,14 @@ class Engine:
         """Survive access to memory that its owner has taken away (guard.c). Applies to the whole process."""
         self._library.engine_guard(on)
 
+    def help_function(self) -> int:
+        """Address of engine_help(): one step of all NICs of this process, by a thread that calls it often."""
+        return ctypes.cast(self._library.engine_help, c_void_p).value or 0
+
+    def help_ends(self) -> None:
+        """The thread that calls engine_help() is about to sleep: the engine's own thread goes on."""
+        self._library.engine_help_ends()
+
     def findings(self) -> list[Finding]:
         """Copies of the first FINDINGS_KEPT findings, oldest first."""
         kept = min(self.call("nic_finding_count"), FINDINGS_KEPT)
@@ -200,3 +220,21 @@ class Engine:
         pointer, self.pointer = self.pointer, 0
         self.registers = (c_uint32 * 0)()
         self._library.nic_destroy(pointer)
+
+
+class FunctionEngine:
+    """The engine for one VF: calls about memory, eventfds and bus master act on this function. Freeze it first."""
+
+    def __init__(self, engine: Engine, vf: int) -> None:
+        self._engine, self._function = engine, vf + 1
+
+    def call(self, name: str, *arguments: object) -> int:
+        """As Engine.call(). The engine is frozen."""
+        self._engine.call("nic_use_function", self._function)
+        try:
+            return self._engine.call(name, *arguments)
+        finally:
+            self._engine.call("nic_use_function", 0)
+
+    def frozen(self) -> Frozen:
+        return self._engine.frozen()

@@ -15,7 +15,10 @@ EXPORT void nic_destroy(struct nic *nic)
 {
     if (!nic)
         return;
-    dma_close(nic);
+    for (uint32_t function = 0; function <= POOLS; function++) {
+        nic->function = function ? &nic->vf[function - 1].function : &nic->pf;
+        dma_close(nic);
+    }
     director_close(nic);
     if (nic->regs)
         munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
@@ -33,6 +36,7 @@ EXPORT struct nic *nic_create(void)
         return NULL;
     memset(nic, 0, sizeof *nic);
     nic->doorbell_fd = -1;
+    nic->function = &nic->pf;
     void *registers = mmap(NULL, REGISTER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     nic->regs = registers == MAP_FAILED ? NULL : registers;
     nic->buffer.bytes = malloc(512 * 1024 + FRAME_MAX);
@@ -43,6 +47,9 @@ EXPORT struct nic *nic_create(void)
     }
     for (uint32_t vector = 0; vector < VECTORS; vector++)
         nic->eventfds[vector] = -1;
+    for (uint32_t vf = 0; vf < POOLS; vf++)
+        for (uint32_t vector = 0; vector < VF_VECTORS; vector++)
+            nic->vf[vf].eventfds[vector] = -1;
     nic->step_frames = STEP_FRAMES;
     nic->cable_in = true;
     nic->settings.stale = true;
@@ -66,12 +73,21 @@ EXPORT void nic_reset(struct nic *nic)
     for (uint32_t vector = 0; vector < VECTORS; vector++)
         nic->next_message_ns[vector] = 0;
     nic->counters = (struct counters){0};
+    nic->drop_enable[0] = nic->drop_enable[1] = nic->vf_causes = 0;
+    for (uint32_t vf = 0; vf < POOLS; vf++) {
+        nic->pool_counters[vf] = (struct pool_counters){0};
+        nic->vf[vf].sent = nic->vf[vf].pending = 0;
+    }
     packet_buffer_reset(nic);
     nic->paused = nic->pausing = false;
     director_close(nic);
     nic->clock = (struct clock){0};
-    if (nic->remote)
-        remote_forget(nic);
+    for (uint32_t function = 0; function <= nic->vf_count; function++) {
+        nic->function = function ? &nic->vf[function - 1].function : &nic->pf;
+        if (nic->function->remote)
+            remote_forget(nic);
+    }
+    nic->function = &nic->pf;
 }
 
 EXPORT void nic_set_gone(struct nic *nic)

@@ -42,11 +42,8 @@ static INLINED void count_sent(struct nic *nic, uint32_t number, const uint8_t *
 }
 
 /* In MAC loopback (HLREG0.LPBK) the receiver gets the frame. Without a cable, with the link forced up, it is lost. */
-void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+static INLINED void put_on_wire(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
 {
-    if (length < FRAME_MIN && nic->settings.pad)
-        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
-    PHASE(TX_DECISION);
     count_sent(nic, number, bytes, length);
     PHASE(TX_COUNTERS);
     nic->tx_free_ps += wire_time_ps(length);
@@ -54,4 +51,28 @@ void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32
         nic->wire.send(nic, bytes, length);
     else if (nic->settings.loopback)
         mac_receive(nic, bytes, length);
+}
+
+/* VT mode. A frame that only other pools get is sent by its queue, and not by the MAC. */
+static OUTLINED void transmit_from_pool(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+{
+    struct counters *counters = &nic->counters;
+    uint32_t set = nic->tx[number].counter_set;
+    if (switch_frame(nic, number, bytes, length)) {
+        put_on_wire(nic, number, bytes, length);
+        return;
+    }
+    counters->qptc[set]++, counters->qbtc[set] += length;
+    counters->switched_bytes += length + CRC;
+}
+
+void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
+    if (length < FRAME_MIN && nic->settings.pad)
+        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
+    PHASE(TX_DECISION);
+    if (nic->settings.pools)
+        transmit_from_pool(nic, number, bytes, length);
+    else
+        put_on_wire(nic, number, bytes, length);
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 
-from .library import Engine
+from .library import Engine, FunctionEngine
 
 LONGEST = 16384  # FRAME_MAX of frame.h: no request is longer
 
@@ -31,12 +31,13 @@ class DmaRequest:
 class DmaMessages:
     """Requests are taken in order; each needs one answer."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | FunctionEngine) -> None:
         self._engine = engine
 
     def fileno(self) -> int:
         """An eventfd of the NIC, readable when there are requests; -1 while all windows are mapped from files."""
-        return self._engine.call("nic_remote_event")
+        with self._engine.frozen():
+            return self._engine.call("nic_remote_event")
 
     def take(self) -> Iterator[DmaRequest]:
         """The requests that are pending now."""

@@ -26,6 +26,8 @@
 enum {
     QUEUES = 128,
     COUNTER_SETS = 16,
+    POOLS = 64,
+    VF_VECTORS = 3, /* of a virtual function: two for queues and mailbox, the third for the mailbox only */
     VECTORS = 64,
     CHIP_HOLDS = 40,            /* descriptors of a queue in the chip; DPDK uses all. A longer frame never ends */
     LARGE_MAX = 0x40000 + 1024, /* longest send to segment: PAYLEN has 18 bits, headers are extra (7.2.3.2.4) */
@@ -67,6 +69,18 @@ struct reach {
 
 struct descriptor {
     _Atomic uint64_t q0, q1;
+};
+
+/* What a PCI function reaches: the PF or a VF. Each has an IOMMU domain of its own. */
+struct function {
+    bool bus_master;
+    bool master_abort; /* a read request was refused since the status register was last cleared */
+    bool dma_waiting;  /* the last DMA access failed only because its data has not arrived yet */
+    struct dma_window *windows;
+    uint32_t window_count, window_room;
+    uint64_t mapped_bytes; /* of all windows' mappings */
+    struct reach recent[2][DMA_BOTH + 1]; /* by enum recent, then by access */
+    struct remote *remote; /* NULL: messages reach no window */
 };
 
 /* ---- queues ---- */
@@ -116,6 +130,7 @@ struct counters {
     uint64_t gorc, bprc, mprc, prc[6], ruc, roc, mpc;
     uint64_t refused, refused_bytes; /* received and not good: too short, too long, or not for this port */
     uint64_t gotc, bptc, mptc, ptc[6]; /* gotc: of pause frames; those of queues are in qbtc and qptc */
+    uint64_t switched_bytes; /* of frames that queues sent, but not to the wire */
     uint64_t fdirmatch, fdirmiss;
     uint64_t lxonrx, lxoffrx, lxontx, lxofftx;
     uint64_t qprc[COUNTER_SETS], qbrc[COUNTER_SETS], qprdc[COUNTER_SETS], qptc[COUNTER_SETS], qbtc[COUNTER_SETS];
@@ -150,6 +165,7 @@ struct settings {
     uint64_t own; /* the address of such frames, as mac_of() */
     bool director, stamps; /* flow director has a table; received frames may get a time stamp */
     bool steering; /* any filter, flow director or time stamps: steer() looks at each frame */
+    bool pools; /* VT mode: queues belong to pools, and frames to the pools that pools.c selects */
 };
 
 /* `hash`: FDIRHASH, signature or software index in the high half, bucket in the low half. `next`: index in the same
@@ -163,6 +179,36 @@ struct director {
     struct director_filter *filters; /* NULL: FDIRCTRL gives it no memory */
     uint16_t *buckets, unused;
     uint32_t capacity, count, bucket_mask;
+};
+
+/* ---- virtual functions (virtual.c, pools.c) ---- */
+
+/* What a pool's queues carried; wraps as its registers do (8.3.5.6). */
+struct pool_counters {
+    uint64_t gprc, gorc, mprc, gptc, gotc;
+};
+
+/* A virtual function. Its causes and masks are in the registers that the PF sees: PVTEICR, PVTEIMS and so on. */
+struct virtual_function {
+    struct function function;
+    int eventfds[VF_VECTORS];
+    uint32_t sent;    /* vectors whose message was sent for the causes that are set now */
+    uint32_t pending; /* causes of received frames whose write-back may wait */
+    uint64_t next_message_ns[VF_VECTORS];
+};
+
+/* What frames obey in VT mode, read with the other settings; not read when VT mode is off. */
+struct pools {
+    uint32_t shift;               /* log2 of the queues of a pool */
+    uint32_t vf_count;            /* pools 0 to vf_count - 1 belong to VFs, the others to the PF */
+    uint64_t receive, transmit;   /* PFVFRE, PFVFTE: bit n for pool n, as in all words here */
+    uint64_t fallback;            /* the default pool, 0 when there is none */
+    uint64_t broadcast, untagged, multicast_table, all_multicast, unicast_table; /* PFVML2FLT, by its bits */
+    uint64_t spoof_mac, spoof_vlan; /* PFVFSPOOF */
+    uint64_t keeps_own;           /* PFVMTXSW: pools that receive what they send */
+    bool replication, loopback;   /* PFVTCTL.RPL_EN, PFDTXGSWC.LBE */
+    uint8_t vector[2][QUEUES];    /* of receive, transmit queues of VFs: the cause's bit, 0 without one (PVTIVAR) */
+    uint8_t index_mask[POOLS];    /* which bits of the RSS index choose the queue (PSRTYPE.RQPL) */
 };
 
 /* SYSTIM at a cycle of its oscillator; `cycle` counts from the epoch of nic_now(). */
@@ -182,6 +228,7 @@ struct wire {
     struct nic *peer; /* cable */
     int fd; /* tap, recording */
     int trouble; /* the errno that ended the wire, else 0 */
+    uint64_t frame_ps; /* slow sink: the time between two frames */
     uint64_t sequence; /* source, playback */
     const uint8_t *capture; /* playback */
     const uint64_t *offsets;
@@ -196,7 +243,7 @@ struct wire {
 
 struct nic {
     _Atomic uint32_t *regs;
-    bool manual, paced, bus_master, gone;
+    bool manual, paced, gone;
     bool no_head_writeback, no_rx_writeback; /* injected defects (hw/emulator/faults.py) */
     uint32_t step_frames; /* STEP_FRAMES, or what nic_step() was called with */
     uint64_t manual_ns; /* the time, when it is stepped by hand */
@@ -205,12 +252,7 @@ struct nic {
     bool cable_in, link_up;
     uint64_t link_delay_ns, link_training_since_ns;
 
-    struct dma_window *windows;
-    uint32_t window_count, window_room;
-    uint64_t mapped_bytes; /* of all windows' mappings */
-    struct reach recent[2][DMA_BOTH + 1]; /* by enum recent, then by access */
-    struct remote *remote; /* NULL: messages reach no window */
-    bool dma_waiting; /* the last DMA access failed only because its data has not arrived yet */
+    struct function pf, *function; /* `function`: whose memory is accessed; &pf except while a VF's queue moves */
     int doorbell_fd; /* the pages with tail registers, when they are shared; else -1 */
     struct finding findings[FINDINGS_KEPT];
     uint64_t finding_count;
@@ -230,6 +272,7 @@ struct nic {
     uint64_t rx_causes; /* of frames whose write-back may wait */
     struct counters counters;
     uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
+    uint64_t address_pools[QUEUES]; /* MPSAR of each */
     uint32_t address_count;
     uint32_t ether_type_filters; /* bit i: ETQF[i] is on */
     uint32_t five_tuple_count;
@@ -243,12 +286,19 @@ struct nic {
     int eventfds[VECTORS];
     bool line, line_masked; /* vector 0 is INTx: each signal masks it until the far end unmasks it */
     bool line_disabled; /* the command register's Interrupt Disable */
-    bool master_abort; /* a read request was refused since the status register was last cleared */
     uint64_t sent; /* vectors whose message was sent for the causes that are set now */
     uint64_t next_message_ns[VECTORS];
 
     struct wire wire;
     struct nic *next;
+
+    uint32_t vf_count; /* enabled in the SR-IOV capability */
+    uint64_t vf_causes; /* VFs with `pending` causes */
+    uint64_t selected; /* the pools of the frame that mac_accepts() accepted last */
+    uint64_t drop_enable[2]; /* PFQDE: bit q % 64 of word q / 64 */
+    struct pools pools;
+    struct virtual_function vf[POOLS];
+    struct pool_counters pool_counters[POOLS];
 };
 
 /* ---- registers ---- */
@@ -261,6 +311,12 @@ static inline uint32_t reg_load(const struct nic *nic, uint32_t offset)
 static inline void reg_store(struct nic *nic, uint32_t offset, uint32_t value)
 {
     atomic_store_explicit(&nic->regs[offset / 4], value, memory_order_relaxed);
+}
+
+/* Bit `bit` of two registers with 32 bits each. */
+static inline bool pair_bit(const struct nic *nic, uint32_t offset, uint32_t bit)
+{
+    return reg_load(nic, offset + 4 * (bit / 32)) >> bit % 32 & 1;
 }
 
 /* Receive queue registers: 64 at their first address, 64 more 0xC000 above it. */
@@ -304,5 +360,21 @@ void count_all_delivered(struct nic *nic);
 void raise_queue_cause(struct nic *nic, uint64_t cause);
 void raise_other_cause(struct nic *nic, uint32_t cause);
 void send_messages(struct nic *nic, uint64_t now_ns);
+void signal_eventfd(int fd);
+uint64_t load_pair(const struct nic *nic, uint32_t offset);
+uint64_t moderation_ns(const struct nic *nic, uint32_t vector);
+
+/* virtual.c, pools.c */
+void raise_vf_cause(struct nic *nic, uint32_t vf, uint32_t causes);
+void raise_vf_causes(struct nic *nic);
+void send_vf_messages(struct nic *nic, uint64_t now_ns);
+void pools_read(struct nic *nic);
+
+/* The function whose queue this is. */
+static inline struct function *function_of(struct nic *nic, uint32_t queue)
+{
+    uint32_t pool = queue >> nic->pools.shift;
+    return nic->settings.pools && pool < nic->pools.vf_count ? &nic->vf[pool].function : &nic->pf;
+}
 
 #endif

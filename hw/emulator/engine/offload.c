@@ -172,7 +172,9 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
 {
     if (!ifcs && q1 & (TX_OFFLOADS & ~TX_TSTAMP))
         report(nic, FINDING_TX_OFFLOAD_IFCS, number, nic->tx[number].head, 0);
-    const struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
+    struct plan plan = plan_of(&nic->tx[number].contexts[q1 >> 36 & 1], q1);
+    if (nic->settings.pools)
+        plan.vlan = pool_tag(nic, number, plan.vlan);
     if (!plan_valid(&plan, length))
         return false;
     if (q1 & TX_TSTAMP) /* of a segmented send, the first frame; stamped before the peer can have it */

@@ -72,7 +72,7 @@ static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint
     later -= later >= queue->size ? queue->size : 0;
     prefetch_write(&ring[later]);
     uint64_t address = atomic_load_explicit(&ring[at].q0, memory_order_relaxed);
-    const uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], address, FRAME_MIN);
+    const uint8_t *buffer = recent_reach(&nic->function->recent[BUFFERS][DMA_WRITE], address, FRAME_MIN);
     if (buffer)
         prefetch_write(buffer);
 }
@@ -89,6 +89,8 @@ void receive_write_back(struct nic *nic)
     if (nic->rx_causes)
         raise_queue_cause(nic, nic->rx_causes);
     nic->rx_causes = 0;
+    if (nic->vf_causes)
+        raise_vf_causes(nic);
 }
 
 static INLINED void write_back_later(struct nic *nic, struct descriptor *descriptor, uint64_t q0, uint64_t q1)
@@ -100,7 +102,7 @@ static INLINED void write_back_later(struct nic *nic, struct descriptor *descrip
 
 static INLINED void write_back(struct nic *nic, struct descriptor *descriptor, uint64_t iova, uint64_t q0, uint64_t q1)
 {
-    if (nic->remote) {
+    if (nic->function->remote) {
         dma_write_descriptor(nic, descriptor, iova, q0, q1);
         return;
     }
@@ -169,9 +171,9 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
 {
     uint32_t number = class->queue;
     struct rx_queue *queue = &nic->rx[number];
-    if (!descriptors_free(nic, queue, number, length) || !nic->bus_master)
+    if (!descriptors_free(nic, queue, number, length) || !nic->function->bus_master)
         return NO_DESCRIPTORS;
-    if (nic->remote) {
+    if (nic->function->remote) {
         remote_work(nic, 0);
         if (!descriptors_here(nic, queue, number, length))
             return LATER;
@@ -183,7 +185,7 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
     }
     queue->packets++, queue->bytes += length;
     nic->rx_causes |= queue->cause;
-    if (nic->remote)
+    if (nic->function->remote)
         remote_used(nic);
     PHASE(RX_CAUSES);
     return DELIVERED;
@@ -213,12 +215,35 @@ static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *fram
                   : place(nic, frame, length, class, class->q0, tag, false);
 }
 
-static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
+static enum delivery deliver_here(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
 {
     const struct rx_queue *queue = &nic->rx[class->queue];
     if (queue->state == RX_ADVANCED && nic->settings.unaltered && !(class->tagged && queue->strip_tag))
         return place(nic, frame, length, class, class->q0, 0, false);
     return queue->state < RX_LEGACY || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
+}
+
+/* Deliver to a queue of a pool: into the memory of its function, with the causes of its function. */
+static OUTLINED enum delivery deliver_in_pool(struct nic *nic, const uint8_t *frame, uint32_t length,
+                                              const struct class *class)
+{
+    uint32_t pool = class->queue >> nic->pools.shift, causes = nic->pools.vector[0][class->queue];
+    struct function *before = nic->function;
+    nic->function = function_of(nic, class->queue);
+    enum delivery delivery = deliver_here(nic, frame, length, class);
+    nic->function = before;
+    if (delivery != DELIVERED)
+        return delivery;
+    struct pool_counters *counters = &nic->pool_counters[pool];
+    counters->gprc++, counters->gorc += length + CRC, counters->mprc += frame[0] & 1 && mac_of(frame) != BROADCAST;
+    if (causes)
+        nic->vf[pool].pending |= causes, nic->vf_causes |= 1ull << pool;
+    return DELIVERED;
+}
+
+static enum delivery deliver(struct nic *nic, const uint8_t *frame, uint32_t length, const struct class *class)
+{
+    return nic->settings.pools ? deliver_in_pool(nic, frame, length, class) : deliver_here(nic, frame, length, class);
 }
 
 /* Count an undelivered frame as lost, unless it waits for a descriptor or for DMA. Returns whether it is lost. */
@@ -253,12 +278,8 @@ static bool receiving(const struct nic *nic)
     return nic->settings.receive && (nic->link_up || nic->settings.loopback);
 }
 
-static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *frame, uint32_t length,
-                                             struct class *class)
+static INLINED void store(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
-    if (!mac_accepts(nic, frame, length, class))
-        return;
-    PHASE(RX_ACCEPT);
     if (!nic->buffer.used) {
         enum delivery delivery = deliver(nic, frame, length, class);
         if (delivery == DELIVERED || dropped(nic, class, delivery))
@@ -267,6 +288,47 @@ static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *fra
     if (!buffer_push(&nic->buffer, frame, length, class))
         nic->counters.mpc++;
     pause_other_end(nic);
+}
+
+/* A copy for each of these pools; the RSS index chooses the queue of the pool (7.10.3.2). */
+static OUTLINED void receive_in_pools(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class,
+                                      uint64_t pools)
+{
+    uint32_t index = class->queue;
+    for (; pools; pools &= pools - 1) {
+        uint32_t pool = (uint32_t)__builtin_ctzll(pools);
+        class->queue = pool << nic->pools.shift | (index & nic->pools.index_mask[pool]);
+        store(nic, frame, length, class);
+    }
+    class->queue = index;
+}
+
+/* A frame of pool `from` to other pools. Returns whether the wire does not get it.
+ * ASSUMPTION (datasheet not at hand): the port's receive counters do not count it, because it does not come from the
+ * MAC. */
+bool receive_switched(struct nic *nic, const uint8_t *frame, uint32_t length, uint32_t from)
+{
+    struct class class;
+    bool local;
+    if (nic->settings.steering || nic->settings.vlan_type == 0x0800 || !classify_usual(nic, frame, length, &class))
+        classify(nic, frame, length, &class);
+    bool in_table = frame[0] & 1 && multicast_table_match(nic, frame);
+    uint64_t pools = pools_of_switched(nic, frame, class.tagged, in_table, from, &local);
+    class.status |= RX_LB;
+    receive_in_pools(nic, frame, length, &class, pools);
+    return local;
+}
+
+static __attribute__((flatten)) void receive(struct nic *nic, const uint8_t *frame, uint32_t length,
+                                             struct class *class)
+{
+    if (!mac_accepts(nic, frame, length, class))
+        return;
+    PHASE(RX_ACCEPT);
+    if (nic->settings.pools)
+        receive_in_pools(nic, frame, length, class, nic->selected);
+    else
+        store(nic, frame, length, class);
 }
 
 /* Most frames have up to 64 bytes: these need no loop and no call. `length` is at least FRAME_MIN. Four copies of 16
@@ -298,7 +360,7 @@ static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_
         return false;
     struct descriptor *descriptor = &ring[queue->head];
     uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
-    uint8_t *buffer = recent_reach(&nic->recent[BUFFERS][DMA_WRITE], address, length);
+    uint8_t *buffer = recent_reach(&nic->function->recent[BUFFERS][DMA_WRITE], address, length);
     if (!buffer)
         return false;
     PHASE(RX_ACCEPT);
@@ -337,9 +399,11 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
 static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
 {
     struct rx_queue *queue = &nic->rx[class->queue];
+    if (nic->settings.pools)
+        return true; /* its pools are not known yet */
     if (queue->state < RX_LEGACY || nic->no_rx_writeback)
         return true; /* lost in any case, and counted */
-    if (nic->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
+    if (nic->function->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
         return true;
     /* no number of descriptors is enough: lost in any case */
     return length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size;
@@ -389,68 +453,4 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
         moved++;
     }
     return moved;
-}
-
-/* RDH is stored only when it is read: its cache line holds RDT too, which the driver writes often. */
-EXPORT uint32_t nic_rx_head(struct nic *nic, uint32_t number)
-{
-    if (nic->rx[number].state != RX_OFF)
-        reg_store(nic, rx_offset(R_RDH, number), nic->rx[number].head);
-    return reg_load(nic, rx_offset(R_RDH, number));
-}
-
-/* SRRCTL was written, or the queue was enabled. iPXE writes SRRCTL after RXDCTL, and expects it to be obeyed. */
-EXPORT void nic_rx_buffers_changed(struct nic *nic, uint32_t number)
-{
-    struct rx_queue *queue = &nic->rx[number];
-    uint32_t control = reg_load(nic, rx_offset(R_SRRCTL, number));
-    uint32_t type = (control & F_SRRCTL_DESCTYPE_MASK) >> F_SRRCTL_DESCTYPE_SHIFT;
-    queue->drop_en = control & F_SRRCTL_DROP_EN_MASK;
-    queue->buffer_size = (control & F_SRRCTL_BSIZEPACKET_MASK) * 1024;
-    if (queue->state == RX_OFF || queue->state == RX_STUCK)
-        return;
-    if (!queue->buffer_size)
-        report(nic, FINDING_RX_BUFFER_SIZE, number, control, 0);
-    if (type > 1)
-        report(nic, FINDING_RX_DESCRIPTOR_TYPE, number, type, 1);
-    queue->state = !queue->size || !queue->buffer_size || type > 1 ? RX_UNUSABLE : type ? RX_ADVANCED : RX_LEGACY;
-}
-
-/* RXDCTL was written. Enabling the queue reads its registers; disabling it stops it. */
-EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
-{
-    struct rx_queue *queue = &nic->rx[number];
-    bool enable = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_ENABLE_MASK;
-    if (enable == (queue->state != RX_OFF))
-        return;
-    nic_rx_head(nic, number);
-    count_delivered(nic, queue);
-    uint64_t bit = 1ull << number % 64;
-    queue->state = enable ? RX_UNUSABLE : RX_OFF;
-    nic->rx_enabled[number / 64] = enable ? nic->rx_enabled[number / 64] | bit : nic->rx_enabled[number / 64] & ~bit;
-    if (nic->remote)
-        remote_forget(nic);
-    if (!enable)
-        return;
-    queue->base = (reg_load(nic, rx_offset(R_RDBAL, number)) & ~0x7Full) |
-                  (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
-    queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
-    queue->head = reg_load(nic, rx_offset(R_RDH, number));
-    nic_rx_buffers_changed(nic, number);
-    if (queue->head >= queue->size)
-        queue->head = 0;
-    /* ASSUMPTION (datasheet silent): a tail that was written before the queue was enabled is lost, and a ring that is
-     * moved after it is found at the next enable. 4.6.7 forbids both; every known driver obeys. */
-    reg_store(nic, rx_offset(R_RDT, number), queue->head);
-    queue->free = 0;
-}
-
-/* RDH was written: the queue continues there. */
-EXPORT void nic_rx_head_changed(struct nic *nic, uint32_t number)
-{
-    uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
-    if (head < nic->rx[number].size)
-        nic->rx[number].head = head, nic->rx[number].free = 0;
-    if (nic->remote)
-        remote_forget(nic);
 }

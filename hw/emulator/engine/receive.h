@@ -49,6 +49,9 @@ struct flow {
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
 void receive_write_back(struct nic *nic);
+bool receive_switched(struct nic *nic, const uint8_t *frame, uint32_t length, uint32_t from);
+
+/* rx_queue.c */
 uint32_t nic_rx_head(struct nic *nic, uint32_t number);
 
 /* packet_buffer.c */
@@ -57,7 +60,14 @@ struct stored buffer_front(struct packet_buffer *buffer);
 void buffer_pop(struct packet_buffer *buffer, uint32_t length);
 void packet_buffer_reset(struct nic *nic);
 
+/* pools.c */
+uint64_t pools_of_received(const struct nic *nic, const uint8_t *frame, bool tagged, bool accepted, bool in_table);
+uint64_t pools_of_switched(const struct nic *nic, const uint8_t *frame, bool tagged, bool in_table, uint32_t from,
+                           bool *local);
+bool pool_may_send(const struct nic *nic, uint32_t pool, uint64_t source, bool tagged, uint32_t vlan);
+
 /* accept.c */
+bool multicast_table_match(const struct nic *nic, const uint8_t *destination);
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
 
 /* classify.c, steer.c, director.c, flow.c, checksum.c */

@@ -66,7 +66,7 @@ bool remote_create(struct nic *nic)
         return false;
     }
     remote->event = event, remote->last = &remote->first;
-    nic->remote = remote;
+    nic->function->remote = remote;
     return true;
 }
 
@@ -82,13 +82,13 @@ static void remove_write(struct remote *remote, struct write **at)
 
 void remote_destroy(struct nic *nic)
 {
-    if (!nic->remote)
+    if (!nic->function->remote)
         return;
-    while (nic->remote->first)
-        remove_write(nic->remote, &nic->remote->first);
-    close(nic->remote->event);
-    free(nic->remote);
-    nic->remote = NULL;
+    while (nic->function->remote->first)
+        remove_write(nic->function->remote, &nic->function->remote->first);
+    close(nic->function->remote->event);
+    free(nic->function->remote);
+    nic->function->remote = NULL;
 }
 
 static void wake(const struct remote *remote)
@@ -122,25 +122,25 @@ static struct read *slot_for_read(struct remote *remote)
 /* Set the owner of the accesses that follow: 0 for received frames, 1 + number for a transmit queue. */
 void remote_work(struct nic *nic, uint32_t owner)
 {
-    nic->remote->worker = owner;
+    nic->function->remote->worker = owner;
 }
 
 /* The bytes when they have arrived. Else NULL: they are requested (dma_waiting), or the owner refused them. */
 uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length)
 {
-    struct remote *remote = nic->remote;
+    struct remote *remote = nic->function->remote;
     if (length > FRAME_MAX)
         return NULL;
     for (uint32_t i = 0; i < READS; i++) {
         struct read *read = &remote->reads[i];
         if (read->iova != iova || read->length != length || read->state == FREE || read->state == STALE)
             continue;
-        nic->dma_waiting = read->state == WANTED || read->state == ASKED;
+        nic->function->dma_waiting = read->state == WANTED || read->state == ASKED;
         read->used = true, read->owner = remote->worker;
         return read->state == HERE ? read->bytes : NULL;
     }
     struct read *read = slot_for_read(remote);
-    nic->dma_waiting = true;
+    nic->function->dma_waiting = true;
     if (read) {
         read->state = WANTED, read->used = false, read->iova = iova, read->length = (uint32_t)length;
         wake(remote);
@@ -150,16 +150,16 @@ uint8_t *remote_reach(struct nic *nic, uint64_t iova, uint64_t length)
 
 bool remote_holds(const struct nic *nic, const void *bytes)
 {
-    const uint8_t *at = bytes, *from = (const uint8_t *)nic->remote->reads;
-    return at >= from && at < from + sizeof nic->remote->reads;
+    const uint8_t *at = bytes, *from = (const uint8_t *)nic->function->remote->reads;
+    return at >= from && at < from + sizeof nic->function->remote->reads;
 }
 
 /* The frame in progress is done: free the data that it used. */
 void remote_used(struct nic *nic)
 {
     for (uint32_t i = 0; i < READS; i++) {
-        struct read *read = &nic->remote->reads[i];
-        if (!read->used || read->owner != nic->remote->worker)
+        struct read *read = &nic->function->remote->reads[i];
+        if (!read->used || read->owner != nic->function->remote->worker)
             continue;
         if (read->state == HERE)
             read->state = FREE;
@@ -171,7 +171,7 @@ void remote_used(struct nic *nic)
 void remote_forget(struct nic *nic)
 {
     for (uint32_t i = 0; i < READS; i++) {
-        struct read *read = &nic->remote->reads[i];
+        struct read *read = &nic->function->remote->reads[i];
         read->state = read->state == ASKED || read->state == STALE ? STALE : FREE;
         read->used = false;
     }
@@ -181,7 +181,7 @@ void remote_forget(struct nic *nic)
 
 bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length)
 {
-    struct remote *remote = nic->remote;
+    struct remote *remote = nic->function->remote;
     struct write *write = malloc(sizeof *write + length);
     if (!write)
         return false;
@@ -196,21 +196,21 @@ bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t
 
 bool remote_full(const struct nic *nic)
 {
-    return nic->remote->write_count >= WRITES;
+    return nic->function->remote->write_count >= WRITES;
 }
 
 bool remote_writing(const struct nic *nic)
 {
-    return nic->remote->first;
+    return nic->function->remote->first;
 }
 
 /* Memory is being unmapped: drop the writes to it, except those that the owner already has. */
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
 {
     remote_forget(nic);
-    for (struct write **at = &nic->remote->first; *at;)
+    for (struct write **at = &nic->function->remote->first; *at;)
         if (!(*at)->sent && (*at)->iova >= iova && (*at)->iova <= last)
-            remove_write(nic->remote, at);
+            remove_write(nic->function->remote, at);
         else
             at = &(*at)->next;
 }
@@ -220,7 +220,7 @@ void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last)
 /* An eventfd that is readable when there are requests; -1 while messages reach no window. */
 EXPORT int nic_remote_event(const struct nic *nic)
 {
-    return nic->remote ? nic->remote->event : -1;
+    return nic->function->remote ? nic->function->remote->event : -1;
 }
 
 static bool next_write(struct remote *remote, struct remote_request *request, uint8_t *bytes)
@@ -238,7 +238,7 @@ static bool next_write(struct remote *remote, struct remote_request *request, ui
 /* Take the next request, if there is one. The bytes of a write are copied to `bytes`, which has FRAME_MAX bytes. */
 EXPORT bool nic_remote_next(struct nic *nic, struct remote_request *request, uint8_t *bytes)
 {
-    struct remote *remote = nic->remote;
+    struct remote *remote = nic->function->remote;
     if (!remote)
         return false;
     if (next_write(remote, request, bytes))
@@ -266,7 +266,7 @@ static void answer_read(struct read *read, const uint8_t *bytes, uint32_t length
 /* The answer to a request. `bytes`: the data of a read. `done` false: the owner refused. */
 EXPORT void nic_remote_answer(struct nic *nic, uint32_t id, bool done, const uint8_t *bytes, uint32_t length)
 {
-    struct remote *remote = nic->remote;
+    struct remote *remote = nic->function->remote;
     if (!remote)
         return;
     if (!(id & WRITE_ID)) {

@@ -8,9 +8,12 @@ uint32_t counter_set(const struct nic *nic, uint32_t map, uint32_t queue)
     return reg_load(nic, map + 4 * (queue / 4)) >> 8 * (queue % 4) & 0xF;
 }
 
-/* IVAR: receive and transmit allocation of an even queue, then of an odd one; bit 7 marks a valid one (8.2.3.5.16). */
-static uint64_t queue_cause(const struct nic *nic, uint32_t queue, uint32_t transmit)
+/* 0 for a queue of a VF. IVAR: receive and transmit allocation of an even queue, then of an odd one; bit 7 marks a
+ * valid one (8.2.3.5.16). */
+static uint64_t queue_cause(struct nic *nic, uint32_t queue, uint32_t transmit)
 {
+    if (function_of(nic, queue) != &nic->pf)
+        return 0;
     uint32_t allocation = reg_load(nic, R_IVAR + 4 * (queue / 2)) >> (16 * (queue % 2) + 8 * transmit);
     return allocation & 0x80 ? 1ull << (allocation & 0x3F) : 0;
 }
@@ -39,6 +42,7 @@ static void read_queues(struct nic *nic)
             struct rx_queue *queue = &nic->rx[number];
             queue->counter_set = (uint8_t)counter_set(nic, R_RQSMR, number);
             queue->cause = queue_cause(nic, number, 0);
+            nic->function = function_of(nic, number);
             queue->strip_tag = reg_load(nic, rx_offset(R_RXDCTL, number)) & F_RXDCTL_VME_MASK;
             queue->ring = queue->size ? (void *)dma_reach(nic, queue->base, 16ull * queue->size, DMA_BOTH) : NULL;
         }
@@ -49,6 +53,7 @@ static void read_queues(struct nic *nic)
             queue->cause = queue_cause(nic, number, 1);
         }
     }
+    nic->function = &nic->pf;
 }
 
 /* The RSS types that MRQC enables (7.1.2.8), L4 types first. */
@@ -61,7 +66,8 @@ static void read_rss(struct settings *settings, uint32_t mrqc)
         {F_MRQC_IPV4_MASK, F_MRQC_TCPIPV4_MASK, F_MRQC_UDPIPV4_MASK, {RSS_TYPE_IPV4, 1, 7}},
         {F_MRQC_IPV6_MASK, F_MRQC_TCPIPV6_MASK, F_MRQC_UDPIPV6_MASK, {RSS_TYPE_IPV6, 3, 8}},
     };
-    if ((mrqc & F_MRQC_MRQE_MASK) != 1)
+    uint32_t mode = mrqc & F_MRQC_MRQE_MASK;
+    if (mode != 1 && !(settings->pools && (mode == 10 || mode == 11)))
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint8_t addresses = mrqc & versions[i].addresses ? versions[i].types[RSS_NO_PORTS] : 0;
@@ -77,8 +83,9 @@ static void read_usual(struct nic *nic)
 {
     struct settings *settings = &nic->settings;
     uint64_t own = nic->addresses[0];
-    bool usual = nic->address_count && settings->receive && settings->unaltered && !settings->steering &&
-                 !settings->loopback && settings->vlan_type != 0x0800 && nic->bus_master && !nic->remote && !(own & 1);
+    bool usual = nic->address_count && !settings->pools && settings->receive && settings->unaltered &&
+                 !settings->steering && !settings->loopback && settings->vlan_type != 0x0800 &&
+                 nic->function->bus_master && !nic->function->remote && !(own & 1);
     uint32_t longest = settings->longest < FRAME_MAX ? settings->longest : FRAME_MAX;
     settings->own = own;
     settings->usual_lengths = usual && longest >= FRAME_MIN + CRC ? longest - CRC - FRAME_MIN + 1 : 0;
@@ -105,9 +112,12 @@ void settings_read(struct nic *nic)
         .hash_mask = reg_load(nic, R_RXCSUM) & F_RXCSUM_PCSD_MASK ? UINT32_MAX : 0,
         .director = nic->director.filters,
         .stamps = stamps,
+        .pools = reg_load(nic, R_PFVTCTL) & F_PFVTCTL_VT_ENA_MASK && reg_load(nic, R_GCR_EXT) & F_GCR_EXT_VT_MODE_MASK,
         .steering = nic->director.filters || nic->ether_type_filters || nic->five_tuple_count ||
                     reg_load(nic, R_SYNQF) & F_SYNQF_QUEUE_ENABLE_MASK || stamps,
     };
+    if (nic->settings.pools)
+        pools_read(nic);
     read_rss(&nic->settings, reg_load(nic, R_MRQC));
     read_usual(nic);
     read_queues(nic);

@@ -24,13 +24,13 @@ static uint64_t sum(const uint64_t bins[6])
     return bins[0] + bins[1] + bins[2] + bins[3] + bins[4] + bins[5];
 }
 
-/* Bytes with CRC of the frames that queues sent: the queues' counters have them without CRC. */
+/* Bytes with CRC of the frames that queues sent to the wire: the queues' counters have them without CRC. */
 static uint64_t sent_bytes(const struct counters *counters)
 {
     uint64_t total = 0;
     for (uint32_t set = 0; set < COUNTER_SETS; set++)
         total += counters->qbtc[set] + CRC * counters->qptc[set];
-    return total;
+    return total - counters->switched_bytes;
 }
 
 /* Python reads a statistics register: add to the registers what packets have added to `counters`. */

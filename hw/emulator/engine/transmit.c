@@ -118,6 +118,8 @@ OUTLINED void transmit_write_back(struct nic *nic, uint32_t number)
         write_back_descriptors(nic, number, queue);
     queue->unwritten = 0, queue->writeback_head = queue->head;
     raise_queue_cause(nic, queue->cause);
+    if (nic->settings.pools && nic->pools.vector[1][number])
+        raise_vf_cause(nic, number >> nic->pools.shift, nic->pools.vector[1][number]);
 }
 
 /* WTHRESH 0: write back at RS. Above 0: ignore RS and write back WTHRESH descriptors at a time (8.2.3.9.10). */
@@ -210,9 +212,15 @@ static INLINED bool gather(struct nic *nic, uint32_t number, struct fetched *fet
 static bool transmit(struct nic *nic, uint32_t number, const struct fetched *fetched)
 {
     PHASE(TX_GATHER);
-    if (!(fetched->first & TX_OFFLOADS))
+    uint64_t first = fetched->first;
+    if (nic->settings.pools) {
+        uint32_t tag = nic->tx[number].contexts[first >> 36 & 1].q0 >> 16 & 0xFFFF;
+        if (!pool_lets_out(nic, number, fetched->bytes, fetched->length, tag, &first))
+            return true;
+    }
+    if (!(first & TX_OFFLOADS))
         mac_transmit(nic, number, fetched->bytes, fetched->length, fetched->ifcs);
-    else if (!offload_send(nic, number, fetched->first, fetched->bytes, fetched->length, fetched->ifcs))
+    else if (!offload_send(nic, number, first, fetched->bytes, fetched->length, fetched->ifcs))
         return fault(nic, number, FINDING_TX_CONTEXT, nic->tx[number].head, fetched->length);
     return true;
 }
@@ -264,6 +272,12 @@ static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, ui
     frame.first = 0; /* these bits have another meaning in an advanced descriptor */
     if (frame.length && !gather(nic, number, &frame))
         return (struct fetched){0};
+    if (frame.length && nic->settings.pools) {
+        uint32_t tag = (uint32_t)(first >> 48);
+        if (!pool_lets_out(nic, number, frame.bytes, frame.length, tag, &first))
+            return frame;
+        first = (first & ~(0xFFFFull << 48)) | (uint64_t)pool_tag(nic, number, tag) << 48;
+    }
     if (frame.length)
         legacy_send(nic, number, first, frame.bytes, frame.length);
     return frame;
@@ -275,7 +289,7 @@ static OUTLINED struct fetched legacy_frame(struct nic *nic, uint32_t number, ui
 static INLINED bool may_send(struct nic *nic, const struct tx_queue *queue, uint32_t tail, uint64_t limit_ps)
 {
     return queue->head != tail && !queue->stuck && !nic->paused && nic->tx_free_ps <= limit_ps &&
-           !(nic->remote && remote_full(nic));
+           !(nic->function->remote && remote_full(nic));
 }
 
 /* The ring of a queue in memory that was reached before, and the window of the last buffer. */
@@ -287,9 +301,9 @@ struct view {
 
 static INLINED struct view view_of(const struct nic *nic, const struct tx_queue *queue)
 {
-    const struct reach *descriptors = &nic->recent[DESCRIPTORS][DMA_READ];
+    const struct reach *descriptors = &nic->function->recent[DESCRIPTORS][DMA_READ];
     return (struct view){(const void *)recent_reach(descriptors, queue->base, 16ull * queue->size),
-                         nic->recent[BUFFERS][DMA_READ], queue->size};
+                         nic->function->recent[BUFFERS][DMA_READ], queue->size};
 }
 
 /* The descriptor `ahead` places after `head`; `ahead` is less than the ring's size. */
@@ -343,12 +357,13 @@ static INLINED void prefetch_ahead(const struct view *view, uint32_t head, uint3
 
 /* Send usual frames from head on, at most `most`. The first frame that needs another look ends the run: it is another
  * kind of frame, it breaks a rule, or it lies in other memory than the last one. Returns the number of frames. */
-static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint32_t most, uint64_t limit_ps)
+static INLINED uint32_t send_run(struct nic *nic, uint32_t number, uint32_t tail, uint32_t most, uint64_t limit_ps,
+                                 bool pools)
 {
     struct tx_queue *queue = &nic->tx[number];
     const struct view view = view_of(nic, queue);
     uint32_t moved = 0, left = waiting(queue, tail);
-    if (!view.ring || nic->remote)
+    if (!view.ring || nic->function->remote)
         return 0;
     for (; moved < most && may_send(nic, queue, tail, limit_ps); moved++, left--) {
         const struct descriptor *descriptor = &view.ring[queue->head];
@@ -360,7 +375,7 @@ static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint
         uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         PHASE(TX_DESCRIPTORS);
         const uint8_t *bytes = recent_reach(&view.buffers, address, length);
-        if (!bytes)
+        if (!bytes || (pools && !pool_lets_pass(nic, number, bytes, length)))
             break;
         PHASE(TX_GATHER);
         mac_transmit(nic, number, bytes, length, ifcs(q1));
@@ -368,6 +383,13 @@ static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint
         completed(nic, number, 1, rs(q1));
     }
     return moved;
+}
+
+/* Two copies, so that VT mode costs nothing when it is off. */
+static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint32_t most, uint64_t limit_ps)
+{
+    return nic->settings.pools ? send_run(nic, number, tail, most, limit_ps, true)
+                               : send_run(nic, number, tail, most, limit_ps, false);
 }
 
 /* Send the frame at head, or obey a context descriptor. False when it has to wait, or cannot be sent. */
@@ -378,7 +400,7 @@ static bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
     const struct view view = view_of(nic, queue);
     if (view.ring)
         prefetch_ahead(&view, queue->head, waiting(queue, tail));
-    if (nic->remote)
+    if (nic->function->remote)
         remote_work(nic, 1 + number);
     if (!frame_ready(nic, number, tail, &fetched))
         return false;
@@ -394,7 +416,7 @@ static bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
     for (uint32_t i = 0; i < fetched.descriptors; i++)
         queue->head = next(queue, queue->head);
     completed(nic, number, fetched.descriptors, fetched.report_status);
-    if (nic->remote)
+    if (nic->function->remote)
         remote_work(nic, 1 + number), remote_used(nic); /* the frame may have been received by this NIC */
     return true;
 }
@@ -422,13 +444,20 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
     return moved;
 }
 
+/* Enter the memory of the queue's function. False: its pool, or its function, must not transmit. */
+static bool pool_transmits(struct nic *nic, uint32_t number)
+{
+    nic->function = function_of(nic, number);
+    return nic->function->bus_master && nic->pools.transmit >> (number >> nic->pools.shift) & 1;
+}
+
 uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
 {
     uint32_t moved = 0;
     /* ASSUMPTION (datasheet silent): without link frames stay in their ring, because no source says how many of them
      * the transmit packet buffer takes first. */
-    if (!nic->bus_master || !nic->settings.transmit || !(nic->link_up || nic->settings.loopback) ||
-        pause_holds(nic, now_ns)) {
+    if (!(nic->pf.bus_master || nic->settings.pools) || !nic->settings.transmit ||
+        !(nic->link_up || nic->settings.loopback) || pause_holds(nic, now_ns)) {
         nic->tx_busy = false; /* a paced wire makes up for lost CPU time only, not for this */
         return 0;
     }
@@ -437,6 +466,8 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
     for (uint32_t word = 0; word < 2; word++)
         for (uint64_t left = nic->tx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
+            if (nic->settings.pools && !pool_transmits(nic, number))
+                continue;
             uint32_t sent = transmit_queue(nic, number, now_ns);
             /* ASSUMPTION (datasheet not at hand): descriptors below WTHRESH are written back when the queue is empty,
              * not at the interrupt timer, because the sources do not give the timer's rule. */
@@ -444,5 +475,6 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
                 transmit_write_back(nic, number);
             moved += sent;
         }
+    nic->function = &nic->pf;
     return moved;
 }

@@ -25,6 +25,12 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
 uint32_t insert_tag(const struct nic *nic, uint8_t *frame, uint32_t length, uint32_t tag);
 void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length);
 
+/* switching.c; only in VT mode */
+uint32_t pool_tag(const struct nic *nic, uint32_t number, uint32_t tag);
+bool pool_lets_out(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t tag, uint64_t *q1);
+bool pool_lets_pass(const struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length);
+bool switch_frame(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length);
+
 /* mac.c */
 void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
 

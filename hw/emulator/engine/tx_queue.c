@@ -32,9 +32,11 @@ static void update_head_writeback(struct nic *nic)
 {
     for (uint32_t number = 0; number < QUEUES; number++) {
         nic_tx_head_writeback_changed(nic, number);
+        nic->function = function_of(nic, number);
         if (nic->tx[number].enabled && nic->tx[number].head_writeback)
             transmit_write_back(nic, number);
     }
+    nic->function = &nic->pf;
 }
 
 /* TXDCTL was written. Enabling the queue reads its registers; disabling it stops it. */
@@ -50,7 +52,7 @@ EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
     uint64_t bit = 1ull << number % 64;
     queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
     memset(queue->contexts, 0, sizeof queue->contexts);
-    if (nic->remote)
+    if (nic->function->remote)
         remote_forget(nic);
     nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
     if (!enable)
@@ -73,7 +75,7 @@ EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
     if (head < nic->tx[number].size)
         nic->tx[number].head = nic->tx[number].writeback_head = head;
-    if (nic->remote)
+    if (nic->function->remote)
         remote_forget(nic);
 }
 

@@ -28,6 +28,13 @@ static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length)
     (void)nic, (void)frame, (void)length;
 }
 
+/* What the frame needs on a wire of 10 Gbit/s was added already. */
+static void slow_sink_send(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
+    (void)frame;
+    nic->tx_free_ps += nic->wire.frame_ps - wire_time_ps(length);
+}
+
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     struct nic *peer = nic->wire.peer;
@@ -150,6 +157,13 @@ EXPORT void wire_loop(struct nic *nic)
 EXPORT void wire_sink(struct nic *nic)
 {
     nic->wire = (struct wire){.send = sink_send, .fd = -1};
+}
+
+/* A sink that takes one frame in `frame_ns`, however long it is. */
+EXPORT void wire_slow_sink(struct nic *nic, uint32_t frame_ns)
+{
+    nic->wire = (struct wire){.send = slow_sink_send, .fd = -1, .frame_ps = (uint64_t)frame_ns * 1000};
+    nic->paced = true;
 }
 
 EXPORT void wire_cable(struct nic *nic, struct nic *peer)

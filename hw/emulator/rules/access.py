@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...register import Accessor, Row
-from ...registers import Registers
+from ...registers import QUEUES, Registers
 
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
@@ -67,6 +67,13 @@ class History:
         self.trails.clear()
         self.written.clear()
 
+    def forget_queues(self, queues: range) -> None:
+        """Forget the registers of these queues."""
+        for name, index in list(self.trails):
+            if index in queues and getattr(Registers, name).count == QUEUES:
+                del self.trails[name, index]
+                self.written.get(name, set()).discard(index)
+
     def of(self, register: Accessor[Any]) -> Trail:
         """The register's trail; an empty one when it was not accessed."""
         return self.trails.get((register.row.name, register.index)) or Trail()
@@ -105,7 +112,8 @@ class Access:
     """A register is written with `value`, or read; with `size`, the DMA memory [value, value + size) is unmapped.
 
     before: this register's value before the access. regs: all registers before it; reads have no side effects.
-    waits_are_seen: register accesses arrive without delay, so it is known how long the driver waited.
+    waits_are_seen: register accesses arrive without delay, so it is known how long the driver waited. vf: the
+    virtual function whose access it is; its driver does not know what the PF's driver did.
     """
 
     row: Row[Any] | None
@@ -118,6 +126,7 @@ class Access:
     is_read: bool = False
     size: int = 0
     waits_are_seen: bool = True
+    vf: int | None = None
     _ring: Ring | None = None
 
     @property

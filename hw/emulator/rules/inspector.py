@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any
 
 from ...register import Row
-from ...registers import Registers
+from ...registers import QUEUES, Registers
 from ..engine.library import Engine, Finding
 from .access import Access, History, show
 from .book import Book
@@ -32,19 +33,19 @@ class Inspector:
 
     # ---- accesses ----
 
-    def before_write(self, row: Row[Any], index: int, value: int) -> None:
+    def before_write(self, row: Row[Any], index: int, value: int, *, vf: int | None = None) -> None:
         if self.policy is not Policy.IGNORE:
-            now = self._access(row, index, value)
+            now = self._access(row, index, value, vf=vf)
             for rule in self._book.on_write(row.name):
                 self._check(rule, now)
 
-    def before_tail(self, row: Row[Any], index: int, value: int) -> None:
+    def before_tail(self, row: Row[Any], index: int, value: int, *, vf: int | None = None) -> None:
         """As before_write, while the engine runs. It moves the head toward the tail that it knows, and no rule depends
         on how far. The engine is frozen only to record a violation.
         """
         if self.policy is Policy.IGNORE:
             return
-        now = self._access(row, index, value)
+        now = self._access(row, index, value, vf=vf)
         found = [(rule, rule.check(now)) for rule in self._book.on_write(row.name) if rule.check is not None]
         broken = [(rule, wrong) for rule, wrong in found if wrong]
         if broken:
@@ -77,17 +78,32 @@ class Inspector:
         """Called by a reset: what was written before it does not count."""
         self._history.forget()
 
-    def _access(self, row: Row[Any] | None, index: int, value: int, *, is_read: bool = False, size: int = 0) -> Access:
+    def forget_queues(self, queues: range) -> None:
+        """Called by the reset of a virtual function."""
+        self._history.forget_queues(queues)
+
+    def _access(
+        self,
+        row: Row[Any] | None,
+        index: int,
+        value: int,
+        *,
+        is_read: bool = False,
+        size: int = 0,
+        vf: int | None = None,
+    ) -> Access:
         before = self._engine.registers[row.offset(index) >> 2] if row else 0
         if row is not None and row.name in TAILS and value != before:  # else no rule asks how far the NIC is
             self._engine.call("nic_show_head", row.name == "RDT", index)
+        memory = partial(self._memory, index if row is not None and row.count == QUEUES else QUEUES)
         return Access(
-            row, index, value, before, self._raw, self._history, self._memory, is_read, size, self.waits_are_seen
+            row, index, value, before, self._raw, self._history, memory, is_read, size, self.waits_are_seen, vf
         )
 
-    def _memory(self, iova: int, size: int) -> bytes | None:
+    def _memory(self, queue: int, iova: int, size: int) -> bytes | None:
+        """Memory of the function that owns the queue; QUEUES: of the PF."""
         buffer = ctypes.create_string_buffer(size)
-        return buffer.raw if self._engine.call("nic_peek", iova, ctypes.addressof(buffer), size) else None
+        return buffer.raw if self._engine.call("nic_peek", queue, iova, ctypes.addressof(buffer), size) else None
 
     # ---- violations ----
 

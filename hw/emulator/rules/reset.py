@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ... import fields as f
+from ...registers import Registers
 from .access import QUEUE_CONTROL, Access
 from .findings import ERROR, WARNING, rule
 
@@ -21,9 +22,14 @@ def since_reset_s(now: Access) -> float:
 
 @rule("5.2.5.3.2", WARNING, "All queues are disabled before CTRL.GIO_DIS is set", writes=("CTRL",))
 def queues_off_before_master_disable(now: Access) -> str | None:
-    if not now.rises("GIO_DIS") or not now.rings:
-        return None
-    return f"{now.rings[0].control.name}.ENABLE is 1"
+    own = [ring for ring in now.rings if ring.index >= queues_of_vfs(now.regs)]
+    return f"{own[0].control.name}.ENABLE is 1" if now.rises("GIO_DIS") and own else None
+
+
+def queues_of_vfs(regs: Registers) -> int:
+    """Queues below this number belong to virtual functions, and their drivers switch them."""
+    mode = regs.GCR_EXT.read().VT_MODE if regs.PFVTCTL.read().VT_ENA else 0
+    return (16 >> mode) * regs.STATUS.read().NUM_VFS if mode else 0
 
 
 @rule(
@@ -54,6 +60,8 @@ def wait_before_reading_ctrl(now: Access) -> str | None:
 
 @rule("4.6.3.2", ERROR, "No register is written for 10 ms after a reset", writes=("*",))
 def wait_before_programming(now: Access) -> str | None:
+    if now.vf is not None:
+        return None  # a VF cannot know yet that the PF was reset
     waited = since_reset_s(now)
     return f"the reset was {waited * 1e3:.2f} ms ago" if waited < PROGRAMMABLE_S else None
 

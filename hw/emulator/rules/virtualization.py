@@ -1,4 +1,4 @@
-"""DCB and virtualisation, not emulated, but their settings are checked (82599 4.6.10, 4.6.11, 8.2.3.7.12)."""
+"""Virtualisation, and DCB, which is not emulated but whose settings are checked (82599 4.6.10, 4.6.11, 8.2.3.7.12)."""
 
 from __future__ import annotations
 
@@ -49,3 +49,35 @@ def virtualization_everywhere(now: Access) -> str | None:
         return None
     registers = (regs.PFVTCTL, regs.MRQC, regs.MTQC, regs.GCR_EXT)
     return ", ".join(f"{register.name} is {register.read()!r}" for register in registers)
+
+
+@rule(
+    "4.6.10",
+    WARNING,
+    "With virtual functions enabled, CTRL_EXT.PFRSTD is set only after PFVTCTL.VT_ENA and GCR_EXT.VT_MODE",
+    writes=("CTRL_EXT",),
+)
+def pools_before_pfrstd(now: Access) -> str | None:
+    regs = now.regs
+    if not f.CTRL_EXT(now.value).PFRSTD or not regs.STATUS.read().NUM_VFS:
+        return None
+    if regs.PFVTCTL.read().VT_ENA and regs.GCR_EXT.read().VT_MODE:
+        return None
+    return f"PFVTCTL is {regs.PFVTCTL.read()!r}, GCR_EXT is {regs.GCR_EXT.read()!r}"
+
+
+# Until then only the mailbox may be used. VF drivers switch queues off before they look, which does no harm.
+@rule("8.3.5.1.5", WARNING, "A VF enables a queue only after VFMAILBOX.RSTI is 0", writes=("RXDCTL", "TXDCTL"))
+def vf_waits_for_the_pf(now: Access) -> str | None:
+    if now.vf is None or not now.rises("ENABLE"):
+        return None
+    mailbox = now.regs.PVFMAILBOX[now.vf].read()
+    return f"VFMAILBOX is {mailbox!r}" if mailbox.RSTI else None
+
+
+@rule("8.3.5.1.5", WARNING, "A VF writes VFMBMEM only while it holds the buffer: VFMAILBOX.VFU", writes=("PFMBMEM",))
+def mailbox_held_by_the_vf(now: Access) -> str | None:
+    if now.vf is None:
+        return None
+    mailbox = now.regs.PVFMAILBOX[now.vf].read()
+    return None if mailbox.VFU else f"VFMAILBOX is {mailbox!r}"

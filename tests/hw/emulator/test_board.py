@@ -365,13 +365,13 @@ def test_a_refused_read_shows_in_pci_status_until_cleared() -> None:
 # ---- PCI configuration space ----
 
 
-def test_the_extended_capabilities_are_error_reporting_serial_number_and_ari(nic: Emulated82599) -> None:
+def test_the_extended_capabilities_are_error_reporting_serial_number_ari_and_sriov(nic: Emulated82599) -> None:
     found, at = {}, 0x100
     while at:
         header = nic.config_read(at, 4)
         found[at] = header & 0xFFFF, header >> 16 & 0xF
         at = header >> 20
-    assert found == {0x100: (0x0001, 1), 0x140: (0x0003, 1), 0x150: (0x000E, 1)}
+    assert found == {0x100: (0x0001, 1), 0x140: (0x0003, 1), 0x150: (0x000E, 1), 0x160: (0x0010, 1)}
     assert nic.config_read(0x148, 4) == 0x028259FF and nic.config_read(0x144, 4) == 0xFF900001
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ixrings.hw.emulator import Emulated82599
+from ixrings.hw.errors import WireError
 from tests.support.by_hand import ByHand, frame
 
 Start = Callable[..., ByHand]
@@ -411,6 +413,25 @@ def test_with_paced_a_64_byte_frame_takes_67_2_ns(start: Start) -> None:
     assert nic.regs.TDH[0].read() == 1001
     assert nic.nic.step(8192, ns=67) == 0
     assert nic.nic.step(8192, ns=1) == 1
+
+
+@pytest.mark.parametrize("length", [60, 1514])
+def test_a_slow_sink_takes_a_frame_each_so_many_nanoseconds(start: Start, length: int) -> None:
+    nic = start("sink=5000", slots=256)
+    for _ in range(255):
+        nic.post(frame().ljust(length, b"\0"), rs=False)
+    nic.nic.step(ns=10_000_000)
+    nic.kick()
+    assert nic.nic.step(256) == 1
+    assert nic.nic.step(256, ns=500_000) == 100
+    assert nic.nic.step(256, ns=4_999) == 0
+    assert nic.nic.step(256, ns=1) == 1
+
+
+@pytest.mark.parametrize("time", ["0", "1000000001", "-1", "x"])
+def test_a_sink_that_takes_frames_in_no_time_or_never_is_refused(time: str) -> None:
+    with pytest.raises(WireError, match=f"sink={time}: a sink takes a frame in 1 to 1000000000 nanoseconds"):
+        Emulated82599(f"sink={time}")
 
 
 @pytest.mark.breaks_rules("fctrl_while_reception_is_off")

@@ -237,7 +237,7 @@ def test_a_length_stored_in_a_mapped_page_costs_no_memory() -> None:
         nic.share_doorbells()
         asked: list[int] = []
 
-        def note_size(iova: int, size: int) -> None:
+        def note_size(queue: int, iova: int, size: int) -> None:
             asked.append(size)
 
         nic._inspector._memory = note_size  # type: ignore[method-assign]  # only the sizes matter

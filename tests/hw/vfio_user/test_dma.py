@@ -366,7 +366,7 @@ def frame(to: str, number: int, length: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("arguments", [(), ("--trap-all",)])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("--trap-all",), marks=pytest.mark.slow)])
 def test_a_whole_port_runs_on_messages_alone(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with emulate(tmp_path / "nic.sock", *arguments) as emulator:
         with (
