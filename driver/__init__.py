@@ -12,12 +12,14 @@ from .errors import (
     DmaRefused,
     LinkDown,
     NothingReceived,
+    PfNotReady,
     PortBusy,
     PortClosed,
     PortError,
     PortNameError,
     PortStuck,
     PortTimeout,
+    RequestRefused,
 )
 from .flow_director import FlowDirector, FlowFilter, Protocol
 from .link import Link
@@ -33,6 +35,7 @@ from .share import Share
 from .shared_queue import SharedQueue
 from .statistics import PortStatistics
 from .steering import EtherTypeFilter, Filter, Filters, FiveTupleFilter, SynFilter
+from .vf import Vf
 from .worker import WorkerQueue
 
 # ruff keeps this list and the imports above in step: a name that only one of them has is an error (F401, F822).
@@ -56,6 +59,7 @@ __all__ = [
     "NetmapPort",
     "NothingReceived",
     "Offload",
+    "PfNotReady",
     "Port",
     "PortBusy",
     "PortClosed",
@@ -69,12 +73,14 @@ __all__ = [
     "Protocol",
     "Queue",
     "Received",
+    "RequestRefused",
     "Rss",
     "RssHeaders",
     "Share",
     "SharedQueue",
     "Stamp",
     "SynFilter",
+    "Vf",
     "WorkerQueue",
     "open_port",
     "open_ports",

@@ -41,6 +41,21 @@ class PortStuck(PortError):
     """
 
 
+class RequestRefused(PortError):
+    """The PF of a virtual function refused a request, or does not know it. The message says what the host can type.
+
+    request: what was asked, such as "SET_VLAN".
+    """
+
+    def __init__(self, request: str, message: str) -> None:
+        super().__init__(message)
+        self.request = request
+
+
+class PfNotReady(PortError):
+    """The PF of a virtual function is in reset, or its driver does not answer."""
+
+
 class LinkDown(DeviceError):
     """The link did not come up in time. The message says why, as far as the NIC knows."""
 

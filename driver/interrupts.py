@@ -8,11 +8,13 @@ A message clears its cause (EIAC; from vector 16 on the hardware always does) an
 so it comes once until the vector is armed again. A cause that is set while its vector is masked stays set, and its
 message is sent as soon as the vector is armed. So no wake-up is lost between the look at a ring and the sleep.
 
-For a device with one interrupt line, see driver/line.py.
+Interrupts has the vectors; NicInterrupts has the registers of the whole NIC. A virtual function's are in
+vf_interrupts.py. For a device with one interrupt line, see driver/line.py.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ixrings.hw.device import Device
@@ -22,8 +24,9 @@ from ixrings.hw.registers import Registers
 from .config import ITR_UNIT_US
 from .errors import PortError
 from .line import OTHER, OTHER_CAUSES, RX, TX, Line, LineWakeups
-from .wakeups import ALL, Sides, Vector, VectorWakeups
+from .wakeups import Sides, Vector, VectorWakeups
 
+ALL = 0xFFFF_FFFF
 AUTO_CLEAR = 0xFFFF
 LEAST_VECTORS = 3
 
@@ -39,13 +42,12 @@ def share_vectors(rx_queues: int, tx_queues: int, vectors: int) -> tuple[int, in
     return min(rx_queues, left - tx_vectors), tx_vectors
 
 
-class Interrupts(Sides):
-    """The port's vectors."""
+class Interrupts(Sides, ABC):
+    """The port's vectors. A subclass has the registers."""
 
     def __init__(
         self,
         device: Device,
-        nic: Registers,
         *,
         rx_queues: int,
         tx_queues: int,
@@ -61,7 +63,7 @@ class Interrupts(Sides):
         super().__init__()
         rx_vectors, tx_vectors = share_vectors(rx_queues, tx_queues, device.max_vectors)
         count = rx_vectors + tx_vectors + 1
-        self._device, self._nic = device, nic
+        self._device = device
         self._shared = rx_queues > rx_vectors or tx_queues > tx_vectors
         self._other = 1 << (count - 1)
         self._rx_vectors: dict[int, Vector] = {}  # by queue
@@ -89,27 +91,14 @@ class Interrupts(Sides):
         self._tx_vectors = {queue: vectors[rx_vectors + queue % tx_vectors] for queue in bound_tx}
         rx = once(self._rx_vectors.values())
         others = {fds[-1]: self._other, **self.nudged_by(rx)}
-        self.join(VectorWakeups(self._nic, rx, others), VectorWakeups(self._nic, once(self._tx_vectors.values()), {}))
+        tx = once(self._tx_vectors.values())
+        self.join(VectorWakeups(self.unmask, rx, others), VectorWakeups(self.unmask, tx, {}))
 
     def use(self, rx_queues: Collection[int], tx_queues: Collection[int]) -> None:
         """Let only these queues end the port's waits. With one line, every queue does."""
         if self._rx_vectors or self._tx_vectors:
             self.rx.use(once(vector for queue, vector in self._rx_vectors.items() if queue in rx_queues))
             self.tx.use(once(vector for queue, vector in self._tx_vectors.items() if queue in tx_queues))
-
-    def _join_line(
-        self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]
-    ) -> None:
-        line = Line(self._device, self._nic, fd)
-        self._closing.append(line.close)
-        line.map_causes(rx_queues, tx_queues)
-        self._other = OTHER
-        rx = [Vector(line.rx, RX)] if bound_rx else []
-        tx = [Vector(line.tx, TX)] if bound_tx else []
-        self.join(
-            LineWakeups(line, rx, {line.other: OTHER, **self.nudged_by([Vector(line.rx, RX)])}),
-            LineWakeups(line, tx, {}),
-        )
 
     def of_queue(self, queue: int) -> Sides:
         """The vectors of one queue, the same object each time. Raises PortError if it has none of its own.
@@ -127,12 +116,100 @@ class Interrupts(Sides):
             tx = [vector for vector in [self._tx_vectors.get(queue)] if vector]
             sides = Sides()
             self._closing.append(sides.close)
-            sides.join(VectorWakeups(self._nic, rx, sides.nudged_by(rx)), VectorWakeups(self._nic, tx, {}))
+            sides.join(VectorWakeups(self.unmask, rx, sides.nudged_by(rx)), VectorWakeups(self.unmask, tx, {}))
             self._of_queues[queue] = sides  # a queue that was shared meanwhile gets them again
             return sides
         raise PortError(
             f"{self._device.name} {why}, and queue {queue} cannot sleep alone. Wait with poll(busy=True), or for the "
             "whole port, or open the port with fewer queues"
+        )
+
+    # ---- the registers of a PF or a VF ----
+
+    @abstractmethod
+    def unmask(self, vectors: int) -> None:
+        """Let the hardware send messages for these vectors."""
+
+    @abstractmethod
+    def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
+        """Map causes to vectors; the last vector is for all causes that are not a queue's."""
+
+    @abstractmethod
+    def _moderate(self, count: int, interval_us: float) -> None:
+        """Set the least time between two messages of each of `count` vectors, and let the other causes interrupt."""
+
+    @abstractmethod
+    def _others_came(self) -> None:
+        """The message of the other causes was taken: let the next one come."""
+
+    @abstractmethod
+    def _join_line(
+        self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]
+    ) -> None:
+        """Use a device that has one interrupt line."""
+
+    def drain_receive(self) -> int:
+        """rx.drain(); after it, the NIC may report a link change again."""
+        came = self.rx.drain()
+        if came & self._other:
+            self._others_came()
+        return came
+
+    def close(self) -> None:
+        """Switch the vectors off and close the descriptors. May be called again.
+
+        The caller masks the causes in the NIC (disable_interrupts).
+        """
+        while self._closing:
+            self._closing[-1]()
+            self._closing.pop()
+
+
+class NicInterrupts(Interrupts):
+    """The vectors, or the line, of a port on the whole NIC."""
+
+    def __init__(
+        self,
+        device: Device,
+        nic: Registers,
+        *,
+        rx_queues: int,
+        tx_queues: int,
+        bound_rx: Collection[int],
+        bound_tx: Collection[int],
+        interval_us: float,
+    ) -> None:
+        self._nic = nic
+        super().__init__(
+            device,
+            rx_queues=rx_queues,
+            tx_queues=tx_queues,
+            bound_rx=bound_rx,
+            bound_tx=bound_tx,
+            interval_us=interval_us,
+        )
+
+    def unmask(self, vectors: int) -> None:
+        if vectors & ALL:
+            self._nic.EIMS_EX[0].write(vectors & ALL)
+        if vectors >> 32:
+            self._nic.EIMS_EX[1].write(vectors >> 32)
+
+    def _others_came(self) -> None:
+        self._nic.EICR.write(OTHER_CAUSES)  # not cleared automatically; writing ones clears (8.2.3.5.1)
+
+    def _join_line(
+        self, fd: int, rx_queues: int, tx_queues: int, bound_rx: Collection[int], bound_tx: Collection[int]
+    ) -> None:
+        line = Line(self._device, self._nic, fd)
+        self._closing.append(line.close)
+        line.map_causes(rx_queues, tx_queues)
+        self._other = OTHER
+        rx = [Vector(line.rx, RX)] if bound_rx else []
+        tx = [Vector(line.tx, TX)] if bound_tx else []
+        self.join(
+            LineWakeups(line, rx, {line.other: OTHER, **self.nudged_by([Vector(line.rx, RX)])}),
+            LineWakeups(line, tx, {}),
         )
 
     def _map_causes(self, rx_queues: int, tx_queues: int, rx_vectors: int, tx_vectors: int) -> None:
@@ -159,22 +236,6 @@ class Interrupts(Sides):
         for vector in range(count):
             self._nic.EITR[vector].write(ITR_INTERVAL=interval, CNT_WDIS=1)
         self._nic.EIMS.write(LSC=1)
-
-    def drain_receive(self) -> int:
-        """rx.drain(); after it, the NIC may report a link change again."""
-        came = self.rx.drain()
-        if came & self._other:
-            self._nic.EICR.write(OTHER_CAUSES)  # not cleared automatically; writing ones clears (8.2.3.5.1)
-        return came
-
-    def close(self) -> None:
-        """Switch the vectors off and close the descriptors. May be called again.
-
-        The caller masks the causes in the NIC (disable_interrupts).
-        """
-        while self._closing:
-            self._closing[-1]()
-            self._closing.pop()
 
 
 def once(vectors: Iterable[Vector]) -> list[Vector]:

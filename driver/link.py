@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ixrings.hw.device import Device
@@ -67,11 +68,11 @@ def why_down(nic: Registers, links: LINKS) -> str:
     )
 
 
-def wait_link(device: Device, nic: Registers, timeout_s: float) -> Link:
-    """The link as soon as it is up, or its state after `timeout_s`. Training usually takes 0.5 to 8 s."""
+def wait_link(read: Callable[[], Link], timeout_s: float) -> Link:
+    """The link as soon as `read` sees it up, or its state after `timeout_s`. Training usually takes 0.5 to 8 s."""
     end = time.monotonic() + timeout_s
     while True:
-        link = read_link(device, nic)
+        link = read()
         left = end - time.monotonic()
         if link.up or left <= 0:
             return link

@@ -1,6 +1,7 @@
 """Port names: which NIC, how it is reached, and which of its rings.
 
     0000:03:00.0   vfio:0000:03:00.0   vfio-noiommu:0000:03:00.0   uio:0000:03:00.0   vfio-user:SOCKET   emulated[:WIRE]
+    emulated-vf[N][:WIRE]    virtual function N (0 by default) of an emulated NIC
     netmap:NAME   valeBRIDGE:PORT      ports of `ixrings daemon`, by netmap's own grammar: netmap_names.py
 
 with netmap's suffixes `[-k][/flags][@options]`:
@@ -26,22 +27,26 @@ from .errors import PortNameError
 from .netmap_names import NetmapName, is_netmap_name, parse_netmap_name
 
 BDF = re.compile(r"(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<rest>[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7])")
-HEAD = re.compile(r"(?P<kind>emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?")
+HEAD = re.compile(
+    r"(?P<kind>emulated-vf|emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<vf>[0-9]*)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?"
+)
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
-FIXED_WIRE = re.compile(r"(?:loop|sink|source(?:=[0-9]+)?)(?![a-z=0-9])")
+FIXED_WIRE = re.compile(r"(?:loop|(?:sink|source)(?:=[0-9]+)?)(?![a-z=0-9])")
+LAST_VF = 62  # one of 64 pools stays with the PF
 POLICIES = ("raise", "record", "ignore")  # as in hw.emulator.Policy, which needs a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
 GRAMMAR = (
-    "a port is emulated[:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, uio:ADDRESS, vfio-user:SOCKET or "
-    "netmap:NAME, with [-queue][/flags][@options]"
+    "a port is emulated[:WIRE], emulated-vf[NUMBER][:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, "
+    "uio:ADDRESS, vfio-user:SOCKET or netmap:NAME, with [-queue][/flags][@options]"
 )
-WIRES = "a wire is loop, sink, source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
+WIRES = "a wire is loop, sink[=NS], source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
 
 
 class Kind(Enum):
     """How the NIC is reached."""
 
     EMULATED = "emulated"
+    EMULATED_VF = "emulated-vf"
     VFIO = "vfio"
     UIO = "uio"
     VFIO_NOIOMMU = "vfio-noiommu"
@@ -54,7 +59,8 @@ class Kind(Enum):
 class PortName:
     """A parsed name. target: the wire, the PCI address with its domain, the socket, or the daemon's port.
 
-    netmap: what netmap's grammar adds, for a port of the daemon. Other attributes: as in the grammar.
+    netmap: what netmap's grammar adds, for a port of the daemon. vf: the number of an emulated virtual function. Other
+    attributes: as in the grammar.
     """
 
     text: str
@@ -67,6 +73,11 @@ class PortName:
     rules: str = "record"
     fault: str = ""
     netmap: NetmapName | None = None
+    vf: int = 0
+
+    @property
+    def is_emulated(self) -> bool:
+        return self.kind in (Kind.EMULATED, Kind.EMULATED_VF)
 
     @property
     def transmits(self) -> bool:
@@ -86,11 +97,15 @@ def parse_port_name(text: str) -> PortName:
     if address:
         return with_suffix(PortName(text, Kind.BDF, full_address(address)), text[address.end() :])
     head = HEAD.match(text)
-    if not head or (not head["colon"] and head.end() != len(text)):
+    if (
+        not head
+        or (not head["colon"] and head.end() != len(text))
+        or (head["vf"] and head["kind"] != Kind.EMULATED_VF.value)
+    ):
         raise PortNameError(f"{text!r} is not a port name: {GRAMMAR}")
-    name = with_suffix(PortName(text, Kind(head["kind"]), ""), head["suffix"] or "")
+    name = with_suffix(PortName(text, Kind(head["kind"]), "", vf=vf_number(text, head["vf"])), head["suffix"] or "")
     rest = text[head.end() :]
-    if name.kind is Kind.EMULATED:
+    if name.is_emulated:
         return emulated_name(name, rest if head["colon"] else "loop")
     if name.kind is Kind.VFIO_USER:
         if not rest:
@@ -103,6 +118,13 @@ def parse_port_name(text: str) -> PortName:
             "them)"
         )
     return with_suffix(replace(name, target=full_address(address)), rest[address.end() :])
+
+
+def vf_number(text: str, digits: str) -> int:
+    """Raises PortNameError."""
+    if digits and (len(digits) > 2 or int(digits) > LAST_VF):
+        raise PortNameError(f"{text!r}: an 82599 has the virtual functions 0 to {LAST_VF}")
+    return int(digits or 0)
 
 
 def pci_address(text: str) -> str:
@@ -162,11 +184,7 @@ def parse_flags(name: PortName, letters: str) -> frozenset[str]:
 def with_options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
-        if (
-            name.kind is not Kind.EMULATED
-            or key not in ("paced", "link", "rules", "fault")
-            or (key == "paced" and value)
-        ):
+        if not name.is_emulated or key not in ("paced", "link", "rules", "fault") or (key == "paced" and value):
             raise PortNameError(
                 f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise "
                 "and fault=NAME, other ports have none"

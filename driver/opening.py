@@ -14,11 +14,12 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
-from .bringup import Bound, bring_up, region_memory
+from .bringup import bring_up, region_memory
 from .checks import require
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from .errors import PortError, PortNameError
-from .link import read_link, wait_link
+from .function import Bound
+from .link import wait_link
 from .names import Kind, PortName, parse_port_name
 from .options import complete, takes_options
 from .port import Port
@@ -59,7 +60,7 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
             device = undo.enter_context(TracedDevice.recording(device, chosen["trace"]))
         session = bring_up(undo, device, text, chosen, bound)
         wait_for_partner(session, chosen["link_timeout"])
-        return Port(text, session, undo, promiscuous=chosen["promiscuous"])
+        return Port(text, session, undo)
     except BaseException:
         undo.close()
         raise
@@ -101,19 +102,25 @@ def open_device(name: PortName) -> Device:
             f"{name.text} is a port of a daemon, which alone reaches its NIC. To see its link and rings, run: ixrings "
             "daemon --status"
         )
-    if name.kind is not Kind.EMULATED:
+    if not name.is_emulated:
         return open_pci(name)
     # Imported here, because it loads a C library that a real NIC does not need.
-    from ixrings.hw.emulator import Emulated82599, Policy, parse_fault
+    from ixrings.hw.emulator import Emulated82599, Policy, emulated_vf, parse_fault
 
     try:
         fault = parse_fault(name.fault) if name.fault else None
     except ValueError as error:
         raise PortNameError(f"{name.text!r}: {error}") from None
-    nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=Policy(name.rules))
+    rules = Policy(name.rules)
+    device: Device
+    if name.kind is Kind.EMULATED_VF:
+        device = emulated_vf(name.target, name.vf, paced=name.paced, link_up_s=name.link_up_s, rules=rules)
+        nic = device.pf
+    else:
+        device = nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=rules)
     if fault:
         nic.inject(*fault)
-    return nic
+    return device
 
 
 def open_pci(name: PortName) -> Device:
@@ -126,9 +133,8 @@ def open_pci(name: PortName) -> Device:
 
 def wait_for_partner(session: Session, timeout_s: float) -> None:
     """Wait for the link, but not if the transport already knows that nothing is at the other end."""
-    link = read_link(session.device, session.nic)
-    if not link.up and not session.device.link_trouble():
-        wait_link(session.device, session.nic, timeout_s)
+    if not session.function.link().up and not session.device.link_trouble():
+        wait_link(session.function.link, timeout_s)
 
 
 def hugepages(names: Iterable[str | Device]) -> bool | None:

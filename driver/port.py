@@ -15,14 +15,14 @@ from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 
-from . import filters, forked
+from . import forked
 from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, mac_list
 from .errors import LinkDown, PortError, PortTimeout
 from .frames import Frame, RingBytes, receive_frames, send_frames
 from .leds import blinking
-from .link import Link, read_link, wait_link
+from .link import Link, wait_link
 from .offload import Offload
 from .options import rows_of
 from .queue import Queue, Syncing
@@ -34,6 +34,7 @@ from .sfp import Module, read_module
 from .share import Share, Shares
 from .statistics import PortStatistics
 from .steering import Filters
+from .vf import Vf
 from .vlan import Vlan
 from .waiting import Side, settle, wait_until
 
@@ -46,7 +47,7 @@ class Port(Syncing):
     buffers: every packet buffer of the region, uint8, shape (total_buffers, buf_size), indexed by a slot's buf_idx.
     region, if_offset: the shared memory, and the offset of this port's netmap_if in it. Another process needs only
         region.fd, region.size and if_offset.
-    nic: the registers; try `port.nic.LINKS` at a prompt.
+    nic: the registers; try `port.nic.LINKS` at a prompt. A port on a virtual function has `port.vf.nic.VFLINKS`.
 
     One thread may send (send, txsync, flush) while another receives (recv, rxsync), and others read link, stats() and
     registers. poll() and forward() use both directions and are for a single thread; so is every call on a port whose
@@ -55,12 +56,12 @@ class Port(Syncing):
     """
 
     __slots__ = (
-        "_all_multicast", "_promiscuous", "_queues", "_rx_bytes", "_shares", "_tx_bytes", "_undo",
+        "_queues", "_rx_bytes", "_shares", "_tx_bytes", "_undo",
     )  # fmt: skip
     _session: PortSet | None
     _inherited: PortSet | None
 
-    def __init__(self, name: str, session: PortSet, undo: ExitStack, *, promiscuous: bool = False) -> None:
+    def __init__(self, name: str, session: PortSet, undo: ExitStack) -> None:
         super().__init__(name, session)
         self._undo = undo
         self._shares = Shares()
@@ -68,8 +69,6 @@ class Port(Syncing):
         undo.callback(session.close_gate)  # the first step of close(): from then on nobody shares or reclaims a queue
         forked.OPEN.add(self)
         weakref.finalize(self, undo.close).atexit = False  # at exit the kernel cleans up
-        self._promiscuous = promiscuous
-        self._all_multicast = False
         self._queues: WeakValueDictionary[int, Queue] = WeakValueDictionary()  # a queue keeps its port
         self._tx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.tx_rings]
         self._rx_bytes = [RingBytes(ring, session.interface.buffers) for ring in session.interface.rx_rings]
@@ -130,6 +129,14 @@ class Port(Syncing):
     def nic(self) -> Registers:
         return self._owned().nic
 
+    @property
+    def vf(self) -> Vf:
+        """What only a port on a virtual function has: its registers, what the PF grants, further addresses.
+
+        Raises PortError for a port on a physical function.
+        """
+        return Vf(self._owned().vf)
+
     # ---- settings and state ----
 
     @property
@@ -140,22 +147,21 @@ class Port(Syncing):
     @property
     def mac(self) -> str:
         """The address of accepted unicast frames. May be set, to a string or six bytes; raises ValueError."""
-        return filters.read_mac(self.nic).hex(":")
+        return self._owned().function.mac().hex(":")
 
     @mac.setter
     def mac(self, address: str | bytes) -> None:
-        filters.write_mac(self.nic, address)
+        self._owned().function.set_mac(address)
 
     @property
     def promiscuous(self) -> bool:
         """Whether every good frame is received, whatever its destination address. May be set."""
-        return self._promiscuous
+        return self._owned().function.promiscuous
 
     @promiscuous.setter
     def promiscuous(self, on: bool) -> None:
         require("port.promiscuous", on, bool)
-        filters.set_promiscuous(self.nic, everything=on, all_multicast=self._all_multicast)
-        self._promiscuous = on
+        self._owned().function.set_promiscuous(on)
 
     def set_multicast(self, groups: Iterable[str | bytes], *, everything: bool = False) -> None:
         """Receive these groups instead of the previous ones. everything: receive all multicast.
@@ -163,27 +169,26 @@ class Port(Syncing):
         The filter is a hash of 12 bits, so frames of other groups may be received too (82599 8.2.3.7.7). Raises
         ValueError.
         """
-        filters.write_multicast(self.nic, mac_list("set_multicast()", groups))
-        if everything != self._all_multicast:
-            filters.set_promiscuous(self.nic, everything=self._promiscuous, all_multicast=everything)
-            self._all_multicast = everything
+        self._owned().function.set_multicast(mac_list("set_multicast()", groups), everything=everything)
 
     @property
     def vlan(self) -> Vlan:
         """The VLANs that are received (`port.vlan.filter = {5, 7}`), and tag stripping (`port.vlan.strip = True`)."""
         session = self._owned()
-        return Vlan(session.nic, [ring.ringid for ring in session.interface.rx_rings])
+        return session.function.vlan([ring.ringid for ring in session.interface.rx_rings])
 
     @property
     def rss(self) -> Rss:
         """How flows are spread over receive queues: key, table and headers. Each may be set."""
-        return Rss(self.nic, self._owned().options["rx_queues"])
+        session = self._owned()
+        return Rss(session.pf("rss").nic, session.options["rx_queues"])
 
     @property
     def filters(self) -> Filters:
         """The filters that choose a queue for a frame: a collection with add(), remove(), clear()."""
         session = self._owned()
-        return Filters(session.nic, session.options["rx_queues"], session.director)
+        pf = session.pf("filters")
+        return Filters(pf.nic, session.options["rx_queues"], pf.director)
 
     @property
     def clock(self) -> Clock:
@@ -191,33 +196,28 @@ class Port(Syncing):
 
         Raises PortError if all EtherType filters are in use.
         """
-        session = self._owned()
-        if session.clock is None:
-            session.clock = Clock(session.nic)
-        return session.clock
+        return self._owned().pf("clock").clock
 
     @property
     def link(self) -> Link:
         """The link now: up, speed_mbps, and the reason if it is down."""
-        session = self._owned()
-        return read_link(session.device, session.nic)
+        return self._owned().function.link()
 
     @property
     def sfp(self) -> Module | None:
         """The SFP+ module; None for an empty cage. Each use reads it again, at 100 kHz. Raises DeviceError."""
-        return read_module(self.nic)
+        return read_module(self._owned().pf("sfp").nic)
 
     def identify(self, seconds: float = 10.0) -> None:
         """Blink the port's LEDs for `seconds`, so that you find its cage (as ethtool -p). Traffic continues."""
         require("identify()", seconds, float)
-        with blinking(self.nic):
+        with blinking(self._owned().pf("identify()").nic):
             time.sleep(seconds)
 
     def wait_link(self, timeout: float = 10.0) -> Link:
         """Wait up to `timeout` seconds for the link. Raises LinkDown with the reason."""
         require("wait_link()", timeout, float)
-        session = self._owned()
-        link = wait_link(session.device, session.nic, timeout)
+        link = wait_link(self._owned().function.link, timeout)
         if not link.up:
             raise LinkDown(f"{self.name}: no link after {timeout:g} s: {link.reason}")
         return link

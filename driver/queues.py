@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ixrings.hw.registers import Registers
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from .config import STANDARD_FRAME, PortOptions, frame_size, rx_buffer_kb
+from .queue_registers import QueueRegisters
 
 DESCRIPTOR_SIZE = 16
 ADVANCED_ONE_BUFFER = 1
@@ -73,7 +75,19 @@ def init_flow_control(nic: Registers, options: PortOptions) -> None:
     nic.FCCFG.write(TFCE=on)
 
 
-def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, buf_size: int, drop_en: bool) -> None:
+def start_receive_queues(
+    nic: QueueRegisters, rings: Sequence[RxQueue], iovas: Sequence[int], buf_size: int, drop_en: bool
+) -> None:
+    """Set up and enable each queue that has a ring, and give it its buffers. iovas: of the descriptor rings."""
+    for rx, iova in zip(rings, iovas):
+        setup_receive_queue(nic, rx.ring.ringid, iova, rx.num_slots, buf_size, drop_en)
+        enable_receive_queue(nic, rx.ring.ringid)
+        rx.fill()
+
+
+def setup_receive_queue(
+    nic: QueueRegisters, queue: int, ring_iova: int, slots: int, buf_size: int, drop_en: bool
+) -> None:
     """Set up a queue (4.6.7): the address of its ring, and how the NIC writes packets to it."""
     nic.RDBAL[queue].write(ring_iova & 0xFFFF_FFFF)
     nic.RDBAH[queue].write(ring_iova >> 32)
@@ -84,7 +98,12 @@ def setup_receive_queue(nic: Registers, queue: int, ring_iova: int, slots: int, 
     nic.DCA_RXCTRL[queue].update(MUST_BE_ZERO=0)  # 8.2.3.11.1; the reset value was observed to corrupt payloads
 
 
-def enable_receive_queue(nic: Registers, queue: int) -> None:
+def set_buffer_size(nic: QueueRegisters, queue: int, size: int) -> None:
+    """How many bytes of a packet the NIC writes to one buffer, while the queue is off. Whole KB count."""
+    nic.SRRCTL[queue].update(BSIZEPACKET=size // KB)
+
+
+def enable_receive_queue(nic: QueueRegisters, queue: int) -> None:
     """Enable a queue. RDT written before ENABLE reads 1 is lost (4.6.7 step 8)."""
     nic.RXDCTL[queue].update(ENABLE=1)
     nic.RXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.7")
@@ -161,7 +180,20 @@ def init_four_classes(nic: Registers) -> None:
     nic.SECTXMINIFG.update(SECTXDCB=0x1F)
 
 
-def setup_transmit_queue(nic: Registers, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:
+def setup_transmit_queues(
+    nic: QueueRegisters, rings: Sequence[TxQueue], iovas: Sequence[int], head_iovas: Sequence[int]
+) -> None:
+    """Set up each queue that has a ring."""
+    for tx, iova, head in zip(rings, iovas, head_iovas):
+        setup_transmit_queue(nic, tx.ring.ringid, iova, tx.num_slots, head)
+
+
+def enable_transmit_queues(nic: QueueRegisters, rings: Sequence[TxQueue]) -> None:
+    for tx in rings:
+        enable_transmit_queue(nic, tx.ring.ringid)
+
+
+def setup_transmit_queue(nic: QueueRegisters, queue: int, ring_iova: int, slots: int, head_iova: int) -> None:
     """Set up a queue (4.6.8). head_iova: where the NIC writes its head, 4 bytes, aligned to 16.
 
     ASSUMPTION (datasheet contradicts itself): the alignment is 16 bytes. The datasheet asks for 4 or 8 (7.2.3.5.2,
@@ -183,7 +215,7 @@ def enable_transmit(nic: Registers) -> None:
     nic.DMATXCTL.update(TE=1)
 
 
-def enable_transmit_queue(nic: Registers, queue: int) -> None:
+def enable_transmit_queue(nic: QueueRegisters, queue: int) -> None:
     """Enable a queue. TDT must not change before ENABLE reads 1 (4.6.8)."""
     nic.TXDCTL[queue].update(ENABLE=1)
     nic.TXDCTL[queue].wait(ENABLE=1, timeout=0.010, section="4.6.8")

@@ -8,6 +8,8 @@ from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError, RegisterTimeout
 from ixrings.hw.registers import QUEUES, Registers
 
+from .queue_registers import QueueRegisters
+
 ALL_CAUSES = 0x7FFF_FFFF
 DEVICE_STATUS = 0xAA  # PCIe device status (9.3.10.6)
 TRANSACTIONS_PENDING = 1 << 5
@@ -24,14 +26,14 @@ def disable_interrupts(nic: Registers) -> None:
     nic.EICR.read()
 
 
-def disable_receive_queue(nic: Registers, queue: int) -> None:
+def disable_receive_queue(nic: QueueRegisters, queue: int) -> None:
     """Disable a queue (4.6.7.1.2). The caller waits 100 us before it releases the ring's memory."""
     if nic.RXDCTL[queue].read().ENABLE:
         nic.RXDCTL[queue].update(ENABLE=0)
         nic.RXDCTL[queue].wait(ENABLE=0, timeout=0.010, section="4.6.7.1.2")
 
 
-def disable_transmit_queue(nic: Registers, queue: int) -> None:
+def disable_transmit_queue(nic: QueueRegisters, queue: int) -> None:
     """Disable a queue (4.6.8.1). SWFLSH writes back the descriptors that the NIC has fetched already."""
     if nic.TXDCTL[queue].read().ENABLE:
         nic.TXDCTL[queue].update(ENABLE=0, SWFLSH=1)

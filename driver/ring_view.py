@@ -91,7 +91,8 @@ class Recording:
 
 def view_port(port: Port) -> PortView:
     """Every ring of a port of this program, TX first. It only reads registers and memory. Raises DeviceGone."""
-    nic, session = port.nic, port._open()
+    session = port._owned()
+    nic = session.function.queues
     views: list[RingView] = []
     rings: list[TxRing | RxRing] = [*port.tx_rings, *port.rx_rings]
     for ring in rings:

@@ -12,24 +12,21 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.device import Device, DmaMemory
 from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.pages import PageTable
 from ixrings.rings.queue import RxQueue, TxQueue
 
-from . import queues
-from .clock import Clock
 from .config import OnePortOptions, frame_size
 from .errors import DmaRefused, NothingReceived, PortError
-from .flow_director import Director
 from .frames import VLAN_TAG
+from .function import Function, Joined
 from .gate import Gate
 from .interrupts import Interrupts
-from .link import read_link
+from .physical_function import PhysicalFunction
 from .queue_set import NicQueues, PortSet
 from .standstill import Standstill, missing_write_back
-from .statistics import PAIR_BITS, Statistics
+from .statistics import PAIR_BITS
+from .virtual_function import VirtualFunction
 from .wakeups import Sides
 
 HINT_S = 1.0
@@ -41,44 +38,33 @@ class Session(NicQueues, PortSet):
 
     def __init__(
         self,
-        device: Device,
-        nic: Registers,
+        function: Function,
         options: OnePortOptions,
         region: Region,
         interface: Interface,
-        tx: Sequence[TxQueue],
-        rx: Sequence[RxQueue],
-        memory: Sequence[DmaMemory],
-        seen_at: int | PageTable,
+        joined: Joined,
         interrupts: Interrupts,
-        statistics: Statistics,
-        director: Director | None,
         *,
         refused_before: bool,
     ) -> None:
-        """seen_at: the region's byte 0, or its pages, as the NIC sees them.
-
-        refused_before: an earlier user's DMA was refused, and no function reset followed.
-        """
+        """refused_before: an earlier user's DMA was refused, and no function reset followed."""
         super().__init__(
             interface.name,
             interface.name,
-            tx,
-            rx,
+            joined.tx,
+            joined.rx,
             interface,
-            device,
+            function.device,
             Gate(interface.name),
             busy_poll=options["busy_poll"],
             interval_s=options["interrupt_interval_us"] / 1e6,
         )
-        self.device, self.nic, self.options = device, nic, options
+        self.function, self.device, self.options = function, function.device, options
         self.region: Region = region
-        self.memory = tuple(memory)
+        self.joined, self.memory, self.seen_at = joined, joined.memory, joined.seen_at
         self.longest = frame_size(options) - CRC + VLAN_TAG
-        self.all_queues: tuple[TxQueue | RxQueue, ...] = (*tx, *rx)  # those of other processes, too
-        self.seen_at = seen_at
-        self.statistics, self.director = statistics, director
-        self.clock: Clock | None = None
+        self.all_queues: tuple[TxQueue | RxQueue, ...] = (*joined.tx, *joined.rx)  # those of other processes, too
+        self.statistics = function.statistics
         self.hint_due_at = 0.0
         self._interrupts = interrupts
         self._refused_before = refused_before
@@ -87,11 +73,28 @@ class Session(NicQueues, PortSet):
         # No 36-bit octet counter can overflow before that many packets (8.2.3.23).
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
-        self._standstill = Standstill(device, nic, (*self.tx, *self.rx))
+        self._standstill = Standstill(function, (*self.tx, *self.rx))
 
     @property
     def interrupts(self) -> Interrupts:
         return self._interrupts
+
+    def pf(self, what: str) -> PhysicalFunction:
+        """The physical function that the port has. what: the caller, such as "rss". Raises PortError for a VF."""
+        if isinstance(self.function, PhysicalFunction):
+            return self.function
+        raise PortError(f"{self.port} is {self.function.refusal(what)}")
+
+    @property
+    def vf(self) -> VirtualFunction:
+        """The virtual function that the port has. Raises PortError for a physical one."""
+        if isinstance(self.function, VirtualFunction):
+            return self.function
+        raise PortError(f"{self.port} is {self.function.refusal('vf')}")
+
+    @property
+    def nic(self) -> Registers:
+        return self.pf("nic").nic
 
     def numbers(self) -> set[int]:
         return {queue.ring.ringid for queue in self.all_queues}
@@ -128,7 +131,7 @@ class Session(NicQueues, PortSet):
         )
         self.interrupts.use({queue.ring.ringid for queue in self.rx}, {queue.ring.ringid for queue in self.tx})
         self._set_due()
-        self._standstill = Standstill(self.device, self.nic, (*self.tx, *self.rx))
+        self._standstill = Standstill(self.function, (*self.tx, *self.rx))
         for index in self.shared:
             self._ones.pop(index, None)
         for queue in self.all_queues:
@@ -164,7 +167,8 @@ class Session(NicQueues, PortSet):
 
         Raises DeviceGone, DmaRefused.
         """
-        self.nic.check_present("the port")
+        self.function.check_present()
+        self.function.check()
         if not self._refused_before and self.device.dma_refused():
             raise DmaRefused(
                 f"{self.device.name} was refused a DMA access, and one of its queues has stopped: a descriptor or a "
@@ -207,15 +211,13 @@ class Session(NicQueues, PortSet):
 
     def descriptors(self, ring: TxRing | RxRing) -> npt.NDArray[np.uint64]:
         """The descriptors of a ring of this port, shape (num_slots, 2): the two halves of each."""
-        index = next(index for index, queue in enumerate(self.all_queues) if queue.ring is ring)
-        block = self.memory[1 + index]  # block 0 holds the head write-back words
-        return block.view[: queues.DESCRIPTOR_SIZE * ring.num_slots].view("<u8").reshape(-1, 2)
+        return self.joined.descriptors(ring)
 
     def why_unsent(self, queues: Sequence[TxQueue] | None = None) -> str:
-        state = read_link(self.device, self.nic)
+        state = self.function.link()
         if not state.up:
             return f"the link is {state}"
-        unwritten = missing_write_back(self.nic, self.tx if queues is None else queues)
+        unwritten = missing_write_back(self.function.queues, self.tx if queues is None else queues)
         return unwritten or "the link is up, but the wire does not take them fast enough"
 
 
@@ -235,7 +237,7 @@ class OneQueue(NicQueues):
             interval_s=session.interval_s,
         )
         self._session, self._index = session, index
-        self._standstill = Standstill(session.device, session.nic, (*self.tx, *self.rx))
+        self._standstill = Standstill(session.function, (*self.tx, *self.rx))
 
     @cached_property
     def _interrupts(self) -> Sides:

@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from ixrings.hw.device import DmaMemory
 from ixrings.hw.errors import DeviceError
-from ixrings.hw.registers import Registers
 from ixrings.rings.pages import PageTable
 from ixrings.rings.queue import RxQueue, TxQueue
 
@@ -229,9 +228,9 @@ class Share(SharedQueue):
         for own, theirs in self._pairs(session):
             descriptors = session.descriptors(own.ring)
             if isinstance(own, TxQueue):
-                lost += restart_transmit(session.nic, own, descriptors, head_word(session, own))
+                lost += restart_transmit(session.function.queues, own, descriptors, head_word(session, own))
             else:
-                lost += restart_receive(session.nic, own, descriptors)
+                lost += restart_receive(session.function.queues, own, descriptors)
             own.copy_counters(theirs)
         return lost
 
@@ -309,9 +308,7 @@ def queues_of(session: Session, index: int) -> list[TxQueue | RxQueue]:
 
 def head_word(session: Session, tx: TxQueue) -> npt.NDArray[np.uint32]:
     """The word that the NIC writes its head to, shape (1,)."""
-    block = session.memory[0]
-    start = tx.head_writeback - block.address
-    return block.view[start : start + 4].view(np.uint32)
+    return session.joined.head_word(tx)
 
 
 def describe(session: Session, index: int, fds: list[int]) -> Facts:
@@ -336,6 +333,7 @@ def describe(session: Session, index: int, fds: list[int]) -> Facts:
     tx = [queue for queue in queues_of(session, index) if isinstance(queue, TxQueue)]
     rx = [queue for queue in queues_of(session, index) if isinstance(queue, RxQueue)]
     head = place(memory[0], tx[0].head_writeback - memory[0].address) if tx else None
+    registers = session.function.queues
     return Facts(
         port=session.port,
         queue=index,
@@ -350,6 +348,6 @@ def describe(session: Session, index: int, fds: list[int]) -> Facts:
         page_size=table.page_size if table else 0,
         busy_poll=session.busy_poll,
         interval_s=session.interval_s,
-        tx=side(tx[0], Registers.TDT.offset(index), head) if tx else None,
-        rx=side(rx[0], Registers.RDT.offset(index), None) if rx else None,
+        tx=side(tx[0], registers.TDT[index].offset, head) if tx else None,
+        rx=side(rx[0], registers.RDT[index].offset, None) if rx else None,
     )

@@ -66,8 +66,10 @@ class SharedQueue:
         words = Control(control).words
         if words[Word.REVOKED]:
             return PortClosed(f"{self.name} was taken back by the process that opened it")
+        pid = words[Word.PID]  # 0: that process has the token, and has not written its number yet
+        who = f"process {pid}" if pid else "another process"
         return PortError(
-            f"{self.name} is open in process {words[Word.PID]} already. A handle opens once: share another queue, or "
+            f"{self.name} is open in {who} already. A handle opens once: share another queue, or "
             "end that process and share this one again"
         )
 

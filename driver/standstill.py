@@ -10,13 +10,12 @@ import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ixrings.hw.device import Device
-from ixrings.hw.registers import Registers
 from ixrings.rings import TxRing
 from ixrings.rings.queue import RxQueue, TxQueue
 
 from .errors import PortStuck
-from .link import read_link
+from .function import Function
+from .queue_registers import QueueRegisters
 
 LOOK_S = 1.0
 State: TypeAlias = "tuple[tuple[int, int], ...]"
@@ -25,8 +24,8 @@ State: TypeAlias = "tuple[tuple[int, int], ...]"
 class Standstill:
     """Looks at some queues of one port while nothing moves. For the thread that waits for them."""
 
-    def __init__(self, device: Device, nic: Registers, queues: Sequence[TxQueue | RxQueue]) -> None:
-        self._device, self._nic, self._queues = device, nic, queues
+    def __init__(self, function: Function, queues: Sequence[TxQueue | RxQueue]) -> None:
+        self._function, self._queues = function, queues
         self._due_at = 0.0
         self._state: State = ()
         self._suspicion = ""
@@ -44,13 +43,13 @@ class Standstill:
         if before != self._state:
             self._suspicion = ""
             return
-        link = read_link(self._device, self._nic)
+        device, link = self._function.device, self._function.link()
         if link.lost:
-            raise PortStuck(f"{self._device.name} carries no more frames: {link.reason}. {AGAIN}")
+            raise PortStuck(f"{device.name} carries no more frames: {link.reason}. {AGAIN}")
         # A write-back may be on its way at one look, but not at two looks a second apart.
-        suspected, self._suspicion = self._suspicion, missing_write_back(self._nic, self._queues)
+        suspected, self._suspicion = self._suspicion, missing_write_back(self._function.queues, self._queues)
         if suspected and suspected == self._suspicion:
-            raise PortStuck(f"{self._device.name} sends no more frames: {suspected}")
+            raise PortStuck(f"{device.name} sends no more frames: {suspected}")
 
     def _now(self) -> State:
         """What changes when a frame moves, or when the program sends."""
@@ -60,7 +59,7 @@ class Standstill:
 AGAIN = "Close the port and open it again"
 
 
-def missing_write_back(nic: Registers, queues: Sequence[TxQueue | RxQueue]) -> str:
+def missing_write_back(nic: QueueRegisters, queues: Sequence[TxQueue | RxQueue]) -> str:
     """The queue whose head write-back does not arrive, in words, or "".
 
     ASSUMPTION (datasheet silent): head write-back follows TDH within a second, also while the other end pauses.

@@ -43,6 +43,8 @@ class PortStatistics:
         only queues 0..14, and the queues from 15 on are counted together here. rx_others also counts frames that a
         FlowFilter drops; therefore a port with a flow director shares this set from 16 receive queues on.
 
+    A port on a virtual function has VFGPRC, VFGORC, VFMPRC, VFGPTC and VFGOTC, and no counters of queues.
+
     Sent pause frames (LXOFFTXC, LXONTXC) are also in GPTC, GOTC, MPTC and PTC64, but in no queue's counters. On
     silicon GPRC also counts frames missed for lack of packet buffer (MPC); the sum of QPRC does not.
     """
@@ -85,17 +87,17 @@ class PortStatistics:
 
 
 def refused(port: Mapping[str, int]) -> int:
-    """Good frames that the filters refused, by a port's counters.
+    """Good frames that the filters refused, by a port's counters; 0 for a VF, which has no counter of them.
 
     ASSUMPTION (datasheet not at hand): TPR counts them, and GPRC does not, also those of the VLAN filter. Pause frames
     end in the MAC.
     """
-    return max(0, port["TPR"] - sum(port[name] for name in ("GPRC", *BAD_FRAMES, *PAUSE_FRAMES)))
+    return max(0, port.get("TPR", 0) - sum(port.get(name, 0) for name in ("GPRC", *BAD_FRAMES, *PAUSE_FRAMES)))
 
 
 def losses(port: Mapping[str, int], dropped: int) -> tuple[str, ...]:
     """PortStatistics.losses, by a port's counters and the sum of its queues' QPRDC."""
-    bad = {name: port[name] for name in BAD_FRAMES if port[name]}
+    bad = {name: port[name] for name in BAD_FRAMES if port.get(name)}
     reasons = (
         (
             refused(port),
@@ -103,7 +105,10 @@ def losses(port: Mapping[str, int], dropped: int) -> tuple[str, ...]:
             "Receive everything with port.promiscuous = True",
         ),
         (sum(bad.values()), f"damaged or of a wrong length ({shown('', bad)})"),
-        (port["MPC"], "lost because the packet buffer was full (MPC). Call rxsync(), poll() or recv() more often"),
+        (
+            port.get("MPC", 0),
+            "lost because the packet buffer was full (MPC). Call rxsync(), poll() or recv() more often",
+        ),
         (
             dropped,
             "dropped: the queue had no free slot, or has no ring in this port (QPRDC). Call ring.advance() and "

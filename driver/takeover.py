@@ -12,20 +12,20 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.registers import Registers
 from ixrings.rings import Interface, RxRing, TxRing
 from ixrings.rings.layout import RESERVED_BUFFERS
 from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues, reset
 from .errors import PortError
+from .queue_registers import QueueRegisters
 
 SENT_S = 0.050  # a full ring of 8192 short frames takes 0.6 ms at line rate, of 1500 bytes 10 ms
 DONE = 1  # DD of a receive descriptor (7.1.6.2)
 Descriptors = npt.NDArray[np.uint64]
 
 
-def restart_receive(nic: Registers, rx: RxQueue, descriptors: Descriptors) -> int:
+def restart_receive(nic: QueueRegisters, rx: RxQueue, descriptors: Descriptors) -> int:
     """Restart a receive queue (4.6.7.1). Returns how many slots had received frames, which are lost."""
     stop_receive(nic, rx)
     lost = unreceived(rx, descriptors)
@@ -33,7 +33,7 @@ def restart_receive(nic: Registers, rx: RxQueue, descriptors: Descriptors) -> in
     return lost
 
 
-def stop_receive(nic: Registers, rx: RxQueue) -> None:
+def stop_receive(nic: QueueRegisters, rx: RxQueue) -> None:
     """Switch a receive queue off: the NIC writes to its buffers no more."""
     reset.disable_receive_queue(nic, rx.ring.ringid)
     time.sleep(100e-6)
@@ -47,7 +47,7 @@ def unreceived(rx: RxQueue, descriptors: Descriptors) -> int:
 
 
 def start_receive(
-    nic: Registers, rx: RxQueue, descriptors: Descriptors, buffers: npt.NDArray[np.uint32] | None = None
+    nic: QueueRegisters, rx: RxQueue, descriptors: Descriptors, buffers: npt.NDArray[np.uint32] | None = None
 ) -> None:
     """Switch a receive queue on again that is off. buffers: as of RxQueue.fill()."""
     queue = rx.ring.ringid
@@ -60,7 +60,9 @@ def start_receive(
     rx.fill(buffers)
 
 
-def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]) -> int:
+def restart_transmit(
+    nic: QueueRegisters, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]
+) -> int:
     """Restart a transmit queue (4.6.8.1). Returns how many descriptors were not sent.
 
     What the worker has given to the NIC is sent first, if the link takes it in time.
@@ -70,7 +72,7 @@ def restart_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head
     return unsent
 
 
-def stop_transmit(nic: Registers, tx: TxQueue, patience_s: float = SENT_S) -> int:
+def stop_transmit(nic: QueueRegisters, tx: TxQueue, patience_s: float = SENT_S) -> int:
     """Switch a transmit queue off: the NIC reads its buffers no more. Returns how many descriptors were not sent.
 
     patience_s: the time in which the NIC may send what it has been given.
@@ -83,7 +85,9 @@ def stop_transmit(nic: Registers, tx: TxQueue, patience_s: float = SENT_S) -> in
     return unsent % tx.num_slots
 
 
-def start_transmit(nic: Registers, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]) -> None:
+def start_transmit(
+    nic: QueueRegisters, tx: TxQueue, descriptors: Descriptors, head_word: npt.NDArray[np.uint32]
+) -> None:
     """Switch a transmit queue on again that is off."""
     queue = tx.ring.ringid
     descriptors[:] = 0

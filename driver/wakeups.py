@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ixrings.hw.registers import Registers
-
-ALL = 0xFFFF_FFFF
+Unmask = Callable[[int], None]
+"""Lets the hardware send messages for these bits."""
 
 
 @dataclass
@@ -90,15 +89,12 @@ class Wakeups:
 class VectorWakeups(Wakeups):
     """MSI-X: the NIC masks a vector when it sends its message."""
 
-    def __init__(self, nic: Registers, vectors: Sequence[Vector], others: Mapping[int, int]) -> None:
+    def __init__(self, unmask: Unmask, vectors: Sequence[Vector], others: Mapping[int, int]) -> None:
         super().__init__(vectors, others)
-        self._nic = nic
+        self._unmask = unmask
 
     def unmask(self, vectors: int) -> None:
-        if vectors & ALL:
-            self._nic.EIMS_EX[0].write(vectors & ALL)
-        if vectors >> 32:
-            self._nic.EIMS_EX[1].write(vectors >> 32)
+        self._unmask(vectors)
 
 
 class Sides:

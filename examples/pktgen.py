@@ -8,17 +8,29 @@ pktgen.py -i emulated:loop -f ping -n 1000     measure a thousand round trips; o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from select import POLLIN, POLLOUT
 
 from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import HEADERS, LONGEST, SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
 
-from ixrings import Port, open_port
+from ixrings import Port, PortError, open_port
 from ixrings.driver.arguments import BATCH, COUNT, NUMBER_OF_QUEUES, RATE, SECONDS_OR_NONE, checked, whole
 
 PACE_S = 0.001  # with -R, frames are released at least once in this time
 UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
+
+
+def receiving_everything(opened: Callable[..., Port]) -> Port:
+    """The port, promiscuous from the start. A virtual function cannot be: it receives only what is for it."""
+    try:
+        return opened(promiscuous=True)
+    except PortError as error:
+        if "promiscuous" not in str(error):
+            raise
+        return opened()
 
 
 class Generator:
@@ -92,17 +104,18 @@ class Generator:
 
     def main(self) -> None:
         args = self.args
-        with open_port(
+        opened = partial(
+            open_port,
             args.port,
             tx_queues=args.queues,
             rx_queues=args.queues,
             mtu=max(1500, args.length - 14),
-            promiscuous=True,
             buf_size=-(-args.length // UNIT) * UNIT if args.length > 2 * UNIT else None,
             link_timeout=args.link_timeout,
             busy_poll=args.busy,
             trace=args.trace,
-        ) as port:
+        )
+        with receiving_everything(opened) as port:
             port.wait_link(args.link_timeout)
             if args.function == "ping":
                 trips = RoundTrips(port, self.frame(port))

@@ -8,14 +8,16 @@ import numpy as np
 
 from .device import Device
 from .errors import DeviceError
-from .register import ALL_ONES
-from .registers import BAR0_SIZE, Registers
+from .register import ALL_ONES, RegisterMap
+from .registers import Registers
+
+TAILS = ("RDT", "TDT", "VFRDT", "VFTDT")
 
 
-def check_offset(offset: int) -> None:
+def check_offset(offset: int, table: type[RegisterMap] = Registers) -> None:
     """Raises ValueError if no register can be at `offset`."""
-    if offset % 4 or not 0 <= offset < BAR0_SIZE:
-        raise ValueError(f"BAR0 has 32-bit registers from 0 to {BAR0_SIZE - 4:#x}, none at {offset:#x}")
+    if offset % 4 or not 0 <= offset < table.SIZE:
+        raise ValueError(f"BAR0 has 32-bit registers from 0 to {table.SIZE - 4:#x}, none at {offset:#x}")
 
 
 def check_value(value: int) -> None:
@@ -24,10 +26,10 @@ def check_value(value: int) -> None:
         raise ValueError(f"{value:#x} is not a 32-bit value")
 
 
-def check_tail(offset: int) -> None:
-    """Raises ValueError if `offset` is not that of a tail register (RDT or TDT; these have no aliases)."""
-    place = Registers.find(offset)
-    if place is None or place.row.name not in ("RDT", "TDT"):
+def check_tail(offset: int, table: type[RegisterMap] = Registers) -> None:
+    """Raises ValueError if `offset` is not that of a tail register (these have no aliases)."""
+    place = table.find(offset)
+    if place is None or place.row.name not in TAILS:
         raise ValueError(f"{offset:#x} is not a tail register")
 
 
@@ -36,14 +38,23 @@ class Bar:
 
     An access through a memoryview of 32-bit words is exactly one load or one store. (ctypes' from_address() reads a
     word before it writes it.) The file descriptor may be closed afterwards.
-    Raises OSError if it cannot be mapped, DeviceError if it is too small for an 82599.
+    table: the registers in it. Raises OSError if it cannot be mapped, DeviceError if it is too small for them.
     """
 
-    def __init__(self, fd: int, size: int, offset: int = 0, *, writable: bool = True) -> None:
-        if size < BAR0_SIZE:
+    def __init__(
+        self,
+        fd: int,
+        size: int,
+        offset: int = 0,
+        *,
+        writable: bool = True,
+        table: type[RegisterMap] = Registers,
+    ) -> None:
+        if size < table.SIZE:
             raise DeviceError(
-                f"BAR0 has {size} bytes, the registers of an 82599 take {BAR0_SIZE} (8.1). Is this an 82599?"
+                f"BAR0 has {size} bytes, the registers of {table.WHAT} take {table.SIZE} (8.1). Is this an 82599?"
             )
+        self.table = table
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         self._mapping = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=protection, offset=offset)
         self._bytes = memoryview(self._mapping)
@@ -52,12 +63,12 @@ class Bar:
 
     def load(self, offset: int) -> int:
         """Exactly one 32-bit load."""
-        check_offset(offset)
+        check_offset(offset, self.table)
         return self.words[offset >> 2]
 
     def store(self, offset: int, value: int) -> None:
         """Exactly one 32-bit store."""
-        check_offset(offset)
+        check_offset(offset, self.table)
         check_value(value)
         self.words[offset >> 2] = value
 
@@ -83,5 +94,5 @@ class MappedDevice(Device):
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
-        check_tail(offset)
+        check_tail(offset, self._bar.table)
         return self._bar.address + offset

@@ -14,7 +14,7 @@ from .errors import WireError
 TUNSETIFF, TUNGETIFF = 0x400454CA, 0x800454D2
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 IFNAMSIZ = 16
-GET_FLAGS, SET_MTU, SET_ADDRESS = 0x8913, 0x8922, 0x8924  # SIOC
+GET_FLAGS, GET_MTU, SET_MTU, SET_ADDRESS = 0x8913, 0x8921, 0x8922, 0x8924  # SIOC
 IFF_UP = 1
 ARPHRD_ETHER = 1
 
@@ -43,9 +43,18 @@ def open_tap(name: str) -> int:
 
 def is_up(name: str) -> bool:
     """Whether Linux has switched the interface on. Raises OSError."""
+    return bool(struct.unpack_from("H", ask(name, GET_FLAGS), IFNAMSIZ)[0] & IFF_UP)
+
+
+def mtu_of(name: str) -> int:
+    """In bytes. Raises OSError."""
+    return int(struct.unpack_from("i", ask(name, GET_MTU), IFNAMSIZ)[0])
+
+
+def ask(name: str, number: int) -> bytes:
+    """An ifreq, filled by Linux. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        answer = fcntl.ioctl(sock, GET_FLAGS, struct.pack("16s24x", name.encode()))
-    return bool(struct.unpack_from("H", answer, IFNAMSIZ)[0] & IFF_UP)
+        return fcntl.ioctl(sock, number, struct.pack("16s24x", name.encode()))
 
 
 def name_of(fd: int) -> str:

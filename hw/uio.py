@@ -234,6 +234,11 @@ def refused(function: Function, root: Path) -> str:
 def check_usable(function: Function) -> None:
     """Raises DeviceError if the function cannot be opened through UIO."""
     check_is_82599(function)
+    if function.is_virtual:
+        raise DeviceError(
+            f"{function.address} is a virtual function, which has no interrupt line, and UIO needs one (9.6). "
+            f"Run: ixrings bind {function.address} --driver vfio-pci"
+        )
     if function.driver not in UIO_DRIVERS or not function.uio:
         why = f"its driver is {function.driver}" if function.driver else "it has no driver"
         raise DeviceError(

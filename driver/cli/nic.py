@@ -1,13 +1,15 @@
-"""`ixrings list`, `bind`, `unbind`, `doctor`: take a NIC from Linux for programs, and give it back."""
+"""`ixrings list`, `bind`, `unbind`, `vfs`, `doctor`: take a NIC from Linux for programs, and give it back."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ixrings.hw.pci import sriov
 from ixrings.hw.pci.binding import Bound, bind, unbind
-from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics
+from ixrings.hw.pci.discovery import FOR_PROGRAMS, Function, find_nics, look_up
 from ixrings.hw.pci.doctor import examine
 from ixrings.hw.pci.notes import remembered
 from ixrings.hw.pci.usable import why_not
@@ -48,6 +50,15 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("address", metavar="BDF")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
+    parser = subparsers.add_parser("vfs", help="make virtual functions of a NIC that stays with Linux")
+    parser.set_defaults(run=run_vfs)
+    parser.add_argument("address", metavar="BDF", help="PCI address of the physical function")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--count", type=int, metavar="N", help="have N virtual functions (default: only list them)")
+    what.add_argument("--undo", action="store_true", help="go back to the number before the first --count")
+    parser.add_argument("--force", action="store_true", help="even if virtual functions that disappear are in use")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+
     parser = subparsers.add_parser(
         "doctor", help="check what prevents programs from using a NIC, and show how to fix it"
     )
@@ -83,20 +94,55 @@ def run_list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([described(nic) for nic in nics], indent=2))
         return 0
-    for nic in nics:
-        print(f"{nic.address}  {nic.name}")
-        linux = f"{', '.join(nic.netdevs)} ({nic.link})" if nic.netdevs else "no interface"
-        group = "no IOMMU group" if nic.iommu_group is None else f"IOMMU group {nic.iommu_group}"
-        beside = f" with {', '.join(nic.group_members)}" if nic.group_members else ""
-        node = "" if nic.numa_node < 0 else f", NUMA node {nic.numa_node}"
-        print(f"    {nic.driver or 'no driver'}, {linux}, {group}{beside}{node}")
-        if nic.physfn:
-            print(f"    virtual function of {nic.physfn}")
-        if nic.virtfns:
-            print(f"    has the virtual functions {', '.join(nic.virtfns)}")
-        print(f"    {why_not(nic) or 'usable'}")
+    for nic in under_their_pf(nics):
+        print_nic(nic)
     if not nics:
         print('This machine has no PCI NIC. The emulated NIC needs none: open_port("emulated")')
+    return 0
+
+
+def under_their_pf(nics: Sequence[Function]) -> Iterator[Function]:
+    """The NICs in the order of their addresses, but virtual functions after their physical function."""
+    there = {nic.address: nic for nic in nics}
+    for nic in nics:
+        if nic.physfn not in there:
+            yield nic
+            yield from (there[address] for address in nic.virtfns if address in there)
+
+
+def print_nic(nic: Function) -> None:
+    indent = "    " if nic.physfn else ""
+    linux = f"{', '.join(nic.netdevs)} ({nic.link})" if nic.netdevs else "no interface"
+    group = "no IOMMU group" if nic.iommu_group is None else f"IOMMU group {nic.iommu_group}"
+    beside = f" with {', '.join(nic.group_members)}" if nic.group_members else ""
+    node = "" if nic.numa_node < 0 else f", NUMA node {nic.numa_node}"
+    print(f"{indent}{nic.address}  {nic.name}")
+    print(f"{indent}    {nic.driver or 'no driver'}, {linux}, {group}{beside}{node}")
+    if nic.physfn:
+        print(f"{indent}    virtual function of {nic.physfn}")
+    if nic.virtfns:
+        print(f"{indent}    has {len(nic.virtfns)} virtual function{'s' * (len(nic.virtfns) > 1)}")
+    print(f"{indent}    {why_not(nic) or 'usable'}")
+
+
+def run_vfs(options: argparse.Namespace) -> int:
+    address = pci_address(options.address)
+    if options.undo:
+        nic = sriov.undo(address, force=options.force)
+    elif options.count is not None:
+        nic = sriov.make(address, options.count, force=options.force)
+    else:
+        nic = look_up(address)
+        sriov.check_pf(nic, sriov.count_of(nic))
+    vfs = [look_up(each) for each in nic.virtfns]
+    if options.json:
+        print(json.dumps([described(each) for each in vfs], indent=2))
+        return 0
+    print(f"{nic.address} has {len(vfs)} virtual function{'s' * (len(vfs) != 1)}")
+    for each in vfs:
+        print_nic(each)
+    if vfs and options.count is not None:
+        print(f"Take one with: ixrings bind {vfs[0].address}. Go back with: ixrings vfs {nic.address} --undo")
     return 0
 
 

@@ -14,7 +14,8 @@ from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import FOR_PROGRAMS, ROOT, Function, check_is_82599, look_up
 from ixrings.hw.pci.nodes import holders, in_use, nodes_of
-from ixrings.hw.registers import Registers
+from ixrings.hw.register import RegisterMap
+from ixrings.hw.registers import Registers, VfRegisters, table_of
 
 from ..names import parse_port_name
 from ..opening import PCI, open_device, open_port
@@ -40,13 +41,15 @@ class ReadOnly:
         try:
             with open(function.path / "config", "rb", buffering=0) as config:
                 config.seek(COMMAND)
-                if not config.read(2)[0] & MEMORY_SPACE:
+                asleep = not config.read(2)[0] & MEMORY_SPACE
+                if asleep and not function.is_virtual:  # the PF has this bit for its virtual functions (9.6.1)
                     raise DeviceError(
                         f"{function.address} is asleep: its registers cannot be read until a driver opens it"
                     )
             fd = os.open(function.path / "resource0", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                self._bar = Bar(fd, os.fstat(fd).st_size, writable=False)
+                table = table_of(function.is_virtual)
+                self._bar = Bar(fd, os.fstat(fd).st_size, writable=False, table=table)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -79,16 +82,28 @@ class ReadOnly:
 class Peek:
     """A NIC that is looked at.
 
-    nic: its registers. device: None if another program or driver owns it; then registers that change when they are read
-    must not be read. function: None for a NIC that is not on the PCI bus. holder: the owner, "" for this program. port:
-    set if the NIC was brought up.
+    registers: of a physical or a virtual function. device: None if another program or driver owns it; then registers
+    that change when they are read must not be read. function: None for a NIC that is not on the PCI bus. holder: the
+    owner, "" for this program. port: set if the NIC was brought up.
     """
 
-    nic: Registers
+    registers: RegisterMap
     device: Device | None
     function: Function | None
     holder: str
     port: Port | None = None
+
+    @property
+    def nic(self) -> Registers:
+        """The registers of a physical function. Raises DeviceError."""
+        if isinstance(self.registers, Registers):
+            return self.registers
+        raise DeviceError("a virtual function does not have these registers. Look at its physical function")
+
+    @property
+    def vf(self) -> VfRegisters | None:
+        """The registers of a virtual function."""
+        return self.registers if isinstance(self.registers, VfRegisters) else None
 
     def wait(self, seconds: float) -> None:
         """Let time pass. Frames that arrive at `port` are received and discarded: nobody else receives them."""
@@ -115,16 +130,16 @@ def peek(text: str, *, up: bool = False) -> Iterator[Peek]:
         check_is_82599(function)
         view = ReadOnly(function)
         try:
-            yield Peek(Registers(view), None, function, holder)
+            yield Peek(table_of(function.is_virtual)(view), None, function, holder)
         finally:
             view.close()
         return
     if up:
         with open_port(text, link_timeout=LINK_S) as port:
-            yield Peek(port.nic, port.device, function, "", port)
+            yield Peek(port.vf.nic if port.device.virtual else port.nic, port.device, function, "", port)
         return
     with open_device(name) as device:
-        yield Peek(Registers(device), device, function, "")
+        yield Peek(table_of(device.virtual)(device), device, function, "")
 
 
 def held_by(function: Function) -> str:

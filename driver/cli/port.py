@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ixrings.hw.device import Device
 from ixrings.hw.pci.discovery import ROOT, Function
 from ixrings.hw.pci.sysfs import text_of
+from ixrings.hw.registers import VfRegisters
 
 from .. import filters
 from ..link import SPEEDS_MBPS, read_link, setup_link, wait_link
@@ -43,24 +46,49 @@ def run_info(options: argparse.Namespace) -> int:
 
 def information(port: str, seen: Peek) -> dict[str, object]:
     """Facts from the NIC's registers."""
+    vf = seen.vf
+    if vf is not None:
+        facts = {**vf_information(port, seen, vf), **memory(seen.device)}
+        return {**facts, **on_the_bus(seen.function)} if seen.function else facts
     if seen.device is not None:
         seen.device.enable_bus_master(False)
         wait_eeprom_auto_read(seen.nic)
-    facts: dict[str, object] = {
+    facts = {
         "port": port,
         "name": seen.function.name if seen.function else "82599ES, emulated",
         "held_by": seen.holder,
         "mac": filters.read_mac(seen.nic).hex(":"),
         "link": link(seen),
+        **memory(seen.device),
     }
-    if seen.device is not None:
-        facts["vectors"] = seen.device.max_vectors
-        facts["dma_memory"] = {
-            True: "2 MiB hugepages",
-            None: "2 MiB hugepages if there are enough, else plain pages",
-            False: "plain pages",
-        }[seen.device.hugepages]
     return {**facts, **on_the_bus(seen.function)} if seen.function else facts
+
+
+def memory(device: Device | None) -> dict[str, object]:
+    """Facts about a device that this program has opened."""
+    if device is None:
+        return {}
+    pages = {
+        True: "2 MiB hugepages",
+        None: "2 MiB hugepages if there are enough, else plain pages",
+        False: "plain pages",
+    }
+    return {"vectors": device.max_vectors, "dma_memory": pages[device.hugepages]}
+
+
+def vf_information(port: str, seen: Peek, vf: VfRegisters) -> dict[str, object]:
+    """Facts from the registers of a virtual function. Its address and its queues are the PF's answers to a port."""
+    links = vf.VFLINKS.read()
+    state = f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
+    if seen.device is not None and vf.VFMAILBOX.read().RSTI:  # the read takes events from a driver
+        state = "down: the PF is in reset, or its interface is down (VFMAILBOX.RSTI)"
+    return {
+        "port": port,
+        "name": seen.function.name if seen.function else "82599 virtual function",
+        "held_by": seen.holder,
+        "physical_function": seen.function.physfn if seen.function else "",
+        "link": state,
+    }
 
 
 def linux_information(port: str, hidden: RegistersHidden) -> dict[str, object]:
@@ -82,8 +110,9 @@ def link(seen: Peek) -> str:
     """The link in words. If this program opened the NIC, wait for the training of the link."""
     if seen.device is not None:
         setup_link(seen.nic)  # opening the device has reset the link
-        now = read_link(seen.device, seen.nic)
-        return str(now if now.up or seen.device.link_trouble() else wait_link(seen.device, seen.nic, LINK_S))
+        read = partial(read_link, seen.device, seen.nic)
+        now = read()
+        return str(now if now.up or seen.device.link_trouble() else wait_link(read, LINK_S))
     links = seen.nic.LINKS.read()  # one read: its driver must see a loss that is latched there
     return f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.field import Field
-from ixrings.hw.register import Access, Row, Word
+from ixrings.hw.register import Access, RegisterMap, Row, Word
 from ixrings.hw.registers import Registers
 
 from ..errors import PortError
-from ..names import Kind, parse_port_name
+from ..names import parse_port_name
 from .peek import Peek, peek
 from .watch import add_watch, repeat
 
@@ -109,11 +109,12 @@ class Entry:
 
 
 def run(options: argparse.Namespace) -> int:
-    wanted = [entry for name in options.names for entry in named(name)]
-    with peek(options.port, up=options.up or parse_port_name(options.port).kind is Kind.EMULATED) as seen:
+    with peek(options.port, up=options.up or parse_port_name(options.port).is_emulated) as seen:
+        table = type(seen.registers)
+        wanted = [entry for name in options.names for entry in named(name, table)]
         if seen.device is None:
             refuse_effects({entry.row.name: entry.row for entry in wanted}.values(), seen.holder)
-        values = read(seen.nic, wanted or everything())
+        values = read(seen.registers, wanted or everything(table))
         shown = {entry: value for entry, value in values.items() if is_shown(entry, value, bool(wanted), options.diff)}
         if options.watch is not None:
             watch(seen, values, options)
@@ -126,12 +127,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def named(pattern: str) -> list[Entry]:
+def named(pattern: str, table: type[RegisterMap]) -> list[Entry]:
     """The registers that a NAME stands for. Raises PortError if there is none."""
     asked = pattern.upper()
     found = [
         Entry(row, index)
-        for row in Registers.rows()
+        for row in table.rows()
         for index in range(row.count)
         if asked in (row.name, *row.also)
         or (row.count > 1 and asked in (f"{name}[{index}]" for name in (row.name, *row.also)))
@@ -144,13 +145,13 @@ def named(pattern: str) -> list[Entry]:
         )
     ]
     if not found:
-        raise only_effects(pattern) or no_register(pattern)
+        raise only_effects(pattern, table) or no_register(pattern, table)
     return found
 
 
-def only_effects(pattern: str) -> PortError | None:
+def only_effects(pattern: str, table: type[RegisterMap]) -> PortError | None:
     """The error for a pattern that matches registers, but none of them is read for it. None if it matches nothing."""
-    names = [row.name for row in Registers.rows() if fnmatchcase(row.name, pattern.upper())]
+    names = [row.name for row in table.rows() if fnmatchcase(row.name, pattern.upper())]
     if not names:
         return None
     return PortError(
@@ -159,18 +160,18 @@ def only_effects(pattern: str) -> PortError | None:
     )
 
 
-def no_register(pattern: str) -> PortError:
+def no_register(pattern: str, table: type[RegisterMap] = Registers) -> PortError:
     """The error for a NAME that stands for no register, with the nearest name."""
     asked = pattern.upper()
-    rows = {name: row for row in Registers.rows() for name in (row.name, *row.also)}
+    rows = {name: row for row in table.rows() for name in (row.name, *row.also)}
     base, _, index = asked.partition("[")
     if index and base in rows and rows[base].count > 1:
         return PortError(f"there is no {pattern}: {base} has the numbers 0 to {rows[base].count - 1}")
     if index and base in rows:
         return PortError(f"there is no {pattern}: {base} is one register, without a number")
     nearest = get_close_matches(base, rows, 1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else "All names: ixrings regs emulated '*'"
-    return PortError(f"no register {pattern} of the 82599 is known. {hint}")
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"All names: {table.LISTED_BY} '*'"
+    return PortError(f"no register {pattern} of {table.WHAT} is known. {hint}")
 
 
 def in_section(section: str, asked: str) -> bool:
@@ -183,11 +184,11 @@ def quiet(row: Row[Any]) -> bool:
     return not row.access.read_has_effect and row.access is not Access.WO
 
 
-def everything() -> list[Entry]:
-    return [Entry(row, index) for row in Registers.rows() if quiet(row) for index in range(row.count)]
+def everything(table: type[RegisterMap]) -> list[Entry]:
+    return [Entry(row, index) for row in table.rows() if quiet(row) for index in range(row.count)]
 
 
-def read(nic: Registers, entries: Iterable[Entry]) -> dict[Entry, Word]:
+def read(nic: RegisterMap, entries: Iterable[Entry]) -> dict[Entry, Word]:
     """The values of all registers that can be read. Raises DeviceGone."""
     nic.check_present("the NIC")
     return {
@@ -273,7 +274,7 @@ def watch(seen: Peek, values: Mapping[Entry, Word], options: argparse.Namespace)
 
     def look() -> None:
         nonlocal last
-        before, last = last, read(seen.nic, last)
+        before, last = last, read(seen.registers, last)
         changed = [entry for entry in last if last[entry] != before[entry]]
         since = time.monotonic() - start
         if options.json:

@@ -16,16 +16,27 @@ from ixrings.hw.pci.discovery import Function
 from ixrings.hw.pci.sysfs import text_of
 from ixrings.hw.registers import COUNTERS, Registers
 
-from ..names import Kind, parse_port_name
+from ..names import parse_port_name
 from ..port import Port
 from ..statistics import RX_QUEUE, TX_QUEUE, Counter, losses, port_counters, queue_counters, read_counter
+from ..vf_statistics import raw_counts
 from .peek import Peek, RegistersHidden, peek
 from .watch import add_watch, repeat
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-OCTETS = ("GORC", "GOTC", "TOR", "QBRC", "QBTC", "rx_bytes", "tx_bytes")  # rates are shown in bits, as for links
+OCTETS = (
+    "GORC",
+    "GOTC",
+    "TOR",
+    "QBRC",
+    "QBTC",
+    "VFGORC",
+    "VFGOTC",
+    "rx_bytes",
+    "tx_bytes",
+)  # rates are shown in bits, as for links
 Counts = dict[str, int]
 
 
@@ -66,7 +77,7 @@ def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Coun
     An emulated NIC that is watched is brought up first: before that it counts nothing. Raises DeviceError.
     """
     try:
-        with peek(port, up=watching and parse_port_name(port).kind is Kind.EMULATED) as seen:
+        with peek(port, up=watching and parse_port_name(port).is_emulated) as seen:
             yield *seen_counts(seen), seen.wait
     except RegistersHidden as hidden:
         if not hidden.function.netdevs:
@@ -77,6 +88,9 @@ def counting(port: str, watching: bool) -> Iterator[tuple[str, Callable[[], Coun
 def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
     if seen.port is not None:
         return "counts since it was opened; received frames are discarded", partial(port_counts, seen.port)
+    vf = seen.vf
+    if vf is not None:
+        return "the function's counters, which wrap at 32 and 36 bits", lambda: raw_counts(vf)
     if seen.device is not None:
         total: Counts = {}
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from ixrings.hw.registers import Registers
+from ixrings.hw.registers import Registers, VfRegisters
 from ixrings.hw.trace.device import Access
 from ixrings.hw.trace.file import TraceFile
 
@@ -123,7 +123,7 @@ def check_registers(globs: Sequence[str]) -> None:
     """Raises PortError for a GLOB that matches no register. `0x01234` is an offset without a name in the table."""
     names = [
         name
-        for row in Registers.rows()
+        for row in (*Registers.rows(), *VfRegisters.rows())
         for each in (row.name, *row.also)
         for name in (each, *(f"{each}[{index}]" for index in range(row.count) if row.count > 1))
     ]
@@ -150,7 +150,7 @@ def names_of(access: Access) -> Iterator[str]:
 
 
 def sections() -> Iterator[str]:
-    return (row.section for row in Registers.rows())
+    return (row.section for row in (*Registers.rows(), *VfRegisters.rows()))
 
 
 def time_of(access: Access, file: TraceFile) -> float:

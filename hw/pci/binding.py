@@ -68,7 +68,7 @@ def bind(
     """
     with locked(root):
         function = look_up(address, root)
-        wanted = [function] + [each for each in group_blockers(function, root) if group and each.is_82599]
+        wanted = [function] + [each for each in group_blockers(function, root) if group and each.is_ours]
         uid = check(wanted, driver, force, owner, root)
         load_module(driver, root)
         with ExitStack() as undo:
@@ -108,6 +108,11 @@ def check(wanted: Sequence[Function], driver: str, force: bool, owner: str, root
                 f"{function.address} has no IOMMU, and vfio-pci needs one: boot with intel_iommu=on or amd_iommu=on "
                 f"(and switch VT-d or AMD-Vi on in the BIOS), or run: "
                 f"ixrings bind {function.address} --driver uio_pci_generic"
+            )
+        if driver in UIO_DRIVERS and function.is_virtual:
+            raise BindError(
+                f"{function.address} is a virtual function, which has no interrupt line, and {driver} needs one; use "
+                "--driver vfio-pci"
             )
         if driver in UIO_DRIVERS and why_not_uio(function):
             raise BindError(why_not_uio(function))

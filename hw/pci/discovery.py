@@ -17,7 +17,7 @@ ROOT = Path("/")
 # The kernel prints a PCI domain with four digits or more: VMD, Hyper-V and clouds have larger ones.
 ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 INTEL = 0x8086
-# Physical functions of the 82599 family. This driver supports those in SFP_PLUS.
+# Physical functions of the 82599 family. This driver supports those in SFP_PLUS, and virtual functions.
 NAMES = {
     0x10D8: "82599 before its EEPROM is loaded",
     0x10F7: "82599 KX4",
@@ -84,13 +84,24 @@ class Function:
 
     @property
     def is_82599(self) -> bool:
+        """Whether it is a physical function of an 82599."""
         return self.vendor == INTEL and self.device in NAMES
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is a virtual function of an 82599. In a guest it has no physfn."""
+        return self.vendor == INTEL and self.device == VIRTUAL_FUNCTION
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this driver opens functions of this kind."""
+        return self.is_82599 or self.is_virtual
 
     @property
     def name(self) -> str:
         if self.vendor == INTEL and self.device in NAMES:
             return NAMES[self.device]
-        if self.vendor == INTEL and self.device == VIRTUAL_FUNCTION:
+        if self.is_virtual:
             return "82599 virtual function"
         return f"{self.vendor:04x}:{self.device:04x}"
 
@@ -134,8 +145,8 @@ def virtual_functions(path: Path) -> tuple[str, ...]:
 
 
 def check_is_82599(function: Function) -> None:
-    """Raises DeviceError if the function is not an 82599."""
-    if not function.is_82599:
+    """Raises DeviceError if the function is neither an 82599 nor a virtual function of one."""
+    if not function.is_ours:
         what = "a NIC, but not an 82599" if function.is_nic else "not a NIC"
         raise DeviceError(
             f"{function.address} is {what}: it is {function.name}, class {function.class_code >> 8:04x}. "

@@ -48,7 +48,7 @@ class Check:
 
 def examine(address: str = "", root: Path = ROOT) -> list[Check]:
     """Check the machine, then the NIC at `address`, or every 82599 if there is no address. Raises NoSuchFunction."""
-    functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_82599]
+    functions = [look_up(address, root)] if address else [nic for nic in find_nics(root) if nic.is_ours]
     by_uio = bool(functions) and all(function.driver in UIO_DRIVERS for function in functions)
     checks = [
         replace(each, needed=each.name in UIO_NEEDS if by_uio else each.name in VFIO_NEEDS) for each in machine(root)

@@ -25,8 +25,8 @@ from ..device import Device, DmaMapping
 from ..doorbell_file import DoorbellFile
 from ..errors import DeviceError
 from ..output import FileKind, open_output
-from ..register import ALL_ONES, Place, Word
-from ..registers import Registers
+from ..register import ALL_ONES, Place, RegisterMap, Word
+from ..registers import Registers, table_of
 
 TRACE_HEAD = "# ixrings trace of"
 TRACE = FileKind("a register trace", (TRACE_HEAD.encode(),))
@@ -36,9 +36,9 @@ PROJECT = f"{Path(__file__).parents[2]}/"
 BETWEEN = {__file__, device.__file__, register.__file__, registers.__file__}
 
 
-def place_name(offset: int) -> str:
+def place_name(offset: int, table: type[RegisterMap] = Registers) -> str:
     """`RXDCTL[0]`; `SRRCTL[0]@0x02100` for an alias; `0x01234` if the table has no register there."""
-    place = Registers.find(offset)
+    place = table.find(offset)
     if place is None:
         return f"{offset:#07x}"
     label = place.row.label(place.index)
@@ -51,7 +51,7 @@ class Access:
 
     value: the value that was read or written; only its bits in `mask` are known, because some traces record just the
     bits that a step sets or tests. time_s: seconds since the start of the trace, None in a trace without times.
-    size: in bytes. caller: `driver/queues.py:enable_transmit`, or "".
+    size: in bytes. caller: `driver/queues.py:enable_transmit`, or "". table: the registers of the device.
     """
 
     time_s: float | None
@@ -62,14 +62,15 @@ class Access:
     size: int = 4
     config: bool = False
     caller: str = ""
+    table: type[RegisterMap] = Registers
 
     @property
     def place(self) -> Place | None:
-        return None if self.config else Registers.find(self.offset)
+        return None if self.config else self.table.find(self.offset)
 
     @property
     def name(self) -> str:
-        return f"CONFIG+{self.offset:#04x}" if self.config else place_name(self.offset)
+        return f"CONFIG+{self.offset:#04x}" if self.config else place_name(self.offset, self.table)
 
     @property
     def register(self) -> str:
@@ -141,12 +142,18 @@ class TracedDevice(Device):
             inner.hugepages,
             inner.scattered,
         )
+        self._virtual = inner.virtual
+        self._table = table_of(self._virtual)
         self._file: TextIO | None = file
         self._start = time.monotonic()
         self._tails: dict[int, Tail] = {}
         self._callers: dict[CodeType, str] = {}
         self._lock = threading.RLock()  # keeps the lines in the order of the accesses
         self._write_line(f"{TRACE_HEAD} {inner.name}, in seconds since it began\n")
+
+    @property
+    def virtual(self) -> bool:
+        return self._virtual
 
     @property
     def owner(self) -> str:
@@ -210,6 +217,12 @@ class TracedDevice(Device):
         tail = self._tails[offset] = Tail(ctypes.c_uint32(0), memoryview(real).cast("B").cast("I"))
         return ctypes.addressof(tail.word)
 
+    def work_function(self) -> int:
+        return self.inner.work_function()
+
+    def work_ends(self) -> None:
+        self.inner.work_ends()
+
     def doorbell_file(self) -> DoorbellFile:
         raise DeviceError(
             f"{self.name} is traced, and a trace cannot see what another process does. Open the port without trace"
@@ -244,7 +257,9 @@ class TracedDevice(Device):
         self, write: bool, offset: int, value: int, size: int = 4, *, config: bool = False, caller: str = ""
     ) -> None:
         if self._file is not None:
-            access = Access(time.monotonic() - self._start, write, offset, value, size=size, config=config)
+            access = Access(
+                time.monotonic() - self._start, write, offset, value, size=size, config=config, table=self._table
+            )
             self._write_line(f"{access.time_s:11.6f} {access}  # {caller or self._caller()}\n")
 
     def _remark(self, text: str) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..register import ALL_ONES, Row
-from ..registers import Registers
+from ..register import ALL_ONES, RegisterMap, Row
+from ..registers import Registers, VfRegisters
 from .device import Access
 
 LONGEST_LINE = 1 << 16
@@ -138,10 +138,15 @@ def register_offset(name: str) -> int:
     offset, register, index = match.groups()
     if offset:
         return checked_offset(int(offset, 16))
-    row = getattr(Registers, register, None)
+    row = getattr(table_with(register), register, None)
     if not isinstance(row, Row):
         raise LookupError(name)
     return int(row.offset(int(index or 0)))
+
+
+def table_with(register: str) -> type[RegisterMap]:
+    """The table with a register of this name: a VF's names differ from the PF's."""
+    return VfRegisters if isinstance(getattr(VfRegisters, register, None), Row) else Registers
 
 
 def checked_offset(offset: int) -> int:
@@ -164,6 +169,7 @@ def parse_ours(match: re.Match[str]) -> Access:
         size=len(digits) // 2,
         config=bool(config),
         caller=caller or "",
+        table=table_with(name.partition("[")[0]),
     )
 
 

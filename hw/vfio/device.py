@@ -23,6 +23,7 @@ from ..memory.physical import map_physical
 from ..pci.discovery import ROOT, VFIO_DRIVERS, Function, check_is_82599, look_up
 from ..pci.nodes import IOMMU, device_node, group_node, has_iommufd
 from ..register import ALL_ONES
+from ..registers import table_of
 from . import abi
 from .abi import Irq, IrqFlag, Region, RegionFlag, Request
 from .container import Container
@@ -112,7 +113,7 @@ class VfioDevice(MappedDevice):
             raise DeviceError(
                 f"{self.name}: the kernel does not allow BAR0 to be mapped. Is this an 82599? Run: ixrings list"
             )
-        return Bar(self._fd, info.size, info.offset)
+        return Bar(self._fd, info.size, info.offset, table=table_of(self.virtual))
 
     def doorbell_file(self) -> DoorbellFile:
         """The device. While another process has it, the kernel does not reset the NIC and nobody else can open it."""

@@ -12,6 +12,7 @@ from ixrings.hw.errors import DeviceError
 @pytest.mark.parametrize(("text", "expected"), [
     ("emulated", PortName("", Kind.EMULATED, "loop")),
     ("emulated:sink", PortName("", Kind.EMULATED, "sink")),
+    ("emulated:sink=100/T", PortName("", Kind.EMULATED, "sink=100", flags=frozenset("T"))),
     ("emulated:source=1500", PortName("", Kind.EMULATED, "source=1500")),
     ("emulated:cable=a b-1/R@paced", PortName("", Kind.EMULATED, "cable=a b-1/R@paced")),
     ("emulated:pcap=/tmp/in-1.pcap,out:2.pcap", PortName("", Kind.EMULATED, "pcap=/tmp/in-1.pcap,out:2.pcap")),
@@ -52,8 +53,8 @@ def test_a_name_is_parsed_by_the_grammar(text: str, expected: PortName) -> None:
         ("", "emulated[:WIRE]"),
         ("eth0", "0000:03:00.0"),
         ("Emulated", "emulated[:WIRE]"),
-        ("emulated:", "loop, sink, source"),
-        ("emulated:loops", "loop, sink, source"),
+        ("emulated:", "loop, sink[=NS], source"),
+        ("emulated:loops", "loop, sink[=NS], source"),
         ("emulated:cable=", "needs a name"),
         ("emulated:tun=tap0", "tap=INTERFACE"),
         ("emulated-x", "[-queue][/flags][@options]"),

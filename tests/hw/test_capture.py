@@ -316,6 +316,23 @@ def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_tshark_reads_what_was_written(tmp_path: Path) -> None:
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is missing; run: apt install tshark")
+    with CaptureWriter(tmp_path / "out.pcap", snaplen=50) as writer:
+        for number, frame in enumerate(FRAMES, 1):
+            writer.write(frame, 1_700_000_000_123_456_789 + number)
+    fields = ("-T", "fields", "-e", "frame.time_epoch", "-e", "frame.len", "-e", "frame.cap_len")
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no sanitizer in it
+    command = ["tshark", "-n", "-r", str(tmp_path / "out.pcap"), *fields]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == [
+        f"1700000000.{123_456_789 + number}\t{len(frame)}\t{min(len(frame), 50)}"
+        for number, frame in enumerate(FRAMES, 1)
+    ], done.stderr
+
+
 def test_the_command_of_the_error_saves_the_complete_frames(tmp_path: Path) -> None:
     if shutil.which("tcpdump") is None:
         pytest.skip("tcpdump is missing; run: apt install tcpdump")

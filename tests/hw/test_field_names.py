@@ -17,7 +17,7 @@ import pytest
 
 from ixrings.hw import fields
 from ixrings.hw.register import Row, Word
-from ixrings.hw.registers import Registers
+from ixrings.hw.registers import Registers, VfRegisters
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("driver", "hw", "tests", "examples")
@@ -112,7 +112,9 @@ def layouts(of: ast.expr, scopes: list[Variables], depth: int = 4) -> frozenset[
             return layouts(value, scopes, depth)
         case ast.IfExp(body=one, orelse=other):
             return layouts(one, scopes, depth) | layouts(other, scopes, depth)
-        case ast.Attribute(attr=name) if isinstance(row := getattr(Registers, name, None), Row):
+        case ast.Attribute(attr=name) if isinstance(
+            row := getattr(Registers, name, getattr(VfRegisters, name, None)), Row
+        ):
             return frozenset({(name, row.layout)})
         case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name):
             for variables in scopes:

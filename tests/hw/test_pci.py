@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from ixrings.driver.cli.nic import under_their_pf
 from ixrings.driver.names import parse_port_name, pci_address
+from ixrings.driver.virtual_function import host_of
 from ixrings.hw.errors import BindError, DeviceError, NoSuchFunction
+from ixrings.hw.pci import sriov
 from ixrings.hw.pci.binding import bind, unbind
 from ixrings.hw.pci.discovery import find_nics, look_up
 from ixrings.hw.pci.doctor import examine
@@ -55,7 +58,9 @@ def test_a_nic_is_described_from_sysfs(machine: Machine) -> None:
         ({"driver": "uio_pci_generic", "group": None}, ""),
         ({"driver": "uio_pci_generic", "kind": "identity"}, ""),
         ({"driver": "uio_pci_generic"}, "the IOMMU translates"),
-        ({"device": 0x10ED}, "a virtual function"),
+        ({"device": 0x10ED}, f"its driver is ixgbe. Run: ixrings bind {A}"),
+        ({"device": 0x10ED, "driver": "vfio-pci"}, ""),
+        ({"device": 0x10ED, "driver": "uio_pci_generic"}, "a virtual function has no interrupt line"),
         ({"device": 0x151C}, "an 82599 without SFP+"),
         ({"device": 0x1572}, "not an 82599"),
     ],
@@ -189,7 +194,7 @@ def test_a_nic_with_virtual_functions_in_use_is_bound_only_with_force(machine: M
     unbind(A, root=machine.root)
     used = add_virtual(machine, 1, driver="ixgbevf", netdev="enp3s0f0")
     route(machine)
-    says = rf"in use: {used} \(ixgbevf, enp3s0f0 carries the default route\)\. .*sriov_numvfs.*bind {A} --force"
+    says = rf"in use: {used} \(ixgbevf, enp3s0f0 carries the default route\)\. .*vfs {A} --count 0 --force.*{A} --force"
     with pytest.raises(BindError, match=says):
         bind(A, root=machine.root)
     assert machine.driver(A) == "ixgbe"
@@ -202,6 +207,97 @@ def test_virtual_functions_and_their_physical_function_name_each_other(machine: 
     virtual = [add_virtual(machine, number, driver="ixgbevf") for number in range(4)]
     assert look_up(A, machine.root).virtfns == tuple(virtual) and look_up(A, machine.root).physfn == ""
     assert {look_up(each, machine.root).physfn for each in virtual} == {A}
+
+
+def test_virtual_functions_are_made_without_drivers_and_undo_goes_back(machine: Machine) -> None:
+    path = machine.add(A, netdev="enp3s0f0")
+    machine.give_sriov(A)
+    sriov.make(A, 2, root=machine.root)
+    nic = sriov.make(A, 4, root=machine.root)  # the kernel takes another number only after 0
+    assert len(nic.virtfns) == sriov.count_of(nic) == 4
+    assert [look_up(each, machine.root).driver for each in nic.virtfns] == [""] * 4
+    assert (path / "sriov_drivers_autoprobe").read_text() == "0\n"
+    (bound,) = bind(nic.virtfns[1], root=machine.root)
+    assert bound.function.driver == "vfio-pci" and why_not(bound.function, machine.root) == ""
+    with pytest.raises(BindError, match=rf"in use: {nic.virtfns[1]} \(vfio-pci\).*To do it anyway, add --force"):
+        sriov.undo(A, root=machine.root)
+    assert sriov.undo(A, force=True, root=machine.root).virtfns == ()
+    assert (path / "sriov_drivers_autoprobe").read_text() == "1\n"
+    with pytest.raises(BindError, match=rf"has changed nothing of {A}.*ixrings vfs {A} --count 0"):
+        sriov.undo(A, root=machine.root)
+
+
+def test_virtual_functions_that_do_not_fit_leave_the_former_number(machine: Machine) -> None:
+    path = machine.add(A)
+    machine.give_sriov(A)
+    sriov.make(A, 2, root=machine.root)
+    machine.bus_ends_after = 8
+    with pytest.raises(BindError, match=r"did not get 16 virtual functions: Cannot allocate memory\. .*pci=realloc"):
+        sriov.make(A, 16, root=machine.root)
+    assert len(look_up(A, machine.root).virtfns) == 2
+    machine.bus_ends_after = 1
+    with pytest.raises(BindError, match="did not get 16 virtual functions: Cannot allocate memory"):
+        sriov.make(A, 16, root=machine.root)
+    assert not look_up(A, machine.root).virtfns
+    assert (path / "sriov_drivers_autoprobe").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "says"),
+    [
+        ({"device": 0x10ED}, 1, "is a virtual function. Give the address of its physical function, which is on the h"),
+        ({}, 64, "can have 0 to 63 virtual functions, not 64"),
+        ({"driver": "vfio-pci"}, 1, f"bound to vfio-pci, and its virtual .* Run: ixrings unbind {A}"),
+        ({"device": 0x1657}, 1, "not an 82599"),
+    ],
+)
+def test_a_function_that_cannot_have_virtual_functions_says_why(
+    machine: Machine, options: dict[str, Any], count: int, says: str
+) -> None:
+    machine.add(A, **options)
+    machine.give_sriov(A)
+    with pytest.raises(DeviceError, match=says):
+        sriov.make(A, count, root=machine.root)
+
+
+def test_a_nic_without_sriov_says_how_to_look(machine: Machine) -> None:
+    machine.add(A)
+    with pytest.raises(BindError, match=f"offers no virtual functions.*lspci -vv -s {A} "):
+        sriov.make(A, 1, root=machine.root)
+
+
+def test_a_virtual_function_whose_pf_is_down_or_in_its_group_is_not_usable(machine: Machine) -> None:
+    machine.add(A, netdev="enp3s0f0")
+    flags = machine.root / "sys/class/net/enp3s0f0/flags"
+    virtual = add_virtual(machine, 0, driver="vfio-pci")
+    flags.write_text("0x1002\n")
+    assert why_not(look_up(virtual, machine.root), machine.root) == (
+        "its physical function's interface enp3s0f0 is down. Run: sudo ip link set enp3s0f0 up"
+    )
+    flags.write_text("0x1003\n")
+    assert why_not(look_up(virtual, machine.root), machine.root) == ""
+    (machine.root / f"sys/kernel/iommu_groups/20/devices/{A}").symlink_to(machine.root / "sys/bus/pci/devices" / A)
+    assert "because a bridge above them has no ACS" in why_not(look_up(virtual, machine.root), machine.root)
+
+
+def test_commands_for_the_host_name_the_pfs_interface_and_the_number(machine: Machine) -> None:
+    machine.add(A, netdev="enp3s0f0")
+    virtual = [add_virtual(machine, number, driver="vfio-pci") for number in range(2)]
+    host = host_of(f"vfio:{virtual[1]}", machine.root)
+    assert host.vf_command("trust on") == "Run: ip link set enp3s0f0 vf 1 trust on"
+    alone = machine.root / "sys/bus/pci/devices" / virtual[0]
+    (alone / "physfn").unlink()  # as in a guest
+    assert host_of(f"vfio:{virtual[0]}", machine.root).vf_command("trust on") == (
+        "On the host, with the PF's interface and this VF's number, run: ip link set PF vf N trust on"
+    )
+
+
+def test_list_shows_virtual_functions_under_their_physical_function(machine: Machine) -> None:
+    for address in (A, B):
+        machine.add(address)
+    machine.give_sriov(A)
+    virtual = sriov.make(A, 2, root=machine.root).virtfns
+    assert [nic.address for nic in under_their_pf(find_nics(machine.root))] == [A, *virtual, B]
 
 
 @pytest.mark.parametrize("address", ["10000:01:00.0", "8a3cb7f4:00:02.0"])  # VMD; Hyper-V

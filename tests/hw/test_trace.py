@@ -145,7 +145,9 @@ def test_without_a_trace_the_port_uses_its_device_directly(tmp_path: Path) -> No
         assert type(port.device) is TracedDevice and type(port.device.inner) is Emulated82599
 
 
-@pytest.mark.parametrize("mode", MODES, ids=["doorbells", "trap-all"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(MODES[0], id="doorbells"), pytest.param(MODES[1], id="trap-all", marks=pytest.mark.slow)]
+)
 def test_a_nic_in_another_process_can_be_traced_from_both_sides(mode: tuple[str, ...], tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock", *mode, "--trace", str(tmp_path / "theirs")) as emulator:
         with open_port(emulator.port, trace=tmp_path / "ours") as port:
@@ -215,7 +217,7 @@ def test_a_trace_that_cannot_be_created_leaves_nothing_open(tmp_path: Path) -> N
 @pytest.mark.parametrize(("name", "arguments"), [
     ("pktgen", ("-i", "emulated:loop", "-f", "ping", "-n", "5")),
     ("capture", ("-i", "emulated:source", "-w", "/dev/null", "-c", "100")),
-    ("line_rate", ("-t", "0.2")),
+    pytest.param("line_rate", ("-t", "0.2"), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_an_example_records_itself(name: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = run_example(name, *arguments, "--trace", tmp_path / "trace")

@@ -117,6 +117,12 @@ def test_a_nic_without_a_uio_driver_is_refused_and_the_error_has_the_command(
         UioDevice(A, machine.root)
 
 
+def test_a_virtual_function_has_no_line_for_uio(machine: Machine) -> None:
+    machine.add(A, device=0x10ED, driver="uio_pci_generic", group=None)
+    with pytest.raises(DeviceError, match=f"is a virtual function.* Run: ixrings bind {A} --driver vfio-pci"):
+        UioDevice(A, machine.root)
+
+
 def test_a_bar_that_is_too_small_is_refused(machine: Machine) -> None:
     (add(machine) / "resource0").write_bytes(bytes(4096))
     with pytest.raises(DeviceError, match=r"BAR0 has 4096 bytes"):

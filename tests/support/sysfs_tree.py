@@ -21,6 +21,7 @@ class Machine:
         self.refuses: set[tuple[str, str]] = set()  # (driver, address): the probe fails
         self.knows: dict[str, str] = {}  # address to the driver that takes the function without driver_override
         self.netdevs: dict[str, str] = {}
+        self.bus_ends_after = 63  # virtual functions whose numbers fit below the bridge
         for folder in (
             "sys/bus/pci/devices",
             "sys/bus/pci/drivers",
@@ -88,6 +89,40 @@ class Machine:
             self._detach(text)
         elif file.name == "drivers_probe":
             self._probe(text)
+        elif file.name == "sriov_numvfs":
+            self._set_vfs(file.parent, int(text))
+
+    def give_sriov(self, address: str, total: int = 64) -> None:
+        """Let the function have virtual functions."""
+        path = (self.root / "sys/bus/pci/devices" / address).resolve()
+        for name, number in (("totalvfs", total), ("numvfs", 0), ("drivers_autoprobe", 1)):
+            (path / f"sriov_{name}").write_bytes(f"{number}\n".encode())
+
+    def _set_vfs(self, path: Path, count: int) -> None:
+        """As pci_enable_sriov(): another number only after 0, and only as many as bus numbers are left for."""
+        now = int((path / "sriov_numvfs").read_text())
+        if now and count:
+            raise OSError(errno.EBUSY, "Device or resource busy", "sriov_numvfs")
+        if count > self.bus_ends_after:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory", "sriov_numvfs")
+        for number in range(now):
+            link = path / f"virtfn{number}"
+            gone = link.resolve()
+            (self.root / "sys/bus/pci/devices" / gone.name).unlink()
+            shutil.rmtree(self.root / "sys/kernel/iommu_groups" / str(20 + number))
+            shutil.rmtree(gone)
+            link.unlink()
+        autoprobe = (path / "sriov_drivers_autoprobe").read_text().strip() == "1"
+        for number in range(count):
+            made = self.add(
+                f"0000:03:{0x10 + number // 4:02x}.{2 * (number % 4)}",
+                device=0x10ED,
+                group=20 + number,
+                driver="ixgbe" if autoprobe else "",
+            )
+            (path / f"virtfn{number}").symlink_to(made)
+            (made / "physfn").symlink_to(path)
+        (path / "sriov_numvfs").write_bytes(f"{count}\n".encode())
 
     def _probe(self, address: str) -> None:
         override = (self.root / "sys/bus/pci/devices" / address / "driver_override").read_text().strip()
@@ -123,7 +158,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     write = Path.write_text
 
     def written(self: Path, data: str, *arguments: Any, **options: Any) -> int:
-        if self.name in ("unbind", "drivers_probe"):
+        if self.name in ("unbind", "drivers_probe", "sriov_numvfs"):
             made.act(self, data.strip())
             return len(data)
         return write(self, data, *arguments, **options)
