@@ -35,9 +35,10 @@ static inline bool is_done(const struct answer *answer, uint32_t ticket)
     return (int32_t)(__atomic_load_n(&answer->done, __ATOMIC_SEQ_CST) - ticket) >= 0;
 }
 
-static bool closed(const struct client *c)
+/* 0, or the errno of every request. */
+static int closed(const struct client *c)
 {
-    return __atomic_load_n(&c->answers->closed, __ATOMIC_ACQUIRE);
+    return (int)__atomic_load_n(&c->answers->closed, __ATOMIC_ACQUIRE);
 }
 
 static bool hung_up(const struct client *c)
@@ -70,11 +71,10 @@ static bool yield_until(const struct answer *answer, uint32_t ticket, uint64_t e
     return false;
 }
 
-static bool spin(const struct client *c, const struct answer *answer, uint32_t ticket)
+/* Look again and again for c->spin_ns. *start: when it began. */
+static bool spin(const struct client *c, const struct answer *answer, uint32_t ticket, uint64_t *start)
 {
-    uint64_t start = 0, now = 0;
-    if (!c->spin_ns)
-        return false;
+    uint64_t now = 0;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             if (is_done(answer, ticket))
@@ -82,9 +82,28 @@ static bool spin(const struct client *c, const struct answer *answer, uint32_t t
             relax();
         }
         now = now_ns();
-        if (!start)
-            start = now;
-    } while (now - start < c->spin_ns);
+        if (!*start)
+            *start = now;
+    } while (now - *start < c->spin_ns);
+    return false;
+}
+
+/* After a spin in vain the next ones are left out: the daemon's thread may wait for this processor, and then only a yield
+ * brings the answer. */
+static bool wait_awake(const struct client *c, const struct answer *answer, uint32_t ticket)
+{
+    static _Thread_local uint32_t left_out;
+    uint64_t start = 0;
+    if (!c->spin_ns)
+        return false;
+    if (left_out && c->patience != CLIENT_SPINS) {
+        left_out--;
+        start = now_ns();
+    } else if (spin(c, answer, ticket, &start)) {
+        return true;
+    } else {
+        left_out = CONTROL_SPINS_LEFT_OUT;
+    }
     return c->patience != CLIENT_SPINS && yield_until(answer, ticket, start + CONTROL_YIELD_NS);
 }
 
@@ -97,10 +116,9 @@ static int sleep_until_done(const struct client *c, struct ask *ask, const struc
     __atomic_fetch_add(&ask->sleepers, 1, __ATOMIC_SEQ_CST);
     while (!error && !is_done(answer, ticket)) {
         uint32_t seen = __atomic_load_n(&answer->done, __ATOMIC_SEQ_CST);
-        if (closed(c)) {
-            error = ENXIO;
-        } else if ((int32_t)(seen - ticket) < 0 &&
-                   syscall(SYS_futex, &answer->done, FUTEX_WAIT, seen, &life, NULL, 0)) {
+        error = closed(c);
+        if (!error && (int32_t)(seen - ticket) < 0 &&
+            syscall(SYS_futex, &answer->done, FUTEX_WAIT, seen, &life, NULL, 0)) {
             bool returns = c->patience == CLIENT_RETURNS && errno != EAGAIN;
             if (errno == ETIMEDOUT) {
                 if (hung_up(c))
@@ -118,11 +136,12 @@ static int sleep_until_done(const struct client *c, struct ask *ask, const struc
 /* Get the next ticket, and wait until it is done. */
 static int request(const struct client *c, struct ask *ask, const struct answer *answer, uint32_t *ticket)
 {
-    if (closed(c))
-        return ENXIO;
+    int why = closed(c);
+    if (why)
+        return why;
     *ticket = __atomic_add_fetch(&ask->ticket, 1, __ATOMIC_SEQ_CST);
     kick_sleeping(c);
-    if (spin(c, answer, *ticket))
+    if (wait_awake(c, answer, *ticket))
         return 0;
     return c->patience == CLIENT_SPINS ? EAGAIN : sleep_until_done(c, ask, answer, *ticket);
 }

@@ -28,12 +28,12 @@ enum {
     CLIENT_RETURNS, /* it returns EINTR after a signal, and at least ten times a second: Python handles signals */
 };
 
-/* NIOCTXSYNC and NIOCRXSYNC: 0, or ENXIO if the daemon has ended or taken the port away; or as `patience` says. */
+/* NIOCTXSYNC and NIOCRXSYNC: 0; ENXIO if the daemon has ended, EIO if the port is gone; or as `patience` says. */
 CLIENT_API int client_sync_tx(struct client *c);
 CLIENT_API int client_sync_rx(struct client *c);
 
 /* poll() without its wait. events: CONTROL_RX and CONTROL_TX. Returns which of them are ready, and CONTROL_ERROR if a
- * ring broke a rule; or -ENXIO, -EAGAIN, -EINTR. A direction that is not ready is armed: its wake descriptor becomes
+ * ring broke a rule; or -ENXIO, -EIO, -EAGAIN, -EINTR. A direction that is not ready is armed: its wake descriptor becomes
  * readable as soon as it is ready. */
 CLIENT_API int client_poll(struct client *c, uint32_t events);
 

@@ -17,7 +17,7 @@ from typing import cast
 
 import numpy as np
 
-from .errors import RingError
+from .errors import LibraryError, RingError
 from .library import another_version
 from .queue import RULES, pointers, without_gil
 from .ring import RxRing, TxRing
@@ -99,6 +99,11 @@ class Client:
                 return ready
             self.check(-ready)
 
+    @property
+    def violations(self) -> tuple[int, ...]:
+        """Other values after each broken rule of this handle."""
+        return tuple(self.words[place] for place in VIOLATIONS_AT.values())
+
     def last_violation(self, side: str) -> Answer:
         """What the daemon last wrote about a broken rule of a direction, "tx" or "rx"."""
         return cast(Answer, getattr(Answers.from_buffer_copy(self._answers), side))
@@ -107,7 +112,7 @@ class Client:
 class ClientSync:
     """Syncs all rings of one direction of a handle. A call returns False: there is nothing to look after.
 
-    Raises RingError if the program has broken a rule: that ring was reset.
+    Raises RingError if the program has broken a rule: that ring was reset. Raises LibraryError for an unknown rule.
     """
 
     side = ""
@@ -147,6 +152,8 @@ class ClientSync:
             return
         self._seen = self._words[self._violations_at]
         last = self._client.last_violation(self.side)
+        if last.rule not in RULES:
+            raise LibraryError(f"the daemon reports rule {last.rule}, which this program does not know; update ixrings")
         ring = self._rings.get(last.ringid)
         name = ring.name if ring is not None else f"{self.side.upper()} ring {last.ringid}"
         raise RingError(RULES[last.rule], name, value=last.value, low=last.low, high=last.high, slot=last.slot)

@@ -23,6 +23,7 @@ enum {
     /* A side that waits spins first, and then gives the processor away between two looks, for so long since its wait
      * began; then it sleeps. With fewer processors than threads the one that it waits for needs that processor. */
     CONTROL_YIELD_NS = 50 * 1000,
+    CONTROL_SPINS_LEFT_OUT = 15, /* waits without a spin after one that was in vain */
     CONTROL_TAILS = 960, /* rings of a handle in CSB mode */
     /* bits of `events` and `ready` */
     CONTROL_RX = 1, /* POLLIN */
@@ -63,7 +64,7 @@ struct answer {
 struct answers {
     struct answer tx, rx, poll;
     alignas(CONTROL_LINE) uint32_t sleeping; /* 1: the daemon sleeps, and a request needs a write to its eventfd */
-    uint32_t closed; /* 1: the daemon has ended, or taken the port away: no request is answered any more */
+    uint32_t closed; /* not 0: no request is answered any more. ENXIO: the daemon has ended; EIO: the port is gone */
     uint32_t version; /* CONTROL_VERSION */
     /* Of each ring, TX rings first, as of the last request. Only in CSB mode, where the program may use ring->cur and
      * ring->tail as it likes: then only ring->head counts. Written before `done`. */

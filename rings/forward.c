@@ -122,7 +122,7 @@ static uint32_t forward_plain_frames(struct forward *pair, uint32_t limit)
     uint32_t from = rx->hwcur, to = tx->hwcur, moved = 0, unreported = 0;
     uint32_t received = distance(from, rx->hwtail, rx->num_slots), space = distance(to, tx->hwtail, tx->num_slots);
     uint32_t most = least(limit, least(received, space));
-    if (most == 0 || rx->pages || tx->pages)
+    if (most == 0 || rx->second_pass || tx->second_pass)
         return 0;
     uint32_t wanted, done;
     do {

@@ -123,13 +123,13 @@ TARGET struct run GROUPS(rx_post)(const struct queue *q, uint32_t from, uint32_t
     return (struct run){done, (uint32_t)(ored(seen) >> 48), 0};
 }
 
-/* take_plain_frames: descriptors with DD and EOP, without RXE, and with a length up to buf_size become slots. len
+/* take_plain_frames: descriptors with DD and EOP, without RXE, and with a length up to most_received become slots. len
  * and flags are stored together with the buf_idx and ptr just read. The application does not own these slots yet,
  * so a correct one writes nothing there meanwhile. */
 TARGET struct run GROUPS(rx_take)(const struct queue *q, uint32_t from, uint32_t count)
 {
     const VECTOR checked = halves(UINT16_MAX, (uint32_t)(RX_DD | RX_EOP | RX_RXE)), length_only = halves(UINT16_MAX, 0);
-    const VECTOR least = halves(0, (uint32_t)(RX_DD | RX_EOP)), range = halves(q->buf_size, 0);
+    const VECTOR least = halves(0, (uint32_t)(RX_DD | RX_EOP)), range = halves(q->most_received, 0);
     struct netmap_slot *slot = &q->ring->slot[from];
     const struct descriptor *descriptor = &q->descriptors[from];
     VECTOR bytes = ALL(0);

@@ -6,8 +6,10 @@
  *     NS_FORWARD      a program hands a received frame on to the other side: from the NIC to the host, or back
  *
  * The TAP has no virtio header and no offloads, so Linux fills in each checksum before it sends, and checks each one
- * that it receives. The descriptor is non-blocking. A frame that the TAP does not take is dropped and counted. So is a
- * frame that Linux sends while there is no room for it, because the kernel's own queue must not keep the daemon awake.
+ * that it receives. The descriptor is non-blocking. A frame that the TAP does not take is dropped and counted.
+ *
+ * While no ring has room, what Linux sends stays in the kernel's queue of the TAP. When that is full, Linux drops frames
+ * and counts them as TX drops of the interface. So a host that sends more than a program reads costs the daemon nothing.
  *
  * One look moves at most BATCH frames each way, because a write or a read of a TAP takes about a microsecond.
  */
@@ -23,6 +25,7 @@ enum {
     BATCH = 128, /* frames a look */
     SHORTEST = 14, /* bytes of an Ethernet header: Linux refuses less */
     PARTS = 16, /* slots of a frame that is read from the TAP */
+    QUEUED = 8192, /* frames to drop at once; Linux queues 1000 for a TAP, if nobody has changed that */
     RELOOK_NS = 20000, /* the task looks at an empty TAP this often while the daemon is awake */
     FULL_NS = 100 * 1000 * 1000,
 };
@@ -33,7 +36,7 @@ static void write_chain(struct host *host, const struct queue *q, const struct c
 {
     struct iovec parts[LONGEST_CHAIN];
     for (uint32_t k = 0; k < chain->slots; k++)
-        parts[k] = (struct iovec){buffer_of(q, chain->slot[k].buf_idx), chain->slot[k].len};
+        parts[k] = (struct iovec){bytes_of(q, &chain->slot[k]), chain->slot[k].len};
     ssize_t written = chain->bytes < SHORTEST ? -1
                       : chain->slots == 1     ? write(host->fd, parts[0].iov_base, parts[0].iov_len)
                                               : writev(host->fd, parts, (int)chain->slots);
@@ -102,42 +105,37 @@ static int send(struct kring *tx)
 
 /* ---- from the host ---- */
 
-/* Buffers for one frame: those of up to PARTS of the `room` slots from `i` on. Returns their number; 0 if the first one
- * has no valid buffer. */
+/* Slots for the longest frame and one byte more: read() cuts a frame that has no room, and does not tell. */
+static uint32_t slots_wanted(const struct host *host, const struct queue *q)
+{
+    return least(host->longest / q->most_received + 1, least(PARTS, q->num_slots - 1));
+}
+
+/* Buffers for one frame, in the slots from `i` on. Returns their number; 0: there is no room, or a slot has no valid
+ * buffer. */
 static uint32_t find_parts(const struct host *host, const struct kring *ring, uint32_t i, uint32_t room,
                            struct iovec *parts)
 {
     const struct queue *q = ring->q;
-    uint32_t wanted = least(least((host->longest + q->buf_size - 1) / q->buf_size, PARTS), room), count = 0;
-    for (; count < wanted; count++, i = after(i, q->num_slots)) {
+    uint32_t wanted = slots_wanted(host, q);
+    if (room < wanted)
+        return 0;
+    for (uint32_t k = 0; k < wanted; k++, i = after(i, q->num_slots)) {
         uint32_t buf_idx = read_slot(q->ring, i).buf_idx;
-        if (!writable(ring, buf_idx))
-            break;
-        parts[count] = (struct iovec){buffer_of(q, buf_idx), q->buf_size};
+        uint8_t *bytes = writable(ring, buf_idx) ? room_for(q, i, buf_idx) : NULL;
+        if (!bytes)
+            return 0;
+        parts[k] = (struct iovec){bytes, q->most_received};
     }
-    return count;
+    return wanted;
 }
 
-/* Read one frame into slots from `i` on. Returns how many slots it has; 0: nothing to read. */
-static uint32_t read_frame(struct host *host, struct kring *ring, uint32_t i, uint32_t room)
+/* Write what was read into the slots from `i` on. Returns how many slots it has. */
+static uint32_t write_lengths(struct queue *q, uint32_t i, uint32_t left)
 {
-    struct queue *q = ring->q;
-    struct iovec parts[PARTS];
-    uint32_t count = find_parts(host, ring, i, room, parts);
-    if (count == 0)
-        return 0;
-    ssize_t got = count == 1 ? read(host->fd, parts[0].iov_base, parts[0].iov_len) : readv(host->fd, parts, (int)count);
-    if (got <= 0) {
-        host->empty = 1;
-        return 0;
-    }
-    uint32_t left = (uint32_t)got, slots = 0;
-    host->from_host++;
-    host->from_host_bytes += left;
-    q->packets++;
-    q->bytes += left;
+    uint32_t slots = 0;
     do {
-        uint32_t here = least(left, q->buf_size);
+        uint32_t here = least(left, q->most_received);
         left -= here;
         write_length(q, i, here, left ? NS_MOREFRAG : 0);
         i = after(i, q->num_slots);
@@ -146,35 +144,58 @@ static uint32_t read_frame(struct host *host, struct kring *ring, uint32_t i, ui
     return slots;
 }
 
-/* Read up to `most` frames into the `room` slots from `i` on. Returns the first slot not filled. */
+/* Read up to `most` frames into the `room` slots from `i` on. Returns the first slot not filled. A frame longer than the
+ * NIC's longest is dropped: somebody has given the interface a larger MTU. */
 static uint32_t read_frames_into(struct host *host, struct kring *ring, uint32_t i, uint32_t room, uint32_t most)
 {
-    for (uint32_t slots; most && room; most--, room -= slots, i = skip(i, slots, ring->q->num_slots)) {
-        slots = read_frame(host, ring, i, room);
-        if (slots == 0)
+    struct queue *q = ring->q;
+    struct iovec parts[PARTS];
+    for (uint32_t count, slots; most && (count = find_parts(host, ring, i, room, parts)); most--) {
+        ssize_t got =
+            count == 1 ? read(host->fd, parts[0].iov_base, parts[0].iov_len) : readv(host->fd, parts, (int)count);
+        host->empty = got <= 0;
+        if (host->empty)
             break;
+        if (got > host->longest) {
+            host->drops++;
+            continue;
+        }
+        host->from_host++;
+        host->from_host_bytes += (uint64_t)got;
+        q->packets++;
+        q->bytes += (uint64_t)got;
+        slots = write_lengths(q, i, (uint32_t)got);
+        room -= slots;
+        i = skip(i, slots, q->num_slots);
     }
     return i;
 }
 
-/* Nobody has room for what Linux sends. */
 static void drop_frames(struct host *host, uint32_t most)
 {
     uint8_t nowhere[SHORTEST]; /* the TAP drops the rest of the frame */
-    for (; most; most--) {
-        if (read(host->fd, nowhere, sizeof(nowhere)) <= 0) {
-            host->empty = 1;
-            return;
-        }
-        host->drops++;
+    for (host->empty = 0; most && !host->empty; most--) {
+        host->empty = read(host->fd, nowhere, sizeof(nowhere)) <= 0;
+        host->drops += !host->empty;
     }
+}
+
+/* Drop what Linux sent while nobody took it: it is old. */
+void host_discard(struct host *host)
+{
+    drop_frames(host, QUEUED);
+}
+
+static uint64_t taken_from(const struct host *host)
+{
+    return host->from_host + host->drops;
 }
 
 static bool read_into_ring(struct host *host, struct kring *rx)
 {
-    uint32_t first = rx->filled;
-    fill_up_to(rx, read_frames_into(host, rx, first, room_in(rx), BATCH));
-    return rx->filled != first;
+    uint64_t taken = taken_from(host);
+    fill_up_to(rx, read_frames_into(host, rx, rx->filled, room_in(rx), BATCH));
+    return taken_from(host) != taken;
 }
 
 /* ---- NS_FORWARD: released frames go on to the other side ---- */
@@ -213,7 +234,7 @@ static bool put_frame(struct queue *from, uint32_t i, const struct chain *chain,
 {
     uint32_t n = to->num_slots, spares[LONGEST_CHAIN];
     uint32_t head = __atomic_load_n(&to->ring->head, __ATOMIC_RELAXED), put = head;
-    if (head >= n || to->buffers != from->buffers ||
+    if (head >= n || to->buffers != from->buffers || (from->offset_mask && !to->offset_mask) ||
         distance(to->hwcur, head, n) + chain->slots > distance(to->hwcur, to->hwtail, n))
         return false;
     for (uint32_t k = 0; k < chain->slots; k++, put = after(put, n)) {
@@ -225,6 +246,7 @@ static bool put_frame(struct queue *from, uint32_t i, const struct chain *chain,
     for (uint32_t k = 0; k < chain->slots; k++, put = after(put, n), i = after(i, from->num_slots)) {
         write_slot(to, put, chain->slot[k].buf_idx, chain->slot[k].len,
                    (chain->slot[k].flags & NS_MOREFRAG) | NS_BUF_CHANGED);
+        pass_offset(to, put, chain->slot[k].ptr);
         write_slot(from, i, spares[k], chain->slot[k].len, NS_BUF_CHANGED);
     }
     move_head(to->ring, put);
@@ -295,37 +317,43 @@ static bool pass_up(struct host *host, struct kring *rx, uint32_t *attention)
     return true;
 }
 
+/* The NIC does not send, for example because its link is down. What Linux sends now is dropped: it would be old when
+ * the NIC sends again. */
+static bool nic_stands(const struct host *host)
+{
+    return host->looked_ns - host->room_ns >= FULL_NS;
+}
+
 /* Host to NIC: the frames are read into the buffers of the TX ring, which is then synced. While the ring is full, Linux
- * waits as for any interface; after FULL_NS without room the NIC does not send, and frames are dropped. */
+ * waits as for any interface, but not longer than FULL_NS. */
 static bool pass_down(struct host *host, struct kring *tx, uint32_t *attention)
 {
     struct queue *q = tx->q;
     if (kring_ready(tx))
         sync_for(tx, attention);
     uint32_t room = distance(q->hwcur, q->hwtail, q->num_slots);
-    if (room == 0)
-        return host->looked_ns - host->room_ns < FULL_NS;
+    if (room < slots_wanted(host, q)) {
+        if (nic_stands(host))
+            drop_frames(host, BATCH);
+        return !host->empty;
+    }
     host->room_ns = host->looked_ns;
+    uint64_t taken = taken_from(host);
     uint32_t to = read_frames_into(host, tx, q->hwcur, room, BATCH);
-    if (to == q->hwcur)
-        return false;
-    move_head(q->ring, to);
-    sync_for(tx, attention);
-    return true;
+    if (to != q->hwcur) {
+        move_head(q->ring, to);
+        sync_for(tx, attention);
+    }
+    return taken_from(host) != taken;
 }
 
 /* What Linux has sent: to a program's host ring if there is one, else to the NIC if no program has its TX rings. */
 static bool take_from_host(struct host *host, uint32_t *attention)
 {
-    bool moved = false;
     host->empty = 0;
     if (host->rx_count)
-        moved = read_into_ring(host, host->rx[0]);
-    else if (host->nic_tx_count)
-        moved = pass_down(host, host->nic_tx[0], attention);
-    if (!host->empty && !moved)
-        drop_frames(host, BATCH);
-    return moved || !host->empty;
+        return read_into_ring(host, host->rx[0]);
+    return host->nic_tx_count && pass_down(host, host->nic_tx[0], attention);
 }
 
 /* A look at an empty TAP costs a system call, so it waits a while if the last one found nothing. */

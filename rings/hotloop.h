@@ -100,6 +100,7 @@ enum rule {
     RULE_CONTEXT,
     RULE_CONTEXT_ALONE,
     RULE_CONTEXT_HEADERS,
+    RULE_OFFSET = 22, /* 19 to 21 are Python's */
 };
 
 struct violation {
@@ -134,7 +135,7 @@ struct queue {
     uint64_t statistics_due; /* from this many packets on, each sync but those of one slot returns ATTENTION_DRIVER */
     uint64_t violations;
     /* Set when the queue is made: what the one-slot lanes compare with. */
-    uint32_t direct_buffers; /* total_buffers - RESERVED_BUFFERS; 0 if addresses are looked up in `pages` */
+    uint32_t direct_buffers; /* total_buffers - RESERVED_BUFFERS; 0 if there is a second pass */
     uint32_t frame_lengths; /* number of lengths, from MIN_FRAME on, that fit in one buffer */
     uint64_t page_size; /* of `pages`: a power of two; no buffer crosses a page boundary */
     struct violation last;
@@ -142,6 +143,11 @@ struct queue {
     uint32_t taken; /* 1 while a thread syncs the queue without the GIL, and for good once it is closed */
     uint32_t watchers; /* threads in busy_wait(), and a bit once the queue is closed */
     uint64_t head_only; /* 1 during a sync that does not check cur: the program is in CSB mode (serve.c) */
+    /* Set when the queue is made, or when a program opens the ring with offsets. */
+    uint32_t second_pass; /* 1: descriptors get their final addresses before the doorbell (finish_addresses) */
+    uint32_t most_received; /* bytes of a frame that one buffer of an RX ring can take */
+    uint64_t offset_mask; /* bits of a slot's ptr: where in its buffer the bytes begin. 0: at the buffer's start */
+    uint64_t offset_max; /* the largest offset */
 };
 
 struct tx_queue {

@@ -89,6 +89,8 @@ NETMAP_RING = np.dtype(
     }
 )  # fmt: skip
 
+RING_CONSTANTS = 20  # bytes from a ring's start to `head`: they never change
+
 NETMAP_IF = np.dtype(
     {
         "names": [

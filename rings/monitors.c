@@ -42,8 +42,9 @@ static inline bool copy_slot(const struct queue *q, struct netmap_slot slot, con
     uint32_t buf_idx = read_slot(to->ring, i).buf_idx, length = least(slot.len, to->buf_size);
     if (!writable(ring, buf_idx))
         return false;
-    copy_bytes(buffer_of(to, buf_idx), buffer_of(q, slot.buf_idx), length);
+    copy_bytes(buffer_of(to, buf_idx), bytes_of(q, &slot), length);
     write_length(to, i, length, flags | (slot.flags & FLAGS_SHOWN));
+    pass_offset(to, i, 0);
     return true;
 }
 
@@ -117,6 +118,7 @@ static void swap_slot(struct kring *k, uint32_t i, struct netmap_slot full, stru
                       uint32_t txmon)
 {
     write_slot(ring->q, ring->filled, full.buf_idx, full.len, (full.flags & FLAGS_SHOWN) | txmon | NS_BUF_CHANGED);
+    pass_offset(ring->q, ring->filled, full.ptr);
     write_slot(k->q, i, spare, full.len, NS_BUF_CHANGED);
     if (zones_differ(k, ring)) {
         k->zone_of[full.buf_idx] = (uint16_t)ring->zone;

@@ -95,8 +95,11 @@ __attribute__((noinline)) static enum outcome move_frame(struct moving *m, uint3
             give_up(m->from, chain.slot, chain.slots);
         return WAITS;
     }
-    for (uint32_t k = 0; k < chain.slots; k++)
+    for (uint32_t k = 0; k < chain.slots; k++) {
+        uint32_t i = m->rx;
         swap_slots(m, chain.slot[k], spares[k]);
+        pass_offset(m->to->q, i, chain.slot[k].ptr); /* 0 if the sender has no offsets */
+    }
     m->packets++;
     return MOVED;
 }
@@ -127,10 +130,11 @@ static bool move_frames(struct kring *from, struct kring *to)
     struct queue *tx = from->q, *rx = to->q;
     struct moving m = {.from = from, .to = to, .owners = zones_differ(from, to), .tx = tx->hwcur, .rx = to->filled};
     enum outcome outcome = MOVED;
+    bool offsets = tx->offset_mask | rx->offset_mask; /* then all frames take the general path */
     uint32_t room = room_in(to), first = to->filled;
     while (outcome == MOVED && m.tx != from->synced_head && room) {
         uint32_t wanted = least(room, distance(m.tx, from->synced_head, tx->num_slots));
-        uint32_t moved = move_plain(&m, wanted);
+        uint32_t moved = offsets ? 0 : move_plain(&m, wanted);
         if (moved < wanted)
             outcome = move_frame(&m, from->synced_head, room - moved);
         room -= distance(first, m.rx, rx->num_slots);

@@ -40,6 +40,15 @@ bool indices_violated(struct queue *q, uint32_t head, uint32_t cur)
     return violated(q, behind ? RULE_CUR_BEHIND_HEAD : RULE_CUR_PAST_TAIL, cur, cur, head, q->hwtail);
 }
 
+void reset_ring_to(struct queue *q, uint32_t head)
+{
+    __atomic_store_n(&q->ring->head, head, __ATOMIC_RELAXED);
+    if (q->head_only)
+        return;
+    __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->ring->cur, head, __ATOMIC_RELAXED);
+}
+
 int restart_syncs_left(struct queue *q)
 {
     q->syncs_left = CHECK_EVERY;
@@ -54,9 +63,8 @@ void stamp(struct netmap_ring *ring)
     ring->ts_usec = now.tv_nsec / 1000;
 }
 
-/* In scattered memory buffers_iova is an offset in the region, so the descriptors contain offsets, too. A separate
- * pass before the doorbell replaces them: it costs contiguous memory only one branch a sync. */
-void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
+/* In scattered memory buffers_iova is an offset in the region, so the descriptors contain offsets, too. */
+static void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
 {
     uint64_t within = q->page_size - 1;
     int shift = __builtin_ctzll(q->page_size);
@@ -67,6 +75,34 @@ void look_up_pages(struct queue *q, uint32_t from, uint32_t count)
             continue; /* a context descriptor has no address */
         q->descriptors[i].address = q->pages[offset >> shift] + (offset & within);
     }
+}
+
+/* A slot to send has its length in the descriptor. One to receive may get most_received bytes. */
+static bool add_offsets(struct queue *q, uint32_t from, uint32_t count)
+{
+    uint32_t i = from;
+    for (uint32_t done = 0; done < count; done++, i = after(i, q->num_slots)) {
+        struct descriptor *descriptor = &q->descriptors[i];
+        if ((descriptor->control & TX_DTYP) == TX_CONTEXT_DTYP)
+            continue; /* its ptr is the context */
+        uint32_t length = descriptor->control ? (uint16_t)descriptor->control : q->most_received;
+        uint64_t offset = read_offset(q, i);
+        if (!offset_fits(q, offset, length))
+            return offset_violated(q, i, offset, length);
+        descriptor->address += offset;
+    }
+    return true;
+}
+
+/* All lanes write the address of a buffer's first byte. A separate pass before the doorbell mends that where it is not
+ * the final one: it costs other queues only one branch a sync. */
+bool finish_addresses(struct queue *q, uint32_t from, uint32_t count)
+{
+    if (q->offset_mask && !add_offsets(q, from, count))
+        return false;
+    if (q->pages)
+        look_up_pages(q, from, count);
+    return true;
 }
 
 static uint64_t now_ns(void)
@@ -127,6 +163,7 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct queue, last),
     offsetof(struct queue, taken),
     offsetof(struct violation, value),
+    offsetof(struct queue, offset_mask),
     offsetof(struct queue, direct_buffers),
     offsetof(struct queue, frame_lengths),
     offsetof(struct tx_queue, head_writeback),
@@ -134,6 +171,7 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct rx_queue, errors),
     offsetof(struct rx_queue, next),
     RULE_CONTEXT_HEADERS,
+    RULE_OFFSET,
     CHECK_EVERY,
     MAX_CHAIN,
     MIN_FRAME,

@@ -137,8 +137,28 @@ static inline void write_rx_descriptor(const struct queue *rx, uint32_t i, uint3
     __atomic_store_n(&rx->descriptors[i].control, 0, __ATOMIC_RELAXED);
 }
 
-/* Scattered memory: replace the offsets in `count` descriptors by the addresses of their pages. */
-COLD void look_up_pages(struct queue *q, uint32_t from, uint32_t count);
+/* For a queue with a second pass: add the slots' offsets to the addresses in `count` descriptors, and look up the pages
+ * of scattered memory. False, after noting the violation: an offset leaves its buffer. */
+COLD bool finish_addresses(struct queue *q, uint32_t from, uint32_t count);
+
+/* The offset in a slot's ptr. The only load of it, as of the slot itself. */
+static inline uint64_t read_offset(const struct queue *q, uint32_t i)
+{
+    return __atomic_load_n(&q->ring->slot[i].ptr, __ATOMIC_RELAXED) & q->offset_mask;
+}
+
+/* Whether `length` bytes at an offset stay in their buffer. */
+static inline bool offset_fits(const struct queue *q, uint64_t offset, uint32_t length)
+{
+    return offset <= q->offset_max && length <= q->buf_size - offset;
+}
+
+/* Returns false. */
+static inline bool offset_violated(struct queue *q, uint32_t i, uint64_t offset, uint32_t length)
+{
+    uint64_t room = q->buf_size - least(length, q->buf_size);
+    return violated(q, RULE_OFFSET, i, offset, 0, room < q->offset_max ? room : q->offset_max);
+}
 
 /* Give the NIC the descriptors before `tail`: one barrier, one store to TDT or RDT. `head` is the application's,
  * which hwcur follows; when receiving, tail is one slot before it (7.1.9 leaves one descriptor free). */
@@ -163,19 +183,21 @@ static inline bool nothing_changed(const struct queue *q, uint32_t head, uint32_
 }
 
 /* Also restores a tail that the application changed: checks use hwtail. Release: the slots before tail are written
- * first. It stores only a new value, because another core may hold the line. */
+ * first. It stores only a new value, because another core may hold the line. In CSB mode it stores nothing: the
+ * application learns hwtail in another way, and may read its own tail at any moment (serve.c). In the other mode
+ * the store needs no jump. */
 static inline void publish_tail(struct queue *q)
 {
-    if (tail_differs(q, q->ring))
+    if (tail_differs(q, q->ring) && __builtin_expect(!q->head_only, 1))
         __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
 }
 
-/* Put the ring back to hwcur and hwtail: the application's changes since the last good sync are void. */
+/* Put the ring back to the daemon's indices: the application's changes since the last good sync are void. */
+COLD void reset_ring_to(struct queue *q, uint32_t head);
+
 static inline void reset_ring(struct queue *q)
 {
-    __atomic_store_n(&q->ring->tail, q->hwtail, __ATOMIC_RELEASE);
-    __atomic_store_n(&q->ring->head, q->hwcur, __ATOMIC_RELAXED);
-    __atomic_store_n(&q->ring->cur, q->hwcur, __ATOMIC_RELAXED);
+    reset_ring_to(q, q->hwcur);
 }
 
 /* For code that moves frames in place of a program. Release: the slots before head are written first. */

@@ -20,6 +20,7 @@ from .errors import RegionError, RingError
 from .layout import MAX_CHAIN, NETMAP_SLOT, RESERVED_BUFFERS, RING_HEADER_SIZE
 from .library import another_version, load, not_built
 from .memory import Attached
+from .offsets import Offsets
 from .pages import PageTable
 from .region import Region
 from .ring import Frames, RxRing, TxRing
@@ -97,6 +98,10 @@ class Queue(ctypes.Structure):
         ("_taken", ctypes.c_uint32),
         ("_watchers", ctypes.c_uint32),
         ("_head_only", ctypes.c_uint64),
+        ("_second_pass", ctypes.c_uint32),
+        ("_most_received", ctypes.c_uint32),
+        ("_offset_mask", ctypes.c_uint64),
+        ("_offset_max", ctypes.c_uint64),
     ]
     num_slots: int
     hwcur: int
@@ -111,11 +116,14 @@ class Queue(ctypes.Structure):
     _watchers: int
     _buffers: int
     _buf_size: int
+    _total_buffers: int
+    _pages: int
 
     INDICES: ClassVar[tuple[str, ...]] = ("hwcur", "hwtail")
     COUNTERS: ClassVar[tuple[str, ...]] = ("packets", "bytes", "violations")
 
     ring: TxRing | RxRing
+    offsets: Offsets | None = None
     memory: object = None  # what has to stay mapped as long as C may use the queue
     _closed = ""  # otherwise the sentence that says so
     _refusal: type[Exception] = RegionError
@@ -142,7 +150,6 @@ class Queue(ctypes.Structure):
             self._buffers_iova = region.buffers_offset
         else:
             self._buffers_iova = region_iova + region.buffers_offset
-            self._direct_buffers = region.total_buffers - RESERVED_BUFFERS
         self._descriptors = descriptors
         self._doorbell = doorbell
         self._buf_size = region.buf_size
@@ -150,8 +157,17 @@ class Queue(ctypes.Structure):
         self._total_buffers = region.total_buffers
         self.num_slots = ring.num_slots
         self._group = group()
+        self.use_offsets(None)
         self.statistics_due = NEVER
         self.syncs_left = CHECK_EVERY
+
+    def use_offsets(self, offsets: Offsets | None) -> None:
+        """Each slot says where in its buffer its bytes begin; None: at the start. Nothing may sync the queue now."""
+        self.offsets = offsets
+        self._offset_mask, self._offset_max = (offsets.mask, offsets.most) if offsets else (0, 0)
+        self._most_received = offsets.received if offsets else self._buf_size
+        self._second_pass = bool(self._pages or offsets)
+        self._direct_buffers = 0 if self._second_pass else self._total_buffers - RESERVED_BUFFERS
 
     def copy_state(self, other: Queue) -> None:
         """Stand where `other` stands, a queue of the same ring: its indices and counters.
@@ -334,6 +350,7 @@ class RxQueue(Queue):
         if buffers is not None:  # C reads the indices from a ring that no program has
             private = np.zeros(RING_HEADER_SIZE // NETMAP_SLOT.itemsize + self.num_slots, NETMAP_SLOT)
             private["buf_idx"][-self.num_slots :] = buffers
+            private["ptr"] = self.offsets.initial if self.offsets else 0
             self._ring = private.ctypes.data
         try:
             attention = library().rx_fill(pointers([self]), 1)
@@ -433,6 +450,7 @@ LAYOUT = (
     offset(Queue, "_last"),
     offset(Queue, "_taken"),
     offset(Violation, "value"),
+    offset(Queue, "_offset_mask"),
     offset(Queue, "_direct_buffers"),
     offset(Queue, "_frame_lengths"),
     offset(TxQueue, "_head_writeback"),
@@ -440,6 +458,7 @@ LAYOUT = (
     offset(RxQueue, "errors"),
     offset(RxQueue, "_next"),
     Rule.CONTEXT_HEADERS.number,
+    Rule.OFFSET.number,
     CHECK_EVERY,
     MAX_CHAIN,
     MIN_FRAME,

@@ -24,6 +24,7 @@ from .layout import (
     NETMAP_RING,
     NETMAP_SLOT,
     RESERVED_BUFFERS,
+    RING_CONSTANTS,
     RING_HEADER_SIZE,
     SLOTS_STEP,
     Direction,
@@ -33,6 +34,7 @@ from .layout import (
     ring_size,
 )
 from .memory import SMALLER, Mapping, Memory, make_memory, map_shared, mb
+from .offsets import Offsets
 from .ring import RxRing, TxRing, ring_bytes
 from .view import View
 
@@ -214,7 +216,7 @@ class Region:
 
     def _write_ring(
         self, mapping: Mapping, offset: int, direction: Direction, ringid: int, num_slots: int,
-        buffers: Sequence[int] | npt.NDArray[np.uint32],
+        buffers: Sequence[int] | npt.NDArray[np.uint32], offsets: Offsets | None = None,
     ) -> None:  # fmt: skip
         ring = mapping.array(NETMAP_RING, 1, offset)
         ring["buf_ofs"] = self.buffers_offset - offset
@@ -226,12 +228,28 @@ class Region:
         slots = mapping.array(NETMAP_SLOT, num_slots, offset + RING_HEADER_SIZE)
         slots["buf_idx"] = buffers
         slots["len"] = self.buf_size
+        if offsets:
+            ring["offset_mask"] = offsets.mask
+            slots["ptr"] = offsets.initial
 
-    def rebuild(self, ring: TxRing | RxRing, buffers: Sequence[int] | npt.NDArray[np.uint32]) -> None:
-        """Put a ring back to netmap's initial state, with one of `buffers` in each slot. Nothing may sync it now."""
+    def rebuild(
+        self, ring: TxRing | RxRing, buffers: Sequence[int] | npt.NDArray[np.uint32], offsets: Offsets | None = None
+    ) -> None:
+        """Put a ring back to netmap's initial state, with one of `buffers` in each slot. Nothing may sync it now.
+
+        A program may look at it at any moment, for example while the daemon ends. So num_slots and buf_ofs, by which it
+        computes addresses, are never 0.
+        """
         mapping = self._open_mapping()
-        mapping.bytes(ring_bytes(ring.num_slots), ring.offset)[:] = 0
-        self._write_ring(mapping, ring.offset, ring.direction, ring.ringid, ring.num_slots, buffers)
+        mapping.bytes(ring_bytes(ring.num_slots) - RING_CONSTANTS, ring.offset + RING_CONSTANTS)[:] = 0
+        self._write_ring(mapping, ring.offset, ring.direction, ring.ringid, ring.num_slots, buffers, offsets)
+
+    def start_offsets(self, ring: TxRing | RxRing, offsets: Offsets | None, slots: npt.NDArray[np.bool_]) -> None:
+        """As rebuild() does, in a ring that keeps its slots: only those in the mask `slots` get the initial offset."""
+        self._open_mapping().array(NETMAP_RING, 1, ring.offset)["offset_mask"] = offsets.mask if offsets else 0
+        if offsets:
+            kept = ring.slots["ptr"][slots] & np.uint64(~offsets.mask & 2**64 - 1)
+            ring.slots["ptr"][slots] = kept | np.uint64(offsets.initial)
 
     def link_buffers(self, indices: Sequence[int]) -> int:
         """Chain buffers by their first 32-bit words. Returns the index of the first one, or 0 for none."""

@@ -78,6 +78,11 @@ class Rule(Enum):
         ),
     )
 
+    OFFSET = (
+        22,
+        "slot {slot} has offset {value} in its ptr; it may be {low}..{high}, so that all bytes stay in the buffer",
+    )
+
     def __init__(self, number: int, text: str) -> None:
         self.number = number
         self.text = text

@@ -37,9 +37,7 @@ static bool post_slots(struct queue *q, uint32_t from, uint32_t slots, uint32_t 
     uint32_t first = least(slots, q->num_slots - from);
     if (!post_run(q, from, first, flags) || (slots > first && !post_run(q, 0, slots - first, flags)))
         return false;
-    if (q->pages)
-        look_up_pages(q, from, slots);
-    return true;
+    return !q->second_pass || finish_addresses(q, from, slots);
 }
 
 /* Give the NIC the slots that the application released, [hwcur, head), if they are valid. */
@@ -84,9 +82,9 @@ static bool take_descriptor(struct rx_queue *rx, struct receiving *r)
     uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
     bool more = !(status & RX_EOP);
     r->chain++;
-    if ((status & RX_RXE) || length > q->buf_size || (more && r->chain == MAX_CHAIN)) {
+    if ((status & RX_RXE) || length > q->most_received || (more && r->chain == MAX_CHAIN)) {
         rx->errors++;
-        length = least(length, q->buf_size);
+        length = least(length, q->most_received);
         more = more && r->chain < MAX_CHAIN;
     }
     fill_slot(q, r->next, length, more ? NS_MOREFRAG : 0);
@@ -185,7 +183,7 @@ static inline struct run take_plain_frames(const struct queue *q, uint32_t from,
     for (uint32_t i = from + run.slots; run.slots < slots; run.slots++, i++) {
         uint64_t status = rx_status(q, i);
         uint32_t length = (uint16_t)(status >> RX_LENGTH_SHIFT);
-        if ((status & (RX_DD | RX_EOP | RX_RXE)) != (RX_DD | RX_EOP) || length > q->buf_size)
+        if ((status & (RX_DD | RX_EOP | RX_RXE)) != (RX_DD | RX_EOP) || length > q->most_received)
             break;
         fill_slot(q, i, length, 0);
         run.bytes += length;

@@ -85,6 +85,8 @@ __attribute__((cold)) static bool tell_broken(struct service *s, bool at_once)
 struct idle {
     uint32_t passes; /* without work, since the last work */
     uint64_t since_ns, for_ns;
+    bool spins;
+    uint32_t left_out; /* spins to leave out, as in client.c */
 };
 
 /* `passes` without work are counted, because a clock costs as much as a pass. */
@@ -102,15 +104,27 @@ static void idle_pass(const struct service *s, struct idle *idle)
  * asks next. False: time to sleep. */
 static bool waits_awake(const struct service *s, struct idle *idle)
 {
+    if (!idle->passes) {
+        idle->spins = !idle->left_out;
+        idle->left_out -= !idle->spins;
+    }
     idle_pass(s, idle);
-    if (idle->for_ns < s->spin_ns) {
+    if (idle->spins && idle->for_ns < s->spin_ns) {
         relax();
         return true;
     }
+    if (idle->spins)
+        idle->left_out = CONTROL_SPINS_LEFT_OUT;
     if (!s->spin_ns || idle->for_ns >= CONTROL_YIELD_NS)
         return false;
     sched_yield();
     return true;
+}
+
+static void end_idleness(struct idle *idle)
+{
+    idle->passes = 0;
+    idle->for_ns = 0;
 }
 
 int service_run(struct service *s)
@@ -128,14 +142,14 @@ int service_run(struct service *s)
         if (s->broken && tell_broken(s, false))
             return SERVICE_VIOLATION;
         if (worked)
-            idle = (struct idle){0};
+            end_idleness(&idle);
         if (worked || waits_awake(s, &idle))
             continue;
         if (s->broken && tell_broken(s, true))
             return SERVICE_VIOLATION;
         if (fall_asleep(s))
             return SERVICE_SLEEP;
-        idle = (struct idle){0};
+        end_idleness(&idle);
     }
 }
 

@@ -103,8 +103,9 @@ enum {
 EXPORT int service_run(struct service *s);
 /* Whether service_run() would find work now. For Python, after it has armed interrupts and before it sleeps. */
 EXPORT int service_ready(const struct service *s);
-/* Answer no request of this handle any more, and tell the threads that wait. Take it out of the service first. */
-EXPORT void handle_close(struct handle *h);
+/* Answer no request of this handle any more, and tell the threads that wait: each request ends with `error`, an errno.
+ * Take the handle out of the service first. */
+EXPORT void handle_close(struct handle *h, int error);
 
 /* Sizes and offsets of these structures, which service.py compares with its mirror of them. */
 EXPORT extern const uint32_t service_layout[];

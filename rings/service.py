@@ -8,6 +8,7 @@ and rings, between two calls of Service.run().
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -239,6 +240,13 @@ class ServiceState(ctypes.Structure):
     asleep: int
 
 
+class Work:
+    """A task that is a C function: `bool work(struct task *, uint64_t now_ns)` at this address."""
+
+    def __init__(self, function: int) -> None:
+        self.task = TaskState(work=function)
+
+
 class Addresses:
     """A C array of the addresses of structures, which it keeps in memory."""
 
@@ -341,10 +349,11 @@ class Handle:
     def closed(self) -> bool:
         return not self._open
 
-    def close(self) -> None:
-        """Answer no request any more: those who wait get ENXIO. Take it out of the service first (Service.set)."""
+    def close(self, error: int = errno.ENXIO) -> None:
+        """Answer no request any more: each ends with `error`, an errno. Take it out of the service first
+        (Service.set)."""
         if not self.closed:
-            service_library().handle_close(ctypes.byref(self.state))
+            service_library().handle_close(ctypes.byref(self.state), error)
             self._close_descriptors()
 
     def _close_descriptors(self) -> None:

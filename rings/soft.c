@@ -9,6 +9,8 @@ bool chain_violated(struct queue *q, uint32_t from, const struct chain *chain, u
         return buffer_violated(q, i, slot.buf_idx);
     if (slot.len > q->buf_size)
         return violated(q, RULE_LEN_OVER_BUFFER, i, slot.len, 0, q->buf_size);
+    if (q->offset_mask && !offset_fits(q, slot.ptr, slot.len))
+        return offset_violated(q, i, slot.ptr, slot.len);
     if (slot.flags & NS_INDIRECT)
         return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
     if (slot.flags & NS_CONTEXT)

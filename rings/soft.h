@@ -25,17 +25,14 @@ enum {
 /* Where the program's slots begin. What a TX ring still has to move is before it. A NIC's ring takes all at once. */
 static inline uint32_t owned_from(const struct kring *k)
 {
-    return k->tx && (k->kind == KRING_PIPE || k->kind == KRING_HOST) ? k->synced_head : k->q->hwcur;
+    return k->tx && (k->kind == KRING_PIPE || k->kind == KRING_HOST || k->kind == KRING_SWITCH) ? k->synced_head
+                                                                                                : k->q->hwcur;
 }
 
 /* Put the ring back to the daemon's indices. Returns what a sync returns then. */
 static inline int refuse(struct kring *k)
 {
-    struct netmap_ring *ring = k->q->ring;
-    uint32_t first = owned_from(k);
-    __atomic_store_n(&ring->tail, k->q->hwtail, __ATOMIC_RELEASE);
-    __atomic_store_n(&ring->head, first, __ATOMIC_RELAXED);
-    __atomic_store_n(&ring->cur, first, __ATOMIC_RELAXED);
+    reset_ring_to(k->q, owned_from(k));
     return ATTENTION_VIOLATION;
 }
 
@@ -79,6 +76,40 @@ static inline bool slot_sound(const struct queue *q, struct netmap_slot slot)
     return buffer_valid(q, slot.buf_idx) && slot.len <= q->buf_size && !(slot.flags & (NS_INDIRECT | NS_CONTEXT));
 }
 
+/* ---- offsets (NETMAP_REQ_OPT_OFFSETS) ----
+ *
+ * read_slot() leaves 0 in the copy's ptr. In a ring with offsets, copies that come from read_chain() have the slot's
+ * offset there, so the lanes that use no chain leave these rings to the others. */
+
+/* False: the slot's bytes leave its buffer. */
+static inline bool take_offset(const struct queue *q, uint32_t i, struct netmap_slot *slot)
+{
+    slot->ptr = read_offset(q, i);
+    return offset_fits(q, slot->ptr, slot->len);
+}
+
+/* Where the bytes of a slot begin. */
+static inline uint8_t *bytes_of(const struct queue *q, const struct netmap_slot *slot)
+{
+    return buffer_of(q, slot->buf_idx) + slot->ptr;
+}
+
+/* Where up to most_received bytes for slot `i` go, in its buffer `buf_idx`. NULL: its program gave a wrong offset. */
+static inline uint8_t *room_for(const struct queue *q, uint32_t i, uint32_t buf_idx)
+{
+    uint64_t offset = q->offset_mask ? read_offset(q, i) : 0;
+    return offset_fits(q, offset, q->most_received) ? buffer_of(q, buf_idx) + offset : NULL;
+}
+
+/* A buffer has come to slot `i` with its bytes at an offset. The other bits of ptr stay the program's. */
+static inline void pass_offset(struct queue *q, uint32_t i, uint64_t offset)
+{
+    uint64_t *ptr = &q->ring->slot[i].ptr;
+    if (q->offset_mask)
+        __atomic_store_n(ptr, (__atomic_load_n(ptr, __ATOMIC_RELAXED) & ~q->offset_mask) | (offset & q->offset_mask),
+                         __ATOMIC_RELAXED);
+}
+
 /* ---- frames: chains of slots are whole ---- */
 
 struct chain {
@@ -100,6 +131,8 @@ static inline void read_chain(const struct queue *q, uint32_t from, uint32_t to,
         chain->slot[chain->read++] = slot;
         chain->bytes += slot.len;
         chain->broken = chain->read > longest || !slot_sound(q, slot);
+        if (q->offset_mask)
+            chain->broken |= !take_offset(q, i, &chain->slot[chain->read - 1]);
         if (chain->broken)
             return;
         if (!(slot.flags & NS_MOREFRAG)) {
@@ -236,7 +269,9 @@ static inline void fill_up_to(struct kring *rx, uint32_t to)
 
 /* ---- host.c ---- */
 
+struct host;
 EXPORT bool host_work(struct task *task, uint64_t now_ns);
+EXPORT void host_discard(struct host *host);
 
 /* A TAP, and the rings whose frames go to Linux's network stack and come from it. host_work() is its task. */
 struct host {
@@ -245,13 +280,13 @@ struct host {
     struct kring **down; /* the NIC's TX rings that frames with NS_FORWARD in a host RX ring go to */
     uint32_t tx_count, rx_count, nic_rx_count, nic_tx_count, down_count;
     int fd; /* of the TAP: non-blocking, IFF_NO_PI, without a virtio header */
-    uint32_t longest; /* bytes of the longest frame that Linux sends: MTU, Ethernet header and VLAN tag */
+    uint32_t longest; /* bytes of the longest frame that Linux may send: MTU, Ethernet header and VLAN tag */
     uint32_t empty; /* the last look at the TAP found no frame */
     uint64_t looked_ns; /* when that was */
     uint64_t room_ns; /* when the NIC's TX ring last had room */
     uint64_t to_host, to_host_bytes, from_host, from_host_bytes;
     uint64_t refused; /* frames that Linux did not take */
-    uint64_t drops; /* frames from Linux that no ring had room for */
+    uint64_t drops; /* frames from Linux that were too long, or that nobody took in time */
 };
 
 /* ---- switch.c ---- */
@@ -273,6 +308,7 @@ struct switch_port {
     uint64_t source, noted_ns; /* the address that was learned last, and when */
     uint64_t sent, sent_bytes; /* frames that the port has given to the switch */
     uint64_t refused; /* of these, frames too short for addresses */
+    struct kring *waiting; /* a program's TX ring with frames that wait for room at the other end of a cable */
 };
 
 EXPORT extern const uint32_t switch_size;

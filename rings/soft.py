@@ -86,6 +86,7 @@ class PortState(ctypes.Structure):
         ("sent", ctypes.c_uint64),
         ("sent_bytes", ctypes.c_uint64),
         ("refused", ctypes.c_uint64),
+        ("waiting", ctypes.c_uint64),
     ]
     kept: object
     switch: object
@@ -94,6 +95,7 @@ class PortState(ctypes.Structure):
     sent: int
     sent_bytes: int
     refused: int
+    waiting: int
 
 
 def put_behind(ring: Kring, behind: ctypes.Structure | None) -> None:
@@ -264,6 +266,8 @@ class Host:
             ring.kind = Kind.HOST
         for ring in (*tx, *rx, *up):
             put_behind(ring, self.state)
+        if (rx or nic_tx) and not (self.state.rx_count or self.state.nic_tx_count):  # nobody took frames so far
+            soft_library().host_discard(ctypes.byref(self.state))
         joined = {"tx": tx, "rx": rx, "nic_tx": nic_tx, "nic_rx": nic_rx, "down": down, "up": up}
         self._joined = {name: (Addresses(rings), tuple(rings)) for name, rings in joined.items()}
         for name in ("tx", "rx", "nic_tx", "nic_rx", "down"):
@@ -328,6 +332,7 @@ class SwitchPort:
         self.state.into, self.state.into_count = copied.address, copied.count
         self.state.from_, self.state.from_count = received.address, received.count
         self.state.kept = copied, received
+        self.state.waiting = 0
 
     def _close_rings(self) -> None:
         for ring in self._rings:
@@ -338,7 +343,8 @@ class Switch:
     """A learning switch of up to 254 ports. It is also the task that takes frames from attached NICs.
 
     age_s: an address that has not sent for so long is forgotten; 0: never; 1e-9: none is learned, and
-    every frame goes to all other ports.
+    every frame goes to all other ports. Such a switch of two ports is a cable: a program's frames wait until the other
+    end has room, and the ring's tail shows that. Other switches drop them then.
     """
 
     def __init__(self, age_s: float = 300) -> None:

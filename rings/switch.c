@@ -8,7 +8,8 @@
  *     deliver         for each port: its frames in the order in which they were sent
  *
  * A sender never waits: its slots come back at once, and a frame that finds no room at its destination is dropped and
- * counted there. Two ports may have buffers of different sizes; a frame then gets as many slots as it needs.
+ * counted there. Only frames that go through a cable wait for room, as frames to a NIC do. Two ports may have buffers
+ * of different sizes; a frame then gets as many slots as it needs.
  */
 #define _GNU_SOURCE
 
@@ -16,7 +17,7 @@
 #include <time.h>
 
 #include "addresses.h"
-#include "soft.h"
+#include "sink.h"
 
 enum {
     BATCH = 64, /* frames: their lines stay in the first cache until they are copied */
@@ -69,14 +70,14 @@ static inline void learn(struct fabric *f, struct switch_port *from, uint64_t so
  * batch ends before a frame that is not sound. */
 static uint32_t take_batch(struct fabric *f, const struct queue *q, uint32_t from, uint32_t to, struct chain *chain)
 {
-    uint32_t parts = 0;
+    uint32_t parts = 0, offsets = q->offset_mask ? NS_MOREFRAG : 0; /* then all frames are read as chains */
     chain->slots = 1;
     for (f->frames = 0; f->frames < BATCH && from != to && parts < BATCH; f->frames++) {
         struct frame *frame = &f->frame[f->frames];
         struct netmap_slot slot = read_slot(q->ring, from);
         *frame = (struct frame){.part = (uint16_t)parts, .slots = 1, .bytes = slot.len};
         f->parts[parts] = slot;
-        if ((slot.flags & NS_MOREFRAG) || !slot_sound(q, slot)) {
+        if (((slot.flags & NS_MOREFRAG) | offsets) || !slot_sound(q, slot)) {
             read_chain(q, from, to, LONGEST_CHAIN, chain);
             if (!chain->slots)
                 return from;
@@ -108,7 +109,7 @@ static void find_ports(struct fabric *f, struct switch_port *from, const struct 
     for (uint32_t i = 0; i < f->frames; i++) {
         struct frame *frame = &f->frame[i];
         struct netmap_slot slot = f->parts[frame->part];
-        const uint8_t *bytes = buffer_of(q, slot.buf_idx) + from->header;
+        const uint8_t *bytes = bytes_of(q, &slot) + from->header;
         frame->port = NOBODY;
         if (slot.len < from->header + ADDRESSES) {
             from->refused++;
@@ -125,43 +126,6 @@ static void find_ports(struct fabric *f, struct switch_port *from, const struct 
 }
 
 /* ---- delivery ---- */
-
-/* A ring that frames are copied into: a program's RX ring, or the TX ring of a member. */
-struct sink {
-    struct kring *ring;
-    uint32_t put, room; /* the next free slot, and the number of free slots */
-    uint64_t packets, bytes;
-};
-
-static struct sink open_sink(struct kring *ring, uint32_t *attention)
-{
-    struct sink sink = {.ring = ring};
-    if (!ring->tx) {
-        sink.put = ring->filled;
-        sink.room = room_in(ring);
-        return sink;
-    }
-    if (kring_ready(ring))
-        sync_for(ring, attention);
-    sink.put = owned_from(ring);
-    sink.room = distance(sink.put, ring->q->hwtail, ring->q->num_slots);
-    return sink;
-}
-
-static void close_sink(struct sink *sink, uint32_t *attention)
-{
-    struct kring *ring = sink->ring;
-    if (!sink->packets)
-        return;
-    if (ring->tx) {
-        move_head(ring->q->ring, sink->put);
-        sync_for(ring, attention);
-        return;
-    }
-    fill_up_to(ring, sink->put);
-    ring->q->packets += sink->packets;
-    ring->q->bytes += sink->bytes;
-}
 
 /* How netmap's switch marks slots: the number of the frame's slots above, and NS_MOREFRAG in all but the last. */
 static inline uint32_t flags_for(const struct sink *sink, uint32_t slots, bool more)
@@ -195,7 +159,7 @@ static bool begin_slot(const struct kring *ring, struct writing *w)
 {
     const struct queue *to = ring->q;
     uint32_t buf_idx = read_slot(to->ring, w->slot).buf_idx;
-    w->bytes = writable(ring, buf_idx) ? buffer_of(to, buf_idx) : NULL;
+    w->bytes = writable(ring, buf_idx) ? room_for(to, w->slot, buf_idx) : NULL;
     w->used = 0;
     return w->bytes;
 }
@@ -206,7 +170,7 @@ static bool put_bytes(struct sink *sink, struct writing *w, const uint8_t *bytes
     while (length) {
         if (!w->bytes && !begin_slot(sink->ring, w))
             return false;
-        uint32_t here = least(length, to->buf_size - w->used);
+        uint32_t here = least(length, to->most_received - w->used);
         if (bytes) {
             memcpy(w->bytes + w->used, bytes, here);
             bytes += here;
@@ -216,7 +180,7 @@ static bool put_bytes(struct sink *sink, struct writing *w, const uint8_t *bytes
         w->used += here;
         length -= here;
         *left -= here;
-        if (w->used == to->buf_size || !*left || (w->as_sent && !length)) {
+        if (w->used == to->most_received || !*left || (w->as_sent && !length)) {
             write_length(to, w->slot, w->used, flags_for(sink, w->slots, *left));
             w->slot = after(w->slot, to->num_slots);
             w->bytes = NULL;
@@ -239,7 +203,7 @@ static bool fits_as_sent(const struct frame *frame, const struct netmap_slot *pa
 static bool put_parts(struct sink *sink, const struct switch_port *from, const struct switch_port *dest,
                       const struct queue *q, const struct frame *frame, const struct netmap_slot *parts)
 {
-    uint32_t size = sink->ring->q->buf_size, bytes = frame->bytes, out = 0, added = 0;
+    uint32_t size = sink->ring->q->most_received, bytes = frame->bytes, out = 0, added = 0;
     if (from->header != dest->header) {
         out = from->header;
         added = dest->header;
@@ -255,7 +219,7 @@ static bool put_parts(struct sink *sink, const struct switch_port *from, const s
         !put_bytes(sink, &w, NULL, added, &left))
         return false;
     for (uint32_t k = 0; k < frame->slots; k++, out = 0)
-        if (!put_bytes(sink, &w, buffer_of(q, parts[k].buf_idx) + out, parts[k].len - out, &left))
+        if (!put_bytes(sink, &w, bytes_of(q, &parts[k]) + out, parts[k].len - out, &left))
             return false;
     sink->put = w.slot;
     sink->room -= w.slots;
@@ -266,7 +230,7 @@ static inline void put_frame(struct fabric *f, struct sink *sink, const struct s
                              struct switch_port *dest, const struct queue *q, const struct frame *frame)
 {
     const struct netmap_slot *parts = &f->parts[frame->part];
-    bool plain = frame->slots == 1 && frame->bytes <= sink->ring->q->buf_size && from->header == dest->header;
+    bool plain = frame->slots == 1 && frame->bytes <= sink->plain && from->header == dest->header;
     bool done = plain ? sink->room && put_plain(sink, q, *parts) : put_parts(sink, from, dest, q, frame, parts);
     if (done) {
         sink->packets++;
@@ -290,10 +254,10 @@ static void deliver(struct fabric *f, const struct switch_port *from, uint32_t n
                     struct switch_port *dest, uint32_t *attention)
 {
     uint32_t own = f->lists[dest->index].first, all = f->lists[EVERYBODY].first;
-    struct sink first = open_sink(dest->into[0], attention), other = {0};
+    struct sink first = open_sink(dest->into[0], q, attention), other = {0};
     uint32_t ring = number % dest->into_count;
     if (ring)
-        other = open_sink(dest->into[ring], attention);
+        other = open_sink(dest->into[ring], q, attention);
     while (own != BATCH || all != BATCH) {
         bool mine = own < all;
         struct frame *frame = &f->frame[mine ? own : all];
@@ -366,6 +330,33 @@ static uint32_t send_frames(struct switch_port *port, struct kring *k, uint32_t 
 
 /* ---- syncs ---- */
 
+/* The end of the slots that may be sent now. A frame needs no more slots at the other end of a cable; one that is longer
+ * than an empty ring there is dropped. */
+static uint32_t sendable(const struct switch_port *port, const struct kring *tx, uint32_t *attention)
+{
+    const struct fabric *f = port->fabric;
+    const struct queue *q = tx->q;
+    for (uint32_t i = 0; i < f->count && f->addresses.age_ns == CABLE; i++) {
+        const struct switch_port *dest = f->ports[i];
+        if (!dest || dest == port || !dest->into_count)
+            continue;
+        struct sink sink = open_sink(dest->into[0], q, attention);
+        if (sink.room < distance(q->hwcur, tx->synced_head, q->num_slots) && sink.room < sink.ring->q->num_slots - 1)
+            return skip(q->hwcur, sink.room, q->num_slots);
+    }
+    return tx->synced_head;
+}
+
+/* Send [hwcur, synced_head), as far as there is room. False: a frame there is not sound, see `chain`. */
+static bool send_synced(struct switch_port *port, struct kring *tx, struct chain *chain, uint32_t *attention)
+{
+    struct queue *q = tx->q;
+    uint32_t to = sendable(port, tx, attention);
+    q->hwcur = send_frames(port, tx, q->hwcur, to, UINT32_MAX, chain, attention);
+    port->waiting = to != tx->synced_head ? tx : NULL;
+    return q->hwcur == to || (!chain->broken && port->waiting);
+}
+
 static int send(struct kring *tx)
 {
     struct queue *q = tx->q;
@@ -374,17 +365,32 @@ static int send(struct kring *tx)
     uint32_t head, attention = 0;
     if (!take_head(tx, &head))
         return refuse(tx);
-    q->hwcur = port ? send_frames(port, tx, q->hwcur, head, UINT32_MAX, &chain, &attention) : head;
-    if (q->hwcur != head) {
+    tx->synced_head = head;
+    if (!port)
+        q->hwcur = head;
+    else if (!send_synced(port, tx, &chain, &attention)) {
         if (chain.broken)
             chain_violated(q, q->hwcur, &chain, LONGEST_CHAIN);
         else
             violated(q, RULE_CHAIN_NOT_ENDED, before(head, q->num_slots), chain.read, 0, 0);
+        tx->synced_head = q->hwcur;
+        port->waiting = NULL;
         return refuse(tx) | (int)attention;
     }
-    q->hwtail = before(head, q->num_slots);
+    q->hwtail = before(q->hwcur, q->num_slots);
     publish_tail(q);
     return (int)attention;
+}
+
+/* A frame that is not sound is left to the program's next sync. */
+static bool send_waiting(struct switch_port *port, uint32_t *attention)
+{
+    struct kring *tx = port->waiting;
+    struct chain chain;
+    uint32_t first = tx->q->hwcur;
+    if (!send_synced(port, tx, &chain, attention))
+        port->waiting = NULL;
+    return tx->q->hwcur != first;
 }
 
 static int receive(struct kring *rx)
@@ -402,7 +408,8 @@ int switch_sync(struct kring *k)
 
 bool switch_ready(const struct kring *k)
 {
-    return !k->tx && k->filled != k->q->hwtail;
+    const struct queue *q = k->q;
+    return k->tx ? q->hwtail != before(q->hwcur, q->num_slots) : k->filled != q->hwtail;
 }
 
 /* ---- members: the daemon is the program of their rings ---- */
@@ -432,9 +439,12 @@ bool switch_work(struct task *task, uint64_t now_ns)
     const struct fabric *f = task->of;
     bool moved = false;
     (void)now_ns;
-    for (uint32_t i = 0; i < f->count; i++)
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->ports[i] && f->ports[i]->waiting)
+            moved |= send_waiting(f->ports[i], &task->attention);
         for (uint32_t k = 0; f->ports[i] && k < f->ports[i]->from_count; k++)
             moved |= take_from(f->ports[i], f->ports[i]->from[k], &task->attention);
+    }
     return moved;
 }
 

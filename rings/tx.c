@@ -34,10 +34,15 @@ struct sending {
     uint64_t packets, bytes;
 };
 
-/* The NIC rejects a PAYLEN below MIN_FRAME: fill up with zeroes in the frame's own buffer, which is always larger. */
-static uint32_t pad_frame(struct queue *q, struct netmap_slot slot)
+/* The NIC rejects a PAYLEN below MIN_FRAME: fill up with zeroes in the frame's own buffer, which is always larger. With
+ * offsets it may end too early: finish_addresses() refuses the slot then. A program that changes the offset meanwhile
+ * only spoils its own frame. */
+static uint32_t pad_frame(struct queue *q, uint32_t slot_number, struct netmap_slot slot)
 {
-    uint8_t *buffer = q->buffers + (uint64_t)slot.buf_idx * q->buf_size;
+    uint64_t offset = q->offset_mask ? read_offset(q, slot_number) : 0;
+    if (offset > q->buf_size - MIN_FRAME)
+        return MIN_FRAME;
+    uint8_t *buffer = q->buffers + (uint64_t)slot.buf_idx * q->buf_size + offset;
     for (uint32_t i = slot.len; i < MIN_FRAME; i++)
         buffer[i] = 0;
     return MIN_FRAME;
@@ -77,7 +82,7 @@ __attribute__((noinline)) static struct sending write_frame(struct queue *q, str
         if (!tx_slot_valid(q, i, slot) || !frame_valid(q, &context, i, length, slots, ends))
             return s;
         if (length < MIN_FRAME && ends)
-            length = data_length = pad_frame(q, slot);
+            length = data_length = pad_frame(q, i, slot);
         bool report = ends && ((slot.flags & NS_REPORT) || s.unreported >= RS_STEP);
         q->descriptors[i].address = buffer_address(q, slot.buf_idx);
         q->descriptors[i].control = TX_DATA | (ends ? TX_EOP : 0) | (report ? TX_RS : 0) | data_length;
@@ -115,8 +120,8 @@ static bool send_slots(struct queue *q, uint32_t head)
             return false;
     }
     q->descriptors[before(head, q->num_slots)].control |= TX_RS;
-    if (q->pages)
-        look_up_pages(q, q->hwcur, distance(q->hwcur, head, q->num_slots));
+    if (q->second_pass && !finish_addresses(q, q->hwcur, distance(q->hwcur, head, q->num_slots)))
+        return false;
     if (s.flags & ONE_SYNC_FLAGS)
         clear_flags(q, q->hwcur, head);
     hand_over(q, head, head);

@@ -163,7 +163,7 @@ def sync_all(port: Port) -> set[str]:
     return broken
 
 
-@pytest.mark.parametrize(("wire", "seed"), [("loop", 1), ("pcap", 2)])
+@pytest.mark.parametrize(("wire", "seed"), [pytest.param("loop", 1, marks=pytest.mark.slow), ("pcap", 2)])
 def test_a_port_survives_a_program_that_scribbles_over_its_rings(
     client: Path, tmp_path: Path, wire: str, seed: int
 ) -> None:

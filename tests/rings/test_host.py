@@ -119,18 +119,49 @@ def test_frames_go_to_linux_and_come_from_it_whole_and_in_order(world: World, li
     assert host.state.to_host_bytes == host.state.from_host_bytes == 10 * (60 + 1514 + 9014)
 
 
-def test_poll_reports_frames_of_linux_and_what_finds_no_room_is_dropped_and_counted(
+def test_poll_reports_frames_of_linux_and_what_finds_no_room_waits_in_linux(
     world: World, linux: tuple[Linux, int]
 ) -> None:
     side, fd = linux
     program, host = host_rings(world, fd)
     assert program.poll(EVENT_RX | EVENT_TX) == EVENT_TX
     side.send(*ethernet(100))
-    while host.state.from_host + host.state.drops < 100:
+    while host.state.from_host < 63:
         world.run()  # the daemon does so when the TAP's descriptor is readable
+    world.run()  # it sleeps, although there is more
+    assert host.state.drops == 0
     assert program.handle.armed == 0
     assert program.poll(EVENT_RX) == EVENT_RX and program.take() == ethernet(63)
-    assert host.state.drops == 37
+    assert receive_all(program, 37) == ethernet(100)[63:]
+
+
+def test_what_linux_sent_while_nobody_took_it_is_dropped_and_counted(world: World, linux: tuple[Linux, int]) -> None:
+    side, fd = linux
+    program, host = host_rings(world, fd)
+    host.join()
+    side.send(*ethernet(200, 70))
+    world.run()
+    assert host.state.drops == 0
+    host.join(tx=program.ktx, rx=program.krx)
+    assert host.state.drops == 200
+    side.send(*ethernet(3))
+    assert receive_all(program, 3) == ethernet(3)
+
+
+@pytest.mark.parametrize("linux", [9000], indirect=True)
+def test_a_frame_is_never_cut(world: World, linux: tuple[Linux, int]) -> None:
+    """A long one waits until there is room for all of it, and one that is too long for the NIC is dropped."""
+    side, fd = linux
+    program, host = host_rings(world, fd, longest=9018)
+    short, long = ethernet(61), ethernet(1, 9014)
+    side.send(*short, *long)
+    while host.state.from_host < 59:  # of 63 free slots, a long frame needs five
+        world.run()
+    got = receive_all(program, 62)
+    assert got == short + long
+    host.state.longest = 1518
+    side.send(*ethernet(2, 1519), *ethernet(2, 1518))
+    assert receive_all(program, 2) == ethernet(2, 1518) and host.state.drops == 2
 
 
 def test_a_frame_without_a_header_is_refused_by_linux_and_a_broken_slot_by_the_ring(

@@ -222,6 +222,31 @@ def test_a_nics_rings_and_a_programs_are_ports_of_one_switch(world: World) -> No
     assert bench.tx.tdt == 0  # 64
 
 
+def test_frames_behind_a_cable_wait_for_room_and_the_tail_tells_so(world: World) -> None:
+    cable = Switch(age_s=1e-9)
+    program = world.program("ix0")
+    world.plug(cable, program)
+    bench = Bench(region=world.region)
+    nic = world.port(cable)
+    nic.attach([Kring.nic(bench.tx.queue)], [Kring.nic(bench.rx.queue)])
+    world.work(cable)
+    for _ in range(4):
+        program.send(*(frame(1, 8, mark=k) for k in range(40)))
+    assert (nic.drops, bench.tx.tdt, program.tx.space) == (0, 63, 0)  # 63 at the NIC and 63 before it
+    assert program.poll(EVENT_TX) == 0
+    bench.tx.nic_sends(10)
+    world.run()
+    assert (bench.tx.tdt, program.tx.space, program.handle.armed) == (9, 0, 0)
+    assert program.poll(EVENT_TX) == EVENT_TX
+    assert program.tx.space == 10
+    bench.tx.nic_sends()
+    world.run()
+    program.txsync()
+    assert (nic.drops, bench.tx.tdt, program.tx.space) == (0, 62, 63)
+    program.send(frame(1, 8), frame(1, 8), flags=0x20)  # frames without an end
+    assert (program.ktx[0].queue.violations, bench.tx.tdt, program.tx.space) == (1, 62, 63)
+
+
 def test_a_pipe_may_carry_what_a_switch_delivers(world: World) -> None:
     """One program with rings of both kinds, zero-copy from one to the other."""
     switch = Switch()
