@@ -135,6 +135,23 @@ struct nmreq_sync_kloop_start {
     uint32_t pad;
 };
 
+struct nmreq_pools_info {
+    uint64_t nr_memsize;
+    uint16_t nr_mem_id;
+    uint64_t nr_if_pool_offset;
+    uint32_t nr_if_pool_objtotal, nr_if_pool_objsize;
+    uint64_t nr_ring_pool_offset;
+    uint32_t nr_ring_pool_objtotal, nr_ring_pool_objsize;
+    uint64_t nr_buf_pool_offset;
+    uint32_t nr_buf_pool_objtotal, nr_buf_pool_objsize;
+};
+
+struct nmreq_opt_extmem {
+    struct nmreq_option nro_opt;
+    uint64_t nro_usrptr;
+    struct nmreq_pools_info nro_info;
+};
+
 struct nmreq_opt_csb {
     struct nmreq_option nro_opt;
     uint64_t csb_atok;
@@ -176,6 +193,8 @@ static_assert(sizeof(struct nmreq_vale_attach) == 64, "nmreq_vale_attach");
 static_assert(sizeof(struct nmreq_vale_list) == 8, "nmreq_vale_list");
 static_assert(sizeof(struct nmreq_vale_newif) == 16, "nmreq_vale_newif");
 static_assert(sizeof(struct nmreq_vale_polling) == 16, "nmreq_vale_polling");
+static_assert(sizeof(struct nmreq_pools_info) == 64, "nmreq_pools_info");
+static_assert(sizeof(struct nmreq_opt_extmem) == 96, "nmreq_opt_extmem");
 static_assert(sizeof(struct nmreq_opt_csb) == 40, "nmreq_opt_csb");
 static_assert(sizeof(struct nmreq_opt_sync_kloop_mode) == 32, "nmreq_opt_sync_kloop_mode");
 static_assert(sizeof(struct nmreq) == 60, "nmreq");

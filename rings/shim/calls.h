@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -81,6 +82,13 @@ static inline const struct calls *original(void)
     if (!atomic_load_explicit(&calls_table.found, memory_order_acquire)) /* acquire: the pointers come after the flag */
         find_calls();
     return &calls_table;
+}
+
+/* For descriptors of this library. close() is a point of cancellation: a thread that is cancelled there would leave what
+ * it holds. */
+static inline void close_own(int fd)
+{
+    syscall(SYS_close, fd);
 }
 
 #endif

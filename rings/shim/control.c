@@ -2,6 +2,7 @@
 #include "calls.h"
 #include "control.h"
 #include "csb.h"
+#include "external.h"
 #include "usercopy.h"
 #include "wire.h"
 
@@ -23,7 +24,7 @@ size_t control_body_size(unsigned type)
         [NETMAP_REQ_VALE_NEWIF] = sizeof(struct nmreq_vale_newif),
         [NETMAP_REQ_VALE_POLLING_ENABLE] = sizeof(struct nmreq_vale_polling),
         [NETMAP_REQ_VALE_POLLING_DISABLE] = sizeof(struct nmreq_vale_polling),
-        [NETMAP_REQ_POOLS_INFO_GET] = 64,
+        [NETMAP_REQ_POOLS_INFO_GET] = sizeof(struct nmreq_pools_info),
         [NETMAP_REQ_SYNC_KLOOP_START] = sizeof(struct nmreq_sync_kloop_start),
     };
     return type < NETMAP_REQ_END ? sizes[type] : 0;
@@ -33,7 +34,7 @@ size_t control_body_size(unsigned type)
 static size_t option_size(const struct nmreq_option *option)
 {
     static const uint8_t sizes[NETMAP_REQ_OPT_END] = {
-        [NETMAP_REQ_OPT_EXTMEM] = 96,
+        [NETMAP_REQ_OPT_EXTMEM] = sizeof(struct nmreq_opt_extmem),
         [NETMAP_REQ_OPT_CSB] = sizeof(struct nmreq_opt_csb),
         [NETMAP_REQ_OPT_SYNC_KLOOP_MODE] = sizeof(struct nmreq_opt_sync_kloop_mode),
         [NETMAP_REQ_OPT_OFFSETS] = 56,
@@ -213,6 +214,25 @@ static int ask_daemon(struct handle *h, struct request *r)
     return reply.error;
 }
 
+/* A registration with the program's own memory, if it gives some. */
+static int register_memory(struct handle *h, struct request *r)
+{
+    struct external external;
+    int error = external_find(&external, r);
+    if (error) {
+        external.option->nro_opt.nro_status = (uint32_t)error;
+        return error;
+    }
+    error = ask_daemon(h, r);
+    external_restore(&external);
+    if (error)
+        return error;
+    error = external_map(&external, h);
+    if (external.option)
+        external.option->nro_opt.nro_status = (uint32_t)error;
+    return error;
+}
+
 static int register_handle(struct handle *h, struct request *r)
 {
     struct nmreq_opt_csb *csb = (void *)option_find(r, NETMAP_REQ_OPT_CSB);
@@ -221,7 +241,7 @@ static int register_handle(struct handle *h, struct request *r)
     if (csb)
         csb->nro_opt.nro_status = (uint32_t)error;
     if (!error)
-        error = ask_daemon(h, r);
+        error = register_memory(h, r);
     if (csb && !error) {
         error = csb_enable(h, csb);
         csb->nro_opt.nro_status = (uint32_t)error;

@@ -74,7 +74,7 @@ static void release(struct csb *csb)
 {
     view_release(csb->view);
     if (csb->stop >= 0)
-        original()->close(csb->stop);
+        close_own(csb->stop);
     free(csb);
 }
 
@@ -149,7 +149,14 @@ static uint32_t tail_of(const struct csb *csb, uint32_t i)
     return __atomic_load_n(&csb->answers->tails[i], __ATOMIC_RELAXED);
 }
 
-/* Tell the program what the sync has done. release: the slots come before the tail that gives them away. */
+/* The daemon refused the head, which broke a rule, and put it back. */
+static bool is_refused(const struct csb *csb, uint32_t i)
+{
+    return __atomic_load_n(&csb->view->ring[i]->head, __ATOMIC_RELAXED) != csb->head[i];
+}
+
+/* Tell the program what the sync has done. release: the slots come before the tail that gives them away. As in netmap,
+ * an entry whose head is refused stays as it is. */
 static bool give_tails(struct csb *csb, uint32_t from, uint32_t to, const struct kloop_eventfds *fds)
 {
     static const uint64_t one = 1;
@@ -157,6 +164,8 @@ static bool give_tails(struct csb *csb, uint32_t from, uint32_t to, const struct
     for (uint32_t i = from; i < to; i++) {
         struct ktoa *ktoa = &csb->ktoa[i];
         uint32_t cur = csb->head[i], tail = tail_of(csb, i);
+        if (is_refused(csb, i))
+            continue;
         bool tail_moved = ktoa->hwtail != tail;
         moved |= tail_moved || ktoa->hwcur != cur;
         __atomic_store_n(&ktoa->hwcur, cur, __ATOMIC_RELAXED);
@@ -193,7 +202,7 @@ static void want_kicks(struct csb *csb, uint32_t wanted)
 static bool heads_have_moved(const struct csb *csb)
 {
     for (uint32_t i = 0; i < csb->view->rings; i++)
-        if (__atomic_load_n(&csb->atok[i].head, __ATOMIC_ACQUIRE) != csb->ktoa[i].hwcur)
+        if (__atomic_load_n(&csb->atok[i].head, __ATOMIC_ACQUIRE) != csb->head[i])
             return true;
     return false;
 }
@@ -215,15 +224,20 @@ static bool is_stopped(struct handle *h)
     return atomic_load(&h->kloop) & KLOOP_STOPPING;
 }
 
+/* Both loops sync once more after the stop: what the program gave before it is sent. netmap leaves that to the next
+ * start. */
+
 /* Without descriptors: look at all rings, sleep, look again. */
 static int loop_by_time(struct handle *h, struct csb *csb, uint32_t sleep_us)
 {
     const struct timespec time = {.tv_sec = sleep_us / 1000000, .tv_nsec = sleep_us % 1000000 * 1000L};
     want_kicks(csb, 0);
-    while (!is_stopped(h)) {
+    for (bool last = false; !last;) {
+        last = is_stopped(h);
         if (sync_all(h, csb, NULL) < 0)
             return ENXIO;
-        nanosleep(&time, NULL);
+        if (!last)
+            nanosleep(&time, NULL);
     }
     return 0;
 }
@@ -259,7 +273,8 @@ static int loop_by_kicks(struct handle *h, struct csb *csb, const struct kloop_e
     int error = entries ? 0 : ENOMEM;
     for (uint32_t i = 0; i < csb->view->rings && !error; i++)
         entries[i] = (struct pollfd){.fd = fds[i].ioeventfd, .events = POLLIN};
-    while (!error && !is_stopped(h)) {
+    for (bool last = false; !error && !last;) {
+        last = is_stopped(h);
         want_kicks(csb, 0);
         int moved = sync_all(h, csb, fds);
         if (moved > 0)
@@ -267,7 +282,7 @@ static int loop_by_kicks(struct handle *h, struct csb *csb, const struct kloop_e
         want_kicks(csb, 1);
         if (moved < 0)
             error = ENXIO;
-        else if (!heads_have_moved(csb))
+        else if (!last && !heads_have_moved(csb))
             error = sleep_on(h, csb, entries);
     }
     free(entries);

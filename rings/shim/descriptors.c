@@ -80,11 +80,17 @@ EXPORT void closefrom(int first)
 
 /* ---- duplicates ---- */
 
+static void note_copy(int fd, int copy)
+{
+    epoll_copied(fd, copy);
+    handle_copied(fd, copy);
+}
+
 EXPORT int dup(int fd)
 {
     int copy = original()->dup(fd);
     if (copy >= 0)
-        handle_copied(fd, copy);
+        note_copy(fd, copy);
     return copy;
 }
 
@@ -106,7 +112,7 @@ EXPORT int dup2(int fd, int copy)
         return -1;
     int result = original()->dup2(fd, copy);
     if (result >= 0)
-        handle_copied(fd, copy);
+        note_copy(fd, copy);
     if (copy != fd)
         handle_closed(copy); /* it was a handle, and is none now */
     return result;
@@ -118,16 +124,16 @@ EXPORT int dup3(int fd, int copy, int flags)
         return -1;
     int result = original()->dup3(fd, copy, flags);
     if (result >= 0)
-        handle_copied(fd, copy);
+        note_copy(fd, copy);
     if (copy != fd)
         handle_closed(copy);
     return result;
 }
 
-static int note_copy(int fd, int command, int result)
+static int note_duplicate(int fd, int command, int result)
 {
     if (result >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
-        handle_copied(fd, result);
+        note_copy(fd, result);
     return result;
 }
 
@@ -137,7 +143,7 @@ EXPORT int fcntl(int fd, int command, ...)
     va_start(rest, command);
     void *argument = va_arg(rest, void *);
     va_end(rest);
-    return note_copy(fd, command, original()->fcntl(fd, command, argument));
+    return note_duplicate(fd, command, original()->fcntl(fd, command, argument));
 }
 
 EXPORT int fcntl64(int fd, int command, ...)
@@ -146,7 +152,7 @@ EXPORT int fcntl64(int fd, int command, ...)
     va_start(rest, command);
     void *argument = va_arg(rest, void *);
     va_end(rest);
-    return note_copy(fd, command, original()->fcntl64(fd, command, argument));
+    return note_duplicate(fd, command, original()->fcntl64(fd, command, argument));
 }
 
 /* ---- descriptors from other processes ---- */

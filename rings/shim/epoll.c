@@ -4,10 +4,13 @@
  * and the wake descriptors of the directions that are waited for, all with a token that no program has chosen. What the
  * program wants to hear is kept here. epoll_wait() asks the handles first, as poll() does, and takes the tokens out.
  *
- * The entries change under a lock, with signals blocked. A reader takes no lock: it copies them, and copies again if
- * they have changed meanwhile. So a signal handler never waits for the thread that it interrupted.
+ * The entries belong to an instance, which may have several descriptors (dup). A forked child has a copy of them.
+ *
+ * The entries change between begin_change() and end_change(). A reader takes no lock: it copies them, and copies again
+ * if they have changed meanwhile. So a signal handler never waits for the thread that it interrupted.
  */
 #include "calls.h"
+#include "changes.h"
 #include "epoll.h"
 #include "wait.h"
 
@@ -25,7 +28,7 @@ enum {
 };
 
 struct entry {
-    int epoll; /* -1: free */
+    uint32_t instance; /* 0: free */
     int fd;
     uint32_t events; /* 0 in the bits of a direction: EPOLLONESHOT has switched it off */
     uint32_t reported; /* EPOLLET: bits of TX that have been reported, and have not been off since */
@@ -35,38 +38,79 @@ struct entry {
 static struct entry entries[ENTRIES];
 static _Atomic int used; /* no entry from here on is in use */
 static _Atomic int live; /* entries in use */
+static _Atomic bool left; /* the kernel may report tokens of handles that are closed here: see drop_closed() */
 static _Atomic uint32_t version; /* odd while an entry changes */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t token;
+
+/* By descriptor: the number of its instance, or 0. Memory that nobody touches costs nothing. */
+static _Atomic uint32_t instances[DESCRIPTORS];
+static _Atomic int highest = -1; /* no descriptor above has an instance */
+static _Atomic uint32_t last_instance;
+static _Atomic uint32_t last_shared; /* up to this one, another process may have the instance, too */
 
 bool epoll_has_handles(void)
 {
-    return atomic_load_explicit(&live, memory_order_relaxed) > 0;
+    return atomic_load_explicit(&live, memory_order_relaxed) > 0 || atomic_load_explicit(&left, memory_order_relaxed);
+}
+
+/* ---- instances ---- */
+
+static uint32_t instance_of(int fd)
+{
+    return fd < 0 || fd >= DESCRIPTORS ? 0 : atomic_load_explicit(&instances[fd], memory_order_relaxed);
+}
+
+static void set_instance(int fd, uint32_t instance)
+{
+    int before = atomic_load(&highest);
+    if (fd < 0 || fd >= DESCRIPTORS || handle_memory_is_borrowed())
+        return;
+    while (before < fd && !atomic_compare_exchange_weak(&highest, &before, fd))
+        continue;
+    atomic_store(&instances[fd], instance);
+}
+
+/* A number that no instance had before, for what epoll_create() has returned. */
+static int begin_instance(int fd)
+{
+    if (fd >= 0)
+        set_instance(fd, atomic_fetch_add(&last_instance, 1) + 1);
+    return fd;
+}
+
+void epoll_copied(int fd, int copy)
+{
+    uint32_t instance = instance_of(fd);
+    if (instance != instance_of(copy))
+        set_instance(copy, instance);
+}
+
+/* Any descriptor of the instance, or -1. */
+static int descriptor_of(uint32_t instance)
+{
+    for (int fd = 0; fd <= highest; fd++)
+        if (instance_of(fd) == instance)
+            return fd;
+    return -1;
 }
 
 /* ---- the entries ---- */
 
-static void begin_change(sigset_t *signals)
+static void begin(sigset_t *signals)
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, signals);
-    pthread_mutex_lock(&lock);
+    begin_change(signals);
     atomic_fetch_add(&version, 1);
 }
 
-static void end_change(const sigset_t *signals)
+static void end(const sigset_t *signals)
 {
     atomic_fetch_add(&version, 1);
-    pthread_mutex_unlock(&lock);
-    pthread_sigmask(SIG_SETMASK, signals, NULL);
+    end_change(signals);
 }
 
-/* A thread of the parent may have held the lock. */
 static void after_fork(void)
 {
-    pthread_mutex_init(&lock, NULL);
-    atomic_store(&version, atomic_load(&version) & ~1u);
+    atomic_store(&last_shared, atomic_load(&last_instance));
 }
 
 __attribute__((constructor)) static void setup(void)
@@ -74,40 +118,40 @@ __attribute__((constructor)) static void setup(void)
     int before = errno;
     if (getrandom(&token, sizeof token, GRND_NONBLOCK) != sizeof token)
         token = (uint64_t)(uintptr_t)&token * UINT64_C(0x9E3779B97F4A7C15);
-    pthread_atfork(NULL, NULL, after_fork);
+    pthread_atfork(NULL, after_fork, after_fork);
     errno = before;
 }
 
-/* Under the lock. */
-static struct entry *find(int epoll, int fd)
+/* Between begin() and end(), as what follows. */
+static struct entry *find(uint32_t instance, int fd)
 {
     for (int i = 0; i < used; i++)
-        if (entries[i].epoll == epoll && entries[i].fd == fd)
+        if (entries[i].instance == instance && entries[i].fd == fd)
             return &entries[i];
     return NULL;
 }
 
-static struct entry *add(int epoll, int fd)
+static struct entry *add(uint32_t instance, int fd)
 {
-    struct entry *e = find(-1, -1);
+    struct entry *e = find(0, -1);
     if (!e) {
         if (used == ENTRIES)
             return NULL;
         e = &entries[used++];
     }
     live++;
-    *e = (struct entry){.epoll = epoll, .fd = fd};
+    *e = (struct entry){.instance = instance, .fd = fd};
     return e;
 }
 
 static void drop(struct entry *e)
 {
-    *e = (struct entry){.epoll = -1, .fd = -1};
+    *e = (struct entry){.fd = -1};
     live--;
 }
 
 /* Copy one entry, as it is at one moment. False: it is not of this instance. */
-static bool copy_entry(int i, int epoll, struct entry *to)
+static bool copy_entry(int i, uint32_t instance, struct entry *to)
 {
     for (;;) {
         uint32_t before = atomic_load_explicit(&version, memory_order_acquire);
@@ -116,19 +160,19 @@ static bool copy_entry(int i, int epoll, struct entry *to)
         *to = entries[i];
         atomic_thread_fence(memory_order_acquire); /* the copy is complete before the version is compared */
         if (atomic_load_explicit(&version, memory_order_relaxed) == before)
-            return to->epoll == epoll;
+            return instance && to->instance == instance;
     }
 }
 
 /* ---- the kernel's instance ---- */
 
-/* Under the lock: let the kernel watch the directions that any entry of this handle wants. Two entries may have one
- * handle, by two descriptors. */
-static void watch(int epoll, const struct handle *h)
+/* Let the kernel watch the directions that any entry of this handle wants. Two entries may have one handle, by two
+ * descriptors. */
+static void watch(uint32_t instance, const struct handle *h)
 {
     uint32_t wanted = 0; /* EPOLLET only for TX: see ask_entry() */
     for (int i = 0; i < used; i++) {
-        if (entries[i].epoll != epoll)
+        if (entries[i].instance != instance)
             continue;
         struct handle *other = handle_get(entries[i].fd);
         if (other == h)
@@ -138,7 +182,7 @@ static void watch(int epoll, const struct handle *h)
     }
     struct epoll_event event = {.events = EPOLLIN | (wanted & EPOLLEXCLUSIVE), .data.u64 = token};
     const struct calls *c = original();
-    int before = errno;
+    int before = errno, epoll = descriptor_of(instance);
     c->epoll_ctl(epoll, EPOLL_CTL_DEL, h->wake_rx, &event); /* fails if it was not there */
     c->epoll_ctl(epoll, EPOLL_CTL_DEL, h->wake_tx, &event);
     if (wanted & WANT_RX)
@@ -149,11 +193,11 @@ static void watch(int epoll, const struct handle *h)
     errno = before;
 }
 
-/* It does not ask the daemon: that would end in epoll_bound(), which takes the lock. */
-static void watch_if_bound(int epoll, struct handle *h)
+/* It does not ask the daemon: that would end in epoll_bound(), which begins a change. */
+static void watch_if_bound(uint32_t instance, struct handle *h)
 {
     if (handle_is_known_bound(h))
-        watch(epoll, h);
+        watch(instance, h);
 }
 
 void epoll_bound(struct handle *h)
@@ -161,51 +205,59 @@ void epoll_bound(struct handle *h)
     sigset_t signals;
     if (!epoll_has_handles())
         return;
-    begin_change(&signals);
+    begin(&signals);
     for (int i = 0; i < used; i++) {
-        struct handle *other = entries[i].epoll < 0 ? NULL : handle_get(entries[i].fd);
+        struct handle *other = entries[i].instance ? handle_get(entries[i].fd) : NULL;
         if (other == h)
-            watch(entries[i].epoll, h);
+            watch(entries[i].instance, h);
         if (other)
             handle_put(other);
     }
-    end_change(&signals);
+    end(&signals);
+}
+
+/* The handle is closed here. If another process has the instance, too, that process may still wait for it. */
+static void drop_closed(struct entry *e)
+{
+    uint32_t instance = e->instance;
+    struct handle *h = instance > last_shared ? handle_get(e->fd) : NULL;
+    left = left || !h;
+    drop(e);
+    if (h) {
+        watch_if_bound(instance, h);
+        handle_put(h);
+    }
 }
 
 /* A reused number must not find the entries of its predecessor. */
 void epoll_forget(int fd)
 {
     sigset_t signals;
-    if (!epoll_has_handles() || handle_memory_is_borrowed())
+    uint32_t instance = instance_of(fd);
+    if ((!instance && !epoll_has_handles()) || handle_memory_is_borrowed())
         return;
-    begin_change(&signals);
-    for (int i = 0; i < used; i++) {
-        int epoll = entries[i].epoll;
-        struct handle *h = epoll >= 0 && entries[i].fd == fd ? handle_get(fd) : NULL;
-        if (epoll >= 0 && (epoll == fd || entries[i].fd == fd))
+    begin(&signals);
+    if (instance)
+        atomic_store(&instances[fd], 0);
+    bool last = instance && epoll_has_handles() && descriptor_of(instance) < 0;
+    for (int i = 0; i < used; i++)
+        if (last && entries[i].instance == instance)
             drop(&entries[i]);
-        if (h) {
-            watch_if_bound(epoll, h);
-            handle_put(h);
-        }
-    }
-    end_change(&signals);
+        else if (entries[i].instance && entries[i].fd == fd)
+            drop_closed(&entries[i]);
+    end(&signals);
 }
 
 /* ---- epoll_ctl ---- */
 
 EXPORT int epoll_create(int size)
 {
-    int fd = original()->epoll_create(size);
-    epoll_forget(fd);
-    return fd;
+    return begin_instance(original()->epoll_create(size));
 }
 
 EXPORT int epoll_create1(int flags)
 {
-    int fd = original()->epoll_create1(flags);
-    epoll_forget(fd);
-    return fd;
+    return begin_instance(original()->epoll_create1(flags));
 }
 
 /* The kernel judges the call, with the connection in place of the handle. EPOLLET: its end is reported once. */
@@ -216,9 +268,12 @@ static int control_handle(int epoll, int operation, int fd, const struct epoll_e
     if (event)
         connection.events |= event->events & EPOLLEXCLUSIVE;
     handle_is_bound(h); /* another process may have registered it */
-    begin_change(&signals);
+    if (!instance_of(epoll)) /* it comes from another program, or from a direct system call */
+        begin_instance(epoll);
+    uint32_t instance = instance_of(epoll);
+    begin(&signals);
     int result = original()->epoll_ctl(epoll, operation, fd, operation != EPOLL_CTL_DEL && !event ? NULL : &connection);
-    struct entry *e = result ? NULL : operation == EPOLL_CTL_ADD ? add(epoll, fd) : find(epoll, fd);
+    struct entry *e = result ? NULL : operation == EPOLL_CTL_ADD ? add(instance, fd) : find(instance, fd);
     if (e && operation == EPOLL_CTL_DEL)
         drop(e);
     else if (e) {
@@ -231,8 +286,8 @@ static int control_handle(int epoll, int operation, int fd, const struct epoll_e
         result = -1;
     }
     if (!result)
-        watch_if_bound(epoll, h);
-    end_change(&signals);
+        watch_if_bound(instance, h);
+    end(&signals);
     return result;
 }
 
@@ -252,18 +307,18 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
 static void note_report(const struct entry *seen, uint32_t reported)
 {
     sigset_t signals;
-    begin_change(&signals);
-    struct entry *e = find(seen->epoll, seen->fd);
+    begin(&signals);
+    struct entry *e = find(seen->instance, seen->fd);
     if (e && seen->events & EPOLLONESHOT) {
         e->events &= ~(uint32_t)(WANT_RX | WANT_TX | EPOLLERR | EPOLLHUP);
         struct handle *h = handle_get(e->fd);
         if (h) {
-            watch_if_bound(e->epoll, h);
+            watch_if_bound(e->instance, h);
             handle_put(h);
         }
     } else if (e)
         e->reported = reported;
-    end_change(&signals);
+    end(&signals);
 }
 
 /* What of the entry's handle is to be reported. EPOLLET silences a direction that was reported until it has been off;
@@ -287,11 +342,12 @@ static uint32_t ask_entry(const struct entry *e)
 static int ask_entries(int epoll, struct epoll_event *events, int room)
 {
     static _Atomic uint32_t turn;
+    uint32_t instance = instance_of(epoll);
     uint32_t count = (uint32_t)used, start = count > 1 ? atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) : 0;
     int found = 0;
     for (uint32_t i = 0; i < count && found < room; i++) {
         struct entry e;
-        uint32_t ready = copy_entry((int)((start + i) % count), epoll, &e) ? ask_entry(&e) : 0;
+        uint32_t ready = copy_entry((int)((start + i) % count), instance, &e) ? ask_entry(&e) : 0;
         if (ready)
             events[found++] = (struct epoll_event){.events = ready, .data = e.data};
     }
@@ -301,9 +357,10 @@ static int ask_entries(int epoll, struct epoll_event *events, int room)
 bool epoll_ask(int fd)
 {
     bool ready = false;
+    uint32_t instance = instance_of(fd);
     for (int i = 0; epoll_has_handles() && i < used; i++) {
         struct entry e;
-        struct handle *h = copy_entry(i, fd, &e) && e.events & (WANT_RX | WANT_TX) ? handle_get(e.fd) : NULL;
+        struct handle *h = copy_entry(i, instance, &e) && e.events & (WANT_RX | WANT_TX) ? handle_get(e.fd) : NULL;
         if (h) {
             ready |= handle_poll(h, e.events & (WANT_RX | WANT_TX)) != 0;
             handle_put(h);
@@ -368,8 +425,9 @@ static int wait_handles(int epoll, struct epoll_event *events, int room, const s
         if (found)
             return found;
         tokens = false;
-        int n = wait_for_others(epoll, events, room, deadline_left(deadline, &left), mask, &tokens);
-        if (n || !tokens)
+        const struct timespec *wait = deadline_left(deadline, &left);
+        int n = wait_for_others(epoll, events, room, wait, mask, &tokens);
+        if (n || !tokens || (wait && !wait->tv_sec && !wait->tv_nsec))
             return n;
     }
 }

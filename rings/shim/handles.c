@@ -1,5 +1,6 @@
 #include "calls.h"
 #include "handles.h"
+#include "changes.h"
 #include "csb.h"
 #include "epoll.h"
 #include "indirect.h"
@@ -12,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-enum { TABLE = 1 << 20, HANDLES = 4096, HIDDEN_FROM = 768 };
-enum { UNBOUND, BINDING, BOUND };
+enum { TABLE = DESCRIPTORS, HANDLES = 4096, HIDDEN_FROM = 768 };
+enum { UNBOUND, BOUND };
 
 _Atomic int32_t handle_descriptors;
 
@@ -25,15 +26,24 @@ static struct handle closing; /* and descriptors that another thread is about to
 static _Atomic int highest;
 static pid_t owner; /* the process whose descriptors the table describes */
 
-static void note_owner(void)
+/* What another thread of the parent was about to close, nobody closes here. It may be a handle still. */
+static void after_fork(void)
 {
     owner = getpid();
+    for (int fd = 0; handles_exist() && fd <= handle_highest(); fd++)
+        if (atomic_load(&table[fd]) == &closing) {
+            handle_closed(fd);
+            struct handle *h = handle_adopt(fd);
+            if (h)
+                handle_put(h);
+        }
 }
 
 void handles_setup(void)
 {
-    note_owner();
-    pthread_atfork(NULL, NULL, note_owner);
+    owner = getpid();
+    changes_setup();
+    pthread_atfork(NULL, NULL, after_fork); /* its part for the child comes after that of changes_setup() */
 }
 
 bool handle_memory_is_borrowed(void)
@@ -56,7 +66,7 @@ static void note_highest(int fd)
 /* ---- hidden descriptors ---- */
 
 /* Move `fd` to a high number, out of the way of programs that use low numbers or select(). */
-static int hide(int fd)
+static int move_up(int fd)
 {
     struct rlimit limit;
     int from = HIDDEN_FROM;
@@ -66,18 +76,23 @@ static int hide(int fd)
     if (high < 0)
         high = fd;
     else
-        original()->close(fd);
-    if (high < TABLE)
-        atomic_store(&table[high], &hidden);
-    note_highest(high);
+        close_own(fd);
     return high;
+}
+
+/* Between begin_change() and end_change(). */
+static void hide(int fd)
+{
+    if (fd < TABLE)
+        atomic_store(&table[fd], &hidden);
+    note_highest(fd);
 }
 
 static void close_hidden(int fd)
 {
     if (fd >= 0 && fd < TABLE)
         atomic_store(&table[fd], NULL);
-    syscall(SYS_close, fd); /* close() is a point of cancellation: the rest of the handle would stay open */
+    close_own(fd);
 }
 
 bool handle_is_hidden(int fd)
@@ -147,6 +162,7 @@ void handle_put(struct handle *h)
         unbind(h);
     close_hidden(h->socket);
     atomic_store(&h->gone, false);
+    atomic_store(&h->external, false);
     atomic_store(&h->state, UNBOUND);
     while (true) { /* wait for the attempts of handle_get() that will see that the table has changed */
         users = UINT32_MAX / 2;
@@ -155,12 +171,18 @@ void handle_put(struct handle *h)
     }
 }
 
-/* Another thread that adopts the descriptor may have been faster: its handle goes. */
-static void set_handle(int fd, struct handle *h)
+/* Another thread that adopts the descriptor may have been faster: its handle goes. is_new: its connection has just been
+ * moved up. */
+static void set_handle(int fd, struct handle *h, bool is_new)
 {
+    sigset_t signals;
+    begin_change(&signals);
+    if (is_new)
+        hide(h->socket);
     note_highest(fd);
     atomic_fetch_add(&handle_descriptors, 1);
     struct handle *before = atomic_exchange(&table[fd], h);
+    end_change(&signals);
     if (before)
         atomic_fetch_sub(&handle_descriptors, 1);
     if (is_handle(before))
@@ -182,11 +204,11 @@ bool handle_add(int fd)
         uint32_t free = 0;
         if (!atomic_compare_exchange_strong(&h->users, &free, 1))
             continue;
-        h->socket = hide(socket);
-        set_handle(fd, h);
+        h->socket = move_up(socket);
+        set_handle(fd, h, true);
         return true;
     }
-    original()->close(socket);
+    close_own(socket);
     errno = ENFILE;
     return false;
 }
@@ -225,7 +247,7 @@ void handle_copied(int fd, int copy)
         handle_put(h);
         return;
     }
-    set_handle(copy, h); /* with the reference from handle_get() */
+    set_handle(copy, h, false); /* with the reference from handle_get() */
 }
 
 /* ---- binding ---- */
@@ -244,36 +266,52 @@ static int map_control(struct client *c, int asks, int answers)
     return error;
 }
 
+/* What is in `made` becomes the handle's. False: another thread has bound it meanwhile. */
+static bool become_bound(struct handle *h, const struct handle *made)
+{
+    sigset_t signals;
+    begin_change(&signals);
+    bool first = atomic_load(&h->state) == UNBOUND;
+    if (first) {
+        h->client = made->client;
+        h->region = made->region;
+        h->wake_rx = made->wake_rx;
+        h->wake_tx = made->wake_tx;
+        h->bound = made->bound;
+        h->view = made->view;
+        hide(h->client.kick);
+        hide(h->region);
+        hide(h->wake_rx);
+        hide(h->wake_tx);
+        atomic_store(&h->state, BOUND); /* what is above is visible before */
+    }
+    end_change(&signals);
+    return first;
+}
+
 int handle_bind(struct handle *h, const int fds[], const struct nmreq_register *bound, uint64_t spin_ns)
 {
     enum { REGION, ASKS, ANSWERS, KICK, WAKE_RX, WAKE_TX, COUNT };
-    struct client client = {.spin_ns = spin_ns, .socket = h->socket};
-    uint32_t unbound = UNBOUND;
-    int error = map_control(&client, fds[ASKS], fds[ANSWERS]);
-    if (!error && atomic_compare_exchange_strong(&h->state, &unbound, BINDING)) {
-        client.kick = hide(fds[KICK]);
-        h->client = client;
-        h->region = hide(fds[REGION]);
-        h->wake_rx = hide(fds[WAKE_RX]);
-        h->wake_tx = hide(fds[WAKE_TX]);
-        h->bound = *bound;
-        if (TAKES_INDIRECT(bound))
-            view_make(&h->view, h->region, bound); /* without it the daemon refuses such slots */
-        atomic_store(&h->state, BOUND); /* what is above is visible before */
-        original()->close(fds[ASKS]);
-        original()->close(fds[ANSWERS]);
+    struct handle made = {.bound = *bound, .client = {.spin_ns = spin_ns, .socket = h->socket}};
+    int error = map_control(&made.client, fds[ASKS], fds[ANSWERS]);
+    if (error) {
+        for (int i = 0; i < COUNT; i++)
+            close_own(fds[i]);
+        return error;
+    }
+    close_own(fds[ASKS]);
+    close_own(fds[ANSWERS]);
+    made.client.kick = move_up(fds[KICK]);
+    made.region = move_up(fds[REGION]);
+    made.wake_rx = move_up(fds[WAKE_RX]);
+    made.wake_tx = move_up(fds[WAKE_TX]);
+    if (TAKES_INDIRECT(bound))
+        view_make(&made.view, made.region, bound); /* without it the daemon refuses such slots */
+    if (become_bound(h, &made))
         epoll_bound(h);
-        return 0;
-    }
-    for (int i = 0; i < COUNT; i++)
-        original()->close(fds[i]);
-    if (!error) { /* another thread has bound it meanwhile */
-        munmap((void *)client.asks, CONTROL_PAGE);
-        munmap((void *)client.answers, CONTROL_PAGE);
-        while (atomic_load(&h->state) == BINDING)
-            continue;
-    }
-    return error;
+    else
+        unbind(&made);
+    return 0;
 }
 
 bool handle_is_known_bound(struct handle *h)
@@ -292,6 +330,6 @@ bool handle_is_bound(struct handle *h)
     if (!reply.error && reply.count == REPLY_DESCRIPTORS && reply.size == sizeof bound)
         return !handle_bind(h, reply.fds, &bound, reply.value);
     while (reply.count)
-        original()->close(reply.fds[--reply.count]);
+        close_own(reply.fds[--reply.count]);
     return false;
 }

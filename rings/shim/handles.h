@@ -18,9 +18,11 @@
 struct csb;
 struct view;
 
+enum { DESCRIPTORS = 1 << 20 }; /* a descriptor with a higher number cannot be a handle */
+
 struct handle {
     _Atomic uint32_t users; /* descriptors, and calls in progress. 0: this structure is free */
-    _Atomic uint32_t state; /* UNBOUND, BINDING (for some instructions only), BOUND */
+    _Atomic uint32_t state; /* UNBOUND, BOUND */
     int socket; /* hidden, a duplicate of the program's descriptors */
     /* The rest is valid while BOUND. */
     int region, wake_rx, wake_tx; /* hidden, as client.kick */
@@ -30,6 +32,7 @@ struct handle {
     _Atomic(struct csb *) csb; /* CSB mode (csb.c), or NULL */
     _Atomic bool gone; /* the connection has ended: nothing is answered any more */
     _Atomic uint32_t kloop; /* KLOOP_ bits of csb.c */
+    _Atomic bool external; /* the region is mapped over the program's own memory (external.c) */
 };
 
 extern _Atomic int32_t handle_descriptors; /* descriptors that are handles, in the whole process */

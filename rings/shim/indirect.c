@@ -30,6 +30,7 @@ static void copy_frame(const struct view *view, struct netmap_ring *ring, struct
         return;
     if (copy_in(buffer, slot->ptr, length))
         slot->len = 0;
+    slot->ptr &= ~ring->offset_mask; /* the frame begins with the buffer now */
     __atomic_fetch_and(&slot->flags, (uint16_t)~NS_INDIRECT, __ATOMIC_RELEASE);
 }
 

@@ -29,9 +29,9 @@ static bool answered_by_daemon(uint32_t request, struct ifreq *question)
     if (socket < 0)
         return false;
     int error = wire_request(socket, MESSAGE_INTERFACE, request, question, sizeof *question, sizeof *question, &reply);
-    original()->close(socket);
+    close_own(socket);
     while (reply.count)
-        original()->close(reply.fds[--reply.count]);
+        close_own(reply.fds[--reply.count]);
     return !error && !reply.error && reply.size == sizeof *question;
 }
 

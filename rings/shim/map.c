@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* As netmap: EINVAL without a registration, and beyond the region. */
+/* As netmap: EINVAL without a registration, and beyond the region; ENODEV for a program's own memory. */
 static void *map_region(struct handle *h, void *address, size_t length, int protection, int flags, off_t offset)
 {
     int region = -1;
@@ -14,6 +14,8 @@ static void *map_region(struct handle *h, void *address, size_t length, int prot
     void *mapping = MAP_FAILED;
     if (region < 0)
         errno = EINVAL;
+    else if (atomic_load(&h->external))
+        errno = ENODEV;
     else
         mapping = original()->mmap(address, length, protection, flags, region, offset);
     handle_put(h);

@@ -19,8 +19,9 @@ static int ask_for_admission(int fd)
     struct reply reply;
     int error = wire_request(fd, MESSAGE_ATTACH, 0, &bound, 0, sizeof bound, &reply);
     while (reply.count)
-        original()->close(reply.fds[--reply.count]);
-    return error ? error : reply.error == ENXIO ? 0 : reply.error;
+        close_own(reply.fds[--reply.count]);
+    int refusal = error ? wire_refusal(fd) : 0;
+    return refusal ? refusal : error ? error : reply.error == ENXIO ? 0 : reply.error;
 }
 
 static int open_netmap(int flags)
@@ -34,7 +35,7 @@ static int open_netmap(int flags)
     if (!error && !handle_add(fd))
         error = errno;
     if (error) {
-        original()->close(fd);
+        close_own(fd);
         errno = error;
         return -1;
     }

@@ -1,5 +1,6 @@
 /* select() and pselect(), by poll(): the kernel's own table of which poll() bits mean which set. */
 #include "calls.h"
+#include "epoll.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -106,7 +107,7 @@ static int select_handles(int count, int members, fd_set *in, fd_set *out, fd_se
 EXPORT int pselect(int count, fd_set *in, fd_set *out, fd_set *except, const struct timespec *timeout,
                    const sigset_t *mask)
 {
-    bool any = false;
+    bool any = epoll_has_handles(); /* an instance may be in the sets */
     int members = handles_exist() ? count_members(count, in, out, except, &any) : 0;
     if (!any)
         return original()->pselect(count, in, out, except, timeout, mask);
@@ -116,7 +117,7 @@ EXPORT int pselect(int count, fd_set *in, fd_set *out, fd_set *except, const str
 /* As Linux does, select() leaves in `timeout` what is left of it. */
 EXPORT int select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout)
 {
-    bool any = false;
+    bool any = epoll_has_handles(); /* an instance may be in the sets */
     int members = handles_exist() ? count_members(count, in, out, except, &any) : 0;
     if (!any)
         return original()->select(count, in, out, except, timeout);

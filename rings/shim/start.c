@@ -29,7 +29,7 @@ static void adopt_inherited(void)
                 handle_put(h);
         }
     if (folder >= 0)
-        original()->close(folder);
+        close_own(folder);
 }
 
 __attribute__((constructor)) static void start(void)

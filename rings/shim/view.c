@@ -3,16 +3,6 @@
 
 #include <stdlib.h>
 
-struct netmap_if {
-    char ni_name[16];
-    uint32_t ni_version, ni_flags;
-    uint32_t ni_tx_rings, ni_rx_rings;
-    uint32_t ni_bufs_head;
-    uint32_t ni_host_tx_rings, ni_host_rx_rings;
-    uint32_t spare[3];
-    int64_t ring_ofs[];
-};
-
 static int find_rings(struct view *view, uint64_t offset)
 {
     if (offset > view->size - sizeof(struct netmap_if))

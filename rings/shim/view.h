@@ -5,6 +5,16 @@
 #include "handles.h"
 #include "../hotloop.h"
 
+struct netmap_if {
+    char ni_name[16];
+    uint32_t ni_version, ni_flags;
+    uint32_t ni_tx_rings, ni_rx_rings;
+    uint32_t ni_bufs_head;
+    uint32_t ni_host_tx_rings, ni_host_rx_rings;
+    uint32_t spare[3];
+    int64_t ring_ofs[];
+};
+
 struct view {
     void *region;
     size_t size;

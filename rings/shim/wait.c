@@ -76,6 +76,7 @@ struct entries {
     nfds_t count;
     nfds_t plain; /* of the caller's entries, those that are no handles */
     int ready; /* handles that are ready */
+    bool lost; /* a wake descriptor does not exist */
 };
 
 /* Ask all handles, also after one is ready: a poll sends what waits in the TX rings of each. */
@@ -114,15 +115,24 @@ static bool has_ended(const struct handle *h)
     return syscall(SYS_ppoll, &connection, 1, &none, NULL, 0) == 1; /* no point of cancellation */
 }
 
+/* A direct system call has closed the library's descriptors: the kernel would report that at once, for ever. */
+static bool is_lost(const struct entries *all, nfds_t count, const struct handle *h)
+{
+    for (nfds_t i = count; i < all->count; i++)
+        if (all->fds[i].revents & POLLNVAL && (all->fds[i].fd == h->wake_rx || all->fds[i].fd == h->wake_tx))
+            return true;
+    return false;
+}
+
 /* Results for the caller, from what the kernel reports. Returns their number. */
 static int gather(struct pollfd *fds, nfds_t count, const struct entries *all)
 {
     int found = 0;
     for (nfds_t i = 0; i < count; i++) {
         short seen = all->fds[i].revents;
-        struct handle *h = seen ? handle_get(fds[i].fd) : NULL;
+        struct handle *h = seen || all->lost ? handle_get(fds[i].fd) : NULL;
         if (h) {
-            if (has_ended(h)) {
+            if (has_ended(h) || is_lost(all, count, h)) {
                 fds[i].revents = fds[i].revents ? fds[i].revents : POLLERR;
                 atomic_store(&h->gone, true);
             }
@@ -156,8 +166,10 @@ static int poll_handles(struct pollfd *fds, nfds_t count, const struct deadline 
         int n = original()->ppoll(all.fds, all.count, wait, all.ready ? NULL : mask);
         if (n < 0)
             return all.ready ? all.ready : -1;
+        for (nfds_t i = count; i < all.count; i++)
+            all.lost |= all.fds[i].revents & POLLNVAL;
         int found = gather(fds, count, &all);
-        if (found || !n)
+        if (found || !n || (wait && !wait->tv_sec && !wait->tv_nsec))
             return found;
     }
 }

@@ -11,17 +11,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-/* As in driver/daemon/protocol.py. The daemon refuses other values. */
-enum { MAGIC = 0x6d6e7869, VERSION = 1, PATIENCE_S = 10 };
-
-struct message {
-    uint32_t magic;
-    uint16_t version;
-    uint16_t kind;
-    int32_t error;
-    uint32_t size;
-    uint64_t value;
-};
+enum { PATIENCE_S = 10 };
 
 /* A copy: a program may change or clear its environment before it opens netmap. */
 static char socket_path[PATH_MAX];
@@ -69,10 +59,10 @@ int wire_connect(bool close_on_exec)
     long failed = syscall(SYS_connect, fd, &address, sizeof address);
     int error = errno;
     if (folder >= 0)
-        original()->close(folder);
+        close_own(folder);
     if (!failed)
         return fd;
-    original()->close(fd);
+    close_own(fd);
     return error == EACCES || error == EPERM ? -EACCES : error == EINTR ? -EINTR : -ENXIO;
 }
 
@@ -166,28 +156,40 @@ static int receive_reply(int fd, void *payload, size_t room, struct reply *reply
     reply->error = head.error;
     reply->value = head.value;
     reply->size = (size_t)n - sizeof head;
-    bool whole = (size_t)n >= sizeof head && head.magic == MAGIC && head.version == VERSION &&
+    bool whole = (size_t)n >= sizeof head && head.magic == MESSAGE_MAGIC && head.version == MESSAGE_VERSION &&
                  head.size == reply->size && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
     if (whole)
         return 0;
     while (reply->count)
-        original()->close(reply->fds[--reply->count]);
+        close_own(reply->fds[--reply->count]);
     return EIO;
 }
 
 int wire_request(int socket, enum message_kind kind, uint64_t value, void *payload, size_t size, size_t room,
                  struct reply *reply)
 {
-    struct message head = {
-        .magic = MAGIC, .version = VERSION, .kind = (uint16_t)kind, .size = (uint32_t)size, .value = value};
+    struct message head = {.magic = MESSAGE_MAGIC,
+                           .version = MESSAGE_VERSION,
+                           .kind = (uint16_t)kind,
+                           .size = (uint32_t)size,
+                           .value = value};
     int pair[2];
     *reply = (struct reply){0};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
         return errno;
     int error = send_message(socket, &head, payload, pair[1]);
-    original()->close(pair[1]); /* now the daemon has the only copy, so its end is seen */
+    close_own(pair[1]); /* now the daemon has the only copy, so its end is seen */
     if (!error)
         error = receive_reply(pair[0], payload, room, reply);
-    original()->close(pair[0]);
+    close_own(pair[0]);
     return error;
+}
+
+int wire_refusal(int socket)
+{
+    struct message head = {0};
+    long n = -1;
+    for (int tries = 0; n < 0 && tries < 2; tries++) /* the first may report that the connection was reset */
+        n = syscall(SYS_recvfrom, socket, &head, sizeof head, MSG_DONTWAIT, NULL, NULL);
+    return n == sizeof head && head.magic == MESSAGE_MAGIC && head.kind == MESSAGE_REFUSED ? head.error : 0;
 }

@@ -32,5 +32,7 @@ void check_syncs(void);
 void check_interface(void);
 void check_pipes(void);
 void check_switch(void);
+void check_offsets(void);
+void check_memory(void);
 
 #endif

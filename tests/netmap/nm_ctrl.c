@@ -1,7 +1,7 @@
 /* Requests, and the errno or the values that netmap answers to them.
  *
  *   nm_ctrl -i NIC [TOPIC...]     topics: headers registration options info legacy views exclusive syncs interface
- *                                         pipes switch; without any: all
+ *                                         pipes switch offsets memory; without any: all
  */
 #include "checks.h"
 
@@ -89,7 +89,8 @@ int main(int argc, char **argv)
         {"legacy", check_legacy},       {"views", check_views},
         {"exclusive", check_exclusive}, {"syncs", check_syncs},
         {"interface", check_interface}, {"pipes", check_pipes},
-        {"switch", check_switch},
+        {"switch", check_switch},       {"offsets", check_offsets},
+        {"memory", check_memory},
     };
     for (int letter; (letter = getopt(argc, argv, "i:")) != -1;)
         if (letter == 'i')

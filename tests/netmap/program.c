@@ -103,6 +103,12 @@ void port_map(struct port *port)
     port->memory = mmap(NULL, port->reg.nr_memsize, PROT_READ | PROT_WRITE, MAP_SHARED, port->fd, 0);
     if (port->memory == MAP_FAILED)
         fail("the memory of %s cannot be mapped: %s", port->header.nr_name, strerror(errno));
+    port_find_rings(port, port->memory);
+}
+
+void port_find_rings(struct port *port, char *memory)
+{
+    port->memory = memory;
     struct netmap_if *nifp = port->nifp = NETMAP_IF(port->memory, port->reg.nr_offset);
     uint32_t tx = nifp->ni_tx_rings + nifp->ni_host_tx_rings, rx = nifp->ni_rx_rings + nifp->ni_host_rx_rings;
     port->tx_count = bound(nifp, 0, tx, port->tx);

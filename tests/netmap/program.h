@@ -37,6 +37,7 @@ void port_open(struct port *port, const char *name, uint32_t extra);
 
 /* Map the memory of a registered descriptor, and find the rings. */
 void port_map(struct port *port);
+void port_find_rings(struct port *port, char *memory);
 void port_close(struct port *port);
 
 /* Print a line of JSON about the open port, so that whoever waits for the program knows. */

@@ -19,6 +19,7 @@ from typing import Any
 from ixrings.driver.daemon import abi
 from ixrings.driver.daemon.abi import Mode, Register, Request
 from ixrings.driver.daemon.ask import ask, ask_status, connect
+from ixrings.driver.daemon.offsets import OffsetsOption
 from ixrings.driver.daemon.protocol import Kind, Message, close_all
 from ixrings.rings import Interface
 from ixrings.rings.interface import attach
@@ -48,6 +49,12 @@ def call_of(
     return abi.Call(abi.Header(nr_version=14, nr_reqtype=kind, nr_name=name.encode()), body, list(options))
 
 
+def offsets(initial: int) -> abi.Option:
+    """The option OFFSETS: 16 bits, and at most 512 bytes."""
+    rest = bytes(OffsetsOption(nro_max_offset=512, nro_initial_offset=initial, nro_offset_bits=16))
+    return abi.Option(abi.OptionHeader(nro_reqtype=abi.OFFSETS, nro_size=24 + len(rest)), rest)
+
+
 class NetmapClient:
     """One open of /dev/netmap. interface: the rings, after register(). Close it, or use it in a `with` block."""
 
@@ -67,11 +74,19 @@ class NetmapClient:
         return abi.unpack(reply.payload), list(reply.fds)
 
     def register(
-        self, name: str, mode: int = Mode.ALL_NIC, *, ringid: int = 0, flags: int = 0, extra: int = 0, **more: int
+        self,
+        name: str,
+        mode: int = Mode.ALL_NIC,
+        *,
+        ringid: int = 0,
+        flags: int = 0,
+        extra: int = 0,
+        offset: int | None = None,
+        **more: int,
     ) -> Register:
-        """NIOCCTRL REGISTER, and the maps of a program."""
+        """NIOCCTRL REGISTER, and the maps of a program. offset: with OFFSETS of 16 bits, and this one to begin with."""
         body = Register(nr_mode=mode, nr_ringid=ringid, nr_flags=flags, nr_extra_bufs=extra, **more)
-        done, self.fds = self.ctrl(call_of(Request.REGISTER, name, body))
+        done, self.fds = self.ctrl(call_of(Request.REGISTER, name, body, [] if offset is None else [offsets(offset)]))
         assert isinstance(done.body, Register)
         self.body = done.body
         self._map()
@@ -108,6 +123,12 @@ class NetmapClient:
         assert self.interface is not None
         return self.interface
 
+    @property
+    def offset_mask(self) -> int:
+        """The bits of a slot's ptr where its offset is, as the first ring says."""
+        ring = (*self.rings.rx_rings, *self.rings.tx_rings)[0]
+        return int.from_bytes(ring._header[56:64], "little")
+
     def txsync(self) -> None:
         self._check(self._library.client_sync_tx(ctypes.byref(self._c)))
 
@@ -142,7 +163,8 @@ class NetmapClient:
         done = 0
         while done < len(frames) and len(span := tx.reserve(len(frames) - done)):
             for i, frame in enumerate(frames[done : done + len(span)]):
-                self.rings.buffers[span.buf_idx[i], : len(frame)] = list(frame)
+                start = int(span.ptr[i]) & self.offset_mask
+                self.rings.buffers[span.buf_idx[i], start : start + len(frame)] = list(frame)
                 span.len[i] = len(frame)
             tx.advance(len(span))
             done += len(span)
@@ -155,7 +177,11 @@ class NetmapClient:
         rx = self.rings.rx_rings[ring]
         frames = []
         while len(span := rx.reserve(rx.num_slots)):
-            frames += [bytes(self.rings.buffers[index, :size]) for index, size in zip(span.buf_idx, span.len)]
+            starts = [int(ptr) & self.offset_mask for ptr in span.ptr]
+            frames += [
+                bytes(self.rings.buffers[index, start : start + size])
+                for index, start, size in zip(span.buf_idx, starts, span.len)
+            ]
             rx.advance(len(span))
         return frames
 

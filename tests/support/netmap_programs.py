@@ -20,8 +20,8 @@ from tests.support.programs import ENVIRONMENT, EXAMPLES, ROOT
 SOURCES = ROOT / "tests" / "netmap"
 HEADER = EXAMPLES / "labs" / "11_netmap_in_c"
 FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{HEADER}"]
-PARTS = {"nm_ctrl": ["ctrl_requests.c", "ctrl_rings.c", "ctrl_soft.c"]}
-NAMES = ("nm_tx", "nm_rx", "nm_bridge", "nm_threads", "nm_pass", "nm_extra", "nm_ctrl")
+PARTS = {"nm_ctrl": ["ctrl_requests.c", "ctrl_rings.c", "ctrl_soft.c", "ctrl_offsets.c", "ctrl_memory.c"]}
+NAMES = ("nm_tx", "nm_rx", "nm_bridge", "nm_threads", "nm_pass", "nm_extra", "nm_forward", "nm_ctrl")
 PATIENCE_S = 30.0
 
 
@@ -38,6 +38,8 @@ def folder() -> tempfile.TemporaryDirectory[str]:
             for name in NAMES
         ]
     )
+    for each in Path(made.name).iterdir():  # whatever the umask
+        each.chmod(0o755)
     return made
 
 

@@ -82,6 +82,12 @@ enum {
     NETMAP_REQ_CSB_ENABLE = 15,
 };
 
+/* nro_reqtype */
+enum {
+    NETMAP_REQ_OPT_SYNC_KLOOP_EVENTFDS = 2,
+    NETMAP_REQ_OPT_CSB = 3,
+};
+
 /* nr_mode: which rings */
 enum {
     NR_REG_DEFAULT = 0,

@@ -2,7 +2,7 @@
  *
  *   behaviour PORT TEST      TEST: a name of the table at the end. The port's wire is a loop, and nobody else uses it.
  */
-#include "netmap.h"
+#include "tests.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -11,14 +11,6 @@
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-
-static const char *name;
-
-static short poll_once(int fd, short events, int ms)
-{
-    struct pollfd entry = {.fd = fd, .events = events};
-    return poll(&entry, 1, ms) < 0 ? -1 : entry.revents;
-}
 
 /* ---- errors ---- */
 
@@ -41,30 +33,30 @@ static void an_unregistered_handle_refuses(void)
 static void requests_are_checked(void)
 {
     int fd = open_netmap();
-    struct registration got, body = {.mode = ALL_NIC};
-    struct header header = {.version = 14, .reqtype = REQ_REGISTER, .body = (uintptr_t)&body};
-    snprintf(header.name, sizeof header.name, "%s", name);
+    struct nmreq_register got, body = {.nr_mode = NR_REG_ALL_NIC};
+    struct nmreq_header header = {.nr_version = 14, .nr_reqtype = NETMAP_REQ_REGISTER, .nr_body = (uintptr_t)&body};
+    snprintf(header.nr_name, sizeof header.nr_name, "%s", name);
     expect_error("a NULL argument", ioctl(fd, NIOCCTRL, NULL), EINVAL);
     expect_error("a bad address", ioctl(fd, NIOCCTRL, (void *)16), EFAULT);
-    struct header bad = header;
-    bad.version = 13;
+    struct nmreq_header bad = header;
+    bad.nr_version = 13;
     expect_error("version 13", ioctl(fd, NIOCCTRL, &bad), EINVAL);
-    bad = header, bad.body = 0;
+    bad = header, bad.nr_body = 0;
     expect_error("no body", ioctl(fd, NIOCCTRL, &bad), EINVAL);
-    bad = header, bad.body = 16;
+    bad = header, bad.nr_body = 16;
     expect_error("a bad body", ioctl(fd, NIOCCTRL, &bad), EFAULT);
-    bad = header, bad.options = 16;
+    bad = header, bad.nr_options = 16;
     expect_error("a bad option", ioctl(fd, NIOCCTRL, &bad), EFAULT);
-    bad = header, bad.reqtype = 99;
+    bad = header, bad.nr_reqtype = 99;
     expect_error("an unknown request", ioctl(fd, NIOCCTRL, &bad), EINVAL);
     expect_error("no such port", try_register(fd, "nosuch", 0, 0, &got), ENXIO);
-    struct legacy old = {.version = 11};
+    struct nmreq old = {.nr_version = 11};
     expect_error("a legacy request of version 11", ioctl(fd, NIOCREGIF, &old), EINVAL);
     errno = ERANGE;
     expect("a request with the sign extended", ioctl(fd, (unsigned long)(int)NIOCCTRL, &header), 0);
     expect("errno after success", errno, ERANGE);
     expect_error("a second registration", try_register(fd, name, 0, 0, &got), EBUSY);
-    size_t beyond = body.memsize + 4096;
+    size_t beyond = body.nr_memsize + 4096;
     expect_error("mmap beyond the region", mmap(NULL, beyond, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0,
                  EINVAL);
     expect_error("an ordinary file", ioctl(0, NIOCTXSYNC, NULL), ENOTTY);
@@ -73,24 +65,25 @@ static void requests_are_checked(void)
 static void options_get_their_status(void)
 {
     int fd = open_netmap();
-    struct registration got;
-    struct option unknown = {.reqtype = 1234}, circle = {.reqtype = 1234, .status = 77};
-    circle.next = (uintptr_t)&circle;
+    struct nmreq_register got;
+    struct nmreq_option unknown = {.nro_reqtype = 1234}, circle = {.nro_reqtype = 1234, .nro_status = 77};
+    circle.nro_next = (uintptr_t)&circle;
     expect_error("an unknown option", try_register(fd, name, 0, (uintptr_t)&unknown, &got), EOPNOTSUPP);
-    expect("its status", unknown.status, EOPNOTSUPP);
+    expect("its status", unknown.nro_status, EOPNOTSUPP);
     expect_error("a circle", try_register(fd, name, 0, (uintptr_t)&circle, &got), EMSGSIZE);
-    expect("the status of a circle, which stays", circle.status, 77);
+    expect("the status of a circle, which stays", circle.nro_status, 77);
     struct {
-        struct option option;
+        struct nmreq_option option;
         uint64_t atok, ktoa;
-    } csb[2] = {{.option = {.reqtype = OPT_CSB}}, {.option = {.reqtype = OPT_CSB}}};
-    csb[0].option.next = (uintptr_t)&csb[1];
-    expect_error("an option twice", try_register(fd, name, EXCLUSIVE, (uintptr_t)csb, &got), EINVAL);
-    expect("the status of the first", csb[0].option.status, EINVAL);
-    expect("the status of the second", csb[1].option.status, EINVAL);
-    expect("nro_next, which stays", (long long)csb[0].option.next, (long long)(uintptr_t)&csb[1]);
-    csb[0].option.next = 0, csb[0].atok = 16;
-    expect_error("a control block at an odd address", try_register(fd, name, EXCLUSIVE, (uintptr_t)csb, &got), EINVAL);
+    } csb[2] = {{.option = {.nro_reqtype = NETMAP_REQ_OPT_CSB}}, {.option = {.nro_reqtype = NETMAP_REQ_OPT_CSB}}};
+    csb[0].option.nro_next = (uintptr_t)&csb[1];
+    expect_error("an option twice", try_register(fd, name, NR_EXCLUSIVE, (uintptr_t)csb, &got), EINVAL);
+    expect("the status of the first", csb[0].option.nro_status, EINVAL);
+    expect("the status of the second", csb[1].option.nro_status, EINVAL);
+    expect("nro_next, which stays", (long long)csb[0].option.nro_next, (long long)(uintptr_t)&csb[1]);
+    csb[0].option.nro_next = 0, csb[0].atok = 16;
+    expect_error("a control block at an odd address", try_register(fd, name, NR_EXCLUSIVE, (uintptr_t)csb, &got),
+                 EINVAL);
     expect("a registration after refusals", try_register(fd, name, 0, 0, &got), 0);
 }
 
@@ -132,7 +125,7 @@ static void stray_messages_do_no_harm(void)
         dprintf(port.fd, "an error: %d\n", i);
         syscall(SYS_sendto, port.fd, long_line, sizeof long_line, 0, NULL, 0);
         syscall(SYS_sendto, port.fd, "", 0, 0, NULL, 0); /* looks like the end of a connection */
-        struct registration got;
+        struct nmreq_register got;
         expect_error("a second registration", try_register(port.fd, name, 0, 0, &got), EBUSY);
         put_frames(port.tx, (uint32_t)i, 1);
         expect("poll", poll_once(port.fd, POLLIN, PATIENCE_MS), POLLIN);
@@ -148,11 +141,11 @@ static void indirect_frames_come_from_the_programs_memory(void)
     memset(frame, 0xFF, sizeof frame);
     expect("NIOCRXSYNC", ioctl(b.fd, NIOCRXSYNC, NULL), 0);
     for (int way = 0; way < 3; way++) {
-        struct slot *slot = &a.tx->slot[a.tx->head];
+        struct netmap_slot *slot = &a.tx->slot[a.tx->head];
         frame[50] = (uint8_t)way;
         memset(buffer(a.tx, a.tx->head), 0, 100);
-        *slot = (struct slot){slot->buf_idx, sizeof frame, 0x10, way == 2 ? 16 : (uintptr_t)frame};
-        a.tx->head = a.tx->cur = next(a.tx, a.tx->head);
+        *slot = (struct netmap_slot){slot->buf_idx, sizeof frame, 0x10, way == 2 ? 16 : (uintptr_t)frame};
+        a.tx->head = a.tx->cur = nm_ring_next(a.tx, a.tx->head);
         if (way == 1)
             expect("poll", poll_once(a.fd, POLLIN, 0), 0);
         else
@@ -163,12 +156,12 @@ static void indirect_frames_come_from_the_programs_memory(void)
             break;
         expect("length", b.rx->slot[b.rx->head].len, sizeof frame);
         expect("content", memcmp(buffer(b.rx, b.rx->head), frame, sizeof frame), 0);
-        b.rx->head = b.rx->cur = next(b.rx, b.rx->head);
+        b.rx->head = b.rx->cur = nm_ring_next(b.rx, b.rx->head);
     }
     expect("poll of a port that broke no rule", poll_once(a.fd, POLLOUT, 1000), POLLOUT);
-    struct slot *slot = &a.tx->slot[a.tx->head];
-    *slot = (struct slot){slot->buf_idx, 0xFFFF, 0x10, (uintptr_t)frame};
-    a.tx->head = a.tx->cur = next(a.tx, a.tx->head);
+    struct netmap_slot *slot = &a.tx->slot[a.tx->head];
+    *slot = (struct netmap_slot){slot->buf_idx, 0xFFFF, 0x10, (uintptr_t)frame};
+    a.tx->head = a.tx->cur = nm_ring_next(a.tx, a.tx->head);
     expect("poll of a port with a frame longer than a buffer", poll_once(a.fd, POLLOUT, 1000) & POLLERR, POLLERR);
 }
 
@@ -176,7 +169,7 @@ static void indirect_frames_come_from_the_programs_memory(void)
 
 static void closed_descriptors_are_closed(void)
 {
-    struct port port = open_port(name, EXCLUSIVE);
+    struct port port = open_port(name, NR_EXCLUSIVE);
     int copies[] = {dup(port.fd), dup2(port.fd, 40), fcntl(port.fd, F_DUPFD, 50), fcntl(port.fd, F_DUPFD_CLOEXEC, 60),
                     dup3(port.fd, 70, O_CLOEXEC)};
     close(port.fd);
@@ -192,9 +185,9 @@ static void closed_descriptors_are_closed(void)
     expect("dup2 over the last copy", dup2(0, 70), 70);
     expect_error("NIOCTXSYNC of another file", ioctl(70, NIOCTXSYNC, NULL), ENOTTY);
     for (double end = now() + 20;;) { /* the daemon sees the end of the connection a little later */
-        struct registration got;
+        struct nmreq_register got;
         int fd = open_netmap();
-        if (!try_register(fd, name, EXCLUSIVE, 0, &got))
+        if (!try_register(fd, name, NR_EXCLUSIVE, 0, &got))
             break;
         close(fd);
         if (errno != EBUSY || now() > end)
@@ -213,53 +206,12 @@ static void a_program_closes_what_it_does_not_know(void)
     expect("the lowest free descriptor", dup(0), port.fd + 1);
     expect("poll", poll_once(port.fd, POLLIN | POLLOUT, 1000), POLLOUT);
     expect("NIOCRXSYNC", ioctl(port.fd, NIOCRXSYNC, NULL), 0);
-    void *again = mmap(NULL, port.got.memsize, PROT_READ, MAP_SHARED, port.fd, 0);
+    void *again = mmap(NULL, port.got.nr_memsize, PROT_READ, MAP_SHARED, port.fd, 0);
     expect("another mapping", again == MAP_FAILED, 0);
     expect("close_range of everything", close_range(3, ~0u, 0), 0);
     expect_error("NIOCTXSYNC", ioctl(port.fd, NIOCTXSYNC, NULL), EBADF);
     for (int fd = 3; fd < 20000; fd++)
         expect("a descriptor that is still open", fcntl(fd, F_GETFD), -1);
-}
-
-/* Its memory is this process's own, but its descriptors are not. */
-static void a_vfork_child_closes_only_its_own(void)
-{
-    struct port port = open_port(name, 0);
-    pid_t child = vfork();
-    if (!child) {
-        close(port.fd);
-        close_range(3, ~0u, 0);
-        _exit(0);
-    }
-    waitpid(child, NULL, 0);
-    expect("NIOCTXSYNC", ioctl(port.fd, NIOCTXSYNC, NULL), 0);
-    expect("poll", poll_once(port.fd, POLLIN | POLLOUT, 1000), POLLOUT);
-}
-
-/* The parent ends, as daemon() does it, and the child goes on with the handle. */
-static void a_program_becomes_a_daemon(void)
-{
-    int ends[2];
-    char result = 0;
-    expect("pipe", pipe(ends), 0);
-    pid_t program = fork();
-    if (!program) {
-        struct port port = open_port(name, EXCLUSIVE);
-        close(ends[0]);
-        expect("daemon", daemon(0, 0), 0);
-        close_range((unsigned)(port.fd > ends[1] ? port.fd : ends[1]) + 1, ~0u, 0);
-        put_frames(port.tx, 0, 1);
-        expect("poll", poll_once(port.fd, POLLIN, PATIENCE_MS), POLLIN);
-        expect("frames", take_frames(port.rx, 0), 1);
-        expect("another handle", open_netmap() >= 0, 1);
-        expect("write", write(ends[1], "y", 1), 1);
-        _exit(0);
-    }
-    close(ends[1]);
-    int status;
-    expect("waitpid", waitpid(program, &status, 0), program);
-    expect("the program's exit code", status, 0);
-    expect("the daemon's answer", read(ends[0], &result, 1), 1);
 }
 
 static void threads_open_and_close(void)
@@ -277,7 +229,7 @@ void *churn(void *argument)
     for (int i = 0; i < 20; i++) {
         struct port port = open_port(name, 0);
         expect("poll", poll_once(port.fd, POLLOUT, 20000), POLLOUT);
-        munmap(port.region, port.got.memsize);
+        munmap(port.region, port.got.nr_memsize);
         close(port.fd);
     }
     return argument;
@@ -443,12 +395,12 @@ static void *wait_shortly(void *argument)
 /* A cancelled thread that kept the handle would keep its rings, too. */
 static void cancelled_threads_keep_no_handle_open(void)
 {
-    struct registration got;
+    struct nmreq_register got;
     for (int i = 0; i < 200; i++) {
         pthread_t thread;
         int fd = open("/dev/netmap", O_RDWR), error = EBUSY;
         for (int tries = 0; error == EBUSY && tries < 2000; tries++) {
-            error = try_register(fd, name, EXCLUSIVE, 0, &got) ? errno : 0;
+            error = try_register(fd, name, NR_EXCLUSIVE, 0, &got) ? errno : 0;
             if (error)
                 nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
         }
@@ -459,100 +411,6 @@ static void cancelled_threads_keep_no_handle_open(void)
         pthread_join(thread, NULL);
         close(fd);
     }
-}
-
-/* ---- epoll ---- */
-
-static int events_of(int epoll, int ms)
-{
-    struct epoll_event event = {0};
-    int n = epoll_wait(epoll, &event, 1, ms);
-    return n < 1 ? n : (int)event.events;
-}
-
-static void epoll_keeps_its_rules(void)
-{
-    struct port port = open_port(name, 0);
-    int epoll = epoll_create(1), ends[2];
-    struct epoll_event out = {.events = EPOLLOUT | EPOLLONESHOT, .data.u64 = 1}, both = {.events = EPOLLIN | EPOLLOUT};
-    expect_error("EPOLL_CTL_MOD before ADD", epoll_ctl(epoll, EPOLL_CTL_MOD, port.fd, &out), ENOENT);
-    expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, port.fd, &out), 0);
-    expect_error("EPOLL_CTL_ADD twice", epoll_ctl(epoll, EPOLL_CTL_ADD, port.fd, &out), EEXIST);
-    expect("one shot", events_of(epoll, 1000), EPOLLOUT);
-    expect("after one shot", events_of(epoll, 10), 0);
-    expect("EPOLL_CTL_MOD", epoll_ctl(epoll, EPOLL_CTL_MOD, port.fd, &out), 0);
-    expect("another shot", events_of(epoll, 1000), EPOLLOUT);
-    both.events = EPOLLIN | EPOLLOUT | EPOLLET;
-    expect("EPOLL_CTL_MOD", epoll_ctl(epoll, EPOLL_CTL_MOD, port.fd, &both), 0);
-    expect("the first edge", events_of(epoll, 1000), EPOLLOUT);
-    expect("no edge", events_of(epoll, 10), 0);
-    put_frames(port.tx, 0, 1);
-    expect("a frame comes", events_of(epoll, PATIENCE_MS) & EPOLLIN, EPOLLIN);
-    expect("frames", take_frames(port.rx, 0), 1);
-    both.events = EPOLLIN | EPOLLOUT;
-    expect("EPOLL_CTL_MOD", epoll_ctl(epoll, EPOLL_CTL_MOD, port.fd, &both), 0);
-    expect("a level", events_of(epoll, 1000), EPOLLOUT);
-    expect("the same level", events_of(epoll, 1000), EPOLLOUT);
-
-    /* a descriptor beside it is not starved, also with room for one event */
-    expect("pipe", pipe(ends), 0);
-    expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &(struct epoll_event){.events = EPOLLIN}), 0);
-    expect("write", write(ends[1], "x", 1), 1);
-    int pipes = 0, ports = 0;
-    for (int i = 0; i < 20; i++)
-        *(events_of(epoll, 1000) == EPOLLIN ? &pipes : &ports) += 1;
-    if (!pipes || !ports)
-        FAIL("of 20 events the pipe had %d, the port %d", pipes, ports);
-    expect("EPOLL_CTL_DEL", epoll_ctl(epoll, EPOLL_CTL_DEL, ends[0], NULL), 0);
-
-    /* the instance can be waited for, too */
-    struct pollfd entry = {.fd = epoll, .events = POLLIN};
-    expect("poll of the instance", poll(&entry, 1, 1000), 1);
-    expect("EPOLL_CTL_DEL", epoll_ctl(epoll, EPOLL_CTL_DEL, port.fd, NULL), 0);
-    expect("after EPOLL_CTL_DEL", events_of(epoll, 10), 0);
-}
-
-static void epoll_forgets_what_is_closed(void)
-{
-    struct port port = open_port(name, 0);
-    struct epoll_event out = {.events = EPOLLOUT};
-    int epoll = epoll_create1(0), number = port.fd;
-    expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, port.fd, &out), 0);
-    expect("an event", events_of(epoll, 1000), EPOLLOUT);
-    close(port.fd);
-    expect("after close", events_of(epoll, 10), 0);
-    port = open_port(name, 0);
-    expect("the number is used again", port.fd, number);
-    expect("a new handle in an old place", events_of(epoll, 10), 0);
-    expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, port.fd, &out), 0);
-    number = epoll;
-    close(epoll);
-    epoll = epoll_create1(0);
-    expect("the number of the instance is used again", epoll, number);
-    expect("a new instance", events_of(epoll, 10), 0);
-    int unregistered = open_netmap();
-    expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, unregistered, &out), 0);
-    expect("an unregistered handle", events_of(epoll, 1000), EPOLLERR);
-    struct registration got;
-    expect("REGISTER", try_register(unregistered, name, 0, 0, &got), 0);
-    expect("the same handle, registered", events_of(epoll, 1000), EPOLLOUT);
-}
-
-static void epoll_takes_many_handles(void)
-{
-    enum { MANY = 300 };
-    struct port port = open_port(name, 0);
-    struct epoll_event seen[MANY];
-    int epoll = epoll_create1(0), copies[MANY], reported[MANY] = {0}, missing = MANY;
-    for (int i = 0; i < MANY; i++) {
-        copies[i] = dup(port.fd);
-        struct epoll_event out = {.events = EPOLLOUT, .data.fd = i};
-        expect("EPOLL_CTL_ADD", epoll_ctl(epoll, EPOLL_CTL_ADD, copies[i], &out), 0);
-    }
-    for (double end = now() + 20; missing && now() < end;)
-        for (int i = 0, n = epoll_wait(epoll, seen, MANY, PATIENCE_MS); i < n; i++)
-            missing -= !reported[seen[i].data.fd]++;
-    expect("handles that were not reported", missing, 0);
 }
 
 /* ---- the daemon ends ---- */
@@ -585,7 +443,7 @@ static void open_keeps_its_flags(void)
     expect("O_NONBLOCK of a plain open", fcntl(plain, F_GETFL) & O_NONBLOCK, 0);
     expect("FD_CLOEXEC", fcntl(flagged, F_GETFD), FD_CLOEXEC);
     expect("O_NONBLOCK", fcntl(flagged, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
-    struct registration got;
+    struct nmreq_register got;
     expect("REGISTER without blocking", try_register(flagged, name, 0, 0, &got), 0);
     int more[] = {__open_2("/dev/netmap", O_RDWR), __open64_2("/dev/netmap", O_RDWR),
                   openat(AT_FDCWD, "/dev/netmap", O_RDWR)};
@@ -595,11 +453,7 @@ static void open_keeps_its_flags(void)
     expect("an ordinary file", file, more[2] + 1);
 }
 
-#define TEST(function) {#function, function}
-static const struct {
-    const char *name;
-    void (*run)(void);
-} tests[] = {
+static const struct test tests[] = {
     TEST(an_unregistered_handle_refuses),
     TEST(requests_are_checked),
     TEST(options_get_their_status),
@@ -608,8 +462,6 @@ static const struct {
     TEST(indirect_frames_come_from_the_programs_memory),
     TEST(closed_descriptors_are_closed),
     TEST(a_program_closes_what_it_does_not_know),
-    TEST(a_vfork_child_closes_only_its_own),
-    TEST(a_program_becomes_a_daemon),
     TEST(threads_open_and_close),
     TEST(a_wait_lasts_as_long_as_asked),
     TEST(a_sleeper_is_woken),
@@ -617,21 +469,11 @@ static const struct {
     TEST(signals_end_a_wait),
     TEST(a_waiting_thread_can_be_cancelled),
     TEST(cancelled_threads_keep_no_handle_open),
-    TEST(epoll_keeps_its_rules),
-    TEST(epoll_forgets_what_is_closed),
-    TEST(epoll_takes_many_handles),
     TEST(open_keeps_its_flags),
     TEST(the_daemon_ends),
 };
 
 int main(int argc, char **argv)
 {
-    name = argc == 3 ? argv[1] : "";
-    for (size_t i = 0; argc == 3 && i < sizeof tests / sizeof *tests; i++)
-        if (!strcmp(argv[2], tests[i].name)) {
-            tests[i].run();
-            return 0;
-        }
-    fprintf(stderr, "usage: behaviour PORT TEST\n");
-    return 2;
+    return run_test(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -100,7 +100,7 @@ static void transfer(struct port *port, uint32_t count, const char *way)
         received += take_frames(port->rx, received);
     }
     /* nm_tx_pending becomes 0 */
-    for (double end = now() + PATIENCE_MS / 1000.0; next(port->tx, port->tx->tail) != port->tx->head;) {
+    for (double end = now() + PATIENCE_MS / 1000.0; nm_ring_next(port->tx, port->tx->tail) != port->tx->head;) {
         expect("NIOCTXSYNC", ioctl(port->fd, NIOCTXSYNC, NULL), 0);
         check_time(end, 0, 0);
     }
@@ -190,8 +190,8 @@ static void run_with(const char *program, const char *count, const char *way, in
 {
     char number[16], offset[32], size[32];
     snprintf(number, sizeof number, "%d", fd);
-    snprintf(offset, sizeof offset, "%llu", (unsigned long long)port->got.offset);
-    snprintf(size, sizeof size, "%llu", (unsigned long long)port->got.memsize);
+    snprintf(offset, sizeof offset, "%llu", (unsigned long long)port->got.nr_offset);
+    snprintf(size, sizeof size, "%llu", (unsigned long long)port->got.nr_memsize);
     execl(program, program, "-", count, way, number, offset, size, (char *)NULL);
     FAIL("exec: %s", strerror(errno));
 }
@@ -200,7 +200,7 @@ static void run_with(const char *program, const char *count, const char *way, in
 static void go_on(char **argv, uint32_t count)
 {
     int fd = atoi(argv[4]);
-    struct registration got = {.offset = strtoull(argv[5], NULL, 10), .memsize = strtoull(argv[6], NULL, 10)};
+    struct nmreq_register got = {.nr_offset = strtoull(argv[5], NULL, 10), .nr_memsize = strtoull(argv[6], NULL, 10)};
     if (!strcmp(argv[3], "taken"))
         fd = take(fd);
     ready_by_poll(fd, POLLOUT, "poll");
@@ -229,7 +229,7 @@ static void transfer_elsewhere(const char *program, const char *name, const char
 static void register_in_child(const char *name, uint32_t count)
 {
     int fd = open_netmap(), status;
-    struct registration *got = mmap(NULL, sizeof *got, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct nmreq_register *got = mmap(NULL, sizeof *got, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child = fork();
     if (!child)
         _exit(try_register(fd, name, 0, 0, got) != 0);
@@ -243,20 +243,20 @@ static void register_in_child(const char *name, uint32_t count)
 
 static struct port open_legacy(const char *name)
 {
-    struct legacy request = {.version = 14, .arg3 = 7};
+    struct nmreq request = {.nr_version = 14, .nr_arg3 = 7};
     int fd = open_netmap();
-    snprintf(request.name, sizeof request.name, "%s", name);
-    struct legacy info = request;
+    snprintf(request.nr_name, sizeof request.nr_name, "%s", name);
+    struct nmreq info = request;
     expect("NIOCGINFO", ioctl(fd, NIOCGINFO, &info), 0);
     expect("NIOCREGIF", ioctl(fd, NIOCREGIF, &request), 0);
-    expect("nr_memsize of NIOCGINFO", info.memsize, request.memsize);
-    expect("nr_rx_slots of NIOCGINFO", info.rx_slots, request.rx_slots);
-    expect("nr_version, which nobody writes", request.version, 14);
-    expect("nr_flags, which nobody writes", request.flags, 0);
-    expect("nr_arg3: extra buffers", request.arg3, 7);
-    struct registration got = {.offset = request.offset, .memsize = request.memsize};
+    expect("nr_memsize of NIOCGINFO", info.nr_memsize, request.nr_memsize);
+    expect("nr_rx_slots of NIOCGINFO", info.nr_rx_slots, request.nr_rx_slots);
+    expect("nr_version, which nobody writes", request.nr_version, 14);
+    expect("nr_flags, which nobody writes", request.nr_flags, 0);
+    expect("nr_arg3: extra buffers", request.nr_arg3, 7);
+    struct nmreq_register got = {.nr_offset = request.nr_offset, .nr_memsize = request.nr_memsize};
     struct port port = attach(fd, &got);
-    if (!port.netif->bufs_head)
+    if (!port.netif->ni_bufs_head)
         FAIL("ni_bufs_head is 0, and 7 extra buffers were given");
     return port;
 }
