@@ -17,7 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import Interface, Region, RxRing, TxRing
-from ixrings.rings.client import EVENT_RX, EVENT_TX, Client, ClientForward, ClientRxSync, ClientSpin, ClientTxSync
+from ixrings.rings.client import (
+    EVENT_ERROR,
+    EVENT_RX,
+    EVENT_TX,
+    Client,
+    ClientForward,
+    ClientRxSync,
+    ClientSpin,
+    ClientTxSync,
+)
 
 from .errors import PortClosed, PortError
 from .gate import Gate
@@ -39,6 +48,9 @@ class Descriptors(Protocol):
 
     def check(self) -> None:
         """Raises PortClosed if the daemon has ended, or has taken the port away."""
+
+    def nothing_comes(self) -> PortClosed:
+        """The error for rings that have ended. It says what ended behind them."""
 
     def close(self) -> None:
         """Close the descriptors in this process. The daemon closes the handle when nobody has its connection."""
@@ -157,7 +169,7 @@ class HandleSet(PortSet):
     def interrupts(self) -> Sides:
         with self.making:
             if self._sides is None:
-                self._sides = HandleSides(self.handle, self.client.poll)
+                self._sides = HandleSides(self.handle, self._poll)
             return self._sides
 
     def forward_to(self, target: QueueSet) -> Moving:
@@ -173,6 +185,16 @@ class HandleSet(PortSet):
 
     def check(self) -> None:
         self.handle.check()
+        if self.rx_rings:  # a busy wait has not polled yet
+            self._poll(EVENT_RX)
+
+    def _poll(self, events: int) -> int:
+        """Client.poll(). Raises PortClosed if the RX rings have ended: netmap's POLLERR, and no rule is broken."""
+        violations = self.client.violations
+        ready = self.client.poll(events)
+        if events == EVENT_RX and ready == EVENT_ERROR and violations == self.client.violations:
+            raise self.handle.nothing_comes()
+        return ready
 
     def look_for_standstill(self) -> None:
         """The daemon looks at link and registers."""

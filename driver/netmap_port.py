@@ -7,6 +7,7 @@ what only the program with the NIC can do is refused.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ from .checks import require
 from .config import MAX_FRAME, OnePortOptions
 from .daemon import protocol
 from .daemon.abi import BODIES, NAME_SIZE, Call, Flag, Header, Mode, PortInfo, Register, Request, pack, unpack
-from .daemon.ask import Denied, ask, ask_status, connect
+from .daemon.ask import Denied, ask, ask_status, connect, default_socket
 from .daemon.errors import Refused
 from .daemon.protocol import Kind, Message
 from .errors import LinkDown, NothingToWatch, PortClosed, PortError, PortTimeout
@@ -62,6 +63,9 @@ OWNERS = ("mac", "region", "trace", "flow_director", "rss_key", "drop", "loopbac
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (PortError, PortTimeout, PortClosed, DeviceError, DeviceGone, ValueError, TypeError)
 }
+RESULTS: dict[str, type] = {"mtu": int, "mac": str, "promiscuous": bool, "link": dict, "stats": dict}
+END_S = 0.5  # between the end of a process's sockets, and its own
+LONGEST_SPIN_NS = 1_000_000  # a spin keeps the GIL
 
 
 class Connection:
@@ -71,8 +75,6 @@ class Connection:
     """
 
     def __init__(self, text: str) -> None:
-        from .daemon.daemon import default_socket
-
         self.text, self.path = text, default_socket()
         try:
             self._sock = connect(self.path)
@@ -81,6 +83,7 @@ class Connection:
         (self.pid,) = struct.unpack_from("i", self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         self.fds: list[int] = []
         self.wake_rx = self.wake_tx = -1
+        self.watched = ""  # the port that a monitor watches
         self.client: Client | None = None
 
     @property
@@ -99,6 +102,8 @@ class Connection:
         """Raises PortClosed if the daemon has ended, PortTimeout if it does not answer."""
         try:
             return ask(self._sock, message)
+        except Denied:
+            raise
         except TimeoutError:
             raise PortTimeout(f"{self.text}: the daemon, process {self.pid}, does not answer") from None
         except (OSError, ValueError) as error:
@@ -118,18 +123,29 @@ class Connection:
             return unpack(reply.payload).body, reply
         except Refused as error:
             protocol.close_all(reply.fds)
-            raise PortError(f"{self.text}: the daemon's answer is not understood: {error}") from None
+            raise self.not_understood(error) from None
 
     def owner(self, port: str, call: str, *arguments: object) -> Any:
         """What the owner of the NIC does or tells. Raises what it would raise there."""
         request = {"port": port, "call": call, "arguments": arguments}
         reply = self.ask(Message(Kind.OWNER, json.dumps(request).encode()))
         protocol.close_all(reply.fds)
-        found = json.loads(reply.payload) if reply.payload else {}
+        try:
+            found = json.loads(reply.payload or b"{}")
+        except (ValueError, RecursionError):
+            raise self.not_understood("it is not JSON") from None
+        if not isinstance(found, dict):
+            raise self.not_understood("it is not a JSON object")
         if "result" not in found:
             sentence = found.get("error") or os.strerror(reply.error)
             raise KINDS.get(str(found.get("kind")), PortError)(f"{self.text}: {sentence}")
+        if not isinstance(found["result"], RESULTS.get(call, object)):
+            raise self.not_understood(f"{call} is {found['result']!r:.40}")
         return found["result"]
+
+    def not_understood(self, why: object) -> PortError:
+        """The error for an answer that the daemon should not give."""
+        return PortError(f"{self.text}: the answer of the daemon, process {self.pid}, is not understood: {why}")
 
     # ---- the end of the daemon ----
 
@@ -145,14 +161,45 @@ class Connection:
 
     def ended(self) -> PortClosed:
         """The error that says what is known about the end."""
-        if self._sock.fileno() < 0 or self._hung_up():
+        if has_ended(self.pid):
             return PortClosed(
                 f"{self.text} is closed: the daemon, process {self.pid}, has ended. Start it again, then open the port "
                 "again"
             )
+        if self._sock.fileno() < 0 or self._hung_up():
+            return PortClosed(
+                f"{self.text} is closed: the daemon, process {self.pid}, has closed the connection. Its log has the "
+                "reason"
+            )
         return PortClosed(
             f"{self.text} is closed: the daemon, process {self.pid}, has taken the port away. Its log has the reason"
         )
+
+    def nothing_comes(self) -> PortClosed:
+        """The error for rings that have ended, because there is nothing behind them any more."""
+        if self.watched:
+            return PortClosed(
+                f"{self.text} has ended: the last program that used {self.watched} has closed it. Open the monitor "
+                "again when another one uses it"
+            )
+        return PortClosed(
+            f"{self.text} has ended: what was behind it is gone. The log of the daemon, process {self.pid}, has the "
+            "reason"
+        )
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process has ended, or does so now: its sockets are closed a moment before its end is known."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # there is no such process here
+        return True
+    try:
+        end = select.poll()
+        end.register(fd, select.POLLIN)
+        return bool(end.poll(END_S * 1000))
+    finally:
+        os.close(fd)
 
 
 def register(connection: Connection, name: NetmapName, extra_bufs: int) -> tuple[Register, Message]:
@@ -173,7 +220,7 @@ def register(connection: Connection, name: NetmapName, extra_bufs: int) -> tuple
         raise why_refused(connection, name, error) from None
     if not isinstance(body, BODIES[Request.REGISTER]) or len(reply.fds) != 6:
         protocol.close_all(reply.fds)
-        raise PortError(f"{connection.text}: the daemon's answer brings {len(reply.fds)} descriptors, not 6")
+        raise connection.not_understood(f"it brings {len(reply.fds)} descriptors, not 6")
     return body, reply
 
 
@@ -206,17 +253,22 @@ def open_handle(text: str, port: str, name: NetmapName, options: OnePortOptions)
     Raises PortError, PortClosed.
     """
     connection = Connection(text)
-    with ExitStack() as undo:
+    with ExitStack() as undo, ExitStack() as received:
         undo.callback(connection.close)
         body, reply = register(connection, name, options["extra_bufs"])
         region_fd, asks, answers, kick, wake_rx, wake_tx = reply.fds
         connection.fds = [asks, answers, kick, wake_rx, wake_tx]
         connection.wake_rx, connection.wake_tx = wake_rx, wake_tx
-        undo.callback(os.close, region_fd)
+        connection.watched = name.port if name.monitors else ""
+        received.callback(os.close, region_fd)  # the region has its own: so no signal can make both close the same
         try:
+            for fd in (region_fd, asks, answers):
+                check_sealed(fd)
             mapping = map_region(region_fd)
-            client = Client(asks, answers, kick, connection.socket, reply.value, connection.ended)
+            spin_ns = min(reply.value, LONGEST_SPIN_NS)
+            client = Client(asks, answers, kick, connection.socket, spin_ns, connection.ended)
             interface = Interface(mapping, body.nr_offset, text)
+            region = AttachedRegion(os.dup(region_fd), mapping, interface)
         except (OSError, ValueError, RegionError) as error:
             raise PortError(f"{text} cannot be mapped: {error}") from None
         connection.client = client
@@ -225,7 +277,7 @@ def open_handle(text: str, port: str, name: NetmapName, options: OnePortOptions)
             text,
             port,
             interface,
-            AttachedRegion(region_fd, mapping, interface),
+            region,
             client,
             connection,
             longest=longest,
@@ -234,6 +286,15 @@ def open_handle(text: str, port: str, name: NetmapName, options: OnePortOptions)
         )
         undo.pop_all()
         return handles
+
+
+def check_sealed(fd: int) -> None:
+    """Raises OSError, ValueError unless the memory keeps its size: whoever reads past its end is killed by SIGBUS.
+
+    It asks for seals alone, because other calls may take for ever with a file of another kind.
+    """
+    if not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+        raise ValueError("another process can make its memory shorter (there is no F_SEAL_SHRINK)")
 
 
 def open_in_time(text: str, name: NetmapName, options: OnePortOptions) -> HandleSet:
@@ -264,7 +325,8 @@ class NetmapPort(Port):
     Rings, buffers, syncs, waits, queue() and forward() work as with a NIC of one's own; ports of one daemon share their
     region. mac, mtu, promiscuous, link and stats() are the NIC's, through the daemon. Registers, filters, offloads and
     the clock are refused. A port without a NIC (a pipe, a switch port) has an address made from its name, and counts
-    nothing. When the daemon ends, calls raise PortClosed.
+    nothing. When the daemon ends, calls raise PortClosed. So does a wait on a monitor when the last program that it
+    watches has closed the port, and the monitor has no more frames.
     """
 
     __slots__ = ("_handle", "_netmap")

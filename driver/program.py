@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -16,6 +17,7 @@ from .errors import ERRORS
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILED, INTERRUPTED = 1, 130
+AGAIN_S = 0.001
 EXPECTED = (*ERRORS, ValueError, OSError)
 
 
@@ -38,8 +40,17 @@ def run(main: Callable[[], int | None], name: str = "") -> NoReturn:
 
 def end_by_signals() -> None:
     """SIGTERM and SIGHUP (a closed terminal) end the program as Ctrl-C does: by KeyboardInterrupt."""
+    sys.unraisablehook = interrupt_again
     for number in ending_signals():
         signal.signal(number, signal.default_int_handler)
+
+
+def interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python drops an exception that leaves a __del__. KeyboardInterrupt comes again a moment later, outside of it."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def ending_signals() -> list[signal.Signals]:

@@ -189,7 +189,8 @@ def isolated_of(options: argparse.Namespace) -> frozenset[str]:
 
 def run(options: argparse.Namespace) -> int:
     from ..daemon import systemd
-    from ..daemon.daemon import Daemon, Settings, default_socket
+    from ..daemon.ask import default_socket
+    from ..daemon.daemon import Daemon, Settings
     from ..daemon.place import Place
     from ..daemon.server import Server, raise_limit
 

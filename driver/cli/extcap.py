@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -28,12 +28,12 @@ from ..capture_filter import HEAD, Filter, Heads, parse_filter
 from ..errors import NothingToWatch, PortClosed
 from ..opening import open_port
 from ..port import Port
-from ..program import reader_has_gone
+from ..program import reader_has_gone, status_of
 
 if TYPE_CHECKING:
     from ixrings.rings import RxRing
 
-FOLDER = Path("~/.local/lib/wireshark/extcap")
+FOLDERS = [Path("~/.local/lib/wireshark/extcap"), Path("~/.config/wireshark/extcap")]  # from Wireshark 4.2 on; before
 PREFIX = "netmap:"
 DIRECTIONS = {"rt": "received and sent", "r": "received", "t": "sent"}
 POLL_S, FLUSH_S = 0.03, 0.05  # a frame is in the pipe within 100 ms
@@ -50,11 +50,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.set_defaults(run=run)
     parser.add_argument(
         "--install",
-        nargs="?",
+        nargs="*",
         type=Path,
-        const=FOLDER,
         metavar="FOLDER",
-        help=f"write the wrapper for Wireshark (default: {FOLDER}; before Wireshark 4: ~/.config/wireshark/extcap)",
+        help=f"write the wrapper for Wireshark (default: {FOLDERS[0]} and, before Wireshark 4.2, {FOLDERS[1]})",
     )
     ask = parser.add_argument_group("what Wireshark asks")
     ask.add_argument("--extcap-interfaces", action="store_true", help="list the interfaces")
@@ -72,7 +71,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(options: argparse.Namespace) -> int:
     if options.install is not None:
-        return install(options.install)
+        return install(options.install or FOLDERS)
     if options.extcap_interfaces:
         return list_interfaces()
     if options.extcap_version is not None and not options.extcap_interface:
@@ -98,8 +97,7 @@ def version_line() -> str:
 
 def list_interfaces() -> int:
     """Print the daemon's ports. Without a daemon print none and succeed: Wireshark asks each time it starts."""
-    from ..daemon.ask import ask_status
-    from ..daemon.daemon import default_socket
+    from ..daemon.ask import ask_status, default_socket
 
     print(version_line())
     try:
@@ -135,41 +133,50 @@ def check_filter(text: str) -> int:
     return 0
 
 
-def install(folder: Path) -> int:
+def install(folders: list[Path]) -> int:
     """Write the wrapper. Raises OSError."""
-    folder = folder.expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     place = os.environ.get("IXRINGS_SOCKET")
     begin = f"IXRINGS_SOCKET={shlex.quote(place)} " if place else ""
     code = "from ixrings.driver.cli import program; program()"
-    wrapper = folder / "ixrings"
-    wrapper.write_text(f'#!/bin/sh\n{begin}exec {shlex.quote(sys.executable)} -c "{code}" extcap "$@"\n', "utf-8")
-    wrapper.chmod(0o755)
-    print(f"{wrapper} is written; start Wireshark again, and its list of interfaces has the daemon's ports")
+    for folder in folders:
+        wrapper = folder.expanduser() / "ixrings"
+        wrapper.parent.mkdir(parents=True, exist_ok=True)
+        wrapper.write_text(f'#!/bin/sh\n{begin}exec {shlex.quote(sys.executable)} -c "{code}" extcap "$@"\n', "utf-8")
+        wrapper.chmod(0o755)
+        print(f"{wrapper} is written")
+    print("Start Wireshark again, and its list of interfaces has the daemon's ports")
     return 0
 
 
 def capture(options: argparse.Namespace) -> int:
-    """Write what a monitor sees to the pipe. Ends with status 0 when Wireshark stops it: SIGTERM, or no reader.
+    """Write what a monitor sees to the pipe. Returns the exit status, and reports errors itself.
+
+    The pipe is open until then: tshark waits for a pipe that nobody opens, and ends this program when one is closed.
+    """
+    with open(options.fifo, "wb", buffering=0) as fifo:
+        return status_of(lambda: capture_into(fifo, options), "ixrings")
+
+
+def capture_into(fifo: BinaryIO, options: argparse.Namespace) -> int:
+    """Capture. Ends with status 0 when Wireshark stops it: SIGTERM, or no reader.
 
     While no program uses the port, there is nothing to watch; it waits for one. Raises ValueError for a filter,
     PortError, CaptureError.
     """
     wanted = parse_filter(options.extcap_capture_filter)
     name = options.extcap_interface if ":" in options.extcap_interface else PREFIX + options.extcap_interface
+    reader = select.poll()
+    reader.register(fifo, 0)  # POLLERR: nobody reads
     try:
-        with open(options.fifo, "wb", buffering=0) as fifo:
-            reader = select.poll()
-            reader.register(fifo, 0)  # POLLERR: nobody reads
-            writer = CaptureWriter(fifo, snaplen=options.snaplen or MAX_FRAME)
-            while not reader.poll(0):
-                try:
-                    with open_port(f"{name}/{options.direction}", link_timeout=0.0) as port:
-                        capture_from(port, writer, wanted, reader)
-                except NothingToWatch:
-                    reader.poll(AGAIN_MS)
-                except PortClosed:  # the watched program or the daemon has ended: the next open says which
-                    writer.flush()
+        writer = CaptureWriter(fifo, snaplen=options.snaplen or MAX_FRAME)
+        while not reader.poll(0):
+            try:
+                with open_port(f"{name}/{options.direction}", link_timeout=0.0) as port:
+                    capture_from(port, writer, wanted, reader)
+            except NothingToWatch:
+                reader.poll(AGAIN_MS)
+            except PortClosed:  # the watched program or the daemon has ended: the next open says which
+                writer.flush()
     except KeyboardInterrupt:  # SIGTERM: the frames of the last 50 ms are lost, because the pipe may be full
         pass
     except CaptureError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ixrings.rings
 from ixrings.rings.errors import LibraryError
 
-from ..daemon.daemon import default_socket
+from ..daemon.ask import default_socket
 from ..errors import PortError
 from ..program import say
 from .executable import Executable, examine

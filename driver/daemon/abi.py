@@ -273,7 +273,7 @@ BODIES: dict[int, type[ctypes.LittleEndianStructure]] = {
 }
 # Bytes after the header of an option, by nro_reqtype. The daemon follows no pointer in them.
 OPTION_BYTES = {1: 72, 3: 16, 4: 8, 5: 32}
-KLOOP_EVENTFDS = 2
+EXTMEM, KLOOP_EVENTFDS, OFFSETS = 1, 2, 5
 UNKNOWN_OPTION = 6  # from here on
 
 
@@ -300,6 +300,9 @@ class Call:
     @property
     def kind(self) -> int:
         return int(self.header.nr_reqtype)
+
+    def option(self, kind: int) -> Option | None:
+        return next((option for option in self.options if option.header.nro_reqtype == kind), None)
 
 
 def unpack(data: bytes) -> Call:

@@ -1,4 +1,4 @@
-"""The daemon: its NICs, memory, clients, and the order in which they start and end."""
+"""The daemon: its NICs, memory, sessions, and the order in which they start and end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
 from ..opening import hugepages, open_port, scattered, wait_for_partner
 from ..options import complete
 from . import memory
-from .session import Client
 from .host import HostSide
 from .isolated import Isolated
 from .nic import Nic, NicPort
 from .policy import Peer, Policy
+from .session import Session
 from .world import World
 
 
@@ -46,6 +46,7 @@ class Daemon(World):
         self._undo = ExitStack()
         try:
             self._undo.callback(self.service.close)
+            self._undo.callback(self.spare.close)
             self._open_nics(settings)
             self._undo.callback(self.loop.close)
             self.loop.start()
@@ -96,7 +97,7 @@ class Daemon(World):
     def _add_host(self, nic: Nic, port: NicPort, *, needed: bool) -> None:
         """Give the NIC a TAP. Raises WireError if it is needed."""
         try:
-            host = HostSide(nic, self.serve)
+            host = HostSide(nic, self.serve, self.log)
         except WireError as error:
             if needed:
                 raise
@@ -108,16 +109,17 @@ class Daemon(World):
         port.add_host()
         self.loop.watch(host)
 
-    def admit(self, peer: Peer) -> Client:
-        """A client for a new connection. Raises Refused(EACCES)."""
+    def admit(self, peer: Peer) -> Session:
+        """A session for a new connection. Raises Refused(EACCES)."""
         self.policy.check_connection(peer)
-        return Client(self, peer)
+        return Session(self, peer)
 
     def check(self) -> None:
         """Once a second: tell about lines that the log left out, and look whether the NICs are still there, also while
         programs keep the service busy."""
         self.log.tick()
         self.loop.call(self.loop.look_after)
+        self.spare.close()
 
     def close(self) -> None:
         """End all handles, stop the service, stop the NICs. May be called again."""
@@ -128,12 +130,3 @@ class Daemon(World):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def default_socket() -> str:
-    """--socket, if it is not given: $IXRINGS_SOCKET, or a place that depends on the user."""
-    if given := os.environ.get("IXRINGS_SOCKET"):
-        return given
-    if os.geteuid() == 0:
-        return "/run/ixrings/netmap.sock"
-    return os.path.join(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}"), "ixrings/netmap.sock")

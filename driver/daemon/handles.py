@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ixrings.rings import RingError, RxRing, TxRing
+from ixrings.rings.offsets import Offsets
 from ixrings.rings.service import Handle
 from ixrings.rings.view import View
 
 from .abi import Flag, Mode, Register
 from .errors import Refused
+from .offsets import OffsetsOption, for_rings
 from .ports import NetmapPort
 from .rings import SharedRing
 
@@ -21,8 +23,10 @@ DO_RX_POLL, NO_TX_POLL = 2, 1  # HANDLE_ bits of service.h
 class Bound:
     """An open handle. body: the registration as it was answered. service: its control pages and eventfds."""
 
-    def __init__(self, port: NetmapPort, body: Register, pid: int, uid: int) -> None:
-        """Bind the rings that `body` asks for. Raises Refused; then nothing is bound."""
+    def __init__(
+        self, port: NetmapPort, body: Register, pid: int, uid: int, asked: OffsetsOption | None = None
+    ) -> None:
+        """Bind the rings that `body` asks for. asked: the option OFFSETS. Raises Refused; then nothing is bound."""
         self.port, self.pid, self.uid = port, pid, uid
         self.last_error: RingError | None = None
         self._pool = pool = port.pool
@@ -33,6 +37,7 @@ class Bound:
         self.rings: list[SharedRing] = [ring for ring in (*tx, *rx) if ring is not None]
         self._exclusive = bool(body.nr_flags & Flag.EXCLUSIVE)
         check_exclusive(port.name, self.rings, self._exclusive)
+        offsets = for_rings(port, self.rings, asked) if asked is not None else {}
         with ExitStack() as undo:
             self._opened: list[SharedRing] = []
             self._view: View | None = None
@@ -40,7 +45,7 @@ class Bound:
             port.handles += 1
             undo.callback(self._leave)
             for ring in self.rings:
-                self._open(ring)
+                self._open(ring, offsets.get(ring))
             self._view = view = self._make_view(tx, rx)
             undo.callback(pool.region.drop, view)
             extra = pool.take(min(body.nr_extra_bufs, pool.room), pool.of(pid).number, port.name)
@@ -63,11 +68,11 @@ class Bound:
             self.body = Register.from_buffer_copy(body)
             self._undo = undo.pop_all()
 
-    def _open(self, ring: SharedRing) -> None:
+    def _open(self, ring: SharedRing, offsets: Offsets | None) -> None:
         zone = self._pool.of(self.pid)
         if ring.users and ring.zone is not None:
             self._pool.join(ring.zone, zone)
-        ring.open(zone)
+        ring.open(zone, offsets)
         ring.exclusive = ring.exclusive or self._exclusive
         self._opened.append(ring)
 
@@ -128,6 +133,7 @@ class Bound:
             "rings": [ring.ring.name for ring in self.rings],
             "exclusive": self._exclusive,
             "syncs": self.service.syncs,
+            "drops": sum(ring.kring.drops for ring in self.rings),
         }
 
 

@@ -7,12 +7,13 @@ other. A program that opens a ring takes its frames; `ix0^` gives it the host's 
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from ixrings.hw.errors import WireError
-from ixrings.hw.tap import is_deleted, is_up, name_of, open_tap, set_address_and_mtu
+from ixrings.hw.tap import is_deleted, is_up, mtu_of, name_of, open_tap, set_address_and_mtu
 from ixrings.rings.soft import Host
 
 from ..config import frame_size
@@ -29,9 +30,9 @@ class HostSide:
     joined: the receive queues whose frames go to the host.
     """
 
-    def __init__(self, nic: Nic, on_change: Callable[[], None]) -> None:
-        """on_change: called when Linux has switched the interface on or off."""
-        self._on_change = on_change
+    def __init__(self, nic: Nic, on_change: Callable[[], None], log: Callable[[str], None]) -> None:
+        """on_change: called when Linux has switched the interface on or off. log: takes a sentence."""
+        self._on_change, self._log = on_change, log
         self.nic, self.name = nic, nic.name
         self._fd = open_tap(nic.name)
         try:
@@ -42,18 +43,53 @@ class HostSide:
         except OSError:
             os.close(self._fd)
             raise
-        with suppress(OSError):  # without root, the interface keeps the values that root gave it
-            set_address_and_mtu(nic.name, bytes.fromhex(nic.port.mac.replace(":", "")), nic.port.mtu)
-        self.up = self._is_up()
+        self._frames = select.epoll()
+        self._prepare_interface()
+        self.up = True
         self._changed = False
+        self._mtu = nic.port.mtu
         self.joined: set[int] = set()
         self.host = Host(self._fd, longest=frame_size(nic.session.options))  # a VLAN tag is as long as the CRC
+        self._look_at_interface()
 
-    def _is_up(self) -> bool:
+    def _prepare_interface(self) -> None:
+        self._frames.register(self._fd, select.EPOLLIN | select.EPOLLET)  # frames that nobody has room for wake once
+        with suppress(OSError):  # without root, the interface keeps the values that root gave it
+            set_address_and_mtu(self.name, bytes.fromhex(self.nic.port.mac.replace(":", "")), self.nic.port.mtu)
+
+    def _make_again(self) -> None:
+        """Somebody has deleted the interface. Raises WireError."""
         try:
-            return is_up(name_of(self._fd))
+            made = open_tap(self.name)
+        except WireError as error:
+            raise WireError(
+                f"the interface {self.name} was deleted, so {self.name}^ has ended. It cannot be made again: {error}"
+            ) from None
+        os.close(self._fd)
+        self._fd = self.host.state.fd = made
+        self._prepare_interface()
+        self._log(
+            f"the interface {self.name} was deleted, and the daemon has made it again. It is down and has no address. "
+            f"Run: ip link set {self.name} up"
+        )
+
+    def _look_at_interface(self) -> None:
+        """See what has become of it. Raises WireError if it was deleted and cannot be made again."""
+        if is_deleted(self._fd):
+            self._make_again()
+        try:
+            name = name_of(self._fd)
+            up, mtu = is_up(name), mtu_of(name)
         except OSError:  # it is in another namespace
-            return True
+            up, mtu = True, self._mtu
+        self._changed, self.up = self._changed or up != self.up, up
+        longest = self.nic.port.mtu
+        if mtu != self._mtu and mtu > longest:
+            self._log(
+                f"the interface {name} has an MTU of {mtu} now, and {self.name} sends packets of at most {longest} "
+                f"bytes: longer ones are dropped. Run: ip link set {name} mtu {longest}"
+            )
+        self._mtu = mtu
 
     def join(
         self, tx: Sequence[SharedRing], rx: Sequence[SharedRing], handles: Iterable[Bound], *, attached: bool
@@ -87,13 +123,14 @@ class HostSide:
     # ---- what ends a sleep (loop.Sleeper) ----
 
     def descriptors(self) -> Iterable[int]:
-        return (self._fd, self._news.fileno())
+        return (self._frames.fileno(), self._news.fileno())
 
     def arm(self) -> None:
         pass
 
     def drain(self) -> None:
-        """Look whether Linux has switched the interface on or off."""
+        """Look whether somebody has changed the interface."""
+        self._frames.poll(0)
         try:
             while self._news.recv(1 << 16):
                 pass
@@ -101,11 +138,7 @@ class HostSide:
             pass
         except OSError:  # messages were lost
             pass
-        if is_deleted(self._fd):
-            raise WireError(f"the interface {self.name} was deleted. To have it again, start the daemon anew")
-        up = self._is_up()
-        self._changed = up != self.up
-        self.up = up
+        self._look_at_interface()
 
     def react(self) -> None:
         if self._changed:
@@ -113,9 +146,12 @@ class HostSide:
             self._on_change()
 
     def look_after(self) -> None:
-        pass
+        """Also while programs keep the service awake, so that it drains nothing."""
+        self.drain()
+        self.react()
 
     def close(self) -> None:
         """The interface goes, unless it was made to stay (`ip tuntap add`)."""
         self._news.close()
+        self._frames.close()
         os.close(self._fd)

@@ -37,6 +37,10 @@ class Sleeper(Protocol):
         interrupt."""
 
 
+class Ended(RuntimeError):
+    """The service thread has ended by an error."""
+
+
 class Loop:
     """on_violation: called in the thread when a ring broke a rule. A sleeper that raises is dropped after
     `on_error(sleeper, error)`."""
@@ -62,19 +66,22 @@ class Loop:
         self._thread.start()
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run `function` in the thread, between two runs of the service. Returns or raises what it does."""
+        """Run `function` in the thread, between two runs of the service. Returns or raises what it does, or Ended."""
         if threading.current_thread() is self._thread:
             return function()
         future: Future[T] = Future()
         self._asked.append((function, future))  # type: ignore[arg-type]  # a Future of anything
         self._service.stop()
         os.eventfd_write(self._command, 1)
-        while True:
-            try:
-                return future.result(1.0)
-            except TimeoutError:
-                if not self._thread.is_alive() and not future.done():
-                    raise RuntimeError("the service thread has ended") from None
+        try:
+            while True:
+                try:
+                    return future.result(1.0)
+                except TimeoutError:
+                    if not self._thread.is_alive() and not future.done():
+                        raise Ended("the service thread has ended") from None
+        finally:
+            del future  # its error's frames would keep it, and with it all that the request has found
 
     def close(self) -> None:
         """End the thread."""
@@ -120,11 +127,7 @@ class Loop:
             elif reason == Reason.VIOLATION:
                 self._on_violation()
             while self._asked:
-                function, future = self._asked.popleft()
-                try:
-                    future.set_result(function())
-                except BaseException as error:
-                    future.set_exception(error)
+                carry_out(*self._asked.popleft())
 
     def _sleep(self) -> None:
         """Sleep until a program, a NIC or a command comes.
@@ -150,3 +153,12 @@ class Loop:
             except Exception as error:
                 self.forget(sleeper)
                 self._on_error(sleeper, error)
+
+
+def carry_out(function: Callable[[], object], future: Future[object]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        del function, future  # as in Loop.call()

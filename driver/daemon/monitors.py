@@ -33,6 +33,8 @@ class MonitorRing(SoftRing):
         self._monitor: Monitor | None = None
 
     def begin(self, zone: Zone) -> None:
+        if self._zero_copy:  # buffers come with their offsets
+            self.offsets = next((ring.offsets for ring in self._watched if ring.users and ring.offsets), None)
         super().begin(zone)
         self.kring.zone = zone.number
         self._monitor = Monitor(self.kring, zero_copy=self._zero_copy)
@@ -62,6 +64,8 @@ class MonitorRing(SoftRing):
 class MonitorPort(NetmapPort):
     """A port of one handle, which watches `parent`."""
 
+    has_offsets = False
+
     def __init__(self, name: str, parent: NetmapPort, pool: Pool, body: Register, made: Interface) -> None:
         zero_copy, tx = bool(body.nr_flags & Flag.ZCOPY_MON), bool(body.nr_flags & Flag.MONITOR_TX)
         rx = bool(body.nr_flags & Flag.MONITOR_RX)
@@ -83,6 +87,7 @@ class MonitorPort(NetmapPort):
         ]
         super().__init__(name, pool, senders[:1], shown, senders[1:], hosts, scattered=parent.scattered)
         self._parent, self._made = parent, made
+        self.user = parent.user
         parent.monitors.append(self)
         self.keep_memory()
 

@@ -6,10 +6,11 @@ import errno
 from collections.abc import Callable, Iterable
 
 from ixrings.rings import Interface
+from ixrings.rings.service import Kind
 
 from ..errors import PortError
 from ..port import Port
-from .abi import PortInfo, Register
+from .abi import Mode, PortInfo, Register
 from .errors import Refused
 from .null import make_rings
 from .pool import DAEMON, Indices, Pool
@@ -21,12 +22,17 @@ class Nic:
     """A port by the name that programs use. tx, rx: its rings, by number.
 
     wanted: returns the numbers of the receive and of the transmit queues that somebody waits for. Raises PortError for
-    a transport that the service cannot serve.
+    a virtual function, and for a transport that the service cannot serve.
     """
 
     def __init__(self, name: str, port: Port, pool: Pool, wanted: Callable[[Nic], tuple[set[int], set[int]]]) -> None:
         self.name, self.port = name, port
         self.session = port._owned()
+        if self.session.device.virtual:  # rings.py has the registers of a whole NIC
+            raise PortError(
+                f"{name}: {self.session.device.name} is a virtual function, and the daemon serves whole NICs only. "
+                "Open it in a program, by this name"
+            )
         if self.session.device.doorbells_need_ringing:
             raise PortError(
                 f"{name}: {self.session.device.name} needs a message after each sync, and the daemon's service thread "
@@ -56,6 +62,7 @@ class Nic:
             interrupts.rx.arm()
         if tx:
             interrupts.tx.arm()
+        self.session.device.work_ends()
 
     def drain(self) -> None:
         self.session.interrupts.drain_receive()
@@ -87,6 +94,8 @@ class NicPort(NetmapPort):
     def check_open(self, body: Register) -> None:
         if self.attached:
             raise Refused(errno.EBUSY, f"{self.name} is attached to a switch")
+        if body.nr_mode in (Mode.SW, Mode.NIC_SW, Mode.ONE_SW) and self.host_tx and not self.has_host:
+            raise Refused(errno.EINVAL, f"{self.name} has no host rings any more: its interface was deleted")
 
     # ---- a switch has the NIC ----
 
@@ -125,12 +134,19 @@ class NicPort(NetmapPort):
 
     def released(self) -> None:
         if self.has_host and not self.in_use and (len(self.host_tx), len(self.host_rx)) != (1, 1):
-            self._make_host_rings(1, 1)
+            with self.pool.work_of_daemon():
+                self._make_host_rings(1, 1)
 
     def add_host(self) -> None:
         """The NIC has a TAP. Raises Refused(ENOMEM)."""
         self.has_host = True
         self._make_host_rings(1, 1)
+
+    def lose_host(self) -> None:
+        """The TAP is gone. poll() of a program that has host rings reports POLLERR from now on."""
+        self.has_host = False
+        for ring in (*self.host_tx, *self.host_rx):
+            ring.kring.kind = Kind.ENDED
 
     def _make_host_rings(self, tx: int, rx: int) -> None:
         if self._made is not None:

@@ -8,6 +8,7 @@ from .abi import Register
 from .errors import Refused
 from .handles import Bound
 from .nic import Nic
+from .offsets import OffsetsOption
 from .policy import Peer
 from .ports import NetmapPort
 from .world import World
@@ -21,19 +22,19 @@ class Opener:
         self.bound: Bound | None = None
 
     def check_port(self, port: NetmapPort) -> None:
-        """Raises Refused(EPERM) if this user may not open the port."""
+        """Raises Refused(EPERM) if this user may not open the port, or change one that a program has made."""
         world = self.world
         beside = port.pool is world.pool and any(nic.session.device.scattered for nic in world.nics.values())
-        world.policy.check_port(self.peer, port.owner_name, scattered=port.scattered or beside)
+        world.policy.check_port(self.peer, port.owner_name, port.user, scattered=port.scattered or beside)
 
     def check_owner(self, nic: Nic) -> None:
         """Raises Refused(EPERM) if this user may not change the NIC's settings."""
         if not self.world.policy.owns(self.peer, nic.name):
             raise Refused(errno.EPERM, f"{self.peer} may not change {nic.name}. To allow it: --allow {nic.name}=USER")
 
-    def bind(self, port: NetmapPort, body: Register) -> None:
-        """Bind rings to this handle. Raises Refused."""
-        self.bound = Bound(port, body, self.peer.pid, self.peer.uid)
+    def bind(self, port: NetmapPort, body: Register, offsets: OffsetsOption | None = None) -> None:
+        """Bind rings to this handle. offsets: the option of that name. Raises Refused."""
+        self.bound = Bound(port, body, self.peer.pid, self.peer.uid, offsets)
         self.world.add(self.bound)
 
     def leave(self) -> None:

@@ -34,7 +34,7 @@ class PipeEnd(NetmapPort):
     ) -> None:
         super().__init__(name, pool, tx, rx, scattered=scattered)
         self._parent = parent
-        self.dissolve_if_unused: Callable[[], None] = lambda: None
+        self.dissolve_if_unused: Callable[[], None] = nothing
 
     @property
     def owner_name(self) -> str:
@@ -45,9 +45,9 @@ class PipeEnd(NetmapPort):
 
 
 class Pipes:
-    """The pipes that are open, by parent and id."""
+    """The pipes that are open, by parent and id. pool: the region of a pipe with this parent and registration."""
 
-    def __init__(self, pool: Callable[[], Pool]) -> None:
+    def __init__(self, pool: Callable[[str, Register], Pool]) -> None:
         self._pool = pool
         self._pipes: dict[tuple[str, str], tuple[PipeEnd, PipeEnd]] = {}
 
@@ -84,7 +84,7 @@ class Pipes:
     def _make(self, parent: str, key: str, body: Register, port: NetmapPort | None) -> tuple[PipeEnd, PipeEnd]:
         if sum(1 for other, _ in self._pipes if other == parent) >= MOST_PIPES:
             raise Refused(errno.EINVAL, f"{parent} has {MOST_PIPES} pipes already, the most of one name")
-        pool = self._pool()
+        pool = self._pool(parent, body)
         slots = port.tx[0].ring.num_slots if port is not None and port.tx else PIPE_SLOTS
         tx = min(max(body.nr_tx_rings, 1), MOST_RINGS)
         rx = min(max(body.nr_rx_rings, 1), MOST_RINGS)
@@ -122,7 +122,14 @@ class Pipes:
                 pool.end(zone)
                 for each in made:
                     each.close()
+                pool.release()
+                a.dissolve_if_unused = b.dissolve_if_unused = nothing  # else the ends would keep each other
 
         a.dissolve_if_unused = b.dissolve_if_unused = dissolve_if_unused
         self._pipes[parent, key] = a, b
+        pool.hold()
         return a, b
+
+
+def nothing() -> None:
+    """The pipe is gone."""

@@ -63,6 +63,7 @@ def make_folder(folder: str) -> None:
     if not folder or os.path.isdir(folder):
         return
     try:
-        os.mkdir(folder, 0o755)
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # whatever the umask: the socket's mode decides who may connect
     except OSError as error:
         raise ServerError(f"{folder} cannot be made: {error.strerror}. Give a path that is there: --socket") from None

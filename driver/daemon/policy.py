@@ -16,6 +16,7 @@ from .errors import Refused
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>; Python has no name for it
 CREDENTIALS = struct.Struct("iII")
 MOST_GROUPS = 1024
+MOST_ID = 0xFFFF_FFFE  # the next one is chown()'s "leave it"
 SHARE = 50  # percent
 
 
@@ -78,12 +79,16 @@ class Policy:
                 errno.EACCES, f"{peer} may not use this daemon. Start it with --user, --group or --mode to allow it"
             )
 
-    def check_port(self, peer: Peer, port: str, *, scattered: bool = False) -> None:
-        """Raises Refused(EPERM). scattered: a NIC without an IOMMU has the port's memory."""
+    def check_port(self, peer: Peer, port: str, user: int | None = None, *, scattered: bool = False) -> None:
+        """Raises Refused(EPERM). user: who has made the port. scattered: a NIC without an IOMMU has its memory."""
         if self.own(peer):
             return
-        if port in self.allowed and peer.uid not in self.allowed[port]:
-            raise Refused(errno.EPERM, f"{peer} may not open {port}. To allow it: --allow {port}={user_name(peer.uid)}")
+        whose = "" if user in (None, peer.uid) else f", because {user_name(user or 0)} has made it"
+        if peer.uid not in self.allowed[port] if port in self.allowed else whose:
+            raise Refused(
+                errno.EPERM,
+                f"{peer} may not open or change {port}{whose}. To allow it: --allow {port}={account(peer.uid)}",
+            )
         if scattered and not self.everyone:
             raise Refused(
                 errno.EPERM,
@@ -108,10 +113,18 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(raw) // 4}I", raw)}))
 
 
+def number_of(text: str) -> int:
+    """The number of a user or a group. Raises ValueError."""
+    number = int(text)
+    if number > MOST_ID:
+        raise ValueError(f"{number} is too large for a user or a group; choose 0 to {MOST_ID}")
+    return number
+
+
 def user_id(text: str) -> int:
     """The number of a user. Raises ValueError."""
     try:
-        return int(text) if text.isdigit() else pwd.getpwnam(text).pw_uid
+        return number_of(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid
     except KeyError:
         raise ValueError(f"there is no user {text!r}; give a name of /etc/passwd, or a number") from None
 
@@ -119,13 +132,18 @@ def user_id(text: str) -> int:
 def group_id(text: str) -> int:
     """The number of a group. Raises ValueError."""
     try:
-        return int(text) if text.isdigit() else grp.getgrnam(text).gr_gid
+        return number_of(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
     except KeyError:
         raise ValueError(f"there is no group {text!r}; give a name of /etc/group, or a number") from None
 
 
-def user_name(uid: int) -> str:
+def account(uid: int) -> str:
+    """What names the user in an option."""
     try:
-        return f"user {pwd.getpwuid(uid).pw_name}"
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {uid}"
+        return str(uid)
+
+
+def user_name(uid: int) -> str:
+    return f"user {account(uid)}"

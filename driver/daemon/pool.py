@@ -8,7 +8,8 @@ Buffers that the NIC's rings rest with, while no program has them, belong to the
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -54,7 +55,7 @@ class Surroundings(Protocol):
         """How much of something limited the acting user may have."""
 
     def forget(self, pool: Pool) -> None:
-        """Nobody has the pool any more."""
+        """Nobody has the pool any more: its region is closed."""
 
 
 class Zone:
@@ -72,18 +73,34 @@ class Zone:
 class Pool:
     """The buffers of one region. zone_of: for each buffer 0 (free), 1 (the daemon), or the number of its zone.
 
-    number: nr_mem_id. user: who has made it. larger: the end of a sentence, which says how to get more.
+    number: nr_mem_id. user: who has made it. external: programs map it over memory of their own. larger: the end of a
+    sentence, which says how to get more.
     """
 
     def __init__(self, region: Region, around: Surroundings, number: int, larger: str) -> None:
         self.region, self.number, self.larger = region, number, larger
         self._around, self.user = around, around.acting
+        self.external = False
         self._holders = 0
         self._users: dict[int, int | None] = {}  # of metadata in use, by offset
         self.zone_of: npt.NDArray[np.uint16] = np.full(region.total_buffers, DAEMON, np.uint16)
         self.zone_of[region.take_buffers(region.free_buffers)] = FREE
         self._zones: dict[int, Zone] = {}  # by number
         self._of: dict[int, Zone] = {}  # by pid
+
+    @property
+    def acting(self) -> int | None:
+        """The user whose request is carried out now, or None."""
+        return self._around.acting
+
+    @contextmanager
+    def work_of_daemon(self) -> Iterator[None]:
+        """What is taken inside counts in no user's share."""
+        user, self._around.acting = self._around.acting, None
+        try:
+            yield
+        finally:
+            self._around.acting = user
 
     # ---- buffers ----
 
@@ -174,7 +191,6 @@ class Pool:
         self._holders -= 1
         if not self._holders:
             self._around.forget(self)
-            self.region.close()
 
     def register(self, name: str, tx_slots: Sequence[int], rx_slots: Sequence[int]) -> Interface:
         """Rings without buffers. Raises Refused(ENOMEM)."""

@@ -24,8 +24,11 @@ class Watching(Protocol):
 class NetmapPort:
     """tx, rx: rings of the NIC, or of what stands for it. host_tx, host_rx: rings to and from the host.
 
-    scattered: a NIC without an IOMMU is behind it. monitors: that watch the port.
+    scattered: a NIC without an IOMMU is behind it. monitors: that watch the port. user: who has made it; None: it is
+    the daemon's, or for everybody who shares its memory.
     """
+
+    user: int | None = None
 
     def __init__(
         self,
@@ -42,6 +45,8 @@ class NetmapPort:
         self.handles = 0
         self.monitors: list[Watching] = []
         self._holds = False
+
+    has_offsets = True  # whether programs may open it with the option OFFSETS
 
     def check_open(self, body: Register) -> None:
         """Raises Refused if no program may open the port now."""

@@ -7,6 +7,7 @@ pair, so several processes may share a handle's socket.
 from __future__ import annotations
 
 import array
+import ctypes
 import os
 import socket
 import struct
@@ -20,7 +21,9 @@ VERSION = 1
 HEADER = struct.Struct("<IHHiIQ")
 MAX_PAYLOAD = 16 * 1024
 MAX_STATUS = 160 * 1024  # of a reply to STATUS; a socket takes 208 KiB at once
-MOST_FDS = 8  # of one message; more of them are closed by the kernel
+MOST_FDS = 253  # of one message (SCM_MAX_FD): those without room would be closed in recvmsg(), which may take long
+REPLIES = (int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET))
+getsockopt = ctypes.CDLL(None).getsockopt
 
 
 class Kind(IntEnum):
@@ -32,6 +35,7 @@ class Kind(IntEnum):
     STATUS = 4
     OWNER = 5
     VIOLATION = 6
+    REFUSED = 7
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,19 @@ def reply_socket(fds: Sequence[int]) -> socket.socket:
     """The socket for the reply, which takes over its descriptor. Raises ValueError; the descriptors stay open then."""
     if len(fds) != 1:
         raise ValueError(f"a request brings {len(fds)} descriptors; it needs one, for the reply")
-    try:
-        sock = socket.socket(fileno=fds[0])  # it asks the socket alone: the fstat() of a file may take for ever
-    except OSError:
-        raise ValueError("the descriptor for the reply is not a socket") from None
-    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
-        sock.detach()
-        raise ValueError("the socket for the reply is not of a socketpair(AF_UNIX, SOCK_SEQPACKET)")
-    return sock
+    if (socket_option(fds[0], socket.SO_DOMAIN), socket_option(fds[0], socket.SO_TYPE)) != REPLIES:
+        raise ValueError("the descriptor for the reply is not of a socketpair(AF_UNIX, SOCK_SEQPACKET)")
+    return socket.socket(fileno=fds[0])
+
+
+def socket_option(fd: int, option: int) -> int:
+    """A socket option of level SOL_SOCKET; -1 for a descriptor that is not a socket.
+
+    Nothing else is asked of a foreign descriptor: fstat() of a file, and getsockname() of a socket, may take for ever.
+    """
+    value, size = ctypes.c_int(-1), ctypes.c_uint32(4)
+    getsockopt(fd, socket.SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(size))
+    return value.value
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ixrings.rings.layout import NM_CACHE_ALIGN, if_size, ring_size
@@ -12,6 +13,8 @@ from ixrings.rings.layout import NM_CACHE_ALIGN, if_size, ring_size
 from . import abi, vale
 from .abi import Call, Mode, PoolsInfo, PortInfo, Register, Request
 from .errors import Refused
+from .external import ExternalOption, external_memory
+from .offsets import OffsetsOption
 from .opener import Opener
 from .ports import NetmapPort
 
@@ -33,19 +36,59 @@ def register(opener: Opener, call: Call) -> None:
     assert isinstance(body, Register)
     if opener.bound is not None:
         raise Refused(errno.EBUSY, f"this handle has bound {opener.bound.port.name} already")
-    opener.world.memories.find(body.nr_mem_id)
+    with external(opener, call, body):
+        opener.world.memories.find(body.nr_mem_id)
+        register_port(opener, call, body)
+
+
+@contextmanager
+def external(opener: Opener, call: Call, body: Register) -> Iterator[None]:
+    """In the block, body names the region of the option EXTMEM, if the call has this option. Raises Refused."""
+    option = call.option(abi.EXTMEM)
+    if option is None:
+        yield
+        return
+    asked = ExternalOption.from_buffer_copy(option.rest)
+    try:
+        pool = external_memory(opener.world.memories, asked)
+    except Refused as refused:
+        option.header.nro_status = refused.number
+        raise
+    option.header.nro_status, option.rest = 0, bytes(asked)
+    body.nr_mem_id = pool.number
+    try:
+        yield
+    finally:
+        pool.release()
+
+
+def register_port(opener: Opener, call: Call, body: Register) -> None:
+    """Register; the options that decide about memory are done. Raises Refused."""
     if body.nr_mode in (Mode.PIPE_MASTER, Mode.PIPE_SLAVE):
         raise Refused(errno.EINVAL, "pipes are opened by their names, such as ix0{1")
-    unsupported = [option for option in call.options if option.header.nro_status == errno.EOPNOTSUPP]
     with opener.world.looked_up(call.name, body) as port:
         opener.check_port(port)
         port.check_open(body)
         port.prepare(body)
-        opener.bind(port, body)
+        bind(opener, port, call, body)
+    unsupported = [option for option in call.options if option.header.nro_status == errno.EOPNOTSUPP]
     if unsupported:
         opener.unbind()
         kinds = ", ".join(str(option.header.nro_reqtype) for option in unsupported)
         raise Refused(errno.EOPNOTSUPP, f"{call.name}: option {kinds} is not supported")
+
+
+def bind(opener: Opener, port: NetmapPort, call: Call, body: Register) -> None:
+    """Bind rings, with the offsets that the call asks for. Raises Refused."""
+    option = call.option(abi.OFFSETS)
+    if option is None:
+        opener.bind(port, body)
+        return
+    asked = OffsetsOption.from_buffer_copy(option.rest)
+    try:
+        opener.bind(port, body, asked)
+    finally:
+        option.header.nro_status, option.rest = asked.status, bytes(asked)
 
 
 def port_info_get(opener: Opener, call: Call) -> None:
@@ -75,7 +118,7 @@ def pools_info_get(opener: Opener, call: Call) -> None:
     opener.world.memories.find(body.nr_mem_id)
     if not call.name:
         raise Refused(errno.ENXIO, "POOLS_INFO_GET needs the name of a port")
-    with opener.world.looked_up(call.name, Register(nr_mode=Mode.ALL_NIC)) as port:
+    with opener.world.looked_up(call.name, Register(nr_mode=Mode.ALL_NIC, nr_mem_id=body.nr_mem_id)) as port:
         describe_pools(port, body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from typing import Protocol
 
@@ -9,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.rings import RxRing, TxRing
+from ixrings.rings.offsets import Offsets
 from ixrings.rings.queue import RxQueue, TxQueue
 from ixrings.rings.service import Kind, Kring, SoftQueue
 
-from .. import takeover
+from .. import queues, takeover
 from ..session import Session
 from ..share import head_word
+from .errors import Refused
 from .pool import DAEMON, Indices, Pool, Zone
 
 STOP_S = 0.001  # in the service's thread, so it is short: programs are not served meanwhile
@@ -30,7 +33,7 @@ class Watcher(Protocol):
 class SharedRing(ABC):
     """A ring of the daemon's region. users: handles that have it. exclusive: one of them has it alone.
 
-    watchers: the monitors that see its frames.
+    watchers: the monitors that see its frames. offsets: where in its buffers the bytes begin; None: at the start.
     """
 
     def __init__(self, pool: Pool, ring: TxRing | RxRing, kring: Kring) -> None:
@@ -42,6 +45,7 @@ class SharedRing(ABC):
         kring.stamp = 1
         self.zone: Zone | None = None
         self.watchers: list[Watcher] = []
+        self.offsets: Offsets | None = None
 
     @property
     def uncharged(self) -> int:
@@ -64,13 +68,23 @@ class SharedRing(ABC):
         self.zone = zone
         self.kring.zone = zone.number
 
-    def open(self, zone: Zone) -> None:
-        """One more handle has the ring. Raises Refused(ENOMEM)."""
+    def open(self, zone: Zone, offsets: Offsets | None = None) -> None:
+        """One more handle has the ring. offsets: for the first one. Raises Refused(ENOMEM)."""
         if not self.users:
-            self.begin(zone)
+            self.offsets = offsets
+            try:
+                self.begin(zone)
+            except BaseException:
+                self.offsets = None
+                raise
             self.belong_to(zone)
             zone.rings.append(self)
         self.users += 1
+
+    def received_with(self, offset: int, most: int) -> int:
+        """How many bytes of a frame one buffer takes behind this offset, if the program wants at most `most`. A program
+        that leaves no room gets no frame. Raises Refused(EINVAL)."""
+        return max(1, min(self.pool.region.buf_size - offset, most))
 
     @property
     def unsent(self) -> bool:
@@ -108,6 +122,19 @@ class NicRing(SharedRing):
         nic, number = self._session.nic, self.ring.ringid
         return isinstance(self._queue, TxQueue) and nic.TDT[number].read() != nic.TDH[number].read()
 
+    def received_with(self, offset: int, most: int) -> int:
+        received = super().received_with(offset, most)
+        if isinstance(self._queue, TxQueue):
+            return received
+        received -= received % queues.KB  # SRRCTL.BSIZEPACKET (8.2.3.8.7)
+        if not received:
+            raise Refused(
+                errno.EINVAL,
+                f"{self.ring.name}: the NIC receives into {queues.KB} bytes or more, and offset {offset} leaves less "
+                f"of the {self.pool.region.buf_size} bytes of a buffer",
+            )
+        return received
+
     def begin(self, zone: Zone) -> None:
         buffers = self.pool.take(self.ring.num_slots, zone.number, self.ring.name, charged=False)
         try:
@@ -125,7 +152,7 @@ class NicRing(SharedRing):
             takeover.stop_receive(nic, self._queue)
 
     def rest(self) -> None:
-        self.zone = None
+        self.zone = self.offsets = None
         self.kring.zone = DAEMON
         self._start(self._resting)
 
@@ -134,9 +161,13 @@ class NicRing(SharedRing):
 
         A program that has the region may write to the slots meanwhile, so the NIC gets `buffers`, not what they say.
         """
-        session, queue = self._session, self._queue
+        session, queue, before = self._session, self._queue, self._queue.offsets
         descriptors = session.descriptors(queue.ring)
-        self.pool.region.rebuild(queue.ring, buffers)
+        queue.use_offsets(self.offsets)
+        self.pool.region.rebuild(queue.ring, buffers, self.offsets)
+        if self.offsets != before and isinstance(queue, RxQueue):
+            size = self.offsets.received if self.offsets else self.pool.region.buf_size
+            queues.set_buffer_size(session.nic, queue.ring.ringid, size)
         if isinstance(queue, TxQueue):
             takeover.start_transmit(session.nic, queue, descriptors, head_word(session, queue))
         else:
@@ -155,7 +186,8 @@ class SoftRing(SharedRing):
 
     def rebuild(self, buffers: Indices) -> None:
         """netmap's initial state, with these buffers."""
-        self.pool.region.rebuild(self.ring, buffers)
+        self.queue.use_offsets(self.offsets)
+        self.pool.region.rebuild(self.ring, buffers, self.offsets)
         self.queue.restart()
         self.kring.filled, self.kring.synced_head = self.queue.hwtail, 0
 
@@ -163,7 +195,7 @@ class SoftRing(SharedRing):
         pass
 
     def rest(self) -> None:
-        self.zone = None
+        self.zone = self.offsets = None
         self.kring.zone = DAEMON
         self.rebuild(np.zeros(self.ring.num_slots, np.uint32))
 
@@ -179,6 +211,7 @@ class PipeRing(SoftRing):
 
     def begin(self, zone: Zone) -> None:
         self._mend(self._pipe, zone)
+        self._start_offsets()
 
     def stop(self) -> None:
         if self.zone is not None:
@@ -187,6 +220,15 @@ class PipeRing(SoftRing):
     def rest(self) -> None:
         self._fill(self._kept, self._pipe)
         self.belong_to(self._pipe)
+        self.offsets = None
+        self._start_offsets()
+
+    def _start_offsets(self) -> None:
+        """Give each slot its initial offset, except slots whose frames wait."""
+        first, last = (self.queue.hwcur, self.kring.synced_head if self.kring.tx else self.kring.filled)
+        slots, number = np.arange(self.ring.num_slots), self.ring.num_slots
+        self.queue.use_offsets(self.offsets)
+        self.pool.region.start_offsets(self.ring, self.offsets, (slots - first) % number >= (last - first) % number)
 
     def _mend(self, zone: Zone, to: Zone) -> None:
         self._fill(self.pool.hand_over(self.buffers_now, zone.number, to.number), to)

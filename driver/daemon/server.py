@@ -14,14 +14,14 @@ from contextlib import suppress
 from typing import Protocol
 
 from . import protocol
-from .closer import Closer
+from .closer import HOLD_ALL, Closer
 from .errors import Refused
 from .log import Log
-from .policy import Peer, peer_of
-from .protocol import Message
+from .policy import Peer, owner, peer_of
+from .protocol import MOST_FDS, Message
 
 BACKLOG = 128
-SPARE_FDS = 64  # kept for the daemon itself
+SPARE_FDS = 64 + MOST_FDS + HOLD_ALL  # kept for the daemon itself, and for what programs should not have sent
 UNREAD = 8  # replies with descriptors that a connection may leave unread
 BACK_OFF_MS = 100
 CHECK_S = 1.0
@@ -29,28 +29,33 @@ REST_S = 0.050  # the longest rest
 TURNS = select.EPOLLIN | select.EPOLLRDHUP
 
 
-class Client(Protocol):
+class Session(Protocol):
     """What the daemon keeps for a connection."""
 
     def answer(self, message: Message) -> Message:
-        """The reply. Descriptors in it stay the client's own."""
+        """The reply. Descriptors in it stay the session's own."""
 
     def close(self) -> None: ...
 
 
 class Connection:
-    """One connection: one open of /dev/netmap. client: None until its first message."""
+    """One connection: one open of /dev/netmap. session: None until its first message.
+
+    sender: descriptors of one sender wait together to be closed. It is the user; for the daemon's own user and root it
+    is the process.
+    """
 
     def __init__(self, sock: socket.socket, peer: Peer) -> None:
         self.sock, self.peer = sock, peer
-        self.client: Client | None = None
+        self.session: Session | None = None
+        self.sender = (peer.uid, peer.pid if owner(peer.uid) else None)
         self.unread: list[socket.socket] = []  # ends of replies with descriptors that were not read yet
 
 
 class Server:
     """Accepts connections at `listener`, and gives each ready one a turn of one message.
 
-    admit: makes a Client for a peer, or raises Refused. check: called once a second. most: connections. most_of: how
+    admit: makes a Session for a peer, or raises Refused. check: called once a second. most: connections. most_of: how
     many of them a user (uid) may have. A descriptor that the kernel has no room for, or a peer that breaks the
     protocol, ends that connection alone.
     """
@@ -58,7 +63,7 @@ class Server:
     def __init__(
         self,
         listener: socket.socket,
-        admit: Callable[[Peer], Client],
+        admit: Callable[[Peer], Session],
         log: Log,
         check: Callable[[], None],
         most: int,
@@ -74,6 +79,8 @@ class Server:
         self._epoll.register(listener, select.EPOLLIN)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._closer = Closer(self._wake)
+        self._held: list[Connection] = []  # have no turns until descriptors are closed
+        self._accepts = True
 
     def serve(self) -> None:
         """Serve until stop().
@@ -90,6 +97,7 @@ class Server:
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CHECK_S
                 self._check()
+                self._resume()
             for fd, events in ready:
                 if fd == self._listener.fileno():
                     self._accept()
@@ -109,6 +117,7 @@ class Server:
         """Close every connection."""
         for connection in list(self._connections.values()):
             self._drop(connection)
+        self._closer.end()
         self._epoll.close()
         os.close(self._wake)
 
@@ -119,6 +128,10 @@ class Server:
     # ---- one event ----
 
     def _accept(self) -> None:
+        if self._closer.holds_all:
+            self._accepts = False
+            self._epoll.unregister(self._listener)
+            return
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
@@ -129,35 +142,38 @@ class Server:
                 select.select([], [], [], BACK_OFF_MS / 1000)
             return
         sock.setblocking(False)
+        connection = Connection(sock, peer_of(sock))
+        peer = connection.peer
         try:
-            peer = peer_of(sock)
             self._check_room(peer)
-            connection = Connection(sock, peer)
-            connection.client = self._admit(peer)
+            connection.session = self._admit(peer)
         except Refused as refused:
             self._log(str(refused), peer.pid, peer.uid)
-            sock.close()
-            return
-        except OSError:
-            sock.close()
+            with suppress(OSError):
+                sock.send(Message(protocol.Kind.REFUSED, refused.sentence.encode(), refused.number).pack())
+            self._put_away(connection, [sock])
             return
         self._of_user[peer.uid] = self._of_user.get(peer.uid, 0) + 1
         self._connections[sock.fileno()] = connection
         self._epoll.register(sock, TURNS)
 
     def _check_room(self, peer: Peer) -> None:
-        """Raises Refused(EMFILE)."""
+        """Raises Refused(ENOMEM), as netmap's open() fails without memory for a handle."""
         if len(self._connections) >= self._most:
             raise Refused(
-                errno.EMFILE, f"{peer} is refused: {self._most} handles are open, the most of this daemon (ulimit -n)"
+                errno.ENOMEM, f"{peer} is refused: {self._most} handles are open, the most of this daemon (ulimit -n)"
             )
         if self._of_user.get(peer.uid, 0) >= (most := self._most_of(peer.uid, self._most)):
             raise Refused(
-                errno.EMFILE,
+                errno.ENOMEM,
                 f"{peer} is refused: this user has {most} handles open, its share, which --user-share sets",
             )
 
     def _turn(self, connection: Connection, events: int) -> None:
+        if self._closer.holds(connection.sender):
+            self._epoll.unregister(connection.sock)
+            self._held.append(connection)
+            return
         try:
             data, fds = protocol.receive(connection.sock)
         except BlockingIOError:
@@ -173,7 +189,7 @@ class Server:
             reply_to = protocol.reply_socket(fds)
         except (ValueError, OSError) as error:
             self._complain(connection, error)
-            self._pause(connection, fds)
+            self._closer.close(connection.sender, fds)
             return
         reply = self._reply(connection, data)
         try:
@@ -183,47 +199,54 @@ class Server:
         if reply.fds:
             connection.unread.append(reply_to)
         else:
-            reply_to.close()
+            self._put_away(connection, [reply_to])
 
     def _reply(self, connection: Connection, data: bytes) -> Message:
-        assert connection.client is not None
+        assert connection.session is not None
         try:
             message = protocol.unpack(data)
         except ValueError as error:
             self._complain(connection, error)
             return Message(0, error=errno.EPROTO)
-        connection.unread = [each for each in connection.unread if not was_read(each)]
+        read = [each for each in connection.unread if was_read(each)]
+        connection.unread = [each for each in connection.unread if each not in read]
+        self._put_away(connection, read)
         if len(connection.unread) >= UNREAD:
             return Message(message.kind, error=errno.EBUSY)
-        return connection.client.answer(message)
+        return connection.session.answer(message)
 
     def _complain(self, connection: Connection, error: Exception) -> None:
         peer = connection.peer
         self._log(f"{peer}: {error}", peer.pid, peer.uid)
 
-    def _pause(self, connection: Connection, fds: Sequence[int]) -> None:
-        """Close descriptors that are no socket for a reply. The connection has no turn until that is done.
-
-        So it cannot collect more of them, and it counts in its user's share meanwhile.
-        """
-        if fds:
-            self._epoll.unregister(connection.sock)
-            self._closer.close(fds, connection.sock.fileno())
+    def _put_away(self, connection: Connection, socks: Sequence[socket.socket]) -> None:
+        """Close sockets that the program has, too, or has sent messages to."""
+        self._closer.close(connection.sender, [each.detach() for each in socks])
 
     def _resume(self) -> None:
-        for fd in self._closer.closed():
-            self._epoll.register(fd, TURNS)
+        """Connections that had to wait until descriptors were closed have turns again."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        held, self._held = self._held, []
+        for connection in held:
+            if self._closer.holds(connection.sender):
+                self._held.append(connection)
+            else:
+                self._epoll.register(connection.sock, TURNS)
+        if not self._accepts and not self._closer.holds_all:
+            self._accepts = True
+            self._epoll.register(self._listener, select.EPOLLIN)
 
     def _drop(self, connection: Connection) -> None:
-        with suppress(FileNotFoundError):  # it has no turn now
+        if connection in self._held:
+            self._held.remove(connection)
+        else:
             self._epoll.unregister(connection.sock)
         del self._connections[connection.sock.fileno()]
         self._of_user[connection.peer.uid] -= 1
-        connection.sock.close()
-        for each in connection.unread:
-            each.close()
-        if connection.client is not None:
-            connection.client.close()
+        self._put_away(connection, [connection.sock, *connection.unread])
+        if connection.session is not None:
+            connection.session.close()
 
 
 def protocol_send(sock: socket.socket, message: Message) -> None:
@@ -236,13 +259,10 @@ def protocol_send(sock: socket.socket, message: Message) -> None:
 
 
 def was_read(sock: socket.socket) -> bool:
-    """Whether the other end has read the reply, or is gone; then the socket is closed."""
+    """Whether the other end has read the reply, or is gone."""
     poll = select.poll()
     poll.register(sock, select.POLLHUP)
-    if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
-        sock.close()
-        return True
-    return False
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
 
 def raise_limit() -> int:
@@ -253,4 +273,4 @@ def raise_limit() -> int:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
-    return max(1, (soft - SPARE_FDS) // 16)
+    return max(1, (soft - min(SPARE_FDS, soft // 3)) // 16)

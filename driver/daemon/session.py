@@ -1,4 +1,4 @@
-"""The messages of one connection, and their replies."""
+"""One connection as the daemon sees it: its messages, and their replies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..errors import ERRORS
 from . import interface, owner, requests
 from .abi import Request
 from .errors import NothingToWatch, Refused
+from .loop import Ended
 from .opener import Opener
 from .protocol import Kind, Message
 from .status import status_text
@@ -20,19 +21,24 @@ SENT_S = 0.010  # a full ring of 1024 frames of 1500 bytes takes 1.3 ms at line 
 LOOK_S = 0.0005
 
 
-class Client(Opener):
+class Session(Opener):
     """A connection. All its work is done in the loop's thread."""
 
     def answer(self, message: Message) -> Message:
         """The reply to a message; the daemon's log gets a sentence for each refusal."""
         try:
-            return self.world.loop.call(lambda: self._act(message))
+            return self.world.spare.kept_ready(lambda: self.world.loop.call(lambda: self._act(message)))
         except Refused as refused:
             if message.kind != Kind.INTERFACE:  # most of those are questions about the kernel's own interfaces
                 self._log(refused)
             return Message(message.kind, error=refused.number)
         except (*ERRORS, OSError) as error:
             self._log(error)
+            return Message(message.kind, error=errno.EIO)
+        except Ended:
+            raise
+        except Exception as error:
+            self._log(mistake(error))
             return Message(message.kind, error=errno.EIO)
 
     def _log(self, error: Exception) -> None:
@@ -49,8 +55,13 @@ class Client(Opener):
             while call(self.has_unsent) and time.monotonic() < end:
                 time.sleep(LOOK_S)
             call(self.unbind)
-        except (*ERRORS, OSError) as error:
+            self.world.spare.close()
+        except Ended:
+            raise
+        except (*ERRORS, Refused, OSError) as error:
             self._log(error)
+        except Exception as error:
+            self._log(mistake(error))
 
     def _act(self, message: Message) -> Message:
         with self.world.memories.acts(self.peer.uid):
@@ -101,3 +112,8 @@ class Client(Opener):
         except (*ERRORS, ValueError, TypeError) as error:
             told = {"error": str(error), "kind": type(error).__name__}
             return Message(Kind.OWNER, json.dumps(told).encode(), error=errno.EINVAL)
+
+
+def mistake(error: Exception) -> Exception:
+    """What to log of an error in the daemon's own code, which must not end the daemon for all programs."""
+    return RuntimeError(f"{error!r} is a mistake in the daemon; please report it")

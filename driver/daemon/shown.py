@@ -28,15 +28,18 @@ def lines(status: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:
             )
     for name, ports in status["switches"].items():
         yield f"{name}: {', '.join(ports)}"
-    if status["pipes"]:
-        yield f"pipes: {', '.join(status['pipes'])}"
+    for kind in ("pipes", "persistent"):
+        if status[kind]:
+            yield f"{kind}: {', '.join(status[kind])}"
     for handle in status["handles"]:
         alone = ", exclusively" * handle["exclusive"]
         rings = handle["rings"]
+        dropped = f", {handle['drops']:,} frames dropped" if handle["drops"] else ""
         uses = rings[0] if len(rings) == 1 else f"{len(rings)} rings of {handle['port']}"
         yield (
             f"{handle['program'] or 'a program'} ({handle['pid']}, {handle['user']}) uses {uses}{alone}: "
-            f"{handle['syncs']:,} syncs"
+            f"{handle['syncs']:,} syncs{dropped}"
         )
-    if further := status.get("further_handles"):
-        yield f"and {further} further handles"
+    for kind, further in status.items():
+        if kind.startswith("further_"):
+            yield f"and {further} further {kind.removeprefix('further_')}"

@@ -16,14 +16,19 @@ from .protocol import MAX_STATUS
 from .rings import SharedRing
 from .world import World
 
+LISTS = ("handles", "pipes", "persistent")  # as long as programs make them
+
 
 def status_text(world: World) -> bytes:
-    """The status as JSON. Handles that make it longer than a message are counted in `further_handles`."""
+    """The status as JSON. Handles that make it longer than a message are counted in `further_handles`, and so on."""
     facts = status(world)
+    lists = dict.fromkeys(LISTS, facts) | dict.fromkeys(facts["switches"], facts["switches"])
     while len(text := json.dumps(facts).encode()) > MAX_STATUS:
-        kept = facts["handles"][: len(facts["handles"]) // 2]
-        facts["further_handles"] = len(world.handles) - len(kept)
-        facts["handles"] = kept
+        name = max(lists, key=lambda name: len(json.dumps(lists[name][name])))
+        named = lists[name][name]
+        kept = len(named) // 2
+        facts[f"further_{name}"] = facts.get(f"further_{name}", 0) + len(named) - kept
+        del named[kept:]
     return text
 
 
@@ -36,6 +41,7 @@ def status(world: World) -> dict[str, Any]:
         "ports": [of_nic(nic, nic.name in world.hosts) for nic in world.nics.values()],
         "pipes": world.pipes.names,
         "switches": {name: [place.name for place in bridge.places] for name, bridge in world.switches.bridges.items()},
+        "persistent": list(world.switches.persistent),
         "handles": [{**bound.facts, "user": user_name(bound.uid).removeprefix("user ")} for bound in world.handles],
         "buffers": world.pool.counts(),
         "memory": {"bytes": region.size, "page_size": region.page_size, "buf_size": region.buf_size},

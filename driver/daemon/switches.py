@@ -20,6 +20,7 @@ from .memories import Memories
 from .memory import MOST_EXTRA
 from .nic import NicPort
 from .null import make_rings
+from .policy import user_name
 from .pool import Pool, Zone
 from .ports import NetmapPort
 from .rings import SoftRing
@@ -45,6 +46,7 @@ class SoftPort(NetmapPort):
         super().__init__(name, pool, tx, rx)
         self._made, self._switches = made, switches
         self.keep_memory()
+        self.user = pool.acting
         self.persistent = persistent
         self.place: Place | None = None
         self.second: Place | None = None
@@ -115,7 +117,7 @@ class Place:
             tx, rx = ([ring for ring in rings[self._rings] if ring.users] for rings in (port.tx, port.rx))
         else:
             tx, rx = (
-                (list(port.host_rx), list(port.host_tx))
+                (list(port.host_tx), list(port.host_rx))
                 if self.host
                 else (list(port.tx[self._rings]), list(port.rx[self._rings]))
             )
@@ -133,10 +135,10 @@ class Surroundings:
 
 
 class Bridge:
-    """A switch. number: nr_bridge_idx. age_s: as of Switch."""
+    """A switch. number: nr_bridge_idx. age_s: as in Switch. user: whose request has made it."""
 
-    def __init__(self, name: str, number: int, age_s: float = AGE_S) -> None:
-        self.name, self.number = name, number
+    def __init__(self, name: str, number: int, age_s: float = AGE_S, user: int | None = None) -> None:
+        self.name, self.number, self.user = name, number, user
         self.switch = Switch(age_s)
         self.places: list[Place] = []
 
@@ -156,9 +158,6 @@ class Switches:
     def place(self, name: str) -> Place | None:
         """The place of a full name, such as vale0:a."""
         return next((place for place in self.all_places() if place.name == name), None)
-
-    def place_of(self, port: NetmapPort) -> Place | None:
-        return next((place for place in self.all_places() if place.port is port), None)
 
     def join(self) -> None:
         for place in self.all_places():
@@ -204,10 +203,7 @@ class Switches:
         """Put a port on a switch, which is made if it is not there. Raises Refused(ENOMEM)."""
         bridge = self.bridges.get(switch)
         if bridge is None:
-            numbers = {each.number for each in self.bridges.values()}
-            if len(numbers) >= MOST_SWITCHES:
-                raise Refused(errno.ENOMEM, f"there are {MOST_SWITCHES} switches already")
-            bridge = Bridge(switch, min(set(range(MOST_SWITCHES)) - numbers))
+            bridge = self._make_bridge(switch)
         if len(bridge.places) >= MOST_PORTS:
             raise Refused(errno.ENOMEM, f"{switch} has {MOST_PORTS} ports already")
         place = Place(bridge, name, port, host=host)
@@ -220,6 +216,19 @@ class Switches:
                 port.second = place
             place.inside.header = port.header
         return place
+
+    def _make_bridge(self, name: str) -> Bridge:
+        """A switch in the acting user's share of them. Raises Refused(ENOMEM)."""
+        numbers = {each.number for each in self.bridges.values()}
+        if len(numbers) >= MOST_SWITCHES:
+            raise Refused(errno.ENOMEM, f"there are {MOST_SWITCHES} switches already")
+        memories = self._world.memories
+        user, most = memories.acting, max(1, memories.most(MOST_SWITCHES))
+        if user is not None and sum(each.user == user for each in self.bridges.values()) >= most:
+            raise Refused(
+                errno.ENOMEM, f"{user_name(user)} has made {most} switches, its share, which --user-share sets"
+            )
+        return Bridge(name, min(set(range(MOST_SWITCHES)) - numbers), user=user)
 
     def remove(self, place: Place) -> None:
         """Take a port off its switch, which goes with its last port."""
@@ -246,7 +255,7 @@ def split(name: str) -> tuple[str, str]:
 
 def check_attachable(name: str, port: NicPort, body: Register, switches: Switches) -> None:
     """Raises Refused unless a NIC may be attached."""
-    if port.in_use or switches.place_of(port) is not None:
+    if port.in_use or port.attached:
         raise Refused(errno.EBUSY, f"{name}: {port.name} is in use")
     if body.nr_mode not in (Mode.ALL_NIC, Mode.NIC_SW) or body.nr_ringid:
         raise Refused(errno.EINVAL, f"{name}: a NIC is attached with all its rings, and those of the host or not")

@@ -39,6 +39,7 @@ def attach(opener: Opener, call: Call) -> None:
         raise Refused(errno.EBUSY, f"{call.name} is attached already")
     port = switches.persistent.get(short) or world.ports.get(short)
     if isinstance(port, SoftPort):
+        opener.check_port(port)
         body.port_index = attach_soft(switches, switch, call.name, port).inside.index
         world.serve()
         return
@@ -100,6 +101,7 @@ def detach(opener: Opener, call: Call) -> None:
         port.take_host_back()
         port.set_attached(False)
     elif port.persistent:
+        opener.check_port(port)
         if port.second not in (None, place):
             raise Refused(errno.EBUSY, f"{call.name} is joined with another switch; detach that first")
         switches.remove(place)
@@ -156,6 +158,7 @@ def delif(opener: Opener, call: Call) -> None:
         if call.name in world.ports:
             raise Refused(errno.EINVAL, f"{call.name} is a NIC")
         raise Refused(errno.ENXIO, f"there is no persistent port {call.name!r}")
+    opener.check_port(port)
     if port.in_use or port.place is not None:
         raise Refused(errno.EBUSY, f"{call.name} is in use")
     del world.switches.persistent[call.name]
@@ -190,6 +193,7 @@ def attached_nic(opener: Opener, name: str) -> Place:
         raise Refused(errno.ENXIO, f"{name} is not attached")
     if not isinstance(place.port, NicPort) or place.host:
         raise Refused(errno.EOPNOTSUPP, f"{name} is not a NIC")
+    opener.check_owner(opener.world.nics[place.port.name])
     return place
 
 
@@ -205,6 +209,7 @@ def port_hdr(opener: Opener, call: Call) -> None:
         raise Refused(errno.EINVAL, f"a virtio-net header has 0, 10 or 12 bytes, not {body.nr_hdr_len}")
     if not isinstance(port, SoftPort):
         raise Refused(errno.ENXIO, f"{call.name} is not a port of a switch")
+    opener.check_port(port)
     port.header = body.nr_hdr_len
     if port.place is not None:
         port.place.inside.header = port.header

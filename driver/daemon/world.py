@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ixrings.rings.service import EVENT_RX, EVENT_TX, Service, Task
+from ixrings.rings.service import EVENT_RX, EVENT_TX, Service, Task, Work
 
 from .abi import MONITOR, Flag, Mode, Register
 from .errors import Refused
@@ -24,7 +25,10 @@ from .pipes import Pipes
 from .policy import Policy
 from .pool import Pool
 from .ports import NetmapPort
+from .spare import Spare
 from .switches import Surroundings, Switches
+
+BUSY_THREADS = 3  # a program, the service, and the thread of emulated NICs
 
 
 class World(Surroundings):
@@ -40,8 +44,9 @@ class World(Surroundings):
         self.hosts: dict[str, HostSide] = {}
         self.handles: list[Bound] = []
         self._monitors = 0
-        self.memories = Memories(policy)
-        self.pipes = Pipes(lambda: self.pool)
+        self.spare = Spare()
+        self.memories = Memories(policy, self.spare)
+        self.pipes = Pipes(self._pipe_memory)
         self.started = time.monotonic()
         self.service = Service(spin_ns)
         self.loop = Loop(self.service, self._look_for_violations, self._lost)
@@ -86,7 +91,16 @@ class World(Surroundings):
                 else:
                     host.join(port.host_tx, port.host_rx, self.handles, attached=port.attached)
                     tasks.append(host.host)
-        self.loop.serve([bound.service for bound in self.handles if not bound.gone and not bound.closing], tasks)
+        handles = [bound.service for bound in self.handles if not bound.gone and not bound.closing]
+        self.loop.serve(handles, [*tasks, *self._work_of_devices()])
+
+    def _work_of_devices(self) -> list[Work]:
+        """What emulated NICs do. With few processors the service does it while programs use them: each thread more that
+        is always ready would hold up the others."""
+        if len(os.sched_getaffinity(0)) >= BUSY_THREADS:
+            return []
+        used = [self.nics[name] for name, port in self.ports.items() if port.in_use or port.attached]
+        return [Work(function) for function in {nic.session.device.work_function() for nic in used} if function]
 
     # ---- ports by name ----
 
@@ -109,12 +123,42 @@ class World(Surroundings):
         if body.nr_flags & MONITOR:
             return self._monitor(name, body)
         if "{" in name or "}" in name:
-            return self.pipes.find(name, body, self.ports)
+            own = {nic: each.port for nic, each in self.isolated.items() if each.port is not None}
+            pipe = self.pipes.find(name, body, {**self.ports, **own})
+            self.memories.find(pipe.mem_id)  # the name alone does not open another user's memory
+            return pipe
         if name.startswith("vale"):
             return self.switches.find(name, body)
         if name in self.isolated:
-            return self.isolated[name].open(body.nr_extra_bufs)
-        return self.find_open(name)
+            return self.isolated[name].open(body)
+        port = self.find_open(name)
+        if isinstance(port, NicPort) and self.memories.find(body.nr_mem_id) is not self.pool:
+            return self._elsewhere(port, body)
+        return port
+
+    def _elsewhere(self, nic: NicPort, body: Register) -> NetmapPort:
+        """A NIC for programs in another region: its own rings stay where they are, and the service copies. As in
+        netmap, a NIC that is in use keeps its memory. Raises Refused."""
+        if nic.in_use or nic.attached:
+            nic.check_open(body)
+            if self.memories.find(body.nr_mem_id).external:
+                raise Refused(errno.EBUSY, f"{nic.name} is in use, so it cannot move to the program's own memory")
+            return nic
+
+        def end() -> None:
+            self.isolated.pop(nic.name, None)  # it is not there any more if the NIC is gone
+
+        lent = Isolated(nic, self.memories, end)
+        port = lent.open(body)
+        self.isolated[nic.name] = lent
+        return port
+
+    def _pipe_memory(self, parent: str, body: Register) -> Pool:
+        """The region of a pipe that is about to be made: its parent's, or the one that the program names."""
+        isolated, nic = self.isolated.get(parent), self.ports.get(parent)
+        if isolated is not None and isolated.port is not None and isolated.lent:
+            return self.memories.find(isolated.port.mem_id)
+        return self.pool if nic is not None and nic.in_use else self.memories.find(body.nr_mem_id)
 
     def _monitor(self, name: str, body: Register) -> NetmapPort:
         watched = Register.from_buffer_copy(body)
@@ -151,6 +195,8 @@ class World(Surroundings):
         if nic.name in self.ports and self.ports[nic.name].attached:
             rx.update(range(len(nic.rx)))
         tx: set[int] = set()
+        if nic.name in self.isolated and self.isolated[nic.name].waits:
+            tx.update(range(len(nic.tx)))
         for bound in self.handles:
             armed = 0 if bound.gone else bound.service.armed
             if armed & EVENT_RX:
@@ -168,10 +214,12 @@ class World(Surroundings):
                     self.log(f"process {bound.pid}: {error}", bound.pid, bound.uid)
 
     def _lost(self, sleeper: Sleeper, error: Exception) -> None:
-        """A NIC is gone: its handles get ENXIO. A TAP is gone: its NIC goes on without it."""
+        """A NIC is gone: its handles get EIO, as netmap's do. A TAP is gone: its NIC goes on without it."""
         if isinstance(sleeper, HostSide):
             self.log(str(error))
             del self.hosts[sleeper.name]
+            if sleeper.name in self.ports:
+                self.ports[sleeper.name].lose_host()
             self.serve()
         if not isinstance(sleeper, Nic):
             return
@@ -186,4 +234,4 @@ class World(Surroundings):
             bound.gone = True
         self.serve()
         for bound in gone:
-            bound.service.close()
+            bound.service.close(errno.EIO)

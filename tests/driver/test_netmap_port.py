@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from select import POLLOUT
 
@@ -328,6 +329,23 @@ def test_a_monitor_sees_what_a_program_sends_and_receives_and_waits_for_the_prog
                 watching.forward(port)
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_monitor_that_waits_is_told_when_the_program_that_it_watches_ends(running: RunningDaemon, busy: bool) -> None:
+    ended = "netmap:ix0/r has ended: the last program that used ix0 has closed it. Open the monitor again"
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        port = stack.enter_context(open_port("netmap:ix0"))
+        watching = stack.enter_context(open_port("netmap:ix0/r", busy_poll=busy))
+        port.send(FRAMES[:3])
+        assert next(port.recv(PATIENCE_S)) == FRAMES[0]
+        wait_for(lambda: watching.poll(0) and watching.rx_rings[0].space == 3, "the monitor shows nothing")
+        port.close()
+        assert [frame for _, frame in zip(range(3), watching.recv(PATIENCE_S))] == FRAMES[:3]
+        with pytest.raises(PortClosed, match=ended):
+            next(watching.recv(PATIENCE_S))
+        with pytest.raises(PortClosed, match=ended):
+            pool.submit(watching.poll, None).result(PATIENCE_S)
+
+
 def test_pipes_connect_programs_and_move_buffers(running: RunningDaemon) -> None:
     with open_ports("netmap:ix0{1", "netmap:ix0}1") as (one, other):
         assert one.region.address == other.region.address
@@ -389,7 +407,7 @@ def test_a_sleeping_program_learns_at_once_that_the_daemon_was_killed(own: Runni
 def test_a_daemon_that_ends_in_order_ends_its_ports(own: RunningDaemon) -> None:
     with open_port("netmap:ix0") as port:
         own.end()
-        with pytest.raises(PortClosed, match="has ended|has taken the port away"):
+        with pytest.raises(PortClosed, match="has ended|has closed the connection|has taken the port away"):
             port.rxsync()
 
 

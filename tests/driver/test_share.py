@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ixrings import Port, PortClosed, PortError, PortTimeout, Share, open_port
+from ixrings.driver.lease import CHANNEL, take_token
 from ixrings.hw.errors import DeviceError
 from ixrings.rings import RegionError
 from tests.support.programs import ENVIRONMENT, wait_for
@@ -135,8 +136,16 @@ def test_a_handle_opens_once_and_only_elsewhere() -> None:
             one, other = (process.stdout.readline() for process in (first, second) if process.stdout)
             assert {one, other} > {"open\n"}
             opener, refused = (first, other) if one == "open\n" else (second, one)
-            assert f"queue 1 of emulated:loop is open in process {opener.pid} already" in refused
+            assert f"process {opener.pid} already" in refused or "open in another process already" in refused
             assert share.opened and share.worker == opener.pid
+
+
+def test_a_process_that_has_just_taken_the_token_is_not_called_process_0() -> None:
+    with open_port("emulated:loop", tx_queues=2, rx_queues=2) as port:
+        share = port.share(1)
+        assert take_token(share._fds[CHANNEL])
+        with worker(share, "hold") as late:
+            assert "queue 1 of emulated:loop is open in another process already" in last_words(late)
 
 
 def test_a_traced_port_says_why_it_shares_no_queue(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,6 +178,21 @@ def test_what_a_program_sends_and_receives_is_in_the_pipe_at_once(
         assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_capture_that_cannot_begin_says_why_and_ends_its_reader(running: RunningDaemon, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = Reader(fifo)
+    try:
+        arguments = ("--capture", "--extcap-interface", "netmap:ix0", "--fifo", str(fifo))
+        status, _, errors = run_extcap(*arguments, "--extcap-capture-filter", "vlan 5", socket=running.path)
+        assert status == 1 and errors.startswith("ixrings: 'vlan' is not understood here.")
+        reader.join(PATIENCE_S)
+        assert not reader.is_alive()
+    finally:
+        os.close(os.open(fifo, os.O_RDWR))  # a reader that still waits for a writer goes on
+        reader.join()
+
+
 @pytest.mark.slow
 def test_a_capture_ends_when_nobody_reads(running: RunningDaemon, port: Port, tmp_path: Path) -> None:
     with capturing(running, tmp_path, "--direction", "t") as (reader, process):
@@ -191,12 +207,100 @@ def test_a_capture_ends_when_nobody_reads(running: RunningDaemon, port: Port, tm
 
 
 @pytest.mark.slow
+def test_a_capture_goes_on_with_the_next_program(running: RunningDaemon, port: Port, tmp_path: Path) -> None:
+    with capturing(running, tmp_path, "--direction", "t") as (reader, _):
+        port.close()
+        with open_port("netmap:ix0") as again:
+
+            def came() -> bool:
+                again.send([ARP])
+                again.flush()
+                return any(each[:42] == ARP[:42] for each in captured(reader, tmp_path))
+
+            wait_for(came, "frames of the second program are not in the pipe", PATIENCE_S)
+
+
+@pytest.mark.slow
 def test_the_wrapper_calls_the_command(running: RunningDaemon, tmp_path: Path) -> None:
     status, told, _ = run_extcap("--install", socket=running.path, home=tmp_path)
-    wrapper = tmp_path / ".local/lib/wireshark/extcap/ixrings"
-    assert status == 0 and str(wrapper) in told
-    done = subprocess.run([wrapper, "--extcap-interfaces"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
-    assert "value=netmap:ix0" in done.stdout
+    assert status == 0
+    for folder in (".local/lib/wireshark/extcap", ".config/wireshark/extcap"):  # from Wireshark 4.2 on; before
+        wrapper = tmp_path / folder / "ixrings"
+        assert str(wrapper) in told
+        done = subprocess.run([wrapper, "--extcap-interfaces"], env=ENVIRONMENT, capture_output=True, text=True)
+        assert "value=netmap:ix0" in done.stdout
+
+
+@pytest.fixture
+def tshark(running: RunningDaemon, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the real tshark, for which the wrapper is installed."""
+    if not shutil.which("tshark"):
+        pytest.skip("tshark is not installed. Run: apt install tshark")
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "LD_PRELOAD"}  # no sanitizer in it
+    environment |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config"), "LC_ALL": "C"}
+    assert run_extcap("--install", socket=running.path, home=tmp_path)[0] == 0
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["tshark", *arguments],
+            env=environment,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.mark.slow
+def test_tshark_lists_the_ports_and_captures_with_filter_and_options(
+    tshark: Callable[..., subprocess.Popen[str]], port: Port
+) -> None:
+    told, errors = tshark("-D").communicate(timeout=120)
+    assert "netmap:ix0 (ix0 beside its programs (ixrings))" in told, errors
+    options = ("-o", "extcap.netmap_ix0.direction:r", "-o", "extcap.netmap_ix0.snaplen:50")
+    fields = ("-T", "fields", "-e", "udp.srcport", "-e", "frame.cap_len")
+    process = tshark("-i", "netmap:ix0", "-f", "udp port 80", *options, "-c", "3", *fields)
+
+    def ended() -> bool:
+        port.send([TCP, UDP, ARP])
+        for _ in port.recv(0):
+            pass
+        return process.poll() is not None
+
+    wait_for(ended, "tshark has not captured three frames", 120)
+    told, errors = process.communicate()
+    assert (process.returncode, told) == (0, "53\t50\n" * 3), errors
+
+
+@pytest.mark.slow
+def test_tshark_shows_why_a_capture_cannot_begin(tshark: Callable[..., subprocess.Popen[str]]) -> None:
+    process = tshark("-i", "netmap:ix0", "-f", "vlan 5", "-c", "1")
+    _, errors = process.communicate(timeout=120)
+    assert "'vlan' is not understood here." in errors and "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_tshark_ends_at_ctrl_c_with_what_it_has_captured(
+    tshark: Callable[..., subprocess.Popen[str]], port: Port, tmp_path: Path
+) -> None:
+    file = tmp_path / "captured.pcapng"
+    process = tshark("-q", "-i", "netmap:ix0", "-w", str(file))
+
+    def captured_some() -> bool:
+        port.send(FRAMES)
+        for _ in port.recv(0):
+            pass
+        return file.exists() and file.stat().st_size > 4096
+
+    wait_for(captured_some, "tshark has not captured anything", 120)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: tshark, dumpcap and the wrapper get it
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert len(read_capture(file)) > 0
 
 
 FILTERS = [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -27,7 +28,12 @@ FRAME = bytes.fromhex("ffffffffffff0200000000010800") + bytes(46)
 
 
 def descriptors(running: RunningDaemon) -> int:
-    return len(os.listdir(f"/proc/{running.process.pid}/fd"))
+    """How many the daemon has, without those of regions: Python's garbage collector may be the one to unmap them."""
+    places, count = f"/proc/{running.process.pid}/fd", 0
+    for fd in os.listdir(places):
+        with suppress(FileNotFoundError):
+            count += "netmap-region" not in os.readlink(f"{places}/{fd}")
+    return count
 
 
 def send(sock: socket.socket, data: bytes, count: int = 1) -> None:
@@ -153,24 +159,90 @@ def noise(chance: random.Random, good: bytes) -> bytes:
     return Message(kind, bytes(payload), value=chance.choice([0, 0x8913, 0x8921, 1 << 63])).pack()
 
 
+def some_options(chance: random.Random) -> list[abi.Option]:
+    """Options of any type, with numbers at the edges in them."""
+    kinds = [*range(8), 77, 0xFFFFFFFF]
+    edges = [0, 1, 16, 24, 64, 4096, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1]
+    options = []
+    for kind in chance.sample(kinds, chance.randrange(4)):
+        header = abi.OptionHeader(nro_reqtype=kind, nro_size=chance.choice(edges), nro_status=chance.choice([0, 95]))
+        words = abi.OPTION_BYTES.get(kind, 24) // 8
+        options.append(abi.Option(header, struct.pack(f"{words}Q", *(chance.choice(edges) for _ in range(words)))))
+    return options
+
+
+NAMES = (
+    "ix0",
+    "ix0",
+    "ix0",
+    "vale0:a",
+    "vale0:ix0",
+    "ix0{1",
+    "m}2",
+    "v0",
+    "",
+    "ix9",
+    "vale0:",
+    "{",
+    "\x1b[2J",
+    "n" * 63,
+)
+
+
+def good_message(chance: random.Random) -> bytes:
+    """A request that may be carried out, with numbers at the edges in its body."""
+    kind, body = chance.choice(list(abi.BODIES.items()))
+    if chance.random() < 0.5:
+        kind, body = Request.REGISTER, Register
+    filled, name = body(), chance.choice(NAMES)
+    few = [0, 1, 2, 64] if "v" in name or kind == Request.VALE_NEWIF else []  # ports with memory of their own
+    numbers = few or [0, 1, 2, 5, 7, 8, 64, 4096, 0x100, 0x400, 0xFFFF, 1 << 20, 1 << 31]
+    for field in chance.sample(filled._fields_, min(3, len(filled._fields_))):
+        with suppress(TypeError):  # a structure inside
+            setattr(filled, field[0], chance.choice(numbers))
+    return abi.pack(call_of(kind, name, filled, some_options(chance)))
+
+
+def remove_ports(running: RunningDaemon) -> None:
+    """What NEWIF and VALE_ATTACH have made stays until somebody removes it."""
+    with running.client() as client:
+        for name in (place for places in running.status()["switches"].values() for place in places):
+            errno_of(client.ctrl, call_of(Request.VALE_POLLING_DISABLE, name, abi.ValePolling()))
+            errno_of(client.ctrl, call_of(Request.VALE_DETACH, name, abi.ValeDetach()))
+        for name in running.status()["persistent"]:
+            errno_of(client.ctrl, call_of(Request.VALE_DELIF, name))
+
+
+def log_so_far(running: RunningDaemon) -> str:
+    """What is in the log now, which has room again."""
+    assert running.process.stderr is not None
+    log, text = running.process.stderr.fileno(), b""
+    os.set_blocking(log, False)
+    with suppress(BlockingIOError):
+        while more := os.read(log, 1 << 16):
+            text += more
+    os.set_blocking(log, True)
+    return text.decode(errors="replace")
+
+
 def shake(running: RunningDaemon, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
-    options = [abi.Option(abi.OptionHeader(nro_reqtype=kind), bytes(abi.OPTION_BYTES.get(kind, 0))) for kind in (3, 77)]
-    goods = [
-        abi.pack(call_of(Request.REGISTER, "ix0", Register(nr_mode=1, nr_extra_bufs=3))),
-        abi.pack(call_of(Request.REGISTER, "ix0", Register(nr_mode=4, nr_flags=0x800), options)),
-        *(abi.pack(call_of(kind, "ix0", body())) for kind, body in abi.BODIES.items()),
-        struct.pack("16s24x", b"ix0"),
-        b'{"port": "ix0", "call": "stats"}',
-    ]
+    others = [struct.pack("16s24x", b"ix0"), b'{"port": "ix0", "call": "stats"}']
     for _ in range(rounds):
         with raw_socket(running.path) as sock:
             for _ in range(chance.randrange(1, 12)):
-                send(sock, noise(chance, chance.choice(goods)), chance.choice([0, 1, 1, 1, 1, 2]))
+                good = good_message(chance) if chance.random() < 0.8 else chance.choice(others)
+                if chance.random() < 0.5:
+                    send(sock, Message(Kind.CTRL, good).pack())
+                else:
+                    send(sock, noise(chance, good), chance.choice([0, 1, 1, 1, 1, 2]))
+        assert "is a mistake in the daemon" not in (log := log_so_far(running)), log
+    running.wait_until_nobody_has_handles()
+    remove_ports(running)
 
 
 def test_random_messages_harm_nobody(running: RunningDaemon) -> None:
-    shake(running, 25, 1)
+    shake(running, 15, 1)
     running.wait_until_nobody_has_buffers()
     serves(running)
 
@@ -227,29 +299,67 @@ def test_a_program_that_scribbles_over_a_ring_while_another_opens_it_cannot_leav
     serves(running)
 
 
-def test_a_descriptor_that_takes_long_to_close_stops_nobody(running: RunningDaemon) -> None:
-    """close() of a TCP socket with SO_LINGER waits for its receiver, which takes nothing."""
+@contextmanager
+def lingering() -> Iterator[socket.socket]:
+    """A TCP socket whose close() waits for a minute (SO_LINGER), because its receiver takes nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        lingering = socket.create_connection(listener.getsockname())
+        sock = socket.create_connection(listener.getsockname())
         receiver, _ = listener.accept()
     try:
-        lingering.setblocking(False)
+        sock.setblocking(False)
         with suppress(BlockingIOError):
             while True:
-                lingering.send(bytes(1 << 16))
-        lingering.setblocking(True)
-        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
-        with raw_socket(running.path) as sock, raw_socket(running.path) as other:
-            socket.send_fds(sock, [Message(Kind.STATUS).pack()], [lingering.fileno()])
-            threading.Thread(target=lingering.close, daemon=True).start()  # only the daemon has it then
-            other.settimeout(20)
-            for _ in range(3):
-                ask(other, Message(Kind.STATUS))
-            serves(running)
-            receiver.close()
-            ask(sock, Message(Kind.STATUS))  # the connection has turns again
+                sock.send(bytes(1 << 16))
+        sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+        yield sock
     finally:
         receiver.close()
+        sock.close()
+
+
+def as_reply_socket(sock: socket.socket, slow: socket.socket) -> None:
+    socket.send_fds(sock, [Message(Kind.STATUS).pack()], [slow.fileno()])
+
+
+def among_many(sock: socket.socket, slow: socket.socket) -> None:
+    """Those for which recvmsg() has no room are closed in recvmsg()."""
+    with open(os.devnull) as file:
+        socket.send_fds(sock, [Message(Kind.STATUS).pack()], [file.fileno()] * 252 + [slow.fileno()])
+
+
+def inside_the_reply_socket(sock: socket.socket, slow: socket.socket) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        socket.send_fds(ours, [b"x"], [slow.fileno()])
+        socket.send_fds(sock, [Message(Kind.STATUS).pack()], [theirs.fileno()])
+
+
+def in_a_message_that_is_not_read(sock: socket.socket, slow: socket.socket) -> None:
+    """The daemon takes an empty message for the end, because the program has hung up."""
+    sock.send(b"")
+    socket.send_fds(sock, [Message(Kind.STATUS).pack()], [slow.fileno()])
+
+
+@pytest.mark.parametrize("place", [as_reply_socket, among_many, inside_the_reply_socket, in_a_message_that_is_not_read])
+def test_a_descriptor_that_takes_long_to_close_stops_nobody(
+    running: RunningDaemon, place: Callable[[socket.socket, socket.socket], None]
+) -> None:
+    before = descriptors(running)
+    with lingering() as slow, raw_socket(running.path) as other:
+        running.process.send_signal(signal.SIGSTOP)
+        hostile = os.fork()
+        if not hostile:
+            place(raw_socket(running.path), slow)
+            os._exit(0)
+        os.waitpid(hostile, 0)
+        slow.close()  # only the daemon has it then
+        running.process.send_signal(signal.SIGCONT)
+        other.settimeout(20)
+        for _ in range(3):
+            ask(other, Message(Kind.STATUS))
+        serves(running)
+    wait_for(lambda: descriptors(running) <= before, "descriptors are left", 20)
 
 
 FLOOD = """

@@ -30,6 +30,20 @@ def test_monitors_see_what_is_sent_and_received(running: RunningDaemon) -> None:
         running.buffers()
 
 
+def test_monitors_show_the_frames_of_a_ring_with_offsets(running: RunningDaemon) -> None:
+    with running.client() as owner, running.client() as copied, running.client() as taken:
+        owner.register("ix0", offset=300)
+        copied.register("ix0", flags=BOTH, nr_rx_slots=256)
+        taken.register("ix0", flags=Flag.ZCOPY_MON)
+        assert (owner.offset_mask, copied.offset_mask, taken.offset_mask) == (0xFFFF, 0, 0xFFFF)
+        owner.send(FRAMES)
+        assert owner.receive_until(20) == FRAMES
+        assert copied.receive_until(40) == FRAMES * 2
+        owner.rxsync()
+        owner.txsync()
+        assert sorted(taken.receive_until(40)) == sorted(FRAMES * 2)
+
+
 def test_a_monitor_that_is_never_read_holds_nobody_up(running: RunningDaemon) -> None:
     with running.client() as owner, running.client() as lazy:
         owner.register("ix0")
@@ -37,6 +51,7 @@ def test_a_monitor_that_is_never_read_holds_nobody_up(running: RunningDaemon) ->
         for _ in range(20):
             owner.send(FRAMES)
             assert owner.receive_until(20) == FRAMES
+        assert [handle["drops"] for handle in running.status()["handles"]] == [0, 20 * 2 * len(FRAMES) - 63]
         assert len(lazy.receive()) == 63
 
 

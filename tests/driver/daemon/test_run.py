@@ -13,16 +13,24 @@ import pytest
 
 from ixrings.driver.cli.executable import examine
 from tests.support.netmap_client import RunningDaemon, daemon
-from tests.support.netmap_programs import environment
+from tests.support.netmap_programs import HEADER, environment
 from tests.support.programs import ENVIRONMENT, ROOT
 
 SOURCES = ROOT / "tests/rings/shim"
+FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{HEADER}"]
 IXRINGS = [sys.executable, "-c", "from ixrings.driver.cli import program; program()"]
 WAYS = (
     *("sync", "poll", "ppoll", "checked", "select", "pselect", "epoll", "epoll2", "legacy"),
     *("threads", "fork", "exec", "pass", "handoff"),
 )
-BEHAVIOUR = re.findall(r"TEST\((\w+)\),", (SOURCES / "behaviour.c").read_text())
+PROGRAMS = ("transfer", "behaviour", "epoll", "processes", "kloop")
+TESTS = [
+    (program, test)
+    for program in ("behaviour", "epoll", "processes")
+    for test in re.findall(r"TEST\((\w+)\),", (SOURCES / f"{program}.c").read_text())
+    if test != "the_daemon_ends"
+]
+SLOW = {"children_know_only_handles_that_they_have"}
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +38,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the compiled programs."""
     folder = tmp_path_factory.mktemp("programs")
     compilers = [
-        subprocess.Popen(
-            ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", folder / name, SOURCES / f"{name}.c", "-lpthread"]
-        )
-        for name in ("transfer", "behaviour", "kloop")
+        subprocess.Popen(["cc", *FLAGS, "-o", folder / name, SOURCES / f"{name}.c", "-lpthread"]) for name in PROGRAMS
     ]
-    assert [compiler.wait(timeout=60) for compiler in compilers] == [0, 0, 0]
+    assert [compiler.wait(timeout=60) for compiler in compilers] == [0] * len(PROGRAMS)
     return folder
 
 
@@ -59,9 +64,12 @@ def test_frames_come_back_to_a_c_program_whatever_it_waits_with(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("test", [name for name in BEHAVIOUR if name != "the_daemon_ends"])
-def test_a_handle_behaves_as_netmaps(running: RunningDaemon, programs: Path, test: str) -> None:
-    done = run(running, programs / "behaviour", "ix0", test)
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [pytest.param(*each, id=each[1], marks=[pytest.mark.slow] * (each[1] in SLOW)) for each in TESTS],
+)
+def test_a_handle_behaves_as_netmaps(running: RunningDaemon, programs: Path, program: str, test: str) -> None:
+    done = run(running, programs / program, "ix0", test)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ixrings.driver.daemon.abi import Mode
+from tests.support import netmap_programs
 from tests.support.netmap_client import NetmapClient, RunningDaemon, daemon, errno_of
 from tests.support.programs import wait_for
+from tests.support.two_users import as_nobody
 
 pytestmark = [
     pytest.mark.slow,  # each test starts a daemon
@@ -31,33 +33,6 @@ def shared() -> Iterator[RunningDaemon]:
         options = ("--slots", "64", "--mode", "0666", "--user-share", "40", "--isolate", "ix2")
         with daemon(Path(folder), "ix0=emulated", "ix1=emulated", "ix2=emulated", *options, memory=48) as running:
             yield running
-
-
-def as_nobody(work: Callable[[], dict[str, Any]], meanwhile: Callable[[], None]) -> dict[str, Any]:
-    """What `work` returns in a process of user nobody, which keeps what it has open during `meanwhile`."""
-    (theirs, ours), (end, go) = os.pipe(), os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(go)
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            os.write(ours, json.dumps(work()).encode() + b"\n")
-            os.read(end, 1)
-        finally:
-            os._exit(0)
-    os.close(ours)
-    with os.fdopen(theirs) as told:
-        answer = told.readline()
-        if answer:
-            meanwhile()
-    os.close(go)
-    os.close(end)
-    os.waitpid(child, 0)
-    assert answer, "the process of user nobody failed"
-    found: dict[str, Any] = json.loads(answer)
-    return found
 
 
 def test_an_allowed_user_takes_no_more_than_its_share(shared: RunningDaemon) -> None:
@@ -103,23 +78,29 @@ def test_an_allowed_user_takes_no_more_than_its_share(shared: RunningDaemon) -> 
 
 
 def test_an_allowed_user_leaves_handles_to_others(shared: RunningDaemon) -> None:
+    netmap_programs.folder()
+
     def greedy() -> dict[str, Any]:
-        kept = []
+        kept, refused = [], ""
         for _ in range(5000):
             try:
                 client = NetmapClient(shared.path)
             except OSError:
                 break
-            if errno_of(client.attach) != "ENXIO":
+            if (refused := errno_of(client.attach)) != "ENXIO":
                 break
             kept.append(client)
-        return {"handles": len(kept)}
+        program = netmap_programs.run(shared.path, "nm_rx", "-i", "netmap:ix0").stderr
+        return {"handles": len(kept), "refused": refused, "program": program}
 
     def others_work() -> None:
         with shared.client() as owner:
             owner.register("ix1")
 
-    assert as_nobody(greedy, others_work)["handles"] > 1
+    told = as_nobody(greedy, others_work)
+    assert told["handles"] > 1
+    assert told["refused"] == "ENOMEM"  # as netmap's open() fails without memory for a handle
+    assert os.strerror(errno.ENOMEM) in told["program"]
     wait_for(lambda: not shared.status()["handles"], "handles are still there")
     assert "which --user-share sets" in shared.end()
 
@@ -144,3 +125,21 @@ def test_an_isolated_port_has_programs_of_one_user_at_a_time(shared: RunningDaem
     with shared.client() as other:
         other.register("ix2")
     assert "ix2 is isolated, and user nobody has it now" in shared.end()
+
+
+def test_a_region_of_another_user_is_refused_by_its_number(shared: RunningDaemon) -> None:
+    with shared.client() as client:
+        number = client.register("vale1:mine").nr_mem_id
+
+        def work() -> dict[str, Any]:
+            with shared.client() as theirs:
+                return {
+                    "null": errno_of(theirs.register, "x", Mode.NULL, nr_mem_id=number, nr_tx_rings=1, nr_tx_slots=64),
+                    "switch": errno_of(theirs.register, "vale1:theirs", nr_mem_id=number),
+                    "pipe": errno_of(theirs.register, "theirs{1", nr_mem_id=number),
+                    "NIC": errno_of(theirs.register, "ix0", nr_mem_id=number),
+                    "own": errno_of(theirs.register, "ix0"),
+                }
+
+        refused = as_nobody(work, lambda: None)
+    assert refused == {"null": "EPERM", "switch": "EPERM", "pipe": "EPERM", "NIC": "EPERM", "own": ""}
