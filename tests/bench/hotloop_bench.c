@@ -221,6 +221,7 @@ static void join(const struct bench *bench, struct queue *q, struct nic_queue *n
         .num_slots = bench->slots,
         .direct_buffers = 2 * bench->slots * (uint32_t)bench->queues,
         .frame_lengths = bench->buf_size - MIN_FRAME + 1,
+        .most_received = bench->buf_size,
         .group = bench->group,
         .statistics_due = UINT64_MAX,
         .syncs_left = CHECK_EVERY,

@@ -13,9 +13,10 @@
   handles   what a handle costs: the daemon's memory and descriptors, and a sync beside 0, 7 and 63 idle handles
   idle      the daemon's processor time with one NIC and 8 handles whose programs do nothing
 
-Client, daemon's service, and engine of the emulated NIC are three threads, and each wants a core. Rates are from the
-client's own counts, read while it runs. others: percent of a core that other processes took during the row. loud: a
-loop of NOPs was slow before or after a run (quiet.py). service.py measures a delegated sync alone.
+In the rows for native, where there are two CPUs, the client and the daemon have one each, as the program and the
+emulated NIC have in one process. Elsewhere the scheduler decides. Rates are from the client's own counts, read while it
+runs. others: percent of a core that other processes took during the row. loud: a loop of NOPs was slow before or after
+a run (quiet.py). service.py measures a delegated sync alone.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def native(bench: Bench) -> Iterator[Row]:
             for _ in range(bench.length.runs):
                 alone.append(bench.run(partial(in_python, way)))
                 with here.client(way, "ix0", options=["-b", BATCH]) as client:
+                    here.on_two_cpus(client)
                     here.wait_for_frames(client)
                     served.append(bench.run(lambda: rate(client, bench.length.seconds) / 1e6))
             ratios = [theirs / own for own, theirs in zip(alone, served)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from building import compile_c
+from machine import choose_cpus
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent))
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "examples"))
@@ -127,6 +128,15 @@ class World:
                 if process.poll() is None:
                     process.kill()
                 process.communicate()
+
+    def on_two_cpus(self, client: Running) -> None:
+        """Bind the client and the daemon to a CPU each, if there are two. The scheduler would sometimes let them share
+        one."""
+        cpus = choose_cpus()
+        if cpus.nic is not None and len(os.sched_getaffinity(0)) == 2:
+            os.sched_setaffinity(client.pid, {cpus.program})
+            for task in Path(f"/proc/{self.pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), {cpus.nic})
 
     def memory_kb(self) -> int:
         """Of the daemon that is its own: VmRSS without shared memory, proc(5)."""
