@@ -155,9 +155,9 @@ def test_ctrl_c_ends_line_rate_with_a_summary_and_without_a_verdict() -> None:
 
 @pytest.mark.parametrize("program", [
     command("pktgen", "--help"),
-    command("line_rate", "-t", "0.1"),
+    pytest.param(command("line_rate", "-t", "0.1"), marks=pytest.mark.slow),
     command("capture", "-i", "emulated:source", "-w", "-"),
-    [*IXRINGS, "emulate", "--socket", "{}/nic.sock"],
+    pytest.param([*IXRINGS, "emulate", "--socket", "{}/nic.sock"], marks=pytest.mark.slow),
 ], ids=lambda program: " ".join(program[1:4]).rpartition("/")[2])  # fmt: skip
 def test_a_reader_that_has_gone_ends_a_program_quietly(program: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
@@ -309,3 +309,26 @@ def test_a_client_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> No
     ):
         output, errors = ended(client)
     assert (client.returncode, errors) == (0, "") and output.startswith("received 100 frames")
+
+
+IN_A_DEL = """
+import os, signal, time
+from ixrings.driver.program import run
+
+class Closed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(100):  # Python calls the handler here
+            pass
+
+def main():
+    Closed()
+    time.sleep(30)
+
+run(main)
+"""
+
+
+def test_a_signal_that_comes_while_python_deletes_an_object_ends_the_program() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_DEL], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")

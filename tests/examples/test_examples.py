@@ -65,13 +65,16 @@ def test_help_says_what_the_example_does_and_shows_a_call(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "arguments", "keys"), [
     ("pktgen", ("-f", "tx", "-i", "emulated@rules=raise:sink", "-n", "1000"), {"sent", "unsent"}),
-    ("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received", *LOSSES}),
+    pytest.param("pktgen", ("-f", "rx", "-i", "emulated@rules=raise:source", "-n", "1000"), {"received", *LOSSES},
+                 marks=pytest.mark.slow),
     ("pktgen", ("-f", "ping", "-i", "emulated@rules=raise:loop", "-n", "20"),
      {"sent", "unsent", "received", "lost", "min_us", "median_us", "max_us", *LOSSES}),
-    ("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"), {"received", *LOSSES}),
+    pytest.param("capture", ("-i", "emulated@rules=raise:source", "-w", "/dev/null", "-c", "1000"),
+                 {"received", *LOSSES}, marks=pytest.mark.slow),
     ("rss_workers", ("-i", "emulated@rules=raise:source", "-n", "1000", "--forward"),
      {"forwarded", "unsent", *LOSSES}),
-    ("line_rate", ("-t", "0.3"), {"sent", "unsent", "received", "wrong", *LOSSES}),
+    pytest.param("line_rate", ("-t", "0.3"), {"sent", "unsent", "received", "wrong", *LOSSES},
+                 marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_json_is_one_object_of_numbers_and_nothing_else(name: str, arguments: tuple[str, ...], keys: set[str]) -> None:
     summary = in_json(name, *arguments)

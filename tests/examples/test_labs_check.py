@@ -184,6 +184,7 @@ def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
     assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
 
 
+@pytest.mark.slow
 def test_a_class_is_reported_as_json(tmp_path: Path) -> None:
     make_class(tmp_path)
     done = check(tmp_path, "--json")
@@ -223,6 +224,7 @@ def test_a_link_in_a_students_folder_does_not_make_the_checker_overwrite_a_file(
     assert grades.read_text() == "ada 1"
 
 
+@pytest.mark.slow
 def test_the_same_script_runs_on_another_nic(tmp_path: Path) -> None:
     """--nic is meant for a real NIC; an emulated NIC in another process stands in for it."""
     socket = tmp_path / "nic"
