@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ixrings.rings.service import EVENT_RX, EVENT_TX, Service, Task, Work
@@ -65,6 +65,7 @@ class World(Surroundings):
 
     def leave(self, bound: Bound) -> None:
         """Answer a handle's requests no more: it is about to be closed."""
+        self._look_for_violations([bound])  # the service tells of them only now and then
         bound.closing = True
         self.serve()
 
@@ -205,8 +206,9 @@ class World(Surroundings):
                 tx.update(number for number, ring in enumerate(nic.tx) if ring in bound.rings)
         return rx, tx
 
-    def _look_for_violations(self) -> None:
-        for bound in self.handles:
+    def _look_for_violations(self, handles: Iterable[Bound] | None = None) -> None:
+        """handles: None for all."""
+        for bound in self.handles if handles is None else handles:
             for ring in bound.rings:
                 error = ring.kring.queue.take_error()
                 if error is not None:

@@ -244,6 +244,22 @@ def test_a_status_that_is_longer_than_a_message_is_cut(tmp_path: Path) -> None:
         assert f"and {status['further_pipes']} further pipes" in run("--status", "--socket", running.path).stdout
 
 
+def test_a_rule_that_a_program_broke_just_before_its_end_is_told(tmp_path: Path) -> None:
+    rounds = 15  # the log takes 20 lines a second
+    with daemon(tmp_path, "ix0=emulated", "ix1=emulated") as running:
+        with running.client() as busy:  # the service tells at once before it sleeps
+            busy.register("ix1")
+            for _ in range(rounds):
+                with running.client() as client:
+                    client.register("ix0")
+                    ring = client.rings.tx_rings[0]
+                    ring.slots["len"][0] = 65535
+                    ring.head = ring.cur = 1
+                    client.txsync()
+                    busy.txsync()
+        assert running.end().count("len 65535") == rounds
+
+
 def test_each_program_has_a_handle_of_its_own(tmp_path: Path) -> None:
     with daemon(tmp_path, "ix0=emulated") as running:
         clients: list[NetmapClient] = [running.client() for _ in range(20)]
