@@ -383,7 +383,8 @@ def test_a_flood_of_messages_leaves_the_daemon_time_for_others(running: RunningD
         flood.stdout.readline()
         began, used = time.monotonic(), times(running)
         time.sleep(4)  # what is measured
-        assert (share := (times(running) - used) / (time.monotonic() - began)) < 0.6, share
+        # Half, and what the NIC's thread and the one that closes descriptors take. Without rests it is more than 1.
+        assert (share := (times(running) - used) / (time.monotonic() - began)) < 0.8, share
         assert flood.poll() is None
         serves(running)
     finally:
