@@ -25,6 +25,7 @@ SPARE_FDS = 64 + MOST_FDS + HOLD_ALL  # kept for the daemon itself, and for what
 UNREAD = 8  # replies with descriptors that a connection may leave unread
 BACK_OFF_MS = 100
 CHECK_S = 1.0
+REST = 1.25  # times the work: the closer's threads work meanwhile
 REST_S = 0.050  # the longest rest
 TURNS = select.EPOLLIN | select.EPOLLRDHUP
 
@@ -85,13 +86,13 @@ class Server:
     def serve(self) -> None:
         """Serve until stop().
 
-        Each message stops the service of rings. So in a flood of messages, this thread rests half of the time.
+        Each message stops the service of rings. So in a flood of messages, this thread rests longer than it works.
         """
         next_check = time.monotonic() + CHECK_S
         busy = 0.0
         while not self._stopping:
             if busy and self._epoll.poll(0, maxevents=1):
-                time.sleep(min(busy, REST_S))
+                time.sleep(min(REST * busy, REST_S))
             ready = self._epoll.poll(max(0, next_check - time.monotonic()), maxevents=16)
             begin = time.monotonic()
             if time.monotonic() >= next_check:
