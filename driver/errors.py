@@ -41,6 +41,11 @@ class PortStuck(PortError):
     """
 
 
+class NotOffered(PortError):
+    """The NIC's function does not have what was asked for: a virtual function has less than the whole NIC. The message
+    says who has it."""
+
+
 class RequestRefused(PortError):
     """The PF of a virtual function refused a request, or does not know it. The message says what the host can type.
 

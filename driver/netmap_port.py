@@ -192,7 +192,7 @@ def has_ended(pid: int) -> bool:
     """Whether the process has ended, or does so now: its sockets are closed a moment before its end is known."""
     try:
         fd = os.pidfd_open(pid)
-    except OSError:  # there is no such process here
+    except OSError:  # it has ended
         return True
     try:
         end = select.poll()

@@ -17,7 +17,7 @@ from ixrings.rings import Interface, Region, RxRing, TxRing
 from ixrings.rings.queue import RxQueue, TxQueue
 
 from .config import OnePortOptions, frame_size
-from .errors import DmaRefused, NothingReceived, PortError
+from .errors import DmaRefused, NothingReceived, NotOffered, PortError
 from .frames import VLAN_TAG
 from .function import Function, Joined
 from .gate import Gate
@@ -80,17 +80,17 @@ class Session(NicQueues, PortSet):
         return self._interrupts
 
     def pf(self, what: str) -> PhysicalFunction:
-        """The physical function that the port has. what: the caller, such as "rss". Raises PortError for a VF."""
+        """The physical function that the port has. what: the caller, such as "rss". Raises NotOffered for a VF."""
         if isinstance(self.function, PhysicalFunction):
             return self.function
-        raise PortError(f"{self.port} is {self.function.refusal(what)}")
+        raise NotOffered(f"{self.port} is {self.function.refusal(what)}")
 
     @property
     def vf(self) -> VirtualFunction:
-        """The virtual function that the port has. Raises PortError for a physical one."""
+        """The virtual function that the port has. Raises NotOffered for a physical one."""
         if isinstance(self.function, VirtualFunction):
             return self.function
-        raise PortError(f"{self.port} is {self.function.refusal('vf')}")
+        raise NotOffered(f"{self.port} is {self.function.refusal('vf')}")
 
     @property
     def nic(self) -> Registers:

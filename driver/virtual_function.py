@@ -25,7 +25,7 @@ from ixrings.rings import RegionError
 
 from . import queues, reset, takeover
 from .config import OnePortOptions, drop_en, frame_size, unicast_mac
-from .errors import PfNotReady, PortError, PortStuck, RequestRefused
+from .errors import NotOffered, PfNotReady, PortError, PortStuck, RequestRefused
 from .function import Bound, Function, Joined
 from .interrupts import Interrupts
 from .link import SPEEDS_MBPS, Link
@@ -72,7 +72,7 @@ class VirtualFunction(Function):
         self.host = host_of(device.name)
         for option in REFUSED_OPTIONS:
             if options[option]:  # type: ignore[literal-required]
-                raise PortError(f"{device.name} is {self.refusal(option)}")
+                raise NotOffered(f"{device.name} is {self.refusal(option)}")
         self.pf = Requests(VfEnd(self.nic), self.host)
         self.granted = Granted(1, 1)
         self.recoveries = 0
@@ -306,7 +306,7 @@ class VirtualFunction(Function):
 
     def set_promiscuous(self, on: bool) -> None:
         if on:
-            raise PortError(f"{self.device.name} is {self.refusal('promiscuous')}")
+            raise NotOffered(f"{self.device.name} is {self.refusal('promiscuous')}")
 
     def set_multicast(self, groups: Sequence[bytes], *, everything: bool) -> None:
         for group in groups:

@@ -16,7 +16,7 @@ from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the 
 from packets import HEADERS, LONGEST, SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
 
-from ixrings import Port, PortError, open_port
+from ixrings import NotOffered, Port, open_port
 from ixrings.driver.arguments import BATCH, COUNT, NUMBER_OF_QUEUES, RATE, SECONDS_OR_NONE, checked, whole
 
 PACE_S = 0.001  # with -R, frames are released at least once in this time
@@ -27,9 +27,7 @@ def receiving_everything(opened: Callable[..., Port]) -> Port:
     """The port, promiscuous from the start. A virtual function cannot be: it receives only what is for it."""
     try:
         return opened(promiscuous=True)
-    except PortError as error:
-        if "promiscuous" not in str(error):
-            raise
+    except NotOffered:
         return opened()
 
 

@@ -111,7 +111,7 @@ static uint32_t slots_wanted(const struct host *host, const struct queue *q)
     return least(host->longest / q->most_received + 1, least(PARTS, q->num_slots - 1));
 }
 
-/* Buffers for one frame, in the slots from `i` on. Returns their number; 0: there is no room, or a slot has no valid
+/* Find buffers for one frame, in the slots from `i` on. Returns their number; 0 without room, or if a slot names no
  * buffer. */
 static uint32_t find_parts(const struct host *host, const struct kring *ring, uint32_t i, uint32_t room,
                            struct iovec *parts)

@@ -21,6 +21,7 @@ from .handles import Bound
 from .nic import Nic
 from .rings import SharedRing
 
+MOST_NEWS = 64  # messages in one look
 RTMGRP_LINK = 1  # linux/rtnetlink.h: changes of interfaces
 
 
@@ -132,8 +133,8 @@ class HostSide:
         """Look whether somebody has changed the interface."""
         self._frames.poll(0)
         try:
-            while self._news.recv(1 << 16):
-                pass
+            for _ in range(MOST_NEWS):  # what is left ends the next sleep at once
+                self._news.recv(1 << 16)
         except BlockingIOError:
             pass
         except OSError:  # messages were lost

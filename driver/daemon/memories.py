@@ -122,12 +122,8 @@ class Memories:
         region = self._spare.take(Wanted(name, needs, buf_size), self.acting)
         pool = Pool(region, self, self._new_number(), FIXED)
         self._pools[pool.number] = pool
-        pool.hold()
-        try:
+        with self.held(pool):
             yield pool
-        except BaseException:
-            pool.release()
-            raise
 
     def _check_private(self, name: str, size: int) -> None:
         """Raises Refused(ENOMEM) if private memory of `size` bytes is more than the acting user's share."""

@@ -10,9 +10,8 @@ import os
 from typing import Any
 
 from ..bar import check_offset, check_tail, check_value
-from ..device import DmaMapping
 from ..doorbell_file import DoorbellFile, in_pages
-from ..errors import DeviceError, DmaError
+from ..errors import DeviceError
 from ..fields import SW_FW_SYNC
 from ..register import ALL_ONES, Row
 from ..registers import BAR0_SIZE, Registers
@@ -40,15 +39,14 @@ from .rules.findings import Policy, Violation
 from .rules.inspector import TAILS, Inspector
 from .vectors import Vectors
 from .virtual_function import VirtualFunction
+from .windows import ALL_IOVAS, FileWindows
 from .wires import Wire
 
 DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
 FIRST_IOVA = 0x10_0000_0000  # above 32 bits, and not an address of any process: a pointer used as an IOVA is a fault
-ALL_IOVAS = (1 << 64) - 1  # the size of all IOVAs from 0 on; no window reaches the last page
-IOVA_GAP = 0x20_0000  # between windows, so that an access beyond the end of one is a fault
 
 
-class Emulated82599(PhysicalSide):
+class Emulated82599(PhysicalSide, FileWindows):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
     paced: the wire carries 10 Gbit/s, 67.2 ns per 64-byte frame; else frames follow each other without gaps.
@@ -312,27 +310,9 @@ class Emulated82599(PhysicalSide):
 
     # ---- DMA ----
 
-    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
-        """The engine maps the file itself, so a driver's mistake never makes it touch memory that is gone."""
-        iova = self._next_iova
-        try:
-            self.map_dma_at(iova, size, fd)
-        except OSError as error:
-            raise DmaError(f"{size} bytes of the file cannot be mapped for the device: {error.strerror}") from None
-        self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
-        return DmaMapping(address, size, iova)
-
-    def unmap_dma(self, mapping: DmaMapping) -> None:
-        if not self._closed:
-            self.unmap_dma_range(mapping.iova, mapping.size)
-
     def map_dma_at(
         self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
     ) -> None:
-        """Map [iova, iova + size) to file `fd` from `offset` on; fd None: to memory reached only by `dma_messages`.
-
-        All numbers are multiples of 4096. Raises OSError: EEXIST when windows would overlap, EINVAL, ENOMEM, EACCES.
-        """
         self._check_open()
         if Fault.DMA in self.injected:
             return  # as far as the driver knows the memory is mapped; an access finds no window and is refused
@@ -343,7 +323,6 @@ class Emulated82599(PhysicalSide):
             raise OSError(error, os.strerror(error))
 
     def unmap_dma_range(self, iova: int, size: int) -> None:
-        """Unmap the windows in [iova, iova + size), if any. Raises OSError (EINVAL) when the range ends inside one."""
         self._check_open()
         with self._engine.frozen():
             if not self._gone:  # a driver cannot stop a NIC that is gone

@@ -65,7 +65,11 @@ class PfAgent:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.up()
+        try:
+            self.up()
+        except BaseException:
+            self.close()
+            raise
         if serve:
             self._thread = threading.Thread(target=self._serve, name="pf-agent", daemon=True)
             self._thread.start()

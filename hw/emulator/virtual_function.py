@@ -11,8 +11,7 @@ from collections.abc import Container
 from typing import Any, Protocol
 
 from ..bar import check_value
-from ..device import Device, DmaMapping
-from ..errors import DeviceError, DmaError
+from ..errors import DeviceError
 from ..register import ALL_ONES, Row
 from ..registers import Registers
 from .blocks.vf_config_space import VfConfigSpace
@@ -21,12 +20,11 @@ from .engine.library import FunctionEngine
 from .engine.messages import DmaMessages
 from .faults import Fault
 from .vectors import Vectors
+from .windows import ALL_IOVAS, FileWindows
 
 BAR_SIZE = 0x4000
 FIRST_IOVA = 0x20_0000_0000  # of VF 0; each VF has a range of its own, so that another function's address is a fault
 RANGE = 0x10_0000_0000
-IOVA_GAP = 0x20_0000
-ALL_IOVAS = (1 << 64) - 1
 Places = dict[int, tuple[Row[Any], int]]
 
 
@@ -67,7 +65,7 @@ class Agent(Protocol):
     def close(self) -> None: ...
 
 
-class VirtualFunction(Device):
+class VirtualFunction(FileWindows):
     """VF `number` of `pf`; Emulated82599.vf() makes it. Closing it resets it.
 
     pf: the emulated NIC. agent: what plays the PF's driver for this VF alone (emulated_vf() sets it); both are then
@@ -213,23 +211,9 @@ class VirtualFunction(Device):
 
     # ---- DMA: an IOMMU domain of its own ----
 
-    def map_dma(self, fd: int, address: int, size: int) -> DmaMapping:
-        iova = self._next_iova
-        try:
-            self.map_dma_at(iova, size, fd)
-        except OSError as error:
-            raise DmaError(f"{size} bytes of the file cannot be mapped for the device: {error.strerror}") from None
-        self._next_iova = -(-(iova + size + IOVA_GAP) // IOVA_GAP) * IOVA_GAP
-        return DmaMapping(address, size, iova)
-
-    def unmap_dma(self, mapping: DmaMapping) -> None:
-        if not self._closed:
-            self.unmap_dma_range(mapping.iova, mapping.size)
-
     def map_dma_at(
         self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
     ) -> None:
-        """As Emulated82599.map_dma_at()."""
         self._check_open()
         access = readable | writable << 1
         error = self._engine_call("nic_map_dma", iova, size, -1 if fd is None else fd, offset, access)
@@ -237,7 +221,6 @@ class VirtualFunction(Device):
             raise OSError(error, os.strerror(error))
 
     def unmap_dma_range(self, iova: int, size: int) -> None:
-        """As Emulated82599.unmap_dma_range()."""
         self._check_open()
         error = self._engine_call("nic_unmap_dma", iova, size)
         if error:

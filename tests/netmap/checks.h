@@ -15,6 +15,9 @@ struct nmreq_header header_of(uint16_t reqtype, const char *name, void *body);
 
 /* 0, or the errno. */
 int control(int fd, struct nmreq_header *header);
+
+/* Open `name` with an option, and map nothing. 0, or the errno; then the descriptor is closed. */
+int port_try(struct port *port, const char *name, void *option);
 int request(int fd, uint16_t reqtype, const char *name, void *body);
 int registered(int fd, const char *name, uint32_t mode, uint16_t ringid, uint64_t flags);
 

@@ -34,16 +34,8 @@ static struct extmem extmem(const void *memory, uint64_t size)
 /* Open `name` in the memory. 0, or the errno; then the descriptor is closed. */
 static int open_in(struct port *port, const char *name, struct extmem *asked)
 {
-    memset(port, 0, sizeof *port);
-    parse_name(name, &port->header, &port->reg);
-    port->header.nr_reqtype = NETMAP_REQ_REGISTER;
-    port->header.nr_body = (uintptr_t)&port->reg;
-    port->header.nr_options = (uintptr_t)asked;
-    port->fd = open_netmap();
-    int error = control(port->fd, &port->header);
-    if (error)
-        close(port->fd);
-    else
+    int error = port_try(port, name, asked);
+    if (!error)
         port_find_rings(port, (char *)(uintptr_t)asked->usrptr);
     return error;
 }

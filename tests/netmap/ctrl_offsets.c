@@ -25,16 +25,8 @@ static struct offsets offsets(uint64_t most, uint64_t initial, uint32_t bits)
 /* Open `name` with the option. 0, or the errno; then the descriptor is closed. */
 static int open_with(struct port *port, const char *name, struct offsets *asked)
 {
-    memset(port, 0, sizeof *port);
-    parse_name(name, &port->header, &port->reg);
-    port->header.nr_reqtype = NETMAP_REQ_REGISTER;
-    port->header.nr_body = (uintptr_t)&port->reg;
-    port->header.nr_options = (uintptr_t)asked;
-    port->fd = open_netmap();
-    int error = control(port->fd, &port->header);
-    if (error)
-        close(port->fd);
-    else
+    int error = port_try(port, name, asked);
+    if (!error)
         port_map(port);
     return error;
 }

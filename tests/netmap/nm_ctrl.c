@@ -56,6 +56,20 @@ int control(int fd, struct nmreq_header *header)
     return ioctl(fd, NIOCCTRL, header) ? errno : 0;
 }
 
+int port_try(struct port *port, const char *name, void *option)
+{
+    memset(port, 0, sizeof *port);
+    parse_name(name, &port->header, &port->reg);
+    port->header.nr_reqtype = NETMAP_REQ_REGISTER;
+    port->header.nr_body = (uintptr_t)&port->reg;
+    port->header.nr_options = (uintptr_t)option;
+    port->fd = open_netmap();
+    int error = control(port->fd, &port->header);
+    if (error)
+        close(port->fd);
+    return error;
+}
+
 int request(int fd, uint16_t reqtype, const char *name, void *body)
 {
     struct nmreq_header header = header_of(reqtype, name, body);

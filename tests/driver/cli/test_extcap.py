@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -236,11 +237,15 @@ def tshark(running: RunningDaemon, tmp_path: Path) -> Iterator[Callable[..., sub
     """Starts the real tshark, for which the wrapper is installed."""
     if not shutil.which("tshark"):
         pytest.skip("tshark is not installed. Run: apt install tshark")
-    if "asan" in ENVIRONMENT.get("LD_PRELOAD", ""):
-        pytest.skip("a sanitizer must be preloaded into the extcap, and tshark cannot run with one")
-    environment = ENVIRONMENT | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config"), "LC_ALL": "C"}
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "LD_PRELOAD"}
+    environment |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config"), "LC_ALL": "C"}
     started: list[subprocess.Popen[str]] = []
     assert run_extcap("--install", socket=running.path, home=tmp_path)[0] == 0
+    if sanitizer := ENVIRONMENT.get("LD_PRELOAD"):  # the extcap needs it, and tshark cannot run with it
+        for wrapper in tmp_path.rglob("extcap/ixrings"):
+            wrapper.write_text(
+                wrapper.read_text().replace("exec ", f"exec env LD_PRELOAD={shlex.quote(sanitizer)} ", 1)
+            )
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(

@@ -178,7 +178,7 @@ def test_a_deleted_interface_is_made_again_under_programs_that_go_on(tmp_path: P
 
 
 def index_of(name: str) -> str:
-    """A number of Linux's, which no later interface has; "" if there is no such interface now."""
+    """Linux's number of the interface, which it never gives again; "" while it does not exist."""
     with contextlib.suppress(FileNotFoundError):
         return Path(f"/sys/class/net/{name}/ifindex").read_text()
     return ""
