@@ -399,6 +399,11 @@ def test_line_rate_loses_no_frame_and_says_so() -> None:
     assert summary["sent"] == summary["received"] > 1_000 and summary["wrong"] == summary["missed"] == 0
 
 
+def test_a_program_on_a_virtual_function_does_not_tell_losses_that_nobody_counts() -> None:
+    summary = in_json("pktgen", "-i", "emulated-vf", "-f", "ping", "-n", "3")
+    assert (summary["received"], summary["lost"]) == (3, 0) and "missed" not in summary
+
+
 @pytest.mark.parametrize(("wire", "words"), [
     ("source", "the frames that arrive are not those that were sent"),
     pytest.param("sink", "none of [0-9]+ frames came back", marks=pytest.mark.slow),
