@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ixrings.rings import TxRing
 from ixrings.rings.queue import RxQueue, TxQueue
 
 from .errors import PortStuck
@@ -62,10 +61,15 @@ AGAIN = "Close the port and open it again"
 def missing_write_back(nic: QueueRegisters, queues: Sequence[TxQueue | RxQueue]) -> str:
     """The queue whose head write-back does not arrive, in words, or "".
 
-    ASSUMPTION (datasheet silent): head write-back follows TDH within a second, also while the other end pauses.
+    The word in memory is read, because a program that only receives leaves sent slots on the ring: they are pending
+    until its next txsync. ASSUMPTION (datasheet silent): head write-back follows TDH within a second, also while the
+    other end pauses.
     """
-    for ring in [queue.ring for queue in queues]:
-        if isinstance(ring, TxRing) and ring.pending and nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read():
+    for queue in queues:
+        if not isinstance(queue, TxQueue) or not queue.ring.pending:
+            continue
+        ring = queue.ring
+        if nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read() != queue.written_head:
             return (
                 f"queue {ring.ringid} has sent them (TDH is TDT), but its head write-back does not arrive (82599 "
                 f"7.2.3.5.2). {AGAIN}"

@@ -161,6 +161,10 @@ class Queue(ctypes.Structure):
         self.statistics_due = NEVER
         self.syncs_left = CHECK_EVERY
 
+    def ring_at(self, doorbell: int) -> None:
+        """The tail register is at this address from now on."""
+        self._doorbell = doorbell
+
     def use_offsets(self, offsets: Offsets | None) -> None:
         """Each slot says where in its buffer its bytes begin; None: at the start. Nothing may sync the queue now."""
         self.offsets = offsets
@@ -302,6 +306,11 @@ class TxQueue(Queue):
     def head_writeback(self) -> int:
         """The address of the word."""
         return self._head_writeback
+
+    @property
+    def written_head(self) -> int:
+        """The head that the NIC has written last, which is not part of a sync yet."""
+        return ctypes.c_uint32.from_address(self._head_writeback).value
 
 
 class RxQueue(Queue):

@@ -118,3 +118,20 @@ def test_a_port_that_sends_and_rests_again_and_again_is_not_stuck() -> None:
         for _ in range(5):
             port.send([FRAME])
             assert port.poll(0.08, POLLIN) == 0
+
+
+def test_a_program_that_sent_frames_may_wait_long_for_an_answer() -> None:
+    """The wire takes time, so the NIC reports the frames after txsync(), and recv() syncs no TX ring."""
+    with open_port("emulated@paced:sink") as port:
+        port.send([bytes(1500)] * 20)
+        assert port.tx_rings[0].pending
+        for _ in range(4):
+            assert list(port.recv(0.06)) == []
+
+
+def test_a_missing_head_write_back_ends_also_a_wait_that_only_receives() -> None:
+    with Emulated82599("sink") as nic, open_port(nic) as port:
+        nic.inject(Fault.HEAD_WRITE_BACK)
+        port.send([FRAME])
+        with pytest.raises(PortStuck, match="head write-back does not arrive"):
+            list(port.recv(timeout=20))
