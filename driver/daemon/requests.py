@@ -175,11 +175,15 @@ class Done:
 
 
 def answer(opener: Opener, data: bytes) -> Done:
-    """Carry out a flattened call."""
+    """Carry out a flattened call.
+
+    The errors have no tracebacks: frames would keep memory and ports of the call until the next garbage collection,
+    which an idle daemon never reaches.
+    """
     try:
         call = abi.unpack(data)
     except Refused as refused:
-        return Done(0, b"", refused)
+        return Done(0, b"", refused.with_traceback(None))
     untouched = None if call.body is None else bytes(call.body)
     try:
         carry_out(opener, call)
@@ -187,4 +191,4 @@ def answer(opener: Opener, data: bytes) -> Done:
     except Refused as refused:
         if call.body is not None and untouched is not None:  # netmap writes the body back only after success
             ctypes.memmove(ctypes.addressof(call.body), untouched, len(untouched))
-        return Done(call.kind, abi.pack(call), refused)
+        return Done(call.kind, abi.pack(call), refused.with_traceback(None))
