@@ -39,6 +39,8 @@ class InjectedFaults:
 
     Other threads use the NIC meanwhile, and a signal handler may call `add` or `remove` in the middle of an access. A
     lock does not help against the handler, so each step is a single operation of the interpreter.
+
+    on_pf_change: called after a fault of the PF's driver has come or gone; a PfAgent sets it.
     """
 
     def __init__(self, nic: Breakable) -> None:
@@ -46,6 +48,7 @@ class InjectedFaults:
         self._present: set[Fault] = set()
         self._accesses = itertools.count()
         self._due: dict[Fault, int] = {}  # by fault, the number of the access that injects it
+        self.on_pf_change: Callable[[], None] = lambda: None
 
     def __contains__(self, fault: object) -> bool:
         return fault in self._present
@@ -90,6 +93,8 @@ class InjectedFaults:
         }
         if fault in effects:
             effects[fault]()
+        if fault.of_the_pf:
+            self.on_pf_change()
 
     def _update_write_back(self) -> None:
         self._nic.break_write_back(head=Fault.HEAD_WRITE_BACK in self, receive=Fault.RECEIVE_WRITE_BACK in self)

@@ -53,13 +53,14 @@ class Emulated82599(PhysicalSide, FileWindows):
     link_up_s: how long link training takes. mac: the address in the EEPROM. manual: frames and time move only in
     `step`. sfp: the module in the cage, None for an empty cage. rules: what happens when a driver breaks a rule of the
     datasheet (rules/README.md lists the rules). vfs: so many virtual functions are enabled (`vf` gives one), as by the
-    SR-IOV capability; a reset keeps them. Raises ValueError for an address that is not unicast, WireError,
-    DeviceError.
+    SR-IOV capability; a reset keeps them. source_to: where the frames of a source wire go; None: to `mac`. Raises
+    ValueError for an address that is not unicast, WireError, DeviceError.
     """
 
     bar0_size = BAR0_SIZE
     msix_bar = 4
     has_line = True
+    vf_class = VirtualFunction
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Emulated82599(PhysicalSide, FileWindows):
         sfp: SfpModule | None = SfpModule.SR,
         rules: Policy = Policy.RECORD,
         vfs: int = 0,
+        source_to: bytes | None = None,
     ) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is not a unicast MAC address of 6 bytes")
@@ -85,6 +87,7 @@ class Emulated82599(PhysicalSide, FileWindows):
         self._next_iova = FIRST_IOVA
         self._engine = Engine()
         self._vfs: dict[int, VirtualFunction] = {}
+        self._orphans: set[int] = set()
         self._create_blocks(mac, vfs)
         self._inspector = Inspector(self._engine, self._raw, rules)
         self.injected = InjectedFaults(self)
@@ -93,7 +96,7 @@ class Emulated82599(PhysicalSide, FileWindows):
         self._engine.call("nic_set_paced", paced)
         self._engine.call("nic_set_link_delay", int(link_up_s * 1e9))
         try:
-            self._wire = Wire(wire, self._engine, mac)
+            self._wire = Wire(wire, self._engine, source_to or mac)
         except BaseException:
             self._engine.destroy()
             raise
@@ -139,7 +142,8 @@ class Emulated82599(PhysicalSide, FileWindows):
         self._inspector.take()
         with self._engine.frozen():  # a thread that waits for the engine finds the NIC closed
             self._closed = True
-            self._engine.destroy()
+            self._engine.destroy(keep_registers=bool(self._vfs))
+        self._orphans = set(self._vfs)
         self._vfs.clear()  # they live as long as somebody uses them, and read all ones
 
     def _release_copies(self) -> None:
@@ -163,14 +167,14 @@ class Emulated82599(PhysicalSide, FileWindows):
         place = Registers.find(offset)
         return 0 if place is None else self.read_register(place.row, place.index)
 
-    def read_register(self, row: Row[Any], index: int) -> int:
-        """A read by a driver, of the PF or of a VF."""
+    def read_register(self, row: Row[Any], index: int, vf: int | None = None) -> int:
+        """A read by a driver, of the PF or of VF `vf`."""
         with self._engine.frozen():
             self._check_open()
             self._inspector.before_read(row, index)
             value = self._register_access.read(row, index)
             self._inspector.after_read(row, index, value)
-            self._raise_broken()
+            self._raise_broken(vf)
         return value
 
     def write32(self, offset: int, value: int, /) -> None:
@@ -200,14 +204,14 @@ class Emulated82599(PhysicalSide, FileWindows):
             self._inspector.before_write(row, index, value, vf=vf)
             self._register_access.write(row, index, value)
             self._inspector.after_write(row, index, value)
-            self._raise_broken()
+            self._raise_broken(vf)
 
     def _write_tail(self, row: Row[Any], index: int, value: int, vf: int | None) -> None:
         """The engine goes on meanwhile: a driver may write its tails as often as it likes (engine/doorbells.c)."""
         self._inspector.before_tail(row, index, value, vf=vf)
         self._engine.ring(row.offset(index), value & row.mask)
         self._inspector.after_write(row, index, value)
-        self.ring_doorbells()
+        self._raise_meanwhile(vf)
 
     def doorbell(self, offset: int) -> int:
         self._check_open()
@@ -216,10 +220,13 @@ class Emulated82599(PhysicalSide, FileWindows):
 
     def ring_doorbells(self) -> None:
         """The engine reads the tails itself. With Policy.RAISE: raise RuleBroken if a rule was broken meanwhile."""
+        self._raise_meanwhile()
+
+    def _raise_meanwhile(self, vf: int | None = None) -> None:
         if self._raises:
             self._check_open()
             with self._engine.frozen():
-                self._inspector.raise_broken()
+                self._inspector.raise_broken(vf)
 
     def work_function(self) -> int:
         return self._engine.help_function()
@@ -257,9 +264,9 @@ class Emulated82599(PhysicalSide, FileWindows):
                     "Start a new one: ixrings emulate --socket PATH"
                 )
 
-    def _raise_broken(self) -> None:
+    def _raise_broken(self, vf: int | None = None) -> None:
         if self._raises:
-            self._inspector.raise_broken()
+            self._inspector.raise_broken(vf)
 
     # ---- reset and configuration space ----
 
@@ -305,7 +312,7 @@ class Emulated82599(PhysicalSide, FileWindows):
                 f"Create the NIC with vfs={max(number, 0) + 1}"
             )
         if number not in self._vfs:
-            self._vfs[number] = VirtualFunction(self, number, FunctionEngine(self._engine, number))
+            self._vfs[number] = self.vf_class(self, number, FunctionEngine(self._engine, number))
         return self._vfs[number]
 
     # ---- DMA ----
@@ -419,6 +426,12 @@ class Emulated82599(PhysicalSide, FileWindows):
         """The number of frames that the wire's source or capture has sent to the NIC."""
         self._check_open()
         return self._engine.call("wire_sequence")
+
+    @property
+    def now_ns(self) -> int:
+        """The NIC's clock: the machine's monotonic one, or with `manual` the time that has passed in `step`."""
+        self._check_open()
+        return self._engine.call("nic_now")
 
     def firmware_takes(self, *, register: bool = False, **resources: int) -> None:
         """The firmware holds these semaphores, and no others, from now on.

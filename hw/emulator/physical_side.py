@@ -21,11 +21,15 @@ class PhysicalSide(Device):
     _raw: Registers
     _virtual: Virtual
     _vfs: dict[int, VirtualFunction]
+    _orphans: set[int]  # VFs that were open when the NIC was closed
     _inspector: Inspector
 
     def forget_vf(self, number: int) -> None:
         """The VF was closed."""
         self._vfs.pop(number, None)
+        self._orphans.discard(number)
+        if self._closed and not self._orphans:
+            self._engine.release_registers()
 
     def reset_vf(self, number: int, *, announce: bool) -> None:
         """Reset a VF; with `announce` the PF sees it in PFVFLRE. The engine is frozen."""

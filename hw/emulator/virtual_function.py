@@ -25,6 +25,7 @@ from .windows import ALL_IOVAS, FileWindows
 BAR_SIZE = 0x4000
 FIRST_IOVA = 0x20_0000_0000  # of VF 0; each VF has a range of its own, so that another function's address is a fault
 RANGE = 0x10_0000_0000
+TAILS = {base + 0x40 * queue for base in (0x1018, 0x2018) for queue in range(8)}  # VFRDT, VFTDT
 Places = dict[int, tuple[Row[Any], int]]
 
 
@@ -45,7 +46,7 @@ class Physical(Protocol):
     def is_gone(self) -> bool: ...
     def close(self) -> None: ...
     def inject(self, fault: Fault, at: int = 0) -> None: ...
-    def read_register(self, row: Row[Any], index: int) -> int: ...
+    def read_register(self, row: Row[Any], index: int, vf: int | None = None) -> int: ...
     def write_register(self, row: Row[Any], index: int, value: int, vf: int | None = None) -> None: ...
     def read_vf_interval(self, number: int, vector: int, index: int) -> int: ...
     def write_vf_interval(self, number: int, vector: int, index: int, value: int) -> None: ...
@@ -148,7 +149,7 @@ class VirtualFunction(FileWindows):
         row, index = place
         if row.name == "EITR":
             return self.pf.read_vf_interval(self.number, offset >> 2 & 1, index)
-        return self.pf.read_register(row, index)
+        return self.pf.read_register(row, index, self.number)
 
     def write32(self, offset: int, value: int, /) -> None:
         self._check_open()
@@ -169,8 +170,13 @@ class VirtualFunction(FileWindows):
     def doorbell(self, offset: int) -> int:
         self._check_open()
         place = self._place(offset)
-        if place is None or place[0].name not in ("RDT", "TDT"):
+        if offset not in TAILS:
             raise ValueError(f"{offset:#x} is not a tail register of {self.name}")
+        if place is None:
+            raise DeviceError(
+                f"{self.name} has {self.pf.queues_of_a_pool()} queues each way, as the PF cuts its pools: the tail "
+                f"register {offset:#x} of queue {(offset & 0xFFF) >> 6} belongs to none of them"
+            )
         return self.pf.doorbell(place[0].offset(place[1]))
 
     def doorbell_file(self) -> Any:

@@ -201,6 +201,14 @@ class PFVLVF(Word):
     VI_EN = bit(31, "filter enable")
 
 
+class PFMRCTL(Word):
+    VPME = bit(0, "mirrors what the pools in PFMRVM receive")
+    UPME = bit(1, "mirrors what comes from the wire")
+    DPME = bit(2, "mirrors what goes to the wire")
+    VLME = bit(3, "mirrors the VLANs of the PFVLVF entries in PFMRVLAN")
+    MP = bits(13, 8, "the pool that gets the copies")
+
+
 # 8.3.5 registers of a virtual function
 
 

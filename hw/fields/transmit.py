@@ -123,6 +123,10 @@ class RTTBCNRC(Word):
     RS_ENA = bit(31, "rate scheduler enable")
 
 
+class RTTBCNRM(Word):
+    MMW_SIZE = bits(10, 0, "KB that a queue makes up after a delay: 4, or 20 with frames of 9.5 KB")
+
+
 # 8.2.3.11 DCA
 
 

@@ -160,9 +160,9 @@ class System:
     PFVLVF = RegisterArray(f.PFVLVF, Run(0x0F100, 4, 64), RW, 0, "8.2.3.27.15", "PF VM VLAN Pool Filter", mask=0x8000_0FFF, also=("VLVF",))
     PFVLVFB = RegisterArray(Word, Run(0x0F200, 4, 128), RW, 0, "8.2.3.27.16", "PF VM VLAN Pool Filter Bitmap", also=("VLVFB",))
     PFUTA = RegisterArray(Word, Run(0x0F400, 4, 128), RW, 0, "8.2.3.27.17", "PF Unicast Table Array", also=("UTA",))
-    PFMRCTL = RegisterArray(Word, Run(0x0F600, 4, 4), RW, 0, "8.2.3.27", "PF Mirror Rule Control")
-    PFMRVLAN = RegisterArray(Word, Run(0x0F610, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule VLAN")
-    PFMRVM = RegisterArray(Word, Run(0x0F630, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule Pool")
+    PFMRCTL = RegisterArray(f.PFMRCTL, Run(0x0F600, 4, 4), RW, 0, "8.2.3.27", "PF Mirror Rule Control", mask=0x3F0F, also=("MRCTL",))
+    PFMRVLAN = RegisterArray(Word, Run(0x0F610, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule VLAN", also=("VMRVLAN",))
+    PFMRVM = RegisterArray(Word, Run(0x0F630, 4, 8), RW, 0, "8.2.3.27", "PF Mirror Rule Pool", also=("VMRVM",))
     PFMBIMR = RegisterArray(Word, Run(0x00720, 4, 4), RW, 0xFFFF_FFFF, "8.2.3.27", "PF Mailbox Interrupt Mask", also=("MBVFIMR",))
     VMECM = RegisterArray(Word, Run(0x08790, 4, 2), RW, 0, "8.2.3.27", "VM Error Count Mask")
     PVFGPRC = RegisterArray(Word, Run(0x0101C, 0x40, 64), RO, 0, "8.2.3.27", "VF Good Packets Received Count")
@@ -182,5 +182,6 @@ class System:
     PVTEIAC = RegisterArray(f.PVTEICR, Run(0x00F00, 4, 64), RW, 0, "8.3.5.2", "VF Extended Interrupt Auto Clear", mask=0x7)
     PVTEIAM = RegisterArray(f.PVTEICR, Run(0x04D00, 4, 64), RW, 0, "8.3.5.2.5", "VF Extended Interrupt Auto Mask", mask=0x7)
     PVTIVAR = RegisterArray(f.PVTIVAR, Run(0x12500, 4, 64), RW, 0, "8.3.5.2.7", "VF Interrupt Vector Allocation", mask=0x8181_8181)  # two queues each
+    PVTRSCINT = RegisterArray(Word, Run(0x12000, 4, 128), RW, 0, "8.3.5.2.9", "VF RSC Enable Interrupt")  # two of each VF
     PVTIVAR_MISC = RegisterArray(f.PVTIVAR_MISC, Run(0x04E00, 4, 64), RW, 0, "8.3.5.2.8", "VF Misc Interrupt Vector Allocation", mask=0x83)
     # fmt: on

@@ -54,7 +54,7 @@ class Transmit:
     RTTDQSEL = Register(f.RTTDQSEL, 0x04904, RW, 0, "8.2.3.10.13", "DCB Transmit Descriptor Plane Queue Select", mask=0x7F)
     RTTDT1C = Register(f.RTTDT1C, 0x04908, RW, 0, "8.2.3.10.14", "DCB Transmit Descriptor Plane T1 Config", mask=0x3FFF)
     RTTBCNRC = Register(f.RTTBCNRC, 0x04984, RW, 0, "8.2.3.10.16", "DCB Transmit Rate-Scheduler Config", mask=0x80FF_FFFF)
-    RTTBCNRM = Register(Word, 0x04980, RW, 0, "8.2.3.10", "DCB Transmit Rate-Scheduler Memory Window")
+    RTTBCNRM = Register(f.RTTBCNRM, 0x04980, RW, 0, "8.2.3.10", "DCB Transmit Rate-Scheduler Memory Window")
     RTTBCNRD = Register(Word, 0x0498C, RO, 0, "8.2.3.10", "DCB Transmit Rate-Scheduler Rate Drift")
     RTTQCNTG = Register(Word, 0x04A90, RO, 0, "8.2.3.10", "DCB Transmit Congestion Notification Tag")
     RTTQCNCR = Register(Word, 0x08B00, RO, 0, "8.2.3.10", "DCB Transmit Congestion Notification Control")

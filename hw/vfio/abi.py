@@ -188,8 +188,21 @@ class DmaUnmap(ctypes.Structure):
     _fields_ = [("argsz", c_uint32), ("flags", c_uint32), ("iova", c_uint64), ("size", c_uint64)]
 
 
+BIND_TOKEN = 1  # vfio_device_bind_iommufd.flags: there is a token
+
+
 class BindIommufd(ctypes.Structure):
-    _fields_ = [("argsz", c_uint32), ("flags", c_uint32), ("iommufd", c_int32), ("out_devid", c_uint32)]
+    """token_uuid_ptr: address of the 16 bytes of a VF token. Linux has it since 2025."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("iommufd", c_int32),
+        ("out_devid", c_uint32),
+        ("token_uuid_ptr", c_uint64),
+    ]
+    flags: int
+    token_uuid_ptr: int
 
 
 class AttachIommufdPt(ctypes.Structure):

@@ -12,15 +12,19 @@ from ..pci.discovery import Function
 from ..pci.nodes import group_node, holders, in_use
 from . import abi
 from .abi import Request
-from .errors import map_error
+from .errors import map_error, wrong_token
 from .group import GROUPS, Group
 from .space import DeviceSpace
 
 
 class Container(DeviceSpace[Group]):
-    """A device in its group. noiommu: no address space; the caller uses physical addresses. Raises DeviceError."""
+    """A device in its group. Raises DeviceError.
 
-    def __init__(self, function: Function, root: Path, *, noiommu: bool = False) -> None:
+    noiommu: no address space; the caller uses physical addresses. vf_token: as of VfioDevice.
+    """
+
+    def __init__(self, function: Function, root: Path, *, noiommu: bool = False, vf_token: str = "") -> None:
+        self._vf_token = vf_token
         super().__init__(
             function,
             root,
@@ -31,11 +35,10 @@ class Container(DeviceSpace[Group]):
         )
 
     def _open_device(self) -> None:
+        name = self._function.address + (f" vf_token={self._vf_token}" if self._vf_token else "")
         try:
             # The result is the descriptor. With an immutable argument, ioctl() would return the argument.
-            self.device = fcntl.ioctl(
-                self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(self._function.address.encode() + b"\0")
-            )
+            self.device = fcntl.ioctl(self._space.fd, Request.GROUP_GET_DEVICE_FD, bytearray(name.encode() + b"\0"))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, holders(self._root, self._space.node))) from None
@@ -43,6 +46,8 @@ class Container(DeviceSpace[Group]):
                 raise DeviceError(
                     f"{self._function.address} is not bound to vfio-pci. Run: ixrings bind {self._function.address}"
                 ) from None
+            if wrong_token(self._function, error, self._vf_token, self._root):
+                raise DeviceError(wrong_token(self._function, error, self._vf_token, self._root)) from None
             raise
 
     def _map(self, address: int, iova: int, size: int) -> None:

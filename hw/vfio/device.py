@@ -47,16 +47,17 @@ class Way(Enum):
 class VfioDevice(MappedDevice):
     """The 82599 at a PCI address, bound to vfio-pci. Opening and closing it resets the NIC.
 
-    way: None chooses iommufd if the kernel offers it and permissions allow it, else the group.
+    way: None chooses iommufd if the kernel offers it and permissions allow it, else the group. vf_token: of a virtual
+    function whose PF is bound to vfio-pci, the UUID that the program with the PF has set; of that PF, the UUID to set.
     Raises DeviceError, NoSuchFunction.
     """
 
     hugepages = None
 
-    def __init__(self, address: str, way: Way | None = None, root: Path = ROOT) -> None:
+    def __init__(self, address: str, way: Way | None = None, root: Path = ROOT, vf_token: str = "") -> None:
         function = look_up(address, root)
         check_is_82599(function)  # before opening the device, which resets it
-        self.way = choose(function, root) if way is None else way
+        self.way = choose(function, root, vf_token) if way is None else way
         self.name = f"vfio-noiommu:{address}" if self.way is Way.NOIOMMU else f"vfio:{address}"
         self.scattered = self.way is Way.NOIOMMU
         self.max_vectors = 0
@@ -64,7 +65,7 @@ class VfioDevice(MappedDevice):
         self._fds: list[int] = []
         self._irq = Irq.MSIX
         self._windows: dict[int, int] = {}
-        self._space = open_space(function, self.way, root)
+        self._space = open_space(function, self.way, root, vf_token)
         self._closed = False
         try:
             self._fd = self._space.device
@@ -259,22 +260,25 @@ class VfioDevice(MappedDevice):
             self.close()
 
 
-def choose(function: Function, root: Path) -> Way:
-    """iommufd if the kernel offers it, unless this process has permission only for the group; otherwise the group."""
-    if not has_iommufd(function, root):
+def choose(function: Function, root: Path, vf_token: str = "") -> Way:
+    """iommufd if the kernel offers it, unless this process has permission only for the group; otherwise the group.
+
+    With a token the group, if there are groups: older kernels take a token only there.
+    """
+    group = group_node(function, root)
+    if not has_iommufd(function, root) or (vf_token and group.exists()):
         return Way.GROUP
     nodes = (device_node(function, root), root / IOMMU)
-    group = group_node(function, root)
     allowed = all(os.access(node, os.R_OK | os.W_OK) for node in nodes)
     return Way.CDEV if allowed or not os.access(group, os.R_OK | os.W_OK) else Way.GROUP
 
 
-def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
+def open_space(function: Function, way: Way, root: Path, vf_token: str = "") -> Container | Iommufd:
     """Open the device through `way`. Raises DeviceError."""
     if function.driver not in VFIO_DRIVERS:
         raise DeviceError(load_vfio(function, root / "dev/vfio"))
     if way is Way.CDEV:
-        return Iommufd(function, root)
+        return Iommufd(function, root, vf_token)
     if function.iommu_group is None:
         raise DeviceError(no_iommu(function))
     if way is Way.NOIOMMU:
@@ -285,10 +289,10 @@ def open_space(function: Function, way: Way, root: Path) -> Container | Iommufd:
                 f"{function.address}"
             )
         warnings.warn(NOIOMMU_WARNING.format(function.address), RuntimeWarning, stacklevel=4)
-        return Container(function, root, noiommu=True)
+        return Container(function, root, noiommu=True, vf_token=vf_token)
     if group_node(function, root, noiommu=True).exists():
         raise DeviceError(
             f"{function.address} has no IOMMU, so it can overwrite all memory. If you may crash this machine, open it "
             f"as vfio-noiommu:{function.address}"
         )
-    return Container(function, root)
+    return Container(function, root, vf_token=vf_token)

@@ -15,7 +15,7 @@ from ..pci.iommu import (
     reserved_by_firmware,
     unsafe_interrupts_allowed,
 )
-from ..pci.sysfs import CAP_IPC_LOCK, CAP_SYS_RAWIO, has_capability
+from ..pci.sysfs import CAP_IPC_LOCK, CAP_SYS_RAWIO, has_capability, target_of
 
 
 def load_vfio(function: Function, node: Path) -> str:
@@ -52,6 +52,29 @@ def not_attached(function: Function, error: OSError, module: str, root: Path) ->
             f"/{UNSAFE_INTERRUPTS.format(module)}"
         )
     return f"{refused}. The kernel's reason: sudo dmesg | grep -E '{function.address}|{IOMMU_WORDS}'"
+
+
+def wrong_token(function: Function, error: OSError, token: str, root: Path) -> str:
+    """For an error when a function is opened, with a VF token or without. "" if the token is not the reason.
+
+    A token is asked for when the PF is bound to vfio-pci, and refused otherwise (drivers/vfio/pci/vfio_pci_core.c).
+    """
+    address, pf = function.address, function.physfn or "its physical function"
+    if error.errno == errno.EACCES and token:
+        return (
+            f"{address} has another VF token than {token}. Write the one that the program which has {pf} open has set: "
+            f"vfio:{address}@vf_token=UUID"
+        )
+    if error.errno == errno.EACCES:
+        return (
+            f"{address} needs a VF token, because {pf} is bound to vfio-pci. Write the one that the program which has "
+            f"{pf} open has set: vfio:{address}@vf_token=UUID"
+        )
+    if error.errno != errno.EINVAL or not token:
+        return ""
+    if target_of(root / "sys/bus/pci/devices" / pf / "driver") in VFIO_DRIVERS:
+        return f"{address}: this kernel takes no VF token through iommufd, and asks for none. Write vfio:{address}"
+    return f"{address} takes no VF token, because {pf} is not bound to vfio-pci. Write vfio:{address}"
 
 
 def not_bound(function: Function, error: OSError) -> str:

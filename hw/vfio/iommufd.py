@@ -14,7 +14,7 @@ from ..pci.nodes import IOMMU, device_node, group_node, in_use, other_holders
 from ..pci.usable import not_viable
 from . import abi
 from .abi import Request
-from .errors import map_error, not_attached, not_bound
+from .errors import map_error, not_attached, not_bound, wrong_token
 from .nodes import open_node
 from .space import DeviceSpace, Spaces
 
@@ -73,7 +73,8 @@ SPACES: Spaces[Ioas] = Spaces()  # one table per process, because only one descr
 class Iommufd(DeviceSpace[Ioas]):
     """Opens the character device and attaches it to the address space of its group. Raises DeviceError."""
 
-    def __init__(self, function: Function, root: Path) -> None:
+    def __init__(self, function: Function, root: Path, vf_token: str = "") -> None:
+        self._vf_token = vf_token
         self._node = device_node(function, root)
         super().__init__(
             function, root, SPACES, group_node(function, root), lambda: Ioas(function, root), through=str(self._node)
@@ -88,12 +89,12 @@ class Iommufd(DeviceSpace[Ioas]):
 
     def _bind(self) -> None:
         """Bind the device to /dev/iommu. The kernel refuses all other calls on the device before this one."""
+        request = abi.BindIommufd(argsz=ctypes.sizeof(abi.BindIommufd), iommufd=self._space.fd)
+        token = ctypes.create_string_buffer(bytes.fromhex(self._vf_token.replace("-", "")), 16)
+        if self._vf_token:
+            request.flags, request.token_uuid_ptr = abi.BIND_TOKEN, ctypes.addressof(token)
         try:
-            abi.call(
-                self.device,
-                Request.DEVICE_BIND_IOMMUFD,
-                abi.BindIommufd(argsz=ctypes.sizeof(abi.BindIommufd), iommufd=self._space.fd),
-            )
+            abi.call(self.device, Request.DEVICE_BIND_IOMMUFD, request)
         except OSError as error:
             blockers = group_blockers(self._function, self._root)
             if blockers:  # the errno for this depends on the kernel's version: EBUSY, EINVAL or EPERM
@@ -101,6 +102,8 @@ class Iommufd(DeviceSpace[Ioas]):
             others = other_holders(self._root, self._node, self._space.node)
             if others or error.errno == errno.EBUSY:
                 raise DeviceError(in_use(self._function, others)) from None
+            if wrong_token(self._function, error, self._vf_token, self._root):
+                raise DeviceError(wrong_token(self._function, error, self._vf_token, self._root)) from None
             raise DeviceError(not_bound(self._function, error)) from None
 
     def _attach(self) -> None:

@@ -14,20 +14,24 @@ TOP = (1 << 64) - PAGE  # end of the address space, without the last page: every
 MOST_WINDOWS = 32768  # half of the kernel's default limit
 
 
-def most_windows() -> int:
-    """How many windows a client may map: at most half of the mappings that the kernel allows this process.
+def most_windows(clients: int = 1) -> int:
+    """How many windows each client of this process may map: together at most half of the mappings that the kernel
+    allows the process.
 
     Near the kernel's limit (vm.max_map_count) every allocation of this process may fail.
     """
-    return min(MOST_WINDOWS, int(Path("/proc/sys/vm/max_map_count").read_text()) // 2)
+    return min(MOST_WINDOWS, int(Path("/proc/sys/vm/max_map_count").read_text()) // 2) // clients
 
 
 class ClientMemory:
-    """The windows of one client; they do not overlap. An access outside of them is a DMA fault, recorded by the NIC."""
+    """The windows of one client; they do not overlap. An access outside of them is a DMA fault, recorded by the NIC.
 
-    def __init__(self, nic: Function) -> None:
+    clients: so many share the windows that this process may have.
+    """
+
+    def __init__(self, nic: Function, clients: int = 1) -> None:
         self._nic = nic
-        self.most = most_windows()
+        self.most = most_windows(clients)
 
     def __len__(self) -> int:
         return self._nic.dma_windows
@@ -53,8 +57,8 @@ class AskedMemory(ClientMemory):
     Windows that are accessed by messages fill the gaps. This costs a few calls for each map and unmap.
     """
 
-    def __init__(self, nic: Function) -> None:
-        super().__init__(nic)
+    def __init__(self, nic: Function, clients: int = 1) -> None:
+        super().__init__(nic, clients)
         self._starts: list[int] = []
         self._sizes: dict[int, int] = {}
 

@@ -32,6 +32,7 @@ class Server:
     socket, the NIC gets every one, and not the last only. ask_beyond: DMA outside of mapped windows is sent
     to the client by messages instead of being refused here. trace: called with a line for each message. on_wake:
     called in serve() after wake(). on_client: called with True when a client is accepted, with False when it is gone.
+    clients: servers of this process; their clients share its DMA windows.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class Server:
         trace: Callable[[str], None] | None = None,
         on_wake: Callable[[], None] | None = None,
         on_client: Callable[[bool], None] | None = None,
+        clients: int = 1,
     ) -> None:
         self._nic, self.path = nic, path
         self._trap_all, self._each_tail, self._trace = trap_all, each_tail, trace
         self._on_wake, self._on_client = on_wake, on_client
-        self._memory = AskedMemory if ask_beyond else ClientMemory
+        self._memory, self._clients = AskedMemory if ask_beyond else ClientMemory, clients
         self._session: Session | None = None
         self._watched: dict[int, int] = {}  # fds of the session and what poll waits for
         self._gone_at = 0.0  # the time at which the client was seen to be gone; 0: it is there
@@ -162,7 +164,7 @@ class Server:
         self._session = Session(
             self._nic,
             channel,
-            self._memory(self._nic),
+            self._memory(self._nic, self._clients),
             trap_all=self._trap_all,
             each_tail=self._each_tail,
             trace=self._trace,

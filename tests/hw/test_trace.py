@@ -252,5 +252,5 @@ def test_an_example_without_an_end_records_itself(
 def test_every_example_passes_its_trace_option_on() -> None:
     for file in EXAMPLES.glob("*.py"):
         text = file.read_text(encoding="utf-8")
-        opened = re.search(r"open_ports?\(.*?\) as ", text, re.DOTALL)
+        opened = re.search(r"(?:open_ports?|receiving_everything)\(.*?\) as ", text, re.DOTALL)
         assert opened is None or "trace=args.trace" in opened.group(0), file.name

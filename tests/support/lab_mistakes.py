@@ -321,4 +321,33 @@ MISTAKES = (
     ),
     Mistake("11", "cur alone", "        tx->head = head;\n", "", "none was sent"),
     Mistake("11", "another number outside", "buf_idx = UINT32_MAX", "buf_idx = 3", "No slot had a buf_idx"),
+    Mistake("12", "the buffer kept", "VFMAILBOX.write(REQ=1)", "VFMAILBOX.write(REQ=1, VFU=1)", "with REQ and VFU"),
+    Mistake("12", "no acknowledgement", "        self.nic.VFMAILBOX.write(ACK=1)\n", "", "ACK was never written as 1"),
+    Mistake(
+        "12",
+        "bytes backwards",
+        'address = low.to_bytes(4, "little")',
+        'address = low.to_bytes(4, "big")',
+        "the first byte in the lowest bits",
+    ),
+    Mistake("12", "a version that does not exist", "API_1_3 = 4", "API_1_3 = 0x13", "NEGOTIATE had 19 in word 1"),
+    Mistake("12", "RESET with more in word 0", "self.ask(RESET)", "self.ask(RESET | 1 << 16)", "It must be RESET"),
+    Mistake(
+        "12",
+        "the ring of before the reset",
+        "        self.nic.VFTDBAL[0].write(self.ring.iova & 0xFFFF_FFFF)\n",
+        "",
+        "VFTDBAL[0] was never written",
+    ),
+    Mistake(
+        "12",
+        "its own address",
+        "{vf.send(frame(neighbour))} sent, {pf",
+        "{vf.send(frame(own))} sent, {pf",
+        "dropped no",
+    ),
+    Mistake("12", "the check left off", '    pf("vf 1 spoofchk on")\n', "", "was not switched on again"),
+    Mistake(
+        "12", "no second bring-up", '    pf("vf 1 trust on")\n    vf.bring_up()\n', '    pf("vf 1 trust on")\n', "CTS"
+    ),
 )

@@ -75,10 +75,10 @@ def namespace(name: str) -> Iterator[Namespace]:
 
 
 @contextmanager
-def tcpdump(host: Namespace, interface: str, file: Path) -> Iterator[Process]:
-    """Capture into `file`. It has all frames when the context ends."""
+def tcpdump(host: Namespace, interface: str, file: Path, *more: str) -> Iterator[Process]:
+    """Capture into `file`. It has all frames when the context ends. more: options."""
     arguments = host.command(
-        "tcpdump", "-Z", "root", "-i", interface, "--immediate-mode", "-B", "65536", "-U", "-w", str(file)
+        "tcpdump", "-Z", "root", "-i", interface, "--immediate-mode", "-B", "65536", "-U", "-w", str(file), *more
     )
     with started(arguments) as process:
         assert process.stderr

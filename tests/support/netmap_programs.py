@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ixrings.driver.cli.run import LIBRARY
-from tests.support.programs import ENVIRONMENT, EXAMPLES, ROOT
+from tests.support.programs import ENVIRONMENT, EXAMPLES, ROOT, first_line
 
 SOURCES = ROOT / "tests" / "netmap"
 HEADER = EXAMPLES / "labs" / "11_netmap_in_c"
@@ -63,8 +63,7 @@ class Program:
 
     def wait_until_open(self) -> None:
         """Raises AssertionError with its error output if it ends before."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = first_line(self.process)
         if not line:
             _, errors = self.process.communicate(timeout=PATIENCE_S)
             raise AssertionError(f"the program ended with {self.process.returncode}: {errors}")

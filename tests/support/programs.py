@@ -26,6 +26,15 @@ def run_example(name: str, *arguments: object, timeout: float = 30) -> subproces
     return subprocess.run(command(name, *arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout)
 
 
+def first_line(process: Process) -> str:
+    """The next line of its output; "" at the end. It reads no further: communicate() would lose what is buffered."""
+    assert process.stdout is not None
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
+
+
 @contextmanager
 def started(arguments: list[str]) -> Iterator[Process]:
     """The program runs within the context; at its end the program is killed if it still runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 
-from ixrings.hw.emulator import Emulated82599, PfAgent, VirtualFunction
+from ixrings.hw.emulator import Emulated82599, PfAgent, Policy, VirtualFunction
 from tests.support.by_hand import BUFFER, DD, EOP, Ring
 
 MAILBOX, MEMORY = 0x2FC, 0x200
@@ -154,8 +154,17 @@ def frame(source: bytes, to: bytes, length: int = 60, fill: int = 0, vlan: int |
 class World:
     """A NIC with VFs, an agent that works when asked, each VF opened with queues."""
 
-    def __init__(self, vfs: int = 2, wire: str = "sink", *, kind: str = "linux", queues: int = 1, **agent: int) -> None:
-        self.nic = Emulated82599(wire, vfs=vfs, manual=True)
+    def __init__(
+        self,
+        vfs: int = 2,
+        wire: str = "sink",
+        *,
+        kind: str = "linux",
+        queues: int = 1,
+        rules: Policy = Policy.RECORD,
+        **agent: int,
+    ) -> None:
+        self.nic = Emulated82599(wire, vfs=vfs, manual=True, rules=rules)
         self.agent = PfAgent(self.nic, kind, serve=False, **agent)
         self.vfs = [VfByHand(self.nic.vf(n), self.agent) for n in range(vfs)]
         for n, vf in enumerate(self.vfs):

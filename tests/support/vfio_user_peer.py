@@ -57,6 +57,16 @@ def emulate(path: Path, *arguments: str) -> Iterator[Emulator]:
 
 
 @contextmanager
+def emulate_vfs(folder: Path, *arguments: str, sockets: int) -> Iterator[Emulator]:
+    """`ixrings emulate --socket folder`, once it listens at all sockets."""
+    with started([sys.executable, "-m", "ixrings", "emulate", "--socket", str(folder), *arguments]) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(sockets)]
+        assert all(" listens at " in line for line in lines), lines
+        yield Emulator(str(folder), process)
+
+
+@contextmanager
 def served(
     nic: Emulated82599,
     path: Path,

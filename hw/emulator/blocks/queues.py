@@ -36,6 +36,13 @@ class TransmitQueues(Block):
         self.raw.TXDCTL[index].write(asked, SWFLSH=0, ENABLE=enable)
         self.engine.call("nic_tx_queue_changed", index)
 
+    def read_RTTBCNRC(self, index: int) -> int:
+        return self.engine.call("nic_rate", self.raw.RTTDQSEL.read().TXDQ_IDX)
+
+    def write_RTTBCNRC(self, index: int, value: int) -> None:
+        """The rate of the queue that RTTDQSEL chooses."""
+        self.engine.call("nic_set_rate", self.raw.RTTDQSEL.read().TXDQ_IDX, value & self.raw.RTTBCNRC.row.mask)
+
     def write_TDWBAL(self, index: int, value: int) -> None:
         self.raw.TDWBAL[index].write(value & self.raw.TDWBAL.row.mask)
         self.engine.call("nic_tx_head_writeback_changed", index)

@@ -10,6 +10,7 @@ from .config_space import (
     ARI,
     COMMAND,
     COMMAND_BUS_MASTER,
+    COMMAND_MEMORY,
     DEVICE_CONTROL,
     DEVICE_CONTROL_FLR,
     MSIX_CONTROL,
@@ -22,11 +23,13 @@ from .config_space import (
 )
 from .virtual import VECTORS
 
-# ASSUMPTION (datasheet not at hand): the capabilities are at the offsets of the PF's. Vendor and device read as VFIO
-# shows them; on the bus they read 0xFFFF. Specification Update, erratum 35: the PCIe capability has version 0 and says
-# nothing about the device, so a function-level reset is not announced; it works.
+# ASSUMPTION (datasheet not at hand): the capabilities are at the offsets of the PF's. Vendor, device and memory enable
+# read as VFIO shows them. On the bus vendor and device read 0xFFFF, and memory enable is 0, because it belongs to the
+# PF. A guest that read 0 would write 0 when it enables bus mastering, and QEMU would take BAR0 away. Specification
+# Update, erratum 35: the PCIe capability has version 0 and says nothing about the device, so a function-level reset is
+# not announced; it works.
 IMAGE = {
-    0x00: struct.pack("<HHHH", 0x8086, 0x10ED, 0x0000, 0x0010),
+    0x00: struct.pack("<HHHH", 0x8086, 0x10ED, COMMAND_MEMORY, 0x0010),
     0x08: bytes([0x01, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00]),
     0x2C: struct.pack("<HH", 0x8086, 0x0003),
     0x34: bytes([0x70]),
@@ -36,7 +39,7 @@ IMAGE = {
     ARI: extended(0x000E, 0),
 }
 WRITABLE = {
-    COMMAND: struct.pack("<H", COMMAND_BUS_MASTER),
+    COMMAND: struct.pack("<H", COMMAND_MEMORY | COMMAND_BUS_MASTER),
     MSIX_CONTROL: struct.pack("<H", 0xC000),
     DEVICE_CONTROL: struct.pack("<H", 0xFFFF & ~DEVICE_CONTROL_FLR),
 }

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 from ... import fields as f
 from ...registers import QUEUES
+from ..faults import Fault
 from .block import Block
 from .interrupts import COUNTER_NS
 
 VFS = 64
 REQUESTS = 16  # PFMBICR[i] has the requests of 16 VFs in its low half, and their acknowledgements in its high half
 VECTORS = 3  # of a VF
+QUEUE_VECTORS = 2  # of them, those of queues
 VECTOR_BITS = 0x7
 WORDS = 16  # of a mailbox
 
@@ -61,6 +63,8 @@ class Virtual(Block):
         for registers in (self.raw.PVTEICR, self.raw.PVTEIMS, self.raw.PVTEIAC, self.raw.PVTEIAM):
             registers[vf].write(0)
         self.raw.PVTIVAR_MISC[vf].write(0)
+        for vector in range(QUEUE_VECTORS):
+            self.raw.PVTRSCINT[QUEUE_VECTORS * vf + vector].write(0)
         self.nic.forget_queues(range(vf * each, min((vf + 1) * each, QUEUES)))
         self.engine.call("nic_reset_vf", vf)
         for enables in (self.raw.PFVFRE, self.raw.PFVFTE):
@@ -85,8 +89,9 @@ class Virtual(Block):
         """PFRSTD ends the reset of the PF: the VFs may go on."""
         self.raw.CTRL_EXT.write(value & self.raw.CTRL_EXT.row.mask)
         if f.CTRL_EXT(value).PFRSTD:
+            seen = int(Fault.PF_RSTD not in self.nic.injected)
             for mailbox in self.raw.PVFMAILBOX:
-                mailbox.update(RSTI=0, RSTD=1)
+                mailbox.update(RSTI=0, RSTD=seen)
 
     # ---- the mailbox (8.2.3.27, 8.3.5.1.5): one buffer for both directions ----
 
@@ -265,11 +270,14 @@ FIRST_EITR = 127  # of VF 0; each VF has two, below those of the VF before it (X
 def registers_of(vf: int, queues: int) -> Iterator[tuple[int, str, int]]:
     """(offset, name, index): all registers in BAR0 of a VF with so many queues, as registers of the PF.
 
-    ASSUMPTION (datasheet not at hand): PVTIVAR is indexed by the PF's number of a pair of queues.
+    ASSUMPTION (datasheet not at hand): PVTIVAR is indexed by the PF's number of a pair of queues, PVTRSCINT by that of
+    a VF's vector. VFPBACL (0x148) is not here and reads 0: no vector of this NIC is masked in a table of its own, so
+    no message is pending.
     """
     yield from ((offset, name, 0) for offset, name in SHARED.items())
     yield from ((offset, name, vf) for offset, name in OWN.items())
     yield from ((0x200 + 4 * i, "PFMBMEM", WORDS * vf + i) for i in range(WORDS))
+    yield from ((0x180 + 4 * i, "PVTRSCINT", QUEUE_VECTORS * vf + i) for i in range(QUEUE_VECTORS))
     yield from ((0x120 + 4 * i, "PVTIVAR", vf * queues // 2 + i) for i in range(queues // 2))
     yield from ((0x820 + 4 * i, "EITR", FIRST_EITR - 2 * vf + i) for i in range(2))
     for queue in range(queues):

@@ -5,14 +5,6 @@
 
 /* ---- L2 filters (7.1.1) ---- */
 
-static bool exact_match(const struct nic *nic, uint64_t address)
-{
-    for (uint32_t i = 0; i < nic->address_count; i++)
-        if (nic->addresses[i] == address)
-            return true;
-    return false;
-}
-
 /* MTA: MCSTCTRL.MO selects 12 bits of the destination's last two bytes (8.2.3.7.3, 8.2.3.7.7). */
 bool multicast_table_match(const struct nic *nic, const uint8_t *destination)
 {
@@ -40,7 +32,7 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
     /* ASSUMPTION (datasheet silent): MPE accepts broadcast too, because a broadcast address is a multicast address. */
     if (destination == BROADCAST)
         return control & (F_FCTRL_BAM_MASK | F_FCTRL_MPE_MASK);
-    if (exact_match(nic, destination))
+    if (address_find(nic, destination) != NO_ADDRESS)
         return true;
     if (!(frame[0] & 1))
         return control & F_FCTRL_UPE_MASK;
@@ -50,17 +42,28 @@ static bool passes_filters(const struct nic *nic, const uint8_t *frame, uint32_t
     return multicast_table_match(nic, frame);
 }
 
+static void add_address(struct nic *nic, uint64_t address, uint64_t pools)
+{
+    uint32_t number = address_find(nic, address), slot = address_slot(address);
+    if (number != NO_ADDRESS) {
+        nic->address_pools[number] |= pools;
+        return;
+    }
+    while (nic->address_index[slot])
+        slot = (slot + 1) % 256;
+    nic->addresses[nic->address_count] = address, nic->address_pools[nic->address_count] = pools;
+    nic->address_index[slot] = (uint8_t)++nic->address_count;
+}
+
 /* RAL, RAH or MPSAR was written: collect the addresses with RAH.AV. */
 EXPORT void nic_addresses_changed(struct nic *nic)
 {
     nic->address_count = 0;
+    memset(nic->address_index, 0, sizeof nic->address_index);
     for (uint32_t i = 0; i < QUEUES; i++) {
         uint32_t low = reg_load(nic, R_RAL + 8 * i), high = reg_load(nic, R_RAH + 8 * i);
-        if (high & F_RAH_AV_MASK) {
-            nic->address_pools[nic->address_count] =
-                reg_load(nic, R_MPSAR + 8 * i) | (uint64_t)reg_load(nic, R_MPSAR + 8 * i + 4) << 32;
-            nic->addresses[nic->address_count++] = low | (uint64_t)(high & F_RAH_RAH_MASK) << 32;
-        }
+        if (high & F_RAH_AV_MASK)
+            add_address(nic, low | (uint64_t)(high & F_RAH_RAH_MASK) << 32, load_pair(nic, R_MPSAR + 8 * i));
     }
 }
 
@@ -70,7 +73,25 @@ static OUTLINED bool passes_pools(struct nic *nic, const uint8_t *frame, struct 
     bool accepted = passes_filters(nic, frame, &class->status), vlan = passes_vlan_filter(nic, frame, class->tagged);
     bool in_table = frame[0] & 1 && multicast_table_match(nic, frame);
     nic->selected = vlan ? pools_of_received(nic, frame, class->tagged, accepted, in_table) : 0;
+    if (nic->settings.steering)
+        nic->selected = pools_of_type(nic, class, nic->selected);
+    if (nic->pools.mirror_count)
+        nic->selected = mirrored(nic, frame, class->tagged, nic->selected, true, false);
     return nic->selected;
+}
+
+/* VT mode: the pool that alone receives an untagged frame to this unicast address, if it may be a usual frame. NO_POOL
+ * otherwise. */
+OUTLINED uint32_t pool_of_usual(struct nic *nic, const uint8_t *frame)
+{
+    uint32_t status = 0;
+    if (frame[0] & 1)
+        return NO_POOL;
+    uint64_t pools = pools_of_received(nic, frame, false, passes_filters(nic, frame, &status), false);
+    bool one = pools && !(pools & (pools - 1)) && pools & nic->pools.usual;
+    nic->pools.last_address = mac_of(frame);
+    nic->pools.last_pool = one ? (uint32_t)__builtin_ctzll(pools) : NO_POOL;
+    return nic->pools.last_pool;
 }
 
 /* ---- lengths and counters (8.2.3.23) ---- */

@@ -13,6 +13,12 @@
 enum { PAGE = 4096, HUGETLBFS = 0x958458f6 };
 #define MAPPED_MOST (1ull << 45) /* a quarter of a process's addresses; files may be larger than all memory */
 
+/* What one function may map: an equal part, so that no function takes the addresses of the others. */
+static uint64_t mapped_most(const struct nic *nic)
+{
+    return MAPPED_MOST / (1 + nic->vf_count);
+}
+
 /* ---- looking up ---- */
 
 /* Index of the first window that ends after `iova`. */
@@ -182,7 +188,8 @@ static int map_file(const struct nic *nic, struct dma_window *window, int fd, ui
         system.f_type == HUGETLBFS ? (uint64_t)system.f_bsize : PAGE; /* the page size of the file */
     uint64_t start = offset - offset % granule, end = offset + window->size;
     end += (granule - end % granule) % granule;
-    if (end - start > MAPPED_MOST - nic->function->mapped_bytes)
+    uint64_t most = mapped_most(nic), mapped = nic->function->mapped_bytes; /* VFs may be enabled after a window */
+    if (mapped > most || end - start > most - mapped)
         return ENOMEM;
     int protection = (window->access & DMA_READ ? PROT_READ : 0) | (window->access & DMA_WRITE ? PROT_WRITE : 0);
     void *mapping = mmap(NULL, end - start, protection, MAP_SHARED, fd, (off_t)start);

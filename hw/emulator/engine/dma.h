@@ -28,6 +28,7 @@ bool remote_writing(const struct nic *nic);
 void remote_work(struct nic *nic, uint32_t owner);
 void remote_used(struct nic *nic);
 void remote_forget(struct nic *nic);
+void remote_forget_queue(struct nic *nic, uint32_t queue);
 void remote_unmap(struct nic *nic, uint64_t iova, uint64_t last);
 
 /* NULL when the guess was wrong; the access may still be allowed. */

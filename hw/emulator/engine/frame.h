@@ -29,6 +29,21 @@ static inline void put16(uint8_t *at, uint32_t value)
     at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
 }
 
+/* Bytes as memory holds them. */
+static inline uint32_t word4(const uint8_t *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static inline uint64_t word8(const uint8_t *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
 /* A MAC address in the byte order of RAL and RAH. */
 static inline uint64_t mac_of(const uint8_t *bytes)
 {

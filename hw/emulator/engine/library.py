@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import sysconfig
+import weakref
 from collections.abc import Callable
 from ctypes import CDLL, POINTER, PyDLL, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
@@ -26,6 +28,7 @@ Signature = tuple[type | None, tuple[type, ...]]  # result, arguments
 
 PROCESS_CALLS: dict[str, Signature] = {
     "nic_create": (c_void_p, ()),
+    "engine_free_registers": (None, (c_void_p,)),
     "engine_freeze": (None, ()),
     "engine_resume": (None, ()),
     "engine_guard": (None, (c_bool,)),
@@ -36,6 +39,7 @@ PROCESS_CALLS: dict[str, Signature] = {
 # The NIC's pointer is the first argument of each.
 NIC_CALLS: dict[str, Signature] = {
     "nic_destroy": (None, ()),
+    "nic_keep_registers": (None, ()),
     "nic_registers": (c_void_p, ()),
     "nic_start": (c_int, ()),
     "nic_stop": (None, ()),
@@ -66,6 +70,8 @@ NIC_CALLS: dict[str, Signature] = {
     "nic_rx_buffers_changed": (None, (c_uint32,)),
     "nic_tx_queue_changed": (None, (c_uint32,)),
     "nic_tx_head_writeback_changed": (None, (c_uint32,)),
+    "nic_set_rate": (None, (c_uint32, c_uint32)),
+    "nic_rate": (c_uint32, (c_uint32,)),
     "nic_rx_head": (c_uint32, (c_uint32,)),
     "nic_tx_head": (c_uint32, (c_uint32,)),
     "nic_rx_head_changed": (None, (c_uint32,)),
@@ -166,6 +172,7 @@ class Engine:
         self._ring = load_ring(LIBRARY)
         self._share = load_sharing(LIBRARY)
         self._frozen = Frozen(self._library)
+        self._kept: weakref.finalize[..., Engine] | None = None  # frees registers that destroy() has kept
         self.pointer: int = self._library.nic_create() or 0
         if not self.pointer:
             raise DeviceError("no memory for an emulated NIC")
@@ -215,11 +222,21 @@ class Engine:
         table = self._library.nic_findings(self.pointer)
         return [Finding.from_buffer_copy(table[i]) for i in range(kept)]
 
-    def destroy(self) -> None:
-        """Free the NIC; call nic_stop first."""
+    def destroy(self, *, keep_registers: bool = False) -> None:
+        """Free the NIC; call nic_stop first. keep_registers: until release_registers(), stores to tails do no harm."""
         pointer, self.pointer = self.pointer, 0
+        if keep_registers:
+            self._library.nic_keep_registers(pointer)
+            if not sys.is_finalizing():  # else the process frees them
+                self._kept = weakref.finalize(self, self._library.engine_free_registers, self.register_address)
+                self._kept.atexit = False
         self.registers = (c_uint32 * 0)()
         self._library.nic_destroy(pointer)
+
+    def release_registers(self) -> None:
+        """No tails are stored any more. Does nothing when destroy() has freed them."""
+        if self._kept is not None:
+            self._kept()
 
 
 class FunctionEngine:

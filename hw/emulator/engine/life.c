@@ -11,6 +11,17 @@
 
 enum { REGISTER_BYTES = 0x20000 };
 
+EXPORT void engine_free_registers(void *registers)
+{
+    munmap(registers, REGISTER_BYTES);
+}
+
+/* nic_destroy() leaves the registers mapped: drivers of VFs may still store tails there, which nobody reads. */
+EXPORT void nic_keep_registers(struct nic *nic)
+{
+    nic->registers_kept = true;
+}
+
 EXPORT void nic_destroy(struct nic *nic)
 {
     if (!nic)
@@ -20,8 +31,8 @@ EXPORT void nic_destroy(struct nic *nic)
         dma_close(nic);
     }
     director_close(nic);
-    if (nic->regs)
-        munmap((void *)(uintptr_t)nic->regs, REGISTER_BYTES);
+    if (nic->regs && !nic->registers_kept)
+        engine_free_registers((void *)(uintptr_t)nic->regs);
     if (nic->doorbell_fd >= 0)
         close(nic->doorbell_fd);
     free(nic->buffer.bytes);

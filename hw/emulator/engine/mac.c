@@ -53,17 +53,38 @@ static INLINED void put_on_wire(struct nic *nic, uint32_t number, const uint8_t 
         mac_receive(nic, bytes, length);
 }
 
-/* VT mode. A frame that only other pools get is sent by its queue, and not by the MAC. */
-static OUTLINED void transmit_from_pool(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+/* A frame that only other pools get is sent by its queue, and not by the MAC. */
+static INLINED void count_switched(struct nic *nic, uint32_t number, uint32_t length)
 {
     struct counters *counters = &nic->counters;
     uint32_t set = nic->tx[number].counter_set;
-    if (switch_frame(nic, number, bytes, length)) {
+    counters->qptc[set]++, counters->qbtc[set] += length;
+    counters->switched_bytes += length + CRC;
+}
+
+/* VT mode. */
+static OUTLINED void transmit_from_pool(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+{
+    nic->pool_counters[number >> nic->pools.shift].gptc++;
+    nic->pool_counters[number >> nic->pools.shift].gotc += length + CRC;
+    if (switch_frame(nic, number, bytes, length))
+        put_on_wire(nic, number, bytes, length);
+    else
+        count_switched(nic, number, length);
+}
+
+/* VT mode: a frame of at least FRAME_MIN bytes, of which pool_knows_way(). `to`: of that way. The caller counts it for
+ * its pool. */
+void mac_transmit_by_way(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t to)
+{
+    PHASE(TX_DECISION);
+    if (to == NO_POOL) {
         put_on_wire(nic, number, bytes, length);
         return;
     }
-    counters->qptc[set]++, counters->qbtc[set] += length;
-    counters->switched_bytes += length + CRC;
+    if (!receive_switched_usual(nic, bytes, length, to))
+        receive_switched(nic, bytes, length, number >> nic->pools.shift);
+    count_switched(nic, number, length);
 }
 
 void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)

@@ -101,6 +101,14 @@ struct tx_queue {
     struct tx_context contexts[2];
 };
 
+/* The rate of a transmit queue (rate.c). */
+struct rate {
+    uint32_t control; /* its RTTBCNRC */
+    bool held;        /* frames waited for the rate at the end of its last turn */
+    uint64_t next_ps; /* when the rate lets the next frame go */
+    uint64_t seen, free_ps; /* in its turn: bytes sent when it was last charged; when the wire was free at first */
+};
+
 /* stuck: as a tx_queue; unusable: without a ring or a known kind of buffers; the last two: SRRCTL.DESCTYPE */
 enum rx_state { RX_OFF, RX_STUCK, RX_UNUSABLE, RX_LEGACY, RX_ADVANCED };
 
@@ -197,6 +205,21 @@ struct virtual_function {
     uint64_t next_message_ns[VF_VECTORS];
 };
 
+/* A mirror rule (mirror.c): what it copies, and the pool that gets it, as a bit. */
+struct mirror {
+    uint64_t pools, vlans, to; /* vlans: entries of PFVLVF */
+    bool uplink, downlink;
+};
+
+enum { NO_POOL = 0xFF };
+
+/* Where a pool's last frame went. The next one with the same addresses and EtherType goes there too, without a look at
+ * the filters. */
+struct way {
+    uint64_t start, end; /* the frame's bytes 0 to 7 and 6 to 13 */
+    uint32_t to; /* the pool that alone received it; NO_POOL: only the wire did */
+};
+
 /* What frames obey in VT mode, read with the other settings; not read when VT mode is off. */
 struct pools {
     uint32_t shift;               /* log2 of the queues of a pool */
@@ -207,8 +230,17 @@ struct pools {
     uint64_t spoof_mac, spoof_vlan; /* PFVFSPOOF */
     uint64_t keeps_own;           /* PFVMTXSW: pools that receive what they send */
     bool replication, loopback;   /* PFVTCTL.RPL_EN, PFDTXGSWC.LBE */
+    bool classes;                 /* MRQC 12 or 13: a frame's priority chooses the queue of the pool */
+    uint32_t mirror_count;
+    struct mirror mirrors[R_PFMRCTL_COUNT];
+    bool plain; /* addresses alone decide about an untagged frame: no filter looks at more of it */
+    uint64_t usual; /* pools that usual frames may enter: the memory of their function needs no messages */
+    uint32_t usual_lengths; /* as in struct settings, for VT mode */
+    uint64_t last_address; /* of the last usual frame from the wire, as mac_of() */
+    uint32_t last_pool; /* that alone received it; NO_POOL: none or several did */
+    struct way ways[POOLS];
     uint8_t vector[2][QUEUES];    /* of receive, transmit queues of VFs: the cause's bit, 0 without one (PVTIVAR) */
-    uint8_t index_mask[POOLS];    /* which bits of the RSS index choose the queue (PSRTYPE.RQPL) */
+    uint8_t index_mask[POOLS];    /* which bits of the RSS index (PSRTYPE.RQPL) or the class choose the queue */
 };
 
 /* SYSTIM at a cycle of its oscillator; `cycle` counts from the epoch of nic_now(). */
@@ -225,6 +257,7 @@ struct wire {
     void (*taken)(struct nic *nic);
     void (*idle)(struct nic *nic); /* nothing moved: a chance to flush */
     void (*close)(struct nic *nic);
+    bool to_one; /* source: all frames are for one address */
     struct nic *peer; /* cable */
     int fd; /* tap, recording */
     int trouble; /* the errno that ended the wire, else 0 */
@@ -262,6 +295,9 @@ struct nic {
     uint64_t tx_enabled[2], rx_enabled[2]; /* bit q % 64 of word q / 64 */
     struct settings settings;
     uint64_t tx_free_ps, rx_free_ps; /* paced: when the wire can carry the next frame */
+    struct rate rates[QUEUES];
+    uint64_t rate_limited[2]; /* bit q % 64 of word q / 64: RTTBCNRC.RS_ENA */
+    uint64_t rate_spare_ps; /* wire time before tx_free_ps that only queues with a rate may use in this step */
     bool tx_busy, rx_busy; /* frames were waiting at the end of the last step: they may use the time since then */
     bool paused, pausing; /* paused by the other end; pausing the other end */
     bool pause_leaves; /* a pause frame is being sent: what it causes on a loop or at a peer sends no second one */
@@ -271,9 +307,10 @@ struct nic {
     uint32_t write_back_count;
     uint64_t rx_causes; /* of frames whose write-back may wait */
     struct counters counters;
-    uint64_t addresses[QUEUES]; /* of RAL/RAH with AV */
+    uint64_t addresses[QUEUES]; /* of RAL/RAH with AV, each once */
     uint64_t address_pools[QUEUES]; /* MPSAR of each */
     uint32_t address_count;
+    uint8_t address_index[256]; /* of address_find(): 1 + the number of an address */
     uint32_t ether_type_filters; /* bit i: ETQF[i] is on */
     uint32_t five_tuple_count;
     uint8_t five_tuples[128]; /* indices of the enabled ones, highest precedence first */
@@ -292,6 +329,7 @@ struct nic {
     struct wire wire;
     struct nic *next;
 
+    bool registers_kept; /* nic_destroy() does not unmap them */
     uint32_t vf_count; /* enabled in the SR-IOV capability */
     uint64_t vf_causes; /* VFs with `pending` causes */
     uint64_t selected; /* the pools of the frame that mac_accepts() accepted last */

@@ -147,9 +147,12 @@ static uint32_t finish(struct nic *nic, const struct plan *plan, uint32_t length
     return plan->tag ? insert_tag(nic, nic->frame, length, plan->vlan) : length;
 }
 
-/* Whether the frame holds all headers that offloads change, and the frame buffer holds a segment. */
+/* Whether the frame holds all headers that offloads change, and the frame buffer holds a segment. MACLEN is at least 14
+ * (7.2.3.2.3): else a checksum could change a source address that anti-spoofing has checked. */
 static bool plan_valid(const struct plan *plan, uint32_t length)
 {
+    if ((plan->ip_checksum || plan->l4_checksum || plan->segmented) && plan->ip < ETHERNET)
+        return false;
     uint32_t l4_field = plan->l4_type == L4_TCP    ? TCP_CHECKSUM + 2
                         : plan->l4_type == L4_SCTP ? SCTP_CHECKSUM + 4
                                                    : UDP_CHECKSUM + 2;

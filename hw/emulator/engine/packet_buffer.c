@@ -35,6 +35,30 @@ bool buffer_push(struct packet_buffer *buffer, const uint8_t *frame, uint32_t le
     return true;
 }
 
+/* The queue was disabled: its stored frames are lost, and are not for whoever enables it next. */
+void buffer_forget(struct nic *nic, uint32_t queue)
+{
+    struct packet_buffer *buffer = &nic->buffer;
+    uint32_t at = buffer->read;
+    for (uint32_t left = buffer->used; left;) {
+        struct stored stored = {0};
+        uint32_t to_end = buffer->size - at;
+        if (to_end >= sizeof stored)
+            memcpy(&stored, buffer->bytes + at, sizeof stored);
+        if (!stored.length) {
+            left -= to_end, at = 0;
+            continue;
+        }
+        if (stored.class.queue == queue) {
+            stored.class.queue = NO_QUEUE;
+            memcpy(buffer->bytes + at, &stored, sizeof stored);
+            nic->counters.qprdc[counter_set(nic, R_RQSMR, queue)]++;
+        }
+        uint32_t size = stored_size(stored.length);
+        left -= size, at = at + size == buffer->size ? 0 : at + size;
+    }
+}
+
 /* The header of the oldest stored frame; skips the unused end. Call it only when `used` is not 0. */
 struct stored buffer_front(struct packet_buffer *buffer)
 {

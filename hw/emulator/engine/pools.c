@@ -52,6 +52,7 @@ void pools_read(struct nic *nic)
         .receive = pair(nic, R_PFVFRE),
         .transmit = pair(nic, R_PFVFTE),
         .keeps_own = pair(nic, R_PFVMTXSW),
+        .classes = rings == 12 || rings == 13,
         .replication = control & F_PFVTCTL_RPL_EN_MASK,
         .loopback = reg_load(nic, R_PFDTXGSWC) & F_PFDTXGSWC_LBE_MASK,
     };
@@ -72,9 +73,19 @@ void pools_read(struct nic *nic)
         pools->all_multicast |= filter & F_PFVML2FLT_MPE_MASK ? bit : 0;
         pools->spoof_mac |= spoof >> pool % 8 & 1 ? bit : 0;
         pools->spoof_vlan |= spoof >> (8 + pool % 8) & 1 ? bit : 0;
-        pools->index_mask[pool] = index_mask(nic, pool, rings == 10 || rings == 11);
+        pools->index_mask[pool] =
+            pools->classes ? (uint8_t)((1u << pools->shift) - 1) : index_mask(nic, pool, rings == 10 || rings == 11);
     }
     read_vectors(nic);
+    mirrors_read(nic);
+    pools->plain =
+        !nic->settings.steering && !pools->classes && !pools->mirror_count && nic->settings.vlan_type != 0x0800;
+    pools->last_address = UINT64_MAX; /* no frame has it */
+    for (uint32_t pool = 0; pool < count; pool++) {
+        const struct function *function = function_of(nic, pool << pools->shift);
+        pools->usual |= function->bus_master && !function->remote ? 1ull << pool : 0;
+        pools->ways[pool].end = UINT64_MAX; /* bytes 6 and 7 differ from those of `start`, so no frame has both */
+    }
 }
 
 /* ---- filters ---- */
@@ -102,11 +113,11 @@ static uint64_t pools_of_vlan(const struct nic *nic, uint32_t vlan)
 /* The pools of an address in RAL and RAH, by MPSAR. `found`: whether it is there. */
 static uint64_t pools_of_address(const struct nic *nic, uint64_t address, bool *found)
 {
-    uint64_t pools = 0;
-    for (uint32_t i = 0; i < nic->address_count; i++)
-        if (nic->addresses[i] == address)
-            pools |= nic->address_pools[i], *found = true;
-    return pools;
+    uint32_t number = address_find(nic, address);
+    if (number == NO_ADDRESS)
+        return 0;
+    *found = true;
+    return nic->address_pools[number];
 }
 
 static uint64_t pools_of_frame(const struct nic *nic, const uint8_t *frame, bool in_table, bool *exact)

@@ -60,7 +60,7 @@ static INLINED bool descriptors_free(struct nic *nic, struct rx_queue *queue, ui
  * read again while so many descriptors are left. `ring`: of the queue, from before the frame was copied, because guard.c
  * may take queue->ring away in that copy. The memory stays mapped. */
 static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint32_t number,
-                                   const struct descriptor *ring)
+                                   const struct function *function, const struct descriptor *ring)
 {
     if (queue->free <= RX_AHEAD) {
         if (queue->free == RX_AHEAD)
@@ -72,7 +72,7 @@ static INLINED void prefetch_ahead(struct nic *nic, struct rx_queue *queue, uint
     later -= later >= queue->size ? queue->size : 0;
     prefetch_write(&ring[later]);
     uint64_t address = atomic_load_explicit(&ring[at].q0, memory_order_relaxed);
-    const uint8_t *buffer = recent_reach(&nic->function->recent[BUFFERS][DMA_WRITE], address, FRAME_MIN);
+    const uint8_t *buffer = recent_reach(&function->recent[BUFFERS][DMA_WRITE], address, FRAME_MIN);
     if (buffer)
         prefetch_write(buffer);
 }
@@ -137,7 +137,7 @@ static INLINED bool write_buffer(struct nic *nic, struct rx_queue *queue, uint32
     if (legacy)
         status = legacy_status(status, (uint32_t)q0), q0 = address;
     if (ring)
-        prefetch_ahead(nic, queue, number, ring);
+        prefetch_ahead(nic, queue, number, nic->function, ring);
     write_back(nic, descriptor, iova, q0, status);
     queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
     queue->free--;
@@ -223,11 +223,21 @@ static enum delivery deliver_here(struct nic *nic, const uint8_t *frame, uint32_
     return queue->state < RX_LEGACY || nic->no_rx_writeback ? QUEUE_OFF : place_altered(nic, frame, length, class);
 }
 
-/* Deliver to a queue of a pool: into the memory of its function, with the causes of its function. */
+/* causes: of the pool's VF; 0 of none. */
+static INLINED void pend_cause(struct nic *nic, uint32_t pool, uint32_t causes)
+{
+    if (causes)
+        nic->vf[pool].pending |= causes, nic->vf_causes |= 1ull << pool;
+}
+
+/* Deliver to a queue of a pool: into the memory of its function, with the causes of its function. A pool may have been
+ * closed (PFVFRE) while the frame waited for a descriptor. */
 static OUTLINED enum delivery deliver_in_pool(struct nic *nic, const uint8_t *frame, uint32_t length,
                                               const struct class *class)
 {
     uint32_t pool = class->queue >> nic->pools.shift, causes = nic->pools.vector[0][class->queue];
+    if (!(nic->pools.receive >> pool & 1))
+        return QUEUE_OFF;
     struct function *before = nic->function;
     nic->function = function_of(nic, class->queue);
     enum delivery delivery = deliver_here(nic, frame, length, class);
@@ -236,8 +246,7 @@ static OUTLINED enum delivery deliver_in_pool(struct nic *nic, const uint8_t *fr
         return delivery;
     struct pool_counters *counters = &nic->pool_counters[pool];
     counters->gprc++, counters->gorc += length + CRC, counters->mprc += frame[0] & 1 && mac_of(frame) != BROADCAST;
-    if (causes)
-        nic->vf[pool].pending |= causes, nic->vf_causes |= 1ull << pool;
+    pend_cause(nic, pool, causes);
     return DELIVERED;
 }
 
@@ -262,9 +271,11 @@ static uint32_t buffer_drain(struct nic *nic)
     while (nic->buffer.used) {
         struct stored stored = buffer_front(&nic->buffer);
         const uint8_t *frame = nic->buffer.bytes + nic->buffer.read + sizeof stored;
-        enum delivery delivery = deliver(nic, frame, stored.length, &stored.class);
-        if (delivery != DELIVERED && !dropped(nic, &stored.class, delivery))
-            break;
+        if (stored.class.queue != NO_QUEUE) {
+            enum delivery delivery = deliver(nic, frame, stored.length, &stored.class);
+            if (delivery != DELIVERED && !dropped(nic, &stored.class, delivery))
+                break;
+        }
         buffer_pop(&nic->buffer, stored.length);
         moved++;
     }
@@ -290,17 +301,29 @@ static INLINED void store(struct nic *nic, const uint8_t *frame, uint32_t length
     pause_other_end(nic);
 }
 
-/* A copy for each of these pools; the RSS index chooses the queue of the pool (7.10.3.2). */
+/* The queue of a pool for a frame's user priority: each traffic class has one queue in each pool (MRQC 12 and 13). */
+static uint32_t traffic_class(const struct nic *nic, const uint8_t *frame, const struct class *class)
+{
+    uint32_t priority = class->tagged ? frame[ADDRESSES + 2] >> 5 : 0;
+    return reg_load(nic, R_RTRUP2TC) >> 3 * priority & 7;
+}
+
+/* A copy for each of these pools. The RSS index or the traffic class chooses the queue of the pool (7.10.3.2), unless a
+ * filter does. */
 static OUTLINED void receive_in_pools(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class,
                                       uint64_t pools)
 {
-    uint32_t index = class->queue;
+    const uint32_t rss_index = class->queue;
+    uint32_t index = nic->pools.classes ? traffic_class(nic, frame, class) : rss_index;
     for (; pools; pools &= pools - 1) {
         uint32_t pool = (uint32_t)__builtin_ctzll(pools);
-        class->queue = pool << nic->pools.shift | (index & nic->pools.index_mask[pool]);
+        uint32_t queue = pool << nic->pools.shift | (index & nic->pools.index_mask[pool]);
+        if (nic->settings.steering)
+            class->queue = rss_index, queue = steer_in_pool(nic, frame, length, class, pool, queue);
+        class->queue = queue;
         store(nic, frame, length, class);
     }
-    class->queue = index;
+    class->queue = rss_index;
 }
 
 /* A frame of pool `from` to other pools. Returns whether the wire does not get it.
@@ -314,6 +337,10 @@ bool receive_switched(struct nic *nic, const uint8_t *frame, uint32_t length, ui
         classify(nic, frame, length, &class);
     bool in_table = frame[0] & 1 && multicast_table_match(nic, frame);
     uint64_t pools = pools_of_switched(nic, frame, class.tagged, in_table, from, &local);
+    if (nic->settings.steering)
+        pools = pools_of_type(nic, &class, pools) & ~(1ull << from & ~nic->pools.keeps_own);
+    if (nic->pools.mirror_count)
+        pools = mirrored(nic, frame, class.tagged, pools, false, !local);
     class.status |= RX_LB;
     receive_in_pools(nic, frame, length, &class, pools);
     return local;
@@ -345,8 +372,42 @@ static INLINED void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length
     }
 }
 
-/* Receive a usual frame to this port, into one buffer of an enabled queue: the work of classify() and receive() without
- * their cases. Returns false for any other frame; nothing has changed then. */
+/* Place a usual frame into one buffer of its queue, in the memory of `function`. Returns false where the long way has to
+ * look; nothing has changed then. */
+static INLINED bool place_usual(struct nic *nic, const struct function *function, const uint8_t *frame, uint32_t length,
+                                const struct class *class)
+{
+    struct rx_queue *queue = &nic->rx[class->queue];
+    struct descriptor *ring = queue->ring;
+    if (queue->state != RX_ADVANCED || !queue->free || length > queue->buffer_size || !ring)
+        return false;
+    struct descriptor *descriptor = &ring[queue->head];
+    uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
+    uint8_t *buffer = recent_reach(&function->recent[BUFFERS][DMA_WRITE], address, length);
+    if (!buffer)
+        return false;
+    PHASE(RX_ACCEPT);
+    copy_frame(buffer, frame, length);
+    PHASE(RX_COPY);
+    prefetch_ahead(nic, queue, class->queue, function, ring);
+    PHASE(RX_DESCRIPTOR);
+    queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
+    queue->free--;
+    queue->packets++, queue->bytes += length;
+    nic->rx_causes |= queue->cause;
+    PHASE(RX_CAUSES);
+    write_back_later(nic, descriptor, class->q0, class->status | RX_DD | RX_EOP | (uint64_t)length << 32);
+    PHASE(RX_WRITE_BACK);
+    return true;
+}
+
+static INLINED void count_from_wire(struct nic *nic, uint32_t length)
+{
+    nic->counters.gorc += length + CRC, nic->counters.prc[size_bin(length + CRC)]++;
+}
+
+/* Receive a usual frame to this port: the work of classify() and receive() without their cases. Returns false for any
+ * other frame; nothing has changed then. */
 static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     struct class class;
@@ -354,29 +415,49 @@ static INLINED bool receive_usual(struct nic *nic, const uint8_t *frame, uint32_
         (word8(frame) & BROADCAST) != nic->settings.own || !classify_usual(nic, frame, length, &class))
         return false;
     PHASE(RX_CLASSIFY);
-    struct rx_queue *queue = &nic->rx[class.queue];
-    struct descriptor *ring = queue->ring;
-    if (queue->state != RX_ADVANCED || !queue->free || length > queue->buffer_size || !ring)
+    if (!place_usual(nic, nic->function, frame, length, &class))
         return false;
-    struct descriptor *descriptor = &ring[queue->head];
-    uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed) & ~1ull; /* bit 0: no-snoop */
-    uint8_t *buffer = recent_reach(&nic->function->recent[BUFFERS][DMA_WRITE], address, length);
-    if (!buffer)
-        return false;
-    PHASE(RX_ACCEPT);
-    copy_frame(buffer, frame, length);
-    PHASE(RX_COPY);
-    prefetch_ahead(nic, queue, class.queue, ring);
-    PHASE(RX_DESCRIPTOR);
-    queue->head = queue->head + 1 == queue->size ? 0 : queue->head + 1;
-    queue->free--;
-    queue->packets++, queue->bytes += length;
-    nic->counters.gorc += length + CRC, nic->counters.prc[size_bin(length + CRC)]++;
-    nic->rx_causes |= queue->cause;
-    PHASE(RX_CAUSES);
-    write_back_later(nic, descriptor, class.q0, class.status | RX_DD | RX_EOP | (uint64_t)length << 32);
-    PHASE(RX_WRITE_BACK);
+    count_from_wire(nic, length);
     return true;
+}
+
+/* The same for a pool that alone receives the frame, from the wire or (RX_LB) from another pool. */
+static INLINED bool receive_usual_in_pool(struct nic *nic, const uint8_t *frame, uint32_t length, uint32_t pool,
+                                          uint32_t status)
+{
+    struct class class;
+    if (!classify_usual(nic, frame, length, &class))
+        return false;
+    PHASE(RX_CLASSIFY);
+    class.queue = pool << nic->pools.shift | (class.queue & nic->pools.index_mask[pool]);
+    class.status |= status;
+    uint32_t causes = nic->pools.vector[0][class.queue];
+    if (!place_usual(nic, function_of(nic, class.queue), frame, length, &class))
+        return false;
+    nic->pool_counters[pool].gprc++, nic->pool_counters[pool].gorc += length + CRC;
+    pend_cause(nic, pool, causes);
+    return true;
+}
+
+/* VT mode: as receive_usual(). */
+static OUTLINED bool receive_usual_in_pools(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
+    if (length - FRAME_MIN >= nic->pools.usual_lengths || nic->buffer.used)
+        return false;
+    uint32_t pool =
+        (word8(frame) & BROADCAST) == nic->pools.last_address ? nic->pools.last_pool : pool_of_usual(nic, frame);
+    if (pool == NO_POOL || !receive_usual_in_pool(nic, frame, length, pool, 0))
+        return false;
+    count_from_wire(nic, length);
+    return true;
+}
+
+/* A frame of another pool, which `pool` alone receives. Returns false when receive_switched() has to look; nothing has
+ * changed then. */
+bool receive_switched_usual(struct nic *nic, const uint8_t *frame, uint32_t length, uint32_t pool)
+{
+    return length - FRAME_MIN < nic->pools.usual_lengths && !nic->buffer.used && nic->pools.usual >> pool & 1 &&
+           receive_usual_in_pool(nic, frame, length, pool, RX_LB);
 }
 
 /* A frame comes in, from the wire or from MAC loopback, perhaps before this NIC has been stepped after a freeze. */
@@ -387,7 +468,7 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
     if (!receiving(nic))
         return;
     PHASE(TX_WIRE);
-    if (receive_usual(nic, frame, length))
+    if (receive_usual(nic, frame, length) || (nic->settings.pools && receive_usual_in_pools(nic, frame, length)))
         return;
     struct class class;
     classify(nic, frame, length, &class);
@@ -396,14 +477,22 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
 }
 
 /* Without pace, a wire with its own frames (source, playback, tap) waits for a descriptor instead of losing frames. */
-static bool has_descriptor(struct nic *nic, const struct class *class, uint32_t length)
+static bool has_descriptor(struct nic *nic, const uint8_t *frame, const struct class *class, uint32_t length)
 {
-    struct rx_queue *queue = &nic->rx[class->queue];
-    if (nic->settings.pools)
-        return true; /* its pools are not known yet */
+    uint32_t number = class->queue;
+    struct function *function = nic->function;
+    if (nic->settings.pools) {
+        /* a frame to another function must not wait behind this one */
+        uint32_t pool = nic->wire.to_one && nic->pools.plain ? pool_of_usual(nic, frame) : NO_POOL;
+        if (pool == NO_POOL)
+            return true;
+        number = pool << nic->pools.shift | (number & nic->pools.index_mask[pool]);
+        function = function_of(nic, number);
+    }
+    struct rx_queue *queue = &nic->rx[number];
     if (queue->state < RX_LEGACY || nic->no_rx_writeback)
         return true; /* lost in any case, and counted */
-    if (nic->function->bus_master && descriptors_free(nic, queue, class->queue, length + CRC))
+    if (function->bus_master && descriptors_free(nic, queue, number, length + CRC))
         return true;
     /* no number of descriptors is enough: lost in any case */
     return length >= FRAME_MAX || length + CRC > (queue->size - 1) * (uint64_t)queue->buffer_size;
@@ -440,11 +529,12 @@ uint32_t receive_step(struct nic *nic, uint64_t now_ns)
             break;
         frame = padded(frame, &length, space);
         PHASE(RX_OFFER);
-        if (!receive_usual(nic, frame, length)) {
+        if (!receive_usual(nic, frame, length) &&
+            !(nic->settings.pools && receive_usual_in_pools(nic, frame, length))) {
             struct class class;
             classify(nic, frame, length, &class);
             PHASE(RX_CLASSIFY);
-            if (!nic->paced && (nic->buffer.used || !has_descriptor(nic, &class, length)))
+            if (!nic->paced && (nic->buffer.used || !has_descriptor(nic, frame, &class, length)))
                 break;
             receive(nic, frame, length, &class);
         }

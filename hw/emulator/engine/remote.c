@@ -177,6 +177,16 @@ void remote_forget(struct nic *nic)
     }
 }
 
+/* A queue was enabled, disabled or moved: the data that its function read. */
+void remote_forget_queue(struct nic *nic, uint32_t queue)
+{
+    struct function *before = nic->function;
+    nic->function = function_of(nic, queue);
+    if (nic->function->remote)
+        remote_forget(nic);
+    nic->function = before;
+}
+
 /* ---- writes ---- */
 
 bool remote_write(struct nic *nic, uint64_t iova, const uint8_t *bytes, uint64_t length)

@@ -39,10 +39,11 @@ EXPORT void nic_rx_queue_changed(struct nic *nic, uint32_t number)
     uint64_t bit = 1ull << number % 64;
     queue->state = enable ? RX_UNUSABLE : RX_OFF;
     nic->rx_enabled[number / 64] = enable ? nic->rx_enabled[number / 64] | bit : nic->rx_enabled[number / 64] & ~bit;
-    if (nic->function->remote)
-        remote_forget(nic);
-    if (!enable)
+    remote_forget_queue(nic, number);
+    if (!enable) {
+        buffer_forget(nic, number);
         return;
+    }
     queue->base = (reg_load(nic, rx_offset(R_RDBAL, number)) & ~0x7Full) |
                   (uint64_t)reg_load(nic, rx_offset(R_RDBAH, number)) << 32;
     queue->size = reg_load(nic, rx_offset(R_RDLEN, number)) / 16;
@@ -62,6 +63,5 @@ EXPORT void nic_rx_head_changed(struct nic *nic, uint32_t number)
     uint32_t head = reg_load(nic, rx_offset(R_RDH, number));
     if (head < nic->rx[number].size)
         nic->rx[number].head = head, nic->rx[number].free = 0;
-    if (nic->function->remote)
-        remote_forget(nic);
+    remote_forget_queue(nic, number);
 }

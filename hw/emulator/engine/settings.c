@@ -83,12 +83,14 @@ static void read_usual(struct nic *nic)
 {
     struct settings *settings = &nic->settings;
     uint64_t own = nic->addresses[0];
-    bool usual = nic->address_count && !settings->pools && settings->receive && settings->unaltered &&
-                 !settings->steering && !settings->loopback && settings->vlan_type != 0x0800 &&
-                 nic->function->bus_master && !nic->function->remote && !(own & 1);
+    bool usual = settings->receive && settings->unaltered && !settings->steering && !settings->loopback &&
+                 settings->vlan_type != 0x0800;
+    bool to_port = nic->address_count && nic->function->bus_master && !nic->function->remote && !(own & 1);
     uint32_t longest = settings->longest < FRAME_MAX ? settings->longest : FRAME_MAX;
+    uint32_t lengths = usual && longest >= FRAME_MIN + CRC ? longest - CRC - FRAME_MIN + 1 : 0;
     settings->own = own;
-    settings->usual_lengths = usual && longest >= FRAME_MIN + CRC ? longest - CRC - FRAME_MIN + 1 : 0;
+    settings->usual_lengths = to_port && !settings->pools ? lengths : 0;
+    nic->pools.usual_lengths = settings->pools && nic->pools.plain ? lengths : 0;
 }
 
 void settings_read(struct nic *nic)

@@ -24,19 +24,26 @@ static void count_spoofed(struct nic *nic, uint32_t pool)
         reg_store(nic, R_SSVPC, reg_load(nic, R_SSVPC) + 1);
 }
 
+/* The source address and the outermost tag, which is the descriptor's if it has one. */
+static bool is_genuine(const struct nic *nic, uint32_t pool, const uint8_t *bytes, uint32_t length, bool inside,
+                       bool inserted, uint32_t tag)
+{
+    uint32_t vlan = inserted || !inside ? tag : be16(bytes + ADDRESSES + 2);
+    uint64_t source = length < ADDRESSES ? 0 : mac_of(bytes + 6); /* 0 is in no filter */
+    return pool_may_send(nic, pool, source, inside || inserted, vlan & 0xFFF);
+}
+
 /* Whether the frame may leave its pool. `tag`: the tag of its descriptor, which `q1` asks to be inserted; the pool may
  * have another rule for it, and `q1` is changed then.
  * ASSUMPTION (datasheet not at hand): a frame that carries a tag in its data is dropped where the pool's tag is always
- * inserted, because a VF under a port VLAN must not choose another one. */
+ * inserted, because a VF under a port VLAN must not choose another one. A frame that ends before its source address
+ * does is dropped where that is checked, because padding would complete it. */
 bool pool_lets_out(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t tag, uint64_t *q1)
 {
     uint32_t pool = number >> nic->pools.shift, rule = tag_rule(nic, number) >> F_PFVMVIR_VLANA_SHIFT;
-    if (length < ETHERNET)
-        return true; /* there is nothing to look at; mac.c pads and reports it */
-    bool inside = be16(bytes + ADDRESSES) == nic->settings.vlan_type && length >= ETHERNET + 2;
-    bool tagged = inside || (rule == TAG_OF_DESCRIPTOR && *q1 & TX_VLE);
-    uint32_t vlan = (inside ? be16(bytes + ADDRESSES + 2) : tag) & 0xFFF;
-    if ((inside && rule == TAG_OF_POOL) || !pool_may_send(nic, pool, mac_of(bytes + 6), tagged, vlan)) {
+    bool inside = length >= ETHERNET + 2 && be16(bytes + ADDRESSES) == nic->settings.vlan_type;
+    bool inserted = rule == TAG_OF_DESCRIPTOR && *q1 & TX_VLE;
+    if ((inside && rule == TAG_OF_POOL) || !is_genuine(nic, pool, bytes, length, inside, inserted, tag)) {
         count_spoofed(nic, pool);
         return false;
     }
@@ -54,12 +61,32 @@ bool pool_lets_pass(const struct nic *nic, uint32_t number, const uint8_t *bytes
            pool_may_send(nic, number >> nic->pools.shift, mac_of(bytes + 6), false, 0);
 }
 
+/* Find the way of a frame that pool_lets_pass(), for the frames like it. Returns whether it has one that depends on
+ * nothing but its addresses and EtherType. */
+OUTLINED bool pool_learns_way(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
+{
+    struct pools *pools = &nic->pools;
+    uint32_t from = number >> pools->shift, to = NO_POOL;
+    if (!pools->plain || length < FRAME_MIN || !pool_lets_pass(nic, number, frame, length))
+        return false;
+    if (pools->loopback && nic->settings.receive) {
+        if (frame[0] & 1)
+            return false;
+        bool local;
+        uint64_t selected = pools_of_switched(nic, frame, false, false, from, &local);
+        if (selected & (selected - 1) || local != (selected != 0))
+            return false;
+        to = selected ? (uint32_t)__builtin_ctzll(selected) : NO_POOL;
+    }
+    pools->ways[from] = (struct way){word8(frame), word8(frame + 6), to};
+    return true;
+}
+
 /* Send a complete frame of a pool: to other pools, to the wire, or to both. Loopback ends with the receiver or the link
  * (X550 7.8.3.4); transmit.c sends nothing without a link. Returns whether it is for the wire. */
 bool switch_frame(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length)
 {
     uint32_t pool = number >> nic->pools.shift;
-    nic->pool_counters[pool].gptc++, nic->pool_counters[pool].gotc += length + CRC;
     if (!nic->pools.loopback || !nic->settings.receive || length < FRAME_MIN)
         return true;
     return !receive_switched(nic, frame, length, pool);

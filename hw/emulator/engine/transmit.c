@@ -363,6 +363,8 @@ static INLINED uint32_t send_run(struct nic *nic, uint32_t number, uint32_t tail
     struct tx_queue *queue = &nic->tx[number];
     const struct view view = view_of(nic, queue);
     uint32_t moved = 0, left = waiting(queue, tail);
+    const struct way *way = &nic->pools.ways[pools ? number >> nic->pools.shift : 0];
+    uint64_t by_way = 0, bytes_by_way = 0;
     if (!view.ring || nic->function->remote)
         return 0;
     for (; moved < most && may_send(nic, queue, tail, limit_ps); moved++, left--) {
@@ -375,12 +377,21 @@ static INLINED uint32_t send_run(struct nic *nic, uint32_t number, uint32_t tail
         uint64_t address = atomic_load_explicit(&descriptor->q0, memory_order_relaxed);
         PHASE(TX_DESCRIPTORS);
         const uint8_t *bytes = recent_reach(&view.buffers, address, length);
-        if (!bytes || (pools && !pool_lets_pass(nic, number, bytes, length)))
+        if (!bytes)
             break;
         PHASE(TX_GATHER);
-        mac_transmit(nic, number, bytes, length, ifcs(q1));
+        if (pools && (pool_knows_way(way, bytes, length) || pool_learns_way(nic, number, bytes, length)))
+            by_way++, bytes_by_way += length, mac_transmit_by_way(nic, number, bytes, length, way->to);
+        else if (pools && !pool_lets_pass(nic, number, bytes, length))
+            break;
+        else
+            mac_transmit(nic, number, bytes, length, ifcs(q1));
         queue->head = next(queue, queue->head);
         completed(nic, number, 1, rs(q1));
+    }
+    if (pools) {
+        struct pool_counters *counters = &nic->pool_counters[number >> nic->pools.shift];
+        counters->gptc += by_way, counters->gotc += bytes_by_way + CRC * by_way;
     }
     return moved;
 }
@@ -393,7 +404,7 @@ static uint32_t send_usual(struct nic *nic, uint32_t number, uint32_t tail, uint
 }
 
 /* Send the frame at head, or obey a context descriptor. False when it has to wait, or cannot be sent. */
-static bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
+static INLINED bool send_one(struct nic *nic, uint32_t number, uint32_t tail)
 {
     struct tx_queue *queue = &nic->tx[number];
     struct fetched fetched = {0};
@@ -444,6 +455,24 @@ static uint32_t transmit_queue(struct nic *nic, uint32_t number, uint64_t now_ns
     return moved;
 }
 
+/* As transmit_queue() for a queue with a rate: frame by frame. */
+static OUTLINED uint32_t transmit_limited(struct nic *nic, uint32_t number, uint64_t now_ns)
+{
+    struct tx_queue *queue = &nic->tx[number];
+    /* acquire: as in transmit_queue() */
+    uint32_t tail = atomic_load_explicit(&nic->regs[tx_offset(R_TDT, number) / 4], memory_order_acquire);
+    uint64_t limit_ps = nic->paced ? now_ns * 1000 : UINT64_MAX;
+    uint32_t moved = 0, most = nic->step_frames;
+    if (tail >= queue->size)
+        return transmit_queue(nic, number, now_ns); /* it reports that */
+    rate_begin(nic, number, now_ns);
+    while (moved < most && rate_lets_go(nic, number, now_ns) && may_send(nic, queue, tail, limit_ps) &&
+           send_one(nic, number, tail))
+        moved++;
+    nic->tx_busy |= !rate_end(nic, number, now_ns, moved == most) && queue->head != tail;
+    return moved;
+}
+
 /* Enter the memory of the queue's function. False: its pool, or its function, must not transmit. */
 static bool pool_transmits(struct nic *nic, uint32_t number)
 {
@@ -461,14 +490,15 @@ uint32_t transmit_step(struct nic *nic, uint64_t now_ns)
         nic->tx_busy = false; /* a paced wire makes up for lost CPU time only, not for this */
         return 0;
     }
-    nic->tx_free_ps = wire_free(nic->tx_free_ps, now_ns, nic->tx_busy);
+    rate_step(nic, now_ns);
     nic->tx_busy = false;
     for (uint32_t word = 0; word < 2; word++)
         for (uint64_t left = nic->tx_enabled[word]; left; left &= left - 1) {
             uint32_t number = 64 * word + (uint32_t)__builtin_ctzll(left);
             if (nic->settings.pools && !pool_transmits(nic, number))
                 continue;
-            uint32_t sent = transmit_queue(nic, number, now_ns);
+            bool limited = nic->rate_limited[word] >> number % 64 & 1;
+            uint32_t sent = limited ? transmit_limited(nic, number, now_ns) : transmit_queue(nic, number, now_ns);
             /* ASSUMPTION (datasheet not at hand): descriptors below WTHRESH are written back when the queue is empty,
              * not at the interrupt timer, because the sources do not give the timer's rule. */
             if (!sent && nic->tx[number].wthresh && nic->tx[number].unwritten)

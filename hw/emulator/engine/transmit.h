@@ -29,10 +29,24 @@ void legacy_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *b
 uint32_t pool_tag(const struct nic *nic, uint32_t number, uint32_t tag);
 bool pool_lets_out(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t tag, uint64_t *q1);
 bool pool_lets_pass(const struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length);
+bool pool_learns_way(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length);
 bool switch_frame(struct nic *nic, uint32_t number, const uint8_t *frame, uint32_t length);
+
+/* Whether the pool's last frame was like this one, so that this one goes the same way. */
+static INLINED bool pool_knows_way(const struct way *way, const uint8_t *frame, uint32_t length)
+{
+    return length >= FRAME_MIN && word8(frame) == way->start && word8(frame + 6) == way->end;
+}
 
 /* mac.c */
 void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
+void mac_transmit_by_way(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t to);
+
+/* rate.c */
+void rate_step(struct nic *nic, uint64_t now_ns);
+void rate_begin(struct nic *nic, uint32_t number, uint64_t now_ns);
+bool rate_lets_go(struct nic *nic, uint32_t number, uint64_t now_ns);
+bool rate_end(struct nic *nic, uint32_t number, uint64_t now_ns, bool more);
 
 /* pause.c, timestamp.c */
 bool pause_holds(struct nic *nic, uint64_t now_ns);

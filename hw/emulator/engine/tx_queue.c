@@ -52,8 +52,7 @@ EXPORT void nic_tx_queue_changed(struct nic *nic, uint32_t number)
     uint64_t bit = 1ull << number % 64;
     queue->enabled = enable, queue->stuck = false, queue->unwritten = 0;
     memset(queue->contexts, 0, sizeof queue->contexts);
-    if (nic->function->remote)
-        remote_forget(nic);
+    remote_forget_queue(nic, number);
     nic->tx_enabled[number / 64] = enable ? nic->tx_enabled[number / 64] | bit : nic->tx_enabled[number / 64] & ~bit;
     if (!enable)
         return;
@@ -75,8 +74,7 @@ EXPORT void nic_tx_head_changed(struct nic *nic, uint32_t number)
     uint32_t head = reg_load(nic, tx_offset(R_TDH, number));
     if (head < nic->tx[number].size)
         nic->tx[number].head = nic->tx[number].writeback_head = head;
-    if (nic->function->remote)
-        remote_forget(nic);
+    remote_forget_queue(nic, number);
 }
 
 EXPORT void nic_break_write_back(struct nic *nic, bool head, bool receive)

@@ -17,20 +17,6 @@ enum {
 /* Eight 16-bit words, or four sums of them. The compiler uses vector registers where the processor has them. */
 typedef uint32_t four_words __attribute__((vector_size(16)));
 
-static INLINED uint32_t word4(const uint8_t *bytes)
-{
-    uint32_t word;
-    memcpy(&word, bytes, sizeof word);
-    return word;
-}
-
-static INLINED uint64_t word8(const uint8_t *bytes)
-{
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-    return word;
-}
-
 static INLINED uint64_t add_carry(uint64_t sum, uint64_t word)
 {
     sum += word;

@@ -51,6 +51,8 @@ static void send_of(struct nic *nic, uint32_t number, uint64_t now_ns)
     uint32_t causes = reg_load(nic, R_PVTEICR + 4 * number), masks = reg_load(nic, R_PVTEIMS + 4 * number);
     uint32_t asserted = causes & masks;
     vf->sent &= asserted;
+    if (!(asserted & ~vf->sent))
+        return;
     for (uint32_t due = asserted & ~vf->sent; due; due &= due - 1) {
         uint32_t vector = (uint32_t)__builtin_ctz(due), bit = 1u << vector;
         if (vector >= VF_VECTORS || now_ns < vf->next_message_ns[vector])
@@ -98,10 +100,14 @@ EXPORT void nic_set_vf_interval_left(struct nic *nic, uint32_t vf, uint32_t vect
     nic->vf[vf].next_message_ns[vector] = nic_now(nic) + ns;
 }
 
-/* The VF was reset: nothing was sent or is pending. */
+/* The VF was reset: nothing was sent or is pending, and writes that its owner has not taken are dropped. */
 EXPORT void nic_reset_vf(struct nic *nic, uint32_t vf)
 {
     struct virtual_function *function = &nic->vf[vf];
+    nic->function = &function->function;
+    if (nic->function->remote)
+        remote_unmap(nic, 0, UINT64_MAX);
+    nic->function = &nic->pf;
     function->sent = function->pending = 0;
     nic->vf_causes &= ~(1ull << vf);
     for (uint32_t vector = 0; vector < VF_VECTORS; vector++)

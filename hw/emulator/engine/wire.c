@@ -180,6 +180,7 @@ EXPORT int wire_source(struct nic *nic, const uint8_t *frame, uint32_t length)
         return -1;
     memcpy(buffer, frame, length);
     nic->wire = (struct wire){.send = sink_send,
+                              .to_one = true,
                               .offer = source_offer,
                               .taken = sequence_taken,
                               .fd = -1,

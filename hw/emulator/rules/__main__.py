@@ -61,8 +61,16 @@ NO_RULE = (
         "the datasheet contradicts itself; 32 is assumed, and checked",
     ),
     (
-        "settings of arbiters, credits and pools (4.6.10, 4.6.11)",
-        "DCB and virtualisation are not emulated; it is checked that the registers that enable them agree",
+        "settings of arbiters and credits (4.6.11)",
+        "DCB is not emulated; it is checked that the registers that enable it agree",
+    ),
+    (
+        "a VF uses nothing but VFMAILBOX while RSTI is 1 (4.6.10)",
+        "the PF may reset while a VF's driver works, which cannot know it yet; enabling a queue is checked",
+    ),
+    (
+        "PFQDE covers the queues of a VF before PFVFRE opens its pool (8.2.3.27.9)",
+        "the register shows one queue at a time, and a rule sees registers",
     ),
     (
         "EICR causes, RS with WTHRESH, null descriptors, padding, DROP_EN, TXDCTL[0] with TE, self-clearing bits",

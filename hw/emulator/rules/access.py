@@ -16,8 +16,15 @@ from ...registers import QUEUES, Registers
 DESCRIPTOR = 16
 QUEUE_CONTROL = ("RXDCTL", "TXDCTL")
 COUNTS = {"RDLEN", "RDH", "RDT", "TDLEN", "TDH", "TDT"}
-INDIRECT = {"RTTDT1C": Registers.RTTDQSEL}  # registers that show one row of a table: the register that selects it
+# Registers that show one row of a table: the register that selects it.
+INDIRECT = {"RTTDT1C": Registers.RTTDQSEL, "RTTBCNRC": Registers.RTTDQSEL}
+QUEUE_SECTIONS = ("8.2.3.8.", "8.2.3.9.", "8.2.3.11.")
 Memory = Callable[[int, int], "bytes | None"]  # (IOVA, size): the bytes there; None when they cannot be read
+
+
+def is_of_a_queue(row: Row[Any]) -> bool:
+    """Whether each queue has one. Tables of filters have as many entries."""
+    return row.count == QUEUES and row.section.startswith(QUEUE_SECTIONS)
 
 
 class Trail:
@@ -70,13 +77,20 @@ class History:
     def forget_queues(self, queues: range) -> None:
         """Forget the registers of these queues."""
         for name, index in list(self.trails):
-            if index in queues and getattr(Registers, name).count == QUEUES:
+            if index in queues and is_of_a_queue(getattr(Registers, name)):
                 del self.trails[name, index]
                 self.written.get(name, set()).discard(index)
 
     def of(self, register: Accessor[Any]) -> Trail:
         """The register's trail; an empty one when it was not accessed."""
         return self.trails.get((register.row.name, register.index)) or Trail()
+
+
+def vf_of_queue(regs: Registers, queue: int) -> int | None:
+    """The VF to which the pools give a queue; None for one of the PF."""
+    mode = regs.GCR_EXT.read().VT_MODE if regs.PFVTCTL.read().VT_ENA else 0
+    vf = queue // (16 >> mode)
+    return vf if mode and vf < regs.STATUS.read().NUM_VFS else None
 
 
 class Ring:

@@ -24,6 +24,7 @@ from . import (
     rings,
     shared,
     transmit,
+    virtual_functions,
     virtualization,
 )
 from .findings import Found, Rule
@@ -42,6 +43,7 @@ CHAPTERS = (
     descriptors,
     dca,
     virtualization,
+    virtual_functions,
     memory,
 )
 ANY = "*"

@@ -9,7 +9,7 @@ from typing import Any
 from ...register import Row
 from ...registers import QUEUES, Registers
 from ..engine.library import Engine, Finding
-from .access import Access, History, show
+from .access import Access, History, show, vf_of_queue
 from .book import Book
 from .findings import IOMMU, NO_REGISTER, Policy, Rule, RuleBroken, Violation
 
@@ -28,7 +28,7 @@ class Inspector:
         self._history = History()
         self._violations: dict[tuple[str, str, tuple[int, ...]], Violation] = {}
         self._taken = 0  # number of the engine's findings in _violations
-        self._to_raise: Violation | None = None
+        self._to_raise: dict[int | None, Violation] = {}  # by the VF that broke a rule; None: the PF
         self.waits_are_seen = True
 
     # ---- accesses ----
@@ -122,7 +122,8 @@ class Inspector:
         else:
             done = f"{register} written {show(now.row, now.value) if now.row else hex(now.value)}"
         self.take()
-        self._add(Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}"), ())
+        violation = Violation(rule, register, now.index if now.row else 0, (now.value,), f"{done}: {wrong}")
+        self._add(violation, (), now.vf)
 
     def take(self) -> None:
         """Add the engine's new findings, so that all violations stay in order."""
@@ -142,27 +143,28 @@ class Inspector:
                     rule, register, queue, (first, second), found.text.format(queue=queue, first=first, second=second)
                 ),
                 (first, second),
+                vf_of_queue(self._raw, queue),
             )
 
-    def _add(self, violation: Violation, values: tuple[int, ...]) -> None:
+    def _add(self, violation: Violation, values: tuple[int, ...], vf: int | None) -> None:
         """Record a violation once for each place, however often a driver repeats it."""
         self._violations.setdefault((violation.rule.name, violation.register, values), violation)
-        if self._to_raise is None:
-            self._to_raise = violation
+        self._to_raise.setdefault(vf, violation)
 
     def clear(self) -> None:
         self._engine.call("nic_clear_findings")
         self._violations.clear()
-        self._taken, self._to_raise = 0, None
+        self._taken = 0
+        self._to_raise.clear()
 
     @property
     def violations(self) -> list[Violation]:
         return list(self._violations.values())
 
-    def raise_broken(self) -> None:
-        """Raise RuleBroken for the first violation since the last call, if there was one."""
+    def raise_broken(self, vf: int | None = None) -> None:
+        """Raise RuleBroken for the first violation of this function since the last call, if there was one."""
         if self._engine.call("nic_finding_count") > self._taken:
             self.take()
-        broken, self._to_raise = self._to_raise, None
+        broken = self._to_raise.pop(vf, None)
         if broken is not None:
             raise RuleBroken(broken)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from ... import fields as f
-from ...registers import Registers
-from .access import QUEUE_CONTROL, Access
+from .access import QUEUE_CONTROL, Access, vf_of_queue
 from .findings import ERROR, WARNING, rule
 
 CTRL_READABLE_S = 1e-3
@@ -22,14 +21,8 @@ def since_reset_s(now: Access) -> float:
 
 @rule("5.2.5.3.2", WARNING, "All queues are disabled before CTRL.GIO_DIS is set", writes=("CTRL",))
 def queues_off_before_master_disable(now: Access) -> str | None:
-    own = [ring for ring in now.rings if ring.index >= queues_of_vfs(now.regs)]
+    own = [ring for ring in now.rings if vf_of_queue(now.regs, ring.index) is None]
     return f"{own[0].control.name}.ENABLE is 1" if now.rises("GIO_DIS") and own else None
-
-
-def queues_of_vfs(regs: Registers) -> int:
-    """Queues below this number belong to virtual functions, and their drivers switch them."""
-    mode = regs.GCR_EXT.read().VT_MODE if regs.PFVTCTL.read().VT_ENA else 0
-    return (16 >> mode) * regs.STATUS.read().NUM_VFS if mode else 0
 
 
 @rule(

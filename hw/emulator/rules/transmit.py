@@ -77,6 +77,37 @@ def rate_limits_cleared(now: Access) -> str | None:
 
 
 @rule(
+    "8.2.3.10.13, 8.2.3.10.16",
+    WARNING,
+    "RTTDQSEL chooses the queue before RTTBCNRC gives it a rate",
+    writes=("RTTBCNRC",),
+)
+def rate_of_a_chosen_queue(now: Access) -> str | None:
+    return now.not_written([now.regs.RTTDQSEL])
+
+
+@rule(
+    "8.2.3.10.16",
+    WARNING,
+    "With RTTBCNRC.RS_ENA, the factor RF_INT.RF_DEC is at least 1: no rate exceeds that of the link",
+    writes=("RTTBCNRC",),
+)
+def rate_within_the_link(now: Access) -> str | None:
+    asked = f.RTTBCNRC(now.value)
+    return f"the value is {asked!r}" if asked.RS_ENA and not asked.RF_INT else None
+
+
+@rule(
+    "8.2.3.10.16",
+    WARNING,
+    "RTTBCNRM.MMW_SIZE is not 0 when a queue gets a rate: without it the queue makes up for no delay",
+    writes=("RTTBCNRC",),
+)
+def rate_makes_up_for_delays(now: Access) -> str | None:
+    return now.last_write(now.regs.RTTBCNRM) if now.rises("RS_ENA") and not now.regs.RTTBCNRM.read().MMW_SIZE else None
+
+
+@rule(
     "4.6.11.3, 8.2.3.9.13",
     WARNING,
     "Transmit packet buffer 0 has all 160 KB, with DCB each class an equal part; TXPBTHRESH leaves room for a frame",

@@ -22,7 +22,7 @@ def starts_both_directions(now: Access) -> bool:
     """With this write both reception and transmission are enabled."""
     if now.name == "RXCTRL":
         return now.rises("RXEN") and bool(now.regs.DMATXCTL.read().TE)
-    return now.rises("TE") and bool(now.regs.RXCTRL.read().RXEN)
+    return now.name == "DMATXCTL" and now.rises("TE") and bool(now.regs.RXCTRL.read().RXEN)
 
 
 @rule("8.2.3.7.12", ERROR, "MRQC.MRQE has a value that is not reserved: 0 to 5, 8, or 10 to 13", writes=("MRQC",))
@@ -51,33 +51,63 @@ def virtualization_everywhere(now: Access) -> str | None:
     return ", ".join(f"{register.name} is {register.read()!r}" for register in registers)
 
 
+# What names the number of pools: GCR_EXT.VT_MODE and GPIE.VT_MODE, MRQC.MRQE, MTQC.NUM_TC_OR_Q
+POOLS_OF_MODE = {1: 16, 2: 32, 3: 64}
+POOLS_OF_MRQE = {8: 64, 10: 32, 11: 64, 12: 16, 13: 32}
+POOLS_OF_MTQC = {1: 64, 2: 32, 3: 16}
+
+
 @rule(
-    "4.6.10",
+    "8.2.3.4.12, 8.2.3.5.18, 8.2.3.7.12, 8.2.3.9.15",
     WARNING,
-    "With virtual functions enabled, CTRL_EXT.PFRSTD is set only after PFVTCTL.VT_ENA and GCR_EXT.VT_MODE",
-    writes=("CTRL_EXT",),
+    "With virtualisation, GCR_EXT.VT_MODE, MRQC.MRQE and MTQC.NUM_TC_OR_Q name the same number of pools, and so does "
+    "GPIE.VT_MODE when CTRL_EXT.PFRSTD is set",
+    writes=("RXCTRL", "DMATXCTL", "CTRL_EXT"),
 )
-def pools_before_pfrstd(now: Access) -> str | None:
+def same_number_of_pools(now: Access) -> str | None:
     regs = now.regs
-    if not f.CTRL_EXT(now.value).PFRSTD or not regs.STATUS.read().NUM_VFS:
+    mode = regs.GCR_EXT.read().VT_MODE
+    pf_is_ready = now.name == "CTRL_EXT" and f.CTRL_EXT(now.value).PFRSTD and regs.RXCTRL.read().RXEN
+    if not (pf_is_ready or starts_both_directions(now)) or not mode or not regs.PFVTCTL.read().VT_ENA:
         return None
-    if regs.PFVTCTL.read().VT_ENA and regs.GCR_EXT.read().VT_MODE:
+    pools = {
+        "GCR_EXT": POOLS_OF_MODE[mode],
+        "MRQC": POOLS_OF_MRQE.get(regs.MRQC.read().MRQE, 0),
+        "MTQC": POOLS_OF_MTQC.get(regs.MTQC.read().NUM_TC_OR_Q, 0),
+    }
+    if pf_is_ready:  # Linux writes it after RXEN
+        pools["GPIE"] = POOLS_OF_MODE.get(regs.GPIE.read().VT_MODE, 0)
+    if len(set(pools.values())) == 1:
         return None
-    return f"PFVTCTL is {regs.PFVTCTL.read()!r}, GCR_EXT is {regs.GCR_EXT.read()!r}"
+    return "pools are " + ", ".join(f"{count or 'none'} by {name}" for name, count in pools.items())
 
 
-# Until then only the mailbox may be used. VF drivers switch queues off before they look, which does no harm.
-@rule("8.3.5.1.5", WARNING, "A VF enables a queue only after VFMAILBOX.RSTI is 0", writes=("RXDCTL", "TXDCTL"))
-def vf_waits_for_the_pf(now: Access) -> str | None:
-    if now.vf is None or not now.rises("ENABLE"):
+@rule(
+    "4.6.10, 8.2.3.27.1",
+    WARNING,
+    "PFVTCTL.VT_ENA and GCR_EXT.VT_MODE change only while RXCTRL.RXEN is 0",
+    writes=("PFVTCTL", "GCR_EXT"),
+)
+def pools_cut_while_reception_is_off(now: Access) -> str | None:
+    field = "VT_ENA" if now.name == "PFVTCTL" else "VT_MODE"
+    if not (now.rises(field) or now.falls(field)) or not now.regs.RXCTRL.read().RXEN:
         return None
-    mailbox = now.regs.PVFMAILBOX[now.vf].read()
-    return f"VFMAILBOX is {mailbox!r}" if mailbox.RSTI else None
+    return f"the previous value was {now.before:#010x}, and RXEN is 1"
 
 
-@rule("8.3.5.1.5", WARNING, "A VF writes VFMBMEM only while it holds the buffer: VFMAILBOX.VFU", writes=("PFMBMEM",))
-def mailbox_held_by_the_vf(now: Access) -> str | None:
-    if now.vf is None:
-        return None
-    mailbox = now.regs.PVFMAILBOX[now.vf].read()
-    return None if mailbox.VFU else f"VFMAILBOX is {mailbox!r}"
+# ASSUMPTION (datasheet not at hand): Linux and DPDK switch RSC and signature filters off in VT mode.
+@rule("7.11, 8.2.3.8.13", WARNING, "With virtualisation, no queue uses RSC", writes=("RSCCTL",))
+def no_rsc_with_pools(now: Access) -> str | None:
+    control = now.regs.PFVTCTL.read()
+    return f"PFVTCTL is {control!r}" if now.rises("RSCEN") and control.VT_ENA else None
+
+
+@rule(
+    "7.1.2.7, 8.2.3.21.1",
+    WARNING,
+    "With virtualisation, flow director has no signature filters: they choose a queue of any pool",
+    writes=("FDIRCTRL",),
+)
+def no_signature_filters_with_pools(now: Access) -> str | None:
+    asked, control = f.FDIRCTRL(now.value), now.regs.PFVTCTL.read()
+    return f"PFVTCTL is {control!r}" if asked.PBALLOC and not asked.PERFECT_MATCH and control.VT_ENA else None

@@ -142,8 +142,38 @@ def test_a_spoofed_source_is_dropped_and_counted(start: Start) -> None:
     assert len(one.received()) == 2
 
 
+def test_an_address_of_its_own_choice_ends_the_check_until_the_pf_is_reset(start: Start) -> None:
+    """As Linux's ixgbe: the setting of the administrator stays."""
+    world = start()
+    zero, one = world.vfs
+    assert zero.agrees(SET_MACVLAN | 1 << 16, *words_of(OUTSIDE))
+    assert zero.agrees(SET_MACVLAN, 0, 0)
+    zero.transmit(frame(OUTSIDE, mac_of(1)))
+    world.run()
+    assert len(one.received()) == 1 and world.agent.vfs[0].spoofchk
+    world.agent.set_vf(0, spoofchk=True)
+    zero.transmit(frame(OUTSIDE, mac_of(1)))
+    world.run()
+    assert len(one.received()) == 1 and Registers(world.nic).SSVPC.read() == 1
+
+
+def test_a_tag_of_a_vlan_that_the_vf_is_not_in_is_dropped_and_counted(start: Start) -> None:
+    """As Linux's ixgbe, whose spoofchk is about addresses and VLANs."""
+    world = start()
+    zero, one = world.vfs
+    one.agrees(SET_VLAN | 1 << 16, 7)
+    zero.transmit(frame(mac_of(0), mac_of(1), vlan=7))
+    world.run()
+    assert one.received() == [] and Registers(world.nic).SSVPC.read() == 1
+    zero.agrees(SET_VLAN | 1 << 16, 7)
+    zero.transmit(frame(mac_of(0), mac_of(1), vlan=7))
+    world.run()
+    assert len(one.received()) == 1
+
+
 def test_tagged_frames_reach_the_vfs_that_asked_for_the_vlan(start: Start) -> None:
     world = start(3)
+    world.agent.set_vf(0, spoofchk=False)
     assert world.vfs[1].agrees(SET_VLAN | 1 << 16, 7)
     for vlan in (7, 8):
         world.vfs[0].transmit(
@@ -163,7 +193,8 @@ def test_tagged_frames_reach_the_vfs_that_asked_for_the_vlan(start: Start) -> No
 def test_a_tag_from_the_descriptor_is_inserted_before_the_switch(start: Start) -> None:
     world = start()
     zero, one = world.vfs
-    one.agrees(SET_VLAN | 1 << 16, 7)
+    for vf in world.vfs:
+        vf.agrees(SET_VLAN | 1 << 16, 7)
     zero.transmit(frame(mac_of(0), mac_of(1)), tag=7)
     world.run()
     (got,) = one.received()

@@ -98,7 +98,7 @@ def test_iommufd_structures_have_the_published_sizes_and_offsets() -> None:
         abi.IoasIovaRanges: 32,
         abi.IoasMap: 40,
         abi.IoasUnmap: 24,
-        abi.BindIommufd: 16,
+        abi.BindIommufd: 24,
         abi.AttachIommufdPt: 12,
         abi.DetachIommufdPt: 8,
     }

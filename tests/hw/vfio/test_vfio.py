@@ -5,6 +5,7 @@ The tests with a real kernel run in a QEMU guest (tests/qemu).
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from ixrings.hw.errors import DeviceError, DmaError
 from ixrings.hw.pci.discovery import look_up
+from ixrings.hw.vfio.abi import BIND_TOKEN, BindIommufd, Request
 from ixrings.hw.vfio.device import VfioDevice, Way, choose
 from ixrings.hw.vfio.errors import map_error
 from ixrings.hw.vfio.iommufd import Iommufd
@@ -225,3 +227,47 @@ def test_opening_without_an_iommu_warns(machine: Machine, monkeypatch: pytest.Mo
     monkeypatch.setattr(fcntl, "ioctl", Kernel(GROUP_GET_DEVICE_FD=errno.EPERM).ioctl)
     with pytest.warns(RuntimeWarning, match="overwrites any memory of this machine"), pytest.raises(DeviceError):
         VfioDevice(A, Way.NOIOMMU, root=machine.root)
+
+
+TOKEN = "11112222-3333-4444-5555-666677778888"
+
+
+@pytest.mark.parametrize(
+    ("way", "number", "token", "says"),
+    [
+        (Way.GROUP, errno.EACCES, "", r"needs a VF token.*vfio:0000:03:00\.0@vf_token=UUID"),
+        (Way.GROUP, errno.EACCES, TOKEN, "has another VF token than 1111"),
+        (Way.GROUP, errno.EINVAL, TOKEN, r"takes no VF token, .* Write vfio:0000:03:00\.0"),
+        (Way.CDEV, errno.EACCES, "", "needs a VF token"),
+        (Way.CDEV, errno.EINVAL, TOKEN, "takes no VF token, because"),
+    ],
+)
+def test_an_error_of_the_token_says_what_to_write(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, way: Way, number: int, token: str, says: str
+) -> None:
+    """With real kernels: tests/qemu/test_sriov_guest.py, by group only."""
+    add_cdev(machine)
+    request = "GROUP_GET_DEVICE_FD" if way is Way.GROUP else "DEVICE_BIND_IOMMUFD"
+    monkeypatch.setattr(fcntl, "ioctl", Kernel(**{request: number}).ioctl)
+    with pytest.raises(DeviceError, match=says):
+        VfioDevice(A, way, root=machine.root, vf_token=token)
+
+
+def test_iommufd_and_group_get_the_token(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_cdev(machine)
+    seen: list[object] = []
+
+    class Listening(Kernel):
+        def ioctl(self, fd: int, request: int, argument: object = 0, mutate: bool = True) -> int:
+            if request == Request.GROUP_GET_DEVICE_FD and isinstance(argument, bytearray):
+                seen.append(argument.decode())
+            if isinstance(argument, BindIommufd):
+                assert argument.flags == BIND_TOKEN
+                seen.append(ctypes.string_at(argument.token_uuid_ptr, 16).hex())
+            return super().ioctl(fd, request, argument, mutate)
+
+    monkeypatch.setattr(fcntl, "ioctl", Listening(GROUP_UNSET_CONTAINER=errno.EBUSY).ioctl)
+    for way in (Way.GROUP, Way.CDEV):
+        with pytest.raises(DeviceError):
+            VfioDevice(A, way, root=machine.root, vf_token=TOKEN)
+    assert seen == [f"{A} vf_token={TOKEN}\0", TOKEN.replace("-", "")]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import mmap
-import signal
 import struct
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,6 @@ from ixrings import open_port
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.vfio_user import protocol as p
 from ixrings.hw.vfio_user.protocol import Command, Irq, Region
-from tests.support.programs import Process, started
 from tests.support.vf_by_hand import (
     ACK,
     API_1_3,
@@ -37,22 +33,12 @@ from tests.support.vf_by_hand import (
     mac_of,
     words_of,
 )
-from tests.support.vfio_user_peer import Peer, memfd
+from tests.support.vfio_user_peer import Peer, emulate_vfs, memfd
 
 PATIENCE_S = 20.0
 SIZE = 1 << 20
 RINGS, BUFFERS = 0x1000, 0x10000  # offsets in a peer's memory
 MSIX_BAR = 3
-
-
-@contextmanager
-def emulate(folder: Path, *arguments: str, sockets: int) -> Iterator[Process]:
-    command = [sys.executable, "-m", "ixrings", "emulate", "--socket", str(folder), *arguments]
-    with started(command) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(sockets)]
-        assert all(" listens at " in line for line in lines), lines
-        yield process
 
 
 def info(peer: Peer, region: int) -> int:
@@ -95,7 +81,7 @@ def open_vf(peer: Peer, number: int) -> None:
 
 
 def test_each_socket_is_a_vf_and_its_drivers_do_not_see_each_other(tmp_path: Path) -> None:
-    with emulate(tmp_path / "nic", "--vf", "2", sockets=2) as process, ExitStack() as open_:
+    with emulate_vfs(tmp_path / "nic", "--vf", "2", sockets=2) as nic, ExitStack() as open_:
         peers = [open_.enter_context(Peer(tmp_path / f"nic/vf{n}.sock")) for n in range(2)]
         for peer in peers:
             assert peer.read(0, Region.CONFIG) == 0x10ED8086
@@ -107,15 +93,13 @@ def test_each_socket_is_a_vf_and_its_drivers_do_not_see_each_other(tmp_path: Pat
         with Peer(tmp_path / "nic/vf1.sock") as again:
             open_vf(again, 1)
         assert ask(peers[0], NEGOTIATE, API_1_3)[0] == NEGOTIATE | OK | CTS
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == 0 and errors == ""
+        assert nic.end() == (0, "")
 
 
 @pytest.mark.slow
 def test_ports_open_the_sockets_and_send_each_other_frames(tmp_path: Path) -> None:
     with (
-        emulate(tmp_path / "nic", "--vf", "2", sockets=2),
+        emulate_vfs(tmp_path / "nic", "--vf", "2", sockets=2),
         open_port(f"vfio-user:{tmp_path}/nic/vf0.sock") as zero,
         open_port(f"vfio-user:{tmp_path}/nic/vf1.sock") as one,
     ):
@@ -130,7 +114,7 @@ def test_ports_open_the_sockets_and_send_each_other_frames(tmp_path: Path) -> No
 def test_a_frame_goes_from_one_socket_to_another_through_the_memory_of_both(tmp_path: Path) -> None:
     sent = frame(mac_of(0), mac_of(1), 100)
     with (
-        emulate(tmp_path / "nic", "--vf", "2", "--wire", "sink", sockets=2),
+        emulate_vfs(tmp_path / "nic", "--vf", "2", "--wire", "sink", sockets=2),
         Peer(tmp_path / "nic/vf0.sock") as zero,
         Peer(tmp_path / "nic/vf1.sock") as one,
         memfd(SIZE) as left,
@@ -158,7 +142,7 @@ def test_a_frame_goes_from_one_socket_to_another_through_the_memory_of_both(tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_a_pf_driver_may_have_a_socket_too_and_drivers_leave_in_any_order(tmp_path: Path, order: list[int]) -> None:
-    with emulate(tmp_path / "nic", "--vf", "2", "--pf-agent", "none", sockets=3):
+    with emulate_vfs(tmp_path / "nic", "--vf", "2", "--pf-agent", "none", sockets=3):
         peers = [Peer(tmp_path / f"nic/{name}.sock") for name in ("pf", "vf0", "vf1")]
         assert peers[0].read(0, Region.CONFIG) == 0x10FB8086 and info(peers[0], Region.BAR4) == 0x4000
         assert peers[1].read32(MAILBOX) & RSTI  # nobody has ended the PF's reset

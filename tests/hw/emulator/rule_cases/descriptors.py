@@ -68,6 +68,7 @@ def no_legacy_descriptors(nic: ByHand, wrong: bool) -> None:
     nic.regs.RTTDCS.update(ARBDIS=0)
     nic.regs.PFVTCTL.write(VT_ENA=int(wrong))
     nic.regs.GCR_EXT.update(VT_MODE=3 * wrong)
+    nic.regs.GPIE.write(VT_MODE=3 * wrong)
     nic.regs.MRQC.write(MRQE=8 * wrong)
     nic.regs.PFVFTE[0].write(1)
     send_legacy(nic)

@@ -42,6 +42,24 @@ def rate_limits_cleared(nic: ByHand, wrong: bool) -> None:
     clear_rate_limits(nic, range(1 if wrong else 0, 128))
 
 
+def rate_of_a_chosen_queue(nic: ByHand, wrong: bool) -> None:
+    if not wrong:
+        nic.regs.RTTDQSEL.write(0)
+    nic.regs.RTTBCNRC.write(0)
+
+
+def rate_within_the_link(nic: ByHand, wrong: bool) -> None:
+    nic.regs.RTTBCNRM.write(MMW_SIZE=4)
+    nic.regs.RTTDQSEL.write(5)
+    nic.regs.RTTBCNRC.write(RS_ENA=1, RF_INT=int(not wrong), RF_DEC=0x2000)
+
+
+def rate_makes_up_for_delays(nic: ByHand, wrong: bool) -> None:
+    nic.regs.RTTBCNRM.write(MMW_SIZE=0 if wrong else 4)
+    nic.regs.RTTDQSEL.write(5)
+    nic.regs.RTTBCNRC.write(RS_ENA=1, RF_INT=10)
+
+
 def transmit_packet_buffer(nic: ByHand, wrong: bool) -> None:
     nic.set_up_transmission()
     nic.regs.MAXFRS.write(MFS=9728)

@@ -1,29 +1,47 @@
-"""The mailbox messages of virtual functions, and what a PF's driver answers and does (its software interface: no
-datasheet has it; the numbers are those of Linux's and DPDK's drivers)."""
+"""What a PF's driver answers to its virtual functions' messages, and does for them.
+
+ASSUMPTION (datasheet not at hand): it does what Linux's ixgbe does, or DPDK's PF; the datasheet leaves it to software.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .pf_setup import PfSetup
+from .pools import Pools
+from .words import (
+    ACK,
+    ARGUMENT,
+    ARGUMENT_SHIFT,
+    CTS,
+    MOST_HASHES,
+    NACK,
+    REQUEST,
+    Reception,
+    Request,
+    Version,
+    mac_words,
+    words_mac,
+)
 
-ACK, NACK, CTS = 0x8000_0000, 0x4000_0000, 0x2000_0000
-RESET, SET_MAC, SET_MULTICAST, SET_VLAN, SET_LPE, SET_MACVLAN = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
-NEGOTIATE, GET_QUEUES, GET_RETA, GET_RSS_KEY, UPDATE_XCAST, GET_LINK_STATE = 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x10
-PF_CONTROL = 0x0100
-API_1_0, API_1_1, API_1_2, API_1_3, API_1_4 = 0, 2, 3, 4, 5  # 1 is 2.0, of another system
-LINUX_API = frozenset({API_1_0, API_1_1, API_1_2, API_1_3, API_1_4})
-DPDK_API = frozenset({API_1_0, API_1_1, API_1_2, API_1_3})
-XCAST_NONE, XCAST_MULTI, XCAST_ALL_MULTI, XCAST_PROMISC = range(4)
+LINUX_API = frozenset(version.code for version in Version if version <= Version.V1_4)
+DPDK_API = frozenset(version.code for version in Version if version <= Version.V1_3)
+API_1_0, API_1_1, API_1_2, API_1_3 = (
+    version.code for version in (Version.V1_0, Version.V1_1, Version.V1_2, Version.V1_3)
+)
+STATES = ("auto", "enable", "disable")
 ALONE = 1514  # the longest frame, without CRC, of ports without jumbo frames
 LONGEST, SHORTEST = 9728, 68
-HASHES = 30  # multicast addresses in one message
 EXTRA = 16  # addresses that the PF keeps for itself
 
 
 @dataclass
 class Vf:
-    """What the PF knows of one VF. cleared: it may send requests ("clear to send")."""
+    """What the PF knows of one VF. cleared: it may send requests ("clear to send").
+
+    Counts since the PF was started: resets, of the function or by message; requests, and those refused (NACK) or
+    ignored (they were replies themselves); lost: messages and replies that found the buffer taken.
+    """
 
     number: int
     mac: bytes = bytes(6)
@@ -37,10 +55,16 @@ class Vf:
     query_rss: bool = False
     api: int = API_1_0
     cleared: bool = False
-    xcast: int = XCAST_MULTI
+    xcast: int = Reception.MULTICAST
     extra: list[bytes] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
+    in_table: bool = False  # the multicast table has groups of it, perhaps more than its last list names
     vlans: set[int] = field(default_factory=set)
+    resets: int = 0
+    requests: int = 0
+    refused: int = 0
+    ignored: int = 0
+    lost: int = 0
 
     @property
     def link(self) -> bool:
@@ -54,7 +78,7 @@ class Refused(Exception):
 class Answers:
     """Answers requests of `vfs`. accepted: the API codes that the PF knows. linux: replies as Linux, else as DPDK."""
 
-    def __init__(self, setup: PfSetup, vfs: list[Vf], accepted: frozenset[int], *, linux: bool, max_frame: int) -> None:
+    def __init__(self, setup: Pools, vfs: list[Vf], accepted: frozenset[int], *, linux: bool, max_frame: int) -> None:
         self._setup, self._vfs, self._accepted, self._linux = setup, vfs, accepted, linux
         self.max_frame = max_frame
 
@@ -62,26 +86,26 @@ class Answers:
         """The reply to a request of 16 words; [] for one that is a reply itself."""
         if words[0] & (ACK | NACK):
             return []
-        if words[0] == RESET:
+        if words[0] == Request.RESET:
             return self._reset(vf)
         if not vf.cleared:
             return [words[0] | NACK]
-        actions = {
-            SET_MAC: self._set_mac,
-            SET_MULTICAST: self._set_multicast,
-            SET_VLAN: self._set_vlan,
-            SET_LPE: self._set_longest,
-            SET_MACVLAN: self._set_extra_mac,
-            NEGOTIATE: self._negotiate,
-            GET_QUEUES: self._get_queues,
-            GET_RETA: self._get_reta,
-            GET_RSS_KEY: self._get_rss_key,
-            UPDATE_XCAST: self._update_xcast,
-            GET_LINK_STATE: self._get_link_state,
+        actions: dict[int, Callable[[Vf, list[int]], int]] = {
+            Request.SET_MAC: self._set_mac,
+            Request.SET_MULTICAST: self._set_multicast,
+            Request.SET_VLAN: self._set_vlan,
+            Request.SET_LPE: self._set_longest,
+            Request.SET_MACVLAN: self._set_extra_mac,
+            Request.API_NEGOTIATE: self._negotiate,
+            Request.GET_QUEUES: self._get_queues,
+            Request.GET_RETA: self._get_reta,
+            Request.GET_RSS_KEY: self._get_rss_key,
+            Request.UPDATE_XCAST_MODE: self._update_xcast,
+            Request.GET_LINK_STATE: self._get_link_state,
         }
         reply, verdict = list(words), ACK
         try:
-            action = actions.get(words[0] & 0xFFFF)
+            action = actions.get(words[0] & REQUEST)
             if action is None:
                 raise Refused
             used = action(vf, reply)
@@ -97,6 +121,7 @@ class Answers:
         vf.cleared = False
         vf.hashes.clear()
         self.reset_event(vf)
+        self.set_spoof_check(vf, vf.spoofchk)
 
     def reset_event(self, vf: Vf) -> None:
         """The VF was reset, by itself or from outside: its filters go, what the administrator set stays."""
@@ -107,15 +132,20 @@ class Answers:
         setup.set_vlan(vf.vlan, number, True)
         setup.regs.PFVML2FLT[number].write(BAM=1, AUPE=int(not vf.vlan))
         setup.insert_tag(number, vf.vlan | vf.qos << 13)
-        self.set_spoof_check(vf, vf.spoofchk)
-        vf.xcast = XCAST_NONE
-        vf.hashes.clear()
+        if (vf.vlan or vf.qos) and vf.spoofchk:
+            setup.check_source(number, True)
+        vf.xcast = Reception.NONE
+        if vf.in_table:  # else the next user of the VF receives the groups of the last one
+            vf.in_table = False
+            vf.hashes.clear()
+            setup.keep_hashes(value for each in self._vfs for value in each.hashes)
         vf.extra.clear()
         setup.remove_addresses(number)
         vf.api = API_1_0
 
     def _reset(self, vf: Vf) -> list[int]:
         setup, number = self._setup, vf.number
+        vf.resets += 1
         self.reset_event(vf)
         for i in range(16):
             setup.regs.PFMBMEM[16 * number + i].write(0)
@@ -123,14 +153,20 @@ class Answers:
         if any(vf.mac):
             setup.add_address(vf.mac, number)
         setup.drop_without_descriptor(number)
-        # 82599: PF and VFs with different frame lengths do not mix; SET_LPE opens the pool later
-        setup.set_pool(number, transmit=vf.link, receive=vf.link and not self._jumbo)
+        self.open_pool(vf)
         vf.cleared = True
         setup.count_spoofed(number)
         setup.clear_write_back(number)
         mac = vf.mac if known else bytes(6)
-        low, high = int.from_bytes(mac[:4], "little"), int.from_bytes(mac[4:], "little")
-        return [RESET | (ACK if known else NACK), low, high, setup.regs.MCSTCTRL.read().MO]
+        return [Request.RESET | (ACK if known else NACK), *mac_words(mac), setup.regs.MCSTCTRL.read().MO]
+
+    def open_pool(self, vf: Vf) -> None:
+        """Or close it, if the host has switched the link off.
+
+        82599: PF and VFs with different frame lengths do not mix; with a PF that has long frames, SET_LPE opens
+        reception later.
+        """
+        self._setup.set_pool(vf.number, transmit=vf.link, receive=vf.link and not self._jumbo)
 
     @property
     def _jumbo(self) -> bool:
@@ -143,21 +179,22 @@ class Answers:
         if not is_unicast(mac) or (vf.admin and not vf.trust and mac != vf.mac):
             raise Refused
         self._setup.remove_addresses(vf.number, vf.mac)
-        vf.mac = mac
-        if not self._setup.add_address(mac, vf.number):
+        vf.mac = mac if self._setup.add_address(mac, vf.number) else bytes(6)
+        if not any(vf.mac):
             raise Refused
         return 1
 
     def _set_multicast(self, vf: Vf, words: list[int]) -> int:
-        count = min(words[0] >> 16 & 0xFF, HASHES)
+        count = min(argument_of(words), MOST_HASHES)
         vf.hashes = [words[1 + i // 2] >> 16 * (i % 2) & 0xFFF for i in range(count)]
+        vf.in_table = vf.in_table or bool(vf.hashes)
         for value in vf.hashes:
             self._setup.add_hash(value)
         self._setup.accept(vf.number, ROMPE=1)
         return 1
 
     def _set_vlan(self, vf: Vf, words: list[int]) -> int:
-        add, vlan = bool(words[0] >> 16 & 0xFF), words[1] & 0xFFF
+        add, vlan = bool(argument_of(words)), words[1] & 0xFFF
         if vf.vlan:
             raise Refused
         if not vlan and not add:
@@ -181,11 +218,13 @@ class Answers:
         return 1
 
     def _set_extra_mac(self, vf: Vf, words: list[int]) -> int:
-        index, mac = words[0] >> 16 & 0xFF, mac_in(words)
+        index, mac = argument_of(words), mac_in(words)
         if index and ((vf.admin and not vf.trust) or not is_unicast(mac)):
             raise Refused
-        if index and vf.spoofchk:
-            self.set_spoof_check(vf, False)  # the address filters no longer say what the VF may send
+        if index:
+            # The filters no longer say what the VF may send. The setting stays: the check is on again after a reset of
+            # the PF, or of a VF with a port VLAN.
+            self._setup.check_source(vf.number, False)
         if index <= 1:
             if others := [each for each in vf.extra if each != vf.mac]:
                 self._setup.remove_addresses(vf.number, *others)
@@ -230,14 +269,17 @@ class Answers:
     def _update_xcast(self, vf: Vf, words: list[int]) -> int:
         self._needs(vf, API_1_2)
         mode = words[1]
-        if mode > XCAST_PROMISC or (mode == XCAST_PROMISC and vf.api < API_1_3):
+        if mode > Reception.PROMISCUOUS or (mode == Reception.PROMISCUOUS and vf.api < API_1_3):
             raise Refused
-        if mode > XCAST_MULTI and not vf.trust:
-            mode = XCAST_MULTI
-        if mode == XCAST_PROMISC:
+        if mode > Reception.MULTICAST and not vf.trust:
+            mode = Reception.MULTICAST
+        if mode == Reception.PROMISCUOUS:
             raise Refused  # the 82599 has no promiscuous pools
         self._setup.accept(
-            vf.number, BAM=int(mode > XCAST_NONE), ROMPE=int(mode > XCAST_NONE), MPE=int(mode == XCAST_ALL_MULTI)
+            vf.number,
+            BAM=int(mode > Reception.NONE),
+            ROMPE=int(mode > Reception.NONE),
+            MPE=int(mode == Reception.ALL_MULTICAST),
         )
         vf.xcast = words[1] = mode
         return 2
@@ -273,11 +315,15 @@ class Answers:
 
     def set_spoof_check(self, vf: Vf, on: bool) -> None:
         vf.spoofchk = on
-        self._setup.check_source(vf.number, address=on, vlan=on and bool(vf.vlan))
+        self._setup.check_source(vf.number, on)
 
 
 def mac_in(words: list[int]) -> bytes:
-    return words[1].to_bytes(4, "little") + (words[2] & 0xFFFF).to_bytes(2, "little")
+    return words_mac(words[1], words[2])
+
+
+def argument_of(words: list[int]) -> int:
+    return words[0] >> ARGUMENT_SHIFT & ARGUMENT
 
 
 def is_unicast(mac: bytes) -> bool:
