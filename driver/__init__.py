@@ -7,6 +7,7 @@ from ixrings.rings.headers import ETHERNET, IPV4, TCP, UDP
 
 from .clock import Clock, Stamp
 from .config import PortOptions
+from .endpoint import PortTransport, create_port_endpoint
 from .errors import (
     ERRORS,
     DmaRefused,
@@ -72,6 +73,7 @@ __all__ = [
     "PortStatistics",
     "PortStuck",
     "PortTimeout",
+    "PortTransport",
     "Protocol",
     "Queue",
     "Received",
@@ -84,6 +86,7 @@ __all__ = [
     "SynFilter",
     "Vf",
     "WorkerQueue",
+    "create_port_endpoint",
     "open_port",
     "open_ports",
     "parse_port_name",

@@ -21,7 +21,7 @@ from .config import BUFFER, PAGED_BUFFER, OnePortOptions
 from .errors import PortBusy, PortClosed
 from .function import Bound, Function, Joined
 from .gate import closed
-from .physical_function import PhysicalFunction
+from .hosting import physical_function
 from .session import Session
 from .virtual_function import VirtualFunction
 
@@ -54,7 +54,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     Raises DeviceError, RegionError, PortBusy; `undo` then undoes everything that was acquired.
     """
     claim(undo, device, name)
-    function: Function = (VirtualFunction if device.virtual else PhysicalFunction)(device, options)
+    function: Function = VirtualFunction(device, options) if device.virtual else physical_function(device, options)
     region = options["region"]
     if region is None:
         region = undo.enter_context(

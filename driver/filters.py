@@ -35,14 +35,19 @@ def multicast_bit(address: bytes) -> tuple[int, int]:
     return vector >> 5, vector & 0x1F
 
 
-def write_multicast(nic: Registers, addresses: Iterable[bytes]) -> None:
-    """Accept these groups, and others with the same 12 bits: the table is a hash (7.1.1.2). Raises ValueError."""
+def write_multicast(nic: Registers, addresses: Iterable[bytes], hashes: Iterable[int] = ()) -> None:
+    """Accept these groups, and others with the same 12 bits: the table is a hash (7.1.1.2). Raises ValueError.
+
+    hashes: 12 bits of further groups.
+    """
     table = [0] * len(nic.MTA)
     for address in addresses:
         if not address[0] & 1:
             raise ValueError(f"{address.hex(':')} is not a multicast address: the lowest bit of its first byte is 0")
         register, position = multicast_bit(address)
         table[register] |= 1 << position
+    for each in hashes:
+        table[each >> 5] |= 1 << (each & 0x1F)
     for register, value in enumerate(table):
         nic.MTA[register].write(value)
     nic.MCSTCTRL.write(MO=0, MFE=1)

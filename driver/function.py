@@ -18,6 +18,7 @@ from ixrings.hw.device import Device, DmaMemory
 from ixrings.rings import RxRing, TxRing
 from ixrings.rings.pages import PageTable
 from ixrings.rings.queue import RxQueue, TxQueue
+from ixrings.rings.ring import RateLimiter
 
 from .config import OnePortOptions
 from .interrupts import Interrupts
@@ -76,10 +77,12 @@ class Counting(Protocol):
 class Function(ABC):
     """What a port needs of its PCI function besides rings. Errors are those of the Port's methods.
 
-    queues: the registers of each queue. statistics: from set_up() on.
+    queues: the registers of each queue. statistics: from set_up() on. rates: of the transmit
+    queues.
     """
 
     statistics: Counting
+    rates: RateLimiter
 
     def __init__(self, device: Device, options: OnePortOptions, queues: QueueRegisters) -> None:
         self.device, self.options, self.queues = device, options, queues
@@ -107,6 +110,11 @@ class Function(ABC):
         """Stop all DMA and interrupts. Raises DeviceGone."""
 
     # ---- an open port ----
+
+    @property
+    def runs(self) -> bool:
+        """Whether queues can be switched on now: a PF may be in reset, which a virtual function waits for."""
+        return True
 
     @abstractmethod
     def check_present(self) -> None:

@@ -222,7 +222,7 @@ class NicInterrupts(Interrupts):
         for queue in range(tx_queues):
             self._allocate(queue, 2 * (queue % 2) + 1, rx_vectors + queue % tx_vectors)
         nic.IVAR_MISC.write(INT_ALLOC_1=rx_vectors + tx_vectors, INT_ALLOC_VAL_1=1)
-        nic.GPIE.write(MSIX_MODE=1, OCD=1, EIAME=1, PBA_SUPPORT=1)
+        nic.GPIE.update(MSIX_MODE=1, OCD=1, EIAME=1, PBA_SUPPORT=1)
         nic.EIAC.write(AUTO_CLEAR)
         for masks in nic.EIAM_EX:
             masks.write(ALL)

@@ -8,7 +8,8 @@ with netmap's suffixes `[-k][/flags][@options]`:
 
     -k          only ring pair k
     /flags      R receive rings only, T transmit rings only, x exclusive (every port here is exclusive)
-    @options    of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore, fault=NAME[+N]
+    @options    of the emulated NIC: paced, link=SECONDS, rules=raise|record|ignore, fault=NAME[+N], vfs=N
+                of a NIC on vfio-pci: vf_token=UUID, for virtual functions whose PF is on vfio-pci too
 
 Suffixes may follow the kind word (`emulated-0/R@paced:pcap=a-1.pcap`). They may also follow loop, sink, source and a
 PCI address. The text after cable=, pcap=, tap= and vfio-user: is taken literally, because file names may contain any
@@ -32,6 +33,7 @@ HEAD = re.compile(
 )
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
 FIXED_WIRE = re.compile(r"(?:loop|(?:sink|source)(?:=[0-9]+)?)(?![a-z=0-9])")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LAST_VF = 62  # one of 64 pools stays with the PF
 POLICIES = ("raise", "record", "ignore")  # as in hw.emulator.Policy, which needs a C library
 NAMED_WIRES = ("cable=", "pcap=", "tap=")
@@ -59,8 +61,8 @@ class Kind(Enum):
 class PortName:
     """A parsed name. target: the wire, the PCI address with its domain, the socket, or the daemon's port.
 
-    netmap: what netmap's grammar adds, for a port of the daemon. vf: the number of an emulated virtual function. Other
-    attributes: as in the grammar.
+    netmap: what netmap's grammar adds, for a port of the daemon. vf: the number of an emulated virtual function. vfs:
+    how many an emulated NIC has. vf_token: in lower case, "" without one. Other attributes: as in the grammar.
     """
 
     text: str
@@ -74,6 +76,8 @@ class PortName:
     fault: str = ""
     netmap: NetmapName | None = None
     vf: int = 0
+    vfs: int = 0
+    vf_token: str = ""
 
     @property
     def is_emulated(self) -> bool:
@@ -184,10 +188,18 @@ def parse_flags(name: PortName, letters: str) -> frozenset[str]:
 def with_options(name: PortName, text: str) -> PortName:
     for option in text.split(","):
         key, _, value = option.partition("=")
-        if not name.is_emulated or key not in ("paced", "link", "rules", "fault") or (key == "paced" and value):
+        if key == "vf_token" and name.kind in (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU):
+            name = replace(name, vf_token=parse_token(name, value))
+            continue
+        if (
+            not name.is_emulated
+            or key not in ("paced", "link", "rules", "fault", "vfs")
+            or (key == "paced" and value)
+            or (key == "vfs" and name.kind is not Kind.EMULATED)
+        ):
             raise PortNameError(
-                f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise "
-                "and fault=NAME, other ports have none"
+                f"{name.text!r}: {option!r} is not an option; the emulated NIC has paced, link=SECONDS, rules=raise, "
+                "fault=NAME and vfs=NUMBER, a NIC on vfio-pci has vf_token=UUID, other ports have none"
             )
         match key:
             case "paced":
@@ -196,9 +208,20 @@ def with_options(name: PortName, text: str) -> PortName:
                 name = replace(name, link_up_s=parse_seconds(name, value))
             case "fault":
                 name = replace(name, fault=value)
+            case "vfs":
+                name = replace(name, vfs=parse_vfs(name, value))
             case _:
                 name = replace(name, rules=parse_policy(name, value))
     return name
+
+
+def parse_token(name: PortName, text: str) -> str:
+    if not UUID.fullmatch(text.lower()):
+        raise PortNameError(
+            f"{name.text!r}: vf_token={text} is not a UUID, such as 00112233-4455-6677-8899-aabbccddeeff; a new one is "
+            "in /proc/sys/kernel/random/uuid"
+        )
+    return text.lower()
 
 
 def parse_policy(name: PortName, text: str) -> str:
@@ -208,6 +231,14 @@ def parse_policy(name: PortName, text: str) -> str:
             "a datasheet rule is broken"
         )
     return text
+
+
+def parse_vfs(name: PortName, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > LAST_VF + 1:
+        raise PortNameError(
+            f"{name.text!r}: vfs={text} is not a number of virtual functions; choose 0 to {LAST_VF + 1}"
+        )
+    return int(text)
 
 
 def parse_seconds(name: PortName, text: str) -> float:

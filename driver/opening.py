@@ -117,7 +117,7 @@ def open_device(name: PortName) -> Device:
         device = emulated_vf(name.target, name.vf, paced=name.paced, link_up_s=name.link_up_s, rules=rules)
         nic = device.pf
     else:
-        device = nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=rules)
+        device = nic = Emulated82599(name.target, paced=name.paced, link_up_s=name.link_up_s, rules=rules, vfs=name.vfs)
     if fault:
         nic.inject(*fault)
     return device
@@ -128,7 +128,7 @@ def open_pci(name: PortName) -> Device:
     function = look_up(name.target)
     if name.kind is Kind.UIO or (name.kind is Kind.BDF and function.driver in UIO_DRIVERS):
         return UioDevice(name.target)
-    return VfioDevice(name.target, Way.NOIOMMU if name.kind is Kind.VFIO_NOIOMMU else None)
+    return VfioDevice(name.target, Way.NOIOMMU if name.kind is Kind.VFIO_NOIOMMU else None, vf_token=name.vf_token)
 
 
 def wait_for_partner(session: Session, timeout_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -20,7 +20,9 @@ from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, mac_list
 from .errors import LinkDown, PortError, PortTimeout
+from .event_loop import arriving
 from .frames import Frame, RingBytes, receive_frames, send_frames
+from .hosted import HostedVfs
 from .leds import blinking
 from .link import Link, wait_link
 from .offload import Offload
@@ -136,6 +138,14 @@ class Port(Syncing):
         Raises PortError for a port on a physical function.
         """
         return Vf(self._owned().vf)
+
+    @property
+    def vfs(self) -> HostedVfs:
+        """The virtual functions of this port's NIC, which the port serves: `port.vfs[0].vlan = 5`.
+
+        Raises PortError if the NIC had none when the port was opened.
+        """
+        return HostedVfs(self._owned().hosting)
 
     # ---- settings and state ----
 
@@ -348,6 +358,14 @@ class Port(Syncing):
             return found
 
         return receive_frames(rings, session.rx_sync, wait)
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Frames as recv() gives them, for asyncio: `async for frame in port.frames()`.
+
+        Other tasks run while none comes, and after every 64 frames. fileno() belongs to this loop meanwhile. Raises
+        what recv() raises, and PortClosed within a second after another task has closed the port.
+        """
+        return arriving(self._open, self.fileno(), lambda: self.recv(timeout=0))
 
     # ---- closing ----
 

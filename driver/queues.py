@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from ixrings.hw.pf.pools import Pools
 from ixrings.hw.registers import Registers
 from ixrings.rings.queue import RxQueue, TxQueue
 
@@ -136,15 +137,17 @@ def enable_receive(nic: Registers) -> None:
     nic.SECRXCTRL.update(RX_DIS=0)
 
 
-def init_transmit(nic: Registers, options: PortOptions) -> None:
-    """Carry out 4.6.8 up to the queues.
+def init_transmit(nic: Registers, options: PortOptions, pools: Pools | None = None) -> None:
+    """Carry out 4.6.8 up to the queues. pools: of a PF with virtual functions.
 
-    Up to 64 queues: one packet buffer, no DCB, no VT (4.6.11.3.4). More queues: DCB with four traffic classes.
+    Up to 64 queues: one packet buffer, no DCB (4.6.11.3.4). More queues: DCB with four traffic classes.
     """
     # MTQC may be written only while ARBDIS is set, and the sizes have to change together with it.
     nic.RTTDCS.update(ARBDIS=1)
     classes = 1
-    if options["tx_queues"] <= QUEUES_WITHOUT_DCB:
+    if pools is not None:
+        pools.cut_transmit()
+    elif options["tx_queues"] <= QUEUES_WITHOUT_DCB:
         nic.MTQC.write(0)
     else:
         classes = 4
@@ -158,6 +161,7 @@ def init_transmit(nic: Registers, options: PortOptions) -> None:
     for queue in range(len(nic.TXDCTL)):  # no rate limit; a reset does not clear the table
         nic.RTTDQSEL.write(queue)
         nic.RTTDT1C.write(0)
+        nic.RTTBCNRC.write(0)
     nic.RTTDCS.update(ARBDIS=0)
     nic.HLREG0.update(TXCRCEN=1, TXPADEN=1)
 

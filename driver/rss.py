@@ -100,7 +100,7 @@ class Rss(GuardedReads):
     def headers(self, headers: RssHeaders) -> None:
         require("port.rss.headers", headers, RssHeaders, "RssHeaders, such as RssHeaders.IPV4 | RssHeaders.IPV6")
         with reception_stopped(self._nic):
-            self._nic.MRQC.write(headers.value, MRQE=RSS)
+            self._nic.MRQC.write(headers.value, MRQE=self._nic.MRQC.read().MRQE)
 
     def __repr__(self) -> str:
         return f"<Rss {self.headers}, key {self.key.hex()}, queues {sorted(set(self.table.tolist()))}>"
@@ -119,12 +119,12 @@ def write_table(nic: Registers, queues: Sequence[int]) -> None:
         nic.RETA[entry // 4].write(ENTRY_0=first, ENTRY_1=second, ENTRY_2=third, ENTRY_3=fourth)
 
 
-def init_rss(nic: Registers, queues: int, key: bytes) -> None:
-    """Spread flows over `queues`, at most 16, before reception starts.
+def init_rss(nic: Registers, queues: Sequence[int], key: bytes, mode: int = RSS) -> None:
+    """Spread flows over the first 16 of `queues`, before reception starts. mode: MRQC.MRQE.
 
     RSS is also set up for a single queue, so that descriptors carry the hash.
     """
     write_key(nic, key)
-    write_table(nic, range(min(queues, RSS_QUEUES)))
+    write_table(nic, queues[:RSS_QUEUES])
     nic.RXCSUM.update(PCSD=1)  # descriptors carry the hash instead of the fragment checksum (8.2.3.7.5)
-    nic.MRQC.write(RssHeaders.ALL.value, MRQE=RSS)
+    nic.MRQC.write(RssHeaders.ALL.value, MRQE=mode)

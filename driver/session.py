@@ -21,6 +21,7 @@ from .errors import DmaRefused, NothingReceived, NotOffered, PortError
 from .frames import VLAN_TAG
 from .function import Function, Joined
 from .gate import Gate
+from .hosting import HostingFunction
 from .interrupts import Interrupts
 from .physical_function import PhysicalFunction
 from .queue_set import NicQueues, PortSet
@@ -65,6 +66,8 @@ class Session(NicQueues, PortSet):
         self.longest = frame_size(options) - CRC + VLAN_TAG
         self.all_queues: tuple[TxQueue | RxQueue, ...] = (*joined.tx, *joined.rx)  # those of other processes, too
         self.statistics = function.statistics
+        for tx in joined.tx:
+            tx.ring.limiter = function.rates
         self.hint_due_at = 0.0
         self._interrupts = interrupts
         self._refused_before = refused_before
@@ -82,6 +85,7 @@ class Session(NicQueues, PortSet):
     def pf(self, what: str) -> PhysicalFunction:
         """The physical function that the port has. what: the caller, such as "rss". Raises NotOffered for a VF."""
         if isinstance(self.function, PhysicalFunction):
+            self.function.check_offered(what)
             return self.function
         raise NotOffered(f"{self.port} is {self.function.refusal(what)}")
 
@@ -91,6 +95,13 @@ class Session(NicQueues, PortSet):
         if isinstance(self.function, VirtualFunction):
             return self.function
         raise NotOffered(f"{self.port} is {self.function.refusal('vf')}")
+
+    @property
+    def hosting(self) -> HostingFunction:
+        """The physical function with its virtual ones. Raises NotOffered for a port without any."""
+        if isinstance(self.function, HostingFunction):
+            return self.function
+        raise NotOffered(f"{self.port} is {self.function.refusal('vfs')}")
 
     @property
     def nic(self) -> Registers:

@@ -181,16 +181,19 @@ def values(counters: Mapping[str, Counter]) -> Mapping[str, int]:
 
 
 class Statistics:
-    """Accumulates one NIC's counters from now on. drops: filters may drop frames, so the last set counts them."""
+    """Accumulates one NIC's counters from now on. drops: filters may drop frames, so the last set counts them.
 
-    def __init__(self, nic: Registers, rx_queues: int, tx_queues: int, *, drops: bool = False) -> None:
+    first: the NIC's number of the port's queue 0.
+    """
+
+    def __init__(self, nic: Registers, rx_queues: int, tx_queues: int, *, drops: bool = False, first: int = 0) -> None:
         self._nic = nic
         self._port = port_counters()
         self._rx = QueueCounters(RX_QUEUE, rx_queues, drops)
         self._tx = QueueCounters(TX_QUEUE, tx_queues)
         self.due_at = 0.0
         self._reading = threading.Lock()  # a thread that reads and clears a counter also adds it
-        map_queues(nic)
+        map_queues(nic, first)
         self.accumulate()
         for counter in self._all():
             counter.value = 0
@@ -220,12 +223,13 @@ class Statistics:
             yield from queue.values()
 
 
-def map_queues(nic: Registers) -> None:
-    """Give queues 0..14 their own counter set, and all others the last (8.2.3.23.71, 8.2.3.23.73)."""
-    for first in range(0, QUEUES, 4):
-        sets = {f"Q_MAP_{queue}": min(first + queue, LAST_SET) for queue in range(4)}
-        nic.RQSMR[first // 4].write(**sets)
-        nic.TQSM[first // 4].write(**sets)
+def map_queues(nic: Registers, first: int) -> None:
+    """Give queues 0..14 from `first` on their own counter set, and all others the last (8.2.3.23.71, 8.2.3.23.73)."""
+    for register in range(QUEUES // 4):
+        numbers = [4 * register + i - first for i in range(4)]
+        sets = {f"Q_MAP_{i}": number if 0 <= number < LAST_SET else LAST_SET for i, number in enumerate(numbers)}
+        nic.RQSMR[register].write(**sets)
+        nic.TQSM[register].write(**sets)
 
 
 def read_counter(nic: Registers, counter: Counter) -> int:

@@ -13,75 +13,32 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from ixrings.hw.errors import DeviceError
+from ixrings.hw.pf.mailbox import Event, VfEnd
+from ixrings.hw.pf.words import (
+    ACK,
+    ARGUMENT_SHIFT,
+    CONTROL,
+    CTS,
+    MOST_HASHES,
+    NACK,
+    REQUEST,
+    SINCE,
+    Reception,
+    Request,
+    Version,
+    mac_words,
+    words_mac,
+)
 from ixrings.hw.registers import VF_QUEUES
 
 from .errors import PfNotReady, RequestRefused
-from .mailbox import Event, VfEnd
 
-ACK, NACK, CTS = 0x8000_0000, 0x4000_0000, 0x2000_0000
-REQUEST, ARGUMENT_SHIFT = 0xFFFF, 16
 ANSWER_S = 1.0  # public drivers wait 2000 times 500 us
 MOST_MESSAGES = 16  # that a PF sends before it answers
+WITH_CTS = {0, CONTROL, *Request} - {Request.RESET}  # 0: a PF that wants RESET refuses an acknowledgement so
 RESET_SETTLES_S = 0.010  # the PF clears the mailbox before it answers RESET
-MOST_HASHES = 30  # of multicast groups in one message
-MODES = ("none", "multicast", "all multicast", "promiscuous")
-
-
-class Request(IntEnum):
-    RESET = 0x01
-    SET_MAC = 0x02
-    SET_MULTICAST = 0x03
-    SET_VLAN = 0x04
-    SET_LPE = 0x05
-    SET_MACVLAN = 0x06
-    API_NEGOTIATE = 0x08
-    GET_QUEUES = 0x09
-    GET_RETA = 0x0A
-    GET_RSS_KEY = 0x0B
-    UPDATE_XCAST_MODE = 0x0C
-    GET_LINK_STATE = 0x10
-
-
-CONTROL = 0x0100  # sent by the PF: its state has changed
-
-
-class Version(IntEnum):
-    """A version of the messages, in their order. `code`: its number in a message."""
-
-    V1_0 = 0
-    V1_1 = 1
-    V1_2 = 2
-    V1_3 = 3
-    V1_4 = 4
-    V1_5 = 5
-
-    @property
-    def code(self) -> int:
-        return CODES[self]
-
-    def __str__(self) -> str:
-        return self.name[1:].replace("_", ".")
-
-
-CODES = {Version.V1_0: 0, Version.V1_1: 2, Version.V1_2: 3, Version.V1_3: 4, Version.V1_4: 5, Version.V1_5: 6}
-SINCE = {
-    Request.GET_QUEUES: Version.V1_1,
-    Request.GET_RETA: Version.V1_2,
-    Request.GET_RSS_KEY: Version.V1_2,
-    Request.UPDATE_XCAST_MODE: Version.V1_2,
-    Request.GET_LINK_STATE: Version.V1_2,
-}
-
-
-class Reception(IntEnum):
-    """Arguments of UPDATE_XCAST_MODE: the multicast that a VF receives."""
-
-    NONE = 0
-    MULTICAST = 1  # the groups of SET_MULTICAST
-    ALL_MULTICAST = 2  # for a trusted VF
 
 
 @dataclass(frozen=True)
@@ -119,7 +76,7 @@ class Refusal:
 
 REFUSALS = {
     Request.SET_MAC: Refusal("the host has set this VF's address and does not trust it with another one", "trust on"),
-    Request.SET_MULTICAST: Refusal("the PF could not set the filter", ""),
+    Request.SET_MULTICAST: Refusal("it cannot set the filter", ""),
     Request.SET_VLAN: Refusal("the host has put this VF into a VLAN, or the NIC's VLAN filters are used up",
                               "vlan 0"),
     Request.SET_LPE: Refusal("the frame is longer than the PF's own, or the PF has long frames and this VF API 1.0",
@@ -145,7 +102,8 @@ class Granted:
 class Requests:
     """The VF's side of the conversation. Several threads may ask; each request has its answer before the next one.
 
-    version: negotiated. cleared: whether the last message of the PF had CTS; without it the PF wants a reset.
+    version: negotiated. cleared: whether the last message of the PF had CTS; without it the PF wants a reset. A request
+    without an answer changes nothing: frames go on, and the next request may be answered.
     mc_filter_type: the 12 bits of a group's address that the PF's filter looks at (MCSTCTRL.MO).
     """
 
@@ -179,22 +137,39 @@ class Requests:
     def _exchange(self, words: Sequence[int], count: int) -> list[int]:
         """One request and its reply. If a message of the PF may have overwritten the reply, the request is repeated."""
         request = words[0] & REQUEST
+        other = None
         for _ in range(2):
             self.mailbox.send(words)
-            overwritten = False
+            if request == Request.RESET:
+                time.sleep(RESET_SETTLES_S)
+            came = False
             for reply in self._messages(count, lambda: self.mailbox.pf_in_reset):
-                self.cleared = bool(reply[0] & CTS)
+                self._see(reply[0])
                 if reply[0] & REQUEST == request and reply[0] & (ACK | NACK):
                     return reply
-                overwritten = True
-            if not overwritten or request == Request.SET_MACVLAN:  # a repeated MACVLAN would take a second filter
+                if reply[0] == NACK and request != Request.RESET:  # the PF refuses to be spoken to before RESET
+                    return reply
+                came, other = True, reply[0]
+            if not came or request == Request.SET_MACVLAN:  # a repeated MACVLAN would take a second filter
                 break
-        self.cleared = False
+        raise PfNotReady(self._no_answer(Request(request), other))
+
+    def _see(self, word: int) -> None:
+        """A message says by CTS whether the PF serves this VF. The answer to RESET never has it."""
+        if word & REQUEST in WITH_CTS:
+            self.cleared = bool(word & CTS)
+
+    def _no_answer(self, request: Request, other: int | None) -> str:
+        """other: word 0 of the last message that came instead."""
         if self.mailbox.pf_in_reset:
-            raise PfNotReady(self.in_reset())
-        raise PfNotReady(
-            f"the PF did not answer {Request(request).name} in {ANSWER_S:g} s. Is its driver loaded? "
-            f"{self.host.command('up')}"
+            return self.in_reset()
+        if other is not None and other & REQUEST not in (CONTROL, 0):
+            return (
+                f"the PF answered {request.name} with a message that does not belong to it: VFMBMEM[0] was "
+                f"{other:#010x}. Its driver on the host is broken"
+            )
+        return (
+            f"the PF did not answer {request.name} in {ANSWER_S:g} s. Is its driver loaded? {self.host.command('up')}"
         )
 
     def _messages(self, count: int, until: Callable[[], bool] = lambda: False) -> Iterator[list[int]]:
@@ -215,7 +190,7 @@ class Requests:
         refusal = REFUSALS.get(request)
         if refusal is None:
             return RequestRefused(request.name, f"the PF refused {request.name}: it does not know this request")
-        text = f"the PF refused {request.name}: {refusal.why}"
+        text = f"the PF refused {request.name}: it does so if {refusal.why}"
         if refusal.remedy:
             change = refusal.remedy.format(mtu=mtu)
             text += f". {self.host.vf_command(change) if refusal.of_vf else self.host.command(change)}"
@@ -233,20 +208,12 @@ class Requests:
         Linux refuses RESET if no address was chosen, and serves the VF nevertheless.
         """
         with self._lock:
-            self.version, self.mailbox.keeps_turn = Version.V1_0, False
-            self.mailbox.send([Request.RESET])
-            time.sleep(RESET_SETTLES_S)
-            for reply, low, high, filter_type in self._messages(4):
-                if reply & REQUEST == Request.RESET and reply & (ACK | NACK):
-                    self.mc_filter_type = filter_type & 3
-                    self.cleared = True
-                    mac = words_mac(low, high)
-                    return mac if reply & ACK and any(mac) else None
-        if self.mailbox.pf_in_reset:
-            raise PfNotReady(self.in_reset())
-        raise PfNotReady(
-            f"the PF did not answer RESET in {ANSWER_S:g} s. Is its driver loaded? {self.host.command('up')}"
-        )
+            self.version, self.mailbox.keeps_turn, self.cleared = Version.V1_0, False, False
+            reply, low, high, filter_type = self._exchange([Request.RESET], 4)
+            self.mc_filter_type = filter_type & 3
+            self.cleared = True
+        mac = words_mac(low, high)
+        return mac if reply & ACK and any(mac) and not mac[0] & 1 else None
 
     def negotiate(self) -> Version:
         """Agree on the highest version that the PF accepts, from 1.5 downwards. 1.0 needs no consent."""
@@ -254,6 +221,11 @@ class Requests:
             try:
                 self.ask(Request.API_NEGOTIATE, version.code)
             except RequestRefused:
+                if not self.cleared:
+                    raise PfNotReady(
+                        "the PF answered RESET, and wants this VF to be reset again before it serves it (its answer to "
+                        "API_NEGOTIATE lacks CTS)"
+                    ) from None
                 continue
             break
         else:
@@ -263,11 +235,16 @@ class Requests:
         return version
 
     def queues(self) -> Granted:
-        """How many queues the PF grants. With version 1.0 one each way."""
+        """How many queues the PF grants: one each way, which every VF has, if it does not say it or says 0."""
         if self.version < SINCE[Request.GET_QUEUES]:
             return Granted(1, 1)
-        _, tx, rx, vlan, _ = self.ask(Request.GET_QUEUES, 0, 0, 0, 0, answer=5)
-        return Granted(min(tx, VF_QUEUES), min(rx, VF_QUEUES), bool(vlan))
+        try:
+            _, tx, rx, vlan, _ = self.ask(Request.GET_QUEUES, 0, 0, 0, 0, answer=5)
+        except RequestRefused:
+            if not self.cleared:
+                raise
+            return Granted(1, 1)
+        return Granted(max(1, min(tx, VF_QUEUES)), max(1, min(rx, VF_QUEUES)), bool(vlan))
 
     # ---- filters ----
 
@@ -289,9 +266,12 @@ class Requests:
 
     def receive_multicast(self, mode: Reception) -> None:
         """UPDATE_XCAST_MODE. Raises RequestRefused, also if the PF allows less than `mode`."""
-        if self.version < SINCE[Request.UPDATE_XCAST_MODE] and mode is not Reception.ALL_MULTICAST:
+        try:
+            _, allowed = self.ask(Request.UPDATE_XCAST_MODE, mode, answer=2)
+        except RequestRefused:
+            if mode is Reception.ALL_MULTICAST or not (self.cleared or self.version < SINCE[Request.UPDATE_XCAST_MODE]):
+                raise
             return  # such a PF receives the groups of SET_MULTICAST, and nothing else
-        _, allowed = self.ask(Request.UPDATE_XCAST_MODE, mode, answer=2)
         if allowed < mode:
             raise self._refused(Request.UPDATE_XCAST_MODE, 0)
 
@@ -333,35 +313,22 @@ class Requests:
 
     # ---- messages of the PF ----
 
-    def look(self) -> bool:
-        """Read a message that the PF has sent by itself. Whether one came; `cleared` then says what it wants."""
-        with self._lock:
-            if not self.mailbox.take_event(Event.MESSAGE):
-                return False
-            try:
-                self.cleared = bool(self.mailbox.receive(1)[0] & CTS)
-            except DeviceError:  # the PF keeps the buffer: it is in reset, or writes the next message
-                self.cleared = False
-            return True
-
     def needs_reset(self) -> bool:
-        """Whether this VF has to be reset before the PF serves it again. Reads messages that came."""
+        """Whether this VF has to be reset before the PF serves it again. Reads a message that the PF sent by itself.
+
+        It looks at the mailbox once: with vfio-user, each look is a message.
+        """
         with self._lock:
             in_reset = self.mailbox.pf_in_reset
-            was_reset = self.mailbox.take_event(Event.RESET)
-            self.look()
+            was_reset = self.mailbox.take_seen(Event.RESET)
+            if self.mailbox.take_seen(Event.MESSAGE):
+                try:
+                    self._see(self.mailbox.receive(1)[0])
+                except DeviceError:  # the PF keeps the buffer: it is in reset, or writes the next message
+                    self.cleared = False
             if in_reset or was_reset:
                 self.cleared = False
             return not self.cleared
-
-
-def mac_words(address: bytes) -> tuple[int, int]:
-    """An address in two words; octet 0 is the low byte."""
-    return int.from_bytes(address[:4], "little"), int.from_bytes(address[4:], "little")
-
-
-def words_mac(low: int, high: int) -> bytes:
-    return low.to_bytes(4, "little") + (high & 0xFFFF).to_bytes(2, "little")
 
 
 def multicast_hash(group: bytes, filter_type: int) -> int:

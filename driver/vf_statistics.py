@@ -13,7 +13,7 @@ import threading
 import time
 
 from ixrings.hw.register import Accessor, Word
-from ixrings.hw.registers import VfRegisters
+from ixrings.hw.registers import Registers, VfRegisters
 
 from .statistics import ACCUMULATE_S, PAIR_BITS, RX_QUEUE, TX_QUEUE, PortStatistics
 
@@ -54,6 +54,17 @@ def counters(nic: VfRegisters) -> dict[str, Wrapping]:
 def raw_counts(nic: VfRegisters) -> dict[str, int]:
     """What the registers hold. A read changes nothing, so another program may have the function."""
     return {name: counter.last for name, counter in counters(nic).items()}
+
+
+def hosted_counters(nic: Registers, number: int) -> dict[str, Wrapping]:
+    """The same counters of VF `number`, as its PF sees them. They have the VF's names."""
+    return {
+        "VFGPRC": Wrapping(nic.PVFGPRC[number]),
+        "VFGORC": Wrapping(nic.PVFGORC_LSB[number], nic.PVFGORC_MSB[number]),
+        "VFMPRC": Wrapping(nic.PVFMPRC[number]),
+        "VFGPTC": Wrapping(nic.PVFGPTC[number]),
+        "VFGOTC": Wrapping(nic.PVFGOTC_LSB[number], nic.PVFGOTC_MSB[number]),
+    }
 
 
 class VfStatistics:

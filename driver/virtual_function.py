@@ -13,15 +13,18 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from ixrings.hw.device import Device
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import ADDRESS, ROOT, look_up
+from ixrings.hw.pf.mailbox import VfEnd
+from ixrings.hw.pf.words import Reception
 from ixrings.hw.registers import VF_QUEUES, VfRegisters
 from ixrings.rings import RegionError
+from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues, reset, takeover
 from .config import OnePortOptions, drop_en, frame_size, unicast_mac
@@ -29,10 +32,10 @@ from .errors import NotOffered, PfNotReady, PortError, PortStuck, RequestRefused
 from .function import Bound, Function, Joined
 from .interrupts import Interrupts
 from .link import SPEEDS_MBPS, Link
-from .mailbox import VfEnd
 from .queue_registers import VfQueueRegisters
+from .rates import RefusedRates
 from .vf_interrupts import ALL_VECTORS, VfInterrupts
-from .vf_requests import Granted, Host, Reception, Requests
+from .vf_requests import Granted, Host, Requests
 from .vf_statistics import VfStatistics
 from .vf_vlan import VfVlan
 
@@ -53,8 +56,10 @@ REFUSALS = {
     "rss_key": "the RSS key belongs to the PF and serves all its functions. Leave rss_key out",
     "loopback": "the MAC belongs to the PF. Frames between functions of one NIC need no loopback",
     "clock": "the IEEE 1588 clock belongs to the PF. To use it, open the whole NIC",
+    "rate_mbps": "the PF limits its queues. {rate}",
     "sfp": "the SFP+ module belongs to the PF. On the host: ethtool -m {pf}",
     "identify()": "the LEDs belong to the PF. On the host: ethtool -p {pf}",
+    "vfs": "virtual functions belong to the PF. To serve them, open the whole NIC",
     "nic": "it has registers of its own: port.vf.nic, such as port.vf.nic.VFLINKS",
 }
 
@@ -63,7 +68,7 @@ class VirtualFunction(Function):
     """One virtual function.
 
     pf: what the PF is asked. granted: the queues. recoveries: how often the port was set up again, and why the last
-    time.
+    time. restarted: called for each queue that a recovery has set up, while it is off; may be set.
     """
 
     def __init__(self, device: Device, options: OnePortOptions) -> None:
@@ -73,11 +78,13 @@ class VirtualFunction(Function):
         for option in REFUSED_OPTIONS:
             if options[option]:  # type: ignore[literal-required]
                 raise NotOffered(f"{device.name} is {self.refusal(option)}")
+        self.rates = RefusedRates(f"{device.name} is {self.refusal('rate_mbps')}")
         self.pf = Requests(VfEnd(self.nic), self.host)
         self.granted = Granted(1, 1)
         self.recoveries = 0
         self.why_recovered = ""
         self._lost = ""  # why the PF no longer serves this function
+        self._stuck = ""  # why the port stands until it is opened again
         self._retry_at = 0.0
         self._link_enabled = True
         self._mac = b""
@@ -90,6 +97,7 @@ class VirtualFunction(Function):
         self._interrupts: VfInterrupts | None = None
         self._joined: Joined | None = None
         self._buf_size = 0
+        self.restarted: Callable[[TxQueue | RxQueue], None] = self._restart_ring
 
     # ---- from start to stop ----
 
@@ -199,12 +207,37 @@ class VirtualFunction(Function):
         A PF that is in reset, or does not answer, is asked again at a later check; link() names it meanwhile.
         """
         with self._lock:
-            if self._joined is None or not self.pf.needs_reset():
+            if self._stuck:
+                raise PortStuck(self._stuck)
+            if self._joined is None:
                 return
+            if not self.pf.needs_reset():
+                if not self._is_off(self._joined):
+                    self._lost = ""
+                    return
+                if not self._lost:
+                    self._lost = "its queues were off: the PF, or this function, was reset without a message"
+                    self._retry_at = 0.0
             if self.pf.mailbox.pf_in_reset:
                 self._lost, self._retry_at = self.pf.in_reset(), 0.0
             elif time.monotonic() >= self._retry_at:
                 self._recover(self._joined)
+
+    @property
+    def runs(self) -> bool:
+        with self._lock:  # the mailbox is for one thread at a time
+            return not (self._lost or self._stuck or self.pf.needs_reset())
+
+    def _is_off(self, joined: Joined) -> bool:
+        """Whether the queues that were switched on are off: the only sign of a PF that came back without a message.
+
+        reclaim() switches off one queue at a time, so both directions are looked at.
+        """
+        nic = self.queues
+        return not any(
+            [nic.RXDCTL[rx.ring.ringid].read().ENABLE for rx in joined.rx[:1]]
+            + [nic.TXDCTL[tx.ring.ringid].read().ENABLE for tx in joined.tx[:1]]
+        )
 
     def _recover(self, joined: Joined) -> None:
         why = self._lost or "the PF asked for a reset"
@@ -219,24 +252,31 @@ class VirtualFunction(Function):
             self.pf.cleared = False
             return
         except RegionError:  # the queue is not this process's
-            raise PortStuck(
+            raise self._stands(
                 f"{self.device.name} was reset ({why}) while another process had one of its queues. Take the queue "
                 "back, close the port and open it again"
             ) from None
         except RequestRefused as error:
-            raise PortStuck(
+            raise self._stands(
                 f"{self.device.name} was reset ({why}), and the PF refuses what it granted before: {error}. After "
                 "that, close the port and open it again"
             ) from None
         self._lost = ""
         self.recoveries += 1
         self.why_recovered = why
+        if not self.pf.cleared:
+            self._lost = "the PF answers without CTS, so it wants this function to be reset, and it was just reset"
+            self._retry_at = time.monotonic() + RETRY_S
+
+    def _stands(self, why: str) -> PortStuck:
+        self._stuck = why
+        return PortStuck(why)
 
     def _restart_rings(self, joined: Joined) -> None:
         """Empty rings, as after open_port(): frames in them are lost."""
         asked = self.options["tx_queues"], self.options["rx_queues"]
         if asked[0] > self.granted.tx_queues or asked[1] > self.granted.rx_queues:
-            raise PortStuck(
+            raise self._stands(
                 f"{self.device.name}: its PF now grants {self.granted.tx_queues} transmit and "
                 f"{self.granted.rx_queues} receive queues, and the port has {asked[0]} and {asked[1]}. Close the port "
                 "and open it with fewer"
@@ -246,28 +286,43 @@ class VirtualFunction(Function):
             queues.setup_receive_queue(
                 registers, rx.ring.ringid, iova, rx.num_slots, self._buf_size, drop_en(self.options)
             )
-            takeover.start_receive(registers, rx, joined.descriptors(rx.ring))
+            rx.ring_at(self.device.doorbell(registers.RDT[rx.ring.ringid].offset))  # a PF may cut other pools
         queues.setup_transmit_queues(registers, joined.tx, joined.tx_iova, joined.head_iova)
         for tx in joined.tx:
-            takeover.start_transmit(registers, tx, joined.descriptors(tx.ring), joined.head_word(tx))
+            tx.ring_at(self.device.doorbell(registers.TDT[tx.ring.ringid].offset))
+        both: tuple[TxQueue | RxQueue, ...] = (*joined.rx, *joined.tx)
+        for queue in both:
+            self.restarted(queue)
         self.device.ring_doorbells()
         if self._interrupts is not None:
             self._interrupts.restart()
 
+    def _restart_ring(self, queue: TxQueue | RxQueue) -> None:
+        assert self._joined is not None
+        descriptors = self._joined.descriptors(queue.ring)
+        if isinstance(queue, RxQueue):
+            takeover.start_receive(self.queues, queue, descriptors)
+        else:
+            takeover.start_transmit(self.queues, queue, descriptors, self._joined.head_word(queue))
+
     def refusal(self, what: str) -> str:
         host = self.host
         trust, query_rss = host.vf_command("trust on"), host.vf_command("query_rss on")
-        return f"a virtual function, and {REFUSALS[what].format(trust=trust, query_rss=query_rss, pf=host.interface)}"
+        rate = host.vf_command("max_tx_rate 100")
+        sentence = REFUSALS[what].format(trust=trust, query_rss=query_rss, rate=rate, pf=host.interface)
+        return f"a virtual function, and {sentence}"
 
     def link(self) -> Link:
         with self._lock:
+            if self._stuck:
+                return Link(False, 0, self._stuck)
             up = self.nic.VFLINKS.read().LINK_UP
             for _ in range(LINK_LOOKS):
                 if not up:
                     break
                 time.sleep(LINK_LOOK_S)
                 up = self.nic.VFLINKS.read().LINK_UP
-            if self.pf.needs_reset():
+            if self.pf.needs_reset() or self._lost:
                 in_reset = self.pf.mailbox.pf_in_reset
                 return Link(
                     False,

@@ -10,7 +10,7 @@ always belongs to the driver, so head == tail means that the application owns no
 from __future__ import annotations
 
 import ctypes
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -334,11 +334,42 @@ class Ring:
         return RingError(Rule.NOT_A_SLOT, self.name, value=value, low=0, high=self.num_slots - 1)
 
 
-class TxRing(Ring):
-    """A ring of frames to send."""
+class RateLimiter(Protocol):
+    """The rates of a NIC's queues; it knows them by their rings' numbers."""
 
-    __slots__ = ()
+    def rate_of(self, queue: int, /) -> float | None: ...
+
+    def set_rate(self, queue: int, mbps: float | None, /) -> None: ...
+
+
+class TxRing(Ring):
+    """A ring of frames to send. limiter: whoever keeps the rate of the ring's queue."""
+
+    __slots__ = ("limiter",)
     direction = Direction.TX
+    limiter: RateLimiter
+
+    def _limiter(self) -> RateLimiter:
+        self.owned()  # raises RegionError while another process has the queue
+        try:
+            return self.limiter
+        except AttributeError:
+            raise AttributeError(
+                f"{self.name} has no rate here: only the program that opened the NIC limits its queues"
+            ) from None
+
+    @property
+    def rate_mbps(self) -> float | None:
+        """The most that the NIC sends from this ring, in Mbit/s; None without a limit. May be set.
+
+        The NIC counts the bytes of frames with their CRC, without preamble and gap. It keeps 10 Mbit/s and more, up to
+        the speed of the link. Raises ValueError for other rates, NotOffered on a virtual function, PortClosed.
+        """
+        return self._limiter().rate_of(self.ringid)
+
+    @rate_mbps.setter
+    def rate_mbps(self, mbps: float | None) -> None:
+        self._limiter().set_rate(self.ringid, mbps)
 
     @property
     def pending(self) -> bool:

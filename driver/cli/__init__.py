@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from ..program import run as run_to_its_end
 from ..program import status_of
-from . import daemon, emulate, extcap, nic, port, regs, ring, run, sfp, stats, trace
+from . import daemon, emulate, extcap, nic, port, regs, ring, run, sfp, stats, trace, vf
 
 NAME = "ixrings"
 # Each module has add(subparsers). It sets `run` of its parser: run(options) does the work and returns the exit status.
-COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate, daemon, run, extcap)
+COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate, vf, daemon, run, extcap)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

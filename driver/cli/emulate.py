@@ -32,7 +32,7 @@ EPILOG = """\
 WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink[=NS], source[=LENGTH], cable=NAME,
 pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command, as SIGTERM and SIGHUP do. SIGUSR1 pulls the cable, the next
 SIGUSR1 plugs it in again. SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it
-disconnects.
+disconnects. With --vf, `ixrings vf DIR` shows and sets the virtual functions.
 
 A guest gets the NIC with (QEMU 10.1 or later; guest memory must be shared, else each DMA is a message):
   -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
@@ -96,7 +96,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         default=[],
         metavar="NAME[+N]",
         help="break a part of the NIC, at the N-th register access: link, no-module, foreign-module, eeprom-checksum, "
-        "reset, queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; may be repeated",
+        "reset, queue-enable, head-write-back, receive-write-back, interrupt, dma or removal; with --vf also a fault "
+        "of the PF's driver, such as pf-silent (hw/emulator/FAULTS.md lists them); may be repeated",
     )
     parser.add_argument(
         "--trap-all", action="store_true", help="no doorbell region: every register access is a message"
@@ -228,11 +229,16 @@ def run(options: argparse.Namespace) -> int:
             vfs=options.vf,
         )
         undo.callback(nic.close)
-        if options.vf and options.pf_agent != "none":
-            undo.enter_context(PfAgent(nic, options.pf_agent))
+        agent = PfAgent(nic, options.pf_agent) if options.vf and options.pf_agent != "none" else None
+        if agent is not None:
+            undo.enter_context(agent)
         for fault in options.fault:
             nic.inject(*fault)
         served = functions(nic, options)
+        if agent is not None:
+            from .agent_socket import AgentSocket
+
+            undo.enter_context(AgentSocket(Path(options.socket), agent))
         servers = [
             undo.enter_context(
                 Server(
@@ -242,6 +248,7 @@ def run(options: argparse.Namespace) -> int:
                     trace=trace.write if trace else None,
                     on_wake=do_what_is_asked,
                     on_client=client,
+                    clients=len(served),
                 )
             )
             for function, path in served

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ixrings.hw.device import Device
 from ixrings.hw.pci.discovery import ROOT, Function
 from ixrings.hw.pci.sysfs import text_of
-from ixrings.hw.registers import VfRegisters
+from ixrings.hw.registers import Registers, VfRegisters
 
 from .. import filters
 from ..link import SPEEDS_MBPS, read_link, setup_link, wait_link
@@ -59,9 +59,19 @@ def information(port: str, seen: Peek) -> dict[str, object]:
         "held_by": seen.holder,
         "mac": filters.read_mac(seen.nic).hex(":"),
         "link": link(seen),
+        "virtual_functions": virtual_functions(seen.nic),
         **memory(seen.device),
     }
     return {**facts, **on_the_bus(seen.function)} if seen.function else facts
+
+
+def virtual_functions(nic: Registers) -> str:
+    """Their number, and how the queues are cut for them while a driver has set that up; "" without any."""
+    count = nic.STATUS.read().NUM_VFS
+    mode = nic.GCR_EXT.read().VT_MODE if count else 0
+    if not mode:
+        return str(count or "")
+    return f"{count}, in {8 << mode} pools of {16 >> mode} queues"
 
 
 def memory(device: Device | None) -> dict[str, object]:
@@ -117,6 +127,12 @@ def link(seen: Peek) -> str:
     return f"up, {SPEEDS_MBPS.get(links.SPEED, 0) / 1000:g} Gbit/s" if links.LINK_UP else "down"
 
 
+def pcie(function: Function) -> str:
+    """Speed and width of the slot's link. A virtual function reads 0 for both (Specification Update, erratum 35)."""
+    speed, width = (text_of(function.path / f"current_link_{name}") for name in ("speed", "width"))
+    return "not shown by a virtual function" if width == "0" else " x".join(filter(None, (speed, width)))
+
+
 def on_the_bus(function: Function) -> dict[str, object]:
     """Facts about the PCI function."""
     return {
@@ -126,7 +142,5 @@ def on_the_bus(function: Function) -> dict[str, object]:
         "iommu_group": function.iommu_group,
         "group_members": list(function.group_members),
         "numa_node": function.numa_node,
-        "pcie": " x".join(
-            filter(None, (text_of(function.path / "current_link_speed"), text_of(function.path / "current_link_width")))
-        ),
+        "pcie": pcie(function),
     }

@@ -16,10 +16,11 @@ from ixrings.hw.pci.discovery import Function
 from ixrings.hw.pci.sysfs import text_of
 from ixrings.hw.registers import COUNTERS, Registers
 
+from ..errors import PortError
 from ..names import parse_port_name
 from ..port import Port
 from ..statistics import RX_QUEUE, TX_QUEUE, Counter, losses, port_counters, queue_counters, read_counter
-from ..vf_statistics import raw_counts
+from ..vf_statistics import hosted_counters, raw_counts
 from .peek import Peek, RegistersHidden, peek
 from .watch import add_watch, repeat
 
@@ -97,7 +98,7 @@ def seen_counts(seen: Peek) -> tuple[str, Callable[[], Counts]]:
         def accumulated() -> Counts:
             for name, counted in hardware_counts(seen.nic).items():
                 total[name] = total.get(name, 0) + counted
-            return dict(total)
+            return {**total, **vf_counts(seen.nic)}
 
         return "the NIC's counters, which reading clears", accumulated
     if seen.function is not None and seen.function.netdevs:
@@ -126,7 +127,16 @@ def port_counts(port: Port) -> Counts:
         for own, shared in ((counts.rx, counts.rx_others), (counts.tx, counts.tx_others))
         for name, value in shared.items()
     }
-    return {**counts.port, **queues, **others}
+    return {**counts.port, **queues, **others, **counts_of_vfs(port)}
+
+
+def counts_of_vfs(port: Port) -> Counts:
+    """Counts of the virtual functions that an open port serves, with their number, such as VFGPRC[0]."""
+    try:
+        vfs = port.vfs
+    except PortError:
+        return {}
+    return {f"{name}[{vf.number}]": value for vf in vfs for name, value in vf.stats().items()}
 
 
 def hardware_counts(nic: Registers) -> Counts:
@@ -136,6 +146,15 @@ def hardware_counts(nic: Registers) -> Counts:
         queue: dict[str, Counter] = {**queue_counters(RX_QUEUE, number), **queue_counters(TX_QUEUE, number)}
         counts.update({f"{name}[{number}]": read_counter(nic, counter) for name, counter in queue.items()})
     return counts
+
+
+def vf_counts(nic: Registers) -> Counts:
+    """What the registers of all virtual functions hold; a read does not clear them."""
+    return {
+        f"{name}[{number}]": counter.last
+        for number in range(nic.STATUS.read().NUM_VFS)
+        for name, counter in hosted_counters(nic, number).items()
+    }
 
 
 def kernel_counts(netdev: str) -> Counts:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
+from ixrings.hw.device import Device
 from ixrings.hw.errors import WireError
 from ixrings.rings import Region
 
@@ -26,10 +27,11 @@ from .world import World
 
 @dataclass(frozen=True)
 class Settings:
-    """ports: for each name that programs use, the port name that opens it. memory_mb: of the region; 0: as needed.
-    host: whether each NIC has a TAP; None: if it is allowed. isolated: names of ports whose frames are copied."""
+    """ports: for each name that programs use, the port name that opens it, or a Device. memory_mb: of the region; 0: as
+    needed. host: whether each NIC has a TAP; None: if it is allowed. isolated: names of ports whose frames are copied.
+    """
 
-    ports: Mapping[str, str]
+    ports: Mapping[str, str | Device]
     options: PortOptions = field(default_factory=lambda: PortOptions())
     policy: Policy = field(default_factory=Policy)
     memory_mb: int = 0
@@ -86,7 +88,7 @@ class Daemon(World):
                 self._add_host(nic, port_of, needed=bool(settings.host))
         self.serve()
 
-    def _own_region(self, target: str, options: PortOptions, size: int) -> Region:
+    def _own_region(self, target: str | Device, options: PortOptions, size: int) -> Region:
         """Memory for one NIC that no program has. So nobody can punch holes into it."""
         needs = memory.alone(options)
         special = region_memory(hugepages([target]))

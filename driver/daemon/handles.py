@@ -14,6 +14,7 @@ from ixrings.rings.view import View
 from .abi import Flag, Mode, Register
 from .errors import Refused
 from .offsets import OffsetsOption, for_rings
+from .policy import Process
 from .ports import NetmapPort
 from .rings import SharedRing
 
@@ -23,11 +24,10 @@ DO_RX_POLL, NO_TX_POLL = 2, 1  # HANDLE_ bits of service.h
 class Bound:
     """An open handle. body: the registration as it was answered. service: its control pages and eventfds."""
 
-    def __init__(
-        self, port: NetmapPort, body: Register, pid: int, uid: int, asked: OffsetsOption | None = None
-    ) -> None:
+    def __init__(self, port: NetmapPort, body: Register, process: Process, asked: OffsetsOption | None = None) -> None:
         """Bind the rings that `body` asks for. asked: the option OFFSETS. Raises Refused; then nothing is bound."""
-        self.port, self.pid, self.uid = port, pid, uid
+        self.port, self.pid, self.uid = port, process.pid, process.uid
+        self._process = process
         self.last_error: RingError | None = None
         self._pool = pool = port.pool
         self.gone = False  # the NIC is gone: there is nothing to stop
@@ -41,14 +41,14 @@ class Bound:
         with ExitStack() as undo:
             self._opened: list[SharedRing] = []
             self._view: View | None = None
-            pool.enter(pid)
+            pool.enter(process)
             port.handles += 1
             undo.callback(self._leave)
             for ring in self.rings:
                 self._open(ring, offsets.get(ring))
             self._view = view = self._make_view(tx, rx)
             undo.callback(pool.region.drop, view)
-            extra = pool.take(min(body.nr_extra_bufs, pool.room), pool.of(pid).number, port.name)
+            extra = pool.take(min(body.nr_extra_bufs, pool.room), pool.of(process).number, port.name)
             view.bufs_head = pool.region.link_buffers(extra.tolist())
             flags = DO_RX_POLL * bool(body.nr_flags & Flag.DO_RX_POLL) | NO_TX_POLL * bool(
                 body.nr_flags & Flag.NO_TX_POLL
@@ -69,7 +69,7 @@ class Bound:
             self._undo = undo.pop_all()
 
     def _open(self, ring: SharedRing, offsets: Offsets | None) -> None:
-        zone = self._pool.of(self.pid)
+        zone = self._pool.of(self._process)
         if ring.users and ring.zone is not None:
             self._pool.join(ring.zone, zone)
         ring.open(zone, offsets)
@@ -111,7 +111,7 @@ class Bound:
                 for ring in closed:
                     ring.stop()
         finally:
-            self._pool.leave(self.pid, closed, self._extra_buffers)
+            self._pool.leave(self._process, closed, self._extra_buffers)
             self.port.left()
         if not self.gone:
             for ring in closed:

@@ -1,4 +1,4 @@
-"""The daemon's log: sentences on stderr."""
+"""The log of the daemon, and of what serves a socket as it does: sentences on stderr."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def printable(text: str) -> str:
 class Log:
     """At most LINES_A_SECOND lines about each program, and MOST_LINES of all: programs must not fill the disk with
     their mistakes. While nobody reads stderr, such as a terminal after Ctrl-S, lines are left out: the daemon does not
-    wait.
+    wait. name: begins each line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "ixrings daemon") -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._second, self._dropped = 0, 0
         self._lines: dict[tuple[int, int], int] = {}  # of this second, by program
@@ -68,7 +69,7 @@ class Log:
             room.register(sys.stderr, select.POLLOUT)
             if not room.poll(0):
                 return False
-            print(f"ixrings daemon: {printable(sentence[:MOST_LETTERS])}", file=sys.stderr, flush=True)
+            print(f"{self._name}: {printable(sentence[:MOST_LETTERS])}", file=sys.stderr, flush=True)
         except (OSError, ValueError):  # it is closed
             pass
         return True

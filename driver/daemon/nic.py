@@ -22,26 +22,32 @@ class Nic:
     """A port by the name that programs use. tx, rx: its rings, by number.
 
     wanted: returns the numbers of the receive and of the transmit queues that somebody waits for. Raises PortError for
-    a virtual function, and for a transport that the service cannot serve.
+    a transport that the service cannot serve.
     """
 
     def __init__(self, name: str, port: Port, pool: Pool, wanted: Callable[[Nic], tuple[set[int], set[int]]]) -> None:
         self.name, self.port = name, port
         self.session = port._owned()
-        if self.session.device.virtual:  # rings.py has the registers of a whole NIC
-            raise PortError(
-                f"{name}: {self.session.device.name} is a virtual function, and the daemon serves whole NICs only. "
-                "Open it in a program, by this name"
-            )
         if self.session.device.doorbells_need_ringing:
+            why = (
+                "A virtual function at a socket has no doorbell region; open the whole NIC, or one of vfio-pci"
+                if self.session.device.virtual
+                else "Serve it with a doorbell region (without --trap-all)"
+            )
             raise PortError(
                 f"{name}: {self.session.device.name} needs a message after each sync, and the daemon's service thread "
-                "sends none. Serve it with a doorbell region (without --trap-all)"
+                f"sends none. {why}"
             )
         for queue in (*self.session.tx, *self.session.rx):
             queue.ring.name = f"{name} {queue.ring.direction.name} ring {queue.ring.ringid}"
-        self.tx: list[SharedRing] = [NicRing(pool, self.session, queue) for queue in self.session.tx]
-        self.rx: list[SharedRing] = [NicRing(pool, self.session, queue) for queue in self.session.rx]
+        tx = [NicRing(pool, self.session, queue) for queue in self.session.tx]
+        rx = [NicRing(pool, self.session, queue) for queue in self.session.rx]
+        self.tx: list[SharedRing] = [*tx]
+        self.rx: list[SharedRing] = [*rx]
+        if self.session.device.virtual:
+            self.session.vf.restarted = lambda queue: next(
+                each for each in (*tx, *rx) if each.ring is queue.ring
+            ).restart()
         self._wanted = wanted
         self._armed: tuple[set[int], set[int]] = (set(), set())
         self.gone = ""
@@ -98,6 +104,11 @@ class NicPort(NetmapPort):
             raise Refused(errno.EINVAL, f"{self.name} has no host rings any more: its interface was deleted")
 
     # ---- a switch has the NIC ----
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it is a virtual function, which receives nothing for others."""
+        return self._nic.session.device.virtual
 
     def set_attached(self, on: bool) -> None:
         """A switch has the NIC's rings, or not any more. It receives what is for others, too."""

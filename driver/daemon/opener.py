@@ -34,7 +34,7 @@ class Opener:
 
     def bind(self, port: NetmapPort, body: Register, offsets: OffsetsOption | None = None) -> None:
         """Bind rings to this handle. offsets: the option of that name. Raises Refused."""
-        self.bound = Bound(port, body, self.peer.pid, self.peer.uid, offsets)
+        self.bound = Bound(port, body, self.peer.process, offsets)
         self.world.add(self.bound)
 
     def leave(self) -> None:

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import Refused
 
@@ -20,13 +21,31 @@ MOST_ID = 0xFFFF_FFFE  # the next one is chown()'s "leave it"
 SHARE = 50  # percent
 
 
+class Process(NamedTuple):
+    """A process, told from a later one that has its number.
+
+    pid: 0 if the process is in a PID namespace that the daemon does not see. started: in clock ticks since the boot
+    (proc(5), field 22 of /proc/PID/stat), or 0 if it cannot be read. uid: of SO_PEERCRED. Because of it, processes of
+    two users are never taken for one, whatever pid and started are.
+    """
+
+    pid: int
+    started: int
+    uid: int
+
+
 @dataclass(frozen=True)
 class Peer:
-    """The process that connected."""
+    """The process that connected. started: as of Process."""
 
     pid: int
     uid: int
     groups: frozenset[int]
+    started: int = 0
+
+    @property
+    def process(self) -> Process:
+        return Process(self.pid, self.started, self.uid)
 
     def __str__(self) -> str:
         return f"process {self.pid} of {user_name(self.uid)}"
@@ -110,7 +129,16 @@ def peer_of(sock: socket.socket) -> Peer:
         raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
     except OSError:  # more groups than that, or an old kernel
         raw = b""
-    return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(raw) // 4}I", raw)}))
+    return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(raw) // 4}I", raw)}), start_of(pid))
+
+
+def start_of(pid: int) -> int:
+    """When a process started, in clock ticks since the boot. 0: it has ended, or the daemon cannot see it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])  # its name, before this ")", may have spaces
+    except OSError:
+        return 0
 
 
 def number_of(text: str) -> int:

@@ -20,7 +20,7 @@ from ixrings.rings.layout import RESERVED_BUFFERS
 from ixrings.rings.view import View
 
 from .errors import Refused
-from .policy import owner, user_name
+from .policy import Process, owner, user_name
 
 FREE, DAEMON = 0, 1
 FIRST_ZONE, LAST_ZONE = 2, 0xFFFF
@@ -59,13 +59,13 @@ class Surroundings(Protocol):
 
 
 class Zone:
-    """One owner of buffers. pids: its processes; a pipe has a zone without one. handles: how many it has open.
+    """One owner of buffers. processes: its own; a pipe has a zone without one. handles: how many it has open.
     rings: those that it has bound. users: whose share its buffers count in."""
 
     def __init__(self, number: int, user: int | None) -> None:
         self.number = number
         self.users = {user}
-        self.pids: set[int] = set()
+        self.processes: set[Process] = set()
         self.handles = 0
         self.rings: list[Owned] = []
 
@@ -86,7 +86,7 @@ class Pool:
         self.zone_of: npt.NDArray[np.uint16] = np.full(region.total_buffers, DAEMON, np.uint16)
         self.zone_of[region.take_buffers(region.free_buffers)] = FREE
         self._zones: dict[int, Zone] = {}  # by number
-        self._of: dict[int, Zone] = {}  # by pid
+        self._of: dict[Process, Zone] = {}
 
     @property
     def acting(self) -> int | None:
@@ -171,7 +171,7 @@ class Pool:
         """For the status: free, the daemon's and the programs' buffers add up to total."""
         counts = np.bincount(self.zone_of[RESERVED_BUFFERS:])
         of = {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
-        zones = {zone.number: sorted(zone.pids) for zone in self._zones.values()}
+        zones = {zone.number: sorted(process.pid for process in zone.processes) for zone in self._zones.values()}
         return {
             "total": len(self.zone_of) - RESERVED_BUFFERS,
             "free": of.pop(FREE, 0),
@@ -242,15 +242,15 @@ class Pool:
         """Free everything that the zone owns, and forget it."""
         self.zone_of[self.zone_of == zone.number] = FREE
         del self._zones[zone.number]
-        for pid in zone.pids:
-            del self._of[pid]
+        for process in zone.processes:
+            del self._of[process]
 
-    def enter(self, pid: int) -> Zone:
+    def enter(self, process: Process) -> Zone:
         """The zone of a process, which opens one more handle. Raises Refused(ENOMEM)."""
-        zone = self._of.get(pid)
+        zone = self._of.get(process)
         if zone is None:
-            zone = self._of[pid] = self.new_zone()
-            zone.pids.add(pid)
+            zone = self._of[process] = self.new_zone()
+            zone.processes.add(process)
         zone.handles += 1
         zone.users.add(self._around.acting)
         return zone
@@ -263,23 +263,23 @@ class Pool:
         for ring in other.rings:
             ring.belong_to(zone)
         zone.rings += other.rings
-        zone.pids |= other.pids
+        zone.processes |= other.processes
         zone.users |= other.users
         zone.handles += other.handles
-        for pid in other.pids:
-            self._of[pid] = zone
+        for process in other.processes:
+            self._of[process] = zone
         del self._zones[other.number]
 
-    def of(self, pid: int) -> Zone:
+    def of(self, process: Process) -> Zone:
         """The zone of a process that has handles."""
-        return self._of[pid]
+        return self._of[process]
 
-    def leave(self, pid: int, closed: Sequence[Owned], extra: Callable[[], Sequence[int]]) -> None:
+    def leave(self, process: Process, closed: Sequence[Owned], extra: Callable[[], Sequence[int]]) -> None:
         """A handle of a process closes. Free what it had; with the last handle of its zone, all that the zone has.
 
         closed: rings that nobody has any more; the NIC has stopped them. extra: reads its list of extra buffers.
         """
-        zone = self._of[pid]
+        zone = self._of[process]
         zone.handles -= 1
         zone.rings = [ring for ring in zone.rings if not any(ring is each for each in closed)]
         if not zone.handles:

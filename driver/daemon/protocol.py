@@ -27,7 +27,7 @@ getsockopt = ctypes.CDLL(None).getsockopt
 
 
 class Kind(IntEnum):
-    """The kind of a message."""
+    """The kind of a message. The daemon does not know AGENT."""
 
     CTRL = 1
     ATTACH = 2
@@ -36,6 +36,7 @@ class Kind(IntEnum):
     OWNER = 5
     VIOLATION = 6
     REFUSED = 7
+    AGENT = 8  # to `ixrings emulate --vf`
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class NicRing(SharedRing):
 
     @property
     def unsent(self) -> bool:
-        nic, number = self._session.nic, self.ring.ringid
+        nic, number = self._session.function.queues, self.ring.ringid
         return isinstance(self._queue, TxQueue) and nic.TDT[number].read() != nic.TDH[number].read()
 
     def received_with(self, offset: int, most: int) -> int:
@@ -139,13 +139,13 @@ class NicRing(SharedRing):
         buffers = self.pool.take(self.ring.num_slots, zone.number, self.ring.name, charged=False)
         try:
             self.stop()
-            self._start(buffers)
+            self._start(buffers, runs=self._session.function.runs)
         except BaseException:  # the device is gone, for example
             self.pool.give(buffers, zone.number)
             raise
 
     def stop(self) -> None:
-        nic = self._session.nic
+        nic = self._session.function.queues
         if isinstance(self._queue, TxQueue):
             takeover.stop_transmit(nic, self._queue, STOP_S)
         else:
@@ -154,24 +154,42 @@ class NicRing(SharedRing):
     def rest(self) -> None:
         self.zone = self.offsets = None
         self.kring.zone = DAEMON
-        self._start(self._resting)
+        self._start(self._resting, runs=self._session.function.runs)
 
-    def _start(self, buffers: Indices) -> None:
-        """Rebuild the ring, and switch the queue on.
+    def restart(self) -> None:
+        """The function was reset, with all its queues: netmap's initial state again.
+
+        A slot keeps its buffer if that is the zone's, and only then: the NIC is about to write to it. For the others
+        there are the buffers with which the ring rests.
+        """
+        buffers = self._resting
+        if self.zone is not None:
+            present = self.buffers_now
+            kept = self.pool.hand_over(present, self.zone.number, self.zone.number)
+            buffers = np.where(kept, present, self._resting)
+        self._queue.use_offsets(None)  # the registers are those of a queue without
+        self._start(buffers, runs=True)
+
+    def _start(self, buffers: Indices, *, runs: bool) -> None:
+        """Rebuild the ring, and switch the queue on. runs: if the function does not, restart() does that later.
 
         A program that has the region may write to the slots meanwhile, so the NIC gets `buffers`, not what they say.
         """
         session, queue, before = self._session, self._queue, self._queue.offsets
+        nic = session.function.queues
         descriptors = session.descriptors(queue.ring)
         queue.use_offsets(self.offsets)
         self.pool.region.rebuild(queue.ring, buffers, self.offsets)
+        if not runs:
+            queue.restart()
+            return
         if self.offsets != before and isinstance(queue, RxQueue):
             size = self.offsets.received if self.offsets else self.pool.region.buf_size
-            queues.set_buffer_size(session.nic, queue.ring.ringid, size)
+            queues.set_buffer_size(nic, queue.ring.ringid, size)
         if isinstance(queue, TxQueue):
-            takeover.start_transmit(session.nic, queue, descriptors, head_word(session, queue))
+            takeover.start_transmit(nic, queue, descriptors, head_word(session, queue))
         else:
-            takeover.start_receive(session.nic, queue, descriptors, buffers)
+            takeover.start_receive(nic, queue, descriptors, buffers)
 
 
 class SoftRing(SharedRing):

@@ -9,7 +9,6 @@ from typing import Any
 
 from ixrings.hw.errors import DeviceError
 
-from ..link import read_link
 from .nic import Nic
 from .policy import user_name
 from .protocol import MAX_STATUS
@@ -59,7 +58,7 @@ def of_nic(nic: Nic, host: bool) -> dict[str, object]:
     if nic.gone:
         return {**facts, "gone": nic.gone}
     try:
-        return {**facts, "mac": nic.port.mac, "link": str(read_link(nic.session.device, nic.session.nic))}
+        return {**facts, "mac": nic.port.mac, "link": str(nic.session.function.link())}
     except DeviceError as error:  # it has gone just now
         return {**facts, "gone": str(error)}
 

@@ -46,6 +46,12 @@ def attach(opener: Opener, call: Call) -> None:
     if not isinstance(port, NicPort):
         raise Refused(errno.EINVAL, f"there is no port {short!r}")
     opener.check_owner(world.nics[short])
+    if port.virtual:
+        raise Refused(
+            errno.EOPNOTSUPP,
+            f"{short} is a virtual function: it receives only frames for its own address, and its PF drops frames that "
+            "it sends for others",
+        )
     check_attachable(call.name, port, body.reg, switches)
     place = switches.add(switch, call.name, port)
     if body.reg.nr_mode == Mode.NIC_SW:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from ixrings.driver import errors
-from ixrings.driver.mailbox import Event, PfEnd, VfEnd
-from ixrings.driver.vf_requests import ACK, CTS, NACK, Host, Reception, Request, Requests, Version, multicast_hash
+from ixrings.driver.vf_requests import Host, Requests, multicast_hash
 from ixrings.hw.errors import RegisterTimeout
+from ixrings.hw.pf.mailbox import Event, PfEnd, VfEnd
+from ixrings.hw.pf.words import ACK, CONTROL, CTS, NACK, Reception, Request, Version
 from ixrings.hw.registers import Registers, VfRegisters
 
 REQ, ACKED, VFU, PFU, PFSTS, PFACK, RSTI, RSTD = (1 << bit for bit in range(8))
@@ -269,7 +270,7 @@ def test_a_pf_in_reset_is_not_waited_for() -> None:
 
 
 def test_a_buffer_that_the_other_side_keeps_ends_the_wait_with_its_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ixrings.driver.mailbox.TAKE_S", 0.01)
+    monkeypatch.setattr("ixrings.hw.pf.mailbox.Mailbox.take_s", 0.01)
     board = Board()
     vf, pf = VfEnd(VfRegisters(Side(board, False))), PfEnd(Registers(Side(board, True)), VF)
     board.pf_write(PFU)
@@ -287,3 +288,14 @@ def test_a_buffer_that_the_other_side_keeps_ends_the_wait_with_its_register(monk
 def test_the_hash_of_a_group_follows_the_filter_type_of_the_pf() -> None:
     group = bytes.fromhex("01005e00a5c3")
     assert [multicast_hash(group, kind) for kind in range(4)] == [0xC3A, 0x874, 0x0E9, 0x3A5]
+
+
+def test_a_pf_does_not_write_over_a_request_that_answers_its_ping() -> None:
+    board = Board()
+    vf, pf = VfEnd(VfRegisters(Side(board, False))), PfEnd(Registers(Side(board, True)), VF)
+    assert pf.notify([CONTROL])
+    assert vf.receive(1) == [CONTROL]
+    vf.send([Request.RESET])
+    assert not pf.notify([NACK]), "the VF has asked meanwhile"
+    assert pf.take_event(Event.MESSAGE) and pf.receive(1) == [Request.RESET]
+    assert pf.notify([CONTROL]) and vf.receive(1) == [CONTROL]

@@ -23,6 +23,7 @@ from ixrings.hw.errors import DeviceError
     ("emulated@link=2.5,paced", PortName("", Kind.EMULATED, "loop", None, frozenset(), True, 2.5)),
     ("emulated@rules=raise,paced", PortName("", Kind.EMULATED, "loop", paced=True, rules="raise")),
     ("emulated@fault=removal+9:sink", PortName("", Kind.EMULATED, "sink", fault="removal+9")),
+    ("emulated@vfs=63:sink", PortName("", Kind.EMULATED, "sink", vfs=63)),
     ("emulated/xT", PortName("", Kind.EMULATED, "loop", None, frozenset("xT"))),
     ("0000:03:00.0", PortName("", Kind.BDF, "0000:03:00.0")),
     ("03:00.1", PortName("", Kind.BDF, "0000:03:00.1")),
@@ -37,13 +38,14 @@ from ixrings.hw.errors import DeviceError
 def test_a_name_is_parsed_by_the_grammar(text: str, expected: PortName) -> None:
     name = parse_port_name(text)
     assert name.text == text
-    assert (name.kind, name.target, name.queue, name.flags, name.paced, name.link_up_s) == (
+    assert (name.kind, name.target, name.queue, name.flags, name.paced, name.link_up_s, name.vfs) == (
         expected.kind,
         expected.target,
         expected.queue,
         expected.flags,
         expected.paced,
         expected.link_up_s,
+        expected.vfs,
     )
 
 
@@ -62,15 +64,19 @@ def test_a_name_is_parsed_by_the_grammar(text: str, expected: PortName) -> None:
         ("emulated/RT", "R (receive only)"),
         ("emulated/R:loop/T", "together leave no ring"),
         ("emulated/q", "R (receive only), T (transmit only) and x"),
-        ("emulated@fast", "paced, link=SECONDS, rules=raise and fault=NAME"),
+        ("emulated@fast", "paced, link=SECONDS, rules=raise, fault=NAME and vfs=NUMBER"),
         ("emulated@rules=strict", "not one of raise, record, ignore; write rules=raise"),
-        ("emulated@paced=1", "paced, link=SECONDS, rules=raise and fault=NAME"),
+        ("emulated@paced=1", "paced, link=SECONDS, rules=raise, fault=NAME and vfs=NUMBER"),
         ("emulated@link=soon", "link=2.5"),
         ("emulated@link=-1", "link=2.5"),
+        ("emulated@vfs=64", "choose 0 to 63"),
+        ("emulated-vf@vfs=2", "'vfs=2' is not an option"),
         ("vfio:03", "0000:03:00.0"),
         ("vfio", "0000:03:00.0"),
         ("vfio-user:", "vfio-user:/run/nic.sock"),
         ("0000:03:00.0@paced", "other ports have none"),
+        ("0000:03:00.0@vf_token=7", "is not a UUID, such as"),
+        ("uio:0000:03:00.0@vf_token=00112233-4455-6677-8899-aabbccddeeff", "a NIC on vfio-pci has vf_token=UUID"),
         ("0000:03:00.9", "PCI address"),
     ],
 )
@@ -84,3 +90,10 @@ def test_a_wrong_name_is_refused_with_what_is_allowed(text: str, allowed: str) -
 def test_a_missing_nic_is_reported_as_missing(text: str) -> None:
     with pytest.raises(DeviceError, match=r"there is no PCI device ffff:03:00\.0\. Run: ixrings list"):
         open_port(text)
+
+
+@pytest.mark.parametrize("text", ["0000:03:10.0", "vfio:0000:03:10.0-1", "vfio-noiommu:0000:03:10.0/R"])
+def test_a_token_of_a_virtual_function_is_written_after_its_address(text: str) -> None:
+    token = "00112233-4455-6677-8899-aabbccddeeff"
+    assert parse_port_name(f"{text}@vf_token={token.upper()}").vf_token == token
+    assert parse_port_name(text).vf_token == ""

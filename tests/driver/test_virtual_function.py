@@ -14,14 +14,12 @@ from ixrings.driver.config import OnePortOptions
 from ixrings.driver.errors import PfNotReady, PortError, PortStuck, RequestRefused
 from ixrings.driver.opening import open_port
 from ixrings.driver.port import Port
-from ixrings.hw.emulator import Emulated82599, PfAgent
+from ixrings.hw.emulator import Emulated82599, PfAgent, emulated_vf
 from ixrings.hw.errors import DeviceError, DeviceGone
 from ixrings.hw.trace.file import TraceFile
 
 PATIENCE_S = 30.0
 BROADCAST = b"\xff" * 6
-# A PF that resets does not wait until its virtual functions have switched their queues off.
-resets_with_queues_on = pytest.mark.breaks_rules("queues_off_before_master_disable")
 
 
 @contextmanager
@@ -60,6 +58,23 @@ def until(done: Callable[[], object], port: Port | None = None) -> None:
             port.poll(0.02)
         else:
             time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "wire"),
+    [("linux", 0, "source"), pytest.param("dpdk", 3, "source=200", marks=pytest.mark.slow)],
+)
+def test_the_frames_of_a_source_go_to_the_virtual_function_also_after_a_reset_of_the_pf(
+    kind: str, number: int, wire: str
+) -> None:
+    with emulated_vf(wire, number, agent=kind) as device, open_port(device) as port:
+        assert isinstance(device.agent, PfAgent)
+        assert all(each[:6].hex(":") == port.mac for each in receive(port, 100))
+        device.agent.reset()
+        until(lambda: port.vf.recoveries == 1, port)
+        got = port.stats()["VFGPRC"]
+        receive(port, 5000)  # more than the ring holds
+        until(lambda: port.stats()["VFGPRC"] > got, port)
 
 
 @pytest.mark.parametrize("kind", ["linux", pytest.param("dpdk", marks=pytest.mark.slow)])
@@ -186,7 +201,6 @@ def test_what_a_virtual_function_has_not_is_refused_with_who_has_it() -> None:
             open_port("emulated-vf:sink", **{option: True})  # type: ignore[arg-type]
 
 
-@resets_with_queues_on
 def test_a_port_goes_on_after_its_pf_was_reset() -> None:
     with two_ports() as (agent, one, two):
         one.send([frame(two, one)])
@@ -200,7 +214,6 @@ def test_a_port_goes_on_after_its_pf_was_reset() -> None:
         assert 1 <= two.stats()["VFGPRC"] <= 2, "the reset cleared the register"
 
 
-@resets_with_queues_on
 def test_a_pf_that_goes_down_is_the_reason_of_the_link_and_comes_back() -> None:
     """The case in which other drivers stay without frames until their program starts again."""
     with two_ports() as (agent, one, two):
@@ -227,7 +240,6 @@ def test_a_link_that_the_host_switched_off_names_the_command() -> None:
         until(lambda: port.link.up, port)
 
 
-@resets_with_queues_on
 def test_a_pf_that_takes_back_what_it_granted_stops_the_port_with_a_sentence() -> None:
     with Emulated82599("sink", vfs=1) as nic, PfAgent(nic, "linux") as agent, open_port(nic.vf(0)) as port:
         port.vlan.filter = {5}

@@ -27,3 +27,13 @@ def test_the_commands_show_a_virtual_function(
     ):
         assert main(words) == 1
         assert says in capsys.readouterr().err
+
+
+def test_the_commands_show_the_virtual_functions_of_a_nic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "virtual functions 3" in output(capsys, "info", "emulated@vfs=3:sink")
+    assert "virtual functions" not in output(capsys, "info", "emulated:sink")
+    shown = output(capsys, "stats", "emulated@vfs=3:sink", "--all")
+    assert "0  VFGPRC[2]" in shown and "VFGPRC[3]" not in shown
+    assert "PFVTCTL          0x00000000 -> 0x40000181" in output(
+        capsys, "regs", "emulated@vfs=3:sink", "--diff", "8.2.3.27"
+    )

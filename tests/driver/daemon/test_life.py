@@ -21,9 +21,13 @@ from pathlib import Path
 import pytest
 
 from ixrings import PortError, open_port
-from ixrings.driver.daemon.abi import Call, Flag, Header, Mode, PortInfo, Register, Request
+from ixrings.driver.daemon.abi import Call, Flag, Header, Mode, PortInfo, Register, Request, pack
+from ixrings.driver.daemon.daemon import Daemon, Settings
+from ixrings.driver.daemon.opener import Opener
 from ixrings.driver.daemon.place import make_folder
+from ixrings.driver.daemon.policy import Peer
 from ixrings.driver.daemon.protocol import close_all
+from ixrings.driver.daemon.requests import answer
 from tests.support.netmap_client import COMMAND, RX, NetmapClient, RunningDaemon, call_of, daemon, errno_of, times
 from tests.support.netmap_programs import started
 from tests.support.programs import ENVIRONMENT, wait_for
@@ -88,7 +92,6 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         (("ix0=emulated", "--group", "no-such-group"), "there is no group 'no-such-group'"),
         (("ix0=emulated", "--user", "4294967295"), "is too large for a user or a group; choose 0 to 4294967294"),
         (("ix0=emulated", "--memory", "1"), "--memory 1 is too little"),
-        (("ix0=emulated-vf",), "is a virtual function, and the daemon serves whole NICs only"),
         (("--status",), "no daemon listens there"),
     ],
 )
@@ -366,3 +369,12 @@ def test_memory_of_a_port_is_unmapped_with_its_last_handle(tmp_path: Path) -> No
                 sees.register("vale0:x", flags=Flag.MONITOR_RX)
                 assert mapped() == before + 2
             wait_for(lambda: mapped() == before, "the daemon keeps memory that nobody has", 10)
+
+
+def test_the_error_of_a_refused_call_keeps_no_frame_and_so_no_memory() -> None:
+    """An idle daemon never collects garbage, and frames refer to each other in circles."""
+    with Daemon(Settings({"ix0": "emulated"}, memory_mb=32, host=False)) as served:
+        opener = Opener(served, Peer(os.getpid(), os.geteuid(), frozenset()))
+        for request in (b"short", pack(call_of(Request.REGISTER, "none", Register()))):
+            refused = answer(opener, request).refused
+            assert refused is not None and refused.__traceback__ is None
