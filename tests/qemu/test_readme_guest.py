@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.qemu.lab.guest import PROJECT
-from tests.qemu.lab.ours import OurGuest, our_guest, sending
+from tests.qemu.lab.ours import CHECKOUT, OurGuest, as_printed, our_guest, sending
 from tests.qemu.lab.prepared import Kernel, Lab
 
 pytestmark = pytest.mark.qemu
-
-AS_USER = "setpriv --reuid=1000 --regid=1000 --clear-groups env USER=user HOME=/tmp"
-CHECKOUT = """
-mkdir -p /tmp/checkout/.venv/bin && cd /tmp/checkout && ln -s /project/* .
-ln -s /usr/bin/python3 .venv/bin/python
-printf '#!/bin/sh\\nexec python3 -m ixrings "$@"\\n' > .venv/bin/ixrings && chmod +x .venv/bin/ixrings
-"""
 
 
 def commands() -> list[str]:
@@ -32,11 +25,6 @@ def ours(lab: Lab, vfio_kernel: Kernel, module_folder: Path) -> Iterator[OurGues
     with our_guest(lab, module_folder / vfio_kernel.image.parent.name, kernel=vfio_kernel) as ours:
         ours.run(CHECKOUT)
         yield ours
-
-
-def as_printed(ours: OurGuest, command: str, status: int | None = 0) -> str:
-    who = "env USER=user" if command.startswith("sudo ") else AS_USER
-    return ours.run(f"cd /tmp/checkout; {who} bash -c '{command.removeprefix('sudo ')}'", status=status)
 
 
 def test_the_readmes_five_commands_lead_from_lspci_to_packets(ours: OurGuest) -> None:

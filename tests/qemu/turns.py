@@ -29,8 +29,19 @@ DAYS = {  # the file, and the parameter of its guest
     "test_linux_emulate": "even",
     "test_linux_intx": "odd",
     "test_linux_ptp": "odd",
+    "test_linux_vf": "even",  # on odd days ixgbevf runs in test_linux_vfs
+    "test_linux_vfs": "odd",
+    "test_linux_vf_emulate": "odd",
+    "test_linux_vmdq": "even",
+    "test_linux_vf_host": "even",
     "test_dpdk": "odd",
     "test_ipxe": "odd",
+    "test_vf_guest[group]": "even",
+    "test_vf_guest[iommufd]": "odd",
+    "test_vf_guest[noiommu]": "odd",
+    "test_dpdk_vf[linux]": "even",
+    "test_dpdk_vf[dpdk]": "odd",
+    "test_sriov_guest": "even",
 }
 
 

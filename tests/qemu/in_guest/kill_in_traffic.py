@@ -19,8 +19,12 @@ import numpy.typing as npt
 
 VICTIM = """
 import sys
-from ixrings import open_port
-with open_port(sys.argv[1], promiscuous=True) as port:
+from ixrings import NotOffered, open_port
+try:
+    port = open_port(sys.argv[1], promiscuous=True)
+except NotOffered:  # a virtual function
+    port = open_port(sys.argv[1])
+with port:
     print("open", flush=True)
     frames = [bytes([255]) * 6 + bytes(54)] * 64
     count, busy = 0, False

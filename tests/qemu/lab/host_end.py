@@ -43,6 +43,11 @@ class HostEnd:
             (bytes.fromhex(destination.replace(":", "")) + bytes.fromhex("02000000000188b5")).ljust(60, b"\0"), count
         )
 
+    def received(self) -> int:
+        """The number of frames that came from the guest."""
+        shown = self.space.run("cat", f"/sys/class/net/{self.interface}/statistics/rx_packets")
+        return int(shown.stdout)
+
     def set_mtu(self, mtu: int) -> None:
         ip("-n", self.space.name, "link", "set", self.interface, "mtu", str(mtu))
 
@@ -67,12 +72,12 @@ class HostEnd:
 class LinuxPort:
     """An interface in the guest, driven by Linux."""
 
-    def __init__(self, guest: Guest, name: str = "eth0") -> None:
-        self.guest, self.name = guest, name
+    def __init__(self, guest: Guest, name: str = "eth0", address: str = GUEST) -> None:
+        self.guest, self.name, self.address = guest, name, address
 
     def up(self, mtu: int = 1500) -> None:
-        """Set the interface up with the address GUEST, and wait for its carrier."""
-        self.guest.run(f"ip link set {self.name} up mtu {mtu}; ip address replace {GUEST}/24 dev {self.name}")
+        """Set the interface up with its address, and wait for its carrier."""
+        self.guest.run(f"ip link set {self.name} up mtu {mtu}; ip address replace {self.address}/24 dev {self.name}")
         self.wait_for_carrier(True)
 
     def carrier(self) -> bool:
@@ -82,6 +87,16 @@ class LinuxPort:
         wait_for(
             lambda: self.carrier() == wanted, f"{self.name} did not {'get' if wanted else 'lose'} its carrier", seconds
         )
+
+    def ping(self, *options: str, to: str = HOST) -> None:
+        """Ping from the guest, and assert that no packet is lost.
+
+        Linux forgets the neighbour first. A frame that waited for an answer while the cable was out leaves an entry
+        that fails up to 3 s later, and takes the pings that wait in it along.
+        """
+        self.guest.run(f"ip neigh flush to {to}")
+        answer = self.guest.run(f"ping -q {' '.join(options)} {to}", timeout_s=300).output
+        assert ", 0% packet loss" in answer, answer
 
     def counters(self) -> dict[str, int]:
         """The counters of ethtool -S."""

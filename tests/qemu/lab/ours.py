@@ -39,19 +39,23 @@ read word < opened; rm opened
 {OPEN} {LEFT}; ixrings unbind {LEFT}
 """
 
+AS_USER = "setpriv --reuid=1000 --regid=1000 --clear-groups env USER=user HOME=/tmp"
+CHECKOUT = """
+mkdir -p /tmp/checkout/.venv/bin && cd /tmp/checkout && ln -s /project/* .
+ln -s /usr/bin/python3 .venv/bin/python
+printf '#!/bin/sh\\nexec python3 -m ixrings "$@"\\n' > .venv/bin/ixrings && chmod +x .venv/bin/ixrings
+"""
+
 
 def frame(number: int, length: int = 60) -> bytes:
     return (b"\xff" * 6 + bytes.fromhex("020000000099") + b"\x88\xb5" + number.to_bytes(4, "big")).ljust(length, b"\0")
 
 
 @dataclass
-class OurGuest:
+class Scripts:
+    """Runs scripts that use the project in a guest."""
+
     guest: Guest
-    nics: tuple[ServedNic, ServedNic]
-    wires: tuple[str, str]
-    shows_registers: (
-        bool  # whether the kernel lets a program read registers of a NIC that another driver or program has
-    )
 
     def run(self, script: str, *, timeout_s: float = 180, status: int | None = 0) -> str:
         """What the script printed. Asserts that it ends with `status`, if that is not None."""
@@ -65,6 +69,21 @@ class OurGuest:
     def refused(self, script: str) -> str:
         """The sentence that a refused command prints."""
         return self.run(script, status=1).strip()
+
+
+def as_printed(ours: Scripts, command: str, status: int | None = 0) -> str:
+    """A command of the README, with sudo by root and otherwise by a user, in a copy of the checkout."""
+    who = "env USER=user" if command.startswith("sudo ") else AS_USER
+    return ours.run(f"cd /tmp/checkout; {who} bash -c '{command.removeprefix('sudo ')}'", status=status)
+
+
+@dataclass
+class OurGuest(Scripts):
+    nics: tuple[ServedNic, ServedNic]
+    wires: tuple[str, str]
+    shows_registers: (
+        bool  # whether the kernel lets a program read registers of a NIC that another driver or program has
+    )
 
     def far_end(self, side: int) -> Port:
         """A port at the far end of NIC `side`'s cable. Its rings are long, because a guest is slow."""
