@@ -6,6 +6,7 @@ python examples/labs/check.py 03 --nic 0000:03:00.0     # the same file on a rea
 
 from __future__ import annotations
 
+import socket
 import struct
 import sys
 import time
@@ -35,6 +36,25 @@ def open_nic() -> Device:
     """The NIC as it is, before any register access: `with open_nic() as device:`. Raises DeviceError."""
     kind, _, socket = nic_name().partition(":")
     return VfioUserDevice(socket) if kind == "vfio-user" else VfioDevice(nic_name())
+
+
+def pf(command: str) -> str:
+    """What the administrator of the physical function does; the answer. After `ip link set PF` the same words do it on
+    a real one, so there this function shows the command and waits for Enter.
+
+    "vf 1 spoofchk off", "vf 1 trust on" and so on change VF 1; "vf 0 mac" asks for an address; "spoofed" asks how many
+    frames the NIC has dropped because of their source address. Raises DeviceError if it is refused.
+    """
+    place = Path(nic_name().partition(":")[2]).with_name("pf")
+    if not place.is_socket():
+        return input(f"On the host: ip link set PF {command}. Then type the answer, or just Enter: ")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as administrator:
+        administrator.connect(str(place))
+        administrator.sendall(f"{command}\n".encode())
+        answer = administrator.makefile(encoding="utf-8").readline().strip()
+    if answer.startswith("refused: "):
+        raise DeviceError(answer)
+    return answer
 
 
 def store(memory: DmaMemory, index: int, q0: int, q1: int) -> None:

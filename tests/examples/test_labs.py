@@ -73,9 +73,9 @@ def mistaken() -> dict[Mistake, Verdict]:
 # ---- files ----
 
 
-def test_there_are_eleven_labs_each_with_readme_script_solution_and_hints() -> None:
+def test_there_are_twelve_labs_each_with_readme_script_solution_and_hints() -> None:
     folders = sorted(LABS.glob("[0-9][0-9]_*"))
-    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 12)]
+    assert [folder.name[:2] for folder in folders] == [f"{number:02}" for number in range(1, 13)]
     for folder in folders:
         kind = "c" if folder.name[:2] in IN_C else "py"
         wanted = {"README.md", f"lab.{kind}", f"solution.{kind}", "hints.md"}
@@ -140,6 +140,25 @@ def test_a_program_in_c_cannot_forge_the_daemons_log_or_stop_the_judge() -> None
     ])  # fmt: skip
     for verdict in (forged, scribbled):
         assert verdict.missing.startswith("No slot had a buf_idx"), verdict
+
+
+PRINTS = """from course import open_nic, pf
+with open_nic() as device:
+    print("with my address: 1 sent\\nwith the neighbour's address: 0 sent\\nSET_MAC was refused")
+    for command in ("spoofed", "vf 1 spoofchk off", "vf 1 spoofchk on", "vf 1 trust on"):
+        print(pf(command))
+"""
+TAKES_THE_NEIGHBOURS = """from course import open_nic, pf
+with open_nic() as device:
+    pf("vf 0 spoofchk off")
+"""
+
+
+@pytest.mark.slow
+def test_words_on_the_screen_and_to_the_administrator_are_not_frames() -> None:
+    printed, foreign = judged([Case("12", PRINTS), Case("12", TAKES_THE_NEIGHBOURS)])
+    assert printed.missing.startswith("VFCTRL.RST was never set") and not printed.passed
+    assert "VF 0 belongs to your neighbour" in foreign.reason
 
 
 @pytest.mark.slow

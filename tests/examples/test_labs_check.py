@@ -113,7 +113,7 @@ def test_an_untouched_lab_lists_its_gaps_and_the_first_hint(tmp_path: Path) -> N
     assert "not yet" in done.stdout and "GAP 1, 2, 3, 4, 5" in done.stdout and "--hint 1" in done.stdout
 
 
-@pytest.mark.parametrize("lab", [f"{number:02}" for number in range(1, 12)])
+@pytest.mark.parametrize("lab", [f"{number:02}" for number in range(1, 13)])
 def test_each_lab_has_at_least_two_hints(lab: str) -> None:
     hints = (next(LABS.glob(f"{lab}_*")) / "hints.md").read_text()
     assert len(re.findall(r"^## ", hints, re.MULTILINE)) >= 2
@@ -126,7 +126,7 @@ def test_hints_are_shown_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (("12",), "neither a lab"),
+    (("13",), "neither a lab"),
     (("1",), "check.py 01"),
     (("03", "/nowhere/lab.py"), "does not exist"),
     (("/tmp/no-such-class",), "neither a lab"),
@@ -177,9 +177,9 @@ def test_a_class_is_shown_as_a_table(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["student", *(f"{number:02}" for number in range(1, 12))]
-    assert lines[1].split() == ["ada", "passed", "-", "passed", *["-"] * 8]
-    assert lines[2].split() == ["bob", "not", "yet", *["-"] * 10]
+    assert lines[0].split() == ["student", *(f"{number:02}" for number in range(1, 13))]
+    assert lines[1].split() == ["ada", "passed", "-", "passed", *["-"] * 9]
+    assert lines[2].split() == ["bob", "not", "yet", *["-"] * 11]
     assert lines[4].startswith("bob 01: The script did not print which device it found.")
     assert (tmp_path / "ada" / solution("03").parent.name / "packets.pcap").exists()
 

@@ -97,6 +97,8 @@ def become_judge(lab: Lab, file: Path, limit_s: float, folder: Path, group: Cont
                     script = source.read(MOST_SOURCE)
                 if file.suffix == ".c":
                     from .netmap_trial import try_program as attempt  # the other labs do not need the driver
+                elif lab.on_vf:
+                    from .vf_trial import try_function as attempt
                 else:
                     attempt = try_script
                 evidence = attempt(lab, file, folder, group, limit_s=limit_s)

@@ -10,7 +10,8 @@ from random import Random
 
 from ixrings.hw.emulator import Violation
 
-from .nic import Access, Descriptor, Pace
+from .nic import Pace
+from .record import Access, Descriptor
 from .sandbox import Run
 
 
@@ -21,7 +22,7 @@ class Setup:
     frames: sent to the NIC. link_up_s: time that the link needs to come up. pace: how fast the NIC works (None: at full
     speed). expects_faults: DMA faults are the lab's subject. awaited: each register write is answered before the script
     continues, so the record has the script's times; otherwise writes are posted. answers: what the peer of lab 11 sends
-    back for a frame.
+    back for a frame. neighbour: the address of VF 0 in lab 12.
     """
 
     mac: bytes
@@ -31,6 +32,7 @@ class Setup:
     expects_faults: bool = False
     awaited: bool = False
     answers: dict[bytes, bytes] = field(default_factory=dict)
+    neighbour: bytes = b""
 
 
 @dataclass
@@ -53,6 +55,30 @@ class Told:
     broken: list[tuple[str, int]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Command:
+    """What the script asked the PF's administrator to do in lab 12, and what had happened until then: accesses: to the
+    VF. requests: of the VF by mailbox. sent: frames that the NIC let out of it. spoofed: frames that it dropped."""
+
+    text: str
+    accesses: int
+    requests: int
+    sent: int
+    spoofed: int
+
+
+@dataclass
+class Pools:
+    """The PF's side of lab 12. addresses: of VF 0 and VF 1. requests: words of each request of VF 1, and of the answer.
+    spoofed: frames that the NIC dropped. neighbour: frames that VF 0 got."""
+
+    addresses: tuple[bytes, ...] = ()
+    commands: list[Command] = field(default_factory=list)
+    requests: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    spoofed: int = 0
+    neighbour: list[bytes] = field(default_factory=list)
+
+
 @dataclass
 class Evidence:
     """What one run left.
@@ -60,7 +86,7 @@ class Evidence:
     opened: whether the script opened the NIC. record: the first KEPT accesses; accesses: the number of all.
     sent: frames that left the NIC. played: the number of setup.frames that reached it. received: frames by queue
     (QPRC). not_saved: why packets.pcap and trace.txt are not beside the script, or "". Of lab 11, told: by the daemon;
-    traffic: what the peer saw; goes_on: the other program's traffic after the run.
+    traffic: what the peer saw; goes_on: the other program's traffic after the run. Of lab 12, pools: the PF's side.
     """
 
     setup: Setup
@@ -76,6 +102,7 @@ class Evidence:
     told: Told = field(default_factory=Told)
     traffic: Traffic = field(default_factory=Traffic)
     goes_on: bool = True
+    pools: Pools = field(default_factory=Pools)
 
     @property
     def faults(self) -> list[Violation]:
@@ -154,12 +181,13 @@ Step = Callable[[Evidence], "str | None"]
 @dataclass(frozen=True)
 class Lab:
     """number: "03". setup: of a run. steps: questions in order; the first answer says what is missing. file: the
-    student's."""
+    student's. on_vf: it runs on a virtual function."""
 
     number: str
     setup: Callable[[Random], Setup]
     steps: tuple[Step, ...]
     file: str = "lab.py"
+    on_vf: bool = False
 
     @property
     def folder(self) -> Path:

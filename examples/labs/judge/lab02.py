@@ -8,7 +8,7 @@ from ixrings.hw.fields import AUTOC
 from ixrings.hw.registers import Registers
 
 from .evidence import Evidence, Lab, Setup
-from .nic import Access
+from .record import Access
 from .shared import any_mac
 
 TRAINING_S = 0.1

@@ -6,7 +6,7 @@ from random import Random
 
 from . import shared
 from .evidence import Evidence, Lab, Setup
-from .nic import Descriptor
+from .record import Descriptor
 from .shared import RS, any_mac
 
 FRAMES, BATCH, SLOTS = 256, 32, 128

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import lab01, lab02, lab03, lab04, lab05, lab06, lab07, lab08, lab09, lab10, lab11
+from . import lab01, lab02, lab03, lab04, lab05, lab06, lab07, lab08, lab09, lab10, lab11, lab12
 
 LABS = {
     lab.number: lab
@@ -18,5 +18,6 @@ LABS = {
         lab09.LAB,
         lab10.LAB,
         lab11.LAB,
+        lab12.LAB,
     )
 }

@@ -45,7 +45,7 @@ def try_program(
                 with Network(folder, socket, peer, script.user) as network:
                     network.wait()
                     script.spared += network.processes
-                    nic.start_clock()
+                    nic.record.start_clock()
                     run = script.run()
                     goes_on = network.goes_on()
             finally:
@@ -55,7 +55,7 @@ def try_program(
             if thread.is_alive():
                 raise OSError(errno.ETIMEDOUT, f"the NIC was busy for {STOP_S:g} s after the program had ended")
         evidence = Evidence(
-            setup, run, True, nic.accesses, nic.count, received=nic.received, violations=nic.violations,
+            setup, run, True, nic.record.accesses, nic.record.count, received=nic.received, violations=nic.violations,
             told=network.told, traffic=peer.traffic, goes_on=goes_on,
         )  # fmt: skip
     evidence.sent = [frame for _, frame in peer.traffic.sent]

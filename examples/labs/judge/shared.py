@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from .evidence import Evidence, Step
-from .nic import Descriptor
+from .record import Descriptor
 
 PEER = bytes.fromhex("020000000009")
 TEST_TYPE = bytes.fromhex("88b5")  # the EtherType for local experiments (IEEE 802)

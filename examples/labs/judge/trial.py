@@ -17,7 +17,8 @@ from ixrings.hw.vfio_user.server import Server
 
 from .cgroup import ControlGroup
 from .evidence import Evidence, Lab
-from .nic import KEPT, WatchedNic
+from .nic import WatchedNic
+from .record import KEPT
 from .sandbox import Script
 
 LIMIT_S = 10.0
@@ -58,7 +59,7 @@ def try_script(
             thread = threading.Thread(target=server.serve, name="vfio-user", daemon=True)
             thread.start()
             try:
-                nic.start_clock()
+                nic.record.start_clock()
                 run = script.run()
                 closed.wait(LEAVE_S)
             finally:
@@ -68,7 +69,15 @@ def try_script(
             if thread.is_alive():
                 raise OSError(errno.ETIMEDOUT, f"the NIC was busy for {STOP_S:g} s after the script had ended")
         evidence = Evidence(
-            setup, run, opened.is_set(), nic.accesses, nic.count, [], nic.frames_played, nic.received, nic.violations
+            setup,
+            run,
+            opened.is_set(),
+            nic.record.accesses,
+            nic.record.count,
+            [],
+            nic.frames_played,
+            nic.received,
+            nic.violations,
         )
         nic.close()
         sent = read_capture(recorded, allow_truncated=True)
