@@ -12,9 +12,9 @@ import os
 import sys
 import time
 
-from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
+from meter import Meter, options, receiving_everything, run  # first: it makes Ctrl-C quiet while the other modules load
 
-from ixrings import Port, open_port
+from ixrings import Port
 from ixrings.driver.arguments import COUNT, MTU, SLOTS, whole
 from ixrings.hw.capture.frames import MAX_FRAME
 from ixrings.hw.capture.pcap import CaptureWriter
@@ -66,8 +66,8 @@ def main() -> None:
         parser.error("a capture is not for a terminal's screen; give -w FILE, or a pipe, such as: | tcpdump -r -")
     out = sys.stderr if streams else None
     # The port first: a file that its wire reads is not overwritten then.
-    with open_port(
-        args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, promiscuous=True, trace=args.trace
+    with receiving_everything(
+        args.port, mtu=args.mtu, buf_size=buf_size, rx_slots=args.slots, trace=args.trace
     ) as port:
         with CaptureWriter(args.file, snaplen=args.snaplen or MAX_FRAME) as writer:
             with Meter(lambda: {"received": writer.frames}, [port], as_json=args.json, out=out) as meter:

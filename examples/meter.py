@@ -15,11 +15,15 @@ import json
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from ixrings import ERRORS, Port, PortTimeout
+from ixrings import ERRORS, NotOffered, Port, PortTimeout, open_port
+from ixrings.driver.config import OnePortOptions
 from ixrings.driver.program import EXPECTED, say
 from ixrings.driver.program import run as run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FRAMES = ("sent", "received", "forwarded")
 # Frames with an error that the NIC does not deliver (82599 8.2.3.23). ROC: longer than the port's mtu allows.
@@ -157,6 +161,16 @@ def in_words(counted: Mapping[str, float], seconds: float) -> str:
     words += [f"{name} {value:,.6g}" for name, value in counted.items() if name not in (*FRAMES, *LOSSES)]
     words += [f"{counted[name]:,.0f} {what}" for name, what in LOSSES.items() if counted.get(name)]
     return f"{', '.join(words)} in {seconds:.2f} s"
+
+
+def receiving_everything(name: str, **options: Unpack[OnePortOptions]) -> Port:
+    """The port, promiscuous from the start. A virtual function cannot be: it receives only what is for it."""
+    options["promiscuous"] = True
+    try:
+        return open_port(name, **options)
+    except NotOffered:
+        options["promiscuous"] = False
+        return open_port(name, **options)
 
 
 def options(text: str | None) -> argparse.ArgumentParser:

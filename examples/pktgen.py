@@ -8,27 +8,17 @@ pktgen.py -i emulated:loop -f ping -n 1000     measure a thousand round trips; o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
 from select import POLLIN, POLLOUT
 
-from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
+from meter import Meter, options, receiving_everything, run  # first: it makes Ctrl-C quiet while the other modules load
 from packets import HEADERS, LONGEST, SHORTEST, endpoint, mac, udp_frame
 from pingpong import RoundTrips, pong
 
-from ixrings import NotOffered, Port, open_port
+from ixrings import Port
 from ixrings.driver.arguments import BATCH, COUNT, NUMBER_OF_QUEUES, RATE, SECONDS_OR_NONE, checked, whole
 
 PACE_S = 0.001  # with -R, frames are released at least once in this time
 UNIT = 1024  # bytes; the NIC takes buffer sizes in KB
-
-
-def receiving_everything(opened: Callable[..., Port]) -> Port:
-    """The port, promiscuous from the start. A virtual function cannot be: it receives only what is for it."""
-    try:
-        return opened(promiscuous=True)
-    except NotOffered:
-        return opened()
 
 
 class Generator:
@@ -102,8 +92,7 @@ class Generator:
 
     def main(self) -> None:
         args = self.args
-        opened = partial(
-            open_port,
+        with receiving_everything(
             args.port,
             tx_queues=args.queues,
             rx_queues=args.queues,
@@ -112,8 +101,7 @@ class Generator:
             link_timeout=args.link_timeout,
             busy_poll=args.busy,
             trace=args.trace,
-        )
-        with receiving_everything(opened) as port:
+        ) as port:
             port.wait_link(args.link_timeout)
             if args.function == "ping":
                 trips = RoundTrips(port, self.frame(port))

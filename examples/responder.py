@@ -14,7 +14,7 @@ from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the 
 from packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, checksum, ipv4, mac
 
 from ixrings import open_port
-from ixrings.driver.arguments import COUNT, checked
+from ixrings.driver.arguments import COUNT, MTU, checked
 
 ARP = struct.Struct("!HHBBH6s4s6s4s")
 REQUEST, REPLY = 1, 2
@@ -68,10 +68,11 @@ def main() -> None:
         help="address to answer for (default: %(default)s)",
     )
     parser.add_argument("-c", dest="count", type=COUNT, default=0, help="stop after this many answers (default: never)")
+    parser.add_argument("--mtu", type=MTU, default=9000, help="longest payload in bytes (default: %(default)s)")
     args = parser.parse_args()
     counted: dict[str, float] = {"received": 0, "sent": 0}
     with (
-        open_port(args.port, mtu=9000, trace=args.trace) as port,
+        open_port(args.port, mtu=args.mtu, trace=args.trace) as port,
         Meter(lambda: counted, [port], as_json=args.json) as meter,
     ):
         mine = mac(port.mac)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from select import POLLOUT
 
-from meter import Meter, options, run  # first: it makes Ctrl-C quiet while the other modules load
+from meter import Meter, options, receiving_everything, run  # first: it makes Ctrl-C quiet while the other modules load
 
-from ixrings import ERRORS, PortClosed, PortError, Queue, Share, SharedQueue, open_port
+from ixrings import ERRORS, PortClosed, PortError, Queue, Share, SharedQueue
 from ixrings.driver.arguments import BATCH, COUNT, SLOTS, whole
 from ixrings.driver.program import say
 
@@ -113,13 +113,12 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="spin instead of sleeping when there is nothing to do")
     args = parser.parse_args()
     name = "forwarded" if args.forward else "received"
-    with open_port(
+    with receiving_everything(
         args.port,
         tx_queues=args.queues,
         rx_queues=args.queues,
         tx_slots=args.slots,
         rx_slots=args.slots,
-        promiscuous=True,
         trace=args.trace,
     ) as port:
         shares = [port.share(queue) for queue in range(args.queues)]

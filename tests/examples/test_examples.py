@@ -24,7 +24,10 @@ from ixrings import open_ports
 from ixrings.hw.capture.pcap import CaptureWriter, read_capture
 from tests.support.programs import ENVIRONMENT, EXAMPLES, command, interrupt, run_example, started, wait_for
 
-PROGRAMS = sorted(file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
+OTHERS = {"scapy_port"}  # needs Scapy: test_scapy.py
+PROGRAMS = sorted(
+    {file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8")} - OTHERS
+)
 LIBRARIES = {"meter", "packets"}
 MAC = bytes.fromhex("028259900001")  # the emulated NIC's default address
 PEER = bytes.fromhex("020000000009")
@@ -418,3 +421,21 @@ def test_pktgen_sends_jumbo_frames(tmp_path: Path) -> None:
     file = tmp_path / "jumbo.pcap"
     assert in_json("pktgen", "-f", "tx", "-i", f"emulated:pcap=,{file}", "-l", 9000, "-n", 500)["sent"] == 500
     assert set(read_capture(file).lengths.tolist()) == {9000}
+
+
+@pytest.mark.slow
+def test_examples_work_on_a_virtual_function(tmp_path: Path) -> None:
+    assert in_json("line_rate", "-i", "emulated-vf", "-t", "0.5")["wrong"] == 0
+    assert in_json("line_rate", "-i", "emulated-vf", "-t", "0.2", "-b", 8192)["wrong"] == 0
+    assert in_json("pktgen", "-i", "emulated-vf", "-f", "ping", "-n", 100)["received"] == 100
+    nic, file = tmp_path / "nic", tmp_path / "came.pcap"
+    with started([sys.executable, "-m", "ixrings", "emulate", "--vf", "2", "--socket", str(nic)]) as emulator:
+        assert emulator.stdout is not None
+        for _ in range(2):
+            assert " listens at " in emulator.stdout.readline()
+        with started(command("capture", "-i", f"vfio-user:{nic}/vf0.sock", "-w", file, "-c", 5)) as capture:
+            wait_for(file.exists, "capture.py has not begun")
+            assert in_json("pktgen", "-i", f"vfio-user:{nic}/vf1.sock", "-f", "tx", "-n", 5)["sent"] == 5
+            capture.communicate(timeout=30)
+            assert capture.returncode == 0
+    assert len(read_capture(file).lengths) == 5
