@@ -5,15 +5,18 @@
     python tests/bench/engine.py --phases          nanoseconds a frame of each phase of a step (phases.py)
 
 tx: frames to a sink. rx: UDP frames from a source, checked and hashed. rx8: the same, into eight queues. loop: frames
-sent, looped back and received. The program's thread steps the NIC, so descriptors do not cross cores. The driver works
-between the steps and is not counted. Phases are minima over steps. The counter between two phases waits until the first
-one has ended, while the shipped engine overlaps phases and frames. So the phases' sum exceeds a frame's time: it shows
-what waits.
+sent, looped back and received. vf-: the same with a port on a virtual function. idle-: with a port on the PF, while two
+virtual functions are there without a port. switch: from one virtual function to another.
+
+The program's thread steps the NIC, so descriptors do not cross cores. The driver works between the steps and is not
+counted. Phases are minima over steps. The counter between two phases waits until the first one has ended, while the
+shipped engine overlaps phases and frames. So the phases' sum exceeds a frame's time: it shows what waits.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import statistics
@@ -25,15 +28,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from building import BenchError
-from loops import fill
 from machine import cpu_model
 from phases import Marks, Phase, build
+from scenes import WAYS, scene
 
-from ixrings import open_port
 from ixrings.hw.emulator import Emulated82599
 
-WIRES = {"tx": "sink", "rx": "source", "rx8": "source", "loop": "loop"}
-RX_QUEUES = {"rx8": 8}  # otherwise one
 STEP = 512  # frames, half a ring
 STEP_FUNCTIONS = ("transmit_step", "receive_step")
 COUNTED_STEPS = 40  # enough, because counts do not vary
@@ -70,22 +70,23 @@ def phase_costs(what: str, steps: int, marks: Marks) -> list[Phase]:
 
 def steps_of(what: str, steps: int, step: Callable[[Emulated82599], int]) -> None:
     """Call `step`, which steps the NIC and returns the frames moved, when STEP frames are ready to move."""
-    nic = Emulated82599(WIRES[what], manual=True)
-    with nic, open_port(nic, link_timeout=0, rx_queues=RX_QUEUES.get(what, 1)) as port:
-        nic.step(0)
-        fill(port)
+    with scene(WAYS[what], manual=True) as found:
+        sender, receiver = found.sender, found.receiver
         for _ in range(steps):
-            if WIRES[what] != "source":
-                port.tx_rings[0].advance(STEP)
-                port.txsync()
-            moved = step(nic)
+            if WAYS[what].wire != "source":
+                sender.tx_rings[0].advance(STEP)
+                sender.txsync()
+            moved = step(found.nic)
             if moved < STEP:
                 raise BenchError(f"{what}: a step moved {moved} frames instead of {STEP}")
-            port.txsync()
-            port.rxsync()
-            for ring in port.rx_rings:
+            sender.txsync()
+            receiver.rxsync()
+            received = sum(ring.space for ring in receiver.rx_rings)
+            if received != (0 if WAYS[what].only_sends else STEP):
+                raise BenchError(f"{what}: {received} frames came of {STEP}")
+            for ring in receiver.rx_rings:
                 ring.advance(ring.space)
-            port.rxsync()
+            receiver.rxsync()
 
 
 def instructions(what: str) -> float:
@@ -95,6 +96,7 @@ def instructions(what: str) -> float:
         command = [
             "valgrind",
             "--tool=callgrind",
+            "--instr-atstart=no",
             f"--callgrind-out-file={file}",
             sys.executable,
             __file__,
@@ -102,9 +104,27 @@ def instructions(what: str) -> float:
             what,
             "--steps",
             str(COUNTED_STEPS),
+            "--inside-callgrind",
         ]
         subprocess.run(command, check=True, capture_output=True)
         return inclusive(file.read_text(encoding="utf-8"), STEP_FUNCTIONS) / (COUNTED_STEPS * STEP)
+
+
+def be_counted(what: str, steps: int) -> None:
+    """Run the steps inside callgrind, which counts from the first one on: what comes before takes ten times as long
+    when it is counted."""
+    counting = False
+
+    def counted(nic: Emulated82599) -> int:
+        nonlocal counting
+        if not counting:
+            switch = subprocess.Popen(["callgrind_control", "-i", "on", str(os.getpid())], stdout=subprocess.DEVNULL)
+            while switch.poll() is None:  # callgrind answers while this process runs, and not while it waits
+                pass
+            counting = True
+        return nic.step(STEP)
+
+    steps_of(what, steps, counted)
 
 
 def inclusive(profile: str, functions: tuple[str, ...]) -> int:
@@ -136,11 +156,12 @@ def print_phases(ways: list[str], steps: int) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the cost of the emulated NIC's engine for a 64-byte frame.")
-    parser.add_argument("--what", choices=WIRES, action="append", help="measure only this (may be repeated)")
+    parser.add_argument("--what", choices=WAYS, action="append", help="measure only this (may be repeated)")
     parser.add_argument(
         "--steps", type=int, default=400, help=f"number of steps of {STEP} frames (default: %(default)s)"
     )
     parser.add_argument("--instructions", action="store_true", help="count instructions instead of time")
+    parser.add_argument("--inside-callgrind", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--phases", action="store_true", help="divide the time into the phases of a step")
     options = parser.parse_args()
     if options.steps < 1:
@@ -151,16 +172,19 @@ def arguments() -> argparse.Namespace:
 
 
 def print_costs(options: argparse.Namespace) -> None:
+    if options.inside_callgrind:
+        be_counted(options.what[0], options.steps)
+        return
     print(cpu_model())
     if options.phases:
-        print_phases(options.what or list(WIRES), options.steps)
+        print_phases(options.what or list(WAYS), options.steps)
         return
-    for what in options.what or WIRES:
+    for what in options.what or WAYS:
         if options.instructions:
-            print(f"{what:5} {instructions(what):6.0f} instructions a frame", flush=True)
+            print(f"{what:9} {instructions(what):6.0f} instructions a frame", flush=True)
         else:
             costs = step_costs_ns(what, options.steps)
-            print(f"{what:5} {min(costs):6.1f} ns min {statistics.median(costs):6.1f} median", flush=True)
+            print(f"{what:9} {min(costs):6.1f} ns min {statistics.median(costs):6.1f} median", flush=True)
 
 
 def main() -> int:

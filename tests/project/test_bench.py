@@ -22,7 +22,17 @@ from ixrings.hw.emulator.engine.library import LIBRARY
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "tests/bench"
 FLOOR_MPPS = 5
-ENGINE_CEILINGS = {"tx": 180, "rx": 360, "rx8": 360, "loop": 680}  # measured with gcc 12: 150, 305, 305, 571
+# measured with gcc 12: 157, 314, 305, 519; on VFs 174, 361, 601, and 510 from VF to VF
+ENGINE_CEILINGS = {
+    "tx": 180,
+    "rx": 360,
+    "rx8": 360,
+    "loop": 680,
+    "vf-tx": 200,
+    "vf-rx": 415,
+    "vf-loop": 690,
+    "switch": 590,
+}
 WAYS = {"tx", "rx", "loop", "bridge", "bridge_touched"}
 ROW = set("what batch paced min median max lost quiet loud noise others stolen limit_ns".split())
 TOO_BUSY = "Close other programs"
@@ -219,6 +229,16 @@ def test_throughput_measures_every_way_through_the_rings() -> None:
 
 
 @pytest.mark.slow
+def test_ports_on_vfs_are_measured_beside_ports_on_the_pf_and_many_vfs_in_one_process() -> None:
+    rows = {row["what"]: row for row in output("virtual.py --runs 1 --seconds 0.02")["rows"]}
+    assert set(rows) == {"tx", "rx", "loop", "vf-tx", "vf-rx", "vf-loop", "switch"}
+    assert all(row["lowest"] > 0 for row in rows.values()) and rows["vf-tx"]["ratio"] > 0
+    found = output("virtual.py --many 16")["rows"][0]
+    assert found["vfs"] == 16 and found["threads"] == 1, "one agent, and no thread for a VF"
+    assert 0 < found["descriptors_each"] < 20 and found["frame_ns"] > 0
+
+
+@pytest.mark.slow
 def test_scaling_measures_one_program_and_workers() -> None:
     found = output("scaling.py --runs 1 --seconds 0.3 --most 2")
     assert [(row["queues"], len(row["each"])) for row in found["rows"]] == [(1, 1), (2, 2)]
@@ -393,14 +413,16 @@ def test_throughput_shows_how_cost_grows_as_a_markdown_table() -> None:
 def test_the_engine_alone_is_timed_for_each_way() -> None:
     done = run("engine.py --steps 20")
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^(\w+) +[\d.]+ ns min", done.stdout, re.MULTILINE) == ["tx", "rx", "rx8", "loop"]
+    assert re.findall(r"^(\S+) +[\d.]+ ns min", done.stdout, re.MULTILINE) == [
+        "tx", "rx", "rx8", "loop", "vf-tx", "vf-rx", "vf-loop", "idle-tx", "idle-rx", "idle-loop", "switch",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_an_engine_step_is_divided_into_its_phases() -> None:
     done = run("engine.py --phases --steps 20")
     assert done.returncode == 0, done.stderr
-    ways = re.split(r"^(\w+): [\d.]+ ns a frame$", done.stdout, flags=re.MULTILINE)
+    ways = re.split(r"^(\S+): [\d.]+ ns a frame$", done.stdout, flags=re.MULTILINE)
     phases = dict(zip(ways[1::2], [set(re.findall(r"^ +(\D+?) +[\d.]+$", text, re.MULTILINE)) for text in ways[2::2]]))
     assert phases["tx"] >= {"lock and round", "tx descriptor fetch", "tx counters", "tx head write-back"}
     assert phases["rx"] >= {"rx offer", "rx classify, checksums", "rx accept, filters", "rx descriptor", "rx copy"}
