@@ -43,7 +43,7 @@ def test_the_lines_of_threads_run_as_printed(capsys: pytest.CaptureFixture[str])
 
 def test_the_lines_of_asyncio_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(python_block(README, 2), "README.md", "exec"), {})
-    assert capsys.readouterr().out == "60\n" * 4
+    assert capsys.readouterr().out == "1 60\n2 60\n3 60\n4 60\n"
 
 
 @pytest.mark.network
@@ -63,6 +63,12 @@ def test_the_worker_of_the_api_page_runs_as_printed(tmp_path: Path) -> None:
     program.write_text(python_block(ROOT / "driver/API.md", 2))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("done\nTrue\n", "")
+
+
+def test_the_physical_function_of_the_api_page_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(ROOT / "driver/API.md", 4), "API.md", "exec"), {})
+    mac, served = capsys.readouterr().out.splitlines()[0].split()[:2]
+    assert (mac, served) == ("02:00:00:00:0a:bc", "True")
 
 
 def headings(page: Path) -> set[str]:
