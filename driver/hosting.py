@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from typing import NoReturn
 
 from ixrings.hw.device import Device
@@ -184,6 +185,7 @@ class HostingFunction(PhysicalFunction):
         if self._running:
             self._running = False
             self.serving.revoke()
+            self.serving.end_rates()
         super().stop()
         self.nic.GCR_EXT.update(VT_MODE=0)
 
@@ -229,7 +231,7 @@ class HostingFunction(PhysicalFunction):
     @property
     def threaded(self) -> bool:
         """Whether a thread serves the VFs, besides the port's waits."""
-        return self.interrupts is not None and self.interrupts.attendant is not None
+        return self.interrupts is not None and self.interrupts.attended
 
     def set_threaded(self, on: bool) -> None:
         if self.interrupts is not None:
@@ -324,7 +326,7 @@ class HostingInterrupts(NicInterrupts):
     ) -> None:
         self._first, self._on_message = first, on_message
         self._message_fd = -1
-        self.attendant: Attendant | None = None
+        self._attendant: Attendant | None = None
         super().__init__(
             device,
             nic,
@@ -352,13 +354,20 @@ class HostingInterrupts(NicInterrupts):
         super()._others_came()  # first: a cause that comes later interrupts again
         self._on_message()
 
+    @property
+    def attended(self) -> bool:
+        """Whether the thread that serves VFs runs."""
+        return self._attendant is not None and self._attendant.runs
+
     def attend(self, on: bool) -> None:
         """Start or end the thread that serves VFs."""
-        if on and self.attendant is None:
-            self.attendant = Attendant(self._message_fd, self._others_came)
-        elif not on and self.attendant is not None:
-            self.attendant.close()
-            self.attendant = None
+        if on and self.attended:
+            return
+        before, self._attendant = self._attendant, None
+        if before is not None:
+            before.close()
+        if on:
+            self._attendant = Attendant(self._message_fd, self._others_came)
 
     def close(self) -> None:
         self.attend(False)
@@ -380,23 +389,32 @@ class Attendant:
     """
 
     def __init__(self, fd: int, work: Callable[[], None]) -> None:
-        self._message, self._work = os.dup(fd), work
-        self._end = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._attend, name="virtual-functions", daemon=True)
-        self._thread.start()
+        self._work, self._ended = work, False
+        with ExitStack() as undo:
+            self._message = os.dup(fd)
+            undo.callback(os.close, self._message)
+            self._end = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            undo.callback(os.close, self._end)
+            self._thread = threading.Thread(target=self._attend, name="virtual-functions", daemon=True)
+            self._thread.start()
+            self._undo = undo.pop_all()
+
+    @property
+    def runs(self) -> bool:
+        return self._thread.is_alive()
 
     def close(self) -> None:
+        self._ended = True
         os.eventfd_write(self._end, 1)
-        if self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread():  # garbage collection may close the port here
             self._thread.join()
-        os.close(self._message)
-        os.close(self._end)
+        self._undo.close()
 
     def _attend(self) -> None:
         sleep = select.poll()
         for descriptor in (self._message, self._end):
             sleep.register(descriptor, select.POLLIN)
-        while True:
+        while not self._ended:
             ready = dict(sleep.poll(LOOK_S * 1000))
             if self._end in ready:
                 return

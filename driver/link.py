@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ixrings.hw.device import Device
 from ixrings.hw.fields import LINKS
+from ixrings.hw.rate import SPEEDS_MBPS
 from ixrings.hw.registers import Registers
 
 LMS_10G_SERIAL = 3
 SERIAL_SFI = 2
-SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}
 POLL_S = 0.005
 
 

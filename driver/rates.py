@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager
 
-from ixrings.hw.rate import MAKES_UP_KB, write_rate
+from ixrings.hw.rate import MAKES_UP_KB, SPEEDS_MBPS, write_rate
 from ixrings.hw.registers import Registers
 
 from .checks import require
 from .errors import NotOffered, PortClosed
 from .gate import closed
-from .link import SPEEDS_MBPS
 
 LEAST_MBPS = 10  # RF_INT has ten bits: a factor of 1000 at 10 Gbit/s
 TEN_GIGABIT = 10_000  # the speed of a link that is down

@@ -22,6 +22,7 @@ from ixrings.hw.errors import DeviceError
 from ixrings.hw.pci.discovery import ADDRESS, ROOT, look_up
 from ixrings.hw.pf.mailbox import VfEnd
 from ixrings.hw.pf.words import Reception
+from ixrings.hw.rate import SPEEDS_MBPS
 from ixrings.hw.registers import VF_QUEUES, VfRegisters
 from ixrings.rings import RegionError
 from ixrings.rings.queue import RxQueue, TxQueue
@@ -31,7 +32,7 @@ from .config import OnePortOptions, drop_en, frame_size, unicast_mac
 from .errors import NotOffered, PfNotReady, PortError, PortStuck, RequestRefused
 from .function import Bound, Function, Joined
 from .interrupts import Interrupts
-from .link import SPEEDS_MBPS, Link
+from .link import Link
 from .queue_registers import VfQueueRegisters
 from .rates import RefusedRates
 from .vf_interrupts import ALL_VECTORS, VfInterrupts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .registers import Registers
 
+SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}  # LINKS.SPEED: the link's speed, which a rate is a part of
 FACTOR_ONE = 1 << 14  # RF_INT counts whole links per rate, RF_DEC 1/16384
 MOST_FACTOR = 1024 * FACTOR_ONE - 1
 MAKES_UP_KB = 4  # RTTBCNRM.MMW_SIZE for frames of usual length, as Linux and DPDK have it

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ixrings.hw.device import Device
 from ixrings.hw.pci.discovery import ROOT, Function
 from ixrings.hw.pci.sysfs import text_of
+from ixrings.hw.rate import SPEEDS_MBPS
 from ixrings.hw.registers import Registers, VfRegisters
 
 from .. import filters
-from ..link import SPEEDS_MBPS, read_link, setup_link, wait_link
+from ..link import read_link, setup_link, wait_link
 from ..reset import wait_eeprom_auto_read
 from .peek import LINK_S, Peek, RegistersHidden, peek
 

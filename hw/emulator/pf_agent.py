@@ -15,8 +15,9 @@ from typing import Any
 
 from ..errors import DeviceError
 from ..pf.answers import DPDK_API, LINUX_API, Vf
-from ..pf.serving import MAX_RATE, SPEEDS_MBPS, Serving
+from ..pf.serving import MAX_RATE, Serving
 from ..pf.words import CTS
+from ..rate import SPEEDS_MBPS
 from ..registers import Registers
 from .faults import Fault
 from .nic import Emulated82599
@@ -248,7 +249,7 @@ class PfAgent(Serving):
         return self.nic.is_gone or not self.is_up
 
     def _link_now(self) -> int:
-        """Mbit/s; 0: there is no link."""
+        """The speed of the link in Mbit/s, 0 without a link."""
         links = self._regs.LINKS.read()
         return SPEEDS_MBPS.get(links.SPEED, 0) if links.LINK_UP else 0
 
@@ -338,7 +339,7 @@ class PfAgent(Serving):
                     os.eventfd_read(fd)
             try:
                 self.work()
-            except DeviceError:  # the NIC was closed; or a VF broke a rule, and the NIC has Policy.RAISE
+            except DeviceError:  # the NIC was closed, or the agent broke a rule and the NIC has Policy.RAISE
                 if self.nic.is_gone:
                     return
 

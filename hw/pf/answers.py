@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .pools import Pools
+from .pools import VLANS, Pools
 from .words import (
     ACK,
     ARGUMENT,
@@ -303,12 +303,16 @@ class Answers:
             self._setup.add_address(mac, vf.number)
 
     def set_port_vlan(self, vf: Vf, vlan: int, qos: int) -> None:
-        """All frames of the VF are in this VLAN, and the VF cannot choose; 0: no port VLAN."""
+        """All frames of the VF are in this VLAN, and the VF cannot choose; 0: no port VLAN. Raises ValueError."""
         setup = self._setup
-        for each in vf.vlans | {vf.vlan}:
+        if not setup.set_vlan(vlan, vf.number, True):
+            raise ValueError(
+                f"VLAN {vlan}: PF and VFs have taken all {VLANS} VLAN filters of the NIC. Ask for fewer VLANs in one "
+                "of them"
+            )
+        for each in (vf.vlans | {vf.vlan}) - {vlan}:
             setup.set_vlan(each, vf.number, False)
         vf.vlan, vf.qos, vf.vlans = vlan, qos, {vlan}
-        setup.set_vlan(vlan, vf.number, True)
         setup.insert_tag(vf.number, vlan | qos << 13)
         setup.accept(vf.number, AUPE=int(not vlan))
         self.set_spoof_check(vf, vf.spoofchk)

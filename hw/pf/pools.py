@@ -99,7 +99,7 @@ class Pools:
 
     def limit_rate(self, vf: int, rate_mbps: int, link_mbps: int) -> None:
         """At most rate_mbps from each queue of the pool; 0, or the link's speed and more: no limit (8.2.3.10.16)."""
-        if not self.regs.RTTBCNRM.read():  # a port with long frames has set more
+        if rate_mbps and not self.regs.RTTBCNRM.read():  # a port with long frames has set more
             self.regs.RTTBCNRM.write(MMW_SIZE=MAKES_UP_KB)
         for queue in range(vf * self.queues, (vf + 1) * self.queues):
             write_rate(self.regs, queue, rate_mbps or None, link_mbps)

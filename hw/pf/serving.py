@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 
 from ..errors import RegisterTimeout
+from ..rate import SPEEDS_MBPS
 from ..register import ALL_ONES
 from ..registers import Registers
 from .answers import LINUX_API, STATES, Answers, Vf
@@ -21,7 +22,6 @@ from .words import CONTROL, CTS, NACK
 MAX_RATE = 10_000  # Mbit/s
 VFS_A_WORD = 32
 PATIENCE_S = 0.002  # a VF behind a socket reads sixteen words in less
-SPEEDS_MBPS = {1: 100, 2: 1_000, 3: 10_000}  # LINKS.LINK_SPEED
 
 
 class Serving:
@@ -61,6 +61,13 @@ class Serving:
             for vf in self.vfs:
                 vf.cleared = False
                 self._ping(vf)
+
+    def end_rates(self) -> None:
+        """The PF stops. A reset does not end the limits, and the next driver may not know of them."""
+        with self._lock:
+            for vf in self.vfs:
+                if vf.rate:
+                    self.setup.limit_rate(vf.number, 0, MAX_RATE)
 
     def link_changed(self) -> None:
         """Tell all VFs to look at their link. Rate limits are fractions of its speed, so they are written again."""
@@ -206,10 +213,10 @@ class Serving:
             if rate is not None:
                 self._check_limit(rate)
             vf = self.vfs[number]
-            if mac is not None:
-                self.answers.set_admin_mac(vf, mac)
             if vlan is not None or qos is not None:
                 self.answers.set_port_vlan(vf, vf.vlan if vlan is None else vlan, vf.qos if qos is None else qos)
+            if mac is not None:
+                self.answers.set_admin_mac(vf, mac)
             if spoofchk is not None:
                 self.answers.set_spoof_check(vf, spoofchk)
             if rate is not None:

@@ -16,7 +16,7 @@ from ixrings.driver.filters import multicast_bit
 from ixrings.driver.hosting import HostingFunction
 from ixrings.driver.opening import open_port
 from ixrings.driver.port import Port
-from ixrings.hw.emulator import Emulated82599, VirtualFunction
+from ixrings.hw.emulator import Emulated82599, Fault, VirtualFunction
 from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from tests.support.programs import started, wait_for
@@ -269,6 +269,34 @@ def test_a_rate_is_a_fraction_of_the_links_speed_on_each_queue_of_the_function()
         assert pf.nic.RTTBCNRM.read() == 4
         pf.vfs[1].rate = 0
         assert not rates()[7]
+
+
+def test_rates_of_virtual_functions_end_with_the_port() -> None:
+    with Emulated82599("sink", vfs=1) as nic:
+        with open_port(nic, link_timeout=0) as pf:
+            pf.vfs[0].rate = 300
+        regs = Registers(nic)
+        regs.RTTDQSEL.write(TXDQ_IDX=0)
+        assert not regs.RTTBCNRC.read().RS_ENA
+
+
+def test_a_vlan_without_a_filter_is_refused_and_nothing_is_changed() -> None:
+    with hosted(opened=0) as (pf, _):
+        pf.vlan.filter = set(range(1, 64))  # all that the NIC has besides VLAN 0's
+        with pytest.raises(ValueError, match="have taken all 64 VLAN filters"):
+            pf.vfs[0].vlan = 100
+        assert pf.vfs[0].vlan == 0 and pf.vfs[0].vlans == {0}
+        pf.vfs[0].vlan = 5  # which has one
+        assert pf.vfs[0].vlans == {5}
+
+
+@pytest.mark.slow
+def test_a_thread_that_has_ended_is_not_shown() -> None:
+    with Emulated82599("sink", vfs=1) as nic, open_port(nic, link_timeout=0) as pf:
+        pf.vfs.threaded = True
+        assert pf.vfs.threaded
+        nic.inject(Fault.REMOVAL)
+        wait_for(lambda: not pf.vfs.threaded, "the thread does not end with its NIC")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Packages from PyPI that tests run other people's programs from. They are no part of the development environment."""
+"""Packages from PyPI for tests of other people's programs. They stay outside the development environment."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ... import fields as f
+from ...pf.pools import FIRST_EITR
 from ...registers import QUEUES
 from ..faults import Fault
 from .block import Block
@@ -264,7 +265,6 @@ TRANSMIT = {
     0x3C: "TDWBAH",
 }
 READ_ONLY = {*SHARED.values(), *(name for offset, name in OWN.items() if offset > 0x1000)}
-FIRST_EITR = 127  # of VF 0; each VF has two, below those of the VF before it (X550 7.3.4.3)
 
 
 def registers_of(vf: int, queues: int) -> Iterator[tuple[int, str, int]]:

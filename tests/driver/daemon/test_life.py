@@ -63,7 +63,7 @@ def test_a_signal_ends_it_clean_in_the_middle_of_traffic(tmp_path: Path, number:
         programs = [
             stack.enter_context(started(running.path, program, "-i", name, "-n", 0, "-t", 1)) for program, name in wires
         ]
-        wait_for(lambda: all(each["syncs"] > 1000 for each in running.status()["handles"]), "there is no traffic")
+        wait_for(lambda: all(each["syncs"] > 1000 for each in running.status()["handles"]), "a ring is not synced")
         running.process.send_signal(number)
         _, log = running.process.communicate(timeout=30)
         assert running.process.returncode == 0 and not log, log
