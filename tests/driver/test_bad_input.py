@@ -327,7 +327,8 @@ class Moments:
             sys.settrace(None)
 
 
-@pytest.mark.parametrize("steps", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [8, 100])
 def test_an_exception_at_any_step_of_a_ports_life_leaves_nothing_and_the_next_port_opens(steps: int) -> None:
     whole = Moments(-1)
     whole.run()

@@ -10,6 +10,7 @@ from ixrings.hw.emulator import Emulated82599
 from ixrings.hw.emulator.nic import FIRST_IOVA
 
 
+@pytest.mark.slow
 @pytest.mark.breaks_rules("dma_read")
 def test_a_flush_reports_refused_dma_and_the_next_open_works() -> None:
     with open_port("emulated:sink") as port:

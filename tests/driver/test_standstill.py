@@ -129,6 +129,7 @@ def test_a_program_that_sent_frames_may_wait_long_for_an_answer() -> None:
             assert list(port.recv(0.06)) == []
 
 
+@pytest.mark.slow
 def test_a_missing_head_write_back_ends_also_a_wait_that_only_receives() -> None:
     with Emulated82599("sink") as nic, open_port(nic) as port:
         nic.inject(Fault.HEAD_WRITE_BACK)

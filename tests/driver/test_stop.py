@@ -92,7 +92,8 @@ def moments(total: int, count: int) -> list[int]:
     return sorted({1, 2, 3, total - 2, total - 1, total, *random.Random(82599).sample(range(1, total), count)})
 
 
-@pytest.mark.parametrize("steps", [5, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [5, 60])
 def test_a_device_unplugged_at_any_moment_is_reported_as_gone_and_everything_is_released(steps: int) -> None:
     _, total = fade(-1)
     for at in moments(total, steps):
@@ -126,6 +127,7 @@ def test_every_wait_and_every_check_reports_a_device_that_is_gone() -> None:
                 look(port)
 
 
+@pytest.mark.slow
 def test_a_flush_on_a_gone_device_ends() -> None:
     with Emulated82599("sink") as nic, open_port(nic) as port:
         nic.unplug()

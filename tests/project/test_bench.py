@@ -129,6 +129,7 @@ def test_a_sync_by_the_service_costs_little_more_than_its_request_and_answer() -
             return
 
 
+@pytest.mark.slow
 def test_a_quick_report_of_netmap_programs_has_the_parts_asked_for() -> None:
     rows = output("netmap.py --quick --part pipe")["rows"]
     assert [(row["part"], row["what"].split(", ")[1]) for row in rows] == [("pipe", "in place"), ("pipe", "rewritten")]

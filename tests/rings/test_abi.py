@@ -116,6 +116,7 @@ def test_c_sends_and_python_receives_over_a_cable(client: Path) -> None:
         assert port.device.faults == far.device.faults == []  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_python_sends_and_c_receives_over_a_cable(client: Path) -> None:
     with opened("emulated:cable=abi") as port, opened("emulated:cable=abi") as far:
         far.wait_link(30)
@@ -163,7 +164,8 @@ def sync_all(port: Port) -> set[str]:
     return broken
 
 
-@pytest.mark.parametrize(("wire", "seed"), [pytest.param("loop", 1, marks=pytest.mark.slow), ("pcap", 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("wire", "seed"), [("loop", 1), ("pcap", 2)])
 def test_a_port_survives_a_program_that_scribbles_over_its_rings(
     client: Path, tmp_path: Path, wire: str, seed: int
 ) -> None:

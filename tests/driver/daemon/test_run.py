@@ -30,7 +30,7 @@ TESTS = [
     for test in re.findall(r"TEST\((\w+)\),", (SOURCES / f"{program}.c").read_text())
     if test != "the_daemon_ends"
 ]
-SLOW = {"children_know_only_handles_that_they_have"}
+SLOW = {"children_know_only_handles_that_they_have", "cancelled_threads_keep_no_handle_open"}
 
 
 @pytest.fixture(scope="module")

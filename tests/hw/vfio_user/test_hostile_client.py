@@ -40,6 +40,7 @@ def second_client(path: str | Path) -> int:
         return other.errno(Command.VERSION, p.VERSION.pack(0, 0) + p.capabilities())
 
 
+@pytest.mark.slow
 def test_a_flood_holds_neither_the_next_client_nor_the_end(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock") as emulator:
         with Peer(emulator.path) as peer:
@@ -175,6 +176,7 @@ def test_odd_files_are_not_taken_as_interrupts(peer: Peer, tmp_path: Path) -> No
     wait_for(lambda: held()[0] == before[0] + 1, "fds are still open")
 
 
+@pytest.mark.slow
 def test_only_one_of_two_servers_takes_over_a_dead_socket(nic: Emulated82599, tmp_path: Path) -> None:
     path, rounds = tmp_path / "nic.sock", 150
     together = threading.Barrier(2, timeout=20)

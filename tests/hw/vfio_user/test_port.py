@@ -179,6 +179,7 @@ def test_a_server_that_stops_answering_counts_as_gone(tmp_path: Path, monkeypatc
             emulator.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_at_any_moment_the_next_program_can_use_the_nic(emulator: Emulator) -> None:
     for delay in (0.15, 0.22, 0.3, 0.5):
         with started(
