@@ -26,7 +26,7 @@ from ixrings.driver.cli.ring_story import play
 from ixrings.driver.ring_view import Owner, PortView, Recording, RingView, Step, owners, view_port
 from ixrings.hw.emulator import Emulated82599
 from ixrings.rings.layout import IF_HEADER_SIZE
-from tests.support.programs import started, wait_for
+from tests.support.programs import first_line, started, wait_for
 
 IXRINGS = [sys.executable, "-m", "ixrings"]
 OTHER = """
@@ -325,7 +325,8 @@ def test_an_error_is_one_sentence(capsys: pytest.CaptureFixture[str], words: tup
 
 
 def test_a_program_without_a_port_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    with started([sys.executable, "-c", "input()"]) as process:
+    with started([sys.executable, "-c", "import signal; print('runs', flush=True); signal.pause()"]) as process:
+        assert first_line(process) == "runs\n"
         assert main(["ring", f"pid:{process.pid}"]) == 1
         assert "has no port open" in capsys.readouterr().err
 
