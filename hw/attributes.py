@@ -5,9 +5,10 @@ For Python an assignment makes a new attribute, so `port.promisc = True` would d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -30,6 +31,32 @@ def public_names(kind: type) -> list[str]:
 def no_attribute(message: str, name: str) -> AttributeError:
     """The error. `obj` is None, so that Python does not add a suggestion of its own to the one in the message."""
     return AttributeError(message, name=name, obj=None)
+
+
+def always(describe: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A __repr__ that never fails: a prompt also shows objects of closed ports, of lost NICs, and in a fork."""
+
+    @wraps(describe)
+    def described(self: object) -> str:
+        try:
+            return describe(self)
+        except Exception as error:
+            return f"<{type(self).__name__}: {error}>"
+
+    return described
+
+
+def or_nothing(draw: Callable[[Any], str]) -> Callable[[Any], str | None]:
+    """A _repr_html_ that never fails: with None, a notebook shows the __repr__."""
+
+    @wraps(draw)
+    def drawn(self: object) -> str | None:
+        try:
+            return draw(self)
+        except Exception:
+            return None
+
+    return drawn
 
 
 class Guarded:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,13 +14,20 @@ from typing import TypeAlias
 
 Path: TypeAlias = str | os.PathLike[str]
 
+GZIP_MAGIC = b"\x1f\x8b"
+FIRST_BYTES = 4096  # enough to know a file by
+
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file, told by its first bytes. name: with its article, for messages."""
+    """A kind of file, told by its first bytes. name: with its article, for messages.
+
+    gzipped: a file that begins so after decompression by gunzip is of this kind, too.
+    """
 
     name: str
     begins: tuple[bytes, ...]
+    gzipped: bool = False
 
 
 class OutputRefused(OSError):
@@ -54,8 +62,9 @@ def check_kind(path: Path, kind: FileKind) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return
         with open(path, "rb") as file:
-            first = file.read(max(map(len, kind.begins)))
-        if first and not first.startswith(kind.begins):
+            first = file.read(FIRST_BYTES)
+        inside = unzipped(first) if kind.gzipped else b""
+        if first and not first.startswith(kind.begins) and not inside.startswith(kind.begins):
             raise refused(
                 path,
                 f"it exists and is not {kind.name}; it begins with the bytes {first[:4].hex(' ')}. Give another name, "
@@ -68,6 +77,14 @@ def hold_input(path: Path) -> int:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     lock(fd, fcntl.LOCK_SH)  # a file that is still being written may be read
     return fd
+
+
+def unzipped(first: bytes) -> bytes:
+    """The first bytes of what gzip has compressed to a file that begins with `first`; b"" for another file."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(first, FIRST_BYTES)
+    except zlib.error:
+        return b""
 
 
 @contextmanager

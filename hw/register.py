@@ -17,7 +17,7 @@ from enum import Enum
 from operator import index as whole
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
-from .attributes import GuardedReads, did_you_mean, nearest, no_attribute
+from .attributes import GuardedReads, did_you_mean, nearest, no_attribute, or_nothing
 from .errors import RegisterTimeout
 from .field import Field
 
@@ -104,6 +104,16 @@ class Word(GuardedReads, int):
     def __repr__(self) -> str:
         return f"{int(self):#010x} {self.describe()}".rstrip()
 
+    @or_nothing
+    def _repr_html_(self) -> str:
+        from .notebook import value_html
+
+        return value_html(self)
+
+    def __dir__(self) -> list[str]:
+        """For a prompt's Tab: the fields, and not what every int has."""
+        return [*self.fields, "describe"]
+
 
 W = TypeVar("W", bound=Word)
 
@@ -172,6 +182,11 @@ class Row(Generic[W]):
     def span(self) -> str:
         """`RXDCTL[0..127]` of an array, `CTRL` of a single register."""
         return f"{self.name}[0..{self.count - 1}]" if self.count > 1 else self.name
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the register can be read, and a read changes nothing."""
+        return not self.access.read_has_effect and self.access is not Access.WO
 
     def named(self, label: str) -> str:
         """`label`, followed by the long name."""
@@ -340,13 +355,22 @@ class Accessor(GuardedReads, Generic[W]):
         )
 
     def __repr__(self) -> str:
-        """With the register's value, unless a read would change the NIC."""
+        """With the register's value, unless a read would change the NIC, or cannot be done any more."""
         place = f"{self.row.named(self.name)} at {self.offset:#07x}"
         if self.row.access is Access.WO:
             return f"{place}: {self.row.access.value}"
         if self.row.access.read_has_effect:
             return f"{place}: {self.row.access.value}; not shown, because a read has an effect (use .read())"
-        return f"{place} = {self.read()!r}"
+        try:
+            return f"{place} = {self.read()!r}"
+        except Exception as error:
+            return f"{place}: {error}"
+
+    @or_nothing
+    def _repr_html_(self) -> str:
+        from .notebook import register_html
+
+        return register_html(self)
 
 
 class AccessorArray(GuardedReads, Generic[W]):
@@ -436,6 +460,16 @@ class RegisterMap(GuardedReads):
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
+
+    def __repr__(self) -> str:
+        name = getattr(self.space, "name", "")
+        return f"<{type(self).__name__}{f' of {name}' if name else ''}: {len(self.rows())} names, such as .CTRL>"
+
+    @or_nothing
+    def _repr_html_(self) -> str:
+        from .notebook import map_html
+
+        return map_html(self)
 
     @classmethod
     def rows(cls) -> list[Row[Any]]:

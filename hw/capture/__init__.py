@@ -1,1 +1,1 @@
-"""Capture files: read pcap and pcapng, write pcap."""
+"""Capture files: read and write pcap and pcapng."""

@@ -9,10 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaptureTruncated
+from ..output import FileKind
 
 LINKTYPE_ETHERNET = 1
 MAX_FRAME = 262144  # bytes; libpcap's limit for a record (MAXIMUM_SNAPLEN)
 NS = 1_000_000_000
+PCAP_HEADER = 24
+RECORD_HEADER = 16
+MODIFIED_HEADER = 24  # Kuznetzov's modified pcap: interface, protocol and kind of packet follow the usual header
+PCAP_MAGICS = {  # first four bytes: byte order, nanoseconds per unit of the timestamp, bytes of a record's header
+    b"\xd4\xc3\xb2\xa1": ("<", 1000, RECORD_HEADER),
+    b"\xa1\xb2\xc3\xd4": (">", 1000, RECORD_HEADER),
+    b"\x4d\x3c\xb2\xa1": ("<", 1, RECORD_HEADER),
+    b"\xa1\xb2\x3c\x4d": (">", 1, RECORD_HEADER),
+    b"\x34\xcd\xb2\xa1": ("<", 1000, MODIFIED_HEADER),
+    b"\xa1\xb2\xcd\x34": (">", 1000, MODIFIED_HEADER),
+}
+PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+CAPTURE = FileKind("a capture", (*PCAP_MAGICS, PCAPNG_MAGIC), gzipped=True)
 
 
 @dataclass(frozen=True, eq=False)

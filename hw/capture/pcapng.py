@@ -23,7 +23,6 @@ from .frames import (
     truncated,
 )
 
-PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION = 0x0A0D0D0A  # the same bytes in both byte orders
 INTERFACE, OBSOLETE, SIMPLE, ENHANCED = 1, 2, 3, 6
 SMALLEST_BLOCK = {SECTION: 28, INTERFACE: 20, OBSOLETE: 32, SIMPLE: 16, ENHANCED: 32}

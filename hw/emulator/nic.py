@@ -29,6 +29,7 @@ from .blocks.queues import ReceiveQueues, TransmitQueues
 from .blocks.sfp import SfpModule
 from .blocks.tables import Tables
 from .blocks.virtual import VFS, Virtual
+from .departures import RecordsDepartures
 from .engine.library import Engine, FunctionEngine
 from .engine.messages import DmaMessages
 from .faults import Fault
@@ -39,6 +40,7 @@ from .rules.findings import Policy, Violation
 from .rules.inspector import TAILS, Inspector
 from .vectors import Vectors
 from .virtual_function import VirtualFunction
+from .watching import Watching
 from .windows import ALL_IOVAS, FileWindows
 from .wires import Wire
 
@@ -46,7 +48,7 @@ DEFAULT_MAC = bytes([0x02, 0x82, 0x59, 0x90, 0x00, 0x01])
 FIRST_IOVA = 0x10_0000_0000  # above 32 bits, and not an address of any process: a pointer used as an IOVA is a fault
 
 
-class Emulated82599(PhysicalSide, FileWindows):
+class Emulated82599(PhysicalSide, RecordsDepartures, Watching, FileWindows):
     """An 82599 made of software; `wire` as in `emulated:WIRE` (hw/emulator/wires.py).
 
     paced: the wire carries 10 Gbit/s, 67.2 ns per 64-byte frame; else frames follow each other without gaps.
@@ -92,6 +94,7 @@ class Emulated82599(PhysicalSide, FileWindows):
         self._inspector = Inspector(self._engine, self._raw, rules)
         self.injected = InjectedFaults(self)
         self._vectors = Vectors(self._engine, self.injected)
+        self._manual = manual
         self._engine.call("nic_set_manual", manual)
         self._engine.call("nic_set_paced", paced)
         self._engine.call("nic_set_link_delay", int(link_up_s * 1e9))
@@ -139,6 +142,7 @@ class Emulated82599(PhysicalSide, FileWindows):
         self.disable_interrupts()
         self._engine.call("nic_stop")
         self._wire.close()
+        self._end_departures()
         self._inspector.take()
         with self._engine.frozen():  # a thread that waits for the engine finds the NIC closed
             self._closed = True
@@ -397,7 +401,7 @@ class Emulated82599(PhysicalSide, FileWindows):
     # ---- the board, the wire, time ----
 
     def step(self, frames: int = 64, ns: int = 0) -> int:
-        """Needs `manual`: `ns` pass, then each queue and the wire move at most `frames`. Returns the number moved."""
+        """Needs `manual` or pause(). `ns` pass; each queue and the wire move at most `frames`. Returns their sum."""
         self._check_open()
         return self._engine.call("nic_step", frames, ns)
 
@@ -429,7 +433,7 @@ class Emulated82599(PhysicalSide, FileWindows):
 
     @property
     def now_ns(self) -> int:
-        """The NIC's clock: the machine's monotonic one, or with `manual` the time that has passed in `step`."""
+        """The NIC's clock: the machine's monotonic one without pauses, or the time that has passed in `step`."""
         self._check_open()
         return self._engine.call("nic_now")
 

@@ -6,15 +6,16 @@ import errno
 import os
 import struct
 
-from ..capture.frames import Capture
-from ..capture.pcap import CAPTURE, read_capture
+from ..capture.frames import CAPTURE, Capture
+from ..capture.pcap import read_capture
 from ..errors import CaptureError, WireError
 from ..output import hold_input, open_output
 from ..tap import open_tap
 from .engine.library import Engine
 
-WIRES = "loop, sink[=NS], source[=LENGTH], cable=NAME, pcap=IN[,OUT], tap=IFNAME"
+WIRES = "loop[,delay=NS], sink[=NS], source[=LENGTH], cable=NAME[,delay=NS], pcap=IN[,OUT], tap=IFNAME"
 SHORTEST, LONGEST = 60, 9724  # bytes of a source's frames, without CRC
+LONGEST_DELAY_NS = 100_000_000  # of a loop or cable; the engine keeps what 10 Gbit/s carry in this time
 SLOWEST_NS = 1_000_000_000  # that a sink may need for a frame
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanosecond stamps, Ethernet
 
@@ -29,6 +30,10 @@ class Wire:
         self._fds: list[int] = []
         self._capture: Capture | None = None  # kept, because the engine reads its arrays
         self._cable = ""
+        self._delay_ns: int | None = None
+        if name.startswith(("loop,", "cable=")):
+            name, comma, delay = name.partition(",")
+            self._delay_ns = delay_ns(delay) if comma else None
         kind, separator, self._argument = name.partition("=")
         connect = {
             "loop": self._loop,
@@ -52,6 +57,7 @@ class Wire:
 
     def _loop(self, argument: str) -> None:
         self._engine.call("wire_loop")
+        self._delay(self._engine, self._delay_ns)
 
     def _sink(self, argument: str) -> None:
         """argument: how many nanoseconds it needs for a frame; empty: none."""
@@ -75,9 +81,17 @@ class Wire:
             ends = CABLES.ends(name)
             if len(ends) == 2:
                 raise WireError(f"cable={name} already joins two ports; close one, or use another name")
+            delay = CABLES.delay(name)
+            if delay is not None and self._delay_ns not in (None, delay):
+                raise WireError(
+                    f"cable={name} delays frames by {delay} ns for both of its ports; give the second one no delay or "
+                    "the same"
+                )
             self._cable = name
             self._engine.call("wire_cable", ends[0].pointer if ends else None)
-            CABLES.plug(name, self._engine)
+            CABLES.plug(name, self._engine, delay if self._delay_ns is None else self._delay_ns)
+            for end in CABLES.ends(name) if delay is None else [self._engine]:
+                self._delay(end, CABLES.delay(name))
 
     def _pcap(self, argument: str) -> None:
         source, _, target = argument.partition(",")
@@ -87,6 +101,8 @@ class Wire:
                 capture = read_capture(source)
                 self._capture = capture.only(capture.lengths > 0)  # the wire skips records without bytes
                 self._fds.append(hold_input(source))
+            if target.endswith(".gz"):
+                raise CaptureError(f"a wire records plain pcap; leave out .gz, and run later: gzip {target[:-3]}")
             if target:
                 fd = open_output(target, CAPTURE)
                 self._fds.append(fd)
@@ -115,6 +131,10 @@ class Wire:
         fd = open_tap(name)
         self._fds.append(fd)
         self._check(self._engine.call("wire_tap", fd))
+
+    def _delay(self, engine: Engine, ns: int | None) -> None:
+        if ns:
+            self._check(engine.call("wire_delay", ns))
 
     @staticmethod
     def _check(result: int) -> None:
@@ -157,18 +177,37 @@ class Cables:
 
     def __init__(self) -> None:
         self._ends: dict[tuple[str, int], Engine] = {}
+        self._delays_ns: dict[str, int] = {}  # of cables whose first or second port has given one
 
     def ends(self, name: str) -> list[Engine]:
         return [engine for (cable, _), engine in self._ends.items() if cable == name]
 
-    def plug(self, name: str, engine: Engine) -> None:
+    def delay(self, name: str) -> int | None:
+        """In nanoseconds; None while no port has given one."""
+        return self._delays_ns.get(name)
+
+    def plug(self, name: str, engine: Engine, delay_ns: int | None) -> None:
         self._ends[name, engine.pointer] = engine
+        if delay_ns is not None:
+            self._delays_ns[name] = delay_ns
 
     def unplug(self, name: str, engine: Engine) -> None:
         self._ends.pop((name, engine.pointer), None)
+        if not self.ends(name):
+            self._delays_ns.pop(name, None)
 
 
 CABLES = Cables()
+
+
+def delay_ns(text: str) -> int:
+    """The number of "delay=NS". Raises WireError."""
+    word, _, number = text.partition("=")
+    if word != "delay" or not number.isdecimal() or int(number) > LONGEST_DELAY_NS:
+        raise WireError(
+            f"a loop or cable may have delay=NS, with 0 to {LONGEST_DELAY_NS} nanoseconds, and not {text!r}"
+        )
+    return int(number)
 
 
 def source_frame(mac: bytes, length: int) -> bytes:

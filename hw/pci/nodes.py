@@ -35,16 +35,25 @@ def nodes_of(function: Function, root: Path) -> tuple[Path, ...]:
     return (group, device_node(function, root)) if function.vfio_cdev else (group,)
 
 
-def holders(root: Path, *nodes: Path) -> list[str]:
-    """Processes that have one of `nodes` open, as `python3 (1234)`. Only root sees those of other users."""
+def holding(root: Path, *nodes: Path) -> list[int]:
+    """The numbers of the processes that have one of `nodes` open. Only root sees those of other users."""
     wanted = {str(node) for node in nodes}
-    found = []
-    for process in entries_of(root / "proc"):
-        if process.isdigit() and any(
+    return [
+        int(process)
+        for process in entries_of(root / "proc")
+        if process.isdigit()
+        and any(
             link_of(root / "proc" / process / "fd" / fd) in wanted for fd in entries_of(root / "proc" / process / "fd")
-        ):
-            found.append(f"{text_of(root / 'proc' / process / 'comm') or 'a process'} ({process})")
-    return found
+        )
+    ]
+
+
+def holders(root: Path, *nodes: Path) -> list[str]:
+    """As holding(), in words: `python3 (1234)`."""
+    return [
+        f"{text_of(root / 'proc' / str(process) / 'comm') or 'a process'} ({process})"
+        for process in holding(root, *nodes)
+    ]
 
 
 def other_holders(root: Path, *nodes: Path) -> list[str]:

@@ -22,6 +22,7 @@ LOBBY = 16  # further clients that wait for the answer EBUSY
 LOBBY_S = 10.0  # a further client has to send its first message within this time
 LEAVE_S = 0.5  # time for the messages that are still in the socket of a client that is gone
 TICK_MS = 500
+WAKES = 4096  # bytes of the pipe that are read at once
 GONE = select.POLLHUP | select.POLLERR
 
 
@@ -31,7 +32,8 @@ class Server:
     trap_all: no doorbell region, every register access is a message. each_tail: also of tail writes that wait in the
     socket, the NIC gets every one, and not the last only. ask_beyond: DMA outside of mapped windows is sent
     to the client by messages instead of being refused here. trace: called with a line for each message. on_wake:
-    called in serve() after wake(). on_client: called with True when a client is accepted, with False when it is gone.
+    called in serve() after wake(). wake_fd: a byte that is written there does what wake() does, for
+    signal.set_wakeup_fd(). on_client: called with True when a client is accepted, with False when it is gone.
     clients: servers of this process; their clients share its DMA windows.
     """
 
@@ -58,7 +60,7 @@ class Server:
         self._lobby: dict[int, tuple[ServerChannel, float]] = {}  # with the time until which each may wait
         self._stopping = False
         self._listener = Listener(path, LOBBY)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake, self.wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
@@ -87,7 +89,7 @@ class Server:
     def wake(self) -> None:
         """Make serve() call on_wake. May be called from any thread or signal handler."""
         with suppress(OSError):
-            os.eventfd_write(self._wake, 1)
+            os.write(self.wake_fd, b"\0")
 
     def _turn(self) -> None:
         self._watch()
@@ -95,7 +97,7 @@ class Server:
         if self._session is not None and not self._serve_client(self._session, ready):
             self._leave()
         if self._wake in ready:
-            os.eventfd_read(self._wake)
+            os.read(self._wake, WAKES)
             if self._on_wake and not self._stopping:
                 self._on_wake()
         self._receive_in_lobby(ready)  # before new clients, which need room in the lobby
@@ -206,6 +208,7 @@ class Server:
         self._listener.close()
         if self._wake >= 0:
             os.close(self._wake)
+            os.close(self.wake_fd)
             self._wake = -1
 
     def __enter__(self) -> Server:

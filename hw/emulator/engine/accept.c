@@ -96,20 +96,30 @@ OUTLINED uint32_t pool_of_usual(struct nic *nic, const uint8_t *frame)
 
 /* ---- lengths and counters (8.2.3.23) ---- */
 
+/* A VLAN tag does not make a frame too long (8.2.3.22.13). */
+static bool too_long(const struct nic *nic, uint32_t length, const struct class *class)
+{
+    return length > FRAME_MAX - CRC || length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0);
+}
+
+static bool for_port(struct nic *nic, const uint8_t *frame, struct class *class)
+{
+    if (nic->settings.pools)
+        return passes_pools(nic, frame, class);
+    return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
+}
+
 static bool good(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
 {
     if (length < FRAME_MIN) {
         nic->counters.ruc++;
         return false;
     }
-    /* A VLAN tag does not make a frame too long (8.2.3.22.13). */
-    if (length > FRAME_MAX - CRC || length + CRC > nic->settings.longest + (class->tagged ? VLAN_TAG : 0)) {
+    if (too_long(nic, length, class)) {
         nic->counters.roc++;
         return false;
     }
-    if (nic->settings.pools)
-        return passes_pools(nic, frame, class);
-    return passes_filters(nic, frame, &class->status) && passes_vlan_filter(nic, frame, class->tagged);
+    return for_port(nic, frame, class);
 }
 
 static void count_good(struct nic *nic, uint32_t bytes, struct class *class)
@@ -150,4 +160,17 @@ bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct 
         return accepts_rare(nic, frame, length, class, accepted);
     count_good(nic, length + CRC, class);
     return true;
+}
+
+/* Count a frame with a wrong CRC: a fragment or jabber if its length is wrong, too (8.2.3.23.51, 8.2.3.23.53). Whether it
+ * is stored.
+ * ASSUMPTION (datasheet not at hand): FCTRL.SBP stores frames of 64 bytes or more that pass the filters; no counter of
+ * good frames counts them, and shorter or longer ones are not stored. */
+bool mac_stores_damaged(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class)
+{
+    struct counters *counters = &nic->counters;
+    bool fragment = length < FRAME_MIN, jabber = !fragment && too_long(nic, length, class);
+    *(fragment ? &counters->rfc : jabber ? &counters->rjc : &counters->crcerrs) += 1;
+    counters->refused++, counters->refused_bytes += length + CRC;
+    return !fragment && !jabber && nic->settings.filter & F_FCTRL_SBP_MASK && for_port(nic, frame, class);
 }

@@ -78,7 +78,8 @@ static uint32_t step(struct nic *nic, uint64_t now_ns)
     if (nic->settings.stale)
         settings_read(nic);
     nic_link_update(nic);
-    uint32_t moved = transmit_step(nic, now_ns) + receive_step(nic, now_ns);
+    uint32_t moved = nic->wire.line ? line_deliver(nic, now_ns) : 0;
+    moved += transmit_step(nic, now_ns) + receive_step(nic, now_ns);
     PHASE(ROUND);
     if (!moved && nic->wire.idle)
         nic->wire.idle(nic);
@@ -114,7 +115,7 @@ static uint32_t do_round(uint64_t now_ns)
     freeze_enter();
     for (struct nic *nic = engine.nics; nic; nic = nic->next)
         if (!nic->manual)
-            moved += step(nic, now_ns);
+            moved += step(nic, now_ns - nic->behind_ns);
     freeze_leave();
     return moved;
 }

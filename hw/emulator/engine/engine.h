@@ -1,4 +1,4 @@
-/* The NICs of this process and what happens to one as a whole: engine.c, foreign.c, link.c, wire.c. */
+/* The NICs of this process and what happens to one as a whole: engine.c, foreign.c, link.c, wire.c, delay.c, watch.c. */
 #ifndef IXRINGS_ENGINE_H
 #define IXRINGS_ENGINE_H
 
@@ -19,8 +19,19 @@ bool foreign_signal(int fd);
 /* link.c */
 void nic_link_update(struct nic *nic);
 
+/* delay.c */
+uint32_t line_deliver(struct nic *nic, uint64_t now_ns);
+void line_close(struct line *line);
+
+/* watch.c */
+typedef void sends(struct nic *nic, const uint8_t *frame, uint32_t length);
+sends *wire_send_by(struct nic *nic, sends *send);
+
 /* wire.c */
 void wire_close(struct nic *nic);
 bool wire_has_far_end(const struct nic *nic);
+
+/* watch.c */
+bool nic_watch(struct nic *nic, bool on);
 
 #endif

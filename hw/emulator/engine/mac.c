@@ -12,12 +12,9 @@ EXPORT void nic_set_paced(struct nic *nic, bool paced)
     nic->paced = paced;
 }
 
-/* HLREG0.TXPADEN: append zeros up to 60 bytes. It needs IFCS, because the CRC covers the padding (7.2.3.2.2). */
-static OUTLINED const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length,
-                                      bool ifcs)
+/* HLREG0.TXPADEN: append zeros up to 60 bytes. */
+static OUTLINED const uint8_t *padded(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
 {
-    if (!ifcs)
-        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
     if (length < FRAME_SHORTEST)
         report(nic, FINDING_TX_SHORT, number, nic->tx[number].head, length);
     if (bytes != nic->frame)
@@ -47,10 +44,27 @@ static INLINED void put_on_wire(struct nic *nic, uint32_t number, const uint8_t 
     count_sent(nic, number, bytes, length);
     PHASE(TX_COUNTERS);
     nic->tx_free_ps += wire_time_ps(length);
-    if (nic->settings.wired)
+    if (nic->settings.unrecorded)
         nic->wire.send(nic, bytes, length);
     else if (nic->settings.loopback)
         mac_receive(nic, bytes, length);
+    else if (nic->settings.wired)
+        record_departure(nic, number, length, false), nic->wire.send(nic, bytes, length);
+}
+
+/* The same for a frame with a wrong CRC, which the four bytes after `length` are. */
+static void put_damaged_on_wire(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+{
+    count_sent(nic, number, bytes, length);
+    nic->tx_free_ps += wire_time_ps(length);
+    if (nic->settings.loopback)
+        mac_receive_damaged(nic, bytes, length);
+    if (!nic->settings.wired)
+        return;
+    if (!nic->settings.unrecorded)
+        record_departure(nic, number, length, true);
+    if (nic->wire.send_damaged)
+        nic->wire.send_damaged(nic, bytes, length);
 }
 
 /* A frame that only other pools get is sent by its queue, and not by the MAC. */
@@ -87,13 +101,52 @@ void mac_transmit_by_way(struct nic *nic, uint32_t number, const uint8_t *bytes,
     count_switched(nic, number, length);
 }
 
-void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+static INLINED void transmit_complete(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
 {
-    if (length < FRAME_MIN && nic->settings.pad)
-        bytes = padded(nic, number, bytes, length, ifcs), length = FRAME_MIN;
     PHASE(TX_DECISION);
     if (nic->settings.pools)
         transmit_from_pool(nic, number, bytes, length);
     else
         put_on_wire(nic, number, bytes, length);
+}
+
+/* A frame with IFCS. */
+void mac_transmit_usual(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+{
+    if (length < FRAME_MIN && nic->settings.pad)
+        bytes = padded(nic, number, bytes, length), length = FRAME_MIN;
+    transmit_complete(nic, number, bytes, length);
+}
+
+/* Without IFCS the last four bytes are the CRC, right or wrong. Padding needs IFCS, because the CRC covers it
+ * (7.2.3.2.2).
+ * ASSUMPTION (datasheet not at hand): such a frame is not padded: libmoon sends frames of 14 bytes so, with TXPADEN set.
+ * The counters of good frames count it, because MoonGen subtracts its fillers from them. In VT mode a frame with a wrong
+ * CRC goes to the wire only. A frame that has no byte before the CRC is not sent. */
+static OUTLINED void transmit_with_own_crc(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length)
+{
+    if (length < FRAME_MIN + CRC && nic->settings.pad)
+        report(nic, FINDING_TX_IFCS, number, nic->tx[number].head, length);
+    if (length < FRAME_SHORTEST)
+        report(nic, FINDING_TX_SHORT, number, nic->tx[number].head, length);
+    if (length <= CRC)
+        return;
+    length -= CRC;
+    if (word4(bytes + length) == frame_check_sequence(bytes, length)) {
+        transmit_complete(nic, number, bytes, length);
+        return;
+    }
+    if (nic->settings.pools) {
+        nic->pool_counters[number >> nic->pools.shift].gptc++;
+        nic->pool_counters[number >> nic->pools.shift].gotc += length + CRC;
+    }
+    put_damaged_on_wire(nic, number, bytes, length);
+}
+
+void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs)
+{
+    if (ifcs)
+        mac_transmit_usual(nic, number, bytes, length);
+    else
+        transmit_with_own_crc(nic, number, bytes, length);
 }

@@ -135,8 +135,8 @@ struct write_back {
 /* Events since the last nic_flush_counters(). Good packets are the sum of the size counters; total packets are the good
  * ones and the refused ones. */
 struct counters {
-    uint64_t gorc, bprc, mprc, prc[6], ruc, roc, mpc;
-    uint64_t refused, refused_bytes; /* received and not good: too short, too long, or not for this port */
+    uint64_t gorc, bprc, mprc, prc[6], ruc, roc, rfc, rjc, crcerrs, mpc;
+    uint64_t refused, refused_bytes; /* received and not good: damaged, too short, too long, or not for this port */
     uint64_t gotc, bptc, mptc, ptc[6]; /* gotc: of pause frames; those of queues are in qbtc and qptc */
     uint64_t switched_bytes; /* of frames that queues sent, but not to the wire */
     uint64_t fdirmatch, fdirmiss;
@@ -162,6 +162,7 @@ struct settings {
     bool transmit; /* DMATXCTL, SECTXCTRL: on, if there is a link */
     bool receive; /* RXCTRL, SECRXCTRL: on, if there is a link */
     bool loopback, pad, strip_crc; /* HLREG0 */
+    bool unrecorded; /* wired, and nobody asked for a record of departures */
     bool wired; /* frames use the wire: no loopback, and the cable is in, whether or not the link is forced up */
     bool unaltered; /* received frames lose their CRC and nothing else, and their descriptors are written back */
     bool vlan_filter; /* VLNCTRL.VFE */
@@ -250,15 +251,26 @@ struct clock {
 
 struct nic;
 
+/* Frames on a wire that takes time (delay.c). `in`, `out`: bytes that were put and taken since the beginning. */
+struct line {
+    void (*arrive)(struct nic *nic, const uint8_t *frame, uint32_t length);
+    void (*arrive_damaged)(struct nic *nic, const uint8_t *frame, uint32_t length);
+    uint8_t *bytes;
+    uint64_t room, in, out, delay_ns;
+};
+
 /* The other end of the cable. Frames are without CRC. */
 struct wire {
     void (*send)(struct nic *nic, const uint8_t *frame, uint32_t length);
+    /* NULL: whoever is there sees no frame with a wrong CRC. The CRC is the four bytes after `length`. */
+    void (*send_damaged)(struct nic *nic, const uint8_t *frame, uint32_t length);
     const uint8_t *(*offer)(struct nic *nic, uint32_t *length); /* the next frame or NULL; the same until `taken` */
     void (*taken)(struct nic *nic);
     void (*idle)(struct nic *nic); /* nothing moved: a chance to flush */
     void (*close)(struct nic *nic);
     bool to_one; /* source: all frames are for one address */
     struct nic *peer; /* cable */
+    struct line *line; /* loop, cable: NULL if frames arrive when they leave */
     int fd; /* tap, recording */
     int trouble; /* the errno that ended the wire, else 0 */
     uint64_t frame_ps; /* slow sink: the time between two frames */
@@ -274,12 +286,27 @@ struct wire {
     uint8_t *record;
 };
 
+/* A frame that left: where on the wire its preamble began, in byte times; its bytes with CRC (departures.c). */
+struct departure {
+    uint64_t position;
+    uint32_t bytes;
+    uint16_t queue, damaged;
+};
+
+struct departures {
+    struct departure *records; /* NULL: no record */
+    uint64_t room, count;
+    uint64_t bytes; /* on an unpaced wire: where the next frame begins */
+};
+
 struct nic {
     _Atomic uint32_t *regs;
     bool manual, paced, gone;
     bool no_head_writeback, no_rx_writeback; /* injected defects (hw/emulator/faults.py) */
     uint32_t step_frames; /* STEP_FRAMES, or what nic_step() was called with */
     uint64_t manual_ns; /* the time, when it is stepped by hand */
+    uint64_t behind_ns; /* how long the NIC's clock stood still: nic_pause() */
+    struct watch *watch; /* the last frames at the wire, while a program looks at them (watch.c) */
 
     /* link (82599 3.7): up when the far end is there, `link_delay_ns` after training began */
     bool cable_in, link_up;
@@ -316,6 +343,7 @@ struct nic {
     uint8_t five_tuples[128]; /* indices of the enabled ones, highest precedence first */
     struct director director;
     struct clock clock;
+    uint64_t arrival_ns; /* when the frame that is being received arrived, if that is not now; else 0 */
     uint32_t rss_table[36][256]; /* Toeplitz hash of byte value v at input position i (7.1.2.8.1) */
     uint8_t frame[FRAME_MAX]; /* an outgoing frame that was gathered or changed */
     uint8_t *large; /* LARGE_MAX bytes: a send to be segmented */
@@ -327,6 +355,7 @@ struct nic {
     uint64_t next_message_ns[VECTORS];
 
     struct wire wire;
+    struct departures departures;
     struct nic *next;
 
     bool registers_kept; /* nic_destroy() does not unmap them */
@@ -383,10 +412,19 @@ static inline uint64_t wire_time_ps(uint32_t length)
     return (uint64_t)(length + CRC + WIRE_OVERHEAD) * PS_PER_BYTE;
 }
 
-/* ---- what every file may call: time.c, findings.c, settings.c, interrupt.c ---- */
+/* A time of this NIC, as the clock of the other one shows it: one may have been paused (nic_pause). */
+static inline uint64_t time_at_peer(const struct nic *nic, const struct nic *peer, uint64_t ns)
+{
+    return nic->manual || peer->manual ? ns : ns + nic->behind_ns - peer->behind_ns;
+}
+
+/* ---- what every file may call: time.c, crc.c, departures.c, findings.c, settings.c, interrupt.c ---- */
 
 uint64_t monotonic_ns(void);
 uint64_t nic_now(const struct nic *nic);
+
+uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length);
+void record_departure(struct nic *nic, uint32_t number, uint32_t length, bool damaged);
 
 void report(struct nic *nic, enum finding_kind kind, uint32_t queue, uint64_t first, uint64_t second);
 

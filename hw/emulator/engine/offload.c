@@ -170,6 +170,26 @@ static bool plan_valid(const struct plan *plan, uint32_t length)
            (plan->ipv4 || plan->l4 >= plan->ip + IP6_HEADER) && plan->payload + plan->mss + VLAN_TAG <= FRAME_MAX - CRC;
 }
 
+static void send_planned(struct nic *nic, uint32_t number, const struct plan *plan, const uint8_t *bytes,
+                         uint32_t length, bool ifcs)
+{
+    if (!plan->segmented) {
+        if (bytes != nic->frame)
+            memcpy(nic->frame, bytes, length);
+        mac_transmit(nic, number, nic->frame, finish(nic, plan, length, 0), ifcs);
+        return;
+    }
+    for (uint32_t at = plan->payload, segment = 0; at < length; segment++) {
+        uint32_t piece = length - at < plan->mss ? length - at : plan->mss;
+        memcpy(nic->frame, bytes, plan->payload);
+        memcpy(nic->frame + plan->payload, bytes + at, piece);
+        adapt_headers(plan, nic->frame, plan->payload + piece, segment, at + piece == length);
+        uint32_t l4_bytes = plan->payload - plan->l4 + piece;
+        mac_transmit(nic, number, nic->frame, finish(nic, plan, plan->payload + piece, fold(l4_bytes)), ifcs);
+        at += piece;
+    }
+}
+
 /* Send the frame with the offloads of its first descriptor. False: the context does not fit the frame. */
 bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *bytes, uint32_t length, bool ifcs)
 {
@@ -182,20 +202,8 @@ bool offload_send(struct nic *nic, uint32_t number, uint64_t q1, const uint8_t *
         return false;
     if (q1 & TX_TSTAMP) /* of a segmented send, the first frame; stamped before the peer can have it */
         timestamp_sent(nic);
-    if (!plan.segmented) {
-        if (bytes != nic->frame)
-            memcpy(nic->frame, bytes, length);
-        mac_transmit(nic, number, nic->frame, finish(nic, &plan, length, 0), ifcs);
-        return true;
-    }
-    for (uint32_t at = plan.payload, segment = 0; at < length; segment++) {
-        uint32_t piece = length - at < plan.mss ? length - at : plan.mss;
-        memcpy(nic->frame, bytes, plan.payload);
-        memcpy(nic->frame + plan.payload, bytes + at, piece);
-        adapt_headers(&plan, nic->frame, plan.payload + piece, segment, at + piece == length);
-        uint32_t l4_bytes = plan.payload - plan.l4 + piece;
-        mac_transmit(nic, number, nic->frame, finish(nic, &plan, plan.payload + piece, fold(l4_bytes)), ifcs);
-        at += piece;
-    }
+    send_planned(nic, number, &plan, bytes, length, ifcs);
+    if (q1 & TX_TSTAMP)
+        timestamp_leaves(nic);
     return true;
 }

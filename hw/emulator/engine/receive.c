@@ -13,17 +13,6 @@ enum {
 
 /* ---- descriptors (7.1.6) ---- */
 
-static uint32_t frame_check_sequence(const uint8_t *frame, uint32_t length)
-{
-    uint32_t crc = ~0u;
-    for (uint32_t i = 0; i < length; i++) {
-        crc ^= frame[i];
-        for (uint32_t b = 0; b < 8; b++)
-            crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1)));
-    }
-    return ~crc;
-}
-
 enum delivery { DELIVERED, NO_DESCRIPTORS, QUEUE_OFF, LATER };
 
 /* Read RDT, and count the descriptors up to it. Returns it; when it is outside the ring, the count stays. */
@@ -191,7 +180,8 @@ static INLINED enum delivery place(struct nic *nic, const uint8_t *frame, uint32
     return DELIVERED;
 }
 
-/* Place a frame that keeps its CRC (HLREG0.RXCRCSTRP 0), loses its tag (RXDCTL.VME) or goes to a legacy ring. */
+/* Place a frame that keeps its CRC (HLREG0.RXCRCSTRP 0; a wrong one is in the frame already), loses its tag
+ * (RXDCTL.VME) or goes to a legacy ring. */
 static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *frame, uint32_t length,
                                             const struct class *class)
 {
@@ -199,7 +189,7 @@ static OUTLINED enum delivery place_altered(struct nic *nic, const uint8_t *fram
     uint64_t tag = 0;
     bool legacy = nic->rx[class->queue].state == RX_LEGACY;
     uint32_t checksum = legacy ? fragment_checksum(nic, frame, length, class) : 0;
-    if (!nic->settings.strip_crc) {
+    if (!nic->settings.strip_crc && !(class->status & RX_RXE)) {
         uint32_t crc = frame_check_sequence(frame, length);
         memcpy(altered, frame, length);
         memcpy(altered + length, &crc, CRC);
@@ -474,6 +464,25 @@ void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length)
     classify(nic, frame, length, &class);
     PHASE(RX_CLASSIFY);
     receive(nic, frame, length, &class);
+}
+
+/* A frame comes in whose CRC, the four bytes after `length`, is wrong. FCTRL.SBP stores it, its descriptor with RXE. */
+OUTLINED void mac_receive_damaged(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
+    struct class class;
+    if (nic->settings.stale)
+        settings_read(nic);
+    if (!receiving(nic))
+        return;
+    classify(nic, frame, length, &class);
+    if (!mac_stores_damaged(nic, frame, length, &class))
+        return;
+    class.status |= RX_RXE;
+    length += nic->settings.strip_crc ? 0 : CRC;
+    if (nic->settings.pools)
+        receive_in_pools(nic, frame, length, &class, nic->selected);
+    else
+        store(nic, frame, length, &class);
 }
 
 /* Without pace, a wire with its own frames (source, playback, tap) waits for a descriptor instead of losing frames. */

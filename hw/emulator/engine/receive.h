@@ -21,6 +21,7 @@ enum {
     RX_LB = 1 << 18,
 };
 #define NO_ADDRESS UINT32_MAX
+#define RX_RXE (1u << 29)
 #define RX_TCPE (1u << 30)
 #define RX_IPE (1u << 31)
 
@@ -67,6 +68,7 @@ static inline uint32_t address_find(const struct nic *nic, uint64_t address)
 
 /* receive.c; mac_receive() is where a frame comes in */
 void mac_receive(struct nic *nic, const uint8_t *frame, uint32_t length);
+void mac_receive_damaged(struct nic *nic, const uint8_t *frame, uint32_t length);
 uint32_t receive_step(struct nic *nic, uint64_t now_ns);
 void receive_write_back(struct nic *nic);
 bool receive_switched(struct nic *nic, const uint8_t *frame, uint32_t length, uint32_t from);
@@ -97,6 +99,7 @@ uint64_t mirrored(const struct nic *nic, const uint8_t *frame, bool tagged, uint
 uint32_t pool_of_usual(struct nic *nic, const uint8_t *frame);
 bool multicast_table_match(const struct nic *nic, const uint8_t *destination);
 bool mac_accepts(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
+bool mac_stores_damaged(struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);
 
 /* classify.c, steer.c, director.c, flow.c, checksum.c */
 void classify(const struct nic *nic, const uint8_t *frame, uint32_t length, struct class *class);

@@ -103,6 +103,7 @@ void settings_read(struct nic *nic)
         .receive =
             reg_load(nic, R_RXCTRL) & F_RXCTRL_RXEN_MASK && !(reg_load(nic, R_SECRXCTRL) & F_SECRXCTRL_RX_DIS_MASK),
         .loopback = mac & F_HLREG0_LPBK_MASK,
+        .unrecorded = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK) && !nic->departures.records,
         .wired = nic->cable_in && !(mac & F_HLREG0_LPBK_MASK),
         .pad = mac & F_HLREG0_TXPADEN_MASK,
         .strip_crc = mac & F_HLREG0_RXCRCSTRP_MASK,

@@ -44,6 +44,7 @@ EXPORT void nic_flush_counters(struct nic *nic)
     add(nic, R_BPRC, counters->bprc), add(nic, R_BPTC, counters->bptc);
     add(nic, R_MPRC, counters->mprc), add(nic, R_MPTC, counters->mptc);
     add(nic, R_RUC, counters->ruc), add(nic, R_ROC, counters->roc), add(nic, R_MPC, counters->mpc);
+    add(nic, R_RFC, counters->rfc), add(nic, R_RJC, counters->rjc), add(nic, R_CRCERRS, counters->crcerrs);
     add(nic, R_LXONRXCNT, counters->lxonrx), add(nic, R_LXOFFRXCNT, counters->lxoffrx);
     add(nic, R_LXONTXC, counters->lxontx), add(nic, R_LXOFFTXC, counters->lxofftx);
     add(nic, R_FDIRMATCH, counters->fdirmatch), add(nic, R_FDIRMISS, counters->fdirmiss);

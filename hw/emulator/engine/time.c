@@ -13,10 +13,24 @@ uint64_t monotonic_ns(void)
 
 EXPORT uint64_t nic_now(const struct nic *nic)
 {
-    return nic->manual ? nic->manual_ns : monotonic_ns();
+    return nic->manual ? nic->manual_ns : monotonic_ns() - nic->behind_ns;
 }
 
 EXPORT void nic_set_manual(struct nic *nic, bool manual)
 {
     nic->manual = manual;
+}
+
+/* The NIC's clock stands still, and nothing moves but in nic_step(). */
+EXPORT void nic_pause(struct nic *nic)
+{
+    nic->manual_ns = nic_now(nic);
+    nic->manual = true;
+}
+
+/* The clock goes on from where it stands. */
+EXPORT void nic_go_on(struct nic *nic)
+{
+    nic->behind_ns = monotonic_ns() - nic->manual_ns;
+    nic->manual = false;
 }

@@ -40,6 +40,21 @@ EXPORT uint64_t nic_time(struct nic *nic)
     return nic->clock.time;
 }
 
+/* When the frame at hand leaves or arrives. A paced wire has a time of its own: the engine's delays do not show in it. */
+static uint64_t departure_ns(const struct nic *nic)
+{
+    return nic->paced ? nic->tx_free_ps / 1000 : nic_now(nic);
+}
+
+/* SYSTIM as it was at `ns`, which is not long ago. */
+static uint64_t time_at(struct nic *nic, uint64_t ns)
+{
+    uint32_t increment = reg_load(nic, R_TIMINCA), period = increment >> F_TIMINCA_INCPERIOD_SHIFT;
+    uint64_t time = nic_time(nic);
+    int64_t cycles = (int64_t)(nic->clock.cycle - ns * 10 / 64);
+    return period ? time - (uint64_t)(cycles / (int64_t)period) * (increment & F_TIMINCA_INCVALUE_MASK) : time;
+}
+
 EXPORT void nic_set_time(struct nic *nic, uint64_t time)
 {
     nic_time(nic);
@@ -54,14 +69,30 @@ static void store_pair(struct nic *nic, uint32_t low, uint32_t high, uint64_t va
 
 /* ---- stamps (7.9.3.2) ---- */
 
-/* A frame whose descriptor has MAC.TSTAMP is being sent. */
+/* Whoever receives a frame of this NIC receives it at `ns`; 0: when the engine gets there. */
+static void set_arrival(struct nic *nic, uint64_t ns)
+{
+    nic->arrival_ns = ns;
+    if (nic->wire.peer)
+        nic->wire.peer->arrival_ns = ns ? time_at_peer(nic, nic->wire.peer, ns) : 0;
+}
+
+/* A frame whose descriptor has MAC.TSTAMP is being sent. On a wire without delay it arrives at the same time. */
 void timestamp_sent(struct nic *nic)
 {
     uint32_t control = reg_load(nic, R_TSYNCTXCTL);
     if (!(control & F_TSYNCTXCTL_EN_MASK) || control & F_TSYNCTXCTL_TXTT_MASK)
         return;
-    store_pair(nic, R_TXSTMPL, R_TXSTMPH, nic_time(nic));
+    uint64_t now_ns = departure_ns(nic);
+    store_pair(nic, R_TXSTMPL, R_TXSTMPH, time_at(nic, now_ns));
+    set_arrival(nic, now_ns);
     reg_store(nic, R_TSYNCTXCTL, control | F_TSYNCTXCTL_TXTT_MASK);
+}
+
+/* That frame was sent. */
+void timestamp_leaves(struct nic *nic)
+{
+    set_arrival(nic, 0);
 }
 
 /* The offset of a message: after an EtherType with ETQF.TIMESTAMP, or in a datagram to port RXMTRL.UDPT; else 0. */
@@ -123,7 +154,7 @@ void timestamp_received(struct nic *nic, const uint8_t *frame, struct class *cla
     memcpy(&low, frame + class->event + SOURCE_ID, 4);
     memcpy(&high, frame + class->event + SOURCE_ID + 4, 2);
     memcpy(&sequence, frame + class->event + SEQUENCE_ID, 2);
-    store_pair(nic, R_RXSTMPL, R_RXSTMPH, nic_time(nic));
+    store_pair(nic, R_RXSTMPL, R_RXSTMPH, time_at(nic, nic->arrival_ns ? nic->arrival_ns : nic_now(nic)));
     reg_store(nic, R_RXSATRL, low);
     reg_store(nic, R_RXSATRH, (uint32_t)sequence << F_RXSATRH_SEQUENCE_ID_SHIFT | high);
     reg_store(nic, R_TSYNCRXCTL, control | F_TSYNCRXCTL_RXTT_MASK);

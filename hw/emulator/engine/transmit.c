@@ -350,10 +350,10 @@ static INLINED void prefetch_ahead(const struct view *view, uint32_t head, uint3
         prefetch_read(ahead_of(view, head, 2 * AHEAD));
 }
 
-/* DTYP, EOP, DEXT and the offloads, and their values in the descriptor of a usual frame: a frame in one buffer, without
- * offloads. */
-#define USUAL_MASK (0xFull << 20 | 1ull << 24 | 1ull << 29 | TX_OFFLOADS)
-#define USUAL (DTYP_DATA << 20 | 1ull << 24 | 1ull << 29)
+/* DTYP, EOP, IFCS, DEXT and the offloads, and their values in the descriptor of a usual frame: a frame in one buffer,
+ * without offloads, to which the NIC appends the CRC. */
+#define USUAL_MASK (0xFull << 20 | 1ull << 24 | 1ull << 25 | 1ull << 29 | TX_OFFLOADS)
+#define USUAL (DTYP_DATA << 20 | 1ull << 24 | 1ull << 25 | 1ull << 29)
 
 /* Send usual frames from head on, at most `most`. The first frame that needs another look ends the run: it is another
  * kind of frame, it breaks a rule, or it lies in other memory than the last one. Returns the number of frames. */
@@ -385,7 +385,7 @@ static INLINED uint32_t send_run(struct nic *nic, uint32_t number, uint32_t tail
         else if (pools && !pool_lets_pass(nic, number, bytes, length))
             break;
         else
-            mac_transmit(nic, number, bytes, length, ifcs(q1));
+            mac_transmit_usual(nic, number, bytes, length);
         queue->head = next(queue, queue->head);
         completed(nic, number, 1, rs(q1));
     }

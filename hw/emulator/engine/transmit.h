@@ -39,6 +39,7 @@ static INLINED bool pool_knows_way(const struct way *way, const uint8_t *frame, 
 }
 
 /* mac.c */
+void mac_transmit_usual(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length);
 void mac_transmit(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, bool ifcs);
 void mac_transmit_by_way(struct nic *nic, uint32_t number, const uint8_t *bytes, uint32_t length, uint32_t to);
 
@@ -51,5 +52,6 @@ bool rate_end(struct nic *nic, uint32_t number, uint64_t now_ns, bool more);
 /* pause.c, timestamp.c */
 bool pause_holds(struct nic *nic, uint64_t now_ns);
 void timestamp_sent(struct nic *nic);
+void timestamp_leaves(struct nic *nic);
 
 #endif

@@ -1,4 +1,5 @@
-/* The other end of the cable: the port itself (loop), a sink, a source, another port, a capture, a TAP. */
+/* The other end of the cable: the port itself (loop), a sink, a source, another port, a capture, a TAP. Frames with a
+ * wrong CRC reach only another MAC: a capture and a TAP stand for machines whose NIC drops them. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -23,6 +24,11 @@ static void loop_send(struct nic *nic, const uint8_t *frame, uint32_t length)
     mac_receive(nic, frame, length);
 }
 
+static void loop_send_damaged(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
+    mac_receive_damaged(nic, frame, length);
+}
+
 static void sink_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
     (void)nic, (void)frame, (void)length;
@@ -35,12 +41,22 @@ static void slow_sink_send(struct nic *nic, const uint8_t *frame, uint32_t lengt
     nic->tx_free_ps += nic->wire.frame_ps - wire_time_ps(length);
 }
 
+/* In loopback a port receives only its own frames. */
+static bool peer_listens(const struct nic *nic)
+{
+    return wire_has_far_end(nic) && !(reg_load(nic->wire.peer, R_HLREG0) & F_HLREG0_LPBK_MASK);
+}
+
 static void cable_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 {
-    struct nic *peer = nic->wire.peer;
-    /* in loopback a port receives only its own frames */
-    if (wire_has_far_end(nic) && !(reg_load(peer, R_HLREG0) & F_HLREG0_LPBK_MASK))
-        mac_receive(peer, frame, length);
+    if (peer_listens(nic))
+        mac_receive(nic->wire.peer, frame, length);
+}
+
+static void cable_send_damaged(struct nic *nic, const uint8_t *frame, uint32_t length)
+{
+    if (peer_listens(nic))
+        mac_receive_damaged(nic->wire.peer, frame, length);
 }
 
 static void cable_close(struct nic *nic)
@@ -151,7 +167,7 @@ static void tap_send(struct nic *nic, const uint8_t *frame, uint32_t length)
 
 EXPORT void wire_loop(struct nic *nic)
 {
-    nic->wire = (struct wire){.send = loop_send, .fd = -1};
+    nic->wire = (struct wire){.send = loop_send, .send_damaged = loop_send_damaged, .fd = -1};
 }
 
 EXPORT void wire_sink(struct nic *nic)
@@ -162,13 +178,15 @@ EXPORT void wire_sink(struct nic *nic)
 /* A sink that takes one frame in `frame_ns`, however long it is. */
 EXPORT void wire_slow_sink(struct nic *nic, uint32_t frame_ns)
 {
-    nic->wire = (struct wire){.send = slow_sink_send, .fd = -1, .frame_ps = (uint64_t)frame_ns * 1000};
+    nic->wire = (struct wire){
+        .send = slow_sink_send, .send_damaged = slow_sink_send, .fd = -1, .frame_ps = (uint64_t)frame_ns * 1000};
     nic->paced = true;
 }
 
 EXPORT void wire_cable(struct nic *nic, struct nic *peer)
 {
-    nic->wire = (struct wire){.send = cable_send, .close = cable_close, .peer = peer, .fd = -1};
+    nic->wire = (struct wire){
+        .send = cable_send, .send_damaged = cable_send_damaged, .close = cable_close, .peer = peer, .fd = -1};
     if (peer)
         peer->wire.peer = nic;
 }
@@ -226,8 +244,10 @@ EXPORT int wire_tap(struct nic *nic, int fd)
 
 EXPORT void wire_close(struct nic *nic)
 {
+    nic_watch(nic, false);
     if (nic->wire.close)
         nic->wire.close(nic);
+    line_close(nic->wire.line);
     free(nic->wire.buffer);
     free(nic->wire.record);
     wire_sink(nic);
@@ -237,7 +257,7 @@ EXPORT void wire_close(struct nic *nic)
 bool wire_has_far_end(const struct nic *nic)
 {
     const struct wire *wire = &nic->wire;
-    if (wire->send == cable_send)
+    if (wire->close == cable_close) /* `send` may be that of watch.c or delay.c */
         return wire->peer && wire->peer->cable_in && !wire->peer->gone;
     return !wire->trouble;
 }

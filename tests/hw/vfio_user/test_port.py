@@ -110,9 +110,10 @@ def test_a_second_program_is_refused(emulator: Emulator) -> None:
     with open_port(emulator.port, tx_slots=64, rx_slots=64) as port:
         for _ in range(3):
             with pytest.raises(DeviceError, match="in use by another program.*ixrings emulate --socket"):
-                open_port(emulator.port)
-        with pytest.raises(PortBusy):
-            open_port(port.device)
+                VfioUserDevice(emulator.port.partition(":")[2])
+        for name in (port.device, emulator.port):
+            with pytest.raises(PortBusy, match=f"as port {emulator.port}"):
+                open_port(name)
         port.send([frame(port.mac, 1)])
         assert next(port.recv(30)) == frame(port.mac, 1)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
+import signal
 import struct
 import time
 from contextlib import ExitStack
@@ -152,3 +155,19 @@ def test_a_pf_driver_may_have_a_socket_too_and_drivers_leave_in_any_order(tmp_pa
             peers[number].close()
         with Peer(tmp_path / "nic/vf1.sock") as again:
             assert again.read(0, Region.CONFIG) == 0x10ED8086
+
+
+TGKILL = {"x86_64": 234, "aarch64": 131}[os.uname().machine]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_that_another_thread_gets_ends_the_emulator(number: signal.Signals, tmp_path: Path) -> None:
+    """The kernel does so while the main thread still counts as stopped, for example right after SIGCONT."""
+    with emulate_vfs(tmp_path / "nic", "--vf", "1", sockets=1) as emulator:
+        Peer(f"{emulator.path}/vf0.sock").close()  # it serves, so its main thread waits for events
+        process = emulator.process
+        others = [int(each) for each in os.listdir(f"/proc/{process.pid}/task") if int(each) != process.pid]
+        assert others
+        for thread in others:  # those that block the signal do not take it; after the first, all may be gone
+            ctypes.CDLL(None).syscall(TGKILL, process.pid, thread, int(number))
+        assert process.wait(PATIENCE_S) == 0
