@@ -14,7 +14,6 @@ from ixrings.hw.memory.hugepages import make_memfd
 from ixrings.rings import Interface, Region
 from ixrings.rings.memory import Memory
 from ixrings.rings.pages import PageTable
-from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions
@@ -24,6 +23,7 @@ from .gate import closed
 from .hosting import physical_function
 from .session import Session
 from .virtual_function import VirtualFunction
+from .window import Window
 
 # Bytes between head write-back words: a cache line and its neighbour, which prefetchers fetch with it.
 HEAD_STRIDE = 128
@@ -84,7 +84,8 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
 
     device.enable_bus_master(False)
     function.quiet(name)
-    joined = map_memory(undo, function, interface, region)
+    window = undo.enter_context(Window(len(interface.tx_rings), len(interface.rx_rings)))
+    joined = map_memory(undo, function, interface, region, window)
     stopping = Stopping(function)
     undo.callback(stopping)  # twice: Ctrl-C between two steps of an ExitStack drops the next callback
     undo.callback(stopping)
@@ -95,7 +96,7 @@ def bring_up(undo: ExitStack, device: Device, name: str, options: OnePortOptions
     interrupts = function.make_interrupts(bound)
     undo.callback(interrupts.close)
     function.start(receives=bool(joined.rx))
-    return Session(function, options, region, interface, joined, interrupts, refused_before=refused_before)
+    return Session(function, options, region, interface, joined, interrupts, window, refused_before=refused_before)
 
 
 def buffer_size(device: Device, options: OnePortOptions) -> int:
@@ -113,7 +114,9 @@ def claim(undo: ExitStack, device: Device, name: str) -> None:
     undo.callback(setattr, device, "owner", "")
 
 
-def map_memory(undo: ExitStack, function: Function, interface: Interface, region: Region) -> Joined:
+def map_memory(
+    undo: ExitStack, function: Function, interface: Interface, region: Region, window: Window
+) -> Joined:  # fmt: skip
     """Map the region for the device, and allocate descriptor rings outside it (driver/README.md, contract 1)."""
     device, registers = function.device, function.queues
     mapping = device.map_dma(region.fd, region.address, region.size)
@@ -129,29 +132,31 @@ def map_memory(undo: ExitStack, function: Function, interface: Interface, region
     heads = allocate(HEAD_STRIDE * max(1, len(interface.tx_rings)))
     tx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.tx_rings]
     rx_rings = [allocate(ring.num_slots * queues.DESCRIPTOR_SIZE) for ring in interface.rx_rings]
-    tx = tuple(
-        TxQueue(
+    tx = tuple(window.tx(i) for i in range(len(tx_rings)))
+    rx = tuple(window.rx(i) for i in range(len(rx_rings)))
+    for i, queue in enumerate(tx):
+        ring = interface.tx_rings[i]
+        queue.join(
             ring,
             region,
             region_iova=seen_at,
-            descriptors=descriptors.address,
+            descriptors=tx_rings[i].address,
             doorbell=device.doorbell(registers.TDT[ring.ringid].offset),
             head_writeback=heads.address + i * HEAD_STRIDE,
         )
-        for i, (ring, descriptors) in enumerate(zip(interface.tx_rings, tx_rings))
-    )
-    rx = tuple(
-        RxQueue(
-            ring,
+        queue.restart()
+    for i, rx_queue in enumerate(rx):
+        rx_ring = interface.rx_rings[i]
+        rx_queue.join(
+            rx_ring,
             region,
             region_iova=seen_at,
-            descriptors=descriptors.address,
-            doorbell=device.doorbell(registers.RDT[ring.ringid].offset),
+            descriptors=rx_rings[i].address,
+            doorbell=device.doorbell(registers.RDT[rx_ring.ringid].offset),
         )
-        for ring, descriptors in zip(interface.rx_rings, rx_rings)
-    )
-    for queue in (*tx, *rx):
-        undo.callback(queue.close, closed(interface.name), PortClosed)
+        rx_queue.restart()
+    for each in (*tx, *rx):
+        undo.callback(each.close, closed(interface.name), PortClosed)
     return Joined(
         tx,
         rx,

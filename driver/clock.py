@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.errors import RegisterTimeout
 from ixrings.hw.registers import Registers
 
@@ -143,5 +143,7 @@ class Clock(GuardedReads):
         age = (self._last - systim) % WRAP
         return (self._total - age >> FRACTION) + self._offset_ns
 
+    @always
     def __repr__(self) -> str:
-        return f"<Clock {self.now()} ns, {self.ppm:+.3f} ppm>"
+        """Without the time: to read it latches a register, which another thread may read now."""
+        return f"<Clock {self.ppm:+.3f} ppm, offset {self._offset_ns} ns; now() has the time>"

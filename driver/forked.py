@@ -16,6 +16,9 @@ class OpenPort(Protocol):
 
     name: str
 
+    @property
+    def closed(self) -> bool: ...
+
     def leave(self, sentence: str) -> None:
         """The port belongs to the parent: release nothing of it, and refuse each use with this sentence."""
 

@@ -90,13 +90,25 @@ class RingBytes:
 
 def check_frames(frames: object) -> None:
     """Raise TypeError for one frame where several are expected: its bytes, or its rows, would be taken for frames."""
-    single = isinstance(frames, bytes | bytearray | memoryview) or getattr(frames, "ndim", 2) < 2
+    if isinstance(frames, np.ndarray) and frames.ndim == 1 and frames.dtype.kind in "OSV":
+        raise TypeError(f"send() takes no array of dtype {frames.dtype}; write port.send(frames.tolist())")
+    single = is_one_buffer(frames)
     if single or isinstance(frames, str) or hasattr(frames, "__bytes__"):
         this = "frame" if single else "bytes.fromhex(frame)" if isinstance(frames, str) else "bytes(frame)"
         kind = type(frames).__name__
         raise TypeError(f"send() takes several frames, not one of type {kind}; write port.send([{this}])")
     if not isinstance(frames, Iterable):
         raise TypeError(f"send() takes a list of frames, such as port.send([frame]); {frames!r} is not one")
+
+
+def is_one_buffer(frames: object) -> bool:
+    """Whether it is one row of bytes or other numbers, such as bytes, an array.array or a mapped file."""
+    if isinstance(frames, list | tuple):
+        return False
+    try:
+        return memoryview(frames).ndim < 2  # type: ignore[arg-type]  # most objects are not buffers
+    except (TypeError, ValueError, BufferError):
+        return False
 
 
 def bytes_of(number: int, frame: Frame) -> memoryview:
@@ -112,6 +124,8 @@ def bytes_of(number: int, frame: Frame) -> memoryview:
         raise TypeError(f"frame {number} is of type {type(frame).__name__}, not bytes; {hint}") from None
     if view.itemsize != 1:
         raise TypeError(f"frame {number} has elements of {view.itemsize} bytes; make its dtype np.uint8")
+    if not view.c_contiguous:
+        raise TypeError(f"frame {number} is a memoryview that leaves bytes out; write bytes(frame)")
     return view.cast("B")
 
 
@@ -156,7 +170,9 @@ def check_length(number: int, length: int, context: Context | None, longest: int
     if context is not None and context.vlan is not None:
         longest -= VLAN_TAG
     if context is None or not context.mss:
-        if not 0 < length <= longest:
+        if not length:
+            raise ValueError(f"frame {number} has no bytes; this port sends 1 to {longest}")
+        if length > longest:
             raise ValueError(
                 f"frame {number} has {length} bytes; this port sends 1 to {longest} (its mtu and the Ethernet header). "
                 "Open it with a larger mtu"

@@ -132,6 +132,10 @@ class Function(ABC):
     def link(self) -> Link:
         """The link now. Raises DeviceGone."""
 
+    def glance(self) -> Link:
+        """The link as registers show it that nobody's read changes, for a __repr__. Raises DeviceGone."""
+        return self.link()
+
     # ---- settings ----
 
     @abstractmethod

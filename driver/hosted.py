@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.device import Device
 from ixrings.hw.pf.answers import Vf as Known
 from ixrings.hw.pf.words import Version
@@ -86,6 +86,7 @@ class HostedVfs(GuardedReads):
     def __iter__(self) -> Iterator[HostedVf]:
         return (self[number] for number in range(len(self)))
 
+    @always
     def __repr__(self) -> str:
         return f"<HostedVfs: {', '.join(map(repr, self))}>"
 
@@ -284,6 +285,7 @@ class HostedVf(GuardedReads):
             )
         return device.vf(self.number)
 
+    @always
     def __repr__(self) -> str:
         known = self._known
         parts = [f"vf {self.number}", self.mac or "no address"]

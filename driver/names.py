@@ -32,7 +32,7 @@ HEAD = re.compile(
     r"(?P<kind>emulated-vf|emulated|vfio-user|vfio-noiommu|vfio|uio)(?P<vf>[0-9]*)(?P<suffix>[-/@][^:]*)?(?P<colon>:)?"
 )
 SUFFIX = re.compile(r"(?:-(?P<queue>[0-9]+))?(?:/(?P<flags>[^@]*))?(?:@(?P<options>.*))?")
-FIXED_WIRE = re.compile(r"(?:loop|(?:sink|source)(?:=[0-9]+)?)(?![a-z=0-9])")
+FIXED_WIRE = re.compile(r"(?:loop(?:,[^-/@]*)?|(?:sink|source)(?:=[0-9]+)?)(?![a-z=0-9])")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LAST_VF = 62  # one of 64 pools stays with the PF
 POLICIES = ("raise", "record", "ignore")  # as in hw.emulator.Policy, which needs a C library
@@ -41,7 +41,7 @@ GRAMMAR = (
     "a port is emulated[:WIRE], emulated-vf[NUMBER][:WIRE], a PCI address such as 0000:03:00.0, vfio:ADDRESS, "
     "uio:ADDRESS, vfio-user:SOCKET or netmap:NAME, with [-queue][/flags][@options]"
 )
-WIRES = "a wire is loop, sink[=NS], source[=LENGTH], cable=NAME, pcap=IN[,OUT] or tap=INTERFACE"
+WIRES = "a wire is loop[,delay=NS], sink[=NS], source[=LENGTH], cable=NAME[,delay=NS], pcap=IN[,OUT] or tap=INTERFACE"
 
 
 class Kind(Enum):

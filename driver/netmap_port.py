@@ -25,7 +25,7 @@ from ixrings.rings.attached import AttachedRegion
 from ixrings.rings.client import Client
 from ixrings.rings.layout import NETMAP_API
 
-from . import opening
+from . import forked, opening
 from .checks import require
 from .config import MAX_FRAME, OnePortOptions
 from .daemon import protocol
@@ -39,7 +39,7 @@ from .handle_set import HandleSet
 from .link import Link
 from .names import Kind as NameKind
 from .names import PortName
-from .netmap_names import NetmapName, Part
+from .netmap_names import NetmapName, Part, is_netmap_name
 from .options import rows_of
 from .port import Port
 from .statistics import RX_QUEUE, TX_QUEUE, PortStatistics, port_counters
@@ -243,7 +243,9 @@ def why_refused(connection: Connection, name: NetmapName, error: Denied) -> Port
         nobody = f": no program uses {name.port} now, so there is nothing to watch; start it first"
         return NothingToWatch(begin + (why if users else nobody))  # one may have come meanwhile
     if error.errno == errno.EBUSY and users:
-        return PortError(f"{begin}{why}. Process {', '.join(users)} has rings of this port")
+        own = [port.name for port in forked.OPEN if not port.closed and is_netmap_name(port.name)]
+        here = f", and this process has {', '.join(sorted(own))} open" if str(os.getpid()) in users and own else ""
+        return PortError(f"{begin}{why}. Process {', '.join(users)} has rings of this port{here}")
     return PortError(begin + why)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ from ixrings.hw.uio import UioDevice
 from ixrings.hw.vfio import VfioDevice, Way
 from ixrings.rings import Region
 
+from . import forked
 from .bringup import bring_up, region_memory
 from .checks import require
 from .config import BUFFER, PAGED_BUFFER, OnePortOptions, PortOptions
-from .errors import PortError, PortNameError
+from .errors import PortBusy, PortError, PortNameError
 from .function import Bound
 from .link import wait_link
 from .names import Kind, PortName, parse_port_name
@@ -32,6 +34,8 @@ Opener = Callable[[PortName, OnePortOptions], Port]
 # Kinds of ports that another module opens. It imports this one, and so adds itself here: netmap_port.py.
 OPENERS: dict[Kind, Opener] = {}
 PCI = (Kind.BDF, Kind.VFIO, Kind.VFIO_NOIOMMU, Kind.UIO)
+# `ixrings glass` sets them for the program that it starts: the wire of the emulated port that it shows, and its socket.
+SHOWN_WIRE, SHOWN_SOCKET = "IXRINGS_GLASS_WIRE", "IXRINGS_GLASS_SOCKET"
 
 
 @takes_options(OnePortOptions)
@@ -48,6 +52,7 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
     chosen = complete(OnePortOptions, options, "open_port")
     if isinstance(name_or_device, str):
         name = parse_port_name(name_or_device)
+        check_not_open(name)
         if name.kind in OPENERS:
             return OPENERS[name.kind](name, chosen)
         bound, text = bound_queues(name, chosen), name_or_device
@@ -69,6 +74,21 @@ def open_port(name_or_device: str | Device, **options: Unpack[OnePortOptions]) -
 def check_name(caller: str, name: object) -> None:
     """Raise TypeError unless `name` is a port name or a Device."""
     require(caller, name, str | Device, 'a port name, such as "emulated" or "0000:03:00.0", or a Device')
+
+
+def check_not_open(name: PortName) -> None:
+    """Raises PortBusy if this process has the NIC open, or the TAP interface, which the kernel gives only once."""
+    if name.kind not in (*PCI, Kind.VFIO_USER) and not name.target.startswith("tap="):
+        return
+    for port in list(forked.OPEN):
+        with suppress(PortNameError):  # a port on a Device may have any name
+            other = parse_port_name(port.name)
+            way = PCI if name.kind in PCI else (name.kind,)
+            if not port.closed and other.target == name.target and other.kind in way:
+                raise PortBusy(
+                    f"{name.text} is open in this process, as port {port.name}. Use that port (port.queue(k) for a "
+                    "queue of it), or close it first: port.close()"
+                )
 
 
 def bound_queues(name: PortName, options: PortOptions) -> Bound:
@@ -104,6 +124,10 @@ def open_device(name: PortName) -> Device:
         )
     if not name.is_emulated:
         return open_pci(name)
+    if name.kind is Kind.EMULATED and os.environ.get(SHOWN_WIRE) == name.target:
+        from ixrings.hw.vfio_user import VfioUserDevice
+
+        return VfioUserDevice(os.environ[SHOWN_SOCKET])  # `ixrings glass` shows this port, and has its NIC
     # Imported here, because it loads a C library that a real NIC does not need.
     from ixrings.hw.emulator import Emulated82599, Policy, emulated_vf, parse_fault
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from ixrings.hw.attributes import always, or_nothing
 from ixrings.hw.device import Device
-from ixrings.hw.errors import DeviceError
 from ixrings.hw.registers import Registers
 from ixrings.rings import Region, RxRing, Span, TxRing
 
@@ -19,7 +19,7 @@ from . import forked
 from .checks import require
 from .clock import Clock
 from .config import OnePortOptions, mac_list
-from .errors import LinkDown, PortError, PortTimeout
+from .errors import ERRORS, LinkDown, PortError, PortTimeout
 from .event_loop import arriving
 from .frames import Frame, RingBytes, receive_frames, send_frames
 from .hosted import HostedVfs
@@ -407,12 +407,26 @@ class Port(Syncing):
     ) -> None:
         self.close()
 
+    @always
     def __repr__(self) -> str:
         session = self._session
         if session is None:
-            return f"<Port {self.name} ({'the parent process owns it' if self._inherited else 'closed'})>"
+            return f"<Port {self.name}, {'of the parent process' if self._inherited else 'closed'}>"
+        tx, rx = len(session.interface.tx_rings), len(session.interface.rx_rings)
+        rings = f"{tx} TX {rx} RX ring{'s' * (max(tx, rx) > 1)}"
         try:
-            link = f"link {self.link}"
-        except DeviceError:
-            link = "the NIC no longer answers"
-        return f"<Port {self.name}: {len(session.tx_rings)} TX and {len(session.rx_rings)} RX rings, {link}>"
+            with session.gate:
+                link = session.function.glance() if isinstance(session, Session) else self.link
+                state = f"up {link.speed_mbps / 1000:g} Gbit/s" if link.up else "down"
+                why = f": {link.reason}" if link.reason else ""
+                return f"<Port {self.name}, {state}, {self.mac}, {rings}{why}>"
+        except ERRORS as error:
+            return f"<Port {self.name}, {rings}: {error}>"
+
+    @or_nothing
+    def _repr_html_(self) -> str:
+        from .notebook import port_html
+
+        session = self._open()
+        with session.gate:
+            return port_html(repr(self)[1:-1], session)

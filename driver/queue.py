@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ixrings.hw.attributes import Guarded
+from ixrings.hw.attributes import Guarded, always
 from ixrings.rings import Add, Read, RegionError, RxRing, Span, TxRing, Write
 
 from . import forked
@@ -222,6 +222,7 @@ class Queue(Syncing):
             raise PortError(f"{self.name} has no RX ring")
         return Received(session.descriptors(self.rx_ring)[span.start : span.start + len(span)])
 
+    @always
     def __repr__(self) -> str:
         rings = [ring for ring in (self.tx_ring, self.rx_ring) if ring is not None]
         return f"<Queue {self.name}: {', '.join(map(repr, rings))}>"

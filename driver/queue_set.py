@@ -43,7 +43,8 @@ class QueueSet(ABC):
     interface: all rings and buffers of the port. gate: close() waits for the threads inside. busy_poll, interval_s:
     options of the port (interrupt_interval_us). tx_sync, rx_sync: return whether look_after() is due. busy_rx, busy_tx,
     busy: spin for a direction, or both. selectable: fileno() is in use. quiet_s: check the device after this time
-    without an interrupt, because a device that is gone sends none.
+    without an interrupt, because a device that is gone sends none. check_due_s: when a wait that found something checks
+    it, too.
     """
 
     quiet_s = 1.0
@@ -62,6 +63,7 @@ class QueueSet(ABC):
         self.interface, self.gate = interface, gate
         self.busy_poll, self.interval_s = busy_poll, interval_s
         self.selectable = False
+        self.check_due_s = 0.0
 
     # ---- what the process that has the queues provides ----
 

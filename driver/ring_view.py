@@ -16,27 +16,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import numpy as np
 
 from ixrings.rings import Interface, RxRing, TxRing
 
 from . import descriptors
-from .port import Port
+from .session import Session
 
 
 class Owner(Enum):
-    """The owner of a slot: a letter, and words."""
+    """The owner of a slot: a letter, words, and the colour in drawings."""
 
-    PROGRAM = ("P", "owned by the program")
-    GIVEN = ("g", "released by the program; the next sync gives it to the NIC")
-    NIC = ("N", "owned by the NIC")
-    DONE = ("d", "finished by the NIC; the next sync gives it to the program")
-    UNUSED = ("-", "unused, so that a full ring differs from an empty one")
-    DRIVER = ("D", "owned by the driver or the NIC")
+    PROGRAM = ("P", "owned by the program", "#4c9f50")
+    GIVEN = ("g", "released by the program; the next sync gives it to the NIC", "#e8b93c")
+    NIC = ("N", "owned by the NIC", "#3b6fb5")
+    DONE = ("d", "finished by the NIC; the next sync gives it to the program", "#a05cb5")
+    UNUSED = ("-", "unused, so that a full ring differs from an empty one", "#c8c8c8")
+    DRIVER = ("D", "owned by the driver or the NIC", "#3b6fb5")
 
-    def __init__(self, letter: str, words: str) -> None:
-        self.letter, self.words = letter, words
+    def __init__(self, letter: str, words: str, colour: str) -> None:
+        self.letter, self.words, self.colour = letter, words, colour
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,18 @@ class Step:
     port: PortView
 
 
+class OpenPort(Protocol):
+    """What this module needs of a Port."""
+
+    name: str
+
+    def _owned(self) -> Session: ...
+
+
 class Recording:
     """Snapshots of a port, to step through later."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: OpenPort) -> None:
         self._port = port
         self.steps: list[Step] = []
 
@@ -89,21 +98,20 @@ class Recording:
         self.steps.append(Step(caption, view_port(self._port)))
 
 
-def view_port(port: Port) -> PortView:
+def view_port(port: OpenPort) -> PortView:
     """Every ring of a port of this program, TX first. It only reads registers and memory. Raises DeviceGone."""
     session = port._owned()
+    rings: list[TxRing | RxRing] = [*session.interface.tx_rings, *session.interface.rx_rings]
+    return PortView(port.name, tuple(view_queue_ring(session, ring) for ring in rings))
+
+
+def view_queue_ring(session: Session, ring: TxRing | RxRing) -> RingView:
+    """A ring of an open port, with the NIC's head and tail. Raises DeviceGone."""
     nic = session.function.queues
-    views: list[RingView] = []
-    rings: list[TxRing | RxRing] = [*port.tx_rings, *port.rx_rings]
-    for ring in rings:
-        head, tail = (nic.TDH, nic.TDT) if isinstance(ring, TxRing) else (nic.RDH, nic.RDT)
-        written = session.descriptors(ring).tolist()
-        views.append(
-            view_ring(
-                ring, {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}, written
-            )
-        )
-    return PortView(port.name, tuple(views))
+    head, tail = (nic.TDH, nic.TDT) if isinstance(ring, TxRing) else (nic.RDH, nic.RDT)
+    written = session.descriptors(ring).tolist()
+    pointers = {"NIC head": int(head[ring.ringid].read()), "NIC tail": int(tail[ring.ringid].read())}
+    return view_ring(ring, pointers, written)
 
 
 def view_interface(interface: Interface) -> PortView:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ixrings.hw import fields as f
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.registers import Registers
 
 from .checks import require
@@ -102,6 +102,7 @@ class Rss(GuardedReads):
         with reception_stopped(self._nic):
             self._nic.MRQC.write(headers.value, MRQE=self._nic.MRQC.read().MRQE)
 
+    @always
     def __repr__(self) -> str:
         return f"<Rss {self.headers}, key {self.key.hex()}, queues {sorted(set(self.table.tolist()))}>"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import warnings
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +31,7 @@ from .standstill import Standstill, missing_write_back
 from .statistics import PAIR_BITS
 from .virtual_function import VirtualFunction
 from .wakeups import Sides
+from .window import Window, layout
 
 HINT_S = 1.0
 CRC = 4
@@ -45,10 +48,14 @@ class Session(NicQueues, PortSet):
         interface: Interface,
         joined: Joined,
         interrupts: Interrupts,
+        window: Window,
         *,
         refused_before: bool,
     ) -> None:
-        """refused_before: an earlier user's DMA was refused, and no function reset followed."""
+        """window: what other processes see of the port; it has the memory of the queues.
+
+        refused_before: an earlier user's DMA was refused, and no function reset followed.
+        """
         super().__init__(
             interface.name,
             interface.name,
@@ -77,6 +84,8 @@ class Session(NicQueues, PortSet):
         self._packets_due = (1 << PAIR_BITS) // (2 * frame_size(self.options) * max(1, len(self.tx) + len(self.rx)))
         self._set_due()
         self._standstill = Standstill(function, (*self.tx, *self.rx))
+        self._window = window
+        window.show(self._facts())
 
     @property
     def interrupts(self) -> Interrupts:
@@ -186,8 +195,44 @@ class Session(NicQueues, PortSet):
                 "buffer index pointed outside the port's memory. To see the address: sudo dmesg | grep DMAR. Close the "
                 "port and open it again"
             )
-        if time.monotonic() >= self.statistics.due_at:
+        now = time.monotonic()
+        if now >= self.statistics.due_at:
             self.accumulate()
+        if self._window.watched(now):
+            self._show()
+
+    def _show(self) -> None:
+        """Show a watcher (`ixrings top`) the NIC's counters, link and address. Raises DeviceGone."""
+        self.accumulate()
+        link = self.function.glance()
+        self._window.show(
+            {
+                **self._facts(),
+                "mac": self.function.mac().hex(":"),
+                "link": str(link),
+                "speed_mbps": link.speed_mbps,
+                "shared": sorted(self.shared),
+                "stats": asdict(self.statistics.totals()),
+            }
+        )
+
+    def _facts(self) -> dict[str, object]:
+        """What does not change. rings: where each ring is in the region, and its queue in the window."""
+        places = [
+            *(("tx", queue.ring, self._window.tx_at(i)) for i, queue in enumerate(self.joined.tx)),
+            *(("rx", queue.ring, self._window.rx_at(i)) for i, queue in enumerate(self.joined.rx)),
+        ]
+        return {
+            "pid": os.getpid(),
+            "name": self.interface.name,
+            "device": self.device.name,
+            "region": os.fstat(self.region.fd).st_ino,
+            "layout": layout(),
+            "rings": [
+                {"side": side, "queue": ring.ringid, "ring_at": ring.offset, "slots": ring.num_slots, "at": at}
+                for side, ring, at in places
+            ],
+        }
 
     def look_for_standstill(self) -> None:
         """After a wait that found nothing. Raises PortStuck if frames move only after the port is opened again."""
@@ -216,6 +261,7 @@ class Session(NicQueues, PortSet):
     def leave(self, sentence: str) -> None:
         """In a forked child: refuse every use of what belongs to the parent, with this sentence (forked.py)."""
         self.device.leave()
+        self._window.leave()
         self.interface.leave(sentence)
         for queue in self.all_queues:
             queue.leave(sentence)

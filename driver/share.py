@@ -244,6 +244,8 @@ class Shares:
     def share(self, session: Session, index: int) -> Share:
         """A handle of queue `index`, which the port has. Raises PortError if it is shared, DeviceError."""
         self.check(index)
+        for queue in queues_of(session, index):
+            queue.resume()  # a reset of the function may have left it to the next sync
         channel, workers = make_channel()
         fds = [workers.detach()]
         try:

@@ -66,7 +66,7 @@ def missing_write_back(nic: QueueRegisters, queues: Sequence[TxQueue | RxQueue])
     other end pauses.
     """
     for queue in queues:
-        if not isinstance(queue, TxQueue) or not queue.ring.pending:
+        if not isinstance(queue, TxQueue) or queue.held or not queue.ring.pending:
             continue
         ring = queue.ring
         if nic.TDH[ring.ringid].read() == nic.TDT[ring.ringid].read() != queue.written_head:

@@ -81,6 +81,14 @@ class PortStatistics:
             parts.append(shown(f"{side}_others: ", others))
         return f"<PortStatistics {'; '.join(filter(None, parts)) or 'all counters are 0'}>"
 
+    def _repr_html_(self) -> str:
+        from .statistics_html import statistics_html
+
+        return statistics_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.port)
+
     def __iter__(self) -> Iterator[str]:
         """The names of the port's counters. Without this, Python would iterate over indices."""
         return iter(self.port)
@@ -95,28 +103,29 @@ def refused(port: Mapping[str, int]) -> int:
     return max(0, port.get("TPR", 0) - sum(port.get(name, 0) for name in ("GPRC", *BAD_FRAMES, *PAUSE_FRAMES)))
 
 
+def lost(port: Mapping[str, int], dropped: int) -> dict[str, int]:
+    """How many frames came and did not reach a ring, for each reason that the counters show.
+
+    By a port's counters and the sum of its queues' QPRDC.
+    """
+    bad = sum(port.get(name, 0) for name in BAD_FRAMES)
+    return {"refused": refused(port), "damaged": bad, "missed": port.get("MPC", 0), "dropped": dropped}
+
+
 def losses(port: Mapping[str, int], dropped: int) -> tuple[str, ...]:
-    """PortStatistics.losses, by a port's counters and the sum of its queues' QPRDC."""
-    bad = {name: port[name] for name in BAD_FRAMES if port.get(name)}
-    reasons = (
-        (
-            refused(port),
-            "refused by the filters: for another MAC address, group or VLAN (TPR counts them, GPRC does not). "
-            "Receive everything with port.promiscuous = True",
-        ),
-        (sum(bad.values()), f"damaged or of a wrong length ({shown('', bad)})"),
-        (
-            port.get("MPC", 0),
-            "lost because the packet buffer was full (MPC). Call rxsync(), poll() or recv() more often",
-        ),
-        (
-            dropped,
-            "dropped: the queue had no free slot, or has no ring in this port (QPRDC). Call ring.advance() and "
-            "rxsync() more often, or open the port with all its queues",
-        ),
-    )
+    """PortStatistics.losses, by the arguments of lost()."""
+    reasons = {
+        "refused": "refused by the filters: for another MAC address, group or VLAN (TPR counts them, GPRC does not). "
+        "Receive everything with port.promiscuous = True",
+        "damaged": f"damaged or of a wrong length ({shown('', {name: port.get(name, 0) for name in BAD_FRAMES})})",
+        "missed": "lost because the packet buffer was full (MPC). Call rxsync(), poll() or recv() more often",
+        "dropped": "dropped: the queue had no free slot, or has no ring in this port (QPRDC). Call ring.advance() and "
+        "rxsync() more often, or open the port with all its queues",
+    }
     return tuple(
-        f"{count} {'frame was' if count == 1 else 'frames were'} {reason}" for count, reason in reasons if count > 0
+        f"{count} {'frame was' if count == 1 else 'frames were'} {reasons[reason]}"
+        for reason, count in lost(port, dropped).items()
+        if count > 0
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.fields import ETQF
 from ixrings.hw.registers import Registers
 
@@ -203,6 +203,7 @@ class Filters(GuardedReads, Collection[Filter]):
         """Remove all filters."""
         self.remove(*self)
 
+    @always
     def __repr__(self) -> str:
         return f"<Filters: {', '.join(map(repr, self)) or 'none'}>"
 

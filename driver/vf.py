@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.registers import VfRegisters
 
 from .config import mac_list, unicast_mac
@@ -69,5 +69,6 @@ class Vf(GuardedReads):
         """The PF's RSS key, 40 bytes. Raises RequestRefused."""
         return self._function.pf.rss_key()
 
+    @always
     def __repr__(self) -> str:
         return f"<Vf version={self.version}, tx_queues={self.tx_queues}, rx_queues={self.rx_queues}>"

@@ -47,13 +47,17 @@ class VfInterrupts(Interrupts):
         )
 
     def restart(self) -> None:
-        """Set the registers up again after a reset of the function. Vectors that were armed are armed again."""
+        """Set the registers up again after a reset of the function. Vectors that were armed are armed again.
+
+        Threads that sleep are woken by messages: a queue stays off until its own thread syncs it.
+        """
         rx_queues, tx_queues = self._queues
         self._map_causes(rx_queues, tx_queues, 1, 1)
         self._moderate(VF_VECTORS, self._interval_us)
         for number, side in enumerate((self.rx, self.tx)):
             if side.armed:
                 self.unmask(1 << number)
+        self._nic.VTEICS.write(VECTOR=ALL_VECTORS & ~MAILBOX)
 
     def unmask(self, vectors: int) -> None:
         self._nic.VTEIMS.write(VECTOR=vectors & ALL_VECTORS)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 
 from ixrings.hw.device import Device
@@ -24,7 +25,7 @@ from ixrings.hw.pf.mailbox import VfEnd
 from ixrings.hw.pf.words import Reception
 from ixrings.hw.rate import SPEEDS_MBPS
 from ixrings.hw.registers import VF_QUEUES, VfRegisters
-from ixrings.rings import RegionError
+from ixrings.rings import RegionError, RxRing, TxRing
 from ixrings.rings.queue import RxQueue, TxQueue
 
 from . import queues, reset, takeover
@@ -98,7 +99,9 @@ class VirtualFunction(Function):
         self._interrupts: VfInterrupts | None = None
         self._joined: Joined | None = None
         self._buf_size = 0
-        self.restarted: Callable[[TxQueue | RxQueue], None] = self._restart_ring
+        self._recovering = False
+        self._due: set[TxRing | RxRing] = set()  # of queues that are set up, and off until their threads sync them
+        self.restarted: Callable[[TxQueue | RxQueue], None] = self._restart_later
 
     # ---- from start to stop ----
 
@@ -210,7 +213,7 @@ class VirtualFunction(Function):
         with self._lock:
             if self._stuck:
                 raise PortStuck(self._stuck)
-            if self._joined is None:
+            if self._joined is None or self._recovering:  # a signal handler may call the port in between
                 return
             if not self.pf.needs_reset():
                 if not self._is_off(self._joined):
@@ -232,17 +235,19 @@ class VirtualFunction(Function):
     def _is_off(self, joined: Joined) -> bool:
         """Whether the queues that were switched on are off: the only sign of a PF that came back without a message.
 
-        reclaim() switches off one queue at a time, so both directions are looked at.
+        reclaim() switches off one queue at a time, so both directions are looked at. A queue that its thread has not
+        synced since the last recovery says nothing.
         """
         nic = self.queues
-        return not any(
-            [nic.RXDCTL[rx.ring.ringid].read().ENABLE for rx in joined.rx[:1]]
-            + [nic.TXDCTL[tx.ring.ringid].read().ENABLE for tx in joined.tx[:1]]
-        )
+        on = [nic.RXDCTL[rx.ring.ringid].read().ENABLE for rx in joined.rx[:1] if rx.ring not in self._due]
+        on += [nic.TXDCTL[tx.ring.ringid].read().ENABLE for tx in joined.tx[:1] if tx.ring not in self._due]
+        return not any(on) and bool(on or not self._due)
 
     def _recover(self, joined: Joined) -> None:
         why = self._lost or "the PF asked for a reset"
+        self._recovering = True
         try:
+            self._hold_rings(joined)
             self._stop_queues()
             self._reset()
             self._ask_for_filters()
@@ -262,6 +267,8 @@ class VirtualFunction(Function):
                 f"{self.device.name} was reset ({why}), and the PF refuses what it granted before: {error}. After "
                 "that, close the port and open it again"
             ) from None
+        finally:
+            self._recovering = False
         self._lost = ""
         self.recoveries += 1
         self.why_recovered = why
@@ -273,8 +280,39 @@ class VirtualFunction(Function):
         self._stuck = why
         return PortStuck(why)
 
+    def _hold_rings(self, joined: Joined) -> None:
+        """Other threads may sync now. From here on they wait, or do nothing, until their queue is on again."""
+        self._due.clear()
+        both: tuple[TxQueue | RxQueue, ...] = (*joined.rx, *joined.tx)
+        for queue in both:
+            queue.hold(partial(self._resume, queue))
+
+    def _resume(self, queue: TxQueue | RxQueue) -> bool:
+        """Switch a queue on, in the thread that syncs it. False while the function is not ready. Raises DeviceGone."""
+        with self._lock:  # waits for the end of a recovery
+            if self._recovering or self._stuck:
+                return False
+            if not queue.held:  # another thread was faster
+                return True
+            if queue.ring not in self._due:
+                return False
+            try:
+                self._restart_ring(queue)
+                self.device.ring_doorbells()
+            except DeviceError as error:  # the PF is in reset again, which a check notices
+                self.check_present()
+                self._lost = str(error)
+                return False
+            self._due.discard(queue.ring)
+            queue.release()
+            return True
+
     def _restart_rings(self, joined: Joined) -> None:
-        """Empty rings, as after open_port(): frames in them are lost."""
+        """Empty rings, as after open_port(): frames in them are lost.
+
+        A program may be between reserve() and a sync in another thread, and only that thread knows. So each queue goes
+        back to its initial state, and on, at the next sync of its own thread.
+        """
         asked = self.options["tx_queues"], self.options["rx_queues"]
         if asked[0] > self.granted.tx_queues or asked[1] > self.granted.rx_queues:
             raise self._stands(
@@ -294,9 +332,16 @@ class VirtualFunction(Function):
         both: tuple[TxQueue | RxQueue, ...] = (*joined.rx, *joined.tx)
         for queue in both:
             self.restarted(queue)
+            if queue.ring not in self._due:
+                queue.release()
         self.device.ring_doorbells()
         if self._interrupts is not None:
             self._interrupts.restart()
+
+    def _restart_later(self, queue: TxQueue | RxQueue) -> None:
+        """Raises RegionError if another process has the queue."""
+        queue.check_open()
+        self._due.add(queue.ring)
 
     def _restart_ring(self, queue: TxQueue | RxQueue) -> None:
         assert self._joined is not None
@@ -312,6 +357,13 @@ class VirtualFunction(Function):
         rate = host.vf_command("max_tx_rate 100")
         sentence = REFUSALS[what].format(trust=trust, query_rss=query_rss, rate=rate, pf=host.interface)
         return f"a virtual function, and {sentence}"
+
+    def glance(self) -> Link:
+        """Without the mailbox, whose bits a read takes away."""
+        links = self.nic.VFLINKS.read()
+        trouble = self._stuck or self._lost
+        up = bool(links.LINK_UP) and not trouble
+        return Link(up, SPEEDS_MBPS.get(links.SPEED, 0) if up else 0, trouble)
 
     def link(self) -> Link:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from ixrings.hw.attributes import GuardedReads
+from ixrings.hw.attributes import GuardedReads, always
 from ixrings.hw.registers import Registers
 
 from .checks import require
@@ -56,6 +56,7 @@ class Vlan(GuardedReads):
         for queue in self._queues:
             self._registers.RXDCTL[queue].update(VME=int(on))
 
+    @always
     def __repr__(self) -> str:
         accepted = self.filter
         return f"<Vlan filter={None if accepted is None else sorted(accepted)}, strip={self.strip}>"

@@ -53,6 +53,7 @@ def wait_until(
             found = spin_until_ready(sets, ready, side, end) if busy else sleep_until_ready(sets, ready, side, end)
         if not found:
             check(sets)
+            found = ready()  # a check may have set a virtual function up, whose queues are off until a sync
     return found
 
 
@@ -71,6 +72,18 @@ def check(sets: Sequence[QueueSet]) -> None:
         queues.look_for_standstill()
 
 
+def check_when_due(sets: Sequence[QueueSet]) -> None:
+    """After a sleep that a message ended: check a device that was not checked for a second.
+
+    A program whose waits always find something makes few syncs, so those ask for a check only after minutes.
+    """
+    now = time.monotonic()
+    for queues in sets:
+        if now >= queues.check_due_s:
+            queues.check_due_s = now + queues.quiet_s
+            queues.check()
+
+
 def sleep_until_ready(sets: Sequence[QueueSet], ready: Callable[[], int], side: Side, end: float) -> int:
     """Take messages, then arm vectors, then look at the rings: a frame or room that comes later ends the sleep."""
     taken = [0] * len(sets)
@@ -85,6 +98,8 @@ def sleep_until_ready(sets: Sequence[QueueSet], ready: Callable[[], int], side: 
                 return found
             if not wait_for_message(sets, side, min(left, *(queues.quiet_s for queues in sets))):
                 check(sets)
+            else:
+                check_when_due(sets)
     finally:
         for queues, came in zip(sets, taken):
             if queues.selectable and came:

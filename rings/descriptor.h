@@ -11,7 +11,8 @@ struct descriptor {
 };
 
 /* Data descriptor for sending (7.2.3.2.4). */
-#define TX_DATA (UINT64_C(3) << 20 | UINT64_C(1) << 29 | UINT64_C(1) << 25) /* DTYP data, DEXT, IFCS */
+#define TX_IFCS (UINT64_C(1) << 25)                                 /* the NIC appends the CRC */
+#define TX_DATA (UINT64_C(3) << 20 | UINT64_C(1) << 29 | TX_IFCS) /* DTYP data, DEXT, IFCS */
 #define TX_EOP (UINT64_C(1) << 24)
 #define TX_RS (UINT64_C(1) << 27)
 #define TX_PAYLEN_SHIFT 46

@@ -65,4 +65,15 @@ static inline bool frame_valid(struct queue *q, const struct context *context, u
     return true;
 }
 
+/* Check slot `i`, which has NS_OWN_CRC, the `slots`-th of its frame. The NIC leaves such a frame as it is: it does not
+ * pad it, and no context changes it. One slot, so that one descriptor says so. */
+static inline bool own_crc_valid(struct queue *q, const struct context *context, uint32_t i, struct netmap_slot slot,
+                                 uint32_t slots)
+{
+    bool alone = slots == 1 && !(slot.flags & NS_MOREFRAG) && !context->commands;
+    if (!alone || slot.len < SHORTEST_OWN_CRC)
+        return violated(q, RULE_OWN_CRC, i, slot.len, SHORTEST_OWN_CRC, q->buf_size);
+    return true;
+}
+
 #endif

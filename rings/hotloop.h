@@ -26,7 +26,8 @@ enum {
     NS_REPORT = 0x02,
     NS_INDIRECT = 0x10,
     NS_MOREFRAG = 0x20,
-    NS_CONTEXT = 0x80, /* ours: netmap has no such flag */
+    NS_CONTEXT = 0x80,   /* ours: netmap has no such flag */
+    NS_OWN_CRC = 0x8000, /* ours: netmap counts fragments of received frames here, and no frame has 128 */
     NR_TIMESTAMP = 0x02,
 
     RESERVED_BUFFERS = 2,
@@ -37,6 +38,7 @@ enum {
     /* ASSUMPTION (datasheet not at hand): a frame has at most 16 KB with its CRC, because no known NIC carries
      * more. The driver checks the port's own MTU. */
     MAX_FRAME = 16380,
+    SHORTEST_OWN_CRC = 64, /* a frame that brings its CRC: padding would need IFCS (7.2.3.2.2) */
 };
 
 /* A sync needs only `word`: one 64-bit load gives a consistent copy. */
@@ -101,6 +103,8 @@ enum rule {
     RULE_CONTEXT_ALONE,
     RULE_CONTEXT_HEADERS,
     RULE_OFFSET = 22, /* 19 to 21 are Python's */
+    RULE_OWN_CRC,
+    RULE_OWN_CRC_HERE,
 };
 
 struct violation {

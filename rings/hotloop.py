@@ -38,7 +38,27 @@ def syncing(function: str) -> Callable[..., int]:
     return cast("Callable[..., int]", getattr(library(), ALONE[function] if FREE_THREADED else function))
 
 
-class Sync(Caller, Generic[AnyQueue]):
+class Mover(Caller):
+    """A caller whose function moves indices and rings doorbells, so a held queue stops it (Queue.hold)."""
+
+    __slots__ = ("_queues",)
+    _queues: tuple[Queue, ...]
+    function: ClassVar[str]
+
+    def hold(self) -> None:
+        self._call = self._resume
+
+    def _resume(self, *arguments: object) -> int:
+        """What a call does while a queue is held. The first call after that goes on in C."""
+        if not all(queue.resume() for queue in self._queues):
+            return ATTENTION_DRIVER
+        self._call = syncing(self.function)
+        for queue in self._queues:
+            queue.settle(self)
+        return self._call(*arguments)
+
+
+class Sync(Mover, Generic[AnyQueue]):
     """Sync all queues of one direction in one C call: TxSync or RxSync.
 
     Returns whether the driver should look after the NIC: a queue's packets reached its statistics_due (a sync of one
@@ -46,8 +66,7 @@ class Sync(Caller, Generic[AnyQueue]):
     reset, and the other rings were synced.
     """
 
-    __slots__ = ("_count", "_queues", "_table")
-    function: ClassVar[str]
+    __slots__ = ("_count", "_table")
 
     def __init__(self, queues: Sequence[AnyQueue]) -> None:
         self._queues = tuple(queues)
@@ -80,15 +99,16 @@ class RxSync(Sync[RxQueue]):
     function = "rxsync"
 
 
-class Forward(Caller):
+class Forward(Mover):
     """Zero-copy forwarding in one C call: rxsync, swap of buffers from each RX ring to its TX ring, txsync.
 
     pairs: (from, to), with both rings in one region. frames, slots: moved by all pairs since they were made. attention:
     after a call, the same as a Sync returns. Raises ValueError when the rings of a pair do not share their buffers.
     """
 
-    __slots__ = ("_count", "_pairs", "_queues", "_table", "attention")
+    __slots__ = ("_count", "_pairs", "_table", "attention")
     forwards = True
+    function = "forward"
 
     def __init__(self, *pairs: tuple[RxQueue, TxQueue]) -> None:
         for rx, tx in pairs:
@@ -100,7 +120,7 @@ class Forward(Caller):
         self._pairs = [Pair(ctypes.addressof(rx), ctypes.addressof(tx), 0, 0) for rx, tx in pairs]
         self._table = pointers(self._pairs)
         self._count = len(pairs)
-        self._call = syncing("forward")
+        self._call = syncing(self.function)
         for queue in self._queues:
             queue.call_through(self)
         self.attention = False

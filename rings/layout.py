@@ -42,6 +42,7 @@ class SlotFlag(IntFlag):
     NS_MOREFRAG = 0x0020  # the frame continues in the next slot
     NS_TXMON = 0x0040
     NS_CONTEXT = 0x0080  # ours: the slot has no frame, but the context of the next one: ptr is Context.word()
+    NS_OWN_CRC = 0x8000  # ours: the frame's last four bytes are its CRC, right or wrong; the NIC appends none
 
 
 class RingFlag(IntFlag):

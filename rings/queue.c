@@ -172,6 +172,7 @@ const uint32_t hotloop_layout[] = {
     offsetof(struct rx_queue, next),
     RULE_CONTEXT_HEADERS,
     RULE_OFFSET,
+    RULE_OWN_CRC_HERE,
     CHECK_EVERY,
     MAX_CHAIN,
     MIN_FRAME,

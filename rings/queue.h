@@ -51,7 +51,7 @@ static inline struct netmap_slot read_slot(const struct netmap_ring *ring, uint3
     return (struct netmap_slot){.word = __atomic_load_n(&ring->slot[i].word, __ATOMIC_RELAXED)};
 }
 
-enum { ONE_SYNC_FLAGS = NS_BUF_CHANGED | NS_REPORT | NS_CONTEXT };
+enum { ONE_SYNC_FLAGS = NS_BUF_CHANGED | NS_REPORT | NS_CONTEXT | NS_OWN_CRC };
 
 /* Clear the flags that request something for one sync, in the slots that this sync hands over. Relaxed: no other
  * data depends on them. */

@@ -56,6 +56,9 @@ class Caller:
     _call: Callable[..., int]
     forwards: ClassVar[bool] = False  # whether it moves frames between queues
 
+    def hold(self) -> None:
+        """One of its queues is held (Queue.hold). What only reads goes on."""
+
     def refuse(self, sentence: str, kind: type[Exception]) -> None:
         """Every further call raises `kind` with `sentence`."""
 
@@ -127,6 +130,7 @@ class Queue(ctypes.Structure):
     memory: object = None  # what has to stay mapped as long as C may use the queue
     _closed = ""  # otherwise the sentence that says so
     _refusal: type[Exception] = RegionError
+    _held: Callable[[], bool] | None = None
     _callers: WeakSet[Caller]
 
     def _join(
@@ -205,6 +209,7 @@ class Queue(ctypes.Structure):
     def leave(self, sentence: str) -> None:
         """As close(), in a forked child: no thread of the parent is here, whatever the queue says."""
         self._closed = sentence
+        self._held = None
         for caller in list(self._callers):
             caller.refuse(sentence, self._refusal)
 
@@ -214,17 +219,59 @@ class Queue(ctypes.Structure):
         self._callers = WeakSet()
         self._watchers = self._taken = 0
 
+    def hold(self, resume: Callable[[], bool]) -> None:
+        """The NIC's queue is off: no sync and no Forward gives the queue to C before release().
+
+        Each calls `resume()` first, in its own thread, which is the one that may move the ring's indices. While that
+        returns False, the sync does nothing and asks for a look after the NIC. Callers that are not held pay nothing:
+        what they call is exchanged, as by close(). A thread may be inside C when this returns.
+        """
+        self._held = resume
+        for caller in list(self._callers):
+            caller.hold()
+
+    def resume(self) -> bool:
+        """Whether C may use the queue: it is not held, or what holds it has switched the NIC's queue on just now."""
+        held = self._held
+        return held is None or held()
+
+    def release(self) -> None:
+        """Undo hold(). Each caller goes on at its next call."""
+        self._held = None
+
+    @property
+    def held(self) -> bool:
+        """Whether hold() was called, and release() was not."""
+        return self._held is not None
+
     def end_forwards(self) -> None:
         """Refuse every Forward of this queue, because its port has other queues now. Who has one makes it again."""
         for caller in list(self._callers):
             if caller.forwards:
-                caller.refuse(f"{self.ring.name} forwards through other queues now", RegionError)
-                self._callers.discard(caller)
+                self._callers.discard(caller)  # before the refusal: see settle()
+                caller.refuse(self._other_queues(), RegionError)
+
+    def _other_queues(self) -> str:
+        return f"{self.ring.name} forwards through other queues now"
 
     def call_through(self, caller: Caller) -> None:
         """`caller` gives the queue's address to C. Raises what close() was given when the queue is closed."""
         self.check_open()
         self._callers.add(caller)
+        self.settle(caller)
+
+    def settle(self, caller: Caller) -> None:
+        """`caller` calls C again: refuse it or hold it if the queue was closed or held in between.
+
+        Another thread that does so changes the queue's state first and the caller second. So either this sees the new
+        state, or the other thread changes the caller after this.
+        """
+        if self._closed:
+            caller.refuse(self._closed, self._refusal)
+        elif caller not in self._callers:
+            caller.refuse(self._other_queues(), RegionError)
+        elif self._held is not None:
+            caller.hold()
 
     def check_open(self) -> None:
         """Raises what close() was given when the queue is closed."""
@@ -468,6 +515,7 @@ LAYOUT = (
     offset(RxQueue, "_next"),
     Rule.CONTEXT_HEADERS.number,
     Rule.OFFSET.number,
+    Rule.OWN_CRC_HERE.number,
     CHECK_EVERY,
     MAX_CHAIN,
     MIN_FRAME,

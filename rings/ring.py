@@ -10,6 +10,7 @@ always belongs to the driver, so head == tail means that the application owns no
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from .errors import RegionError, RingError
 from .layout import NETMAP_SLOT, RING_HEADER_SIZE, SLOT_SIZE, Direction, RingFlag, Word
 from .memory import Mapping
 from .rules import Rule
+from .slot import Slot
 
 # Plain ints: an enum member takes more time than the access that it indexes.
 HEAD = int(Word.HEAD)
@@ -79,6 +81,15 @@ class Span:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def __iter__(self) -> Iterator[Slot]:
+        """Its slots one by one, for rare work: the arrays of the span are faster."""
+        return (Slot(self.ring, index) for index in range(self.start, self.stop))
+
+    def _repr_html_(self) -> str:
+        from .notebook import span_html
+
+        return span_html(self)
 
     def __repr__(self) -> str:
         slots = f"slots {self.start}..{self.stop - 1}" if len(self) else "no slots"
@@ -312,6 +323,15 @@ class Ring:
         except (RingError, RegionError) as error:
             state = str(error)
         return f"<{type(self).__name__} {self.name}: {state}>"
+
+    def __len__(self) -> int:
+        """Its slots."""
+        return self.num_slots
+
+    def _repr_html_(self) -> str:
+        from .notebook import ring_html
+
+        return ring_html(self)
 
     def take_back(self) -> None:
         """Allow access to the indices and frames, also after leave()."""

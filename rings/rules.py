@@ -83,6 +83,18 @@ class Rule(Enum):
         "slot {slot} has offset {value} in its ptr; it may be {low}..{high}, so that all bytes stay in the buffer",
     )
 
+    OWN_CRC = (
+        23,
+        (
+            "slot {slot} has NS_OWN_CRC and {value} bytes; a frame with its own CRC has {low}..{high} bytes in one "
+            "slot, and no context"
+        ),
+    )
+    OWN_CRC_HERE = (
+        24,
+        "slot {slot} has NS_OWN_CRC (flags {value:#x}); only a NIC's TX ring sends a frame with its own CRC",
+    )
+
     def __init__(self, number: int, text: str) -> None:
         self.number = number
         self.text = text

@@ -15,6 +15,8 @@ bool chain_violated(struct queue *q, uint32_t from, const struct chain *chain, u
         return violated(q, RULE_INDIRECT, i, slot.flags, 0, 0);
     if (slot.flags & NS_CONTEXT)
         return violated(q, RULE_CONTEXT_ALONE, i, slot.flags, 0, 0);
+    if (slot.flags & NS_OWN_CRC)
+        return violated(q, RULE_OWN_CRC_HERE, i, slot.flags, 0, 0);
     return violated(q, RULE_CHAIN_TOO_LONG, i, chain->read, 1, longest);
 }
 

@@ -70,10 +70,13 @@ static inline void write_length(struct queue *q, uint32_t i, uint32_t len, uint3
     __atomic_store_n(&q->ring->slot[i].len_flags, len | flags << 16, __ATOMIC_RELAXED);
 }
 
+/* Flags that a ring without a NIC refuses: there is no DMA, no offload and no CRC. */
+enum { FOR_A_NIC = NS_INDIRECT | NS_CONTEXT | NS_OWN_CRC };
+
 /* A frame may have no byte here: only a NIC needs one. */
 static inline bool slot_sound(const struct queue *q, struct netmap_slot slot)
 {
-    return buffer_valid(q, slot.buf_idx) && slot.len <= q->buf_size && !(slot.flags & (NS_INDIRECT | NS_CONTEXT));
+    return buffer_valid(q, slot.buf_idx) && slot.len <= q->buf_size && !(slot.flags & FOR_A_NIC);
 }
 
 /* ---- offsets (NETMAP_REQ_OPT_OFFSETS) ----

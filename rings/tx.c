@@ -81,11 +81,15 @@ __attribute__((noinline)) static struct sending write_frame(struct queue *q, str
         bool ends = !(slot.flags & NS_MOREFRAG);
         if (!tx_slot_valid(q, i, slot) || !frame_valid(q, &context, i, length, slots, ends))
             return s;
+        bool own_crc = slot.flags & NS_OWN_CRC;
+        if (own_crc && !own_crc_valid(q, &context, i, slot, slots))
+            return s;
         if (length < MIN_FRAME && ends)
             length = data_length = pad_frame(q, i, slot);
         bool report = ends && ((slot.flags & NS_REPORT) || s.unreported >= RS_STEP);
         q->descriptors[i].address = buffer_address(q, slot.buf_idx);
-        q->descriptors[i].control = TX_DATA | (ends ? TX_EOP : 0) | (report ? TX_RS : 0) | data_length;
+        q->descriptors[i].control =
+            (own_crc ? TX_DATA & ~TX_IFCS : TX_DATA) | (ends ? TX_EOP : 0) | (report ? TX_RS : 0) | data_length;
         if (report)
             s.unreported = 0;
         if (ends) {

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from ..program import run as run_to_its_end
 from ..program import status_of
-from . import daemon, emulate, extcap, nic, port, regs, ring, run, sfp, stats, trace, vf
+from . import daemon, emulate, extcap, glass, nic, port, regs, ring, run, sfp, stats, top, trace, vf
 
 NAME = "ixrings"
 # Each module has add(subparsers). It sets `run` of its parser: run(options) does the work and returns the exit status.
-COMMANDS = (nic, port, regs, stats, sfp, ring, trace, emulate, vf, daemon, run, extcap)
+COMMANDS = (nic, port, regs, stats, top, sfp, ring, glass, trace, emulate, vf, daemon, run, extcap)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +33,16 @@ def command(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for each in COMMANDS:
         each.add(subparsers)
-    options, rest = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    program: list[str] = []
+    if words[:1] == ["glass"] and "--" in words:  # argparse would take options between PORT and -- for PROGRAM's
+        at = words.index("--")
+        words, program = words[:at], words[at + 1 :]
+    options, rest = parser.parse_known_args(words)
     if rest:  # argparse takes a list of names only in one piece; in `regs emulated --diff RX*` an option splits it
         if not hasattr(options, "names") or any(word.startswith("-") for word in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.names += rest
+    if program:
+        options.program = program
     return int(options.run(options))

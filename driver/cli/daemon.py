@@ -118,6 +118,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     size.add_argument("--mtu", type=MTU, default=1500, metavar="BYTES", help="default: 1500")
     size.add_argument("--promiscuous", action="store_true", help="receive every good frame")
     size.add_argument(
+        "--vlan",
+        type=checked(vlan_argument),
+        metavar="ID,...",
+        help="receive tagged frames of these VLANs only (default: all; but of a virtual function none)",
+    )
+    size.add_argument(
         "--link-timeout", type=SECONDS_OR_NONE, default=0.0, metavar="SECONDS", help="wait for the link (default: 0)"
     )
     size.add_argument(
@@ -156,6 +162,17 @@ def allow_argument(text: str) -> tuple[str, frozenset[int]]:
     if not found or not users:
         raise ValueError(f"{text!r} is refused; write PORT=USER or PORT=USER,USER")
     return port, frozenset(user_id(user) for user in users.split(","))
+
+
+def vlan_argument(text: str) -> frozenset[int]:
+    """Raises ValueError."""
+    from ..vlan import check_vlans
+
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
+        raise ValueError(f"{text!r} is refused; write VLAN ids, such as 5 or 5,7")
+    ids = frozenset(map(int, text.split(",")))
+    check_vlans(ids)
+    return ids
 
 
 def policy_of(options: argparse.Namespace) -> Policy:
@@ -220,6 +237,7 @@ def run(options: argparse.Namespace) -> int:
         isolated=isolated_of(options),
         memory_mb=options.memory,
         host=options.host,
+        vlans=options.vlan,
         spin_ns=1000 * (options.spin if options.spin is not None else 1 if (os.cpu_count() or 1) <= 2 else 50),
     )
     with ExitStack() as undo:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from ixrings.hw.vfio_user.server import Server
 
 EPILOG = """\
-WIRE is the other end of the cable, as in the port name emulated:WIRE: loop, sink[=NS], source[=LENGTH], cable=NAME,
-pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command, as SIGTERM and SIGHUP do. SIGUSR1 pulls the cable, the next
-SIGUSR1 plugs it in again. SIGUSR2 repairs what --fault broke. Rules that a driver broke are reported on stderr when it
-disconnects. With --vf, `ixrings vf DIR` shows and sets the virtual functions.
+WIRE is the other end of the cable, as in the port name emulated:WIRE: loop[,delay=NS], sink[=NS], source[=LENGTH],
+cable=NAME[,delay=NS], pcap=IN[,OUT] or tap=INTERFACE. Ctrl-C ends the command, as SIGTERM and SIGHUP do. SIGUSR1
+pulls the cable, the next SIGUSR1 plugs it in again. SIGUSR2 repairs what --fault broke. Rules that a driver broke are
+reported on stderr when it disconnects. With --vf, `ixrings vf DIR` shows and sets the virtual functions.
 
 A guest gets the NIC with (QEMU 10.1 or later; guest memory must be shared, else each DMA is a message):
   -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\
@@ -254,6 +254,8 @@ def run(options: argparse.Namespace) -> int:
             for function, path in served
         ]
         server = servers[0]
+        # The kernel may give a signal to any thread, and only this one runs handlers: the byte ends its poll().
+        undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(server.wake_fd, warn_on_full_buffer=False))
         for number in ending_signals():
             undo.callback(signal.signal, number, signal.signal(number, lambda *_: server.stop()))
         for number, what in ((signal.SIGUSR1, move_cable), (signal.SIGUSR2, mend)):

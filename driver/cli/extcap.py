@@ -16,15 +16,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from ixrings.hw.capture.frames import LINKTYPE_ETHERNET, MAX_FRAME
 from ixrings.hw.capture.pcap import CaptureWriter
 from ixrings.hw.errors import CaptureError
 from ixrings.rings.layout import SlotFlag
 
 from ..arguments import whole
-from ..capture_filter import HEAD, Filter, Heads, parse_filter
+from ..capture_filter import Filter, parse_filter
 from ..errors import NothingToWatch, PortClosed
 from ..opening import open_port
 from ..port import Port
@@ -206,7 +204,7 @@ def take(port: Port, ring: RxRing, writer: CaptureWriter, wanted: Filter | None)
             return
         lengths, rows = span.len.copy(), span.buf_idx.copy()
         if wanted is not None:
-            keep = wanted(Heads(port.read(span, HEAD), lengths.astype(np.int64)))
+            keep = wanted.takes(port, span)
             lengths, rows = lengths[keep], rows[keep]
         writer.write_batch(port.buffers, lengths, now, rows=rows)
         ring.advance(len(span))
@@ -215,6 +213,5 @@ def take(port: Port, ring: RxRing, writer: CaptureWriter, wanted: Filter | None)
 def take_long(port: Port, writer: CaptureWriter, wanted: Filter | None) -> None:
     """The same for all rings, where a frame takes several buffers."""
     for frame in port.recv(0):
-        head = np.frombuffer(frame[:HEAD].ljust(HEAD, b"\0"), np.uint8)[None]
-        if wanted is None or wanted(Heads(head, np.array([len(frame)])))[0]:
+        if wanted is None or wanted.takes_frame(frame):
             writer.write(frame, time.time_ns())

@@ -137,7 +137,7 @@ def named(pattern: str, table: type[RegisterMap]) -> list[Entry]:
         if asked in (row.name, *row.also)
         or (row.count > 1 and asked in (f"{name}[{index}]" for name in (row.name, *row.also)))
         or (
-            quiet(row)
+            row.quiet
             and (
                 in_section(row.section, asked)
                 or (WILD & set(asked) and any(fnmatchcase(name, asked) for name in (row.name, *row.also)))
@@ -179,13 +179,8 @@ def in_section(section: str, asked: str) -> bool:
     return section == asked or section.startswith(f"{asked}.")
 
 
-def quiet(row: Row[Any]) -> bool:
-    """Whether the register can be read, and a read changes nothing."""
-    return not row.access.read_has_effect and row.access is not Access.WO
-
-
 def everything(table: type[RegisterMap]) -> list[Entry]:
-    return [Entry(row, index) for row in table.rows() if quiet(row) for index in range(row.count)]
+    return [Entry(row, index) for row in table.rows() if row.quiet for index in range(row.count)]
 
 
 def read(nic: RegisterMap, entries: Iterable[Entry]) -> dict[Entry, Word]:

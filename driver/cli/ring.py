@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ixrings.hw.output import check_kind, open_output
-from ixrings.rings.errors import RegionError
-from ixrings.rings.interface import Interface, attach
-from ixrings.rings.layout import ring_size
+from ixrings.rings.interface import Interface
 
 from ..errors import PortError
 from ..names import Kind, parse_port_name
 from ..opening import open_port
+from ..ring_memory import interfaces_of
 from ..ring_view import Owner, Step, view_interface, view_port
 from .ring_draw import draw
 from .ring_html import HTML, page
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
 SLOTS = 64  # the smallest ring, which is the easiest to read
 WORK_S = 0.02  # time that a NIC with its own engine gets for each step
 STEPS = 300  # the most that are recorded
-REGION = "/memfd:netmap-region"
 EPILOG = """\
 PORT emulated (or emulated:WIRE) plays a scene step by step: the program sends, txsync, the NIC works, rxsync, the
 program receives. A real NIC plays the scene only with --frames, because the scene sends frames. pid:PID shows the rings
@@ -123,46 +119,6 @@ def run_other(options: argparse.Namespace) -> int:
 
 def look(interfaces: Sequence[Interface], when: str) -> list[Step]:
     return [Step(f"{interface.name} {when}", view_interface(interface)) for interface in interfaces]
-
-
-def interfaces_of(pid: str) -> Iterator[Interface]:
-    """Every port of that program. Raises PortError."""
-    folder = Path("/proc") / pid / "fd"
-    try:
-        regions = [fd for fd in sorted(folder.iterdir()) if os.readlink(fd).startswith(REGION)]
-    except FileNotFoundError:
-        raise PortError(f"there is no program with the number {pid}. To list yours: pgrep -fa python") from None
-    except PermissionError:
-        raise PortError(f"program {pid} is not yours. Run as its user, or as root (sudo)") from None
-    found = 0
-    for path in {os.stat(path).st_ino: path for path in regions}.values():  # copies of a port's fd are one region
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            for interface in ports_in(fd):
-                found += 1
-                yield interface
-        finally:
-            os.close(fd)
-    if not found:
-        raise PortError(f"program {pid} has no port open")
-
-
-def ports_in(fd: int) -> Iterator[Interface]:
-    """The ports in a region, one after the other."""
-    offset = 0
-    while True:
-        try:
-            interface = attach(fd, offset)
-        except RegionError:
-            return
-        yield interface
-        rings = [*interface.tx_rings, *interface.rx_rings]
-        if not rings:
-            return
-        end = max(ring.offset + ring_size(ring.num_slots) for ring in rings)
-        if end <= offset:  # shared memory may hold any value
-            return
-        offset = end
 
 
 # ---- output ----

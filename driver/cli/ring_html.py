@@ -9,15 +9,6 @@ from ixrings.hw.output import FileKind
 
 from ..ring_view import Owner, RingView, Step
 
-COLOURS = {
-    Owner.PROGRAM: "#4c9f50",
-    Owner.GIVEN: "#e8b93c",
-    Owner.NIC: "#3b6fb5",
-    Owner.DONE: "#a05cb5",
-    Owner.UNUSED: "#c8c8c8",
-    Owner.DRIVER: "#3b6fb5",
-}
-
 
 def page(steps: Sequence[Step]) -> str:
     """The page as HTML. Names and captions are data, never markup. Raises ValueError if there is no step."""
@@ -25,7 +16,7 @@ def page(steps: Sequence[Step]) -> str:
         raise ValueError("there is no step to show; record one first with recording.look(...)")
     seen = {slot.owner for step in steps for ring in step.port.rings for slot in ring.slots}
     data = {
-        "owners": {owner.letter: {"colour": COLOURS[owner], "words": owner.words} for owner in Owner if owner in seen},
+        "owners": {owner.letter: {"colour": owner.colour, "words": owner.words} for owner in Owner if owner in seen},
         "steps": [
             {"caption": step.caption, "port": step.port.name, "rings": [ring_data(ring) for ring in step.port.rings]}
             for step in steps

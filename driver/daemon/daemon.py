@@ -29,6 +29,7 @@ from .world import World
 class Settings:
     """ports: for each name that programs use, the port name that opens it, or a Device. memory_mb: of the region; 0: as
     needed. host: whether each NIC has a TAP; None: if it is allowed. isolated: names of ports whose frames are copied.
+    vlans: those that each NIC receives; None: all, and of a virtual function none.
     """
 
     ports: Mapping[str, str | Device]
@@ -38,6 +39,7 @@ class Settings:
     spin_ns: int = 1000
     host: bool | None = None
     isolated: frozenset[str] = frozenset()
+    vlans: frozenset[int] | None = None
 
 
 class Daemon(World):
@@ -75,6 +77,8 @@ class Daemon(World):
             opened.append((name, port))
         for _, port in opened:  # only now: the ports may be link partners of each other
             wait_for_partner(port._owned(), options["link_timeout"])
+            if settings.vlans is not None:
+                port.vlan.filter = settings.vlans
         self.memories.add_common(region)
         for name, port in opened:
             pool = self.pool if name not in settings.isolated else self.memories.apart(port._owned().region)

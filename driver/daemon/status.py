@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ixrings.hw.errors import DeviceError
+from ixrings.rings import RingError, TxRing
 
 from .nic import Nic
 from .policy import user_name
@@ -63,10 +64,20 @@ def of_nic(nic: Nic, host: bool) -> dict[str, object]:
         return {**facts, "gone": str(error)}
 
 
+def filled(ring: SharedRing) -> int | None:
+    """Frames that wait for the program (RX), or to be sent (TX). None if a program left wrong indices in the ring."""
+    try:
+        space = ring.ring.space
+    except RingError:
+        return None
+    return ring.ring.num_slots - 1 - space if isinstance(ring.ring, TxRing) else space
+
+
 def of_ring(ring: SharedRing) -> dict[str, object]:
     queue = ring.kring.queue
     return {
         "slots": ring.ring.num_slots,
+        "filled": filled(ring),
         "users": ring.users,
         "exclusive": ring.exclusive,
         "packets": queue.packets,

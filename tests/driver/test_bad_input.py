@@ -137,7 +137,7 @@ def test_frames_under_sixty_bytes_are_padded_with_zeros_whatever_their_buffers_c
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (("pktgen", "-i", "emulated:wire"), ("loop, sink[=NS], source",)),
+    (("pktgen", "-i", "emulated:wire"), ("sink[=NS], source",)),
     (("pktgen", "-i", "eth0"), ("0000:03:00.0",)),
     (("pktgen", "-i", "emulated:cable="), ("name after it",)),
     (("pktgen", "-i", "emulated:cable=nobody", "-f", "tx", "-w", "0.1"), ("no port at its other end",)),
@@ -175,7 +175,8 @@ FILES = {
     "record truncated": (pcap(FRAME, FRAME)[:-1], "truncated"),
     "absurd record": (pcap() + struct.pack("<IIII", 1, 0, 2**31, 2**31), "damaged"),
     "other link type": (pcap()[:20] + struct.pack("<I", 113), "Ethernet"),
-    "compressed": (b"\x1f\x8b\x08\0\0\0", "gunzip"),
+    "compressed": (b"BZh91AY", "bunzip2"),
+    "compressed without contents": (b"\x1f\x8b\x08\0\0\0", "gzip's data end early, before the first frame"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -103,6 +104,13 @@ MISUSES = [
     ("port.wait_link('1')", TypeError, "a number"),
     ("port.send(FRAME)", TypeError, "send() takes several frames, not one of type bytes; write port.send([frame])"),
     ("port.send(np.zeros(60, np.uint8))", TypeError, "write port.send([frame])"),
+    ("port.send(array('B', FRAME))", TypeError, "not one of type array; write port.send([frame])"),
+    ("port.send(np.array([FRAME, FRAME], object))", TypeError, "write port.send(frames.tolist())"),
+    ("port.send([memoryview(FRAME)[::2]])", TypeError, "frame 0 is a memoryview that leaves bytes out; write bytes("),
+    ("port.send([FRAME, b''])", ValueError, "frame 1 has no bytes; this port sends 1 to 1518"),
+    ("port.send(None)", TypeError, "None is not one"),
+    ("port.send([None])", TypeError, "frame 0 is of type NoneType, not bytes"),
+    ("port.send(packet for packet in [Packet()])", TypeError, "write port.send([bytes(frame) for frame in frames])"),
     ("port.send('ffff')", TypeError, "write port.send([bytes.fromhex(frame)])"),
     ("port.send(Packet())", TypeError, "write port.send([bytes(frame)])"),
     ("port.send([Packet()])", TypeError, "write port.send([bytes(frame) for frame in frames])"),
@@ -118,7 +126,7 @@ MISUSES = [
 @pytest.mark.parametrize(("statement", "kind", "words"), MISUSES, ids=[statement for statement, _, _ in MISUSES])
 def test_a_misuse_is_refused_with_what_to_write(port: Port, statement: str, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=re.escape(words)):
-        exec(statement, {**vars(ixrings), "port": port, "np": np, "FRAME": FRAME, "Packet": Packet})
+        exec(statement, {**vars(ixrings), "port": port, "np": np, "array": array, "FRAME": FRAME, "Packet": Packet})
 
 
 def test_type_checkers_see_the_same_mistakes(port: Port) -> None:
@@ -176,7 +184,7 @@ def test_numbers_and_buffers_of_numpy_are_as_good_as_pythons() -> None:
 
 def test_objects_show_their_state_in_a_line() -> None:
     with open_port("emulated:loop", tx_slots=64, rx_slots=64) as port:
-        assert repr(port) == "<Port emulated:loop: 1 TX and 1 RX rings, link up, 10 Gbit/s>"
+        assert repr(port) == "<Port emulated:loop, up 10 Gbit/s, 02:82:59:90:00:01, 1 TX 1 RX ring>"
         ring = port.tx_rings[0]
         ring.advance(3)
         words = "emulated:loop TX ring 0: head 3, cur 3, tail 63, 60 of 64 slots are the program's"
@@ -188,4 +196,4 @@ def test_objects_show_their_state_in_a_line() -> None:
         port.send([FRAME])
         assert next(port.recv(30)) == FRAME
         assert " GPRC=1 " in repr(port.stats()) and "rx[0]: QPRC=1" in repr(port.stats())
-    assert repr(port) == "<Port emulated:loop (closed)>"
+    assert repr(port) == "<Port emulated:loop, closed>"

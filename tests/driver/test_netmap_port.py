@@ -119,7 +119,7 @@ def test_a_port_of_the_daemon_sends_receives_and_tells_of_its_nic(running: Runni
         assert port.stats()["GPRC"] - before == 20
         assert port.link.up and port.wait_link().up and port.mtu == 1500
         assert port.mac.count(":") == 5
-        assert repr(port) == "<Port netmap:ix0: 2 TX and 2 RX rings, link up, 10 Gbit/s>"
+        assert repr(port) == f"<Port netmap:ix0, up 10 Gbit/s, {port.mac}, 2 TX 2 RX rings>"
         port.promiscuous = True
         assert port.promiscuous
         port.promiscuous = False

@@ -381,7 +381,7 @@ def test_a_closed_port_refuses_every_call_and_may_be_closed_twice() -> None:
 
 def test_frames_before_a_bad_one_are_sent() -> None:
     with open_port("emulated") as port:
-        with pytest.raises(ValueError, match="frame 2 has 0 bytes"):
+        with pytest.raises(ValueError, match="frame 2 has no bytes"):
             port.send([frame(port.mac, b"1"), frame(port.mac, b"2"), b""])
         assert len(came(port, 2)) == 2
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ixrings.driver import queues
 from ixrings.driver.config import OnePortOptions
 from ixrings.driver.errors import PfNotReady, PortError, PortStuck, RequestRefused
 from ixrings.driver.opening import open_port
 from ixrings.driver.port import Port
+from ixrings.driver.queue_registers import QueueRegisters
 from ixrings.hw.emulator import Emulated82599, PfAgent, emulated_vf
 from ixrings.hw.errors import DeviceError, DeviceGone
 from ixrings.hw.trace.file import TraceFile
@@ -23,9 +26,9 @@ BROADCAST = b"\xff" * 6
 
 
 @contextmanager
-def two_ports(kind: str = "linux", queues: int = 1) -> Iterator[tuple[PfAgent, Port, Port]]:
+def two_ports(kind: str = "linux", count: int = 1) -> Iterator[tuple[PfAgent, Port, Port]]:
     """Ports on both virtual functions of one NIC."""
-    options: OnePortOptions = {"link_timeout": PATIENCE_S, "rx_queues": queues, "tx_queues": queues}
+    options: OnePortOptions = {"link_timeout": PATIENCE_S, "rx_queues": count, "tx_queues": count}
     with ExitStack() as stack:
         nic = stack.enter_context(Emulated82599("sink", vfs=2))
         agent = stack.enter_context(PfAgent(nic, kind))
@@ -106,13 +109,13 @@ def test_a_name_opens_a_virtual_function_with_an_agent_and_closes_all_of_it() ->
     with open_port("emulated-vf1:loop", trace=None) as port:
         port.send([frame(BROADCAST, port)] * 2)
         assert len(receive(port, 2)) == 2
-        assert repr(port).startswith("<Port emulated-vf1:loop: 1 TX and 1 RX rings, link up")
+        assert repr(port).startswith("<Port emulated-vf1:loop, up 10 Gbit/s, ")
     assert port.closed
 
 
 @pytest.mark.slow
 def test_frames_are_spread_over_as_many_queues_as_the_pf_grants() -> None:
-    with two_ports(queues=4) as (_, one, two):
+    with two_ports(count=4) as (_, one, two):
         for queue in range(4):
             one.send([frame(two, one, bytes([queue]))], ring=queue)
         assert sorted(each[14] for each in receive(two, 4)) == [0, 1, 2, 3]
@@ -212,6 +215,109 @@ def test_a_port_goes_on_after_its_pf_was_reset() -> None:
         assert receive(two, 1) == [frame(two, one, b"after")]
         assert "reset" in two.vf.why_recovered
         assert 1 <= two.stats()["VFGPRC"] <= 2, "the reset cleared the register"
+
+
+def fill(port: Port, to: Port) -> None:
+    """Write a frame into every buffer of the TX ring."""
+    data, slots = np.frombuffer(frame(to, port), np.uint8), port.tx_rings[0].slots
+    port.buffers[slots["buf_idx"], : len(data)] = data
+    slots["len"] = len(data)
+
+
+class Traffic:
+    """A port with a thread that sends and one that receives. The second waits, and so it notices resets of the PF."""
+
+    def __init__(self, port: Port, to: Port) -> None:
+        self.port, self.received, self.ends = port, 0, False
+        fill(port, to)
+        self.errors: list[BaseException] = []
+        self.threads = [threading.Thread(target=self.run, args=(work,)) for work in (self.send, self.receive)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, work: Callable[[], None]) -> None:
+        try:
+            while not self.ends:
+                work()
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+
+    def send(self) -> None:
+        ring = self.port.tx_rings[0]
+        ring.advance(min(ring.space, 16))
+        self.port.txsync()
+
+    def receive(self) -> None:
+        for _ in self.port.recv(0.005):
+            self.received += 1
+            if self.ends:
+                return
+
+    def join(self) -> None:
+        self.ends = True
+        for thread in self.threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+def test_a_thread_may_send_in_the_middle_of_a_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its sync would see a head that is set back, and write a tail while the queue is off."""
+    enable = queues.enable_transmit_queue
+    senders: list[threading.Thread] = []
+    with two_ports() as (agent, one, two):
+        ring = one.tx_rings[0]
+        fill(one, two)
+
+        def send() -> None:
+            ring.advance(min(ring.space, 5))
+            one.txsync()
+
+        def while_another_sends(nic: QueueRegisters, queue: int) -> None:
+            senders.append(threading.Thread(target=send))
+            senders[-1].start()
+            senders[-1].join(0.1)  # it may wait for the end of the recovery
+            enable(nic, queue)
+
+        ring.advance(20)
+        one.flush(PATIENCE_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(queues, "enable_transmit_queue", while_another_sends)
+            agent.reset()
+            until(lambda: one.vf.recoveries and one.link.up, one)
+            one.txsync()
+        for sender in senders:
+            sender.join(PATIENCE_S)
+        assert senders and not any(sender.is_alive() for sender in senders)
+        assert agent.nic.violations == []
+
+
+def grows(both: list[Traffic], number: Callable[[Traffic], int], after: Callable[[], None] = lambda: None) -> None:
+    """Wait until a number of each has grown, or one has an error. `after` is called first."""
+    before = [number(each) for each in both]
+    after()
+    until(lambda: any(e.errors for e in both) or all(number(each) > old for each, old in zip(both, before)))
+    assert not any(each.errors for each in both)
+
+
+@pytest.mark.slow
+def test_threads_send_and_receive_through_fifty_resets_of_the_pf() -> None:
+    with two_ports() as (agent, one, two):
+        nic = agent.nic
+        both = [Traffic(one, two), Traffic(two, one)]
+        try:
+            for _ in range(50):
+                grows(both, lambda each: each.port.vf.recoveries, agent.reset)
+                grows(both, lambda each: each.received)
+        finally:
+            for each in both:
+                each.join()
+        for port in (one, two):
+            port.flush(PATIENCE_S)
+            session = port._owned()
+            registers = session.function.queues
+            assert [int(registers.TDT[0].read()), int(registers.TDH[0].read())] == [session.tx[0].hwcur] * 2
+        assert nic.violations == []
 
 
 def test_a_pf_that_goes_down_is_the_reason_of_the_link_and_comes_back() -> None:

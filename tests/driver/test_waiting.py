@@ -420,7 +420,7 @@ def test_two_ports_work_in_two_threads_each_while_others_look_and_change_setting
         def look() -> None:
             while not done.is_set():
                 assert port.link.up and port.stats()["GPRC"] <= count and port.nic.STATUS.read()
-                assert "link up" in repr(port)
+                assert "up 10 Gbit/s" in repr(port)
                 looks[0] += 1
 
         def change() -> None:

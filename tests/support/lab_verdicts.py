@@ -38,6 +38,7 @@ class Case:
     lab: str
     script: str
     limit_s: float = LIMIT_S
+    challenge: bool = False
 
 
 def judged(cases: Sequence[Case]) -> list[Verdict]:
@@ -60,14 +61,16 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.path[:0] = [str(ROOT / ".package"), str(LABS)]
     from judge.apart import judged as judged_apart
+    from judge.challenges import CHALLENGES
     from judge.labs import LABS as BY_NUMBER
 
     verdicts = []
-    for number, script, limit_s in json.load(sys.stdin):
+    for number, script, limit_s, challenge in json.load(sys.stdin):
+        lab = (CHALLENGES if challenge else BY_NUMBER)[number]
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / BY_NUMBER[number].file
+            file = Path(folder) / lab.file
             file.write_text(script, encoding="utf-8")
-            verdict = judged_apart(BY_NUMBER[number], file, limit_s=limit_s).verdict
+            verdict = judged_apart(lab, file, limit_s=limit_s).verdict
             verdicts.append({**dataclasses.asdict(verdict), "reason": verdict.reason})
     json.dump(verdicts, sys.stdout)
 

@@ -19,10 +19,10 @@ import pytest
 from ixrings import Port, open_port, open_ports
 from ixrings.driver import descriptors
 from ixrings.driver.cli import main
-from ixrings.driver.cli.ring import ports_in
 from ixrings.driver.cli.ring_draw import draw
 from ixrings.driver.cli.ring_html import page
 from ixrings.driver.cli.ring_story import play
+from ixrings.driver.ring_memory import ports_in
 from ixrings.driver.ring_view import Owner, PortView, Recording, RingView, Step, owners, view_port
 from ixrings.hw.emulator import Emulated82599
 from ixrings.rings.layout import IF_HEADER_SIZE

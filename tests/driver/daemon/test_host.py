@@ -32,14 +32,18 @@ class Lan:
 
 @pytest.fixture(scope="module")
 def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
+    with lan_of("emulated", tmp_path_factory.mktemp("daemon")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def lan_of(port: str, folder: Path) -> Iterator[Lan]:
     nic, wire = unique("n"), unique("w")
     with contextlib.ExitStack() as undo:
-        here, there = undo.enter_context(namespace("here")), undo.enter_context(namespace("there"))
-        folder = tmp_path_factory.mktemp("daemon")
+        here, there = undo.enter_context(namespace(f"here{port}")), undo.enter_context(namespace(f"there{port}"))
         inside = ("ip", "netns", "exec", here.name)
-        running = undo.enter_context(
-            daemon(folder, f"{nic}=emulated:tap={wire}", "--slots", "128", host=True, inside=inside)
-        )
+        arguments = (f"{nic}={port}:tap={wire}", "--slots", "128", "--vlan", "5,7")
+        running = undo.enter_context(daemon(folder, *arguments, host=True, inside=inside))
         ip = ["ip", "netns", "exec", here.name, "ip"]
         subprocess.run([*ip, "link", "set", wire, "netns", there.name], check=True)
         subprocess.run([*ip, "addr", "add", "10.9.8.1/24", "dev", nic], check=True)
@@ -76,6 +80,11 @@ def test_linux_uses_the_nic_before_beside_and_after_a_program(lan: Lan) -> None:
         assert not lan.ping(1)
     wait_for(lan.ping, "no ping comes back after the program", 20)
     lan.running.wait_until_nobody_has_buffers()
+
+
+def test_linux_uses_a_virtual_function_before_beside_and_after_a_program(tmp_path: Path) -> None:
+    with lan_of("emulated-vf", tmp_path) as lan:
+        test_linux_uses_the_nic_before_beside_and_after_a_program(lan)
 
 
 def test_linux_and_a_program_exchange_frames_at_offsets(lan: Lan) -> None:

@@ -55,10 +55,11 @@ def test_sigterm_ends_it_clean_and_its_programs_get_an_error(tmp_path: Path) -> 
         assert errno_of(client.txsync) == "ENXIO"
 
 
+@pytest.mark.parametrize("nic", ["emulated", "emulated-vf"])
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_ends_it_clean_in_the_middle_of_traffic(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_clean_in_the_middle_of_traffic(tmp_path: Path, number: signal.Signals, nic: str) -> None:
     """poll() of its programs reports POLLERR from then on."""
-    with daemon(tmp_path, "ix0=emulated:cable=s", "ix1=emulated:cable=s") as running, ExitStack() as stack:
+    with daemon(tmp_path, f"ix0={nic}:cable=s", f"ix1={nic}:cable=s") as running, ExitStack() as stack:
         wires = (("nm_rx", "netmap:ix1"), ("nm_tx", "netmap:ix0"), ("nm_rx", "netmap:x}1"), ("nm_tx", "netmap:x{1"))
         programs = [
             stack.enter_context(started(running.path, program, "-i", name, "-n", 0, "-t", 1)) for program, name in wires
@@ -71,6 +72,13 @@ def test_a_signal_ends_it_clean_in_the_middle_of_traffic(tmp_path: Path, number:
         for program in programs:
             program.process.communicate(timeout=30)
             assert program.process.returncode == 1  # it has ended by itself
+
+
+@pytest.mark.parametrize("text", ["5,", "4095", "-1", "5 7"])
+def test_a_wrong_vlan_is_refused_with_what_to_write(text: str) -> None:
+    done = run("ix0=emulated", f"--vlan={text}")
+    assert done.returncode == 2 and not done.stdout
+    assert ("write VLAN ids, such as 5 or 5,7" in done.stderr) != (text == "4095"), done.stderr
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:

@@ -55,15 +55,20 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *isolated: str) -> Iterator[Served]:
+def served(folder: Path, *isolated: str, mtu: int = 1500, vlans: frozenset[int] | None = None) -> Iterator[Served]:
     with ExitStack() as stack:
         nic = stack.enter_context(Emulated82599("sink", vfs=2))
-        agent = stack.enter_context(PfAgent(nic, "linux"))
+        agent = stack.enter_context(PfAgent(nic, "linux", max_frame=mtu + 18))
         for number in range(2):  # an address of the host's is kept over resets
             agent.set_vf(number, mac=bytes([2, 0, 0, 0, 0, 0x10 + number]))
         place = stack.enter_context(Place(str(folder / "netmap.sock"), Policy()))
         settings = Settings(
-            {"ix0": nic.vf(0), "ix1": nic.vf(1)}, OPTIONS, memory_mb=32, host=False, isolated=frozenset(isolated)
+            {"ix0": nic.vf(0), "ix1": nic.vf(1)},
+            {**OPTIONS, "mtu": mtu, "buf_size": 9216 if mtu > 1500 else None},
+            memory_mb=32,
+            host=False,
+            isolated=frozenset(isolated),
+            vlans=vlans,
         )
         serves = stack.enter_context(Daemon(settings))
         server = Server(place.listener, serves.admit, serves.log, serves.check, 100, serves.policy.most)
@@ -226,3 +231,37 @@ def test_the_command_serves_a_virtual_function_and_says_what_it_lacks(
             port.mac = "02:00:00:00:00:77"
             assert port.mac == "02:00:00:00:00:77"
         running.end()
+
+
+@pytest.mark.slow
+def test_long_frames_pass_if_the_pf_has_them_and_after_its_reset(tmp_path: Path) -> None:
+    with served(tmp_path, mtu=9000) as world, world.client() as one, world.client() as two:
+        one.register("ix0")
+        two.register("ix1")
+        frames = [world.frame("ix1", number) + bytes([number]) * 8954 for number in range(20)]
+        for turn in range(2):
+            one.send(frames)
+            assert two.receive_until(20) == frames
+            world.agent.reset()
+            world.until_recovered(turn)
+            for client in (one, two):
+                client.receive()
+
+
+def in_vlan(frame: bytes, vlan: int) -> bytes:
+    return frame[:12] + b"\x81\x00" + vlan.to_bytes(2, "big") + frame[12:]
+
+
+@pytest.mark.slow
+def test_vlans_of_the_command_line_pass_and_others_do_not_also_after_a_reset_of_the_pf(tmp_path: Path) -> None:
+    with served(tmp_path, vlans=frozenset({5, 7})) as world, world.client() as one, world.client() as two:
+        one.register("ix0")
+        two.register("ix1")
+        wanted = [in_vlan(world.frame("ix1", 5), 5), in_vlan(world.frame("ix1", 7), 7), world.frame("ix1", 0)]
+        for turn in range(2):
+            one.send([in_vlan(world.frame("ix1", 6), 6), *wanted])
+            assert two.receive_until(3) == wanted
+            world.agent.reset()
+            world.until_recovered(turn)
+            for client in (one, two):
+                client.receive()
