@@ -1,4 +1,4 @@
-"""Shared by the examples: options, a line of rates each second, the link's state, a summary in words or JSON."""
+"""Shared by the examples: options, signals, rates each second, the link's state, a summary in words or JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import argparse
 import json
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from ixrings import ERRORS, NotOffered, Port, PortTimeout, open_port
 from ixrings.driver.config import OnePortOptions
 from ixrings.driver.program import EXPECTED, say
 from ixrings.driver.program import run as run
+from ixrings.driver.statistics import PortStatistics
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -32,12 +34,13 @@ FLUSH_S = 1.0
 
 
 class Meter:
-    """Prints rates each second on a terminal, and a summary at the end, also after Ctrl-C or an error.
+    """Prints rates and counters each second on a terminal, and a summary at the end, also after Ctrl-C or an error.
 
     counters() returns each counter's name and value. Frames are counted as "sent", "received" or "forwarded". ports:
     the ports in use. A link that goes down is said once, and is waited for. At the end their rings are flushed, and the
-    summary also has the frames that stayed unsent. receives: the summary also has what the ports' NICs lost. out: where
-    the summary is printed (default: stdout).
+    summary also has the frames that stayed unsent. receives: the summary also has what the ports' NICs lost. details():
+    more members of the summary in JSON. out: where the summary is printed (default: stdout). unwanted: a queue whose
+    frames are not missed.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class Meter:
         *,
         receives: bool = True,
         as_json: bool = False,
+        details: Callable[[], Mapping[str, object]] | None = None,
         out: TextIO | None = None,
+        unwanted: int | None = None,
     ) -> None:
         self._counters, self._ports, self._receives = counters, ports, receives
-        self._json, self._out = as_json, out
+        self._json, self._details, self._out, self._unwanted = as_json, details, out, unwanted
         self._live = sys.stderr is not None and sys.stderr.isatty() and not as_json
         self._start = self._last = time.monotonic()
         self._before: Mapping[str, float] = {}
@@ -67,6 +72,8 @@ class Meter:
             present = self._counters()
             rates = [
                 f"{name} {(value - self._before.get(name, 0)) / (now - self._last) / 1e6:.3f} Mpps"
+                if name in FRAMES
+                else in_figures(name, value)
                 for name, value in present.items()
             ]
             say(f"{now - self._start:6.0f} s  {', '.join(rates)}")
@@ -127,7 +134,8 @@ class Meter:
             counted.update(self._not_counted(counted))
         except ERRORS:  # the NIC is gone: what it lost is not known
             pass
-        text = json.dumps({**counted, "seconds": seconds}) if self._json else in_words(counted, seconds)
+        details = self._details() if self._json and self._details else {}
+        text = json.dumps({**counted, "seconds": seconds, **details}) if self._json else in_words(counted, seconds)
         print(text, file=self._out or sys.stdout)
 
     def _not_counted(self, counted: Mapping[str, float]) -> Mapping[str, float]:
@@ -138,17 +146,28 @@ class Meter:
         stats = [port.stats() for port in self._ports if self._receives]
         if stats and all("MPC" in each for each in stats):  # a virtual function does not count what it loses
             found["missed"] = sum(each["MPC"] for each in stats)
-            found["dropped"] = sum(queue["QPRDC"] for each in stats for queue in (*each.rx, each.rx_others))
+            found["dropped"] = sum(dropped(each, self._unwanted) for each in stats)
             found["errors"] = sum(each[name] for each in stats for name in FRAME_ERRORS)
         return found
 
 
+def dropped(stats: PortStatistics, unwanted: int | None = None) -> int:
+    """Frames that were dropped because a queue had no free slot. unwanted: a queue that does not count."""
+    queues = [queue for index, queue in enumerate(stats.rx) if index != unwanted]
+    return sum(queue["QPRDC"] for queue in (*queues, stats.rx_others))
+
+
 LOSSES = {
+    "filtered": "not taken by the filter",
     "unsent": "still unsent",
     "missed": "missed for lack of packet buffer (MPC)",
     "dropped": "dropped for lack of a free slot (QPRDC)",
     "errors": "with errors or too long for the port's mtu",
 }
+
+
+def in_figures(name: str, value: float) -> str:
+    return f"{name} {value:{',' if isinstance(value, int) else ',.6g'}}"
 
 
 def in_words(counted: Mapping[str, float], seconds: float) -> str:
@@ -158,7 +177,7 @@ def in_words(counted: Mapping[str, float], seconds: float) -> str:
         for name, value in counted.items()
         if name in FRAMES
     ]
-    words += [f"{name} {value:,.6g}" for name, value in counted.items() if name not in (*FRAMES, *LOSSES)]
+    words += [in_figures(name, value) for name, value in counted.items() if name not in (*FRAMES, *LOSSES)]
     words += [f"{counted[name]:,.0f} {what}" for name, what in LOSSES.items() if counted.get(name)]
     return f"{', '.join(words)} in {seconds:.2f} s"
 
@@ -171,6 +190,16 @@ def receiving_everything(name: str, **options: Unpack[OnePortOptions]) -> Port:
     except NotOffered:
         options["promiscuous"] = False
         return open_port(name, **options)
+
+
+@contextmanager
+def signals_wait(signals: Collection[signal.Signals]) -> Iterator[None]:
+    """Signals that come inside act at its end. A process started inside never gets them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def options(text: str | None) -> argparse.ArgumentParser:

@@ -78,15 +78,21 @@ def whole_ns(times_ns: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return whole
 
 
-def put(port: Port, capture: Capture, first: int, count: int) -> int:
-    """Copy up to `count` frames, from number `first` on, into the ring. Returns the number of frames copied."""
-    span = port.tx_rings[0].reserve(count)
-    these = slice(first, first + len(span))
+def frames_of(
+    capture: Capture, these: slice | npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
+    """The bytes of frames, shape (n, longest of them), and their lengths. What is not captured is zeros."""
     captured, lengths = capture.lengths[these, None], capture.wire_lengths[these]
     column = np.arange(lengths.max(initial=0))
     frames = capture.data.take(capture.offsets[these, None].astype(np.int64) + column, mode="clip")
-    port.write(span, np.where(column < captured, frames, 0))
-    span.len[:] = lengths
+    return np.where(column < captured, frames, 0), lengths
+
+
+def put(port: Port, capture: Capture, first: int, count: int) -> int:
+    """Copy up to `count` frames, from number `first` on, into the ring. Returns the number of frames copied."""
+    span = port.tx_rings[0].reserve(count)
+    frames, span.len[:] = frames_of(capture, slice(first, first + len(span)))
+    port.write(span, frames)
     port.tx_rings[0].advance(len(span))
     return len(span)
 

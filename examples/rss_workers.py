@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from select import POLLOUT
 
-from meter import Meter, options, receiving_everything, run  # first: it makes Ctrl-C quiet while the other modules load
+# First: meter makes Ctrl-C quiet while the other modules load.
+from meter import Meter, options, receiving_everything, run, signals_wait
 
 from ixrings import ERRORS, PortClosed, PortError, Queue, Share, SharedQueue
 from ixrings.driver.arguments import BATCH, COUNT, SLOTS, whole
-from ixrings.driver.program import say
+from ixrings.driver.program import ENDING, say
 
 MOST_QUEUES = 16  # RSS spreads over at most 16 (82599 7.1.2.8)
 LOOK_S = 0.1
 END_S = 2.0
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 # ---- in each worker ----
@@ -67,16 +66,6 @@ def forward(queue: Queue, batch: int, busy: bool) -> None:
 
 
 # ---- in the first process ----
-
-
-@contextmanager
-def signals_wait(signals: Collection[signal.Signals]) -> Iterator[None]:
-    """Signals that come inside act at its end. A process started inside never gets them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def watch(shares: Sequence[Share], workers: Sequence[BaseProcess]) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from ixrings import ETHERNET, open_port
+from ixrings import ETHERNET, NotOffered, open_port
 from ixrings.driver.program import run
 
 NAMES = {0x0800: "IPv4", 0x0806: "ARP", 0x8100: "VLAN", 0x86DD: "IPv6", 0x88F7: "PTP"}
@@ -17,7 +17,12 @@ MOST = 1_000_000
 
 def main() -> None:
     counts = dict[int, int]()
-    with open_port(sys.argv[1] if len(sys.argv) > 1 else "emulated:source", promiscuous=True) as port:
+    name = sys.argv[1] if len(sys.argv) > 1 else "emulated:source"
+    try:
+        port = open_port(name, promiscuous=True)
+    except NotOffered:  # a virtual function receives only what is for it
+        port = open_port(name)
+    with port:
         while port.poll(1.0) and sum(counts.values()) < MOST:
             for ring in port.rx_rings:
                 span = ring.reserve(ring.space)

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from ixrings import open_port
+from ixrings import NotOffered, open_port
 from ixrings.driver.program import run
 
 EDGES = [64, 65, 128, 256, 512, 1024, 1519, 1 << 14]  # those of the NIC's own counters PRC64 to PRC1522
@@ -17,7 +17,12 @@ MOST = 1_000_000
 
 def main() -> None:
     counts = np.zeros(len(EDGES) - 1, np.int64)
-    with open_port(sys.argv[1] if len(sys.argv) > 1 else "emulated:source", promiscuous=True) as port:
+    name = sys.argv[1] if len(sys.argv) > 1 else "emulated:source"
+    try:
+        port = open_port(name, promiscuous=True)
+    except NotOffered:  # a virtual function receives only what is for it
+        port = open_port(name)
+    with port:
         while port.poll(1.0) and counts.sum() < MOST:
             for ring in port.rx_rings:
                 span = ring.reserve(ring.space)

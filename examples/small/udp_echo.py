@@ -1,9 +1,8 @@
 """Return each UDP packet to its sender. Its buffer moves from the RX ring to the TX ring; no payload is copied.
 
 ip tuntap add ix0 mode tap && ip address add 10.9.0.1/24 dev ix0 && ip link set ix0 up
-ip neighbour add 10.9.0.2 lladdr 02:82:59:90:00:01 dev ix0
 udp_echo.py emulated:tap=ix0 &
-echo hello | nc -u -w 1 10.9.0.2 7
+ip neighbour add 10.9.0.2 lladdr 02:82:59:90:00:01 dev ix0 && echo hello | nc -u -w 1 10.9.0.2 7
 """
 
 import sys

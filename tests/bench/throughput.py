@@ -6,7 +6,7 @@ core for the program, one for the NIC's engine.
                                                      "bridge_touched": ..., "machine": {...}, "rows": [...]}
     python tests/bench/throughput.py --require 5    exit with status 1 if a median is lower (Mpps, flat out and paced)
     python tests/bench/throughput.py --hold 60      send, receive 10 Gbit/s for 60 s each: rate, loss, CPU (hold.py)
-    python tests/bench/throughput.py --latency      round trips of one frame, busy and by interrupt (latency.py)
+    python tests/bench/throughput.py --latency      round trips of one frame, busy and by interrupt (round_trips.py)
     python tests/bench/throughput.py --examples     pktgen.py, bridge.py and capture.py as programs (shipped.py)
     python tests/bench/throughput.py --open         time from open_port() to the first packet, memory (opening.py)
     python tests/bench/throughput.py --grow         how cost grows with ring, frame, queues and batch (growth.py)
@@ -42,9 +42,9 @@ from typing import Any
 
 import growth
 import hold
-import latency
 import limits
 import opening
+import round_trips
 import shipped
 from building import BenchError
 from limits import Limit
@@ -193,7 +193,7 @@ def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]
     """The measurements asked for instead of the rates. Each gives rows of one dataclass."""
     asked: dict[str, tuple[bool, Callable[[], Iterable[Any]]]] = {
         "hold": (options.hold is not None, lambda: hold.measure(options.hold)),
-        "latency": (options.latency is not None, lambda: latency.measure(options.latency, options.nics)),
+        "latency": (options.latency is not None, lambda: round_trips.measure(options.latency, options.nics)),
         "examples": (options.examples, lambda: shipped.measure(options.runs, options.seconds)),
         "open": (options.open, lambda: opening.measure(options.runs)),
         "grow": (options.grow, lambda: growth.measure(options.runs, options.seconds)),

@@ -28,7 +28,7 @@ OTHERS = {"scapy_port"}  # needs Scapy: test_scapy.py
 PROGRAMS = sorted(
     {file.stem for file in EXAMPLES.glob("*.py") if "__main__" in file.read_text(encoding="utf-8")} - OTHERS
 )
-LIBRARIES = {"meter", "packets"}
+LIBRARIES = {"charts", "meter", "packets", "trials"}
 MAC = bytes.fromhex("028259900001")  # the emulated NIC's default address
 PEER = bytes.fromhex("020000000009")
 LOSSES = {"missed", "dropped", "errors"}
@@ -96,13 +96,14 @@ def test_the_summary_in_words_has_counts_rates_and_time() -> None:
     ), done.stdout
 
 
-@pytest.mark.slow
-def test_a_terminal_shows_rates_every_second() -> None:
+def on_a_terminal(*arguments: str) -> str:
+    """The first line that pktgen.py shows on a terminal."""
     terminal, end = pty.openpty()
     try:
         process = subprocess.Popen(
-            command("pktgen", "-f", "tx", "-i", "emulated:sink"),
+            command("pktgen", *arguments),
             env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=end,
             text=True,
@@ -114,7 +115,21 @@ def test_a_terminal_shows_rates_every_second() -> None:
     finally:
         os.close(terminal)
         os.close(end)
+    return line
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_rates_every_second() -> None:
+    line = on_a_terminal("-f", "tx", "-i", "emulated:sink")
     assert re.match(r" +1 s  sent \d+\.\d{3} Mpps\r\n", line), line
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_counters_that_are_no_frames_as_they_are() -> None:
+    line = on_a_terminal("-f", "ping", "-i", "emulated:loop")
+    assert re.match(r" +1 s  sent \d+\.\d{3} Mpps, received \d+\.\d{3} Mpps, lost 0, min_us [\d.,]+, median", line), (
+        line
+    )
 
 
 # ---- pktgen ----

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ixrings import PortTimeout, open_port
+from ixrings import PortBusy, PortTimeout, open_port
 from ixrings.hw.capture.frames import Capture
 from ixrings.hw.capture.pcap import read_capture
 from ixrings.hw.emulator import Emulated82599
@@ -271,7 +271,7 @@ def test_a_bridge_ends_with_the_reason_when_a_tap_is_deleted() -> None:
 
 def test_a_tap_in_use_cannot_be_opened_again(tap: str) -> None:
     with open_port(f"emulated:tap={tap}"):
-        with pytest.raises(WireError, match=f"tap={tap}: another program .* has it open"):
+        with pytest.raises(PortBusy, match=f"is open in this process, as port emulated:tap={tap}. Use that port"):
             open_port(f"emulated:tap={tap}")
         done = run_example("responder", "-i", f"emulated:tap={tap}")
         assert done.returncode == 1 and "another program" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -380,6 +380,15 @@ def test_throughput_runs_the_examples_as_programs() -> None:
 
 
 @pytest.mark.slow
+def test_the_generator_s_frames_cost_least_if_the_ring_repeats_them() -> None:
+    costs = {row["options"]: row["ns"] for row in output("generator.py --laps 3")}
+    prepared, table, anew = (costs[name] for name in (
+        "-f tx", "-f tx -s 10.0.0.1:1000-10.0.0.9:2000", "-f tx -s 10.0.0.0-10.255.255.255"
+    ))  # fmt: skip
+    assert 0 < prepared < table < anew, costs
+
+
+@pytest.mark.slow
 def test_throughput_measures_opening_a_port() -> None:
     rows = output("throughput.py --open --runs 1")["open"]
     for row in rows:
