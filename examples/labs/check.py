@@ -3,6 +3,8 @@
     python examples/labs/check.py 03                     check examples/labs/03_*/lab.py (lab 11: lab.c)
     python examples/labs/check.py 03 my_lab.py           check another file
     python examples/labs/check.py 03 --hint 1            show the first hint
+    python examples/labs/check.py 03 --challenge         check challenge.py, the harder task at the end of the page
+    python examples/labs/check.py 03 --glass             show the run live in a browser (ixrings glass)
     python examples/labs/check.py 03 --nic 0000:03:00.0  run the file on a real NIC, unchecked
     python examples/labs/check.py CLASS                  check a class: CLASS/STUDENT/NN_*/lab.py
     python examples/labs/check.py CLASS --json           the same as JSON: student, lab, passed, reason for each file
@@ -30,11 +32,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: 
 
 try:
     from judge.apart import Result, judged, unjudged
+    from judge.challenges import CHALLENGES
     from judge.evidence import Lab
     from judge.explain import Verdict
     from judge.labs import LABS
     from judge.trial import LIMIT_S
 
+    from ixrings.driver.arguments import checked
     from ixrings.hw.errors import DeviceError
 except ModuleNotFoundError as missing:
     sys.exit(
@@ -43,7 +47,14 @@ except ModuleNotFoundError as missing:
     )
 
 HERE = Path(__file__).resolve().parent
+GLASS, GLASS_S = "127.0.0.1:8082", 3600.0
 SIGNS = {None: "-", True: "passed", False: "not yet"}
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    from ixrings.driver.glass.server import parse_listen  # other runs do not need the driver
+
+    return parse_listen(text)
 
 
 def main() -> int:
@@ -80,19 +91,31 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "file", nargs="?", type=Path, help="your script (default: lab.py, or lab.c, in the lab's folder)"
     )
+    parser.add_argument(
+        "--challenge", action="store_true", help="check the lab's challenge, for which you copy lab.py to challenge.py"
+    )
     parser.add_argument("--hint", type=int, metavar="N", help="show hint N of the lab")
     parser.add_argument(
         "--nic", metavar="ADDRESS", help="run the script on this NIC, unchecked; for example 0000:03:00.0"
     )
     parser.add_argument(
+        "--glass",
+        nargs="?",
+        const=GLASS,
+        type=checked(listen_address),
+        metavar="ADDRESS:PORT",
+        help=f"show the run in a page, with pause and step; the script starts when it is open (default: {GLASS})",
+    )
+    parser.add_argument(
         "--time",
         type=float,
-        default=LIMIT_S,
         metavar="SECONDS",
-        help=f"how long a script may run (default: {LIMIT_S:g})",
+        help=f"how long a script may run (default: {LIMIT_S:g}, with --glass {GLASS_S:g})",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
+    if options.time is None:
+        options.time = GLASS_S if options.glass else LIMIT_S
     if options.what not in LABS and not Path(options.what).is_dir():
         number = options.what.zfill(2)
         parser.error(
@@ -100,8 +123,19 @@ def arguments() -> argparse.Namespace:
             if number in LABS
             else f"{options.what} is neither a lab ({', '.join(LABS)}) nor the folder of a class"
         )
+    if options.challenge and options.what not in CHALLENGES:
+        parser.error(
+            f"the checker judges the challenges of the labs {', '.join(CHALLENGES)}. The page of another lab says how "
+            "you see that yours is right"
+        )
+    if options.challenge and (options.hint is not None or options.nic):
+        parser.error("--challenge checks a challenge; leave out --hint and --nic")
     if options.json and (options.hint is not None or options.nic):
         parser.error("--json prints the result of a check; leave out --hint and --nic")
+    if options.glass and (options.what not in LABS or options.hint is not None or options.nic):
+        parser.error("--glass shows one check; write: --glass with the number of a lab, without --hint and --nic")
+    if options.glass and (LABS[options.what].on_vf or LABS[options.what].file.endswith(".c")):
+        parser.error(f"--glass cannot show lab {options.what}, whose script does not drive a physical function itself")
     return options
 
 
@@ -111,9 +145,10 @@ def arguments() -> argparse.Namespace:
 def one_lab(lab: Lab, options: argparse.Namespace) -> int:
     if options.hint is not None:
         return show_hint(lab, options.hint)
-    file: Path = (options.file or lab.folder / lab.file).absolute()
+    file: Path = (options.file or lab.folder / ("challenge.py" if options.challenge else lab.file)).absolute()
     if not file.is_file():
-        print(f"check.py: the file {file} does not exist", file=sys.stderr)
+        copy = ". Copy your lab.py to it, and change the copy" if options.challenge and not options.file else ""
+        print(f"check.py: the file {file} does not exist{copy}", file=sys.stderr)
         return 2
     if options.nic and file.suffix == ".c":
         print(
@@ -124,7 +159,8 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         return 2
     if options.nic:
         return run_unchecked(file, options.nic)
-    result = judged(lab, file, limit_s=options.time)
+    task = CHALLENGES[lab.number] if options.challenge else lab
+    result = judged(task, file, limit_s=options.time, glass=options.glass)
     verdict = result.verdict
     if options.json:
         print(
@@ -141,7 +177,7 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
         return 0 if verdict.passed else 1
     if result.output:
         print("\n".join(f"| {line}" for line in result.output.splitlines()[:40]) + "\n")
-    print(f"Lab {title(lab)}: {SIGNS[verdict.passed]}.\n")
+    print(f"{'The challenge of lab' if options.challenge else 'Lab'} {title(lab)}: {SIGNS[verdict.passed]}.\n")
     if str(verdict):
         print(f"{verdict}\n")
     if result.saved:
@@ -150,7 +186,7 @@ def one_lab(lab: Lab, options: argparse.Namespace) -> int:
             "(tcpdump -XXr packets.pcap)."
         )
     tell_what_is_not_held([result])
-    if not verdict.passed:
+    if not verdict.passed and not options.challenge:
         print(f"A hint: python {sys.argv[0]} {lab.number} --hint 1")
     return 0 if verdict.passed else 1
 

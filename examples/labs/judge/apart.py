@@ -13,7 +13,10 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from ixrings.driver.errors import PortError
 
 from .cgroup import ControlGroup
 from .evidence import Lab
@@ -40,8 +43,11 @@ class Result:
         return not self.verdict.note
 
 
-def judged(lab: Lab, file: Path, *, limit_s: float = LIMIT_S) -> Result:
-    """The result of one script. Never raises an error because of what is in the file or what the script does."""
+def judged(lab: Lab, file: Path, *, limit_s: float = LIMIT_S, glass: tuple[str, int] | None = None) -> Result:
+    """The result of one script. Never raises an error because of what is in the file or what the script does.
+
+    glass: as in try_script(); a lab with a VF or in C cannot be shown.
+    """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # a judge that is ended leaves its script to us
     set_dumpable(False)  # a script of the same user cannot write to this process
     name = f"ixrings-lab-{os.getpid()}"
@@ -53,7 +59,7 @@ def judged(lab: Lab, file: Path, *, limit_s: float = LIMIT_S) -> Result:
         pid = os.fork()
         if not pid:
             os.close(answer)
-            become_judge(lab, file, limit_s, Path(folder), group, answer_end)
+            become_judge(lab, file, limit_s, Path(folder), group, answer_end, glass)
         os.close(answer_end)
         try:
             data = read_all(answer, time.monotonic() + limit_s + LEAVE_S + JUDGING_S)
@@ -85,7 +91,15 @@ def read_all(fd: int, end_s: float) -> bytes:
     return b""
 
 
-def become_judge(lab: Lab, file: Path, limit_s: float, folder: Path, group: ControlGroup, answer: int) -> None:
+def become_judge(
+    lab: Lab,
+    file: Path,
+    limit_s: float,
+    folder: Path,
+    group: ControlGroup,
+    answer: int,
+    glass: tuple[str, int] | None,
+) -> None:
     """Judge the script, write the pickled Result to `answer`, and exit. Never returns."""
     try:
         end_with_parent()
@@ -100,10 +114,10 @@ def become_judge(lab: Lab, file: Path, limit_s: float, folder: Path, group: Cont
                 elif lab.on_vf:
                     from .vf_trial import try_function as attempt
                 else:
-                    attempt = try_script
+                    attempt = partial(try_script, glass=glass)
                 evidence = attempt(lab, file, folder, group, limit_s=limit_s)
                 result = Result(judge(lab, evidence, script), evidence.run.output, tuple(evidence.run.not_held))
-            except OSError as error:
+            except (OSError, PortError) as error:
                 result = unjudged(f"{error}.")
             with suppress(BrokenPipeError):
                 pickle.dump(result, stream)

@@ -193,3 +193,8 @@ class Lab:
     def folder(self) -> Path:
         """The folder with the lab's README.md, file, solution and hints.md."""
         return next(Path(__file__).resolve().parent.parent.glob(f"{self.number}_*"))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the lab's folder exists."""
+        return any(Path(__file__).resolve().parent.parent.glob(f"{self.number}_*"))

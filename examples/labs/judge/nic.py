@@ -41,7 +41,7 @@ class WatchedNic(Emulated82599):
         before = time.monotonic()
         while not self._stopping.wait(pace.every_s):
             now = time.monotonic()
-            if now - self.record.last_tail >= pace.after_tail_s:
+            if now - self.record.last_tail >= pace.after_tail_s and not self.paused:
                 self.step(pace.frames, int((now - before) * 1e9))
                 before = now
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from random import Random
 
@@ -16,7 +16,7 @@ from ixrings.hw.errors import CaptureError
 from ixrings.hw.vfio_user.server import Server
 
 from .cgroup import ControlGroup
-from .evidence import Evidence, Lab
+from .evidence import Evidence, Lab, Setup
 from .nic import WatchedNic
 from .record import KEPT
 from .sandbox import Script
@@ -27,10 +27,18 @@ STOP_S = 20.0  # for the server's thread, which may be busy with a last message
 
 
 def try_script(
-    lab: Lab, file: Path, folder: Path, group: ControlGroup, *, seed: int | None = None, limit_s: float = LIMIT_S
+    lab: Lab,
+    file: Path,
+    folder: Path,
+    group: ControlGroup,
+    *,
+    seed: int | None = None,
+    limit_s: float = LIMIT_S,
+    glass: tuple[str, int] | None = None,
 ) -> Evidence:
     """The evidence of one run. folder: gets the NIC's socket. seed: chooses addresses and the bytes of frames; None:
-    different in each run. Raises OSError if the server's thread does not end."""
+    different in each run. glass: address and port of a page that shows the run. Raises OSError if the server's thread
+    does not end, PortError if the page cannot be served."""
     setup = lab.setup(Random(seed))
     began_ns = time.time_ns()
     socket = folder / "nic"
@@ -44,7 +52,7 @@ def try_script(
             for frame in setup.frames:
                 capture.write(frame, began_ns)
         wire = f"pcap={played if setup.frames else ''},{recorded}"
-        nic = WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace)
+        nic, page = nic_and_page(wire, setup, lab, glass)
         undo.callback(nic.close)
         closed, opened = threading.Event(), threading.Event()
         closed.set()
@@ -59,9 +67,10 @@ def try_script(
             thread = threading.Thread(target=server.serve, name="vfio-user", daemon=True)
             thread.start()
             try:
-                nic.record.start_clock()
-                run = script.run()
-                closed.wait(LEAVE_S)
+                with page:
+                    nic.record.start_clock()
+                    run = script.run()
+                    closed.wait(LEAVE_S)
             finally:
                 script.stop()
                 server.stop()
@@ -87,6 +96,18 @@ def try_script(
     frames = [(began_ns, frame) for frame in setup.frames[: evidence.played]]
     save(evidence, file, [*frames, *zip(times_ns, evidence.sent)])
     return evidence
+
+
+def nic_and_page(
+    wire: str, setup: Setup, lab: Lab, glass: tuple[str, int] | None
+) -> tuple[WatchedNic, AbstractContextManager[None]]:
+    """The NIC, and what shows it while the script runs."""
+    if glass is None:
+        return WatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace), nullcontext()
+    from .glass import ShownWatchedNic, shown  # other runs do not need the driver
+
+    nic = ShownWatchedNic(wire, mac=setup.mac, link_up_s=setup.link_up_s, pace=setup.pace)
+    return nic, shown(nic, f"lab {lab.number}", glass)
 
 
 def save(evidence: Evidence, file: Path, frames: list[tuple[int, bytes]]) -> None:
