@@ -58,7 +58,8 @@ def test_one_program_sends_through_both_nics(card: OurGuest) -> None:
         assert card.run(BOTH).splitlines() == [
             "100 100",
             "100 100",
-            f"{SECOND} is already open in this program; close that port first, or use it",
+            f"{SECOND} is open in this process, as port {SECOND}. Use that port (port.queue(k) for a queue of it), or "
+            "close it first: port.close()",
             "200",
             "100",
         ]

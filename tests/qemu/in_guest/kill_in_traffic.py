@@ -5,6 +5,7 @@ kill_in_traffic.py ADDRESS
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -39,16 +40,21 @@ with port:
             print("busy", flush=True)
 """
 WATCH_S = 3.0
+F_SEAL_FUTURE_WRITE = 0x10  # fcntl has it from Python 3.13 on
 BUS_MASTER = 0x4
 
 
 def memory_of(pid: int) -> list[npt.NDArray[np.uint8]]:
-    """The program's region and descriptor rings: each memfd that it maps, mapped here too."""
+    """The program's region and descriptor rings: each memfd that it maps, mapped here too.
+
+    What others may only read (F_SEAL_FUTURE_WRITE) is for `ixrings top`, and no NIC reaches it.
+    """
     found: dict[int, npt.NDArray[np.uint8]] = {}
     for entry in Path(f"/proc/{pid}/map_files").iterdir():
         if "/memfd:" in os.readlink(entry):
             fd = os.open(entry, os.O_RDWR)
-            found.setdefault(os.fstat(fd).st_ino, np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8))
+            if not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & F_SEAL_FUTURE_WRITE:
+                found.setdefault(os.fstat(fd).st_ino, np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8))
             os.close(fd)
     return list(found.values())
 
