@@ -140,7 +140,8 @@ def test_the_wheel_holds_the_libraries_and_no_sources_of_them(tmp_path: Path) ->
     assert re.fullmatch(r"ixrings-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
     libraries = ("rings/libhotloop.so", "rings/shim/libnetmap_shim.so", "hw/emulator/engine/libengine.so")
-    assert {"ixrings/py.typed", *(f"ixrings/{name}" for name in libraries)} <= names
+    page = {f"ixrings/driver/glass/page.{kind}" for kind in ("html", "css", "js")}
+    assert {"ixrings/py.typed", *page, *(f"ixrings/{name}" for name in libraries)} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ixrings"}, (
         "nothing generic lands in site-packages"
     )

@@ -37,12 +37,16 @@ def test_the_ten_lines_of_the_first_screen_run_as_printed(capsys: pytest.Capture
 
 def test_the_lines_of_threads_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(python_block(README, 1), "README.md", "exec"), {})
-    expected = [f"queue {k} of emulated:loop received 50 frames" for k in range(2)]
-    assert sorted(capsys.readouterr().out.splitlines()) == expected
+    assert capsys.readouterr().out == "".join(f"queue {k} of emulated:loop received 50 frames\n" for k in range(2))
+
+
+def test_the_lines_of_selectors_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_block(README, 2), "README.md", "exec"), {})
+    assert capsys.readouterr().out == "1 60\n2 60\n3 60\n4 60\n"
 
 
 def test_the_lines_of_asyncio_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(python_block(README, 2), "README.md", "exec"), {})
+    exec(compile(python_block(README, 3), "README.md", "exec"), {})
     assert capsys.readouterr().out == "1 60\n2 60\n3 60\n4 60\n"
 
 
@@ -102,6 +106,12 @@ def test_programs_and_files_named_in_the_pages_exist() -> None:
     text = "\n".join((ROOT / page).read_text() for page in PAGES)
     programs = set(re.findall(r"python ((?:examples|tests)/[\w/]+\.py)", text))
     assert len(programs) > 5 and [program for program in programs if not (ROOT / program).exists()] == []
+
+
+def test_every_file_of_the_examples_is_in_a_table() -> None:
+    rows = re.findall(r"^\| .*", README.read_text() + (ROOT / "examples/README.md").read_text(), re.MULTILINE)
+    named = {Path(link).name for row in rows for link in re.findall(r"\]\(([^)#]+\.py)\)", row)}
+    assert {file.name for file in (ROOT / "examples").glob("*.py")} <= named
 
 
 def sources() -> list[Path]:
