@@ -10,6 +10,7 @@ from tests.support.steered import UDP, ethernet, packet
 
 SYNC, DELAY_REQ, PDELAY_REQ, PDELAY_RESP, FOLLOW_UP = 0, 1, 2, 3, 8
 ETHER_TYPE, EVENT_PORT = 0x88F7, 319
+CYCLE_NS = 6.4  # of the 82599's clock at 10 Gbit/s (7.9.3.1)
 SOURCE = bytes([1, 2, 3, 4, 5, 6])  # version 1 has sourceUuid there, version 2 the end of clockIdentity
 
 
@@ -40,8 +41,9 @@ class Exchange:
     t4: int
 
     @property
-    def offset(self) -> float:
-        return ((self.t2 - self.t1) - (self.t4 - self.t3)) / 2
+    def offset(self) -> int:
+        """In whole nanoseconds: a float has no room for those of a date."""
+        return ((self.t2 - self.t1) - (self.t4 - self.t3)) // 2
 
     @property
     def delay(self) -> float:
@@ -50,9 +52,9 @@ class Exchange:
     def uncertainty(self, ppm: float) -> float:
         """The largest error of the offset, in ns, for clocks whose rates differ by at most `ppm`.
 
-        Each way takes 0 ns or more.
+        Each way takes 0 ns or more. Each stamp is as old as a cycle of its clock, and is in whole nanoseconds.
         """
-        return self.delay + 2 * ppm / 1e6 * (self.t4 - self.t1)
+        return max(0.0, self.delay) + CYCLE_NS + 1 + 2 * ppm / 1e6 * (self.t4 - self.t1)
 
 
 def crossing(sender: Port, receiver: Port, kind: int, sequence: int) -> tuple[int, int]:
