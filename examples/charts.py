@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 84, 24, 44, 64
 STYLE = (
@@ -13,6 +14,14 @@ STYLE = (
 )
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b83280", "#4a5568", "#975a16", "#2c7a7b")
 Point = tuple[float, float]
+
+
+def write(file: Path, text: str) -> None:
+    """Raises OSError with the file's name, also if the disk is full."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(file)) from None
 
 
 def bars(title: str, x_label: str, y_label: str, edges: Sequence[float], counts: Sequence[float]) -> str:

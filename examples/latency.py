@@ -15,14 +15,14 @@ from pathlib import Path
 from meter import options, run  # first: it makes Ctrl-C quiet while the other modules load
 
 # isort: split
-from charts import bars
+from charts import bars, write
 from packets import HEADERS, LONGEST, SHORTEST, endpoint, udp_frame
 from probes import CYCLE_NS, PTP_MULTICAST, Latencies, Stamps, Way, prepare
 
 import numpy as np
 import numpy.typing as npt
 
-from ixrings import Port, PortError, open_ports
+from ixrings import ERRORS, Port, PortError, open_ports
 from ixrings.driver.arguments import COUNT, RATE, SECONDS, SECONDS_OR_NONE, whole
 from ixrings.driver.rates import LEAST_MBPS
 
@@ -121,10 +121,13 @@ class Measurement:
 
     def result(self) -> Latencies:
         """Compare the clocks once more, without load, and compute the latencies."""
-        self.load.finish()
-        if self.there.sent:
-            self.stamps.compare()
-        self.missed = self.load.missed()
+        try:
+            self.load.finish()
+            if self.there.sent:
+                self.stamps.compare()
+            self.missed = self.load.missed()
+        except ERRORS:
+            pass  # a link that is down, for example: the first comparison of the clocks holds
         return self.stamps.latencies()
 
     def check(self) -> None:
@@ -251,17 +254,20 @@ def main() -> None:
     ) as ports:
         for port in ports:
             port.wait_link(LINK_S)
-            prepare(port)
+            prepare(port, udp=args.udp)
         sender, receiver = ports[0], ports[-1]
+        error: BaseException | None = None
         measured = Measurement(sender, receiver, Load(sender, receiver, args.rate, args.length), args.timeout, args.udp)
         try:
             measured.run(args.count, seconds, args.interval)
-        except KeyboardInterrupt:
-            pass  # the results so far follow
+        except (*ERRORS, KeyboardInterrupt) as reason:  # the results so far follow
+            error = reason
         result = measured.result()
     print(json.dumps(facts(measured, result)) if args.json else in_words(measured, result))
     if args.svg and len(result.ns):
-        args.svg.write_text(drawing(result.ns), encoding="utf-8")
+        write(args.svg, drawing(result.ns))
+    if error and not isinstance(error, KeyboardInterrupt):
+        raise error
     measured.check()
 
 

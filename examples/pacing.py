@@ -285,7 +285,10 @@ class Paced:
                 self._hand_over(plan, counted, tick)
                 self._count(counted)
         finally:
-            self._ring.slots["buf_idx"] = self._buffers  # no two slots may share a buffer for the next user
+            try:
+                self._port.txsync()  # slots that Ctrl-C left on the ring go with the buffers that they have now
+            finally:
+                self._ring.slots["buf_idx"] = self._buffers  # no two slots may share a buffer for the next user
 
     def _hand_over(self, plan: Plan, counted: dict[str, float], tick: Callable[[], None]) -> None:
         port, ring = self._port, self._ring

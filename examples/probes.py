@@ -12,7 +12,7 @@ from packets import MAX_PORT, UDP, ipv4
 import numpy as np
 import numpy.typing as npt
 
-from ixrings import EtherTypeFilter, FiveTupleFilter, Offload, Port, PortTimeout, Protocol
+from ixrings import EtherTypeFilter, FiveTupleFilter, Offload, Port, PortError, PortTimeout, Protocol
 
 PTP_MULTICAST = "01:1b:19:00:00:00"
 PTP_ETHER_TYPE, PTP_EVENT_PORT, SYNC, VERSION = 0x88F7, 319, 0, 2
@@ -21,6 +21,7 @@ SIGNATURE = b"ixrings!"
 MESSAGE = struct.Struct("!BBH26xH2x8sQ")  # header of a Sync, sequenceId in it; then the signature and the number
 EXCHANGES, LOOKS = 8, 200
 DRIFT_S = 0.05  # clocks that are compared twice in less time show no drift
+SLOWER_MBPS = (100, 1000)  # there a cycle of the oscillator is longer (7.9.3.1)
 QUEUE = 1  # where probes leave and arrive; load has queue 0
 
 
@@ -42,14 +43,21 @@ def number_in(frame: bytes) -> int | None:
     return int.from_bytes(frame[at + len(SIGNATURE) :][:8], "big")
 
 
-def prepare(port: Port) -> None:
-    """Start the port's clock, and receive probes and only probes in queue QUEUE. Raises NotOffered on a VF."""
+def prepare(port: Port, *, udp: bool = False) -> None:
+    """Start the port's clock, and receive probes and only probes in queue QUEUE. udp: also those over UDP.
+
+    Raises NotOffered on a VF, PortError at a speed for which port.clock is not made.
+    """
+    if port.link.speed_mbps in SLOWER_MBPS:
+        raise PortError(
+            f"{port.name}: its clock counts as at 10 Gbit/s, and the link has {port.link.speed_mbps} Mbit/s, so its "
+            "stamps would be wrong"
+        )
     port.clock.now()
     port.set_multicast([PTP_MULTICAST])
-    port.filters.add(
-        EtherTypeFilter(PTP_ETHER_TYPE, queue=QUEUE),
-        FiveTupleFilter(QUEUE, Protocol.UDP, destination_port=PTP_EVENT_PORT),
-    )
+    port.filters.add(EtherTypeFilter(PTP_ETHER_TYPE, queue=QUEUE))
+    if udp:
+        port.filters.add(FiveTupleFilter(QUEUE, Protocol.UDP, destination_port=PTP_EVENT_PORT))
     port.rss.table = [0]
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from meter import options, run  # first: it makes Ctrl-C quiet while the other modules load
 
 # isort: split
-from charts import lines
+from charts import lines, write
 from packets import endpoint, mac
-from probes import Latencies, Stamps, prepare
+from probes import QUEUE, Latencies, Stamps, prepare
 from probes import Way as StampedWay
 from trials import IMIX, Addresses, Mix, Outcome, Way, trial
 
@@ -42,7 +42,7 @@ SLOWEST = 1e-4  # of the most: the search for a rate without loss ends here
 REPEATS = 2  # of a trial in which the tester itself failed
 HINT = 0.98  # of the rate at which frames came back: the search looks there first
 CHECKS, CHECK_S, CHECK_RATE = 3, 0.1, 1000.0
-PROBE_S, PROBE_TIMEOUT_S = 0.001, 0.2
+PROBE_S, PROBE_SHARE, PROBE_TIMEOUT_S = 0.001, 100, 0.2
 PERCENTILES = {"min": 0, "median": 50, "p99": 99, "max": 100}
 HEIGHT = 360
 
@@ -57,7 +57,8 @@ class Result:
     throughput: float | None = None
     limit: str = ""  # why no higher rate was found, if the tester is the reason
     latency: list[Outcome] = field(default_factory=list)
-    stamped: Latencies | None = None  # by the NICs' clocks, if the ports have them and probes came back
+    probes: StampedWay | None = None  # between the frames, if the ports have clocks
+    stamped: Latencies | None = None  # by these, if any came back
     curve: list[tuple[float, float, float | None]] = field(default_factory=list)  # asked, sent, part lost by the device
     trials: list[Outcome] = field(default_factory=list)
 
@@ -78,6 +79,18 @@ class Result:
             )
         return "software" if self.latency else None
 
+    def _probes(self, way: StampedWay) -> dict[str, object]:
+        offset = self.stamped.offset if self.stamped else None
+        return {
+            "direction": f"{way.sender.name} to {way.receiver.name}",
+            "sent": way.sent,
+            "stamped": len(self.stamped.ns) if self.stamped else 0,
+            "lost": way.lost,
+            "late": way.late,
+            "unstamped": way.unstamped,
+            "clocks_uncertainty_ns": offset.uncertainty_ns if offset else None,
+        }
+
     def sum(self, count: Callable[[Outcome], int | None]) -> int:
         return sum(count(each) or 0 for each in self.trials)
 
@@ -97,6 +110,8 @@ class Result:
             "limited_by_tester": self.limit or None,
             "latency_us": self.latency_us,
             "latency_method": self.latency_method,
+            "latency_fps": self.latency[0].rate if self.latency else None,
+            "latency_probes": None if self.probes is None else self._probes(self.probes),
             "loss_curve": [
                 {"asked_fps": asked, "sent_fps": sent, "loss_percent": None if loss is None else 100 * loss}
                 for asked, sent, loss in self.curve
@@ -120,7 +135,7 @@ class Plan:
 class Clocks:
     """The clocks of two ports, or of one, and probes between the frames of a trial.
 
-    A probe is sent PROBE_S after the one before it came. Probes have queues of their own, so they count in no trial.
+    Probes are at most one in PROBE_SHARE of the frames, and have queues of their own, so they count in no trial.
     """
 
     def __init__(self, sender: Port, receiver: Port) -> None:
@@ -131,8 +146,9 @@ class Clocks:
         self._move: Callable[[], None] = nothing
         self._due = 0.0
 
-    def begin(self) -> Stamps:
-        """Compare the clocks before a trial."""
+    def begin(self, rate: float) -> Stamps:
+        """Compare the clocks before a trial at `rate` frames a second, of which probes are a part."""
+        self._every = max(PROBE_S, PROBE_SHARE / rate)
         there = StampedWay(self._sender, self._receiver, lambda: self._move(), PROBE_TIMEOUT_S)
         ends = self._sender, self._receiver
         compare = StampedWay(*ends, nothing, PROBE_TIMEOUT_S), StampedWay(*ends[::-1], nothing, PROBE_TIMEOUT_S)
@@ -147,7 +163,7 @@ class Clocks:
         try:
             self._stamps.probe()
         finally:
-            self._move, self._due = nothing, time.monotonic() + PROBE_S
+            self._move, self._due = nothing, time.monotonic() + self._every
 
 
 def nothing() -> None:
@@ -155,19 +171,28 @@ def nothing() -> None:
 
 
 def clocks_of(sender: Port, receiver: Port) -> Clocks | None:
-    """None if a port has no clock or one queue only: a virtual function, a port of a daemon."""
+    """None if a port has no clock or one queue only: a virtual function, its PF, a port of a daemon."""
+    if any(len(rings) <= QUEUE for port in (sender, receiver) for rings in (port.tx_rings, port.rx_rings)):
+        return None
     try:
         return Clocks(sender, receiver)
-    except (NotOffered, PortError, AttributeError):
+    except (NotOffered, PortError):
         return None
 
 
 class Test:
     """All trials of one device."""
 
-    def __init__(self, ways: Sequence[Way], plan: Plan, progress: bool, clocks: Clocks | None) -> None:
-        self._ways, self._plan, self._progress, self._clocks = ways, plan, progress, clocks
+    def __init__(self, ways: Sequence[Way], plan: Plan, progress: bool) -> None:
+        self._ways, self._plan, self._progress = ways, plan, progress
+        self._clocks: Clocks | None = None
         self.results: list[Result] = []
+
+    def use_clocks(self, clocks: Clocks | None) -> None:
+        """Probes have the second queue: frames of trials have the first one."""
+        self._clocks = clocks
+        for way in self._ways:
+            way.rings = None if clocks is None else QUEUE
 
     def check(self, mix: Mix) -> None:
         """Raises PortError if a direction returns nothing at a low rate."""
@@ -198,9 +223,11 @@ class Test:
         if self._clocks is None:
             result.latency = self._trial(result, rate, by_clock=True)
             return
-        stamps = self._clocks.begin()
-        result.latency = self._trial(result, rate, by_clock=True, between=self._clocks.between)
+        stamps = self._clocks.begin(rate)
+        load = rate * (1 - 1 / PROBE_SHARE)
+        result.latency = self._trial(result, load, by_clock=True, between=self._clocks.between)
         stamps.compare()
+        result.probes = stamps.there
         if len(stamps):
             result.stamped = stamps.latencies()
 
@@ -305,7 +332,12 @@ def of_size(result: Result) -> list[str]:
         )
     if latency:
         named = ", ".join(f"{name} {value:,.1f}" for name, value in latency.items())
-        found.append(f"       latency by {result.latency_method} in us: {named}")
+        of_one = (
+            f" from {result.probes.sender.name} to {result.probes.receiver.name}"
+            if result.stamped and len(result.latency) > 1 and result.probes
+            else ""
+        )
+        found.append(f"       latency by {result.latency_method}{of_one} in us: {named}")
     for _, sent, loss in result.curve:
         lost = "not known: the tester missed frames" if loss is None else f"{100 * loss:.4g} %"
         found.append(f"       loss at {sent:,.0f} frames/s: {lost}")
@@ -320,6 +352,10 @@ def warnings(result: Result) -> list[str]:
         found.append(
             f"{name}: every rate had loss; at {slowest.rate:,.0f} frames/s the device lost {100 * slowest.loss:.3g} %"
         )
+    if failure := tester_failure(result.latency):
+        found.append(f"{name}: the trial of the latency was not as it should be. {failure}")
+    elif any(each.lost for each in result.latency):
+        found.append(f"{name}: the device lost frames in the trial of the latency")
     if result.limit:
         found.append(f"{name}: the tester is the limit, not the device. {result.limit}")
     for count, what in (
@@ -406,21 +442,23 @@ def open_all(names: Sequence[str], mtu: int, args: argparse.Namespace, stack: Ex
 
     A virtual function receives only what is for it, and has no clock.
     """
-    try:
-        return stack.enter_context(
-            open_ports(
-                *names,
-                promiscuous=True,
-                mtu=mtu,
-                tx_queues=2,
-                rx_queues=2,
-                tx_slots=4096,
-                rx_slots=8192,
-                trace=args.trace,
+    for promiscuous, queues in ((True, 2), (True, 1), (False, 1)):
+        try:
+            return stack.enter_context(
+                open_ports(
+                    *names,
+                    promiscuous=promiscuous,
+                    tx_queues=queues,
+                    rx_queues=queues,
+                    mtu=mtu,
+                    tx_slots=4096,
+                    rx_slots=8192,
+                    trace=args.trace,
+                )
             )
-        )
-    except NotOffered:
-        return stack.enter_context(open_ports(*names, mtu=mtu, tx_slots=4096, rx_slots=8192, trace=args.trace))
+        except PortError as error:
+            refusal = error
+    raise refusal
 
 
 def main() -> None:
@@ -494,12 +532,12 @@ def main() -> None:
     with ExitStack() as stack:
         names = [args.sender] + [args.receiver] * bool(args.receiver)
         ports = open_all(names, max(1500, longest - 18), args, stack)
-        ways, clocks = directions(ports, args), clocks_of(ports[0], ports[-1])
-        for way in ways:
-            way.rings = 1 if clocks else None
-        test = Test(ways, plan, not args.json and sys.stderr.isatty(), clocks)
+        test = Test(directions(ports, args), plan, not args.json and sys.stderr.isatty())
         try:
             speed = min(port.wait_link(args.link_timeout).speed_mbps for port in ports)
+            if not speed:
+                raise PortError(f"{' and '.join(names)}: a port without a NIC has no line rate; give ports of NICs")
+            test.use_clocks(clocks_of(ports[0], ports[-1]))
             test.check(args.sizes[0])
             for mix in args.sizes:
                 line_rate = mix.line_rate(speed)
@@ -513,14 +551,6 @@ def main() -> None:
         write(args.svg, drawing(test.results))
     if error and not isinstance(error, KeyboardInterrupt):
         raise error
-
-
-def write(file: Path, text: str) -> None:
-    """Raises OSError with the file's name, also if the disk is full."""
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(file)) from None
 
 
 def directions(ports: Sequence[Port], args: argparse.Namespace) -> list[Way]:
