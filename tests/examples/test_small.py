@@ -82,8 +82,12 @@ def test_linux_learns_the_address_from_arp_py(nic: str, mac: str) -> None:
     with namespace("ixA") as host, started(command("small/arp", f"{nic}:tap={tap}", RIGHT)):
         wait_for(lambda: exists(tap), "arp.py has not opened its TAP")
         host.take(tap, f"{LEFT}/24")
-        host.run("ping", "-c", "1", "-W", "1", RIGHT)
-        assert f"lladdr {mac}" in host.run("ip", "neighbour", "show", RIGHT).stdout
+
+        def learned() -> bool:  # the TAP is there before the port receives
+            host.run("ping", "-c", "1", "-W", "1", RIGHT)
+            return f"lladdr {mac}" in host.run("ip", "neighbour", "show", RIGHT).stdout
+
+        wait_for(learned, "Linux has not learned the address")
 
 
 @linux
