@@ -109,6 +109,7 @@ def test_this_machines_names_and_its_own_origin_are_let_in(page: Page) -> None:
     assert page.ask(page.path + "other")[0] == 404
 
 
+@pytest.mark.slow
 def test_an_order_is_a_small_json_object_of_the_page_itself(page: Page) -> None:
     path = page.path + "do"
     assert page.ask(path, "POST", '{"do": "pause"}')[0] == 400  # a foreign form can send text, and no JSON

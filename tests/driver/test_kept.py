@@ -58,9 +58,11 @@ class Node:
     "make",
     [
         lambda: open_port("emulated:loop"),
-        lambda: open_port(Emulated82599("loop")),
-        lambda: Region.for_ports(tx_slots=64, rx_slots=64),
-        lambda: Emulated82599("loop").enable_interrupts(3) and Emulated82599("loop"),
+        pytest.param(lambda: open_port(Emulated82599("loop")), marks=pytest.mark.slow),
+        pytest.param(lambda: Region.for_ports(tx_slots=64, rx_slots=64), marks=pytest.mark.slow),
+        pytest.param(
+            lambda: Emulated82599("loop").enable_interrupts(3) and Emulated82599("loop"), marks=pytest.mark.slow
+        ),
     ],
     ids=["port", "port of a device", "region", "device"],
 )

@@ -92,6 +92,7 @@ def test_a_teacher_checks_the_copies_that_students_hand_in(tmp_path: Path) -> No
     assert rows == [["ada", "not", "yet", "-", "passed", *"-" * 9], ["bob", "-", "-", "passed", *"-" * 9]], done.stdout
 
 
+@pytest.mark.slow
 def test_links_and_commands_in_a_copy_lead_to_files_of_the_copy(tmp_path: Path) -> None:
     copy = write_copy(tmp_path / "class")
     for page in copy.rglob("*.md"):
