@@ -201,6 +201,7 @@ def test_a_served_nic_may_have_faults(tmp_path: Path) -> None:
         emulator.end()
 
 
+@pytest.mark.slow
 def test_sigusr2_repairs_the_faults_of_a_served_nic(tmp_path: Path) -> None:
     faults = [word for fault in ("head-write-back", "receive-write-back") for word in ("--fault", fault)]
     with emulate(tmp_path / "nic.sock", *faults) as emulator, open_port(emulator.port, promiscuous=True) as port:
@@ -213,6 +214,7 @@ def test_sigusr2_repairs_the_faults_of_a_served_nic(tmp_path: Path) -> None:
         assert next(port.recv(timeout=30)) == FRAME
 
 
+@pytest.mark.slow
 def test_sigusr1_plugs_in_a_cable_that_was_out_from_the_start(tmp_path: Path) -> None:
     with (
         emulate(tmp_path / "nic.sock", "--fault", "link") as emulator,

@@ -209,6 +209,7 @@ def test_filters_are_listed_as_they_were_added_until_they_are_removed(port: Port
     assert list(port.filters) == []
 
 
+@pytest.mark.slow
 def test_there_are_eight_ethertype_filters_and_128_of_five_tuples(port: Port) -> None:
     port.filters.add(*(EtherTypeFilter(0x9000 + i, 1) for i in range(8)))
     with pytest.raises(PortError, match="8 EtherType filters, and all are in use"):

@@ -119,6 +119,7 @@ def test_each_lab_has_at_least_two_hints(lab: str) -> None:
     assert len(re.findall(r"^## ", hints, re.MULTILINE)) >= 2
 
 
+@pytest.mark.slow
 def test_hints_are_shown_one_by_one() -> None:
     first, second = check("03", "--hint", 1), check("03", "--hint", 2)
     assert first.stdout.startswith("Hint 1 of ") and second.stdout.startswith("Hint 2 of ")

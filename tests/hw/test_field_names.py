@@ -148,6 +148,7 @@ def uses() -> list[Use]:
     return found
 
 
+@pytest.mark.slow
 def test_every_field_that_is_written_or_waited_for_exists() -> None:
     missing = {
         f"{use.place.partition(':')[0]}: {register} has no {name}"
