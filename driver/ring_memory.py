@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ixrings.rings.errors import RegionError
 from ixrings.rings.interface import Interface, attach
 from ixrings.rings.layout import ring_size
 
 from .errors import PortError
+from .window import files_of
 
-REGION = "/memfd:netmap-region"
+REGION = "netmap-region"  # the name of the memory file
 
 
 def interfaces_of(pid: str) -> Iterator[Interface]:
     """Every port of that program. Raises PortError."""
-    folder = Path("/proc") / pid / "fd"
     try:
-        regions = [fd for fd in sorted(folder.iterdir()) if os.readlink(fd).startswith(REGION)]
-    except FileNotFoundError:
+        regions = list(files_of(int(pid), REGION))
+    except (FileNotFoundError, ValueError):
         raise PortError(f"there is no program with the number {pid}. To list yours: pgrep -fa python") from None
     except PermissionError:
         raise PortError(f"program {pid} is not yours. Run as its user, or as root (sudo)") from None
     found = 0
-    for path in {os.stat(path).st_ino: path for path in regions}.values():  # copies of a port's fd are one region
+    for path in regions:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             for interface in ports_in(fd):

@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
                 )
             look = look_at(undo, options.port, name)
         history, url = undo.enter_context(served(look, options.listen))
-        print(f"Open {url}", flush=True)
         with suppress(KeyboardInterrupt):  # the normal end
+            print(f"Open {url}", flush=True)
             if start is not None:
                 if not options.now:
                     say("The program starts when the page is open.")

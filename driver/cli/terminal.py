@@ -34,7 +34,7 @@ def wants_colour() -> bool:
 class Terminal:
     """A context manager. At its end, also by Ctrl-C, SIGTERM, SIGHUP or SIGQUIT, the terminal is as it was before.
 
-    Ctrl-Z gives the terminal back, and `fg` takes it again. Without a terminal at stdin there are no keys.
+    Ctrl-Z gives the terminal back, and `fg` takes it again. Keys need a terminal at stdin.
     """
 
     def __init__(self) -> None:

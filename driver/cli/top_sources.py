@@ -26,6 +26,7 @@ from ..names import Kind, parse_port_name
 from ..netmap_port import Connection
 from ..opening import PCI, open_port
 from ..port import Port
+from ..ring_memory import REGION
 from ..statistics import PortStatistics, lost
 from ..window import Seen, files_of, seen_ports
 from .peek import LINK_S, held_by
@@ -35,7 +36,7 @@ from .stats import kernel_counts
 CRC = 4
 YOUNG_S, LOOK_S = 5.0, 0.05
 PLACES, SANE = ("queue", "ring_at", "slots", "at"), range(1 << 48)  # of a ring in what a program shows
-REGION = "netmap-region"
+COUNTS = range(1 << 64)
 LINUX_LOSSES = ("rx_missed_errors", "rx_dropped", "rx_errors", "tx_dropped", "tx_errors")
 NEVER_LOOKED = (
     "drops by reason, link and address: the program has not looked at its NIC since top began; it does so in a wait, "
@@ -124,6 +125,8 @@ class ProgramPort(Source):
         for ring in facts["rings"]:
             if not all(isinstance(ring[name], int) and ring[name] in SANE for name in PLACES):
                 raise ValueError(f"a ring is {ring!r:.80}")
+            if ring["slots"] < 2:
+                raise ValueError("a ring of one slot holds nothing")
         self.name, self.what = printable(str(facts["name"])), f"open in {self._program}"
         self._layout: dict[str, dict[str, int]] = facts["layout"]
         self._rings: list[dict[str, Any]] = facts["rings"]
@@ -173,6 +176,9 @@ class ProgramPort(Source):
             return Look(at_s, traffic, "its rings", fills=self.fills(), not_seen=(*not_seen, NEVER_LOOKED))
         stats = PortStatistics(**{**facts["stats"], "rx": tuple(facts["stats"]["rx"])})
         drops = drops_of(stats)
+        for number in (*(drops or {}).values(), facts["speed_mbps"]):
+            if not (isinstance(number, int) and number in COUNTS):  # isinstance first: a range is searched for others
+                raise ValueError(f"{number!r:.80} is not a count")
         if drops is None:
             not_seen.append(NOT_FOR_VFS)
         elif at_s - facts["at_s"] > 3:

@@ -23,7 +23,7 @@ def line_of(frame: bytes, length: int) -> str:
         kind, at = int.from_bytes(frame[at + 2 : at + 4], "big"), at + 4
     try:
         text = {IPV4: ipv4, IPV6: ipv6, ARP: arp}.get(kind, lambda _: "")(frame[at:])
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):  # ipaddress raises ValueError
         text = "cut off"
     if not text:
         name = NAMES.get(kind, f"length {kind}" if kind <= 1500 else f"EtherType {kind:#06x}")

@@ -93,6 +93,9 @@ class History:
                 self._keep(self.subject.look())
             except (*ERRORS, OSError, ValueError) as error:
                 self._end(str(error))
+            except Exception as error:  # a defect: the page says so, and the terminal shows where
+                self._end(f"ixrings glass has a defect: {error!r}")
+                raise
 
     def _keep(self, moment: Moment) -> None:
         rings = json.dumps(moment.pop("rings"), separators=(",", ":"))

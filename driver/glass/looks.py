@@ -22,8 +22,9 @@ from ixrings.rings.interface import Interface
 
 from .. import descriptors
 from ..errors import PortError
-from ..ring_memory import ports_in
+from ..ring_memory import REGION, ports_in
 from ..ring_view import Owner, RingView, SlotView, view_interface, view_ring
+from ..window import files_of
 from .decode import line_of
 from .register_log import RegisterLog
 
@@ -254,10 +255,18 @@ class ProgramLook(Look):
         )
 
     def look(self) -> Moment:
-        if not os.path.exists(f"/proc/{self._pid}"):
-            raise PortError(f"program {self._pid} has ended")
+        if not self._has_ports():
+            gone = "has ended" if not os.path.exists(f"/proc/{self._pid}") else "has no port open any more"
+            raise PortError(f"program {self._pid} {gone}")
         rings = [ring_data(ring) for each in self._interfaces for ring in view_interface(each).rings]
         return {"rings": rings, "state": {"program": f"program {self._pid} runs"}}
+
+    def _has_ports(self) -> bool:
+        """Not after its end, also if its parent has not yet asked for its status."""
+        try:
+            return any(files_of(self._pid, REGION))
+        except OSError:
+            return False
 
 
 class RegistersLook(Look):

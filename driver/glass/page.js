@@ -1,6 +1,6 @@
 "use strict";
 const about = JSON.parse(document.getElementById("data").textContent);
-const SVG = "http://www.w3.org/2000/svg", CENTRE = 250, INNER = 135, OUTER = 185, LINE = 15, CELLS = 128, LETTERS = 80;
+const SVG = "http://www.w3.org/2000/svg", CENTRE = 250, INNER = 135, OUTER = 185, LINE = 19, CELLS = 128, LETTERS = 80;
 const MOMENTS = 600, LINES = 150, FRAMES = 150, COUNTERS = "8.2.3.23.";
 const STILL_TO_COME = "Waiting for the first moment…";
 const OWNERS = {
@@ -136,7 +136,7 @@ function showRings(moment, before) {
             figure = add(area, "figure");
             figure.dataset.key = key;
             add(figure, "figcaption", {}, ring.name);
-            add(figure, "svg", {viewBox: "-25 -25 550 565", role: "img"});
+            add(figure, "svg", {viewBox: "-110 -50 720 610", role: "img"});
             const details = add(figure, "details");
             add(details, "summary", {}, "Slots and descriptors");
             add(details, "ol", {class: "slots", tabindex: 0, "aria-label": `slots of ${ring.name}`});
@@ -173,10 +173,10 @@ function drawRing(figure, ring, before) {
             add(svg, "text", {x, y, class: `letter${owner === "-" ? " on-none" : ""}`}, owner);
         }
     }
-    add(svg, "text", {x: CENTRE, y: CENTRE - 4 - 9 * Object.keys(ring.pointers).length, "text-anchor": "middle"},
+    add(svg, "text", {x: CENTRE, y: CENTRE - 6 - 10 * Object.keys(ring.pointers).length, "text-anchor": "middle"},
         `${size} slots`);
     Object.entries(ring.pointers).forEach(([name, slot], row) => add(svg, "text",
-        {x: CENTRE, y: CENTRE + 16 + 18 * row - 9 * Object.keys(ring.pointers).length, "text-anchor": "middle"},
+        {x: CENTRE, y: CENTRE + 18 + 20 * row - 10 * Object.keys(ring.pointers).length, "text-anchor": "middle"},
         `${name} ${slot}`));
     drawPointers(svg, ring, size);
     const list = figure.querySelector("ol"), inside = list.parentElement;
@@ -203,7 +203,7 @@ function drawPointers(svg, ring, size) {
     for (const [index, here] of [...names].sort((one, other) => one[0] - other[0])) {
         const turn = (index + .5) / size, right = turn < .5, top = turn < .25 || turn > .75;
         // Names of close neighbours are drawn further out.
-        far = last >= 0 && turn - last < .06 ? far + LINE * lines : OUTER + 12;
+        far = last >= 0 && turn - last < .06 ? far + LINE * lines + 8 : OUTER + 12;
         [last, lines] = [turn, here.length];
         const [x1, y1] = point(turn, OUTER + 2), [x2, y2] = point(turn, far).map(Number);
         add(svg, "line", {x1, y1, x2, y2});
@@ -297,7 +297,9 @@ function showBroken(at) {
         line.append(rule.text);
     });
     byId("broken").hidden = !found;
-    byId("no-broken").hidden = found > 0;
+    const older = moments[at].state.broken - found;
+    byId("broken-missed").textContent = older > 0 ? `${older} more were broken before those that are kept.` : "";
+    byId("no-broken").hidden = found > 0 || older > 0;
 }
 
 // ---- orders ----

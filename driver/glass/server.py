@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import re
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -77,14 +79,15 @@ class GlassServer(ThreadingHTTPServer):
         self.readers = threading.BoundedSemaphore(READERS)
         self.stopping = False
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, float] = {}  # until when its request has to be there
         self._lock = threading.Lock()
         try:
             self.address_family = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)[0][0]
             super().__init__((self.host, port), Handler)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name with an empty or too long part
+            why = getattr(error, "strerror", None) or "it is not the name of a machine"
             hint = "Choose another one: --listen 127.0.0.1:0 takes any that is free"
-            raise PortError(f"the page cannot be served at {self.host}:{port}: {error.strerror}. {hint}") from None
+            raise PortError(f"the page cannot be served at {self.host}:{port}: {why}. {hint}") from None
 
     def server_bind(self) -> None:
         """Without the reverse lookup of HTTPServer, which may take seconds."""
@@ -135,7 +138,7 @@ class GlassServer(ThreadingHTTPServer):
             self.shutdown_request(request)
             return
         with self._lock:
-            self._open.add(request)
+            self._open[request] = time.monotonic() + SOCKET_S
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -143,8 +146,22 @@ class GlassServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._lock:
-                self._open.discard(request)
+                self._open.pop(request, None)
             self._connections.release()
+
+    def service_actions(self) -> None:
+        """Cut off who sends a request byte by byte: each byte would begin the time of the socket anew."""
+        now = time.monotonic()
+        with self._lock:
+            for each in [each for each, until in self._open.items() if until < now]:
+                self._open[each] = math.inf
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def let_in(self, request: socket.socket) -> None:
+        """Its request is there, and has the token."""
+        with self._lock:
+            self._open[request] = math.inf
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A reader that went away in the middle is not worth a traceback on the terminal."""
@@ -189,8 +206,9 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, pages: dict[str, Any]) -> None:
         try:
             page = self._checked_path()
+            self.server.let_in(self.connection)
             if page not in pages:
-                raise Refused(HTTPStatus.NOT_FOUND, "there is no such page. Open the address that ixrings printed")
+                raise Refused(HTTPStatus.NOT_FOUND, "this address has no page. Open the one that ixrings printed")
             pages[page]()
         except Refused as refused:
             self._send(refused.status, "text/plain; charset=utf-8", f"{refused}\n".encode())

@@ -49,7 +49,7 @@ class ShownNic(Emulated82599):
         self, iova: int, size: int, fd: int | None, offset: int = 0, *, readable: bool = True, writable: bool = True
     ) -> None:
         super().map_dma_at(iova, size, fd, offset, readable=readable, writable=writable)
-        if fd is not None and os.readlink(f"/proc/self/fd/{fd}").startswith(REGION):
+        if fd is not None and os.readlink(f"/proc/self/fd/{fd}").startswith(f"/memfd:{REGION}"):
             with self._lock:
                 self._regions.setdefault(iova, os.dup(fd))
 

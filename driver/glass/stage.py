@@ -50,7 +50,7 @@ class Stage:
 
     def _wait(self, child: subprocess.Popen[bytes], name: str) -> None:
         status = child.wait()
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was ended by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
         self.look.program = f"{name} {how}; its port is closed"
 
     def stop(self) -> None:
@@ -66,6 +66,14 @@ class Stage:
                 child.wait(END_S)
         if self._waiter is not None:
             self._waiter.join()
+
+
+def signal_name(number: int) -> str:
+    """Python has no names for most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def begin_program() -> None:

@@ -18,7 +18,7 @@ from ixrings.driver.cli import main
 from ixrings.driver.glass.decode import line_of
 from ixrings.driver.glass.demo import udp
 from ixrings.driver.glass.history import MOMENTS, History
-from ixrings.driver.glass.looks import NicLook
+from ixrings.driver.glass.looks import Look, Moment, NicLook
 from ixrings.driver.glass.server import READERS, parse_listen, served
 from ixrings.driver.glass.shown import ShownNic
 from ixrings.hw.registers import Registers
@@ -216,6 +216,21 @@ def test_more_readers_than_allowed_are_refused_with_a_sentence(page: Page) -> No
         stream.close()  # type: ignore[attr-defined]
 
 
+class Defect(Look):
+    name, about = "a defect", ""
+
+    def look(self) -> Moment:
+        raise KeyError("slot")
+
+
+def test_a_defect_ends_the_page_with_a_sentence() -> None:
+    history = History(Defect())
+    with pytest.raises(KeyError):
+        history.take()
+    assert history.after(0, 0)[2] == "ixrings glass has a defect: KeyError('slot')"
+    history.stop()
+
+
 ETHERNET = bytes.fromhex("020000000001 020000000002")
 
 
@@ -235,6 +250,9 @@ ETHERNET = bytes.fromhex("020000000001 020000000002")
             "[::1]:80 → [::2]:4660 TCP S",
         ),
         (ETHERNET + b"\x08\x00\x45", "cut off"),
+        (ETHERNET + b"\x81\x00\x00\x05" * 10 + b"\x08\x00\x45" + bytes(11), "cut off" + " VLAN 5" * 10),
+        (ETHERNET + b"\x86\xdd" + bytes(20), "cut off"),
+        (ETHERNET + b"\x08\x06" + bytes(20), "cut off"),
         (b"\1\2", "01:02 shorter than an Ethernet header"),
     ],
 )  # fmt: skip
@@ -252,7 +270,9 @@ def test_a_frame_is_one_line(frame: bytes, words: str) -> None:
         (["vfio-user:/nowhere"], "glass pid:PID"),
         (["pid:0", "--", "python"], "only looked at"),
         (["pid:999999999"], "no program with the number"),
+        (["pid:1/fd/../.."], "no program with the number"),
         (["emulated", "--listen", "192.0.2.1:0"], "--listen 127.0.0.1:0"),
+        (["emulated", "--listen", "a..b:0"], "not the name of a machine"),
         (["emulated", "--listen", "127.0.0.1:0", "--now", "--", "./no-such-program"], "cannot be started"),
     ],
 )

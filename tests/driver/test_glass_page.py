@@ -17,10 +17,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ixrings.driver.glass.history import History
-from ixrings.driver.glass.looks import NicLook
+from ixrings.driver.errors import PortError
+from ixrings.driver.glass.history import MOMENTS, History
+from ixrings.driver.glass.looks import NicLook, ProgramLook
 from ixrings.driver.glass.server import GlassServer
 from ixrings.driver.glass.shown import ShownNic
+from ixrings.driver.glass.stage import staged
+from ixrings.driver.names import parse_port_name
+from ixrings.driver.ring_memory import interfaces_of
+from ixrings.hw.registers import Registers
 from tests.support.chromium import CHROMIUM, Browser
 from tests.support.programs import ENVIRONMENT, ROOT, first_line, interrupt, started, wait_for
 
@@ -273,3 +278,59 @@ def test_ctrl_c_ends_the_program_too(tmp_path: Path) -> None:
         assert process.returncode == 0
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+def test_who_sends_a_request_byte_by_byte_is_cut_off() -> None:
+    with closing(ShownNic("loop")) as nic:
+        server = GlassServer(History(NicLook(nic, "emulated:loop")), ("127.0.0.1", 0))
+        with server.serve(), socket.create_connection(("127.0.0.1", server.server_port), timeout=1.0) as slow:
+
+            def is_cut_off() -> bool:
+                try:
+                    slow.sendall(b"G")
+                    return slow.recv(1) == b""
+                except TimeoutError:
+                    return False
+                except ConnectionError:
+                    return True
+
+            wait_for(is_cut_off, "a byte a second keeps the connection")
+
+
+@needs_chromium
+@pytest.mark.breaks_rules
+def test_rules_that_are_no_longer_listed_are_counted(browser: Browser) -> None:
+    with closing(ShownNic("loop")) as nic:
+        nic.write32(Registers.TDT.offset(0), 1)  # of a queue without memory
+        history = History(NicLook(nic, "emulated:loop"))
+        for number in range(MOMENTS + 1):
+            nic.log.remark(f"number {number}")
+            history.take()
+        server = GlassServer(history, ("127.0.0.1", 0))
+        with server.serve():
+            browser.open(server.url)
+            browser.wait("shown && document.getElementById('broken-missed').textContent.startsWith('1 more')")
+            assert browser.value("document.getElementById('no-broken').hidden") is True
+            browser.open("about:blank")
+
+
+def test_a_program_that_a_signal_without_a_name_ended_is_said_to_be_ended() -> None:
+    script = "import os; os.kill(os.getpid(), 35)"
+    with staged(parse_port_name("emulated:loop"), False) as stage:
+        stage.start([sys.executable, "-c", script], "it")
+        wait_for(lambda: "was ended by signal 35" in stage.look.program, "its end is not seen")
+
+
+def test_the_rings_of_a_program_without_a_port_are_not_shown_as_live() -> None:
+    """Also of one that has ended, while its parent has not yet asked for its status."""
+    held = "import sys\nfrom ixrings import open_port\nwith open_port('emulated', tx_slots=64):\n"
+    held += "    print('open', flush=True)\n    sys.stdin.read()\n"
+    command = [sys.executable, "-c", held]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert first_line(other) == "open\n"
+        look = ProgramLook("it", list(interfaces_of(str(other.pid))), str(other.pid))
+        assert len(look.look()["rings"]) == 2  # type: ignore[arg-type]
+        os.kill(other.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(PortError, match="no port open any more"):
+            look.look()

@@ -32,7 +32,7 @@ from ixrings.driver.cli.top_screen import View, count, screen
 from ixrings.driver.cli.top_sources import Fill, Look, ProgramPort, Traffic, shown_ports
 from ixrings.driver.window import HEADER, MAGIC, NAME, QUEUES_AT, TEXT_AT, Seen, Window, seen_ports
 from tests.support.netmap_client import daemon
-from tests.support.programs import ENVIRONMENT, ROOT, Process, command, started, wait_for
+from tests.support.programs import ENVIRONMENT, ROOT, Process, command, first_line, interrupt, started, wait_for
 
 TOP = [sys.executable, "-m", "ixrings", "top"]
 FRAME = b"\x02" + bytes(11) + b"\x88\xb5" + bytes(46)
@@ -158,12 +158,20 @@ SHOWN = '"name": "x", "device": "d", "region": 1, "layout": {"tx": {"packets": %
         '{"pid": %d, ' + SHOWN % (2**70, RING % 0) + "}",
         '{"pid": %d, ' + SHOWN % (0, RING % 2**80) + "}",
         '{"pid": %d, ' + SHOWN % (0, "") + ', "stats": {"rx": [], "port": {}}, "link": "", "speed_mbps": Infinity}',
+        '{"pid": %d, ' + SHOWN % (0, RING.replace('"slots": 4', '"slots": 1') % 0) + "}",
+        '{"pid": %d, '
+        + SHOWN % (0, "")
+        + ', "stats": {"rx": [], "tx": [], "port": {}, '
+        + '"rx_others": {}, "tx_others": {}}, "link": "", "mac": "", "at_s": 0, "speed_mbps": 1'
+        + "0" * 400
+        + "}",
     ],
 )
 def test_whatever_another_program_shows_ends_in_a_sentence(text: str) -> None:
     """It may be a program of another user, and the watcher is root."""
-    text = text.replace("%d", str(os.getpid()))
-    file = os.memfd_create(NAME)
+    file, region = os.memfd_create(NAME), os.memfd_create("netmap-region")
+    os.truncate(region, 4096)
+    text = text.replace("%d", str(os.getpid())).replace('"region": 1', f'"region": {os.fstat(region).st_ino}')
     try:
         head = HEADER.pack(MAGIC, 2, len(text)).ljust(TEXT_AT, b"\0")
         os.write(file, (head + text.encode()).ljust(QUEUES_AT + 4096, b"\0"))
@@ -171,12 +179,15 @@ def test_whatever_another_program_shows_ends_in_a_sentence(text: str) -> None:
         with pytest.raises(PortError, match="not understood|nothing is shown"):
             sources += shown_ports(os.getpid(), seen_ports(os.getpid()))
             for source in sources:
-                source.look()
+                watched = Watched(source)
+                watched.look()
+                assert watched.sight and screen([watched.sight], View(1.0), 80, 24)
             raise PortError("nothing is shown")
         for source in sources:
             source.close()
     finally:
         os.close(file)
+        os.close(region)
 
 
 def test_a_half_written_text_is_not_read() -> None:
@@ -360,14 +371,34 @@ def test_once_json_measures_a_running_pktgen_and_leaves_its_counts_alone() -> No
         (port,) = in_json(f"pid:{process.pid}", "-i", "2")
         process.send_signal(signal.SIGINT)
         summary = json.loads(process.communicate(timeout=30)[0])
-    assert port["sent"]["frames_per_s"] > 0 and port["counted_by"] == "its rings"
+    assert port["sent"]["frames_per_s"] > 2000 and port["counted_by"] == "its rings"
     assert port["sent"]["bits_per_s"] == pytest.approx(port["sent"]["frames_per_s"] * 64 * 8, rel=0.01)
     assert port["drops"]["missed"]["frames"] > 0 and port["drops"]["missed"]["per_s"] > 0
     rings = {(ring["side"], ring["queue"]): ring for ring in port["rings"]}
-    assert rings["rx", 0]["filled"] in (0, 1023) and rings["tx", 0]["slots"] == 1024  # as of its last rxsync
+    assert [rings[side, 0]["slots"] for side in ("tx", "rx")] == [1024, 1024]
     assert port["cpu"]["pid"] == process.pid and port["cpu"]["percent"] > 0
     assert f"pktgen.py ({process.pid})" in port["who"] and port["link"].startswith("up")
     assert summary["sent"] >= port["sent"]["frames"]
+
+
+@pytest.mark.slow
+def test_a_ring_is_as_full_as_at_the_last_sync_of_its_program() -> None:
+    program = """
+import signal
+from ixrings import open_port
+with open_port("emulated:loop", promiscuous=True, tx_slots=64, rx_slots=64) as port:
+    port.send([bytes(60)] * 20)
+    port.flush()
+    while port.rx_rings[0].space < 20:
+        port.poll(1.0)
+    port.tx_rings[0].advance(7)
+    print("full", flush=True)
+    signal.pause()
+"""
+    with started([sys.executable, "-c", program]) as process:
+        assert first_line(process) == "full\n"
+        (port,) = in_json(f"pid:{process.pid}")
+    assert {ring["side"]: ring["filled"] for ring in port["rings"]} == {"tx": 7, "rx": 20}
 
 
 @pytest.mark.slow
@@ -397,23 +428,26 @@ with open_port("emulated:loop", promiscuous=True, tx_slots=64, rx_slots=64) as p
 def test_once_json_asks_the_daemon_for_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with daemon(tmp_path, "ix0=emulated:loop", "--slots", "64") as running:
         monkeypatch.setitem(ENVIRONMENT, "IXRINGS_SOCKET", running.path)
-        with started(command("pktgen", "-i", "netmap:ix0", "-f", "tx", "-R", "5000")) as process:
+        with started(command("pktgen", "-i", "netmap:ix0", "-f", "tx", "-R", "5000", "--json")) as process:
             wait_for(lambda: running.status()["handles"], "pktgen has no handle")
             (port,) = in_json("netmap:ix0")
             (own,) = in_json(f"pid:{running.process.pid}")
             (user,) = port["users"]
-            assert port["counted_by"] == "the NIC" and port["sent"]["frames_per_s"] > 0
+            assert port["counted_by"] == "the NIC"
             assert (user["pid"], user["drops"]) == (process.pid, 0) and user["cpu_percent"] > 0
             assert port["cpu"]["pid"] == running.process.pid and [ring["slots"] for ring in port["rings"]] == [64, 64]
-            assert port["drops"] is not None and own["sent"]["frames_per_s"] > 0
+            assert port["drops"] is not None
             done = subprocess.run([*TOP, f"pid:{process.pid}"], env=ENVIRONMENT, capture_output=True, text=True)
             assert done.returncode == 1 and "ixrings top netmap:ix0" in done.stderr
+            summary = json.loads(interrupt(process)[0])
+        for each in (port, own):  # a busy machine lets the program send less, and so does this rate
+            assert each["sent"]["frames_per_s"] > summary["sent"] / summary["seconds"] / 20
 
 
 @pytest.mark.slow
 def test_a_port_of_its_own_receives_and_discards() -> None:
     (port,) = in_json("emulated:source", "-i", "0.5")
-    assert port["received"]["frames_per_s"] > 0 and port["counted_by"] == "the NIC" and "discards" in port["who"]
+    assert port["received"]["frames_per_s"] > 1000 and port["counted_by"] == "the NIC" and "discards" in port["who"]
 
 
 @pytest.mark.slow
