@@ -194,6 +194,7 @@ def test_a_port_name_may_contain_a_fault() -> None:
         open_port("emulated@fault=reset+")
 
 
+@pytest.mark.slow
 def test_a_served_nic_may_have_faults(tmp_path: Path) -> None:
     with emulate(tmp_path / "nic.sock", "--fault", "queue-enable", "--fault", "removal+100000") as emulator:
         with pytest.raises(RegisterTimeout, match="ENABLE is 0x0"):

@@ -99,7 +99,7 @@ def test_a_forced_link_is_up_at_once_but_carries_nothing_without_a_cable() -> No
             end.close()
 
 
-@pytest.mark.parametrize("flap", [retrain, replug])
+@pytest.mark.parametrize("flap", [pytest.param(retrain, marks=pytest.mark.slow), replug])
 def test_a_port_works_after_many_flaps(
     ends: tuple[Emulated82599, Emulated82599], flap: Callable[[Emulated82599], None]
 ) -> None:

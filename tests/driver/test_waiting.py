@@ -460,6 +460,7 @@ def test_other_causes_do_not_keep_the_descriptor_readable() -> None:
         assert Registers(nic).EIMS.read().LSC  # the next change is reported too
 
 
+@pytest.mark.slow
 def test_several_ports_are_polled_together_sleeping_and_spinning(pair: tuple[Port, Port]) -> None:
     far, near = pair
     with open_port("emulated:sink") as other:

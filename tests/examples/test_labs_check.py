@@ -87,6 +87,7 @@ def test_a_run_says_that_the_lab_passed_and_saves_capture_and_trace(tmp_path: Pa
     assert re.search(r"^ +\d+\.\d+ write TDT\[0\] 0x00000001$", trace, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_ixrings_trace_reads_the_trace(tmp_path: Path) -> None:
     check("01", script(tmp_path, solution("01").read_text()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
@@ -143,6 +144,7 @@ def test_a_missing_nic_is_reported_in_a_sentence() -> None:
     assert done.returncode == 1 and "0000:ff:1f.7" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_reported_as_json(tmp_path: Path) -> None:
     done = check("03", script(tmp_path, solution("03").read_text()), "--json")
     result = json.loads(done.stdout)
@@ -336,6 +338,7 @@ def test_a_lab_that_is_run_by_itself_names_the_command(lab: str) -> None:
     assert f"Run: python examples/labs/check.py {lab}" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_process_that_a_script_started_is_left(tmp_path: Path) -> None:
     name = f"lab-{os.getpid()}"
     check("01", script(tmp_path, named(name) + STARTS_FIVE_PROCESSES))

@@ -56,6 +56,7 @@ def test_a_process_that_competes_is_seen_and_named() -> None:
     assert re.search(r"close other programs \(most: .+, process \d+, \d+ %\)", explain(load, 512)), load
 
 
+@pytest.mark.slow
 def test_line_rate_that_is_short_says_in_one_line_what_was_busy() -> None:
     for seconds in ("0.2", "3"):  # on a loaded machine the engine may get less than a tick of a short run
         with on_one_processor():  # program and engine share it, so the rate is short on any machine

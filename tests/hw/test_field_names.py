@@ -160,6 +160,7 @@ def test_every_field_that_is_written_or_waited_for_exists() -> None:
     assert missing == WRONG_ON_PURPOSE
 
 
+@pytest.mark.slow
 def test_nearly_every_use_of_a_field_is_checked() -> None:
     not_resolved = [f"{use.place}: {use.code}" for use in uses() if not use.layouts]
     print(*not_resolved, sep="\n")

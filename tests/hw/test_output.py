@@ -58,6 +58,7 @@ def test_a_wire_does_not_record_over_the_capture_that_it_plays(name: Callable[[P
     assert capture.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_no_second_output_goes_to_a_file_that_is_in_use(capture: Path, tmp_path: Path) -> None:
     before, recording = capture.read_bytes(), tmp_path / "out.pcap"
     with open_port(f"emulated:pcap={capture},{recording}", promiscuous=True):

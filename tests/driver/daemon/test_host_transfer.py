@@ -102,6 +102,7 @@ def transfer(folder: Path) -> Iterator[tuple[RunningDaemon, str, Transfer]]:
         running.end()
 
 
+@pytest.mark.slow
 def test_a_tcp_transfer_outlives_a_netmap_program_that_carries_it_and_is_killed(tmp_path: Path) -> None:
     with transfer(tmp_path) as (running, nic, tcp):
         tcp.goes_on("before the program")

@@ -12,6 +12,7 @@ from ixrings.driver.daemon.policy import Peer, Policy
 from tests.support.programs import wait_for
 
 
+@pytest.mark.slow
 def test_a_noisy_program_does_not_hide_the_lines_of_another(capfd: pytest.CaptureFixture[str]) -> None:
     log = Log()
     for number in range(5 * LINES_A_SECOND):

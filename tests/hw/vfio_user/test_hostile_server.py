@@ -61,7 +61,10 @@ def never_an_answer(message: Message) -> Iterator[bytes]:
         yield p.pack(message.id, Command.DMA_READ, 0, p.DMA_ACCESS.pack(0, 4))
 
 
-@pytest.mark.parametrize("alter", [byte_by_byte, never_the_answer, never_an_answer])
+@pytest.mark.parametrize(
+    "alter",
+    [byte_by_byte, *(pytest.param(each, marks=pytest.mark.slow) for each in (never_the_answer, never_an_answer))],
+)
 def test_a_server_that_never_ends_its_answer_is_given_up(path: Path, tmp_path: Path, alter: Alter) -> None:
     for command in (Command.VERSION, Command.REGION_READ):
         with relay(path, tmp_path / command.name, only(command, alter)) as name:
